@@ -1,0 +1,1 @@
+"""Thalweg: write each optimizer once as its paper's equation."""

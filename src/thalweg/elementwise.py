@@ -1,0 +1,63 @@
+"""The functions that a rule may call: one name each for floats, NumPy arrays and torch tensors.
+
+On Python numbers they return Python floats, which NumPy and torch treat as untyped: a float32
+array stays float32. The kernel generator maps the same names to compiled instructions.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["exp", "log", "maximum", "minimum", "sign", "sqrt", "where"]
+
+
+def _torch_of(*values: Any) -> Any:  # noqa: ANN401 - the torch module or None; torch is optional
+    """Return the torch module if a value is a tensor, without ever importing torch."""
+    torch = sys.modules.get("torch")
+    is_tensor = getattr(torch, "is_tensor", None)  # torch may be half imported by another thread
+    return torch if is_tensor is not None and any(map(is_tensor, values)) else None
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    def function(a: Any) -> Any:  # noqa: ANN401 - a float, an array or a tensor
+        result = getattr(_torch_of(a) or np, name)(a)
+        return float(result) if isinstance(a, (int, float)) else result
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"Return {name} of each element."
+    return function
+
+
+sqrt = _unary("sqrt")
+exp = _unary("exp")
+log = _unary("log")
+sign = _unary("sign")
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
+    """Return ``a`` where the condition holds and ``b`` elsewhere."""
+    if isinstance(condition, (bool, np.bool_)):
+        return a if condition else b
+    return (_torch_of(condition) or np).where(condition, a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:  # noqa: ANN401
+    """Return the larger of the two, element by element; NaN if either is NaN."""
+    return _extremum("maximum", a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:  # noqa: ANN401
+    """Return the smaller of the two, element by element; NaN if either is NaN."""
+    return _extremum("minimum", a, b)
+
+
+def _extremum(name: str, a: Any, b: Any) -> Any:  # noqa: ANN401
+    if torch := _torch_of(a, b):
+        like = a if torch.is_tensor(a) else b
+        a, b = (torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (a, b))
+        return getattr(torch, name)(a, b)
+    result = getattr(np, name)(a, b)
+    scalars = isinstance(a, (int, float)) and isinstance(b, (int, float))
+    return float(result) if scalars else result

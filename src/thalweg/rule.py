@@ -1,0 +1,271 @@
+"""What a rule is: a plain function whose signature declares its state and hyperparameters.
+
+``thalweg.rules`` holds the equations; this module reads their signatures.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["RANGES", "Hyperparameter", "Range", "Rule", "get", "names", "rule"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The legal values of a hyperparameter: an interval with open or closed ends.
+
+    Args:
+        low: the lower end.
+        high: the upper end.
+        ends: ``"[]"``, ``"[)"``, ``"(]"`` or ``"()"``: whether each end belongs to it.
+
+    Example:
+        >>> str(Range(0.0, 1.0, "[)")), 1.0 in Range(0.0, 1.0, "[)")
+        ('in [0, 1)', False)
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    ends: str = "()"
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.ends[0] == "[" else value > self.low
+        below = value <= self.high if self.ends[1] == "]" else value < self.high
+        return above and below
+
+    def __str__(self) -> str:
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "finite"
+        if math.isinf(self.high):
+            return f"{'>=' if self.ends[0] == '[' else '>'} {self.low:g}"
+        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+
+
+# A hyperparameter's name means the same in every rule, so its range is declared once.
+RANGES: dict[str, Range] = {
+    "lr": Range(0.0, ends="()"),
+    "beta": Range(0.0, 1.0, "[)"),
+    "beta1": Range(0.0, 1.0, "[)"),
+    "beta2": Range(0.0, 1.0, "[)"),
+    "rho": Range(0.0, 1.0, "[)"),
+    "gamma": Range(0.0, 1.0, "[)"),
+    "eps": Range(0.0, ends="[)"),
+    "weight_decay": Range(0.0, ends="[)"),
+    "momentum_decay": Range(0.0, ends="[)"),
+    "lambd": Range(0.0, ends="[)"),
+    "alpha": Range(0.0, ends="[)"),
+    "t0": Range(0.0, ends="[)"),
+    "eta_minus": Range(0.0, 1.0, "()"),
+    "eta_plus": Range(1.0, ends="()"),
+    "step_min": Range(0.0, ends="[)"),
+    "step_max": Range(0.0, ends="()"),
+}
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A keyword of a rule: its name, its default and its legal range."""
+
+    name: str
+    default: float
+    range: Range
+
+    def check(self, value: float) -> float:
+        """Return the value as a Python float, or raise ValueError with the bound and the value.
+
+        Example:
+            >>> get("sgd").hyperparameters["lr"].check(-0.1)
+            Traceback (most recent call last):
+            ...
+            ValueError: lr must be > 0, got -0.1
+        """
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.name} must be a number, got {value!r}") from None
+        if not math.isfinite(number) or number not in self.range:
+            raise ValueError(f"{self.name} must be {self.range}, got {value}")
+        return number
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule: the paper's equation and what its signature declares.
+
+    Calling it calls the function: ``x, *state = rule(g, x, *state, t=t, **hyper)``.
+
+    Attributes:
+        name: the function's name.
+        source: paper and equation or algorithm number.
+        function: the equation itself.
+        state: names of the varying state, one value per element of x.
+        uniform_state: names of the uniform state, one value per tensor or lane.
+        hyperparameters: by name, in the order of the signature.
+        start: first value of a state that does not start at zero: a number, or the name of
+            the hyperparameter whose value it takes.
+    """
+
+    name: str
+    source: str
+    function: Callable[..., Any] = field(repr=False)
+    state: tuple[str, ...]
+    uniform_state: tuple[str, ...]
+    hyperparameters: Mapping[str, Hyperparameter] = field(repr=False)
+    start: Mapping[str, float | str] = field(repr=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
+        return self.function(*args, **kwargs)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """The equation's docstring."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """The default of each hyperparameter."""
+        return {h.name: h.default for h in self.hyperparameters.values()}
+
+    def start_of(self, state: str, hyper: Mapping[str, float]) -> float:
+        """Return a state's first value, zero unless declared."""
+        start = self.start.get(state, 0.0)
+        return hyper[start] if isinstance(start, str) else start
+
+    def check_names(self, given: Mapping[str, Any]) -> None:
+        """Raise TypeError if a name is none of this rule's hyperparameters."""
+        for name in given:
+            if name not in self.hyperparameters:
+                known = ", ".join(self.hyperparameters)
+                raise TypeError(
+                    f"rule {self.name!r} has no hyperparameter {name!r}; it has: {known}"
+                )
+
+    def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Return every hyperparameter's value: the given ones, checked, and defaults for the rest.
+
+        Example:
+            >>> get("momentum").resolve({"beta": 0.5})
+            {'lr': 0.001, 'beta': 0.5}
+        """
+        self.check_names(given)
+        return {
+            h.name: h.check(given.get(h.name, h.default)) for h in self.hyperparameters.values()
+        }
+
+
+_rules: dict[str, Rule] = {}
+
+
+def rule(
+    source: str,
+    *,
+    start: Mapping[str, float | str] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+) -> Callable[[Callable[..., Any]], Rule]:
+    """Turn an equation into a Rule and register it under the function's name.
+
+    The signature is the declaration: ``g`` and ``x`` first, then the varying state; after ``*``
+    come ``t`` (the step, counted from 1), the uniform state (keywords without a default) and the
+    hyperparameters (keywords with one). It returns x, then each state in the order of the
+    signature.
+
+    Args:
+        source: paper and equation number.
+        start: first values of states that do not start at zero; a hyperparameter's name means
+            that hyperparameter's value.
+        ranges: legal ranges of hyperparameters; a name that ``RANGES`` has needs none, any other
+            may take every finite value.
+
+    Raises:
+        TypeError: the signature is not of that form, or a built-in rule has that name.
+
+    Example:
+        >>> from thalweg.elementwise import sign
+        >>> @rule("Bernstein et al. 2018, Algorithm 1")
+        ... def signsgd(g, x, *, t, lr=1e-3):
+        ...     return x - lr * sign(g)
+        >>> signsgd(-2.0, 1.0, t=1, lr=0.5)
+        1.5
+    """
+
+    def declare(function: Callable[..., Any]) -> Rule:
+        declared = _read_signature(function, source, start or {}, ranges or {})
+        existing = _rules.get(declared.name)
+        if existing and existing.function.__module__ != function.__module__:
+            raise TypeError(
+                f"a rule {declared.name!r} exists already in {existing.function.__module__}; "
+                "give yours another name"
+            )
+        _rules[declared.name] = declared
+        return declared
+
+    return declare
+
+
+def _read_signature(
+    function: Callable[..., Any],
+    source: str,
+    start: Mapping[str, float | str],
+    ranges: Mapping[str, Range],
+) -> Rule:
+    name = function.__name__
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    if positional[:2] != ["g", "x"] or len(positional) + len(keywords) != len(parameters):
+        raise TypeError(f"rule {name!r} must have the signature (g, x, <state>, *, t, <hyper>=...)")
+    if "t" not in [p.name for p in keywords]:
+        raise TypeError(f"rule {name!r} must take the step t as a keyword: (g, x, ..., *, t, ...)")
+    uniform = [p.name for p in keywords if p.default is p.empty and p.name != "t"]
+    hyper = {
+        p.name: Hyperparameter(
+            p.name, float(p.default), ranges.get(p.name, RANGES.get(p.name, Range()))
+        )
+        for p in keywords
+        if p.default is not p.empty
+    }
+    states = {*positional[2:], *uniform}
+    for state, value in start.items():
+        if state not in states or (isinstance(value, str) and value not in hyper):
+            raise TypeError(
+                f"rule {name!r}: start={{{state!r}: {value!r}}} must map a state to a number or to "
+                "the name of a hyperparameter"
+            )
+    return Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
+
+    Example:
+        >>> names()[:3]
+        ('sgd', 'momentum', 'averaged_momentum')
+    """
+    import thalweg.rules  # noqa: F401, PLC0415 - declares the built-in rules, on which this module must not depend
+
+    return tuple(_rules)
+
+
+def get(rule: str | Rule) -> Rule:
+    """Return the rule of that name; a Rule is returned as it is.
+
+    Raises:
+        ValueError: no rule has that name; the message lists the closest ones.
+
+    Example:
+        >>> get("adma")
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown rule 'adma'; did you mean adamax, adam, radam?
+    """
+    if isinstance(rule, Rule):
+        return rule
+    known = names()
+    if rule in _rules:
+        return _rules[rule]
+    close = difflib.get_close_matches(rule, known, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"the rules are: {', '.join(known)}"
+    raise ValueError(f"unknown rule {rule!r}; {hint}")

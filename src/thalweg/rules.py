@@ -1,0 +1,267 @@
+"""Every update rule, an equation each.
+
+``g`` is the gradient, ``x`` the parameters, ``t`` the step counted from 1; the names between ``x``
+and ``*`` are the state, zero at the start unless declared; each function returns the new x, then
+the new state. All operations are element-wise. Defaults are those of ``torch.optim`` where torch
+has the rule. The functions are called with floats, NumPy arrays or torch tensors, and are the
+only source of every compiled kernel.
+"""
+
+from thalweg.elementwise import maximum, minimum, sign, sqrt, where
+from thalweg.rule import get, names, rule
+
+__all__ = [
+    "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "asgd",
+    "averaged_momentum", "centered_rmsprop", "get", "lion", "momentum", "nadam", "names",
+    "nesterov", "radam", "rmsprop", "rmsprop_momentum", "rprop", "rule", "sgd", "yogi",
+]  # fmt: skip
+
+
+@rule("Robbins & Monro 1951")
+def sgd(g, x, *, t, lr=1e-3):
+    """Stochastic gradient descent; gradient descent when g is the full gradient.
+
+    Example:
+        >>> sgd(2.0, 1.0, t=1, lr=0.25)
+        0.5
+    """
+    return x - lr * g
+
+
+@rule("Polyak 1964; Sutskever et al. 2013")
+def momentum(g, x, v, *, t, lr=1e-3, beta=0.9):
+    """Heavy ball: a leaky sum of past gradients, of effective window 1/(1 - beta).
+
+    Deviation: the rate multiplies the velocity, not the gradient, as in torch; the path is the
+    same while the rate is constant.
+    """
+    v = beta * v + g
+    return x - lr * v, v
+
+
+@rule("Polyak 1964; Kingma & Ba 2015, Algorithm 1 without v")
+def averaged_momentum(g, x, m, *, t, lr=1e-3, beta=0.9):
+    """Momentum as a leaky average: the path of ``momentum`` at the rate lr * (1 - beta)."""
+    m = beta * m + (1 - beta) * g
+    return x - lr * m, m
+
+
+@rule("Nesterov 1983; Sutskever et al. 2013, equations 3-4")
+def nesterov(g, x, v, *, t, lr=1e-3, beta=0.9):
+    """Nesterov's accelerated gradient, the gradient taken at the look-ahead point.
+
+    Deviation: written in shifted variables, as in torch: x here is the paper's look-ahead point
+    x - lr * beta * v, so g is the gradient at x itself.
+    """
+    v = beta * v + g
+    return x - lr * (g + beta * v), v
+
+
+@rule("Duchi, Hazan & Singer 2011, Figure 1 (diagonal)")
+def adagrad(g, x, s, *, t, lr=1e-2, eps=1e-10):
+    """Adagrad: each coordinate's rate falls with the squares of its own gradients so far.
+
+    Other texts put eps under the root: lr * g / sqrt(s + eps).
+    """
+    s = s + g * g
+    return x - lr * g / (sqrt(s) + eps), s
+
+
+@rule("Tieleman & Hinton 2012, lecture 6.5")
+def rmsprop(g, x, s, *, t, lr=1e-2, gamma=0.99, eps=1e-8):
+    """RMSProp: Adagrad with a leaky average of the squares, so that the rate can recover.
+
+    The lecture has gamma = 0.9 and no eps; gamma is called alpha in torch. Other texts put eps
+    under the root.
+    """
+    s = gamma * s + (1 - gamma) * g * g
+    return x - lr * g / (sqrt(s) + eps), s
+
+
+@rule("Graves 2013, equations 38-41")
+def centered_rmsprop(g, x, s, m, *, t, lr=1e-2, gamma=0.99, eps=1e-8):
+    """RMSProp by the variance of the gradient: the squared mean is taken off the mean square.
+
+    Deviation: eps stands outside the root, as in torch; Graves has it under the root, and adds
+    momentum.
+    """
+    s = gamma * s + (1 - gamma) * g * g
+    m = gamma * m + (1 - gamma) * g
+    return x - lr * g / (sqrt(s - m * m) + eps), s, m
+
+
+@rule("Tieleman & Hinton 2012, lecture 6.5; Graves 2013, equations 38-41")
+def rmsprop_momentum(g, x, s, v, *, t, lr=1e-2, gamma=0.99, beta=0.9, eps=1e-8):
+    """RMSProp whose preconditioned gradient feeds a heavy ball."""
+    s = gamma * s + (1 - gamma) * g * g
+    v = beta * v + g / (sqrt(s) + eps)
+    return x - lr * v, s, v
+
+
+@rule("Zeiler 2012, Algorithm 1")
+def adadelta(g, x, s, u, *, t, lr=1.0, rho=0.9, eps=1e-6):
+    """Adadelta: the step's scale is the leaky root mean square of past steps (u is the paper's Δ).
+
+    Here eps stands under both roots, as in the paper. Deviation: the paper has no lr; the factor
+    is torch's, 1 by default.
+    """
+    s = rho * s + (1 - rho) * g * g
+    d = g * sqrt(u + eps) / sqrt(s + eps)
+    return x - lr * d, s, rho * u + (1 - rho) * d * d
+
+
+@rule("Kingma & Ba 2015, Algorithm 1")
+def adam(g, x, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Adam: leaky averages of g and g², each corrected for its start at zero.
+
+    Example:
+        >>> x, m, v = adam(4.0, 1.0, 0.0, 0.0, t=1, lr=0.5, eps=0.0)
+        >>> round(x, 12)
+        0.5
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return x - lr * m_hat / (sqrt(v_hat) + eps), m, v
+
+
+@rule("Reddi, Kale & Kumar 2018, Algorithm 2")
+def amsgrad(g, x, m, v, v_max, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """AMSGrad: Adam whose second moment never falls.
+
+    Deviation: both moments are bias-corrected and eps is added, as in torch; the paper has
+    neither.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    v_max = maximum(v_max, v)
+    m_hat = m / (1 - beta1**t)
+    return x - lr * m_hat / (sqrt(v_max / (1 - beta2**t)) + eps), m, v, v_max
+
+
+@rule("Loshchilov & Hutter 2019, Algorithm 2")
+def adamw(g, x, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2):
+    """Adam with decoupled weight decay: x shrinks by the factor 1 - lr * weight_decay first.
+
+    Deviation: the decay is multiplied by lr, as in torch; the paper's schedule multiplier stands
+    for it.
+    """
+    x = x - lr * weight_decay * x
+    return adam(g, x, m, v, t=t, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+@rule("Kingma & Ba 2015, Algorithm 2")
+def adamax(g, x, m, u, *, t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Adam in the infinity norm: a leaky maximum in place of the root mean square.
+
+    Deviation: eps is added to |g|, as in torch; the paper has none.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    u = maximum(beta2 * u, abs(g) + eps)
+    return x - lr / (1 - beta1**t) * m / u, m, u
+
+
+@rule("Dozat 2016, Algorithm 8", start={"mu_product": 1.0})
+def nadam(
+    g, x, m, v, *, t, mu_product,
+    lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3,
+):  # fmt: skip
+    """Adam with Nesterov's look-ahead in its first moment.
+
+    The warming momentum mu_t = beta1 (1 - 0.5 * 0.96^(t momentum_decay)) is the paper's; its
+    running product is uniform state.
+    """
+    mu = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+    mu_next = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * momentum_decay))
+    mu_product = mu * mu_product
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_bar = (1 - mu) / (1 - mu_product) * g + mu_next / (1 - mu_product * mu_next) * m
+    v_hat = v / (1 - beta2**t)
+    return x - lr * m_bar / (sqrt(v_hat) + eps), m, v, mu_product
+
+
+@rule("Liu et al. 2020, Algorithm 2")
+def radam(g, x, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Rectified Adam: averaged momentum until the variance of 1/√v̂ is known to be finite.
+
+    Deviation: eps is added to √v before the bias correction, as in torch; the paper has none.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    rho_inf = 2 / (1 - beta2) - 1
+    rho_t = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+    r = (
+        sqrt((rho_t - 4) * (rho_t - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho_t))
+        if rho_t > 5
+        else 0.0
+    )
+    adaptive = r * sqrt(1 - beta2**t) * m_hat / (sqrt(v) + eps)
+    return x - lr * (adaptive if rho_t > 5 else m_hat), m, v
+
+
+@rule("Zaheer et al. 2018, Algorithm 2")
+def yogi(g, x, m, v, *, t, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):
+    """Adam whose second moment moves by at most (1 - beta2) g² per step, whatever v is.
+
+    Deviation: both moments are bias-corrected, as in Adam, and start at zero; the paper corrects
+    neither and starts v at 1e-6 in its experiments.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = v - (1 - beta2) * sign(v - g * g) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return x - lr * m_hat / (sqrt(v_hat) + eps), m, v
+
+
+@rule("Zhuang et al. 2020, Algorithm 2")
+def adabelief(g, x, m, s, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16):
+    """Adam scaled by the gradient's deviation from its own prediction m, not by its square.
+
+    eps enters twice, as in the paper: in s at every step and outside the root.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    s = beta2 * s + (1 - beta2) * (g - m) * (g - m) + eps
+    m_hat = m / (1 - beta1**t)
+    s_hat = s / (1 - beta2**t)
+    return x - lr * m_hat / (sqrt(s_hat) + eps), m, s
+
+
+@rule("Chen et al. 2023, Algorithm 2")
+def lion(g, x, m, *, t, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):
+    """Lion: the sign of an interpolated momentum; every coordinate moves by lr."""
+    c = sign(beta1 * m + (1 - beta1) * g)
+    return x - lr * (c + weight_decay * x), beta2 * m + (1 - beta2) * g
+
+
+@rule("Riedmiller & Braun 1993", start={"step_size": "lr"})
+def rprop(
+    g, x, step_size, g_last, *, t,
+    lr=1e-2, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0,
+):  # fmt: skip
+    """Rprop: a step size per coordinate, grown while the gradient's sign holds, cut when it flips.
+
+    Meant for full gradients. lr is the first step size. Deviation: after a flip the coordinate
+    rests for one step and the step before is not taken back, as in torch.
+    """
+    agreement = g * g_last
+    grown = where(agreement > 0, eta_plus * step_size, step_size)
+    step_size = where(agreement < 0, eta_minus * step_size, grown)
+    step_size = minimum(maximum(step_size, step_min), step_max)
+    g = where(agreement < 0, 0.0, g)
+    return x - step_size * sign(g), step_size, g
+
+
+@rule("Polyak & Juditsky 1992; Bottou 2012, section 5")
+def asgd(g, x, ax, *, t, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
+    """Averaged SGD: SGD at a falling rate, and ax, the average of its points from step t0 on.
+
+    The rate is lr / (1 + lambd * lr * (t - 1))^alpha; lambd also shrinks x, as L2 regularization
+    does.
+    """
+    eta = lr / (1 + lambd * lr * (t - 1)) ** alpha
+    mu = 1 / max(1, t - 1 - t0)
+    x = x - eta * lambd * x - eta * g
+    return x, ax + mu * (x - ax)
