@@ -120,11 +120,6 @@ class Rule:
         return self.function(*args, **kwargs)
 
     @property
-    def __doc__(self) -> str:  # type: ignore[override]
-        """The equation's docstring."""
-        return inspect.getdoc(self.function) or ""
-
-    @property
     def defaults(self) -> dict[str, float]:
         """The default of each hyperparameter."""
         return {h.name: h.default for h in self.hyperparameters.values()}
@@ -199,6 +194,10 @@ def rule(
                 f"a rule {declared.name!r} exists already in {existing.function.__module__}; "
                 "give yours another name"
             )
+        # Documentation tools and doctest treat the rule as the function that it wraps.
+        vars(declared).update(
+            __doc__=function.__doc__, __module__=function.__module__, __wrapped__=function
+        )
         _rules[declared.name] = declared
         return declared
 
