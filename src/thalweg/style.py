@@ -1,0 +1,153 @@
+"""The one look of every picture: colour-blind-safe, legible in black and white, light and dark."""
+
+import html
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from thalweg import files
+
+__all__ = ["FAINT", "INK", "MUTED", "TIE", "WINNER", "figure", "save", "styled", "svg"]
+
+# Roles, not series: a picture of twenty rules needs three tones, not twenty colours. Each differs
+# in lightness as well as in hue. In a page they become CSS variables, which follow its theme.
+INK = "#1d2129"
+MUTED = "#6f7680"
+FAINT = "#d4d8dd"
+WINNER = "#0067a9"
+TIE = "#c25700"
+_VARIABLES = {INK: "ink", MUTED: "muted", FAINT: "faint", WINNER: "winner", TIE: "tie"}
+
+# Series that are named in a legend: Okabe & Ito's colours, dark ones first, each with its own dash.
+_COLORS = [WINNER, TIE, "#007a5a", "#a84f86", "#8a6d00", "#3f8fc4", "#6f7680"]
+_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), "-", "--"]
+
+_SETTINGS: Any = {
+    "axes.prop_cycle": cycler(color=_COLORS) + cycler(linestyle=_DASHES),
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.labelsize": 9,
+    "font.size": 9,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own font
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in this style; use it as a context or as a decorator.
+
+    Settings act when text and axes are created, so all the drawing belongs inside; the caller's
+    own settings are restored afterwards.
+
+    Example:
+        >>> with styled():
+        ...     mpl.rcParams["font.size"]
+        9.0
+    """
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+@styled()
+def figure(
+    width: float = 6.4,
+    height: float = 4.0,
+    **subplots: Any,  # noqa: ANN401 - as matplotlib's own
+) -> tuple[Figure, Any]:
+    """Return a new figure and its axes, outside pyplot's global state.
+
+    Args:
+        width: inches, > 0; 6.4 by default.
+        height: inches, > 0; 4.0 by default.
+        subplots: what ``Figure.subplots`` takes, such as ``nrows`` and ``sharex``.
+
+    Example:
+        >>> picture, axes = figure(nrows=2, sharex=True)
+        >>> axes.shape
+        (2,)
+    """
+    picture = Figure(figsize=(width, height))
+    return picture, picture.subplots(**subplots)
+
+
+@styled()
+def save(picture: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a picture, beside and renamed; the ending of its name (.png, .svg, .pdf) is its format.
+
+    Raises:
+        ValueError: the ending is none of a format that matplotlib writes.
+
+    Example:
+        >>> import tempfile
+        >>> save(figure()[0], Path(tempfile.mkdtemp()) / "empty.png").name
+        'empty.png'
+    """
+    path = Path(path)
+    kinds = picture.canvas.get_supported_filetypes()
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in kinds:
+        raise ValueError(f"a picture's name must end in .{', .'.join(sorted(kinds))}, got {path}")
+    content = io.BytesIO()
+    picture.savefig(content, format=kind, facecolor="white")
+    return files.write(path, content.getvalue())
+
+
+@styled()
+def svg(picture: Figure, label: str) -> str:
+    """Return a picture as an ``<svg>`` element whose colours are the page's CSS variables.
+
+    The page declares ``--ink``, ``--muted``, ``--faint``, ``--winner`` and ``--tie``, and the font.
+    Coordinates are rounded to a hundredth of a point and names that nothing refers to are dropped:
+    the page is a third as long.
+
+    Args:
+        picture: drawn in the roles of this module.
+        label: what a screen reader says, in plain text; it also makes the element's ids its own.
+
+    Example:
+        >>> svg(figure()[0], "an <empty> picture")[:54]
+        '<svg role="img" aria-label="an &lt;empty&gt; picture" '
+    """
+    content = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": label}):  # the same picture gives the same bytes
+        picture.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    text = content.getvalue()
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box, "matplotlib writes a viewBox"
+    body = text[text.index("</metadata>") + len("</metadata>") :]
+    for color, name in _VARIABLES.items():
+        body = body.replace(color, f"var(--{name})")
+    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
+    body = re.sub(r"(font: [\d. ]*[\d.]+px) [^;\"]*", r"\1 sans-serif", body)
+    used = set(re.findall(r"#([\w-]+)", body))
+    body = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", body)
+    return f'<svg role="img" aria-label="{html.escape(label)}" {box[0]}>{body}'
