@@ -178,9 +178,15 @@ CASES = (
     ),
     Case(
         "radam",
-        "rectified from step 6 on",
+        "long memory",
         {"lr": 0.02},
         Peer("RAdam", {"lr": 0.02}, ADAM),
+    ),
+    Case(
+        "radam",
+        "rectified from step 7 on",
+        {"lr": 0.02, "beta2": 0.8},
+        Peer("RAdam", {"lr": 0.02, "betas": (0.9, 0.8)}, ADAM),
     ),
     Case(
         "radam",

@@ -231,6 +231,13 @@ def test_lion_with_decay_shrinks_towards_minus_one_over_the_decay() -> None:
     np.testing.assert_allclose(points, expected, rtol=1e-12, atol=1e-14)
 
 
+def test_the_centered_variance_stays_a_number_under_a_constant_gradient() -> None:
+    # s - m² falls to 0 and rounds to either side of it; torch's turns NaN by step 200.
+    g = np.random.default_rng(8).normal(size=1000).astype("float32")
+    points = path(Case("centered_rmsprop", "", {"gamma": 0.9}), [g] * 300, 0 * g)
+    assert np.isfinite(points[-1]).all()
+
+
 # -- relations between rules -------------------------------------------------------------------
 
 

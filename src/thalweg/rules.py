@@ -82,12 +82,13 @@ def rmsprop(g, x, s, *, t, lr=1e-2, gamma=0.99, eps=1e-8):
 def centered_rmsprop(g, x, s, m, *, t, lr=1e-2, gamma=0.99, eps=1e-8):
     """RMSProp by the variance of the gradient: the squared mean is taken off the mean square.
 
-    Deviation: eps stands outside the root, as in torch; Graves has it under the root, and adds
-    momentum.
+    Deviations: eps stands outside the root, as in torch; Graves has it under the root, and adds
+    momentum. A variance that rounding takes below 0 counts as 0; torch's root is NaN there.
     """
     s = gamma * s + (1 - gamma) * g * g
     m = gamma * m + (1 - gamma) * g
-    return x - lr * g / (sqrt(s - m * m) + eps), s, m
+    variance = maximum(s - m * m, 0.0)
+    return x - lr * g / (sqrt(variance) + eps), s, m
 
 
 @rule("Tieleman & Hinton 2012, lecture 6.5; Graves 2013, equations 38-41")
