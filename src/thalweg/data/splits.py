@@ -1,0 +1,162 @@
+"""The split into training, validation and test parts, standardized by the training part alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.data.dataset import Dataset
+
+__all__ = ["Part", "Split", "split"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a data set, standardized.
+
+    Attributes:
+        X: features, float64 (n, d).
+        y: float64 (n,), standardized, for regression; else int64 class codes (n,).
+        rows: int64 (n,): which rows of the data set these are.
+    """
+
+    X: NDArray[np.float64]
+    y: NDArray[Any]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The three parts and the standardization that the training part fixed.
+
+    A standardized value is (value - mean) / scale, where scale is the population standard
+    deviation, or 1 for a constant column.
+
+    Attributes:
+        train: what rules are fitted to.
+        validation: what hyperparameters are chosen by.
+        test: what is judged once.
+        x_mean: float64 (d,).
+        x_scale: float64 (d,), > 0.
+        y_mean: 0 for classes.
+        y_scale: > 0; 1 for classes.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    x_mean: NDArray[np.float64]
+    x_scale: NDArray[np.float64]
+    y_mean: float
+    y_scale: float
+
+
+def split(
+    dataset: Dataset, *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> Split:
+    """Split into training, validation and test parts, stratified by class.
+
+    Features, and the target of a regression, are standardized by the mean and standard deviation
+    of the training part, so that nothing of the other parts leaks into it.
+
+    Args:
+        dataset: the data.
+        fractions: shares of training, validation and test part, each > 0, of sum 1.
+        seed: of the shuffle, in [0, 2^32).
+
+    Returns:
+        The parts; their rows are in shuffled order and together are all rows, each once.
+
+    Raises:
+        ValueError: a part would have no row, or would lack a class.
+
+    Example:
+        >>> from thalweg.data import load
+        >>> parts = split(load("iris"))
+        >>> len(parts.train.y), len(parts.validation.y), len(parts.test.y)
+        (90, 30, 30)
+    """
+    rows = _rows(dataset, fractions, seed)
+    x_scaler = _scaler(dataset.X[rows[0]], dataset.features)
+    y_scaler = None
+    if dataset.classes is None:
+        y_scaler = _scaler(dataset.y[rows[0], None], (dataset.target,))
+
+    def part(rows: NDArray[np.int64]) -> Part:
+        y = dataset.y[rows]
+        return Part(
+            X=x_scaler.transform(dataset.X[rows]),
+            y=y_scaler.transform(y[:, None])[:, 0] if y_scaler else y,
+            rows=rows,
+        )
+
+    train, validation, test = map(part, rows)
+    return Split(
+        train=train,
+        validation=validation,
+        test=test,
+        x_mean=x_scaler.mean_,
+        x_scale=x_scaler.scale_,
+        y_mean=float(y_scaler.mean_[0]) if y_scaler else 0.0,
+        y_scale=float(y_scaler.scale_[0]) if y_scaler else 1.0,
+    )
+
+
+def _scaler(values: NDArray[np.float64], names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped there
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - takes a second to load
+
+    with np.errstate(over="ignore", invalid="ignore"):  # judged right below
+        scaler = StandardScaler().fit(values)
+    for name, variance in zip(names, scaler.var_, strict=True):
+        if not np.isfinite(variance):
+            raise ValueError(
+                f"column {name!r} overflows float64 when it is standardized; divide it by a "
+                "constant first"
+            )
+    return scaler
+
+
+def _rows(
+    dataset: Dataset, fractions: Sequence[float], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the rows of the three parts; the test part does not depend on the other two."""
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - takes a second to load
+
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"fractions must be three numbers > 0 of sum 1, got {fractions}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
+    n = len(dataset.y)
+    n_validation, n_test = (round(n * fraction) for fraction in fractions[1:])
+    if min(n - n_validation - n_test, n_validation, n_test) < 1:
+        raise ValueError(f"fractions {fractions} of {n} rows leave a part empty")
+
+    def draw(rows: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+        stratify = None if dataset.classes is None else dataset.y[rows]
+        drawn: list[NDArray[np.int64]] = train_test_split(
+            rows, test_size=count, random_state=seed, stratify=stratify
+        )
+        return drawn
+
+    try:
+        rest, test = draw(np.arange(n), n_test)
+        train, validation = draw(rest, n_validation)
+    except ValueError as error:  # scikit-learn's own words name neither the class nor a remedy
+        raise _too_few(dataset) from error
+    for rows in (train, validation, test):
+        if dataset.classes and len(np.unique(dataset.y[rows])) < len(dataset.classes):
+            raise _too_few(dataset)
+    return train, validation, test
+
+
+def _too_few(dataset: Dataset) -> ValueError:
+    counts = np.bincount(dataset.y)
+    smallest = int(counts.argmin())
+    name = (dataset.classes or ())[smallest]
+    return ValueError(
+        f"class {name!r} of {dataset.target!r} has {counts[smallest]} of {len(dataset.y)} rows, "
+        "too few to be in the training, validation and test part; merge it with another class or "
+        "drop its rows"
+    )
