@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from thalweg import files
@@ -43,8 +44,9 @@ _SETTINGS: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": 9,
     "axes.titlecolor": INK,
-    "figure.constrained_layout.use": True,
+    "axes.facecolor": "none",
     "figure.dpi": 100,
+    "figure.facecolor": "none",
     "figure.labelsize": 9,
     "font.size": 9,
     "grid.color": FAINT,
@@ -81,6 +83,8 @@ def styled() -> Iterator[None]:
 def figure(
     width: float = 6.4,
     height: float = 4.0,
+    *,
+    layout: Literal["constrained", "none"] = "constrained",
     **subplots: Any,  # noqa: ANN401 - as matplotlib's own
 ) -> tuple[Figure, Any]:
     """Return a new figure and its axes, outside pyplot's global state.
@@ -88,6 +92,8 @@ def figure(
     Args:
         width: inches, > 0; 6.4 by default.
         height: inches, > 0; 4.0 by default.
+        layout: whether matplotlib finds room for labels ("constrained", the default) or the caller
+            gives the margins ("none").
         subplots: what ``Figure.subplots`` takes, such as ``nrows`` and ``sharex``.
 
     Example:
@@ -95,7 +101,7 @@ def figure(
         >>> axes.shape
         (2,)
     """
-    picture = Figure(figsize=(width, height))
+    picture = Figure(figsize=(width, height), layout=layout)
     return picture, picture.subplots(**subplots)
 
 
@@ -139,7 +145,8 @@ def svg(picture: Figure, label: str) -> str:
     """
     content = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": label}):  # the same picture gives the same bytes
-        picture.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+        # Not savefig: it draws the picture twice.
+        FigureCanvasSVG(picture).print_svg(content, metadata={"Date": None})
     text = content.getvalue()
     box = re.search(r'viewBox="[^"]*"', text)
     assert box, "matplotlib writes a viewBox"
@@ -147,7 +154,7 @@ def svg(picture: Figure, label: str) -> str:
     for color, name in _VARIABLES.items():
         body = body.replace(color, f"var(--{name})")
     body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
-    body = re.sub(r"(font: [\d. ]*[\d.]+px) [^;\"]*", r"\1 sans-serif", body)
+    body = re.sub(r" font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", body)
     used = set(re.findall(r"#([\w-]+)", body))
     body = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", body)
     return f'<svg role="img" aria-label="{html.escape(label)}" {box[0]}>{body}'

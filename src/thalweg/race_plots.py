@@ -1,0 +1,267 @@
+"""Pictures of a race: how the loss fell, what the rate did to it, how long the target took.
+
+Each takes the record of ``results.json`` and the table of ``curves.parquet``, the rules best first,
+and returns a matplotlib figure. The winner and its ties stand out; every rule has its own panel or
+line, so that one rule reads as well as twenty.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from thalweg import style
+
+__all__ = ["learning_rates", "loss_curves", "time_to_target"]
+
+Results = Mapping[str, Any]
+
+# A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
+_DIVERGED = 1e30
+
+
+@style.styled()
+def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
+    """Draw the validation loss of each rule's best trial by epoch, re-run on fresh seeds.
+
+    The line is the median over seeds, the band holds the middle 80 %, the dotted line is the
+    target, the thin line in every panel is the winner.
+
+    Args:
+        results: the record of ``results.json``.
+        curves: the table of ``curves.parquet``.
+        width: inches, > 0; 7.2 by default; a narrow figure has fewer columns.
+    """
+    bands = {row["rule"]: _band(_final_losses(curves, row["rule"])) for row in results["rules"]}
+    picture, panels = _panels(results, width)
+    target = _number(results["target"]["validation_loss"])
+    drawn = np.concatenate([band[1] for band in bands.values()])
+    top = 1.1 * max(band[1, 0] for band in bands.values())
+    low = 0.9 * np.nanmin(np.append(drawn, target))
+    for rule, (axes, color) in panels.items():
+        axes.plot(bands[results["winner"]][1], color=style.WINNER, linestyle="-", linewidth=0.7)
+        below, median, above = bands[rule]
+        axes.fill_between(range(len(median)), below, above, color=color, alpha=0.25, linewidth=0)
+        axes.plot(median, color=color, linestyle="-")
+        axes.axhline(target, **_TARGET)
+        axes.set_xlim(0, max(len(median) - 1, 1))
+    _log(axes, "y", low, top)
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
+    _explain(picture, "epochs", [
+        Line2D([], [], color=style.INK, linestyle="-", label="median over seeds"),
+        Patch(color=style.INK, alpha=0.25, linewidth=0, label="middle 80 %"),
+        Line2D([], [], **_TARGET, label="target"),
+        Line2D([], [], color=style.WINNER, linestyle="-", linewidth=0.7, label="★ winner"),
+        Line2D([], [], color=style.TIE, linestyle="-", label="= tied with it"),
+    ])  # fmt: skip
+    return picture
+
+
+@style.styled()
+def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
+    """Draw each trial's last validation loss against its learning rate, a panel per rule.
+
+    The shaded rates are those of trials within 5 % of the rule's best. A cross at the top is a
+    trial that diverged, a triangle one whose loss is above the scale.
+
+    Args:
+        results: the record of ``results.json``.
+        curves: the table of ``curves.parquet``.
+        width: inches, > 0; 7.2 by default; a narrow figure has fewer columns.
+    """
+    trials = {row["rule"]: _trial_losses(curves, row["rule"]) for row in results["rules"]}
+    picture, panels = _panels(results, width)
+    losses = np.concatenate([loss for _, loss in trials.values()])
+    rates = np.concatenate([lr for lr, _ in trials.values()])
+    top = 1.3 * _number(results["target"]["constant"])
+    best = losses.min()
+    if not best < top:
+        top = 10 * best
+    for rule, (axes, color) in panels.items():
+        lr, loss = trials[rule]
+        good = _row(results, rule)["sensitivity"]["good_lr"]
+        if good and None not in good:
+            axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
+        shown = loss < top
+        axes.plot(lr[shown], loss[shown], **_TRIAL, color=color)
+        edge = axes.get_xaxis_transform()
+        for marker, chosen in (("x", loss >= _DIVERGED), ("^", ~shown & (loss < _DIVERGED))):
+            heights = np.full(chosen.sum(), 0.96)
+            axes.plot(
+                lr[chosen], heights, **{**_TRIAL, "marker": marker}, color=color, transform=edge
+            )
+        axes.plot(lr[loss.argmin()], loss.min(), **_BEST, color=color)
+    _log(axes, "y", 0.85 * best, top)
+    _log(axes, "x", rates.min() / 2, rates.max() * 2, ticks=3)
+    _explain(picture, "learning rate", [
+        Line2D([], [], **_TRIAL, color=style.INK, label="trial"),
+        Line2D([], [], **_BEST, color=style.INK, label="best"),
+        Line2D([], [], **{**_TRIAL, "marker": "x"}, color=style.INK, label="diverged"),
+        Line2D([], [], **{**_TRIAL, "marker": "^"}, color=style.INK, label="above the scale"),
+        Patch(color=style.FAINT, alpha=0.6, linewidth=0, label="within 5 % of best"),
+    ])  # fmt: skip
+    return picture
+
+
+@style.styled()
+def time_to_target(results: Results, width: float = 7.2) -> Figure:
+    """Draw the seconds each rule takes to the target, on a log axis, the fastest first.
+
+    Args:
+        results: the record of ``results.json``.
+        width: inches, > 0; 7.2 by default.
+    """
+    rows = sorted(results["rules"], key=lambda row: _number(row["seconds_to_target"], math.inf))
+    picture, axes = style.figure(width, 0.7 + 0.22 * len(rows))
+    reached = [row for row in rows if row["seconds_to_target"] is not None]
+    for y, row in enumerate(rows):
+        color, seconds = _color(results, row["rule"]), row["seconds_to_target"]
+        text = f"{row['epochs_to_target']:.3g} epochs" if seconds is not None else "not reached"
+        if seconds is not None:
+            axes.plot(seconds, y, "o", color=color, markersize=5)
+        axes.text(
+            1.02,
+            y,
+            text,
+            color=color,
+            va="center",
+            fontsize=8,
+            transform=axes.get_yaxis_transform(),
+        )
+    axes.set_yticks(range(len(rows)), [_marked(results, row["rule"]) for row in rows])
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(_color(results, row["rule"]))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    if reached:
+        seconds = [row["seconds_to_target"] for row in reached]
+        _log(axes, "x", 0.7 * min(seconds), 1.4 * max(seconds))
+    else:
+        axes.set_xticks([])
+    axes.set_xlabel("seconds to the target")
+    return picture
+
+
+_TARGET: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1, 2))}
+_TRIAL: dict[str, Any] = {
+    "linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0.7,
+    "markerfacecolor": "none",
+}  # fmt: skip
+_BEST: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 9, "markeredgewidth": 0}
+
+
+def _panels(results: Results, width: float) -> tuple[Figure, dict[str, tuple[Axes, str]]]:
+    """Return a figure with one titled panel per rule, best first, and the colour of each."""
+    rules = [row["rule"] for row in results["rules"]]
+    rows = math.ceil(len(rules) / max(1, round(width / 1.5)))
+    columns = math.ceil(len(rules) / rows)
+    panel = min(3.0, 0.8 * width / columns)
+    head = 0.5 if width > 5 else 0.9  # room for what _explain says
+    height = rows * panel + head + 0.5
+    picture, grid = style.figure(
+        width, height, layout="none",
+        nrows=rows, ncols=columns, sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    # Panels are all alike, so margins in inches do; searching for them takes as long as drawing.
+    picture.subplots_adjust(
+        left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - head / height,
+        hspace=0.35, wspace=0.16,
+    )  # fmt: skip
+    panels = {}
+    for index, (rule, axes) in enumerate(zip(rules, grid.flat, strict=False)):
+        color = _color(results, rule)
+        axes.set_title(_marked(results, rule), color=color, fontsize=7.5)
+        axes.tick_params(length=0, labelsize=7, labelbottom=index >= len(rules) - columns)
+        panels[rule] = (axes, color)
+    for axes in grid.flat[len(rules) :]:
+        axes.remove()
+    return picture, panels
+
+
+def _explain(picture: Figure, x: str, handles: Sequence[Artist]) -> None:
+    """Name the axes that all panels share, and above them every sign that is drawn."""
+    columns = len(handles) if picture.get_figwidth() > 5 else 2
+    picture.legend(handles=handles, loc="upper center", ncols=columns, fontsize=8)
+    picture.supxlabel(x)
+    picture.supylabel("validation loss")
+
+
+def _color(results: Results, rule: str) -> str:
+    if rule == results["winner"]:
+        return style.WINNER
+    return style.TIE if rule in results["ties"] else style.MUTED
+
+
+def _marked(results: Results, rule: str) -> str:
+    """The rule's name, after ★ for the winner and = for a tie: what colour says, in print too."""
+    mark = "★ " if rule == results["winner"] else "= " if rule in results["ties"] else ""
+    return mark + rule
+
+
+def _row(results: Results, rule: str) -> Mapping[str, Any]:
+    return next(row for row in results["rules"] if row["rule"] == rule)
+
+
+def _number(value: float | None, otherwise: float = math.nan) -> float:
+    return otherwise if value is None else value
+
+
+def _final_losses(curves: pa.Table, rule: str) -> NDArray[np.float64]:
+    """Validation losses of the rule's fresh seeds, of shape (seeds, epochs + 1)."""
+    chosen = curves.filter((pc.field("rule") == rule) & (pc.field("phase") == "final"))
+    chosen = chosen.sort_by([("seed", "ascending"), ("epoch", "ascending")])
+    losses = _ranked(chosen["validation_loss"])
+    return losses.reshape(-1, pc.max(chosen["epoch"]).as_py() + 1)
+
+
+def _trial_losses(curves: pa.Table, rule: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Learning rate and last validation loss of each of the rule's trials."""
+    chosen = curves.filter((pc.field("rule") == rule) & (pc.field("phase") == "trial"))
+    last = (
+        chosen.sort_by("epoch")
+        .group_by("trial", use_threads=False)
+        .aggregate([("lr", "last"), ("validation_loss", "last")])
+    )
+    return last["lr_last"].to_numpy(), _ranked(last["validation_loss_last"])
+
+
+def _ranked(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    losses: NDArray[np.float64] = column.to_numpy()
+    return np.nan_to_num(losses, nan=_DIVERGED, posinf=_DIVERGED)
+
+
+def _band(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 10 %, 50 % and 90 % points over seeds, of shape (3, epochs + 1)."""
+    return np.quantile(losses, (0.1, 0.5, 0.9), axis=0)
+
+
+def _log(axes: Axes, name: Literal["x", "y"], low: float, high: float, ticks: int = 5) -> None:
+    """Make an axis logarithmic with a few round ticks, in plain digits."""
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    decades = math.log10(high / low)
+    if decades < 0.7:
+        axis.set_major_locator(MaxNLocator(4))
+    elif decades < 2.5:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3)))
+    else:
+        axis.set_major_locator(LogLocator(numticks=ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(_digits)
+
+
+def _digits(value: float, _: float) -> str:
+    """A tick's label, short at any size: 0.001, 20, 1e-6, 1e4."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

@@ -1,0 +1,204 @@
+"""A race folder with made-up but plausible numbers, to look at pictures and pages without a race.
+
+``python tests/race_folder.py FOLDER`` writes one with every rule.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from thalweg import rules
+
+START, FLOOR = 2.303, 0.11  # the loss of an untrained softmax on ten classes; the best it can reach
+
+
+def _curve(
+    speed: NDArray[np.float64], noise: NDArray[np.float64], epochs: int
+) -> NDArray[np.float64]:
+    """Exponential descent to a noise floor, one row per lane."""
+    steps = np.arange(epochs + 1)
+    return FLOOR + noise[:, None] + (START - FLOOR) * np.exp(-speed[:, None] * steps**0.8)
+
+
+def _lanes(
+    rng: np.random.Generator, best_lr: float, lr: NDArray[np.float64], epochs: int, hardness: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Validation curves and the step of divergence at each rate."""
+    ratio = lr / best_lr
+    luck = np.exp(rng.normal(0, 0.08, len(lr)))
+    speed = 0.9 * np.minimum(ratio, 3) * luck / hardness
+    curve = _curve(speed, 0.004 * ratio**1.3 * luck, epochs)
+    curve *= np.exp(rng.normal(0, 0.02, curve.shape) * np.minimum(ratio, 2)[:, None])
+    curve[:, 0] = START * np.exp(rng.normal(0, 0.02, len(lr)))
+    diverged = np.where(ratio > 40 * hardness, 1 + (400 / ratio).astype(np.int64), 0)
+    curve[diverged > 0, 1:] = np.nan
+    return curve, diverged
+
+
+def _rows(
+    rule: str,
+    phase: str,
+    lr: NDArray[np.float64],
+    curve: NDArray[np.float64],
+    diverged: NDArray[np.int64],
+) -> pa.Table:
+    lanes, points = curve.shape
+    index = np.repeat(np.arange(lanes, dtype=np.int32), points)
+    return pa.table(
+        {
+            "rule": [rule] * curve.size,
+            "phase": [phase] * curve.size,
+            "trial": index if phase == "trial" else np.zeros(curve.size, np.int32),
+            "seed": index if phase == "final" else np.zeros(curve.size, np.int32),
+            "batch_size": np.full(curve.size, 32, np.int32),
+            "lr": np.repeat(lr, points),
+            "epoch": np.tile(np.arange(points, dtype=np.int32), lanes),
+            "train_loss": (curve * 0.85).ravel(),
+            "validation_loss": curve.ravel(),
+            "diverged_at": np.repeat(diverged, points),
+        }
+    )
+
+
+def _row(
+    rule: str,
+    best_lr: float,
+    *,
+    trials: NDArray[np.float64],
+    lr: NDArray[np.float64],
+    diverged: NDArray[np.int64],
+    finals: NDArray[np.float64],
+) -> dict[str, Any]:
+    last = trials[:, -1]
+    losses = finals[:, -1] * 1.04
+    median = np.median(finals, axis=0)
+    hits = np.flatnonzero(median <= 0.16)
+    seconds = 0.0021 * (1 + len(rules.get(rule).state))
+    good = lr[last <= np.nanmin(last) * 1.05]
+    return {
+        "rule": rule,
+        "source": rules.get(rule).source,
+        "hyper": {**rules.get(rule).defaults, "lr": float(lr[np.nanargmin(last)])},
+        "batch_size": 32,
+        "val_loss": float(np.nanmin(last)),
+        "test_loss": dict(
+            zip(("low", "median", "high"), np.quantile(losses, [0.2, 0.5, 0.8]), strict=True)
+        ),
+        "test_score": float(1 - np.median(losses) / 3.5),
+        "epochs_to_target": int(hits[0]) if len(hits) else None,
+        "seconds_to_target": float(hits[0] * seconds) if len(hits) else None,
+        "seconds_per_epoch": seconds,
+        "sensitivity": {
+            "within_5_percent": len(good) / len(lr),
+            "good_lr": [float(good.min()), float(good.max())],
+            "good_lr_decades": float(np.log10(good.max() / good.min())),
+        },
+        "diverged": float(np.mean(diverged > 0)),
+        "trials": len(lr),
+        "widened": [f"lr widened to {best_lr * 1e4:g}"] if rule in {"adadelta", "sgd"} else [],
+        "space": {"lr": [best_lr * 1e-3, best_lr * 1e3, "log"]},
+        "defaults": rules.get(rule).defaults,
+    }
+
+
+def make(
+    names: tuple[str, ...] | None = None,
+    *,
+    trials: int = 64,
+    seeds: int = 20,
+    epochs: int = 20,
+    seed: int = 0,
+) -> tuple[dict[str, Any], pa.Table]:
+    """Return results and curves as a race leaves them, all numbers from the seed."""
+    rng = np.random.default_rng(seed)
+    tables, entries, finals_of = [], [], {}
+    for name in names or rules.names():
+        best_lr = 10 * rules.get(name).defaults["lr"]
+        hardness = float(np.exp(rng.normal(0, 0.5))) * (6 if name == "asgd" else 1)
+        lr = best_lr * 10 ** rng.uniform(-3, 3, trials)
+        lr[0] = best_lr
+        curve, diverged = _lanes(rng, best_lr, lr, epochs, hardness)
+        rates = np.full(seeds, lr[np.nanargmin(curve[:, -1])])
+        finals, final_diverged = _lanes(rng, best_lr, rates, epochs, hardness)
+        tables.append(_rows(name, "trial", lr, curve, diverged))
+        tables.append(_rows(name, "final", rates, finals, final_diverged))
+        entries.append(_row(name, best_lr, trials=curve, lr=lr, diverged=diverged, finals=finals))
+        finals_of[name] = finals[:, -1]
+    entries.sort(key=lambda row: row["test_loss"]["median"])
+    winner = entries[0]["rule"]
+    for row in entries:
+        low, median, high = np.quantile(
+            finals_of[row["rule"]] - finals_of[winner], [0.025, 0.5, 0.975]
+        )
+        row["difference"] = {"low": low, "median": median, "high": high}
+        row["tie"] = bool(row["rule"] != winner and low <= 0 <= high)
+    return _results(entries, trials, seeds, epochs), pa.concat_tables(tables)
+
+
+def _results(entries: list[dict[str, Any]], trials: int, seeds: int, epochs: int) -> dict[str, Any]:
+    winner = entries[0]["rule"]
+    ties = [row["rule"] for row in entries if row["tie"]]
+    tied = f"; tied with {', '.join(ties)}" if ties else ""
+    lr = entries[0]["hyper"]["lr"]
+    return {
+        "schema": 1,
+        "version": "0.1.0",
+        "command": "thalweg race digits --rules all --batch-size 32 --epochs 20 --seed 0",
+        "seed": 0,
+        "data": {
+            "name": "digits",
+            "source": "scikit-learn, load_digits",
+            "kind": "multiclass",
+            "rows": 1797,
+            "features": 64,
+            "classes": [str(digit) for digit in range(10)],
+            "dropped": 3,
+            "split": {"train": 1078, "validation": 359, "test": 360},
+        },
+        "protocol": {
+            "epochs": epochs,
+            "trials": trials,
+            "seeds": seeds,
+            "batch_sizes": [32],
+            "l2": 1e-4,
+            "second_round": trials // 4,
+            "budget": None,
+            "selection": "the lowest validation loss after the last epoch",
+            "metric": "accuracy",
+            "loss": "softmax",
+            "model": "multinomial logistic regression, 64 features, 10 classes, intercept",
+            "dtype": "float32",
+        },
+        "target": {
+            "validation_loss": 0.16,
+            "constant": START,
+            "reference": 0.112,
+            "rule": "95 % of the way from the best constant (2.303) to the reference (0.112)",
+        },
+        "winner": winner,
+        "ties": ties,
+        "sentence": f"{winner}, lr {lr:.2g}, batch 32{tied}; asgd needs 4.1× the epochs",
+        "code": {
+            "torch": f"torch.optim.{winner.title()}(model.parameters(), lr={lr:.3g})",
+            "thalweg": f'thalweg.linear.train(X, y, rule="{winner}", epochs={epochs}, lr={lr:.3g})',
+        },
+        "rules": entries,
+    }
+
+
+def write(directory: Path, results: dict[str, Any], curves: pa.Table) -> Path:
+    """Write results.json and curves.parquet as a race does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    pq.write_table(curves, directory / "curves.parquet")
+    return directory
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), *make())
