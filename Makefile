@@ -1,0 +1,31 @@
+# `make` lists the targets. Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+TORCH := torch==2.13.0
+
+.PHONY: help race test
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\): .*## /make \1  # /p' $(MAKEFILE_LIST)
+
+race: $(VENV)/installed ## create .venv, install, run: thalweg race digits
+	$(VENV)/bin/thalweg race digits
+
+test: $(VENV)/installed-for-tests ## create .venv, install, run linters, types and all tests
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1' # the first that knows --group
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# torch comes by itself and first, so that one exact build is there when the test group asks for any.
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(PIP) install -c constraints.txt $(TORCH)
+	$(PIP) install -c constraints.txt --group test
+	@touch $@
