@@ -103,7 +103,7 @@ def _row(
         "trials": len(lr),
         "widened": [f"lr widened to {best_lr * 1e4:g}"] if rule in {"adadelta", "sgd"} else [],
         "space": {"lr": [best_lr * 1e-3, best_lr * 1e3, "log"]},
-        "defaults": rules.get(rule).defaults,
+        "defaults": {"hyper": rules.get(rule).defaults, "val_loss": 0.3},
     }
 
 
@@ -120,7 +120,7 @@ def make(
     tables, entries, finals_of = [], [], {}
     for name in names or rules.names():
         best_lr = 10 * rules.get(name).defaults["lr"]
-        hardness = float(np.exp(rng.normal(0, 0.5))) * (6 if name == "asgd" else 1)
+        hardness = float(np.exp(rng.normal(0, 0.5))) * (12 if name == "asgd" else 1)
         lr = best_lr * 10 ** rng.uniform(-3, 3, trials)
         lr[0] = best_lr
         curve, diverged = _lanes(rng, best_lr, lr, epochs, hardness)

@@ -21,6 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from thalweg import style
+from thalweg.words import mark
 
 __all__ = ["learning_rates", "loss_curves", "time_to_target"]
 
@@ -102,7 +103,8 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
             )
         axes.plot(lr[loss.argmin()], loss.min(), **_BEST, color=color)
     _log(axes, "y", 0.85 * best, top)
-    _log(axes, "x", rates.min() / 2, rates.max() * 2, ticks=3)
+    if np.isfinite(rates).any():  # a rule may have no rate
+        _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     _explain(picture, "learning rate", [
         Line2D([], [], **_TRIAL, color=style.INK, label="trial"),
         Line2D([], [], **_BEST, color=style.INK, label="best"),
@@ -123,29 +125,24 @@ def time_to_target(results: Results, width: float = 7.2) -> Figure:
     """
     rows = sorted(results["rules"], key=lambda row: _number(row["seconds_to_target"], math.inf))
     picture, axes = style.figure(width, 0.7 + 0.22 * len(rows))
-    reached = [row for row in rows if row["seconds_to_target"] is not None]
+    beside = axes.get_yaxis_transform()
     for y, row in enumerate(rows):
-        color, seconds = _color(results, row["rule"]), row["seconds_to_target"]
-        text = f"{row['epochs_to_target']:.3g} epochs" if seconds is not None else "not reached"
+        color, seconds, epochs = (
+            _color(results, row["rule"]), row["seconds_to_target"], row["epochs_to_target"]
+        )  # fmt: skip
+        text = "not reached"
         if seconds is not None:
             axes.plot(seconds, y, "o", color=color, markersize=5)
-        axes.text(
-            1.02,
-            y,
-            text,
-            color=color,
-            va="center",
-            fontsize=8,
-            transform=axes.get_yaxis_transform(),
-        )
-    axes.set_yticks(range(len(rows)), [_marked(results, row["rule"]) for row in rows])
+            text = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+        axes.text(1.02, y, text, color=color, va="center", fontsize=8, transform=beside)
+    axes.set_yticks(range(len(rows)), [mark(results, row["rule"]) for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(_color(results, row["rule"]))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
+    reached = [row["seconds_to_target"] for row in rows if row["seconds_to_target"] is not None]
     if reached:
-        seconds = [row["seconds_to_target"] for row in reached]
-        _log(axes, "x", 0.7 * min(seconds), 1.4 * max(seconds))
+        _log(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
     else:
         axes.set_xticks([])
     axes.set_xlabel("seconds to the target")
@@ -169,7 +166,7 @@ def _panels(results: Results, width: float) -> tuple[Figure, dict[str, tuple[Axe
     head = 0.5 if width > 5 else 0.9  # room for what _explain says
     height = rows * panel + head + 0.5
     picture, grid = style.figure(
-        width, height, layout="none",
+        width, height, layout=None,
         nrows=rows, ncols=columns, sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
     # Panels are all alike, so margins in inches do; searching for them takes as long as drawing.
@@ -180,7 +177,7 @@ def _panels(results: Results, width: float) -> tuple[Figure, dict[str, tuple[Axe
     panels = {}
     for index, (rule, axes) in enumerate(zip(rules, grid.flat, strict=False)):
         color = _color(results, rule)
-        axes.set_title(_marked(results, rule), color=color, fontsize=7.5)
+        axes.set_title(mark(results, rule), color=color, fontsize=7.5)
         axes.tick_params(length=0, labelsize=7, labelbottom=index >= len(rules) - columns)
         panels[rule] = (axes, color)
     for axes in grid.flat[len(rules) :]:
@@ -200,12 +197,6 @@ def _color(results: Results, rule: str) -> str:
     if rule == results["winner"]:
         return style.WINNER
     return style.TIE if rule in results["ties"] else style.MUTED
-
-
-def _marked(results: Results, rule: str) -> str:
-    """The rule's name, after ★ for the winner and = for a tie: what colour says, in print too."""
-    mark = "★ " if rule == results["winner"] else "= " if rule in results["ties"] else ""
-    return mark + rule
 
 
 def _row(results: Results, rule: str) -> Mapping[str, Any]:

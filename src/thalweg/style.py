@@ -44,6 +44,7 @@ _SETTINGS: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": 9,
     "axes.titlecolor": INK,
+    "axes.titley": 1.0,  # not searched for: the search takes as long as the drawing
     "axes.facecolor": "none",
     "figure.dpi": 100,
     "figure.facecolor": "none",
@@ -84,7 +85,7 @@ def figure(
     width: float = 6.4,
     height: float = 4.0,
     *,
-    layout: Literal["constrained", "none"] = "constrained",
+    layout: Literal["constrained"] | None = "constrained",
     **subplots: Any,  # noqa: ANN401 - as matplotlib's own
 ) -> tuple[Figure, Any]:
     """Return a new figure and its axes, outside pyplot's global state.
@@ -93,7 +94,7 @@ def figure(
         width: inches, > 0; 6.4 by default.
         height: inches, > 0; 4.0 by default.
         layout: whether matplotlib finds room for labels ("constrained", the default) or the caller
-            gives the margins ("none").
+            gives the margins (None).
         subplots: what ``Figure.subplots`` takes, such as ``nrows`` and ``sharex``.
 
     Example:
@@ -146,15 +147,22 @@ def svg(picture: Figure, label: str) -> str:
     content = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": label}):  # the same picture gives the same bytes
         # Not savefig: it draws the picture twice.
-        FigureCanvasSVG(picture).print_svg(content, metadata={"Date": None})
+        FigureCanvasSVG(picture).print_svg(  # type: ignore[no-untyped-call] # matplotlib leaves it untyped
+            content, metadata={"Date": None}
+        )
     text = content.getvalue()
     box = re.search(r'viewBox="[^"]*"', text)
     assert box, "matplotlib writes a viewBox"
     body = text[text.index("</metadata>") + len("</metadata>") :]
     for color, name in _VARIABLES.items():
         body = body.replace(color, f"var(--{name})")
-    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
-    body = re.sub(r" font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", body)
+    body = re.sub(r"<[^>]*>", _shorten, body)
     used = set(re.findall(r"#([\w-]+)", body))
     body = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", body)
     return f'<svg role="img" aria-label="{html.escape(label)}" {box[0]}>{body}'
+
+
+def _shorten(tag: re.Match[str]) -> str:
+    """Drop from a tag what only costs bytes; the text between tags stays as it is."""
+    text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])
+    return re.sub(r" font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", text)

@@ -1,0 +1,45 @@
+"""How rules and numbers read in tables, pages and pictures."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["digits", "mark", "percent"]
+
+
+def mark(results: Mapping[str, Any], rule: str) -> str:
+    """Return a rule's name, after ★ for the winner and = for a tie: what colour says, in print too.
+
+    Example:
+        >>> mark({"winner": "adam", "ties": ["nadam"]}, "nadam")
+        '= nadam'
+    """
+    sign = "★ " if rule == results["winner"] else "= " if rule in results["ties"] else ""
+    return sign + rule
+
+
+def digits(value: float | None, significant: int = 3, flags: str = "") -> str:
+    """Return a number in a few significant digits; a dash where there is none or it is not finite.
+
+    Args:
+        value: the number.
+        significant: how many digits, 3 by default.
+        flags: "+" to write the sign of positive numbers too, "#" to keep trailing zeros.
+
+    Example:
+        >>> digits(0.0123456), digits(None), digits(0.5, flags="+"), digits(0.12, flags="#")
+        ('0.0123', '–', '+0.5', '0.120')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:{flags}.{significant}g}".removesuffix(".")
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 as a whole percentage; a dash where there is none.
+
+    Example:
+        >>> percent(0.255)
+        '26 %'
+    """
+    return "–" if share is None else f"{share:.0%}".replace("%", " %")
