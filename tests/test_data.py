@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,12 @@ def written(tmp_path: Path, text: Any) -> Path:
     path = tmp_path / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+def test_the_import_loads_no_library_that_it_may_not_need() -> None:
+    code = "import sys, thalweg.data; print({'sklearn', 'pyarrow', 'pooch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 # Named sets

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from thalweg.data import named
 from thalweg.data.dataset import Dataset
 from thalweg.data.named import names
 from thalweg.data.splits import Part, Split, split
@@ -53,8 +54,6 @@ def load(
                 f"data set {str(source)!r} has its own target and kind; leave out target and kind, "
                 "they are for files"
             )
-        from thalweg.data import named  # noqa: PLC0415 - the name would shadow nothing public
-
         return named.load(str(source))
     from thalweg.data import files  # noqa: PLC0415 - loads PyArrow, which named sets do not need
 
