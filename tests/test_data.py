@@ -318,6 +318,7 @@ UNUSABLE = [
     (",b\n" + ROWS, "column 1 has no name"),
     ("x,y\n" + ROWS, "has no column 'b'; its columns are: x, y"),
     ("B2,bb\n" + ROWS, "has no column 'b'; did you mean bb? its columns are: B2, bb"),
+    ("a;b\n" + "1,5;1\n" * 12, "column 'a' row 1: '1,5' is not a number"),
     ("a,b\n" + ",2\n" * 12, "column 'a' has no values; leave it out"),
     ("a,b\n" + "1,2.5\n" * 12, "target 'b' has the one value 2.5 in every row"),
     ("a,b\n" + "1,x\n" * 12, "target 'b' has the one value x in every row"),

@@ -20,10 +20,10 @@ def load(
     """Load a data set by name, or from a CSV, Parquet or Feather file.
 
     In a file, a column of numbers or booleans is one feature. A text column is numbers too where
-    more than half of its values are (what is not a number is then a bad value), else it is
-    categorical: a 0/1 feature ``column=value`` for each value. A dictionary column is always
-    categorical. Bad values are missing ones (in CSV also NA, NaN, null and their like), text among
-    numbers, infinities, and CSV lines of the wrong length.
+    more than half of its values are; what is not a number there, such as ``1,5``, is a bad value.
+    Every other text column, and every dictionary column, is categorical: a 0/1 feature
+    ``column=value`` for each value. Other bad values are missing ones (in CSV also NA, NaN, null
+    and their like), infinities, and CSV lines of the wrong length.
 
     Args:
         source: one of ``names()``, or a path that ends in .csv, .parquet or .feather. A CSV

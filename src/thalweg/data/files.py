@@ -22,6 +22,7 @@ __all__ = ["load"]
 _FORMATS = {".csv": "CSV", ".parquet": "Parquet", ".feather": "Feather"}
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit into 64 bits
+_MEANT = r"^[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # also 1,5 and 1,500.00: to be refused
 _BOOLEAN = r"^(true|True|TRUE|false|False|FALSE)$"
 _REMEDY = "(use --skip-bad-rows to drop such rows and count them)"
 
@@ -168,28 +169,23 @@ def _bad(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column as booleans, int64, float64 or text; what does not fit becomes null."""
     kind = column.type
-    if pa.types.is_dictionary(kind):  # its writer said that it is categorical
-        typed = _text(column)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
-        typed = _parsed(_text(column))
-    elif pa.types.is_boolean(kind):
-        typed = column
-    elif pa.types.is_signed_integer(kind):
-        typed = column.cast(pa.int64())
-    elif (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
-    ):
-        typed = column.cast(pa.float64(), safe=False)
-    else:
-        raise ValueError(
-            f"column {name!r} has the type {kind}; make it numbers or text, or leave it out"
-        )
-    if typed.null_count == len(typed):
+    categorical = pa.types.is_dictionary(kind)  # its writer said so
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+    if categorical or text:
+        column = _text(column)
+    if column.null_count == len(column):
         raise ValueError(f"column {name!r} has no values; leave it out")
-    return typed
+    if text:
+        return _parsed(column)
+    if categorical or pa.types.is_boolean(kind):
+        return column
+    if pa.types.is_signed_integer(kind):
+        return column.cast(pa.int64())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return column.cast(pa.float64(), safe=False)
+    raise ValueError(
+        f"column {name!r} has the type {kind}; make it numbers or text, or leave it out"
+    )
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -198,7 +194,7 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return booleans if all values are, numbers if more than half are, else the text."""
+    """Return booleans if all values are, numbers if more than half are meant so, else the text."""
 
     def matches(pattern: str) -> tuple[pa.ChunkedArray, int]:
         found = pc.match_substring_regex(text, pattern)
@@ -207,9 +203,9 @@ def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray:
     present = len(text) - text.null_count
     if matches(_BOOLEAN)[1] == present:
         return pc.equal(pc.utf8_lower(text), "true")
-    is_number, numbers = matches(_NUMBER)
-    if 2 * numbers <= present:
+    if 2 * matches(_MEANT)[1] <= present:
         return text
+    is_number, numbers = matches(_NUMBER)
     integers = matches(_INTEGER)[1] == numbers
     return pc.if_else(is_number, text, None).cast(pa.int64() if integers else pa.float64())
 
