@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help race test
+.PHONY: help race test lint types pytest
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1  # /p' $(MAKEFILE_LIST)
@@ -12,10 +12,16 @@ help: ## list the targets
 race: $(VENV)/installed ## create .venv, install, run: thalweg race digits
 	$(VENV)/bin/thalweg race digits
 
-test: $(VENV)/installed-for-tests ## create .venv, install, run linters, types and all tests
+test: lint types pytest ## create .venv, install, run linters, types and all tests
+
+lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+
+types: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
+
+pytest: $(VENV)/installed-for-tests
 	$(VENV)/bin/python -m pytest
 
 $(VENV)/installed: pyproject.toml constraints.txt
