@@ -1,1 +1,48 @@
-"""Thalweg: write each optimizer once as its paper's equation."""
+"""Thalweg: write each optimizer once as its paper's equation; run it, predict it, race it.
+
+Everything here is imported when it is first used: ``import thalweg`` costs nothing but itself.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import version
+
+    from thalweg import data, kernels, linear, plots, problems, rules, schedules
+    from thalweg.descent import descend
+    from thalweg.racing.race import race
+
+    __version__ = version("thalweg")
+
+__all__ = [
+    "__version__",
+    "data",
+    "descend",
+    "kernels",
+    "linear",
+    "plots",
+    "problems",
+    "race",
+    "rules",
+    "schedules",
+]
+
+_FUNCTIONS = {"descend": "thalweg.descent", "race": "thalweg.racing"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a function or the version
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("thalweg")
+    elif name in _FUNCTIONS:
+        value = getattr(import_module(_FUNCTIONS[name]), name)
+    elif name in __all__:
+        value = import_module(f"thalweg.{name}")
+    else:
+        raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
