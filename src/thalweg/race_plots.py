@@ -219,7 +219,7 @@ def _trial_losses(curves: pa.Table, rule: str) -> tuple[NDArray[np.float64], NDA
     """Learning rate and last validation loss of each of the rule's trials."""
     chosen = curves.filter((pc.field("rule") == rule) & (pc.field("phase") == "trial"))
     last = (
-        chosen.sort_by("epoch")
+        chosen.sort_by([("trial", "ascending"), ("epoch", "ascending")])
         .group_by("trial", use_threads=False)
         .aggregate([("lr", "last"), ("validation_loss", "last")])
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read", "table", "write"]
 
+_SCHEMA = 1  # of results.json; it changes when a name there changes its meaning
+
 # The width of a page's figures in inches: for a desk, and for a phone.
 _WIDTHS = {"wide": 7.2, "narrow": 3.7}
 
@@ -33,13 +35,17 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             "(continue one with thalweg race --resume DIR)"
         )
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        complete = {"data", "protocol", "target", "winner", "sentence", "rules"} <= results.keys()
-    except (ValueError, AttributeError):
-        complete = False
-    if not complete:
-        raise ValueError(f"{path} is not the results of a race; repeat it or restore the file")
-    return dict(results)
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = results["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} is not the results of a race; repeat the race or restore the file"
+        ) from None
+    if schema != _SCHEMA:
+        raise ValueError(
+            f"{path} must have schema {_SCHEMA}, got {schema}: another version of thalweg wrote it"
+        )
+    return results
 
 
 def write(directory: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,185 @@
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import race_folder
+from thalweg import race_plots, rules, style
+
+Race = tuple[dict[str, Any], pa.Table]
+FIGURES = (race_plots.loss_curves, race_plots.learning_rates)
+
+
+@pytest.fixture(scope="module", params=[1, 6, 20])
+def race(request: pytest.FixtureRequest) -> Race:
+    return race_folder.make(rules.names()[: request.param], trials=24, seeds=8)
+
+
+@pytest.fixture(scope="module")
+def six() -> Race:
+    return race_folder.make(rules.names()[:6], trials=24, seeds=8)
+
+
+def panel(figure: Figure, rule: str) -> Axes:
+    return next(a for a in figure.axes if a.get_title(loc="left").split()[-1] == rule)
+
+
+def points(axes: Axes, marker: str) -> np.ndarray:
+    """The (x, y) of everything drawn with a marker."""
+    drawn = [line for line in axes.lines if line.get_marker() == marker]
+    return np.concatenate([line.get_xydata() for line in drawn])
+
+
+def losses(curves: pa.Table, rule: str, phase: str, order: str) -> tuple[np.ndarray, np.ndarray]:
+    chosen = curves.filter((pc.field("rule") == rule) & (pc.field("phase") == phase))
+    chosen = chosen.sort_by([(order, "ascending"), ("epoch", "ascending")])
+    lanes = len(pc.unique(chosen[order]))
+    return chosen["lr"].to_numpy().reshape(lanes, -1), chosen["validation_loss"].to_numpy().reshape(
+        lanes, -1
+    )
+
+
+def test_loss_curves_draw_the_median_over_seeds(six: Race) -> None:
+    results, curves = six
+    figure = race_plots.loss_curves(results, curves)
+    for rule in ("sgd", "nesterov"):
+        expected = np.median(losses(curves, rule, "final", "seed")[1], axis=0)
+        drawn = [line.get_ydata() for line in panel(figure, rule).lines]
+        assert any(len(y) == len(expected) and np.allclose(y, expected) for y in drawn)
+
+
+def test_row_order_of_the_table_does_not_matter(six: Race) -> None:
+    results, curves = six
+    shuffled = curves.take(np.random.default_rng(0).permutation(len(curves)))
+    for draw in FIGURES:
+        assert style.svg(draw(results, curves), "a") == style.svg(draw(results, shuffled), "a")
+
+
+def test_learning_rates_draw_every_trial_once(six: Race) -> None:
+    results, curves = six
+    figure = race_plots.learning_rates(results, curves)
+    for rule in results["ties"] + ["sgd"]:
+        lr, loss = (values[:, -1] for values in losses(curves, rule, "trial", "trial"))
+        axes = panel(figure, rule)
+        shown = points(axes, "o")
+        np.testing.assert_allclose(sorted(shown[:, 0]), sorted(lr[loss < axes.get_ylim()[1]]))
+        np.testing.assert_allclose(sorted(points(axes, "x")[:, 0]), sorted(lr[np.isnan(loss)]))
+        np.testing.assert_allclose(points(axes, "*"), [[lr[np.nanargmin(loss)], np.nanmin(loss)]])
+
+
+def test_finite_losses_above_the_scale_are_triangles(six: Race) -> None:
+    results, curves = six
+    loss = curves["validation_loss"].to_numpy().copy()
+    worst = (curves["rule"].to_numpy() == "sgd") & (curves["trial"].to_numpy() == 5)
+    worst &= curves["phase"].to_numpy() == "trial"
+    loss[worst] = 1e6
+    index = curves.schema.get_field_index("validation_loss")
+    axes = panel(
+        race_plots.learning_rates(
+            results, curves.set_column(index, "validation_loss", pa.array(loss))
+        ),
+        "sgd",
+    )
+    assert points(axes, "^")[:, 0] == pytest.approx(curves["lr"].to_numpy()[worst][0])
+    assert axes.get_ylim()[1] < 10
+
+
+def test_time_to_target_draws_seconds_and_says_who_never_arrived() -> None:
+    results, _ = race_folder.make(("sgd", "adam", "asgd"), trials=24, seeds=8)
+    axes = race_plots.time_to_target(results).axes[0]
+    seconds = {row["rule"]: row["seconds_to_target"] for row in results["rules"]}
+    assert seconds.pop("asgd") is None
+    assert axes.get_xscale() == "log"
+    assert sorted(points(axes, "o")[:, 0]) == pytest.approx(sorted(seconds.values()))
+    said = [text.get_text() for text in axes.texts]
+    assert said[-1] == "not reached"
+    assert all("epoch" in text for text in said[:-1])
+
+
+def test_winner_and_ties_are_marked_without_colour(race: Race) -> None:
+    results, curves = race
+    titles = [a.get_title(loc="left") for a in race_plots.loss_curves(results, curves).axes]
+    assert titles[0] == f"★ {results['winner']}"
+    assert {title[2:] for title in titles if title.startswith("= ")} == set(results["ties"])
+    assert len(titles) == len(results["rules"])
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize("width", [3.7, 7.2])
+def test_no_text_covers_another(race: Race, draw: Any, width: float) -> None:
+    figure = draw(*race, width=width)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [t for axes in figure.axes for t in (axes.title, axes._left_title)]
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            texts += [tick.label1 for tick in axis._update_ticks()]
+    texts += [figure._supxlabel, figure._supylabel, *figure.legends[0].get_texts()]
+    boxes = [
+        (text.get_text(), text.get_window_extent(renderer).padded(-1))
+        for text in texts
+        if text.get_text() and text.get_visible()
+    ]
+    inside = figure.bbox
+    for (name, box), (other, another) in itertools.combinations(boxes, 2):
+        assert not box.overlaps(another), (name, other)
+    for name, box in boxes:
+        assert inside.x0 <= box.x0, name
+        assert box.x1 <= inside.x1, name
+        assert box.y1 <= inside.y1, name
+
+
+def test_a_rule_that_only_diverges_and_one_without_a_rate_are_drawn(six: Race) -> None:
+    results, curves = six
+    rule = curves["rule"].to_numpy()
+    loss, lr = (curves[name].to_numpy().copy() for name in ("validation_loss", "lr"))
+    loss[rule == "sgd"] = np.nan
+    lr[rule == "nesterov"] = np.nan
+    for name, values in (("validation_loss", loss), ("lr", lr)):
+        curves = curves.set_column(curves.schema.get_field_index(name), name, pa.array(values))
+    for draw in FIGURES:
+        assert len(style.svg(draw(results, curves), "a")) > 1000
+
+
+def test_no_rule_reaches_the_target(six: Race) -> None:
+    results, _ = six
+    rows = [
+        {**row, "seconds_to_target": None, "epochs_to_target": None} for row in results["rules"]
+    ]
+    figure = race_plots.time_to_target({**results, "rules": rows})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 6
+
+
+def test_svg_follows_the_pages_theme_and_keeps_its_text() -> None:
+    results, _ = race_folder.make(("sgd", "adam"), trials=24, seeds=8)
+    for row, seconds in zip(results["rules"], (0.005, 0.02), strict=True):
+        row |= {"seconds_to_target": seconds, "epochs_to_target": 2}
+    text = style.svg(race_plots.time_to_target(results), "times <by> rule")
+    assert 'aria-label="times &lt;by&gt; rule"' in text
+    assert "var(--winner)" in text
+    assert not any(color in text for color in (style.INK, style.MUTED, style.WINNER, style.TIE))
+    assert ">0.005<" in text
+    assert "adam</text>" in text
+    assert "font-family" not in text
+    assert "<metadata" not in text
+
+
+def test_style_leaves_the_callers_settings_alone() -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - the one test that looks at it
+
+    before = dict(mpl.rcParams)
+    style.svg(style.figure()[0], "empty")
+    assert dict(mpl.rcParams) == before
+
+
+def test_save_refuses_an_unknown_ending(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in .*\.png.*, got .*picture\.xyz"):
+        style.save(style.figure()[0], tmp_path / "picture.xyz")
+    assert not list(tmp_path.iterdir())
