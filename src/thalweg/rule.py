@@ -90,8 +90,13 @@ class Hyperparameter:
             raise ValueError(f"{self.name} must be {self.range}, got {value}")
         return number
 
+    def check_scheduled(self, value: float) -> float:
+        """As ``check`` for one value of a schedule, which may touch an open end: a rate of 0."""
+        closed = Range(self.range.low, self.range.high, "[]")
+        return Hyperparameter(self.name, self.default, closed).check(value)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)  # a rule is itself: hashable, equal to nothing else
 class Rule:
     """An update rule: the paper's equation and what its signature declares.
 
@@ -117,7 +122,40 @@ class Rule:
     start: Mapping[str, float | str] = field(repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
+        """Call the equation itself."""
         return self.function(*args, **kwargs)
+
+    def first_state(self, x: Any, hyper: Mapping[str, float]) -> dict[str, Any]:  # noqa: ANN401
+        """Return the state before the first step: by name, shaped like x or one number if uniform.
+
+        Example:
+            >>> get("rprop").first_state(0.0, {"lr": 0.1})
+            {'step_size': 0.1, 'g_last': 0.0}
+        """
+        varying = {name: x * 0 + self.start_of(name, hyper) for name in self.state}
+        return varying | {name: self.start_of(name, hyper) for name in self.uniform_state}
+
+    def advance(
+        self,
+        g: Any,  # noqa: ANN401 - a float, an array or a tensor
+        x: Any,  # noqa: ANN401
+        state: Mapping[str, Any],
+        *,
+        t: int,
+        hyper: Mapping[str, float],
+    ) -> tuple[Any, dict[str, Any]]:
+        """Take step t: return the new x and the new state, by name.
+
+        Example:
+            >>> get("momentum").advance(2.0, 1.0, {"v": 4.0}, t=1, hyper={"lr": 0.5, "beta": 0.5})
+            (-1.0, {'v': 4.0})
+        """
+        varying = [state[name] for name in self.state]
+        uniform = {name: state[name] for name in self.uniform_state}
+        result = self.function(g, x, *varying, t=t, **uniform, **hyper)
+        if not state:
+            return result, {}
+        return result[0], dict(zip([*self.state, *self.uniform_state], result[1:], strict=True))
 
     @property
     def defaults(self) -> dict[str, float]:

@@ -263,6 +263,6 @@ def asgd(g, x, ax, *, t, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     does.
     """
     eta = lr / (1 + lambd * lr * (t - 1)) ** alpha
-    mu = 1 / max(1, t - 1 - t0)
+    mu = 1 / maximum(1, t - 1 - t0)
     x = x - eta * lambd * x - eta * g
     return x, ax + mu * (x - ax)

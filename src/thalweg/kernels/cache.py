@@ -1,0 +1,83 @@
+"""Where generated kernels lie: a folder that only its user can write, or nowhere.
+
+A cached kernel is code that will be executed, so a folder in which somebody else could put a file
+is not used at all: kernels are then compiled again in each process.
+"""
+
+import hashlib
+import importlib.util
+import os
+import stat
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import llvmlite
+import numba
+import platformdirs
+
+__all__ = ["folder", "load_module"]
+
+
+def folder() -> Path | None:
+    """Return the cache folder, made if need be; None where there is no safe one.
+
+    It is ``kernels`` in the user's cache folder, or in the one named by THALWEG_CACHE.
+    """
+    root = os.environ.get("THALWEG_CACHE") or platformdirs.user_cache_dir("thalweg")
+    path = Path(root) / "kernels"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path if _only_mine(path) else None
+    except OSError:
+        return None
+
+
+def _only_mine(path: Path) -> bool:
+    if not hasattr(os, "getuid"):  # Windows: the user's profile is private by default
+        return True
+    status = path.lstat()
+    others_may_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not others_may_write
+
+
+def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
+    """Return the module of that source and whether Numba may cache its functions on disk.
+
+    The file's name carries a hash of all that its machine code depends on: the source, the vector
+    type's own source, and the versions of Python, Numba and LLVM.
+
+    Args:
+        name: the first part of the module's name.
+        text: its Python source.
+        depends: what else the machine code depends on: the source of the functions it inlines.
+    """
+    versions = f"{sys.version_info}{numba.__version__}{llvmlite.__version__}"
+    key = hashlib.sha256(f"{text}\0{depends}\0{versions}".encode()).hexdigest()[:16]
+    module_name = f"thalweg_kernel_{name}_{key}"
+    if module_name in sys.modules:
+        module = sys.modules[module_name]
+        return module, bool(module.__file__)
+    place = folder()
+    if place is None:
+        module = ModuleType(module_name)
+        module.__file__ = ""
+        exec(compile(text, f"<{module_name}>", "exec"), vars(module))  # noqa: S102 - our own text
+    else:
+        module = _import_file(module_name, place / f"{module_name}.py", text)
+    sys.modules[module_name] = module
+    return module, place is not None
+
+
+def _import_file(module_name: str, path: Path, text: str) -> ModuleType:
+    # What is not exactly our text is written anew; beside and renamed, for several processes.
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        beside = path.with_suffix(f".{os.getpid()}.tmp")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,88 @@
+"""A rule, compiled: the addresses of its two functions, which the drivers call."""
+
+import functools
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+
+from thalweg.kernels import simd
+from thalweg.kernels.cache import load_module
+from thalweg.kernels.generate import generate
+from thalweg.rule import Rule, get
+
+__all__ = ["Kernel", "compiled", "source"]
+
+_NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+_DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The compiled form of a rule for one element type.
+
+    Attributes:
+        rule: the rule.
+        dtype: float32 or float64.
+        update: address of ``update(places, n, slots)``.
+        uniforms: address of ``uniforms(t, fresh, hyper, powers, state, slots)``.
+        slots: rows of the table of uniform values.
+        powers: rows of the table of running powers.
+    """
+
+    rule: Rule
+    dtype: np.dtype[Any]
+    update: int
+    uniforms: int
+    slots: int
+    powers: int
+    functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
+
+
+def source(rule: str | Rule) -> str:
+    """Return the source of a rule's kernel, as ``thalweg kernel RULE`` prints it.
+
+    Args:
+        rule: a rule or its name.
+
+    Raises:
+        ValueError: unknown name, or a construct that cannot be compiled (with its line).
+
+    Example:
+        >>> "x - u0 * g" in source("sgd")
+        True
+    """
+    return generate(get(rule)).text
+
+
+@functools.cache
+def compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
+    """Compile a rule for an element type, or load its machine code from the cache.
+
+    Raises:
+        ValueError: a construct that cannot be compiled, or an element type other than float32 and
+            float64.
+    """
+    if dtype not in _NUMBERS:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    generated = generate(rule)
+    module, cached = load_module(rule.name, generated.text, inspect.getsource(simd))
+    number = _NUMBERS[dtype]
+    update, uniforms = (
+        numba.cfunc(signature, cache=cached, error_model="numpy")(function)
+        for function, signature in (
+            (module.update, f"void(CPointer(intp), intp, CPointer({number}))"),
+            (module.uniforms, f"void(float64, boolean, {_DOUBLES}, CPointer({number}))"),
+        )
+    )
+    return Kernel(
+        rule,
+        dtype,
+        int(update.address),  # type: ignore[arg-type] # compiled, so it has one
+        int(uniforms.address),  # type: ignore[arg-type]
+        generated.slots,
+        generated.powers,
+        (update, uniforms),
+    )

@@ -1,0 +1,373 @@
+"""A vector of lanes as a Numba type: eight trainings in one machine instruction.
+
+Numba leaves vectorizing to LLVM's loop vectorizer, which must prove that no two arrays overlap
+and gives up on inner loops as short as a block of lanes. With an explicit vector type, generated
+kernels are scalar code that is typed as vectors: fast by construction, and a lane's bits depend
+neither on its neighbours nor on the compiler's choices.
+
+The functions of ``thalweg.elementwise`` are taught to Numba here, for scalars and for vectors.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, overload, register_model
+
+from thalweg import elementwise
+
+__all__ = [
+    "LANES", "any_not_finite", "call", "compiled_driver", "inlined", "load", "load_part", "offset",
+    "pointer", "power", "store", "store_part", "typed",
+]  # fmt: skip
+
+LANES = 8  # one 256-bit register of float32; a block of lanes is never split
+
+# Division by zero gives infinity, as in NumPy and torch; compiled code runs beside Python threads.
+OPTIONS = {"error_model": "numpy", "nogil": True}
+
+# Multiply-add may be contracted, as in torch's own kernels; nothing is reassociated.
+_FLAGS = ("contract",)
+
+
+class Vector(types.Type):
+    """LANES values of one element type (float32, float64 or boolean)."""
+
+    def __init__(self, element: types.Type) -> None:
+        self.element = element
+        super().__init__(f"vector({element}, {LANES})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
+        bits = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+        element = bits.get(fe_type.element, ir.IntType(1))
+        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+
+
+MASK = Vector(types.boolean)
+
+
+@intrinsic
+def pointer(typingctx: Any, array: Any) -> Any:
+    """Return the address of a contiguous array's first element, typed.
+
+    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+def _vector_at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Return the address of the block-th vector behind a pointer."""
+    index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
+    vector = context.get_value_type(Vector(sig.args[0].dtype))
+    return builder.bitcast(builder.gep(args[0], [index]), vector.as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, pointer: Any, block: Any) -> Any:
+    """Return the block-th vector behind a pointer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(pointer.dtype)(pointer, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
+    """Write a vector, or one number into all its lanes, as the block-th vector behind a pointer.
+
+    A float64 vector is rounded to the element type.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        to = Vector(sig.args[0].dtype)
+        value = _as_vector(context, builder, args[2], sig.args[2], to)
+        if isinstance(sig.args[2], Vector) and sig.args[2] != to:
+            value = builder.fptrunc(value, context.get_value_type(to))
+        place = _vector_at(context, builder, sig, args)
+        builder.store(value, place, align=to.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value), codegen
+
+
+def _first(context: Any, builder: Any, count: Any) -> Any:
+    """Return the mask of the first lanes, as many as count."""
+    numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
+    return builder.icmp_signed("<", numbers, _splat(builder, count))
+
+
+@intrinsic
+def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
+    """As ``load``, of the first lanes alone; the others are 0 and their memory is not read."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        vector = place.type.pointee
+        mask = _first(context, builder, args[2])
+        align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
+        kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
+        name = f"llvm.masked.load.{_suffix(vector)}.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
+
+    return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any) -> Any:
+    """As ``store``, of the first lanes alone; the memory of the others is not touched."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        value = _as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
+        mask = _first(context, builder, args[3])
+        align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
+        kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
+        name = f"llvm.masked.store.{_suffix(value.type)}.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        builder.call(function, [value, place, align, mask])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value, types.intp), codegen
+
+
+@intrinsic
+def typed(typingctx: Any, address: Any, like: Any) -> Any:
+    """Turn an address into a pointer of the type of another one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return like(types.intp, like), codegen
+
+
+@intrinsic
+def offset(typingctx: Any, pointer: Any, count: Any) -> Any:
+    """Return the pointer moved by so many elements."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
+def call(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the compiled function at an address: drivers take any rule without compiling again."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[1])
+        kinds = [context.get_value_type(kind) for kind in sig.args[1]]
+        function = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), values)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments), codegen
+
+
+@intrinsic
+def any_not_finite(typingctx: Any, value: Any) -> Any:
+    """Return whether a lane is infinite or NaN."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        gap = builder.fsub(args[0], args[0])  # 0 where finite, NaN elsewhere
+        mask = builder.fcmp_unordered("uno", gap, gap)
+        bits = builder.bitcast(mask, ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(value), codegen
+
+
+def _suffix(vector: Any) -> str:
+    return f"v{vector.count}{vector.element.intrinsic_name}"
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    empty = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+    return builder.shuffle_vector(first, empty, zeros)
+
+
+def _as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> Any:
+    """Splat a scalar; a vector is returned as it is."""
+    if isinstance(of, Vector):
+        return value
+    return _splat(builder, context.cast(builder, value, of, to.element))
+
+
+def _common(args: tuple[Any, ...]) -> Vector | None:
+    """Return the vector type of an operation on these operands; None if it is no vector's."""
+    vectors = {a for a in args if isinstance(a, Vector)}
+    rest = [a for a in args if not isinstance(a, Vector)]
+    if len(vectors) == 1 and all(isinstance(a, (types.Number, types.Boolean)) for a in rest):
+        return vectors.pop()
+    return None
+
+
+def _declare(function: Any, build: Callable[..., Any], *, to_mask: bool = False) -> None:
+    """Teach Numba an operation on vectors, scalars among the operands being splat."""
+
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            vector = _common(args)
+            return vector and signature(MASK if to_mask else vector, *args)
+
+    infer_global(function)(Template)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = _common(sig.args)
+        operands = [
+            _as_vector(context, builder, a, of, vector)
+            for a, of in zip(args, sig.args, strict=True)
+        ]
+        return build(builder, *operands)
+
+    any_scalar = types.Any
+    arities = [(Vector,)] if function is operator.neg or function is abs else [
+        (Vector, Vector), (Vector, any_scalar), (any_scalar, Vector)
+    ]  # fmt: skip
+    for operand_types in arities:
+        lower_builtin(function, *operand_types)(lower)
+
+
+def _call(name: str) -> Callable[..., Any]:
+    def build(builder: Any, *operands: Any) -> Any:
+        vector = operands[0].type
+        full_name = f"llvm.{name}.{_suffix(vector)}"
+        kind = ir.FunctionType(vector, [vector] * len(operands))
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, full_name), operands
+        )
+
+    return build
+
+
+def _arithmetic(name: str) -> Callable[..., Any]:
+    return lambda builder, *operands: getattr(builder, name)(*operands, flags=_FLAGS)
+
+
+def _comparison(symbol: str) -> Callable[..., Any]:
+    ordered = symbol != "!="  # NaN differs from everything
+
+    def build(builder: Any, a: Any, b: Any) -> Any:
+        compare = builder.fcmp_ordered if ordered else builder.fcmp_unordered
+        return compare(symbol, a, b)
+
+    return build
+
+
+_declare(operator.add, _arithmetic("fadd"))
+_declare(operator.sub, _arithmetic("fsub"))
+_declare(operator.mul, _arithmetic("fmul"))
+_declare(operator.truediv, _arithmetic("fdiv"))
+_declare(operator.neg, _arithmetic("fneg"))
+_declare(operator.pow, _call("pow"))
+_declare(abs, _call("fabs"))
+for _operator, _symbol in [
+    (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"),
+    (operator.ge, ">="), (operator.eq, "=="), (operator.ne, "!="),
+]:  # fmt: skip
+    _declare(_operator, _comparison(_symbol), to_mask=True)
+
+
+@intrinsic
+def _select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
+    vector = _common((a, b)) or Vector(types.float64)  # two numbers: uniform values
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, b = (
+            _as_vector(context, builder, v, of, vector)
+            for v, of in zip(args[1:], sig.args[1:], strict=True)
+        )
+        return builder.select(args[0], a, b)
+
+    return vector(condition, a, b), codegen
+
+
+def _overload_unary(name: str, scalar: Callable[[Any], Any]) -> None:
+    @intrinsic
+    def vector(typingctx: Any, a: Any) -> Any:
+        return a(a), lambda context, builder, sig, args: _call(name)(builder, *args)
+
+    @overload(getattr(elementwise, name), strict=False)
+    def implement(a: Any) -> Any:
+        function = vector if isinstance(a, Vector) else scalar
+        return lambda a: function(a)  # noqa: PLW0108 - Numba compiles Python functions only
+
+
+_overload_unary("sqrt", math.sqrt)
+_overload_unary("exp", math.exp)
+_overload_unary("log", math.log)
+
+
+@overload(elementwise.where, strict=False)
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    if condition == MASK:
+        return lambda condition, a, b: _select(condition, a, b)  # noqa: PLW0108 - the same
+    return lambda condition, a, b: a if condition else b
+
+
+@overload(elementwise.sign, strict=False)
+def _sign(a: Any) -> Any:
+    one = a.element(1) if isinstance(a, Vector) else a(1)
+    return lambda a: elementwise.where(a > 0, one, elementwise.where(a < 0, -one, a))
+
+
+# Where neither comparison holds one of the two is NaN, and so is their sum.
+@overload(elementwise.maximum, strict=False)
+def _maximum(a: Any, b: Any) -> Any:
+    return lambda a, b: elementwise.where(a > b, a, elementwise.where(a <= b, b, a + b))
+
+
+@overload(elementwise.minimum, strict=False)
+def _minimum(a: Any, b: Any) -> Any:
+    return lambda a, b: elementwise.where(a < b, a, elementwise.where(a >= b, b, a + b))
+
+
+def compiled_driver(**options: Any) -> Callable[..., Any]:
+    """Compile a driver when it is first called; its machine code is kept beside the package.
+
+    Where neither that place nor the user's cache folder can be written, nothing is kept.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(cache=True, **OPTIONS, **options)(function)
+        except RuntimeError:  # Numba found no folder
+            return njit(**OPTIONS, **options)(function)
+
+    return decorate
+
+
+inlined = njit(**OPTIONS)
+
+
+@inlined
+def power(powers: Any, index: Any, base: Any, t: Any, fresh: Any) -> Any:
+    """Return base**t: last step's value times base, or computed afresh.
+
+    Below 1e-300 it is 0: repeated products would stay subnormal for ever, at a hundred times the
+    cost.
+    """
+    if fresh:
+        value = base**t
+    else:
+        product = load(powers, index) * base
+        value = elementwise.where(product < 1e-300, 0.0, product)
+    store(powers, index, value)
+    return value

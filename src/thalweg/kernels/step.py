@@ -1,0 +1,168 @@
+"""One step of a rule over all arrays of a model, in one compiled call."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.kernels.kernel import compiled
+from thalweg.kernels.loops import step_parallel, step_serial
+from thalweg.kernels.simd import LANES
+from thalweg.rule import Rule, get
+
+__all__ = ["Step"]
+
+_BLOCK = (
+    16_384  # elements per work item: large against the cost of a call, small against a core's share
+)
+_SERIAL = 32_768  # up to this many elements, waking other threads costs more than it gains
+
+# Numba's plain thread pool must not be entered by two threads at once.
+_one_at_a_time = threading.Lock()
+
+
+class Step:
+    """One step of a rule over all arrays of a model, in place.
+
+    ``x, *state = rule(g, x, *state, t=t, **hyper)`` for every array, computed in one pass over
+    memory by all of Numba's threads. Changing a hyperparameter compiles nothing.
+
+    Args:
+        rule: a rule or its name.
+        arrays: the parameters: C-contiguous, writable, all float32 or all float64; any shapes.
+        hyper: hyperparameters by name, each a number or a schedule (step -> value).
+
+    Attributes:
+        t: steps taken so far; set it to go on from somewhere else.
+        hyper: the hyperparameters; may be changed between steps.
+        state: arrays of the varying state, by name, one per parameter array.
+        uniform_state: float64 value of the uniform state, by name.
+
+    Raises:
+        ValueError: a hyperparameter outside its range, an array that does not fit.
+        TypeError: a name that is no hyperparameter of the rule.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([1.0, 2.0])
+        >>> step = Step("momentum", [x], lr=0.5, beta=0.5)
+        >>> for _ in range(2):
+        ...     step([x.copy()])
+        >>> x
+        array([0., 0.])
+    """
+
+    def __init__(
+        self,
+        rule: str | Rule,
+        arrays: Sequence[NDArray[Any]],
+        **hyper: float | Callable[[int], float],
+    ) -> None:
+        self.rule = get(rule)
+        self.rule.check_names(hyper)
+        self.arrays = list(arrays)
+        self.hyper: dict[str, float | Callable[[int], float]] = {**self.rule.defaults, **hyper}
+        self.t = 0
+        self._kernel = compiled(self.rule, _common_dtype(self.arrays))
+        self._values: list[float] = []
+        self._hyper = np.empty((len(self.hyper), LANES))
+        self._resolve()
+        first = dict(zip(self.hyper, self._values, strict=True))
+        self.state = {
+            name: [np.full_like(a, self.rule.start_of(name, first)) for a in self.arrays]
+            for name in self.rule.state
+        }
+        self._uniform = np.array(
+            [[self.rule.start_of(name, first)] * LANES for name in self.rule.uniform_state]
+        ).reshape(-1, LANES)
+        self._powers = np.empty((self._kernel.powers, LANES))
+        self._slots = np.empty((self._kernel.slots, LANES), self._kernel.dtype)
+        self._lay_out()
+
+    @property
+    def uniform_state(self) -> dict[str, float]:
+        """The value of each uniform state."""
+        return {n: float(v[0]) for n, v in zip(self.rule.uniform_state, self._uniform, strict=True)}
+
+    def _resolve(self) -> None:
+        """Read the hyperparameters of the coming step; check those that have changed."""
+        values = [h(self.t) if callable(h) else h for h in self.hyper.values()]
+        if values != self._values:
+            for (name, given), value in zip(self.hyper.items(), values, strict=True):
+                check = self.rule.hyperparameters[name]
+                check.check_scheduled(value) if callable(given) else check.check(value)
+            self._values = values
+            self._hyper[:] = np.array(values)[:, None]
+
+    def _lay_out(self) -> None:
+        """Fill the table of blocks: addresses of x and state once; of gradients at each step."""
+        size = self._kernel.dtype.itemsize
+        blocks = [
+            (tensor, start, min(_BLOCK, array.size - start))
+            for tensor, array in enumerate(self.arrays)
+            for start in range(0, array.size, _BLOCK)
+        ]
+        table = np.array(blocks, np.intp).reshape(-1, 3)
+        self._tensor, self._start, self._length = (np.ascontiguousarray(c) for c in table.T)
+        self._start *= size
+        columns = [self.arrays, *self.state.values()]
+        addresses = np.array([[a.ctypes.data for a in c] for c in columns], np.intp)
+        self._places = np.zeros((len(blocks), 1 + len(columns)), np.intp)
+        self._places[:, 1:] = (addresses[:, self._tensor] + self._start).T
+        self._gradients: list[NDArray[Any] | None] = [None] * len(self.arrays)
+        self._gradient_places = np.zeros(len(self.arrays), np.intp)
+        total = sum(a.size for a in self.arrays)
+        self._run = step_serial if total <= _SERIAL else step_parallel
+
+    def __call__(self, gradients: Sequence[NDArray[Any]]) -> None:
+        """Take one step.
+
+        Args:
+            gradients: one array per parameter array, of its shape and dtype, C-contiguous.
+
+        Raises:
+            ValueError: a gradient that does not fit, or a hyperparameter outside its range.
+        """
+        if len(gradients) != len(self.arrays):
+            raise ValueError(f"expected {len(self.arrays)} gradients, got {len(gradients)}")
+        for index, (new, old) in enumerate(zip(gradients, self._gradients, strict=True)):
+            if new is not old:
+                self._take(index, new)
+        self._resolve()
+        self.t += 1
+        with _one_at_a_time:
+            self._run(
+                self._kernel.update, self._kernel.uniforms, float(self.t),
+                self._hyper, self._powers, self._uniform, self._slots,
+                self._places, self._tensor, self._start, self._length, self._gradient_places,
+            )  # fmt: skip
+
+    def _take(self, index: int, gradient: NDArray[Any]) -> None:
+        array = self.arrays[index]
+        if gradient.shape != array.shape or gradient.dtype != array.dtype:
+            raise ValueError(
+                f"gradient {index} must be {array.dtype}{list(array.shape)} like its parameter, "
+                f"got {gradient.dtype}{list(gradient.shape)}"
+            )
+        if not gradient.flags.c_contiguous:
+            raise ValueError(f"gradient {index} must be C-contiguous; pass np.ascontiguousarray(g)")
+        self._gradients[index] = gradient
+        self._gradient_places[index] = gradient.ctypes.data
+
+
+def _common_dtype(arrays: Sequence[NDArray[Any]]) -> np.dtype[Any]:
+    if not arrays:
+        raise ValueError("arrays must hold at least one array, got none")
+    for index, array in enumerate(arrays):
+        if array.dtype != arrays[0].dtype:
+            raise ValueError(
+                f"arrays must share one dtype; array 0 is {arrays[0].dtype}, "
+                f"array {index} is {array.dtype}"
+            )
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            raise ValueError(
+                f"array {index} must be C-contiguous and writable: it is updated in place"
+            )
+    return arrays[0].dtype

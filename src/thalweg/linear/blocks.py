@@ -1,0 +1,171 @@
+"""The lanes of a training in the layout of its kernels, and the threads that share them."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.kernels.kernel import Kernel
+from thalweg.kernels.linear import LOSSES, evaluate_blocks, train_blocks
+from thalweg.kernels.simd import LANES
+from thalweg.linear.examples import Examples
+from thalweg.linear.stream import Stretch
+from thalweg.rule import Hyperparameter
+from thalweg.schedules import values
+
+__all__ = ["Blocks", "Hyper", "Team"]
+
+Hyper = float | Callable[[int], float]
+
+_ROWS = 1 << 20  # rows that one compiled call works through at the most
+_SCHEDULED = 1 << 22  # scheduled values that it is given at the most
+_POLL = 0.05  # seconds between two looks at should_stop
+
+
+class Team:
+    """Threads that share the blocks of a training; it ends within moments when told to.
+
+    The compiled calls hold no lock of Python's and look at a flag between steps.
+    """
+
+    def __init__(
+        self, pool: Executor, threads: int, blocks: int, should_stop: Callable[[], bool] | None
+    ) -> None:
+        edges = np.linspace(0, blocks, min(threads, blocks) + 1).astype(int).tolist()
+        self._parts = list(itertools.pairwise(edges))
+        self._pool = pool
+        self._should_stop = should_stop
+        self.stop = np.zeros(1, np.int64)
+
+    def run(self, function: Callable[[int, int], None]) -> None:
+        """Call function(first, last) for each thread's blocks.
+
+        Raises:
+            KeyboardInterrupt: should_stop said so, or the user did.
+        """
+        futures = [self._pool.submit(function, first, last) for first, last in self._parts]
+        pending = set(futures)
+        try:
+            while pending:
+                _, pending = wait(pending, timeout=_POLL)
+                if pending and self._should_stop and self._should_stop():
+                    raise KeyboardInterrupt
+        finally:
+            self.stop[0] = bool(pending)
+        for future in futures:
+            future.result()
+
+
+class Blocks:
+    """Parameters, state and hyperparameters of all lanes, LANES of them innermost.
+
+    The last block is filled up with copies of the last lane.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        initial: NDArray[np.float64],
+        lanes: Sequence[Mapping[str, Hyper]],
+    ) -> None:
+        self.kernel = kernel
+        self.lanes = lanes
+        self.count = -(-len(lanes) // LANES)
+        rule = kernel.rule
+        padded = [*lanes, *[lanes[-1]] * (self.count * LANES - len(lanes))]
+        self._padded = padded
+        self._scheduled = [n for n in rule.hyperparameters if any(callable(h[n]) for h in lanes)]
+        first = [{n: _at(v, 0) for n, v in hyper.items()} for hyper in padded]
+        self._hyper = self._rows([[h[n] for h in first] for n in rule.hyperparameters])
+        self._uniform = self._rows(
+            [[rule.start_of(s, h) for h in first] for s in rule.uniform_state]
+        )
+        self._powers = np.empty((self.count, kernel.powers, LANES))
+        self.w = np.empty((self.count, *initial.shape, LANES), kernel.dtype)
+        self.w[:] = initial[None, :, :, None]
+        starts = self._rows([[rule.start_of(s, h) for h in first] for s in rule.state])
+        self._state = np.empty((self.count, len(rule.state), *initial.shape, LANES), kernel.dtype)
+        self._state[:] = starts[:, :, None, None, :]
+        self._diverged = np.zeros((self.count, LANES), np.int64)
+        self.steps = 0
+
+    def _rows(self, table: list[list[float]]) -> NDArray[np.float64]:
+        """Lay a (rows, lanes) table out as (blocks, rows, LANES)."""
+        array = np.array(table, np.float64).reshape(-1, self.count, LANES)
+        return np.ascontiguousarray(array.swapaxes(0, 1))
+
+    def epochs_per_call(self, n: int, steps: int) -> int:
+        """Return how many epochs of n rows and so many steps go into one compiled call."""
+        scheduled = steps * len(self._scheduled) * len(self._padded)
+        return max(1, min(_ROWS // n, _SCHEDULED // max(scheduled, 1)))
+
+    def train(self, team: Team, examples: Examples, stretch: Stretch, l2: float) -> None:
+        """Take the steps of a stretch in all lanes that have not diverged."""
+        kernel = self.kernel
+        steps = len(stretch.bounds) - 1
+        numbers = [list(kernel.rule.hyperparameters).index(n) for n in self._scheduled]
+        schedule = self._schedule(np.arange(self.steps, self.steps + steps))
+        features = examples.X.shape[1]
+        constants = (kernel.update, kernel.uniforms, kernel.slots, LOSSES[examples.loss])
+        data = (examples.X, examples.y, kernel.dtype.type(l2), features - examples.intercept)
+        rows = (stretch.order, stretch.bounds, self.steps)
+        lanes = (self.w, self._state, self._hyper, self._powers, self._uniform)
+        tables = (np.array(numbers, np.intp), schedule, self._diverged)
+        team.run(
+            lambda first, last: train_blocks(
+                *constants, *data, *rows, *lanes, *tables, first, last, team.stop
+            )
+        )
+        self.steps += steps
+
+    def _schedule(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scheduled values, (steps, blocks, scheduled, LANES), checked."""
+        shape = (len(steps), self.count, len(self._scheduled), LANES)
+        if not self._scheduled:
+            return np.empty(shape)
+        known: dict[tuple[str, Any], NDArray[np.float64]] = {}
+        table = np.empty((len(self._scheduled), len(self._padded), len(steps)))
+        for row, name in zip(table, self._scheduled, strict=True):
+            check = self.kernel.rule.hyperparameters[name]
+            for lane, hyper in zip(row, self._padded, strict=True):
+                key = name, hyper[name]
+                if key not in known:
+                    known[key] = _checked(check, values(hyper[name], steps))
+                lane[:] = known[key]
+        return np.ascontiguousarray(
+            table.reshape(len(self._scheduled), self.count, LANES, len(steps)).transpose(3, 1, 0, 2)
+        )
+
+    def losses(self, team: Team, examples: Examples) -> NDArray[np.float64]:
+        """Return the mean loss on the examples, one per lane."""
+        result = np.empty((self.count, LANES))
+        team.run(
+            lambda first, last: evaluate_blocks(
+                LOSSES[examples.loss], examples.X, examples.y, self.w, first, last, result
+            )
+        )
+        return result.ravel()[: len(self.lanes)]
+
+    @property
+    def diverged_at(self) -> NDArray[np.int64]:
+        """The step after which each lane became infinite or NaN; 0 = never."""
+        return self._diverged.ravel()[: len(self.lanes)]
+
+    @property
+    def parameters(self) -> NDArray[Any]:
+        """The parameters, (lanes, d, k)."""
+        moved = self.w.transpose(0, 3, 1, 2)
+        return moved.reshape(-1, *self.w.shape[1:3])[: len(self.lanes)].copy()
+
+
+def _at(hyper: Hyper, step: int) -> float:
+    return float(hyper(step)) if callable(hyper) else float(hyper)
+
+
+def _checked(check: Hyperparameter, scheduled: NDArray[np.float64]) -> NDArray[np.float64]:
+    for value in (scheduled.min(), scheduled.max()):  # NaN is both
+        check.check_scheduled(float(value))
+    return scheduled

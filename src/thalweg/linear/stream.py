@@ -1,0 +1,58 @@
+"""The stream of minibatches: which rows each step uses."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.kernels.linear import shuffle
+
+__all__ = ["SAMPLINGS", "Stretch", "stream"]
+
+SAMPLINGS = ("shuffle", "replacement", "sequential")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The rows of some epochs: step s uses ``order[bounds[s] : bounds[s + 1]]``."""
+
+    order: NDArray[np.intp]
+    bounds: NDArray[np.intp]
+    epochs: int
+
+
+def stream(
+    n: int, batch_size: int, lengths: Iterable[int], sampling: str, seed: np.random.SeedSequence
+) -> Iterator[Stretch]:
+    """Yield the minibatches of a training, some epochs at a time.
+
+    "shuffle" takes a fresh random permutation each epoch, "replacement" draws n rows with
+    replacement, so that a row is missed with probability (1 - 1/n)^n ≈ 1/e, "sequential" keeps the
+    order of the data. The last batch of an epoch is smaller where batch_size does not divide n.
+
+    Args:
+        n: rows of the data, >= 1.
+        batch_size: rows per step, 1 to n.
+        lengths: epochs of each stretch; how a training is cut changes no minibatch.
+        sampling: "shuffle", "replacement" or "sequential".
+        seed: seeds the order; the stream depends on nothing else.
+
+    Example:
+        >>> stretch = next(stream(5, 2, [1], "sequential", np.random.SeedSequence(0)))
+        >>> stretch.order.tolist(), stretch.bounds.tolist()
+        ([0, 1, 2, 3, 4], [0, 2, 4, 5])
+    """
+    generator = np.random.SFC64(seed)
+    starts = np.arange(0, n, batch_size, dtype=np.intp)
+    for epochs in lengths:
+        order = np.tile(np.arange(n, dtype=np.intp), (epochs, 1))
+        # One raw number per row and epoch in both random cases, however the epochs are cut.
+        if sampling != "sequential":
+            raw = generator.random_raw(order.size).reshape(order.shape)
+            if sampling == "shuffle":
+                shuffle(order, raw)
+            else:
+                order = ((raw >> np.uint64(32)) * np.uint64(n) >> np.uint64(32)).astype(np.intp)
+        bounds = (starts + n * np.arange(epochs)[:, None]).ravel()
+        yield Stretch(order.ravel(), np.append(bounds, order.size), epochs)

@@ -1,0 +1,210 @@
+"""Linear models trained in lanes: many trainings side by side on one stream of minibatches."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thalweg.kernels.kernel import compiled
+from thalweg.linear.blocks import Blocks, Hyper, Team
+from thalweg.linear.examples import Examples, initial_parameters
+from thalweg.linear.stream import SAMPLINGS, stream
+from thalweg.rule import Rule, get
+
+__all__ = ["Training", "train"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The lanes of a finished training.
+
+    Attributes:
+        loss: "squared", "logistic" or "softmax".
+        epoch: (evaluations,), the epochs after which losses were measured; 0 is the start.
+        train_loss: (evaluations, lanes), mean loss on the training data, without the L2 term.
+        validation_loss: the same on the validation data; NaN without them.
+        diverged_at: (lanes,), the step, from 1, at which a lane became infinite or NaN; 0 = never.
+        coef: (lanes, outputs, features).
+        intercept: (lanes, outputs); zeros where the model has none.
+    """
+
+    loss: str
+    epoch: NDArray[np.int64]
+    train_loss: NDArray[np.float64]
+    validation_loss: NDArray[np.float64]
+    diverged_at: NDArray[np.int64]
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
+
+    def decision(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the models' outputs, shape (lanes, n, outputs)."""
+        z: NDArray[Any] = np.asarray(X) @ self.coef.swapaxes(1, 2) + self.intercept[:, None, :]
+        return z
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return predictions, shape (lanes, n): values for squared loss, class codes otherwise."""
+        z = self.decision(X)
+        if self.loss == "squared":
+            return z[..., 0]
+        codes = z.argmax(-1) if self.loss == "softmax" else z[..., 0] > 0
+        return codes.astype(np.int64)
+
+
+def train(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: str = "squared",
+    rule: str | Rule,
+    epochs: int,
+    batch_size: int | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    lanes: int | None = None,
+    sampling: str = "shuffle",
+    l2: float = 0.0,
+    intercept: bool = True,
+    initial: str | ArrayLike = "zeros",
+    dtype: str = "float32",
+    seed: int = 0,
+    evaluate_every: int = 1,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    **hyper: Hyper | Sequence[Hyper],
+) -> Training:
+    """Train a linear model by a rule, in lanes that differ in their hyperparameters.
+
+    Minimizes (1/n) Σ loss(z_i, y_i) + l2/2 ‖w‖² with z = x·w + b over w and b, by steps of the rule
+    on minibatches. The losses are ½ (z - y)² (squared), log(1 + e^z) - y z for y in {0, 1}
+    (logistic) and log Σ_c e^(z_c) - z_y for y in 0..k-1 (softmax). Lanes share the initial point
+    and the minibatches, so they compare in pairs; what a lane computes depends on no other lane and
+    not on the number of threads.
+
+    Args:
+        X: data, shape (n, d), finite.
+        y: targets, shape (n,): numbers, or class codes from 0.
+        loss: "squared" (default), "logistic" or "softmax".
+        rule: a rule or its name.
+        epochs: passes over the data, >= 1.
+        batch_size: rows per step, 1 to n; default 32, or n if that is less.
+        validation: data and targets to measure the loss on as well.
+        lanes: how many lanes; default: the length of the sequences among the hyperparameters, or 1.
+        sampling: "shuffle" (default), "replacement" or "sequential"; see ``stream``.
+        l2: weight of the penalty, >= 0; the intercept is not penalized; default 0.
+        intercept: whether the model has one; default True.
+        initial: "zeros" (default), "uniform" for U(-1/√d, 1/√d) as in torch.nn.Linear, or an array
+            of shape (d, k); with an intercept, whose row is the last, (d + 1, k).
+        dtype: "float32" (default) or "float64".
+        seed: seeds the initial point and the order of rows; default 0.
+        evaluate_every: epochs between two measurements of the loss; default 1.
+        threads: how many threads share the lanes; default: all cores.
+        should_stop: asked about twenty times a second; when it returns True, the training ends in
+            KeyboardInterrupt.
+        **hyper: the rule's hyperparameters: a number, a schedule, or a sequence of either, one per
+            lane.
+
+    Returns:
+        The losses per epoch, the parameters and the lanes that diverged.
+
+    Raises:
+        ValueError: an argument outside its range, data that are not finite or do not fit.
+        TypeError: a name that is no hyperparameter of the rule.
+
+    Example:
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).standard_normal((200, 2))
+        >>> fit = train(X, X @ [1.0, -2.0] + 3.0, rule="sgd", epochs=50, lr=[0.01, 0.1])
+        >>> fit.coef[1].round(3).tolist(), fit.intercept[1].round(3).tolist()
+        ([[1.0, -2.0]], [3.0])
+    """
+    kernel = compiled(get(rule), np.dtype(dtype))
+    layout: dict[str, Any] = {"loss": loss, "intercept": intercept, "dtype": kernel.dtype}
+    examples = Examples.of(X, y, **layout)
+    held_out = validation and Examples.of(*validation, **layout, what="validation ")
+    if held_out:
+        held_out.check_like(examples, "validation ")
+    n = len(examples.X)
+    batch_size = min(32, n) if batch_size is None else batch_size
+    _check_counts(n, epochs=epochs, batch_size=batch_size, evaluate_every=evaluate_every)
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
+    if not 0 <= l2 < np.inf:
+        raise ValueError(f"l2 must be >= 0, got {l2}")
+    start_seed, order_seed = np.random.SeedSequence(seed).spawn(2)
+    blocks = Blocks(
+        kernel,
+        initial_parameters(initial, examples, start_seed),
+        _per_lane(kernel.rule, hyper, lanes),
+    )
+    cores = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(min(cores, blocks.count)) as pool:
+        team = Team(pool, cores, blocks.count, should_stop)
+        most = blocks.epochs_per_call(n, -(-n // batch_size))
+        lengths = _cut(epochs, evaluate_every, most)
+        measured, losses = [0], [_losses(blocks, team, examples, held_out)]
+        done = 0
+        for stretch in stream(n, batch_size, lengths, sampling, order_seed):
+            blocks.train(team, examples, stretch, l2)
+            done += stretch.epochs
+            if done % evaluate_every == 0 or done == epochs:
+                measured.append(done)
+                losses.append(_losses(blocks, team, examples, held_out))
+    train_loss, validation_loss = np.swapaxes(np.array(losses), 0, 1)
+    w = blocks.parameters
+    features = w.shape[1] - intercept
+    return Training(
+        loss,
+        np.array(measured),
+        train_loss,
+        validation_loss,
+        blocks.diverged_at.copy(),
+        np.ascontiguousarray(w[:, :features].swapaxes(1, 2)),
+        w[:, features] if intercept else np.zeros_like(w[:, 0]),
+    )
+
+
+def _losses(
+    blocks: Blocks, team: Team, examples: Examples, held_out: Examples | None
+) -> list[NDArray[np.float64]]:
+    """Measure the training loss and the validation loss of each lane."""
+    train_loss = blocks.losses(team, examples)
+    missing = np.full_like(train_loss, np.nan)
+    return [train_loss, blocks.losses(team, held_out) if held_out else missing]
+
+
+def _cut(epochs: int, evaluate_every: int, most: int) -> list[int]:
+    """Cut a training into stretches that end where losses are measured, none longer than most."""
+    lengths = []
+    for first in range(0, epochs, evaluate_every):
+        gap = min(evaluate_every, epochs - first)
+        lengths += [min(most, gap - done) for done in range(0, gap, most)]
+    return lengths
+
+
+def _check_counts(n: int, **counts: int) -> None:
+    for name, value in counts.items():
+        highest = n if name == "batch_size" else None
+        if value < 1 or (highest is not None and value > highest):
+            bound = f"from 1 to {n} (the rows of X)" if highest else ">= 1"
+            raise ValueError(f"{name} must be {bound}, got {value}")
+
+
+def _per_lane(rule: Rule, hyper: Mapping[str, Any], lanes: int | None) -> list[dict[str, Hyper]]:
+    """Return each lane's hyperparameters, defaults filled in, numbers checked."""
+    rule.check_names(hyper)
+    lengths = {n: len(v) for n, v in hyper.items() if np.ndim(v) == 1}
+    count = lanes if lanes is not None else max(lengths.values(), default=1)
+    for name, length in lengths.items():
+        if length != count:
+            raise ValueError(f"{name} must hold one value per lane ({count}), got {length}")
+    if count < 1:
+        raise ValueError(f"lanes must be >= 1, got {count}")
+    result = []
+    for lane in range(count):
+        own = {n: v[lane] if n in lengths else v for n, v in hyper.items()}
+        numbers = rule.resolve({n: v for n, v in own.items() if not callable(v)})
+        result.append({n: own[n] if callable(own.get(n)) else v for n, v in numbers.items()})
+    return result
