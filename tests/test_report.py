@@ -1,0 +1,166 @@
+import copy
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+import race_folder
+from thalweg import report, rules
+
+EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
+
+
+@pytest.fixture(scope="module")
+def race() -> tuple[dict[str, Any], pa.Table]:
+    return race_folder.make(("sgd", "momentum", "adam", "asgd", "lion"), trials=16, seeds=6)
+
+
+class Page(HTMLParser):
+    """The tags, attributes and text of a page, as a browser sees them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def page(tmp_path: Path, results: dict[str, Any], curves: pa.Table) -> Page:
+    return Page(report.write(race_folder.write(tmp_path, results, curves)))
+
+
+def printed(results: dict[str, Any], width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(report.table(results))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_page_asks_for_nothing_and_runs_nothing(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    seen = page(tmp_path, *race)
+    assert not {"script", "link", "img", "iframe", "object", "image"}.intersection(seen.tags)
+    addresses = [v for k, v in seen.attributes if k in {"src", "href", "xlink:href", "srcset"}]
+    assert all(address and address.startswith("#") for address in addresses)
+    assert not re.search(r"@import|url\((?!#)|https?:", seen.source)
+
+
+def test_page_says_the_verdict_first_then_the_rules_best_first(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results, curves = race
+    text = page(tmp_path, results, curves).text
+    order = [text.index(results["sentence"]), text.index("The rules, best first")]
+    table = text[order[1] :]
+    order += [order[1] + table.index(f"{row['rule']} ") for row in results["rules"]]
+    assert order == sorted(order)
+    for said in (*results["code"].values(), results["command"], results["target"]["rule"]):
+        assert " ".join(said.split()) in text
+    assert "3 bad rows were dropped." in text
+    assert "sgd: lr widened to" in text
+    assert "not reached" in text
+    assert f"{results['rules'][0]['test_loss']['median']:#.3g}" in text
+
+
+def test_names_from_the_data_are_text(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    results["data"] |= {"name": EVIL, "source": EVIL, "classes": [EVIL, "b"]}
+    results |= {"sentence": EVIL, "command": EVIL, "code": {EVIL: EVIL}}
+    results["protocol"] |= {"model": EVIL, "metric": EVIL, "selection": EVIL}
+    results["rules"][0]["widened"] = [EVIL]
+    results["rules"][0]["hyper"][EVIL] = 1.0
+    seen = page(tmp_path, results, race[1])
+    assert "script" not in seen.tags
+    assert seen.text.count(EVIL) >= 10
+    assert "[bold]b[/bold]" in printed(results)
+
+
+def test_page_of_twenty_rules_stays_small(tmp_path: Path) -> None:
+    written = report.write(race_folder.write(tmp_path, *race_folder.make(trials=64, epochs=40)))
+    assert written.stat().st_size < 1_500_000
+
+
+def test_a_race_without_numbers_still_has_a_page(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    last = results["rules"][-1]
+    nothing = {"median": None, "low": None, "high": None}
+    last |= {"val_loss": None, "test_loss": nothing, "difference": nothing, "test_score": None}
+    last |= {"diverged": 1.0, "epochs_to_target": None, "seconds_to_target": None}
+    last["sensitivity"] = {"within_5_percent": 0, "good_lr": [None, None], "good_lr_decades": None}
+    results["data"] |= {"classes": None, "dropped": 0}
+    assert "100 %" in page(tmp_path, results, race[1]).text
+    assert "– [–, –]" in printed(results)
+
+
+def test_table_fits_a_hundred_columns_and_says_ties(
+    race: tuple[dict[str, Any], pa.Table],
+) -> None:
+    for results in (race[0], race_folder.make(trials=8, seeds=6)[0]):
+        lines = printed(results).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "…" not in "".join(lines)
+        assert lines[0].startswith(results["winner"])
+        rows = [line for line in lines if "[" in line and not line.startswith(("rule", "★ winner"))]
+        names = [line.split()[0] if line[0] not in "★=" else line[:1] for line in rows]
+        assert names[0] == "★"
+        assert names.count("=") == len(results["ties"])
+        assert len(rows) == len(results["rules"])
+
+
+def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"results.json does not exist: no race has ended"):
+        report.write(tmp_path)
+    before = report.write(race_folder.write(tmp_path, *race)).read_bytes()
+    for damage in ('{"rules": [', "[]", "{}", json.dumps({**race[0], "schema": 2})):
+        (tmp_path / "results.json").write_text(damage, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"results.json (is not the results|must have schema)"):
+            report.write(tmp_path)
+    race_folder.write(tmp_path, *race)
+    (tmp_path / "curves.parquet").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"curves\.parquet"):
+        report.write(tmp_path)
+    (tmp_path / "curves.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"curves\.parquet"):
+        report.write(tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
+
+
+def test_the_same_race_gives_the_same_page(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    first = report.write(race_folder.write(tmp_path, *race)).read_bytes()
+    assert report.write(tmp_path).read_bytes() == first
+
+
+def test_a_rule_of_the_users_own_is_raced_like_any_other(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = json.loads(json.dumps(race[0]).replace('"lion"', '"my_own_rule"'))
+    names = ["my_own_rule" if n == "lion" else n for n in race[1]["rule"].to_pylist()]
+    curves = race[1].set_column(0, "rule", pa.array(names))
+    assert "my_own_rule" not in rules.names()
+    assert "my_own_rule" in page(tmp_path, results, curves).text
