@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
     try:
-        return app(arguments, standalone_mode=False) or 0
+        return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
     except typer.Abort:
         return 130
     except (OSError, sqlite3.Error) as error:
@@ -214,14 +214,15 @@ def trace(
         descend(problem, rule, first, steps=steps, noise=noise, seed=seed, **hyper)
         for rule, hyper in _rules_and_hyper(words)
     ]
-    for path in traces:
-        typer.echo(_end(path))
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
     with style.styled():
         picture, axes = style.figure()
         plots.paths(traces, ax=axes)
-    typer.echo(f"picture: {style.save(picture, out)}")
+    written = style.save(picture, out)
+    for path in traces:
+        typer.echo(_end(path))
+    typer.echo(f"picture: {written}")
 
 
 @app.command()

@@ -1,0 +1,289 @@
+"""The command line, in this process; the race itself has its own tests."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import race_folder
+from thalweg import cli, racing, rules
+
+Told = dict[str, Any]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
+    """Replace the race by one that is over at once, and return what it was told."""
+    told: Told = {}
+    monkeypatch.chdir(tmp_path)
+
+    def finish(directory: Path, on_progress: Callable[[racing.Progress], None]) -> racing.Verdict:
+        on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931"))
+        results, curves = race_folder.make(("sgd", "adam"), trials=8, seeds=4)
+        race_folder.write(directory, results, curves)
+        return racing.Verdict(results, directory)
+
+    def race(dataset: Any, *, on_progress: Any, **terms: Any) -> racing.Verdict:
+        told.update(terms, dataset=dataset)
+        return finish(terms["out"], on_progress)
+
+    def resume(directory: Path, *, on_progress: Any, threads: int | None) -> racing.Verdict:
+        told.update(directory=directory, threads=threads)
+        return finish(directory, on_progress)
+
+    monkeypatch.setattr(racing, "race", race)
+    monkeypatch.setattr(racing, "resume", resume)
+    return told
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
+    """Return the sentence on stderr of a command that must be refused."""
+    assert cli.main(words) == code
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    return err.removeprefix("error: ").strip()
+
+
+def test_race_passes_its_options_on(told: Told) -> None:
+    words = "race iris --rules sgd,adam --batch-size 32,128 --epochs 3 --trials 5 --seeds 6"
+    words += " --budget 60s --l2 0.5 --seed 7 --out here --threads 2"
+    assert cli.main(words.split()) == 0
+    assert told.pop("dataset").name == "iris"
+    assert told == {
+        "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
+        "budget": "60s", "l2": 0.5, "seed": 7, "out": Path("here"), "threads": 2,
+    }  # fmt: skip
+
+
+def test_race_defaults_are_those_of_the_function(told: Told) -> None:
+    import inspect  # noqa: PLC0415 - the oracle
+
+    from thalweg.racing.race import race  # noqa: PLC0415 - the real one
+
+    assert cli.main(["race", "iris"]) == 0
+    declared = inspect.signature(race).parameters
+    for name in ("epochs", "trials", "seeds", "budget", "l2", "seed", "threads", "rules"):
+        assert told[name] == declared[name].default, name
+    assert told["batch_size"] == [declared["batch_size"].default]
+    assert told["out"] == Path("thalweg-race-iris")
+
+
+def test_race_prints_the_verdict_the_code_and_where_the_report_is(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["race", "iris"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(("adam, lr", "sgd, lr"))
+    assert "# torch\n" in out
+    assert "# thalweg\n" in out
+    assert out.rstrip().endswith(f"report: {told['out'] / 'report.html'}")
+    assert "\x1b" not in out
+    assert not err
+
+
+def test_quiet_prints_nothing(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["race", "iris", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert told
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def reconfigure(self, **_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_bar_shows_work_and_best_on_a_terminal(
+    told: Told, monkeypatch: pytest.MonkeyPatch, *, quiet: bool
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cli.main(["race", "iris"] + ["--quiet"] * quiet) == 0
+    shown = screen.getvalue()
+    assert ("adam: trials 1-16" in shown) is not quiet
+    assert ("best: lion 0.0931" in shown) is not quiet
+    assert told
+
+
+def test_resume_continues_on_the_races_own_terms(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["race", "--resume", "there", "--threads", "2"]) == 0
+    assert told == {"directory": Path("there"), "threads": 2}
+    capsys.readouterr()
+    message = refused(capsys, "race", "--resume", "there", "--epochs", "3")
+    assert message == "--epochs cannot be given with --resume: the race has its own"
+    assert refused(capsys, "race", "iris", "--resume", "there").startswith("DATA cannot be given")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_interrupt_says_what_was_kept_and_how_to_go_on(
+    told: Told,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    begun: bool,
+) -> None:
+    def interrupted(_: Any, *, out: Path, on_progress: Any, **__: Any) -> None:
+        if begun:
+            out.mkdir()
+            (out / "race.sqlite").touch()
+            on_progress(racing.Progress(30, 120, "adam: trials 1-16", ""))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(racing, "race", interrupted)
+    assert cli.main(["race", "iris", "--out", "a folder"]) == 130
+    out, err = capsys.readouterr()
+    assert not out
+    if begun:
+        assert "interrupted with 25% done; every finished training is kept in a folder" in err
+        assert err.endswith("continue with: thalweg race --resume 'a folder'\n")
+    else:
+        assert "nothing was kept" in err
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("race", "DATA is missing: name a data set or a file"),
+        ("race digts", "digits"),
+        ("race no.csv", "no.csv"),
+        ("race iris --batch-size 32,many", "batch-size must be whole numbers such as 32 or 32,128"),
+        ("race iris --epochs many", "--epochs"),
+        ("race iris --epoch 3", "--epochs"),
+        ("rase", "race"),
+        ("kernel adma", "unknown rule 'adma'; did you mean adamax, adam, radam?"),
+        ("kernel", "RULE"),
+        ("trace", "RULE"),
+        ("trace sgd adam", "give one RULE, or several separated by commas, got 'sgd adam'"),
+        ("trace adma", "did you mean adamax, adam, radam?"),
+        ("trace sgd --lr -0.1", "lr must be > 0, got -0.1"),
+        ("trace sgd --lr fast", "lr must be a number, got 'fast'"),
+        ("trace sgd --lr", "--lr needs a value, such as --lr 0.5"),
+        ("trace sgd --step 3", "--step is neither an option"),
+        ("trace momentum --betaa 3", "nor a hyperparameter of momentum, which has: lr, beta"),
+        ("trace sgd --problem bwl", "unknown problem 'bwl'; did you mean bowl?"),
+        ("trace sgd --start=1,b", "start must be numbers such as -5,-2, got '1,b'"),
+        ("trace sgd --start=1,2,3", "x0 must have shape (2,)"),
+        ("trace sgd --steps 0.5", "--steps"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    words: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = 1 if "no.csv" in words else 2
+    assert message in refused(capsys, *words.split(), code=code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_is_a_sentence_too(
+    told: Told, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3  # noqa: PLC0415 - for its error alone
+
+    for error in (sqlite3.OperationalError("disk is full"), BlockingIOError("another process")):
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(racing, "race", fail)
+        assert refused(capsys, "race", "iris", code=1) == str(error)
+    assert "does not exist" in refused(capsys, "report", "nowhere", code=1)
+    Path("results.json").write_text("[", encoding="utf-8")
+    assert "is not the results of a race" in refused(capsys, "report", ".")
+    Path("file").touch()
+    assert refused(capsys, "trace", "sgd", "--out", "file/a.png", code=1).startswith("file/")
+    assert not told
+
+
+def test_a_bug_shows_its_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: Any, **__: Any) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(racing, "race", bug)
+    with pytest.raises(TypeError, match="a bug"):
+        cli.main(["race", "iris"])
+    assert not told
+
+
+def test_trace_prints_the_end_and_draws_the_path(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    picture = tmp_path / "path.png"
+    words = f"trace momentum --problem bowl --lr 0.6 --beta 0.5 --out {picture}"
+    assert cli.main(words.split()) == 0
+    x, v = [-5.0, -2.0], [0.0, 0.0]  # the equations of the heavy ball on x₁² + 2x₂²
+    for _ in range(20):
+        for i, curvature in enumerate((2.0, 4.0)):
+            v[i] = 0.5 * v[i] + curvature * x[i]
+            x[i] -= 0.6 * v[i]
+    out = capsys.readouterr().out
+    assert f"x = ({x[0]:.6g}, {x[1]:.6g}), f = {x[0] ** 2 + 2 * x[1] ** 2:.6g} (from 33)" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_trace_gives_each_rule_its_own_hyperparameters(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    picture = tmp_path / "path.svg"
+    words = f"trace --lr=0.1 sgd,momentum --beta 0.5 --start -1,2 --steps 3 --out {picture}"
+    assert cli.main(words.split()) == 0
+    out = capsys.readouterr().out
+    assert "sgd (lr 0.1) on bowl, 3 steps" in out
+    assert "momentum (lr 0.1, beta 0.5) on bowl, 3 steps" in out
+    assert "(from 9)" in out
+
+
+def test_trace_says_when_it_diverges(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "path.png"
+    assert cli.main(["trace", "sgd", "--lr", "0.6", "--out", str(out)]) == 0
+    assert "diverging: f grew" in capsys.readouterr().out
+    assert cli.main(["trace", "sgd", "--lr", "1e200", "--out", str(out)]) == 0
+    assert "diverged, not finite from step" in capsys.readouterr().out
+
+
+def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) -> None:
+    from thalweg import kernels  # noqa: PLC0415 - the oracle
+
+    assert cli.main(["kernel", "adam"]) == 0
+    assert capsys.readouterr().out.strip() == kernels.source("adam").strip()
+
+
+def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rules"]) == 0
+    out = capsys.readouterr().out
+    listed = [line.split()[0] for line in out.splitlines()[1:] if line[0] != " "]
+    assert listed == list(rules.names())
+    assert "beta2 0.999 (in [0, 1))" in out
+
+
+def test_report_writes_the_page_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    race_folder.write(tmp_path, *race_folder.make(("sgd", "adam"), trials=8, seeds=4))
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'report.html'}\n"
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
+    import thalweg  # noqa: PLC0415 - the oracle
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"thalweg {thalweg.__version__}\n"
+    assert cli.main([]) == 0
+    assert "Usage: thalweg" in capsys.readouterr().out

@@ -1,0 +1,27 @@
+"""What a user can call is explained where they look."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from thalweg import cli
+
+README = Path(__file__).parents[1] / "README.md"
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help, name
+    for parameter in command.params:
+        assert parameter.help, f"{name} {parameter.name}"
+        assert parameter.help.endswith("."), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readme_mentions_every_command(name: str) -> None:
+    assert re.search(rf"thalweg {name}\b", README.read_text(encoding="utf-8"))
