@@ -1,0 +1,279 @@
+"""Course: runs a race's trainings, many at once, and measures their time, one at a time."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+
+import numpy as np
+
+from thalweg import rule as registry
+from thalweg.racing import space
+from thalweg.racing.protocol import TIMED, Budget, Protocol, Speed
+from thalweg.racing.search import WIDENED, Found, search, second_round
+from thalweg.racing.store import FINAL, Result, Store, Trial
+from thalweg.racing.task import Lanes, Task
+
+__all__ = ["Progress", "run"]
+
+UNIT = (
+    16  # lanes of a piece of work: enough for SIMD, and few enough to keep what a kill loses small
+)
+_ALONE = 4.0  # what a training alone costs, in trainings among others; for the progress bar only
+
+Contest = Generator[list[Trial], list[Result], Found]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a race is.
+
+    Attributes:
+        done: finished work.
+        total: all work that is known of, in the same unit; grows when a space is widened.
+        doing: what finished last, such as ``"adam: trials 17-32"``.
+        best: the best so far, such as ``"lion 0.0931"``.
+    """
+
+    done: float
+    total: float
+    doing: str
+    best: str
+
+
+@dataclass
+class _Meter:
+    """Adds up what is done; widened trials were not foreseen, so they add to the total."""
+
+    tell: Callable[[Progress], None]
+    total: float
+    done: float = 0.0
+    best: tuple[float, str] = (float("inf"), "")
+
+    def count(self, results: Sequence[Result]) -> None:
+        for result in results:
+            self.done += _ALONE if result.trial.round == FINAL else 1.0
+            self.best = min(self.best, (result.loss, result.trial.rule))
+
+    def show(self, doing: str) -> None:
+        loss, rule = self.best
+        self.tell(Progress(self.done, self.total, doing, f"{rule} {loss:.4g}" if rule else ""))
+
+
+def run(
+    task: Task,
+    protocol: Protocol,
+    store: Store,
+    tell: Callable[[Progress], None],
+    threads: int,
+) -> dict[str, Found]:
+    """Run what the store does not have yet, and return what each rule's search found.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; the store has every finished piece.
+    """
+    counts = store.counts()
+    if not counts:
+        counts = _counts(task, protocol, threads)
+        store.decide(counts)
+    lanes = sum(count + second_round(count) for count in counts.values())
+    alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
+    meter = _Meter(tell, lanes + alone)
+    contests = {name: _contest(name, counts[name], protocol) for name in protocol.rules}
+    found = _Pool(task, protocol, store, meter).run(contests, threads)
+    _time(task, protocol, store, found, meter)
+    return found
+
+
+def _counts(task: Task, protocol: Protocol, threads: int) -> dict[str, int]:
+    """Return the number of first-round trials of each rule."""
+    if protocol.budget is None:
+        return dict.fromkeys(protocol.rules, protocol.trials)
+    budget = Budget.parse(protocol.budget)
+    if budget.unit == "s":
+        speeds = [_speed(task, protocol, name) for name in protocol.rules]
+    else:
+        speeds = [Speed()] * len(protocol.rules)
+    return dict(zip(protocol.rules, budget.trials(protocol, speeds, threads), strict=True))
+
+
+def _speed(task: Task, protocol: Protocol, name: str) -> Speed:
+    """Measure the mean over the batch sizes, with the rule's defaults."""
+    defaults = registry.get(name).defaults
+
+    def measured(lanes: int) -> float:
+        trials = [
+            Trial(name, "round 1", 0, protocol.selection_seed, size, defaults)
+            for size in protocol.batch_sizes
+        ]
+        seconds = [_seconds(task, [trial] * lanes, protocol.epochs, runs=1) for trial in trials]
+        return sum(seconds) / len(seconds)
+
+    return Speed(among=measured(UNIT) / UNIT, alone=measured(1))
+
+
+def _seconds(task: Task, unit: Sequence[Trial], epochs: int, runs: int) -> float:
+    """Return the seconds per epoch of a piece of work, the median of some runs once it is warm."""
+    _lanes(task, unit, 1, lambda: False)
+    measured = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        _lanes(task, unit, epochs, lambda: False)
+        measured.append((time.perf_counter() - start) / epochs)
+    return float(np.median(measured))
+
+
+def _lanes(
+    task: Task, unit: Sequence[Trial], epochs: int, should_stop: Callable[[], bool]
+) -> Lanes:
+    first = unit[0]
+    return task.run(
+        registry.get(first.rule),
+        [trial.hyper for trial in unit],
+        batch_size=first.batch_size,
+        epochs=epochs,
+        seed=first.seed,
+        should_stop=should_stop,
+    )
+
+
+def _contest(name: str, count: int, protocol: Protocol) -> Contest:
+    """Yield the trainings that a rule needs next and take their results."""
+    steps = search(space.of(registry.get(name), protocol.batch_sizes), count, protocol.seed)
+    label, points = next(steps)
+    number, seed = 0, protocol.selection_seed
+    while True:
+        results = yield [
+            Trial(name, label, i, seed, point.batch_size, dict(point.hyper))
+            for i, point in enumerate(points, start=number)
+        ]
+        number += len(points)
+        try:
+            label, points = steps.send([result.loss for result in results])
+        except StopIteration as stop:
+            found: Found = stop.value
+            break
+    best = found.point
+    yield [
+        Trial(name, FINAL, i, fresh, best.batch_size, dict(best.hyper))
+        for i, fresh in enumerate(protocol.final_seeds)
+    ]
+    return found
+
+
+class _Pool:
+    """Trainings of different rules at once; the store is touched by the calling thread alone."""
+
+    def __init__(self, task: Task, protocol: Protocol, store: Store, meter: _Meter) -> None:
+        self.task = task
+        self.epochs = protocol.epochs
+        self.store = store
+        self.meter = meter
+        self.stop = threading.Event()
+        self.finished: queue.SimpleQueue[list[Result] | BaseException] = queue.SimpleQueue()
+
+    def run(self, contests: Mapping[str, Contest], threads: int) -> dict[str, Found]:
+        found: dict[str, Found] = {}
+        # Daemon threads: an interrupt must not wait for a compilation that cannot be interrupted.
+        with ThreadPool(threads) as pool:
+
+            def proceed(name: str, results: list[Result] | None) -> None:
+                """Let a contest go on until it needs a training that is not in the store."""
+                while name not in found:
+                    try:
+                        wanted = contests[name].send(results)  # type: ignore[arg-type] # None starts it
+                    except StopIteration as stop:
+                        found[name] = stop.value
+                        return
+                    units = list(_units(self.missing(wanted)))
+                    if units:
+                        waiting[name] = wanted, len(units)
+                        for unit in units:
+                            pool.apply_async(self.train, (unit,), callback=self.finished.put)
+                        return
+                    results = self.results(wanted)
+
+            waiting: dict[str, tuple[list[Trial], int]] = {}
+            try:
+                for name in contests:
+                    proceed(name, None)
+                while waiting:
+                    name = self.keep(self.finished.get())
+                    wanted, units = waiting.pop(name)
+                    if units > 1:
+                        waiting[name] = wanted, units - 1
+                    else:
+                        proceed(name, self.results(wanted))
+            finally:
+                self.stop.set()
+        return found
+
+    def results(self, trials: Sequence[Trial]) -> list[Result]:
+        return [result for trial in trials if (result := self.store.get(trial))]
+
+    def missing(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return those trainings that the store does not have; count the others as done."""
+        self.meter.total += sum(trial.round == WIDENED for trial in trials)
+        self.meter.count(self.results(trials))
+        return [trial for trial in trials if not self.store.get(trial)]
+
+    def train(self, unit: list[Trial]) -> list[Result] | BaseException:
+        """Run a piece of work; an error is a value here, for the calling thread to raise."""
+        try:
+            lanes = _lanes(self.task, unit, self.epochs, self.stop.is_set)
+            judged = (
+                zip(*lanes.judge(), strict=True) if unit[0].round == FINAL else [()] * len(unit)
+            )
+            return [
+                Result(
+                    trial,
+                    int(lanes.diverged_at[i]),
+                    lanes.train_loss[:, i].astype(float),
+                    lanes.validation_loss[:, i].astype(float),
+                    *map(float, test),
+                )
+                for i, (trial, test) in enumerate(zip(unit, judged, strict=True))
+            ]
+        except BaseException as error:  # noqa: BLE001 - raised again in keep
+            return error
+
+    def keep(self, finished: list[Result] | BaseException) -> str:
+        """Store a finished piece of work and return its rule."""
+        if isinstance(finished, BaseException):
+            raise finished
+        self.store.add(finished)
+        self.meter.count(finished)
+        self.meter.show(_describe([result.trial for result in finished]))
+        return finished[0].trial.rule
+
+
+def _units(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
+    """Cut trainings into pieces of work that share minibatches."""
+    groups: dict[tuple[int, int], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.batch_size, trial.seed), []).append(trial)
+    for group in groups.values():
+        for i in range(0, len(group), UNIT):
+            yield group[i : i + UNIT]
+
+
+def _describe(trials: Sequence[Trial]) -> str:
+    what = "seed" if trials[0].round == FINAL else "trial"
+    first, last = trials[0].number + 1, trials[-1].number + 1
+    numbers = f"{what} {first}" if first == last else f"{what}s {first}-{last}"
+    return f"{trials[0].rule}: {numbers}"
+
+
+def _time(
+    task: Task, protocol: Protocol, store: Store, found: Mapping[str, Found], meter: _Meter
+) -> None:
+    """Time each rule's best that was not timed yet, while nothing else runs."""
+    for name, search_found in found.items():
+        if name not in store.timings():
+            best = search_found.point
+            trial = Trial(name, FINAL, 0, protocol.final_seeds[0], best.batch_size, best.hyper)
+            store.time(name, _seconds(task, [trial], protocol.epochs, TIMED))
+        meter.done += _ALONE * TIMED
+        meter.show(f"{name}: time per epoch")

@@ -1,0 +1,200 @@
+"""Protocol: the terms of a race, the same for every rule."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thalweg import rule as registry
+from thalweg.racing.search import second_round
+from thalweg.rule import Rule
+
+__all__ = ["MIN_TRIALS", "Budget", "Protocol", "Speed", "names_of"]
+
+MIN_TRIALS = 4  # the defaults and three others: fewer are no search
+
+TIMED = 3  # runs alone from which the time per epoch is the median
+
+_BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The terms of a race.
+
+    Args:
+        rules: names of the rules, each once.
+        batch_sizes: to choose from, each from 1 to the number of training examples.
+        epochs: of every training, >= 1.
+        trials: in the first round, >= 4; with a budget, what it allows takes its place.
+        seeds: fresh seeds on which each rule's best is judged, >= 2.
+        budget: what each rule may spend, such as ``"60s"``, ``"5min"`` or ``"2000epochs"``.
+        l2: strength of the penalty, >= 0.
+        seed: of the split, the trials and all trainings, in [0, 2^32).
+
+    Raises:
+        ValueError: a term is out of its bounds.
+
+    Example:
+        >>> Protocol(rules=("sgd",), trials=2)
+        Traceback (most recent call last):
+        ...
+        ValueError: trials must be >= 4, got 2
+    """
+
+    rules: tuple[str, ...]
+    batch_sizes: tuple[int, ...] = (32,)
+    epochs: int = 20
+    trials: int = 32
+    seeds: int = 20
+    budget: str | None = None
+    l2: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("trials", MIN_TRIALS), ("seeds", 2)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2^32), got {self.seed}")
+        if not (math.isfinite(self.l2) and self.l2 >= 0):
+            raise ValueError(f"l2 must be >= 0, got {self.l2}")
+        if not self.rules:
+            raise ValueError("rules must name at least one rule, got none")
+        _once("rules", self.rules)
+        if not self.batch_sizes:
+            raise ValueError("batch_size must be a number or a sequence of them, got none")
+        _once("batch_size", self.batch_sizes)
+        if self.budget is not None:
+            Budget.parse(self.budget)
+
+    def check_batch_sizes(self, examples: int) -> None:
+        """Raise ValueError for a batch that is empty or larger than the training part."""
+        for size in self.batch_sizes:
+            if not 1 <= size <= examples:
+                raise ValueError(
+                    f"batch_size must be in [1, {examples}] (the training part has {examples} "
+                    f"rows), got {size}"
+                )
+
+    @property
+    def selection_seed(self) -> int:
+        """The seed of every trial."""
+        return self._seeds[0]
+
+    @property
+    def final_seeds(self) -> tuple[int, ...]:
+        """The fresh seeds, none of them the trials'."""
+        return self._seeds[1:]
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        rng = np.random.default_rng(self.seed)
+        return tuple(rng.choice(2**31, size=self.seeds + 1, replace=False).tolist())
+
+
+def _once(name: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{name} must name each one once, got {value!r} twice")
+
+
+def names_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[str, ...]:
+    """Return the names of the rules meant: all for None or ``"all"``.
+
+    Raises:
+        ValueError: no rule has that name; the message lists the closest ones.
+
+    Example:
+        >>> names_of(["sgd", registry.get("adam")])
+        ('sgd', 'adam')
+    """
+    if rules is None or rules == "all":
+        return registry.names()
+    chosen = [rules] if isinstance(rules, (str, Rule)) else rules
+    return tuple(registry.get(rule).name for rule in chosen)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What an epoch of a rule costs: in seconds, or 1 where a budget counts epochs.
+
+    Args:
+        among: one of many lanes, per lane.
+        alone: a lane alone.
+    """
+
+    among: float = 1.0
+    alone: float = 1.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each rule may spend.
+
+    Args:
+        amount: seconds or epochs.
+        unit: ``"s"`` or ``"epochs"``.
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read a budget.
+
+        Raises:
+            ValueError: the text is no budget.
+
+        Example:
+            >>> Budget.parse("1.5min"), Budget.parse("2000epochs")
+            (Budget(amount=90.0, unit='s'), Budget(amount=2000.0, unit='epochs'))
+        """
+        match = _BUDGET.fullmatch(text.strip())
+        if not match or float(match[1]) <= 0:
+            raise ValueError(f"budget must look like 60s, 5min, 1h or 2000epochs, got {text!r}")
+        amount, unit = float(match[1]), match[2]
+        if unit == "epochs":
+            return cls(amount, unit)
+        return cls(amount * _SECONDS[unit], "s")
+
+    def trials(self, protocol: Protocol, speeds: Sequence[Speed], threads: int) -> list[int]:
+        """Return how many first-round trials each rule can afford.
+
+        A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
+        threads can do in it equally, so that a slow rule affords fewer trials. The second round,
+        the finals and the timing are paid first; trials that widen a space come on top.
+
+        Args:
+            protocol: the terms.
+            speeds: of each rule.
+            threads: that work at the same time.
+
+        Raises:
+            ValueError: it is too small for some rule; the message has the smallest that is enough.
+
+        Example:
+            >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
+            >>> Budget(500.0, "epochs").trials(terms, [Speed()], threads=2)
+            [30]
+        """
+        timed = self.unit == "s"
+        share = self.amount * threads / len(speeds) if timed else self.amount
+        runs_alone = protocol.seeds + (TIMED + 1 if timed else 0)
+        fixed = [protocol.epochs * runs_alone * speed.alone for speed in speeds]
+        per_trial = [protocol.epochs * speed.among for speed in speeds]
+        least = MIN_TRIALS + second_round(MIN_TRIALS)
+        needed = max(f + least * p for f, p in zip(fixed, per_trial, strict=True))
+        if needed > share:
+            smallest = math.ceil(self.amount * needed / share)
+            raise ValueError(
+                f"budget must be >= {smallest}{self.unit} for {len(speeds)} rules, "
+                f"{protocol.epochs} epochs and {protocol.seeds} seeds, "
+                f"got {self.amount:g}{self.unit}"
+            )
+        # T trials and T // 2 in the second round are at most 3/2 T
+        return [int((share - f) / p / 1.5) for f, p in zip(fixed, per_trial, strict=True)]

@@ -1,0 +1,226 @@
+"""Space: where a rule's hyperparameters are searched, declared once by name.
+
+Tuned are the rate, the memories (beta, beta1, beta2, rho, gamma) and a weight decay that is on by
+default. The guards (eps, step_min, ...) and a rule's second-order knobs stay at their defaults, as
+nearly everyone leaves them, so that a rule does not pay for its many names with its trials.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from thalweg.rule import Hyperparameter, Range, Rule
+
+__all__ = ["Dimension", "Point", "Space", "of"]
+
+LOG, ONE_MINUS_LOG, LINEAR = "log", "one_minus_log", "linear"
+
+# Where a hyperparameter of that name is searched, whatever the rule: six decades of rates, and
+# memories from none at all to 10^3 (of gradients) or 10^4 steps (of their squares).
+_BY_NAME: dict[str, tuple[float, float, str]] = {
+    "lr": (1e-5, 1e1, LOG),
+    "beta": (0.0, 0.999, ONE_MINUS_LOG),
+    "beta1": (0.0, 0.999, ONE_MINUS_LOG),
+    "beta2": (0.0, 0.9999, ONE_MINUS_LOG),
+    "rho": (0.0, 0.9999, ONE_MINUS_LOG),
+    "gamma": (0.0, 0.9999, ONE_MINUS_LOG),
+    "weight_decay": (1e-4, 1.0, LOG),
+}
+
+# Rates whose unit differs: the sign of a gradient moves every coordinate by lr, however small the
+# gradient; Rprop's lr is the first of its step sizes; Adadelta's is a factor around 1.
+_RATES = {"lion": (1e-6, 1.0), "rprop": (1e-6, 1.0), "adadelta": (1e-3, 1e3)}
+
+_FIXED = {
+    "eps", "momentum_decay", "lambd", "alpha", "t0",
+    "eta_minus", "eta_plus", "step_min", "step_max",
+}  # fmt: skip
+
+EDGE = 0.05  # the outer part of an interval, on either side, where a best counts as at its edge
+SHRINK = 0.25  # the width of the box around a best, as a share of the space
+_WIDER = {LOG: 2.0, ONE_MINUS_LOG: 1.0, LINEAR: 0.0}  # decades added to an interval
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A tuned hyperparameter: its interval and the scale on which trials spread evenly.
+
+    Args:
+        name: the hyperparameter.
+        low: lower end.
+        high: upper end.
+        scale: ``"log"`` (even in log x), ``"one_minus_log"`` (even in log(1 - x)) or ``"linear"``.
+        legal: the values that the rule allows.
+
+    Example:
+        >>> beta = Dimension("beta", 0.0, 0.999, "one_minus_log", Range(0.0, 1.0, "[)"))
+        >>> round(beta.coordinate(0.99), 9), beta.value(1.0)
+        (2.0, 0.9)
+    """
+
+    name: str
+    low: float
+    high: float
+    scale: str
+    legal: Range
+
+    def coordinate(self, value: float) -> float:
+        """Return where the value lies on the scale, in decades if it is logarithmic."""
+        if self.scale == LOG:
+            return math.log10(value)
+        return -math.log10(1 - value) if self.scale == ONE_MINUS_LOG else value
+
+    def value(self, coordinate: float) -> float:
+        """Return the value there, rounded to three digits: what is printed is what was run."""
+        if self.scale == LOG:
+            exact = 10**coordinate
+            rounded = float(f"{exact:.3g}")
+        elif self.scale == ONE_MINUS_LOG:
+            exact = 1 - 10**-coordinate
+            rounded = round(1 - float(f"{10**-coordinate:.3g}"), 12)
+        else:
+            exact, rounded = coordinate, float(f"{coordinate:.3g}")
+        return rounded if rounded in self.legal else exact
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval on the scale."""
+        return self.coordinate(self.low), self.coordinate(self.high)
+
+    def around(self, value: float) -> "Dimension":
+        """Return the interval of a quarter of the width around the value, cut at the ends."""
+        low, high = self.ends
+        centre = min(max(self.coordinate(value), low), high)
+        half = SHRINK * (high - low) / 2
+        return replace(
+            self,
+            low=self.value(max(low, centre - half)),
+            high=self.value(min(high, centre + half)),
+        )
+
+    def beyond(self, value: float) -> "Dimension | None":
+        """Return the interval past the edge at which the value lies, if it may go on there."""
+        low, high = self.ends
+        near = EDGE * (high - low)
+        if self.coordinate(value) < low + near and self.low > self.legal.low:
+            wider = replace(self, low=self._legal(low - _WIDER[self.scale]), high=self.low)
+        elif self.coordinate(value) > high - near:
+            wider = replace(self, low=self.high, high=self._legal(high + _WIDER[self.scale]))
+        else:
+            return None
+        return wider if wider.low < wider.high else None
+
+    def _legal(self, coordinate: float) -> float:
+        return min(max(self.value(coordinate), self.legal.low), self.legal.high)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting: every hyperparameter of a rule, and the batch size."""
+
+    hyper: Mapping[str, float]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """All settings of a rule among which a race searches.
+
+    Args:
+        defaults: every hyperparameter's default; those without a dimension keep it.
+        dimensions: the tuned ones.
+        batch_sizes: the batch sizes to choose from; more than one are a dimension as well.
+    """
+
+    defaults: Mapping[str, float]
+    dimensions: tuple[Dimension, ...]
+    batch_sizes: tuple[int, ...]
+
+    def sample(self, count: int, seed: Sequence[int]) -> list[Point]:
+        """Draw that many points, evenly spread: the first of a scrambled Sobol sequence."""
+        from scipy.stats import qmc  # noqa: PLC0415 - takes a second to load
+
+        columns = len(self.dimensions) + 1  # the last one chooses the batch size
+        sobol = qmc.Sobol(columns, scramble=True, seed=np.random.default_rng(seed))
+        unit = sobol.random_base2(math.ceil(math.log2(max(count, 1))))[:count]
+        return [self._point(row) for row in unit.tolist()]
+
+    def _point(self, row: Sequence[float]) -> Point:
+        hyper = dict(self.defaults)
+        for dimension, u in zip(self.dimensions, row[:-1], strict=True):
+            low, high = dimension.ends
+            hyper[dimension.name] = dimension.value(low + u * (high - low))
+        return Point(hyper, self.batch_sizes[int(row[-1] * len(self.batch_sizes))])
+
+    def around(self, best: Point) -> "Space":
+        """Return the box around a point: its batch size, a quarter of each interval's width."""
+        dimensions = tuple(d.around(best.hyper[d.name]) for d in self.dimensions)
+        return replace(self, dimensions=dimensions, batch_sizes=(best.batch_size,))
+
+    def beyond(self, best: Point) -> "Dimension | None":
+        """Return the first interval past an edge of this space at which the point lies."""
+        found = (d.beyond(best.hyper[d.name]) for d in self.dimensions)
+        return next((dimension for dimension in found if dimension), None)
+
+    def put(self, dimension: Dimension) -> "Space":
+        """Return the space with that dimension in the place of the one of its name."""
+        dimensions = tuple(dimension if d.name == dimension.name else d for d in self.dimensions)
+        return replace(self, dimensions=dimensions)
+
+    def widened(self, by: Dimension) -> "Space":
+        """Return the space with that interval added to the one of its name."""
+        old = next(d for d in self.dimensions if d.name == by.name)
+        return self.put(replace(old, low=min(old.low, by.low), high=max(old.high, by.high)))
+
+
+def of(rule: Rule, batch_sizes: Sequence[int] = (32,)) -> Space:
+    """Return the search space of a rule, a user's own included.
+
+    A hyperparameter of a known name is searched where every rule's is. One of another name is
+    searched over the range that ``@rule(..., ranges=...)`` declares: all of a bounded range
+    (evenly in log(1 - x) if it is [0, 1)), two decades on either side of the default if it is
+    positive without an upper end. It keeps its default without a declared range, or if that is 0.
+
+    Args:
+        rule: the rule.
+        batch_sizes: the batch sizes to choose from.
+
+    Example:
+        >>> from thalweg import rules
+        >>> [(d.name, d.low, d.high) for d in of(rules.get("momentum")).dimensions]
+        [('lr', 1e-05, 10.0), ('beta', 0.0, 0.999)]
+    """
+    found = (_dimension(rule, h) for h in rule.hyperparameters.values() if h.name not in _FIXED)
+    return Space(rule.defaults, tuple(d for d in found if d), tuple(batch_sizes))
+
+
+def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
+    legal = hyper.range
+    if hyper.name == "lr":
+        low, high, scale = _rates(rule, hyper.default)
+    elif hyper.name == "weight_decay" and hyper.default == 0:
+        return None
+    elif hyper.name in _BY_NAME:
+        low, high, scale = _BY_NAME[hyper.name]
+    elif (legal.low, legal.high, legal.ends) == (0.0, 1.0, "[)"):
+        low, high, scale = 0.0, 0.999, ONE_MINUS_LOG
+    elif math.isfinite(legal.low) and math.isfinite(legal.high):
+        inset = 1e-3 * (legal.high - legal.low)  # an open end is no legal value
+        low, high, scale = legal.low + inset, legal.high - inset, LINEAR
+    elif legal.low >= 0 and hyper.default > 0:
+        low, high, scale = hyper.default / 100, hyper.default * 100, LOG
+    else:
+        return None
+    return Dimension(hyper.name, max(low, legal.low), min(high, legal.high), scale, legal)
+
+
+def _rates(rule: Rule, default: float) -> tuple[float, float, str]:
+    """Return six decades of rates, around the default where it is far from those of most rules."""
+    low, high, scale = _BY_NAME["lr"]
+    if rule.name in _RATES:
+        low, high = _RATES[rule.name]
+    elif not 10 * low <= default <= high / 10:
+        low, high = default * 1e-3, default * 1e3
+    return low, high, scale

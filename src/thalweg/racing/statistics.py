@@ -1,0 +1,142 @@
+"""Statistics: medians with intervals, epochs to a target, sensitivity."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Interval", "Sensitivity", "difference", "epochs_to", "median_interval", "sensitivity"]
+
+_RESAMPLES = 9999
+_HUGE = 1e150  # stands for inf among medians, where inf - inf is NaN; its square is finite
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def median_interval(values: ArrayLike) -> Interval:
+    """Return the median and its 95 % bootstrap interval (percentile method, 9,999 resamples).
+
+    A value that is not finite counts as larger than all others. The percentile method is used
+    because the bias correction of BCa rests on a jackknife, which fails for the median (Efron 1982,
+    section 3.4).
+
+    Args:
+        values: (n,), n >= 2.
+
+    Example:
+        >>> median_interval([3.0, 1.0, 2.0, 2.0, float("nan")]).median
+        2.0
+    """
+    from scipy.stats import bootstrap  # noqa: PLC0415 - takes a second to load
+
+    finite = _finite(values)
+    found = bootstrap(
+        (finite,),
+        np.median,
+        method="percentile",
+        n_resamples=_RESAMPLES,
+        random_state=np.random.default_rng(0),  # the same values have the same interval
+    ).confidence_interval
+    return Interval(*(_restore(v) for v in (np.median(finite), found.low, found.high)))
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, float)
+    return np.clip(np.where(np.isnan(array), np.inf, array), -_HUGE, _HUGE)
+
+
+def _restore(value: float) -> float:
+    return math.copysign(math.inf, value) if abs(value) > _HUGE / 100 else float(value)
+
+
+def difference(values: ArrayLike, winner: ArrayLike) -> Interval:
+    """Return the median and interval of ``values - winner``, paired seed by seed.
+
+    Args:
+        values: a rule's losses (n,), one per seed.
+        winner: the winner's, on the same seeds; two diverged runs do not differ.
+
+    Example:
+        >>> 0.0 in difference([1.0, 2.0, 3.0], [2.0, 1.0, 3.0])
+        True
+    """
+    return median_interval(_finite(values) - _finite(winner))
+
+
+def epochs_to(target: float, curves: NDArray[np.float64]) -> int | None:
+    """Return the median over lanes of the first epoch at or below the target.
+
+    Args:
+        target: loss.
+        curves: (epochs + 1, lanes); row 0 is before the first step.
+
+    Returns:
+        An epoch, the lower of the two middle ones; None when fewer than half of the lanes get
+        there.
+
+    Example:
+        >>> epochs_to(1.0, np.array([[3.0, 3.0, 3.0], [2.0, 1.0, 2.0], [0.5, 0.5, 2.0]]))
+        2
+    """
+    reached = curves <= target
+    first = np.where(reached.any(axis=0), reached.argmax(axis=0), np.inf)
+    epoch = np.quantile(first, 0.5, method="inverted_cdf")
+    return int(epoch) if np.isfinite(epoch) else None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How forgiving a rule is.
+
+    Attributes:
+        within_5_percent: share of the evenly spread trials within 5 % of the rule's best loss.
+        diverged: share of them that diverged.
+        good_lr: lowest and highest rate of all trials within 5 %, None where no trial is.
+    """
+
+    within_5_percent: float
+    diverged: float
+    good_lr: tuple[float, float] | None
+
+    @property
+    def good_lr_decades(self) -> float:
+        """Width of that range in powers of ten."""
+        return math.log10(self.good_lr[1] / self.good_lr[0]) if self.good_lr else 0.0
+
+
+def sensitivity(
+    losses: ArrayLike, diverged: Sequence[bool], rates: ArrayLike, spread: int
+) -> Sensitivity:
+    """Measure how much a rule's loss depends on its setting.
+
+    Shares are of the first round alone, whose trials spread evenly over the declared space: those
+    of later rounds crowd around the best. The range of rates is that of all trials.
+
+    Args:
+        losses: final validation losses (trials,), inf for those that are not finite.
+        diverged: (trials,).
+        rates: lr of each (trials,), NaN for a rule without one.
+        spread: number of trials of the first round, which come first.
+
+    Example:
+        >>> found = sensitivity([1.0, 1.04, 2.0, 1.01], [False] * 4, [0.1, 1.0, 10.0, 0.01], 3)
+        >>> round(found.within_5_percent, 2), found.good_lr, found.good_lr_decades
+        (0.67, (0.01, 1.0), 2.0)
+    """
+    losses, rates = np.asarray(losses, float), np.asarray(rates, float)
+    good = np.isfinite(losses) & (losses <= 1.05 * losses.min())
+    known = rates[good & ~np.isnan(rates)]
+    found = (float(known.min()), float(known.max())) if len(known) else None
+    return Sensitivity(float(good[:spread].mean()), float(np.mean(diverged[:spread])), found)

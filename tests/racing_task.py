@@ -1,0 +1,75 @@
+"""A small task for the tests of races: least squares in NumPy by the rule functions themselves."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from thalweg.racing.task import Lanes, Target
+from thalweg.rule import Rule
+
+
+class LeastSquares:
+    """Half the mean squared error of X w on three parts of 40, 20 and 20 rows, five features."""
+
+    def __init__(self, noise: float = 0.3) -> None:
+        rng = np.random.default_rng(7)
+        X = rng.normal(size=(80, 5))
+        y = X @ np.arange(1.0, 6.0) + noise * rng.normal(size=80)
+        self.X, self.y = np.split(X, [40, 60]), np.split(y, [40, 60])
+        self.parts = {"train": 40, "validation": 20, "test": 20}
+        self.facts = {
+            "loss": "squared",
+            "metric": "R²",
+            "model": "least squares",
+            "dtype": "float64",
+            "l2": 0.0,
+        }
+        self.judged: list[str] = []  # the rules judged on the test part, in order
+
+    def loss(self, part: int, w: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.mean((self.X[part] @ w.T - self.y[part][:, None]) ** 2, axis=0) / 2
+
+    def run(
+        self,
+        rule: Rule,
+        trials: Sequence[Mapping[str, float]],
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        should_stop: Callable[[], bool],
+    ) -> Lanes:
+        rng = np.random.default_rng(seed)
+        hyper = {k: np.array([[h[k]] for h in trials]) for k in rule.hyperparameters}
+        w = np.tile(rng.uniform(-1, 1, 5), (len(trials), 1))
+        state = rule.first_state(w, hyper)
+        curves = [(self.loss(0, w), self.loss(1, w))]
+        t, diverged_at = 0, np.zeros(len(trials), np.int64)
+        for _ in range(epochs):
+            if should_stop():
+                raise KeyboardInterrupt
+            for rows in np.array_split(rng.permutation(40), max(1, 40 // batch_size)):
+                t += 1
+                X, y = self.X[0][rows], self.y[0][rows]
+                with np.errstate(all="ignore"):
+                    g = (w @ X.T - y) @ X / len(rows)
+                    w, state = rule.advance(g, w, state, t=t, hyper=hyper)
+                diverged_at[(diverged_at == 0) & ~np.isfinite(w).all(axis=1)] = t
+            curves.append((self.loss(0, w), self.loss(1, w)))
+        train_loss, validation_loss = (np.array(curve) for curve in zip(*curves, strict=True))
+
+        def judge() -> tuple[np.ndarray, np.ndarray]:
+            self.judged.append(rule.name)
+            loss = self.loss(2, w)
+            return loss, 1 - 2 * loss / np.var(self.y[2])
+
+        return Lanes(train_loss, validation_loss, diverged_at, judge)
+
+    def target(self) -> Target:
+        return Target(1.0, 20.0, 0.0, "5 % of the constant's loss")
+
+    def code(
+        self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int
+    ) -> dict[str, str]:
+        return {"torch": f"# {rule.name}", "thalweg": f"# {hyper}, {batch_size}, {epochs}"}

@@ -1,0 +1,369 @@
+"""The machinery of a race, on a task whose every number is known."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import thalweg.rule
+from racing_task import LeastSquares
+from thalweg import rules
+from thalweg.data import Dataset
+from thalweg.racing import course
+from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
+from thalweg.racing.store import Result, Store, Trial, fingerprint, load_data, save_data
+from thalweg.racing.verdict import conclude
+from thalweg.rule import rule
+
+TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
+DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
+
+
+Curves = list[tuple[Trial, list[float], list[float]]]
+
+
+def _race(
+    terms: Protocol = TERMS,
+    store: Store | None = None,
+    tell: Callable[[course.Progress], None] = lambda _: None,
+    threads: int = 2,
+    task: LeastSquares | None = None,
+) -> tuple[dict[str, Any], Curves]:
+    task = task or LeastSquares()
+    with store or Store(None) as held:
+        found = course.run(task, terms, held, tell, threads)
+        results = dict(conclude(DATA, task, terms, held, found).results)
+        curves = [
+            (result.trial, result.train_loss.tolist(), result.validation_loss.tolist())
+            for name in terms.rules
+            for table in ("trials", "finals")
+            for result in held.of(name, table)
+        ]
+    return _timeless(results), curves
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the rules that a test declares."""
+    monkeypatch.setattr(thalweg.rule, "_rules", dict(thalweg.rule._rules))
+
+
+def _timeless(results: dict[str, Any]) -> dict[str, Any]:
+    times = ("seconds_to_target", "seconds_per_epoch")
+    rows = [{k: v for k, v in row.items() if k not in times} for row in results["rules"]]
+    return {**results, "rules": rows}
+
+
+def test_a_race_is_a_function_of_its_seed() -> None:
+    once = _race(threads=1)
+    assert _race(threads=3) == once
+    assert _race(replace(TERMS, seed=1)) != once
+
+
+def test_every_rule_has_the_same_budget_and_more_only_where_its_space_was_widened() -> None:
+    results, curves = _race()
+    for row in results["rules"]:
+        assert row["trials"] == 20 + 10 + 5 * len(row["widened"])
+    finals = [trial for trial, *_ in curves if trial.round == "final"]
+    assert {trial.seed for trial in finals} == set(TERMS.final_seeds)
+    assert {t.seed for t, *_ in curves if t.round != "final"} == {TERMS.selection_seed}
+    assert TERMS.selection_seed not in TERMS.final_seeds
+    assert len(set(TERMS.final_seeds)) == 4
+
+
+def test_selection_is_by_the_last_validation_loss() -> None:
+    results, curves = _race()
+    for row in results["rules"]:
+        last = [
+            (losses[-1] if np.isfinite(losses[-1]) else np.inf, trial.hyper)
+            for trial, _, losses in curves
+            if trial.rule == row["rule"] and trial.round != "final"
+        ]
+        assert (row["val_loss"], row["hyper"]) == min(last, key=lambda pair: pair[0])
+
+
+def test_selection_never_sees_the_test_part() -> None:
+    task = LeastSquares()
+    poisoned = LeastSquares()
+    poisoned.X[2][:] = np.nan
+    with Store(None) as clean, Store(None) as store:
+        found = course.run(task, TERMS, clean, lambda _: None, 2)
+        assert course.run(poisoned, TERMS, store, lambda _: None, 2) == found
+        for name in TERMS.rules:  # what the poison reaches is the judgement, once per final
+            assert all(np.isnan(r.test_loss) for r in store.of(name, "finals"))
+            assert poisoned.judged.count(name) == TERMS.seeds
+
+
+def test_winner_has_the_lowest_median_and_ties_by_the_paired_interval() -> None:
+    results, _ = _race()
+    medians = [row["test_loss"]["median"] for row in results["rules"]]
+    assert medians == sorted(medians)
+    assert results["rules"][0]["rule"] == results["winner"]
+    for row in results["rules"]:
+        contains = row["difference"]["low"] <= 0 <= row["difference"]["high"]
+        assert row["tie"] == (contains and row["rule"] != results["winner"])
+    assert results["ties"] == [row["rule"] for row in results["rules"] if row["tie"]]
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_rule_ties_with_its_twin() -> None:
+    @rule("Polyak 1964 again")
+    def twin_of_momentum(g, x, v, *, t, lr=1e-3, beta=0.9):  # noqa: ANN001, ANN202, ARG001
+        v = beta * v + g
+        return x - lr * v, v
+
+    results, _ = _race(replace(TERMS, rules=("momentum", "twin_of_momentum")))
+    assert results["winner"] == "momentum"
+    assert results["ties"] == ["twin_of_momentum"]
+    assert results["rules"][1]["difference"] == {"median": 0, "low": 0, "high": 0}
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_rule_that_always_diverges_comes_last() -> None:
+    @rule("made to fail")
+    def exploding(g, x, *, t, lr=1e-3):  # noqa: ANN001, ANN202, ARG001
+        return x - lr * np.inf * g
+
+    results, _ = _race(replace(TERMS, rules=("exploding", "sgd")))
+    last = results["rules"][1]
+    assert results["winner"] == "sgd"
+    assert last["diverged"] == 1.0
+    assert last["val_loss"] is None
+    assert last["test_loss"] == {"median": None, "low": None, "high": None}
+    assert last["epochs_to_target"] is None
+    assert results["sentence"].endswith("exploding does not reach the target in 5 epochs")
+    with pytest.raises(ValueError, match="no rule ended with a finite test loss"):
+        _race(replace(TERMS, rules=("exploding",)))
+
+
+def test_several_batch_sizes_are_searched() -> None:
+    terms = replace(TERMS, batch_sizes=(4, 40))
+    results, curves = _race(terms)
+    assert {trial.batch_size for trial, *_ in curves if trial.round == "round 1"} == {4, 40}
+    assert results["rules"][0]["batch_size"] == 4  # 50 steps instead of 5
+
+
+def test_progress_ends_where_it_said() -> None:
+    told = []
+    _race(tell=told.append)
+    assert told[-1].done == told[-1].total
+    assert [p.done for p in told] == sorted(p.done for p in told)
+    assert any(p.doing == "adam: trials 1-16" for p in told)
+    assert any(p.doing == "sgd: seed 4" for p in told)
+    assert told[-1].doing == "adam: time per epoch"
+    name, loss = told[-1].best.split()
+    assert name in TERMS.rules
+    assert float(loss) > 0
+
+
+def test_an_interrupted_race_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    def interrupt(progress: course.Progress) -> None:
+        if progress.done > 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _race(store=Store(tmp_path), tell=interrupt)
+    kept = sqlite3.connect(tmp_path / "race.sqlite")
+    assert kept.execute("SELECT count(*) FROM trials").fetchone()[0] > 30
+    kept.close()
+    told = []
+    resumed = _race(store=Store(tmp_path), tell=told.append)
+    assert resumed == _race()
+    assert told[0].done > 40  # nothing ran twice
+    assert told[-1].done == told[-1].total
+
+
+def test_an_interrupt_stops_trainings_that_run() -> None:
+    class Endless(LeastSquares):
+        def run(self, *_args: Any, should_stop: Callable[[], bool], **_kwargs: Any) -> Any:
+            started.set()
+            while not should_stop():
+                pass
+            stopped.set()
+            raise KeyboardInterrupt
+
+    started, stopped = threading.Event(), threading.Event()
+
+    def press() -> None:
+        started.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        _race(task=Endless())
+    assert stopped.wait(5)
+
+
+def test_an_error_in_a_training_is_raised() -> None:
+    class Broken(LeastSquares):
+        def run(self, *_args: Any, **_kwargs: Any) -> Any:
+            raise ValueError("the task broke")
+
+    with pytest.raises(ValueError, match="the task broke"):
+        _race(task=Broken())
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from racing_task import LeastSquares
+from test_racing_course import TERMS, Store, course
+
+def kill(progress):
+    if progress.done > float(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Store(Path(sys.argv[1])) as store:
+    course.run(LeastSquares(), TERMS, store, kill, 2)
+"""
+
+
+@pytest.mark.parametrize("done", [20, 100, 150])
+def test_a_killed_race_ends_as_an_unbroken_one(tmp_path: Path, done: int) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(tmp_path), str(done)],
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    told = []
+    assert _race(store=Store(tmp_path), tell=told.append) == _race()
+    assert told[0].done >= done
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    with Store(tmp_path):
+        other = subprocess.run(
+            [sys.executable, "-c", _KILLED, str(tmp_path), "0"],
+            cwd=Path(__file__).parent,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    assert f"another process is racing in {tmp_path}; wait for it" in other.stderr
+    assert "BlockingIOError" in other.stderr
+    with Store(tmp_path) as free:
+        assert free.terms() is None
+
+
+def test_a_file_that_is_no_race_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "race.sqlite").write_text("my notes, " * 200)
+    with pytest.raises(ValueError, match=r"is not a race .* choose another --out"):
+        Store(tmp_path)
+    assert (tmp_path / "race.sqlite").read_text().startswith("my notes")
+
+
+def test_store_gives_back_the_bits(tmp_path: Path) -> None:
+    trial = Trial("adam", "final", 3, 2**31 - 1, 32, {"lr": 0.1 + 0.2, "beta1": 0.9})
+    curve = np.array([1.0, np.nan, np.inf, 1 / 3])
+    with Store(tmp_path) as store:
+        store.add([Result(trial, 7, curve, -curve, np.nan, 0.1)])
+    with Store(tmp_path) as store:
+        result = store.get(trial)
+        assert result.trial == trial
+        assert result.diverged_at == 7
+        np.testing.assert_array_equal(result.train_loss, curve)
+        np.testing.assert_array_equal(result.validation_loss, -curve)
+        assert np.isnan(result.test_loss)
+        assert result.test_score == 0.1
+        with pytest.raises(ValueError, match="choose another --out"):
+            store.get(replace(trial, seed=1))
+
+
+def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    curve = np.zeros(2)
+    trials = [Trial("adam", "round 1", i, 0, 32, {"lr": 0.1}) for i in (0, 1, 1)]
+    with Store(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
+        store.add([Result(trial, 0, curve, curve) for trial in trials])
+    with Store(tmp_path) as store:
+        assert store.of("adam", "trials") == []
+
+
+def test_data_beside_a_race_are_the_data(tmp_path: Path) -> None:
+    save_data(DATA, tmp_path)
+    restored = load_data(tmp_path)
+    assert fingerprint(restored) == fingerprint(DATA)
+    assert {**vars(restored), "X": 0, "y": 0} == {**vars(DATA), "X": 0, "y": 0}
+
+
+def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
+    terms = replace(TERMS, budget="200epochs")
+    results, _ = _race(terms)
+    # 200 / 5 epochs = 40 trainings: 4 finals, 24 + 12 trials
+    assert results["protocol"]["trials"] == 24
+    assert results["protocol"]["second_round"] == 12
+    assert results["protocol"]["trials_per_rule"] == dict.fromkeys(TERMS.rules, 24)
+
+
+def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
+    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
+    speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=2e-3, alone=4e-3)]
+    # 2 threads for 1 s: 1 s for each rule, of which 10 runs alone take 0.2 and 0.4 s
+    assert Budget(1.0, "s").trials(terms, speeds, threads=2) == [53, 20]
+
+
+def test_budget_too_small_names_the_smallest_that_works() -> None:
+    terms = replace(TERMS, budget="10epochs")
+    with pytest.raises(ValueError, match=r"budget must be >= 50epochs .* got 10epochs"):
+        _race(terms)
+    assert _race(replace(terms, budget="50epochs"))[0]["protocol"]["trials"] == 4
+
+
+def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
+    terms = replace(TERMS, budget="0.2s")
+
+    def interrupt(_: course.Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _race(terms, Store(tmp_path), interrupt)
+    with Store(tmp_path) as store:
+        counts = store.counts()
+    assert min(counts.values()) >= 4
+    results, _ = _race(terms, Store(tmp_path))
+    assert results["protocol"]["trials_per_rule"] == counts
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"rules": ()}, "rules must name at least one rule, got none"),
+        ({"rules": ("sgd", "sgd")}, "rules must name each one once, got 'sgd' twice"),
+        ({"batch_sizes": ()}, "batch_size must be a number or a sequence of them, got none"),
+        ({"batch_sizes": (8, 8)}, "batch_size must name each one once, got 8 twice"),
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+        ({"trials": 3}, "trials must be >= 4, got 3"),
+        ({"seeds": 1}, "seeds must be >= 2, got 1"),
+        ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
+        ({"l2": float("nan")}, "l2 must be >= 0, got nan"),
+        ({"seed": -1}, "seed must be in [0, 2^32), got -1"),
+        ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
+        ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),
+    ],
+)
+def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        replace(TERMS, **terms)
+    assert str(caught.value) == message
+
+
+def test_batch_larger_than_the_training_part() -> None:
+    with pytest.raises(ValueError, match=r"batch_size must be in \[1, 7\] .* got 8"):
+        TERMS.check_batch_sizes(7)
+
+
+def test_rules_by_name_object_or_all() -> None:
+    assert names_of(None) == names_of("all") == rules.names()
+    assert names_of("sgd") == ("sgd",)
+    assert names_of([rules.adam, "sgd"]) == ("adam", "sgd")
+    with pytest.raises(ValueError, match="unknown rule 'adma'; did you mean"):
+        names_of(["adma"])

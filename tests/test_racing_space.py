@@ -1,0 +1,170 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import thalweg.rule
+from thalweg import rules
+from thalweg.racing import space
+from thalweg.racing.search import WIDENINGS, Found, Round, extra, search
+from thalweg.racing.space import Dimension, Point, Space
+from thalweg.rule import RANGES, Range, rule
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the rules that a test declares."""
+    monkeypatch.setattr(thalweg.rule, "_rules", dict(thalweg.rule._rules))
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_every_rule_searches_legal_values_around_its_defaults(name: str) -> None:
+    found = rules.get(name)
+    searched = space.of(found)
+    assert searched.dimensions[0].name == "lr"
+    for dimension in searched.dimensions:
+        assert dimension.low <= found.defaults[dimension.name] <= dimension.high
+        assert dimension.low in dimension.legal
+        assert dimension.high in dimension.legal
+    lr = searched.dimensions[0]
+    assert math.log10(lr.high / lr.low) == pytest.approx(6)
+    for point in searched.sample(64, (0, 0)):
+        assert found.resolve(point.hyper) == point.hyper
+
+
+def test_points_spread_evenly_on_their_scales() -> None:
+    searched = space.of(rules.get("momentum"))
+    points = searched.sample(32, (3, 1))
+    # a scrambled Sobol sequence of 2^m points has exactly one in each of 2^m equal intervals
+    for dimension in searched.dimensions:
+        low, high = dimension.ends
+        places = [
+            (dimension.coordinate(p.hyper[dimension.name]) - low) / (high - low) for p in points
+        ]
+        # rounding to three digits moves a point by less than 1 % of an interval of 1/8
+        counts, _ = np.histogram(places, bins=8, range=(-0.001, 1.001))
+        assert abs(counts - 4).max() <= 1
+
+
+def test_points_depend_on_the_seed_alone() -> None:
+    searched = space.of(rules.get("adam"))
+    assert searched.sample(5, (1, 2)) == searched.sample(8, (1, 2))[:5]
+    assert searched.sample(5, (1, 2)) != searched.sample(5, (2, 2))
+
+
+def test_printed_values_are_the_values_that_were_run() -> None:
+    for point in space.of(rules.get("adam")).sample(16, (0, 0)):
+        assert float(f"{point.hyper['lr']:.3g}") == point.hyper["lr"]
+        assert len(repr(point.hyper["beta1"])) < 10
+
+
+def test_batch_sizes_are_one_more_dimension() -> None:
+    points = space.of(rules.get("sgd"), [8, 32, 128, 512]).sample(32, (0, 0))
+    counts = {size: sum(p.batch_size == size for p in points) for size in (8, 32, 128, 512)}
+    assert counts == dict.fromkeys((8, 32, 128, 512), 8)
+
+
+@pytest.mark.usefixtures("registry")
+def test_own_rule_is_searched_where_it_declares() -> None:
+    @rule(
+        "this test",
+        ranges={
+            "kappa": Range(0.0, 1.0, "[)"),
+            "mix": Range(0.0, 2.0, "()"),
+            "scale": Range(0.0, ends="()"),
+            "off": Range(0.0, ends="[)"),
+        },
+    )
+    def declared(g, x, *, t, lr=1e-9, kappa=0.9, mix=1.0, scale=3.0, off=0.0, free=2.0):  # noqa: ANN001, ANN202, ARG001
+        return x - lr * g
+
+    found = {d.name: (d.low, d.high, d.scale) for d in space.of(declared).dimensions}
+    assert found == {
+        "lr": (pytest.approx(1e-12), pytest.approx(1e-6), "log"),
+        "kappa": (0.0, 0.999, "one_minus_log"),
+        "mix": (pytest.approx(0.002), pytest.approx(1.998), "linear"),
+        "scale": (pytest.approx(0.03), pytest.approx(300), "log"),
+    }
+    for point in space.of(declared).sample(64, (0, 0)):
+        assert declared.resolve(point.hyper) == point.hyper
+
+
+def _run(
+    searched: Space, loss: Callable[[Point], float], trials: int = 16, seed: int = 0
+) -> tuple[Found, list[Round]]:
+    steps = search(searched, trials, seed)
+    rounds, answer = [], None
+    while True:
+        try:
+            label, points = steps.send(answer)
+        except StopIteration as stop:
+            return stop.value, rounds
+        rounds.append((label, points))
+        answer = [loss(point) for point in points]
+
+
+def _distance(lr: float) -> Callable[[Point], float]:
+    return lambda point: abs(math.log10(point.hyper["lr"] / lr))
+
+
+def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
+    found, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
+    assert [(label, len(points)) for label, points in rounds] == [("round 1", 16), ("round 2", 8)]
+    assert rounds[0][1][0].hyper == rules.get("sgd").defaults
+    assert found.widened == ()
+    # 8 even points over 1.5 decades: the closest of them is within 2 * 1.5 / 8
+    assert _distance(0.02)(found.point) < 0.2
+
+
+@pytest.mark.parametrize("lr", [1e-7, 1e3])
+def test_space_that_excludes_the_best_is_widened_until_it_does_not(lr: float) -> None:
+    found, rounds = _run(space.of(rules.get("sgd")), _distance(lr))
+    assert found.widened
+    assert sum(label == "widened" for label, _ in rounds) == len(found.widened)
+    assert found.space.dimensions[0].low < lr < found.space.dimensions[0].high
+    assert _distance(lr)(found.point) < 0.3
+    assert f"by {extra(16)} extra trials" in found.widened[0]
+
+
+def test_widening_is_bounded() -> None:
+    found, _ = _run(space.of(rules.get("sgd")), lambda point: point.hyper["lr"])
+    assert len(found.widened) == WIDENINGS
+    assert found.space.dimensions[0].low == pytest.approx(1e-5 * 10 ** (-2 * WIDENINGS))
+
+
+def test_space_ends_where_the_legal_range_ends() -> None:
+    beta = Dimension("beta", 0.0, 0.999, "one_minus_log", RANGES["beta"])
+    searched = Space({"beta": 0.9}, (beta,), (32,))
+    found, _ = _run(searched, lambda point: point.hyper["beta"])
+    assert found.widened == ()
+    found, _ = _run(searched, lambda point: -point.hyper["beta"])
+    assert found.space.dimensions[0].low == 0.0
+    assert 0.999 < found.point.hyper["beta"] < 1
+
+
+def test_diverged_trials_are_never_the_best() -> None:
+    found, _ = _run(
+        space.of(rules.get("sgd")),
+        lambda p: math.inf if p.hyper["lr"] > 1e-2 else -p.hyper["lr"],
+    )
+    assert found.point.hyper["lr"] <= 1e-2
+
+
+def test_all_trials_diverged_leaves_the_defaults() -> None:
+    found, _ = _run(space.of(rules.get("sgd")), lambda _: math.inf)
+    assert found.number == 0
+    assert found.point.hyper == {"lr": 1e-3}
+
+
+def test_second_round_keeps_the_batch_size_of_the_best() -> None:
+    searched = space.of(rules.get("sgd"), [8, 32])
+    _, rounds = _run(searched, lambda p: _distance(0.02)(p) + (p.batch_size != 32))
+    assert {point.batch_size for point in rounds[0][1]} == {8, 32}
+    assert {point.batch_size for point in rounds[1][1]} == {32}
+
+
+def test_box_around_a_default_outside_the_space_is_inside_it() -> None:
+    lr = Dimension("lr", 1e-2, 1.0, "log", RANGES["lr"])
+    box = Space({"lr": 1e-3}, (lr,), (32,)).around(Point({"lr": 1e-3}, 32))
+    assert box.dimensions[0].low == 1e-2

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
+
+
+def test_median_interval_agrees_with_the_order_statistics() -> None:
+    # The bootstrap distribution of the median of n = 21 distinct values is known exactly: the
+    # median of a resample is at most the k-th value iff at least 11 of 21 draws are, Bin(21, k/21).
+    values = np.random.default_rng(0).normal(size=21)
+    at_most = stats.binom.sf(10, 21, np.arange(1, 22) / 21)
+    low, high = (np.sort(values)[np.searchsorted(at_most, q)] for q in (0.025, 0.975))
+    found = median_interval(values)
+    assert found.median == np.median(values)
+    assert (found.low, found.high) == (low, high)
+
+
+def test_interval_covers_the_median_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    covered = sum(0.0 in median_interval(rng.normal(size=20)) for _ in range(100))
+    assert 88 <= covered <= 100  # Bin(100, 0.95) lies there with probability 0.996
+
+
+def test_diverged_runs_count_as_the_worst() -> None:
+    found = median_interval([1.0, 2.0, np.nan, np.inf, 3.0])
+    assert found.median == 3.0
+    assert found.low == 1.0
+    assert found.high == np.inf
+    assert median_interval([np.inf, np.inf, 1.0]).median == np.inf
+
+
+def test_difference_is_paired() -> None:
+    rng = np.random.default_rng(2)
+    seeds = 10 * rng.normal(size=20)  # luck of the seed, shared by both
+    winner, other = seeds + 0.01 * rng.normal(size=20), seeds + 1 + 0.01 * rng.normal(size=20)
+    found = difference(other, winner)
+    assert found.low == pytest.approx(1, abs=0.02)
+    assert 0 not in found
+    assert 0 in difference(winner, winner)
+
+
+def test_difference_of_diverged_runs() -> None:
+    found = difference([np.inf, np.nan, np.inf], [np.inf, np.inf, np.nan])
+    assert (found.median, found.low, found.high) == (0, 0, 0)
+    assert difference([np.inf] * 3, [1.0] * 3).median == np.inf
+
+
+def test_epochs_to_target_is_null_when_fewer_than_half_get_there() -> None:
+    curves = np.array([[9, 9, 9, 9], [1, 9, 9, 9], [5, 1, 9, 9], [5, 1, 1, 9]], float)
+    assert epochs_to(1.0, curves) == 2
+    assert epochs_to(1.0, curves[:, 2:]) == 3
+    assert epochs_to(1.0, curves[:, 3:]) is None
+    assert epochs_to(1.0, curves[:3, 1:]) is None
+    assert epochs_to(9.0, curves) == 0
+    assert epochs_to(1.0, np.full((3, 2), np.nan)) is None
+
+
+def test_sensitivity_by_hand() -> None:
+    found = sensitivity(
+        losses=[1.0, 1.05, 1.051, np.inf, 1.02],
+        diverged=[False, False, True, True, False],
+        rates=[0.1, 1.0, 100.0, 1000.0, 0.01],
+        spread=4,
+    )
+    assert found.within_5_percent == 0.5
+    assert found.diverged == 0.5
+    assert found.good_lr == (0.01, 1.0)
+    assert found.good_lr_decades == pytest.approx(2)
+
+
+def test_sensitivity_where_nothing_works_or_there_is_no_rate() -> None:
+    nothing = sensitivity([np.inf, np.inf], [True, True], [0.1, 1.0], 2)
+    assert (nothing.within_5_percent, nothing.good_lr, nothing.good_lr_decades) == (0, None, 0)
+    assert sensitivity([1.0, 2.0], [False, False], [np.nan, np.nan], 2).good_lr is None
