@@ -163,12 +163,12 @@ def test_no_rule_warns_when_it_diverges(name: str) -> None:
         (
             ("bowl", "sgd", None, {"lr": schedules.linear(0.5, 4, final=-0.5)}),
             ValueError,
-            "lr must be > 0, got -0.25 from its schedule at step 3",
+            "lr must be >= 0, got -0.25 from its schedule at step 3",
         ),
         (
             ("bowl", "momentum", None, {"beta": lambda t: t / 4}),
             ValueError,
-            "beta must be in [0, 1), got 1.0 from its schedule at step 4",
+            "beta must be in [0, 1], got 1.25 from its schedule at step 5",
         ),
         (
             ("bowl", "sgd", None, {"beta": 0.9}),

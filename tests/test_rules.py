@@ -12,36 +12,20 @@ from numpy.typing import NDArray
 from cases import CASES, REFUSED, Case
 from thalweg import rules
 from thalweg.elementwise import sign
-from thalweg.rule import RANGES, Hyperparameter, Range, Rule
+from thalweg.rule import RANGES, Hyperparameter, Range
 
 Array = NDArray[Any]
 PEERS = [case for case in CASES if case.peer]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 
-def start_of(rule: Rule, hyper: dict[str, float], like: Any) -> dict[str, Any]:
-    """Return the rule's first state, of the kind of ``like``."""
-    state = {name: like * 0 + rule.start_of(name, hyper) for name in rule.state}
-    return state | {name: rule.start_of(name, hyper) for name in rule.uniform_state}
-
-
-def step(
-    rule: Rule, g: Any, x: Any, state: dict[str, Any], *, t: int, hyper: dict[str, float]
-) -> tuple[Any, dict[str, Any]]:
-    """Take one step; the state goes in and comes out by name."""
-    uniform = {name: state[name] for name in rule.uniform_state}
-    result = rule(g, x, *[state[name] for name in rule.state], t=t, **uniform, **hyper)
-    x, *new = result if state else (result,)
-    return x, dict(zip([*rule.state, *rule.uniform_state], new, strict=True))
-
-
 def path(case: Case, gradients: Any, x: Any) -> list[Any]:
     """Return the points that the rule visits from its own start."""
     rule = rules.get(case.rule)
     hyper = rule.resolve(case.hyper)
-    state, points = start_of(rule, hyper, x), []
+    state, points = rule.first_state(x, hyper), []
     for t, g in enumerate(gradients, 1):
-        x, state = step(rule, g, x, state, t=t, hyper=hyper)
+        x, state = rule.advance(g, x, state, t=t, hyper=hyper)
         points.append(x)
     return points
 
@@ -85,7 +69,7 @@ def assert_agrees(
     for k, g in enumerate(gradients, 1):
         parameter.grad = torch.tensor(g)
         optimizer.step()
-        x, state = step(rule, g, x, state, t=t0 + k, hyper=hyper)
+        x, state = rule.advance(g, x, state, t=t0 + k, hyper=hyper)
         pairs = {"x": (x, parameter.detach())} | {
             ours: (state[ours], optimizer.state[parameter][theirs])
             for theirs, ours in case.peer.state.items()
@@ -105,7 +89,7 @@ def test_twenty_steps_agree_with_torch_from_its_own_start(case: Case, dtype: str
         pytest.skip(case.peer.skip["fresh"])
     gradients, x = draw(1, 20, dtype)
     rule = rules.get(case.rule)
-    state = start_of(rule, rule.resolve(case.hyper), x)
+    state = rule.first_state(x, rule.resolve(case.hyper))
     assert_agrees(case, gradients, x, state, 0, primed=False)
 
 
@@ -120,10 +104,10 @@ def test_steps_agree_with_torch_from_a_state_in_mid_course(case: Case, t0: int, 
     rule = rules.get(case.rule)
     hyper = rule.resolve(case.hyper)
     gradients, x = draw(2, 12, dtype)
-    state = start_of(rule, hyper, x)
+    state = rule.first_state(x, hyper)
     if t0:
         for t, g in enumerate(gradients[:7], t0 - 6):
-            x, state = step(rule, g, x, state, t=t, hyper=hyper)
+            x, state = rule.advance(g, x, state, t=t, hyper=hyper)
     assert_agrees(case, gradients[7:], x, state, t0, primed=True)
 
 

@@ -4,7 +4,6 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,7 +88,7 @@ def descend(
     noise = Hyperparameter("noise", 0.0, Range(0.0, ends="[)")).check(noise)
     values = _values(rule, hyper, steps)
     x = _first_point(problem, x0)
-    state = _first_state(rule, {name: each[0] for name, each in values.items()}, x)
+    state = rule.first_state(x, {name: each[0] for name, each in values.items()})
     points = np.full((steps + 1, x.size), np.nan)
     f, gradient_norm = np.full((2, steps + 1), np.nan)
     random = np.random.default_rng(seed)
@@ -99,10 +98,9 @@ def descend(
             points[t], f[t], gradient_norm[t] = x, problem.value(x), math.hypot(*g)
             if t == steps or not np.isfinite([*x, f[t], gradient_norm[t]]).all():
                 break
-            if noise:
-                g = g + noise * random.standard_normal(x.size)
+            g = g + noise * random.standard_normal(x.size)
             now = {name: each[t] for name, each in values.items()}
-            x, state = _step(rule, g, x, state, t=t + 1, hyper=now)
+            x, state = rule.advance(g, x, state, t=t + 1, hyper=now)
     return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm)
 
 
@@ -120,10 +118,8 @@ def _scheduled(hyperparameter: Hyperparameter, given: Hyper, steps: NDArray[np.i
         return schedules.values(hyperparameter.check(given), steps)
     values = schedules.values(given, steps)
     for step, value in enumerate(values.tolist()):
-        if value == 0.0 and hyperparameter.name == "lr":
-            continue  # a rate may fall to rest
         try:
-            hyperparameter.check(value)
+            hyperparameter.check_scheduled(value)
         except ValueError as error:
             raise ValueError(f"{error} from its schedule at step {step}") from None
     return values
@@ -141,20 +137,3 @@ def _first_point(problem: Problem, x0: ArrayLike | None) -> Vector:
     if not (np.isfinite(x).all() and np.isfinite(value)):
         raise ValueError(f"x0 and f(x0) must be finite, got f({x.tolist()}) = {value}")
     return x
-
-
-def _first_state(rule: Rule, hyper: Mapping[str, float], x: Vector) -> list[Any]:
-    varying = [np.full_like(x, rule.start_of(name, hyper)) for name in rule.state]
-    return varying + [rule.start_of(name, hyper) for name in rule.uniform_state]
-
-
-def _step(
-    rule: Rule, g: Vector, x: Vector, state: list[Any], *, t: int, hyper: Mapping[str, float]
-) -> tuple[Vector, list[Any]]:
-    n = len(rule.state)
-    uniform = dict(zip(rule.uniform_state, state[n:], strict=True))
-    result = rule(g, x, *state[:n], t=t, **uniform, **hyper)
-    if not state:  # then a rule returns x alone
-        return result, []
-    x, *state = result
-    return x, state
