@@ -1,7 +1,10 @@
 """The command line, in this process; the race itself has its own tests."""
 
 import io
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,21 @@ def test_interrupt_says_what_was_kept_and_how_to_go_on(
     else:
         assert "nothing was kept" in err
     assert not told
+
+
+def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
+    command = "-m thalweg.cli race digits --rules sgd,adam --epochs 500 --trials 512 --out kept"
+    with subprocess.Popen(
+        [sys.executable, *command.split()], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (tmp_path / "kept" / "race.sqlite").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("continue with: thalweg race --resume kept\n")
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

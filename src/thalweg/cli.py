@@ -216,9 +216,8 @@ def trace(
     ]
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
-    with style.styled():
-        picture, axes = style.figure()
-        plots.paths(traces, ax=axes)
+    picture = plots.paths(traces).get_figure(root=True)
+    assert picture is not None, "paths draws on a figure of its own"
     written = style.save(picture, out)
     for path in traces:
         typer.echo(_end(path))
@@ -294,7 +293,7 @@ def _bar(*, quiet: bool) -> "Iterator[Callable[[Progress], object]]":
             task,
             completed=now.done,
             total=now.total,
-            description=now.doing,
+            description=now.doing if now.done < now.total else "writing the report",
             best=f"best: {now.best}" if now.best else "",
         )
 
@@ -404,3 +403,7 @@ def _end(path: Any) -> str:  # noqa: ANN401 - a Trace, whose module must not be 
         f"{head}\n  x = ({point}), f = {path.f[-1]:.6g} (from {path.f[0]:.6g}), "
         f"gradient norm {path.gradient_norm[-1]:.6g}{grew}"
     )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

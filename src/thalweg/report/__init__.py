@@ -130,7 +130,7 @@ def table(results: Mapping[str, Any]) -> "Table":
         loss = row["test_loss"]
         shown.add_row(
             Text(mark(results, row["rule"])),
-            digits(row["hyper"].get("lr"), 2),
+            digits(row["hyper"].get("lr")),
             str(row["batch_size"]),
             Text(
                 "{} [{}, {}]".format(*(digits(loss[k], 3, "#") for k in ("median", "low", "high")))
