@@ -283,6 +283,19 @@ def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.strip() == kernels.source("adam").strip()
 
 
+def test_interrupt_of_any_command_is_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thalweg import kernels  # noqa: PLC0415 - to be interrupted
+
+    def interrupted(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernels, "source", interrupted)
+    assert cli.main(["kernel", "adam"]) == 130
+    assert not "".join(capsys.readouterr()).strip()
+
+
 def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rules"]) == 0
     out = capsys.readouterr().out
