@@ -26,12 +26,11 @@ _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _FUNCTIONS = {name: getattr(elementwise, name) for name in elementwise.__all__} | {"abs": abs}
 
 
-# Names that the generated functions use for themselves.
+# Names that the generated functions use for themselves; a rule's own get an underscore more.
 _RESERVED = re.compile(
     r"(u|power|factor)\d+|t|n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms"
     r"|load|load_part|store|store_part|power|typed|LANES|inlined|\w+_new|" + "|".join(_FUNCTIONS)
 )
-_TAKEN = "the generated code needs the name {!r} for itself; choose another"
 
 
 @dataclass(frozen=True)
@@ -105,16 +104,13 @@ class _Translator:
         if len(targets) != len(values):
             scope.refuse(targets[0], f"{len(values)} values for {len(targets)} names")
         names = [t.id if isinstance(t, ast.Name) else scope.refuse(t) for t in targets]
-        for name in names:
-            if _RESERVED.fullmatch(name):
-                scope.refuse(targets[0], _TAKEN.format(name))
         for varying, lines in ((True, self.element_lines), (False, self.uniform_lines)):
             chosen = [(n, v) for n, v in zip(names, values, strict=True) if v.varying is varying]
             if chosen:
-                left = ", ".join(scope.prefix + name for name, _ in chosen)
+                left = ", ".join(scope.prefix + _own(name) for name, _ in chosen)
                 lines.append(f"{left} = {', '.join(value.text for _, value in chosen)}")
         for name, value in zip(names, values, strict=True):
-            new = scope.prefix + name
+            new = scope.prefix + _own(name)
             scope.names[name] = _Value(ast.Name(new), value.varying, value.steady)
             for known in (self.slots, self.powers):  # they speak of the name's old value
                 for text in [k for k in known if new in _names_in(k)]:
@@ -305,6 +301,11 @@ class _Scope:
         )
 
 
+def _own(name: str) -> str:
+    """Return the name of a rule's variable in the generated code."""
+    return f"{name}_" if _RESERVED.fullmatch(name) or name.endswith("_") else name
+
+
 def _names_in(expression: str) -> set[str]:
     return {n.id for n in ast.walk(ast.parse(expression)) if isinstance(n, ast.Name)}
 
@@ -316,14 +317,13 @@ def generate(rule: Rule) -> Generated:
         ValueError: the rule uses a construct that the generator does not know; the message has its
             file and line.
     """
-    varying = ["g", "x", *rule.state]
-    for name in (*rule.state, *rule.uniform_state, *rule.hyperparameters):
-        if _RESERVED.fullmatch(name):
-            raise ValueError(f"rule {rule.name!r}: {_TAKEN.format(name)}")
-    given = {name: _Value(ast.Name(name), varying=True) for name in varying}
+    varying = ["g", "x", *map(_own, rule.state)]
+    given = {n: _Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *rule.state)}
     given["t"] = _Value(ast.Name("t"), varying=False)
-    given |= {n: _Value(ast.Name(n), varying=False) for n in rule.uniform_state}
-    given |= {n: _Value(ast.Name(n), varying=False, steady=True) for n in rule.hyperparameters}
+    for name in rule.uniform_state:
+        given[name] = _Value(ast.Name(_own(name)), varying=False)
+    for name in rule.hyperparameters:
+        given[name] = _Value(ast.Name(_own(name)), varying=False, steady=True)
     translator = _Translator()
     results = translator.function(rule.function, given, "")
     expected = 1 + len(rule.state) + len(rule.uniform_state)
@@ -363,10 +363,10 @@ def _uniforms(rule: Rule, translator: _Translator, states: list[_Value]) -> Iter
     yield "def uniforms(t, fresh, hyper, powers, state, slots):"
     yield '    """Once per step, in float64: what is the same for every element of a lane."""'
     used = _names_in("\n".join([*translator.uniform_lines, *(v.text for v in states)]))
-    for index, name in enumerate(rule.hyperparameters):
+    for index, name in enumerate(map(_own, rule.hyperparameters)):
         if name in used:
             yield f"    {name} = load(hyper, {index})"
-    for index, name in enumerate(rule.uniform_state):
+    for index, name in enumerate(map(_own, rule.uniform_state)):
         yield f"    {name} = load(state, {index})"
     for line in translator.uniform_lines:
         yield f"    {line}"

@@ -61,8 +61,9 @@ class Examples:
         if target.shape != (len(data),):
             raise ValueError(f"{what}y must have shape ({len(data)},) like X, got {target.shape}")
         columns = [data, np.ones((len(data), int(intercept)))]
-        table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype)
-        numbers = np.ascontiguousarray(target, dtype)
+        with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
+            table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype)
+            numbers = np.ascontiguousarray(target, dtype)
         for name, array in (("X", table), ("y", numbers)):
             if not np.isfinite(array).all():
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
