@@ -146,7 +146,7 @@ def _draw_contours(ax: Axes, problem: Problem, low: Array, high: Array) -> None:
 def _draw_path(ax: Axes, trace: Trace, low: Array, high: Array, look: dict[str, Any]) -> None:
     x = trace.x[np.isfinite(trace.x).all(axis=1)]
     last = int(np.flatnonzero(((x >= low) & (x <= high)).all(axis=1))[-1])
-    x = _brought_near(x[: last + 2], low, high)
+    x = x[: last + 2]
     ax.plot(*x.T, markevery=max(1, len(x) // 40), **look)
     if last == len(x) - 1:
         if not trace.diverged_at:  # else the next point is infinite: the path has no end to mark
@@ -157,14 +157,6 @@ def _draw_path(ax: Axes, trace: Trace, low: Array, high: Array, look: dict[str, 
     share = min(e / s for e, s in zip(edges, step, strict=True) if s)
     arrow = {"arrowstyle": "-|>", "color": look["color"], "mutation_scale": 18, "shrinkB": 0}
     ax.annotate("", xy=x[-2] + share * step, xytext=x[-2], arrowprops=arrow)
-
-
-def _brought_near(x: Array, low: Array, high: Array) -> Array:
-    """Return the points, those beyond 100 pictures nearer: matplotlib cannot draw to 1e300."""
-    center, reach = (low + high) / 2, 100 * (high - low).max()
-    distance = np.abs(x - center).max(axis=1, keepdims=True)
-    near = center + (x - center) * (reach / np.maximum(distance, reach))
-    return np.where(distance > reach, near, x)
 
 
 def _label(trace: Trace) -> str:
