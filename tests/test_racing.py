@@ -18,6 +18,7 @@ import thalweg
 import thalweg.rule
 from thalweg import data, racing, rules
 from thalweg.racing import snippets
+from thalweg.racing.protocol import Protocol
 from thalweg.racing.task import LinearTask
 
 TERMS: dict[str, Any] = {
@@ -87,6 +88,7 @@ def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
     hyper = {**rule.defaults, "lr": 0.03}
     recipe = snippets.Recipe("softmax", 4, 3, 0.1, 8, 5, "")
     scope: dict[str, Any] = {}
+    torch.manual_seed(0)
     exec(snippets.torch(recipe, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(8, 4, generator=generator, dtype=torch.float64)
@@ -99,7 +101,7 @@ def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
         scope["objective"](X, y).backward()
         scope["optimizer"].step()
         x, state = rule.advance(model.weight.grad.clone(), x, state, t=t, hyper=hyper)
-        torch.testing.assert_close(model.weight.detach(), x, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(model.weight.detach(), x, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("logistic", 1), ("softmax", 3)])
@@ -107,6 +109,7 @@ def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
     torch = pytest.importorskip("torch")
     recipe = snippets.Recipe(loss, 4, outputs, 0.1, 8, 5, "")
     scope: dict[str, Any] = {}
+    torch.manual_seed(0)
     exec(snippets.torch(recipe, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(9, 4)), np.arange(9) % max(outputs, 2)
@@ -134,10 +137,11 @@ def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
 
 
 def test_thalweg_code_repeats_the_winner(iris: racing.Verdict) -> None:
+    protocol = Protocol(rules=("sgd",), seeds=TERMS["seeds"])
+    code = iris.code["thalweg"].replace("epochs=", f"seed={protocol.selection_seed}, epochs=")
     scope: dict[str, Any] = {}
-    exec(iris.code["thalweg"], scope)  # noqa: S102 - it is there to be pasted
-    loss = scope["training"].validation_loss[-1, 0]
-    assert loss == pytest.approx(iris.results["rules"][0]["val_loss"], rel=0.5)  # another seed
+    exec(code, scope)  # noqa: S102 - it is there to be pasted
+    assert scope["training"].validation_loss[-1, 0] == iris.results["rules"][0]["val_loss"]
 
 
 # -- the race ------------------------------------------------------------------------------------
@@ -323,9 +327,9 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
     dataset = data.load(file, target="price")
     found = thalweg.race(dataset, rules="sgd", epochs=1, trials=4, seeds=2, batch_size=[4, 8])
     assert found.results["command"].startswith(
-        f"thalweg race '{file}' --target price --rules sgd --batch-size 4,8 "
+        f"thalweg race '{file}' --target price --kind regression --rules sgd --batch-size 4,8 "
     )
-    assert f"data.load({str(file)!r}, target='price')" in found.code["thalweg"]
+    assert f"data.load({str(file)!r}, target='price', kind='regression')" in found.code["thalweg"]
 
 
 @pytest.mark.parametrize(

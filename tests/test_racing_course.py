@@ -117,7 +117,7 @@ def test_winner_has_the_lowest_median_and_ties_by_the_paired_interval() -> None:
 @pytest.mark.usefixtures("registry")
 def test_a_rule_ties_with_its_twin() -> None:
     @rule("Polyak 1964 again")
-    def twin_of_momentum(g, x, v, *, t, lr=1e-3, beta=0.9):  # noqa: ANN001, ANN202, ARG001
+    def twin_of_momentum(g, x, v, *, t, lr=1e-3, beta=0.9):  # noqa: ANN001, ANN202
         v = beta * v + g
         return x - lr * v, v
 
@@ -130,7 +130,7 @@ def test_a_rule_ties_with_its_twin() -> None:
 @pytest.mark.usefixtures("registry")
 def test_a_rule_that_always_diverges_comes_last() -> None:
     @rule("made to fail")
-    def exploding(g, x, *, t, lr=1e-3):  # noqa: ANN001, ANN202, ARG001
+    def exploding(g, x, *, t, lr=1e-3):  # noqa: ANN001, ANN202
         return x - lr * np.inf * g
 
     results, _ = _race(replace(TERMS, rules=("exploding", "sgd")))

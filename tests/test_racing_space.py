@@ -76,7 +76,7 @@ def test_own_rule_is_searched_where_it_declares() -> None:
             "off": Range(0.0, ends="[)"),
         },
     )
-    def declared(g, x, *, t, lr=1e-9, kappa=0.9, mix=1.0, scale=3.0, off=0.0, free=2.0):  # noqa: ANN001, ANN202, ARG001
+    def declared(g, x, *, t, lr=1e-9, kappa=0.9, mix=1.0, scale=3.0, off=0.0, free=2.0):  # noqa: ANN001, ANN202
         return x - lr * g
 
     found = {d.name: (d.low, d.high, d.scale) for d in space.of(declared).dimensions}

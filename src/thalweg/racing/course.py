@@ -21,7 +21,8 @@ __all__ = ["Progress", "run"]
 UNIT = (
     16  # lanes of a piece of work: enough for SIMD, and few enough to keep what a kill loses small
 )
-_ALONE = 4.0  # what a training alone costs, in trainings among others; for the progress bar only
+_MEASURED = 5  # epochs that are enough to turn a budget in time into trials
+_ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
 
@@ -93,23 +94,27 @@ def _counts(task: Task, protocol: Protocol, threads: int) -> dict[str, int]:
         return dict.fromkeys(protocol.rules, protocol.trials)
     budget = Budget.parse(protocol.budget)
     if budget.unit == "s":
-        speeds = [_speed(task, protocol, name) for name in protocol.rules]
+        speeds = [_speed(task, protocol, name, threads) for name in protocol.rules]
     else:
         speeds = [Speed()] * len(protocol.rules)
     return dict(zip(protocol.rules, budget.trials(protocol, speeds, threads), strict=True))
 
 
-def _speed(task: Task, protocol: Protocol, name: str) -> Speed:
-    """Measure the mean over the batch sizes, with the rule's defaults."""
-    defaults = registry.get(name).defaults
+def _speed(task: Task, protocol: Protocol, name: str, threads: int) -> Speed:
+    """Measure the mean over the batch sizes, with the rule's defaults and all threads at work."""
+    defaults, seed = registry.get(name).defaults, protocol.selection_seed
+    epochs = min(protocol.epochs, _MEASURED)
 
     def measured(lanes: int) -> float:
-        trials = [
-            Trial(name, "round 1", 0, protocol.selection_seed, size, defaults)
-            for size in protocol.batch_sizes
-        ]
-        seconds = [_seconds(task, [trial] * lanes, protocol.epochs, runs=1) for trial in trials]
-        return sum(seconds) / len(seconds)
+        trials = [Trial(name, "", 0, seed, size, defaults) for size in protocol.batch_sizes]
+        with ThreadPool(threads) as pool:
+            seconds = [
+                pool.map(
+                    lambda unit: _seconds(task, unit, epochs, TIMED), [[trial] * lanes] * threads
+                )
+                for trial in trials
+            ]
+        return float(np.mean(seconds))
 
     return Speed(among=measured(UNIT) / UNIT, alone=measured(1))
 

@@ -180,7 +180,7 @@ class Budget:
         Example:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
             >>> Budget(500.0, "epochs").trials(terms, [Speed()], threads=2)
-            [30]
+            [32]
         """
         timed = self.unit == "s"
         share = self.amount * threads / len(speeds) if timed else self.amount

@@ -286,11 +286,14 @@ def _curves(store: Store, protocol: Protocol) -> pa.Table:
 
 def load_code(dataset: Dataset, protocol: Protocol) -> str:
     """Return the line that loads and splits the data as the race did."""
-    keywords = f", target={dataset.target!r}" if not _named(dataset) else ""
-    keywords += ", skip_bad_rows=True" if dataset.dropped else ""
-    loaded = f"data.load({_argument(dataset)!r}{keywords})"
     if _in_memory(dataset):
-        loaded = "data.Dataset.from_arrays(X, y)"
+        loaded = f"data.Dataset.from_arrays(X, y, kind={_kind(dataset)!r})"
+    elif _named(dataset):
+        loaded = f"data.load({dataset.name!r})"
+    else:
+        options = f"target={dataset.target!r}, kind={_kind(dataset)!r}"
+        options += ", skip_bad_rows=True" if dataset.dropped else ""
+        loaded = f"data.load({dataset.source!r}, {options})"
     return f"split = data.split({loaded}, seed={protocol.seed})"
 
 
@@ -302,8 +305,9 @@ def _named(dataset: Dataset) -> bool:
     return not _in_memory(dataset) and dataset.name in data.names()
 
 
-def _argument(dataset: Dataset) -> str:
-    return dataset.name if _named(dataset) else dataset.source
+def _kind(dataset: Dataset) -> str:
+    """The kind in the words of ``data.load``, where a guess from the target might differ."""
+    return "regression" if dataset.kind == "regression" else "classification"
 
 
 def _command(dataset: Dataset, protocol: Protocol) -> str:
@@ -319,10 +323,12 @@ def _command(dataset: Dataset, protocol: Protocol) -> str:
         "seed": protocol.seed,
     }
     if _in_memory(dataset):
-        return f"thalweg.race(X, y, {', '.join(f'{k}={v!r}' for k, v in terms.items())})"
-    words = ["thalweg", "race", _argument(dataset)]
-    words += [] if _named(dataset) else ["--target", dataset.target]
-    words += ["--skip-bad-rows"] if dataset.dropped else []
+        arguments = {**terms, "kind": _kind(dataset), "name": dataset.name}
+        return f"thalweg.race(X, y, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+    words = ["thalweg", "race", dataset.name if _named(dataset) else dataset.source]
+    if not _named(dataset):
+        words += ["--target", dataset.target, "--kind", _kind(dataset)]
+        words += ["--skip-bad-rows"] if dataset.dropped else []
     for name, value in terms.items():
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
