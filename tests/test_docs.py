@@ -10,7 +10,8 @@ import typer.main
 from thalweg import cli
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+_APP: Any = typer.main.get_command(cli.app)
+COMMANDS: dict[str, Any] = _APP.commands
 
 
 @pytest.mark.parametrize("name", COMMANDS)
