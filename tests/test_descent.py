@@ -48,6 +48,25 @@ def test_the_bowls_are_descended_as_by_hand(spectrum: tuple[float, float]) -> No
     assert trace.f.shape == trace.gradient_norm.shape == (21,)
 
 
+@pytest.mark.parametrize(
+    ("problem", "rule", "hyper", "end"),
+    [
+        # What the bowls' source prints as the end of 20 steps, to six decimals.
+        ("stretched_bowl", "sgd", {"lr": 0.4}, (-0.943467, -0.000073)),
+        ("stretched_bowl", "sgd", {"lr": 0.6}, (-0.387814, -1673.365109)),
+        ("stretched_bowl", "momentum", {"lr": 0.6, "beta": 0.5}, (0.007188, 0.002553)),
+        ("stretched_bowl", "momentum", {"lr": 0.6, "beta": 0.25}, (-0.126340, -0.186632)),
+        ("stretched_bowl", "adagrad", {"lr": 0.4}, (-2.382563, -0.158591)),
+        ("stretched_bowl", "adagrad", {"lr": 2.0}, (-0.002295, 0.0)),
+    ],
+)
+def test_the_bowls_end_where_their_source_prints(
+    problem: str, rule: str, hyper: dict[str, float], end: tuple[float, float]
+) -> None:
+    # Its adagrad has eps = 1e-6 under the root: no more than one in the last digit.
+    np.testing.assert_allclose(descend(problem, rule, **hyper).x[-1], end, atol=1.01e-6)
+
+
 @pytest.mark.parametrize("name", rules.names())
 def test_every_rule_takes_the_steps_of_its_own_equation(name: str) -> None:
     rule = rules.get(name)

@@ -362,7 +362,7 @@ def test_a_users_rule_is_read_from_its_signature() -> None:
     @rules.rule(
         "a notebook", start={"scale": "lr", "total": 2}, ranges={"width": Range(1, 3, "[]")}
     )
-    def mine(g, x, scale, *, t, total, lr=0.5, width=2, shift=0):  # noqa: ANN001, ANN202, ARG001
+    def mine(g, x, scale, *, t, total, lr=0.5, width=2, shift=0):  # noqa: ANN001, ANN202
         return x - scale * sign(g) + shift, scale, total * width
 
     assert rules.get("mine") is rules.get(mine) is mine
@@ -385,13 +385,13 @@ def test_a_users_rule_is_read_from_its_signature() -> None:
 
 @pytest.mark.usefixtures("registry")
 def test_a_users_rule_may_be_declared_again_but_a_built_in_one_may_not() -> None:
-    def mine(g, x, *, t, lr=0.5):  # noqa: ANN001, ANN202, ARG001
+    def mine(g, x, *, t, lr=0.5):  # noqa: ANN001, ANN202
         return x - lr * g
 
     first, second = rules.rule("first")(mine), rules.rule("second")(mine)
     assert rules.get("mine") is second is not first
 
-    def adam(g, x, *, t, lr=0.5):  # noqa: ANN001, ANN202, ARG001
+    def adam(g, x, *, t, lr=0.5):  # noqa: ANN001, ANN202
         return x - lr * g
 
     with pytest.raises(TypeError) as refusal:
