@@ -143,6 +143,14 @@ def test_space_ends_where_the_legal_range_ends() -> None:
     assert 0.999 < found.point.hyper["beta"] < 1
 
 
+def test_widening_keeps_to_the_legal_range() -> None:
+    lr = Dimension("lr", 1e-5, 1e1, "log", Range(0.0, 20.0, "()"))
+    found, rounds = _run(Space({"lr": 1e-3}, (lr,), (32,)), lambda point: -point.hyper["lr"])
+    assert found.space.dimensions[0].high == 20.0
+    assert len(found.widened) == 1
+    assert all(point.hyper["lr"] in lr.legal for _, points in rounds for point in points)
+
+
 def test_diverged_trials_are_never_the_best() -> None:
     found, _ = _run(
         space.of(rules.get("sgd")),

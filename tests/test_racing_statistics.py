@@ -38,6 +38,9 @@ def test_difference_is_paired() -> None:
     assert found.low == pytest.approx(1, abs=0.02)
     assert 0 not in found
     assert 0 in difference(winner, winner)
+    backwards = difference(np.arange(20.0)[::-1], np.arange(20.0))  # the same values, other seeds
+    assert backwards.low < -5
+    assert backwards.high > 5
 
 
 def test_difference_of_diverged_runs() -> None:

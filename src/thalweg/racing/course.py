@@ -275,9 +275,9 @@ def _time(
     task: Task, protocol: Protocol, store: Store, found: Mapping[str, Found], meter: _Meter
 ) -> None:
     """Time each rule's best that was not timed yet, while nothing else runs."""
-    for name, search_found in found.items():
+    for name in protocol.rules:
         if name not in store.timings():
-            best = search_found.point
+            best = found[name].point
             trial = Trial(name, FINAL, 0, protocol.final_seeds[0], best.batch_size, best.hyper)
             store.time(name, _seconds(task, [trial], protocol.epochs, TIMED))
         meter.done += _ALONE * TIMED

@@ -220,13 +220,14 @@ def _judged(finals: Sequence[Result], target: Target, seconds_per_epoch: float) 
 
 
 def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs: int) -> str:
-    """Say who won, with what, who ties, and what plain SGD (or the last rule) would cost."""
+    """Say who won, with what, who ties, and what SGD (else Adam, else the last) would cost."""
     best = entries[0]
     rate = f", lr {best['hyper']['lr']:g}" if "lr" in best["hyper"] else ""
     parts = [f"{best['rule']}{rate}, batch {best['batch_size']}"]
     if ties:
         parts.append(f"tied with {', '.join(ties)}")
-    other = next((row for row in entries[1:] if row["rule"] == "sgd"), entries[-1])
+    others = {row["rule"]: row for row in entries[1:]}
+    other = others.get("sgd") or others.get("adam") or entries[-1]
     if best["epochs_to_target"] is None:
         parts.append(f"it does not reach the target in {epochs} epochs")
     elif other is not best and other["epochs_to_target"] is None:
