@@ -337,7 +337,8 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
     [
         ({"X": "iris", "y": [1]}, "y must be None when X is a data set"),
         ({"X": [[1.0]]}, "y is missing: give race"),
-        ({"X": "iris", "batch_size": 91}, r"batch_size must be in \[1, 90\] .* got 91"),
+        ({"X": "iris", "batch_size": 91}, r"batch_size must be whole and in \[1, 90\] .* got 91"),
+        ({"X": "iris", "batch_size": 4.5}, r"batch_size must be whole .* got 4.5"),
         ({"X": "iris", "rules": ["sdg"]}, "unknown rule 'sdg'; did you mean"),
         ({"X": "iris", "threads": 0}, "threads must be >= 1, got 0"),
         ({"X": "irsi"}, "unknown data set 'irsi'"),

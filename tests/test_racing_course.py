@@ -357,7 +357,7 @@ def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
 
 
 def test_batch_larger_than_the_training_part() -> None:
-    with pytest.raises(ValueError, match=r"batch_size must be in \[1, 7\] .* got 8"):
+    with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 7\] .* got 8"):
         TERMS.check_batch_sizes(7)
 
 

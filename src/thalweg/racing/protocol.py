@@ -74,10 +74,10 @@ class Protocol:
     def check_batch_sizes(self, examples: int) -> None:
         """Raise ValueError for a batch that is empty or larger than the training part."""
         for size in self.batch_sizes:
-            if not 1 <= size <= examples:
+            if not (isinstance(size, int) and 1 <= size <= examples):
                 raise ValueError(
-                    f"batch_size must be in [1, {examples}] (the training part has {examples} "
-                    f"rows), got {size}"
+                    f"batch_size must be whole and in [1, {examples}] (the training part has "
+                    f"{examples} rows), got {size!r}"
                 )
 
     @property

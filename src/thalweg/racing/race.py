@@ -3,13 +3,13 @@
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg import data
@@ -87,7 +87,7 @@ def race(
     """
     protocol = Protocol(
         rules=names_of(rules),
-        batch_sizes=(batch_size,) if isinstance(batch_size, int) else tuple(batch_size),
+        batch_sizes=tuple(np.atleast_1d(batch_size).tolist()),
         epochs=epochs,
         trials=trials,
         seeds=seeds,
@@ -224,7 +224,9 @@ def _conclude(
 
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return len(os.sched_getaffinity(0))
+        import joblib  # noqa: PLC0415 - slow to load, and only a race needs it
+
+        return int(joblib.cpu_count())  # what a container or an affinity leaves of the machine
     if threads < 1:
         raise ValueError(f"threads must be >= 1, got {threads}")
     return threads
