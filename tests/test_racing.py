@@ -299,6 +299,13 @@ def test_an_interrupt_ends_a_race_of_long_trainings(tmp_path: Path) -> None:
     assert (tmp_path / "race.sqlite").exists()
 
 
+def test_a_budget_that_was_too_small_does_not_take_the_folder(tmp_path: Path) -> None:
+    terms = {**TERMS, "rules": "sgd", "out": tmp_path}
+    with pytest.raises(ValueError, match=r"budget must be >= 30epochs .* got 5epochs"):
+        thalweg.race("iris", budget="5epochs", **terms)
+    assert thalweg.race("iris", budget="30epochs", **terms).results["protocol"]["trials"] == 4
+
+
 # -- arguments -----------------------------------------------------------------------------------
 
 

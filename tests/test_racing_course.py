@@ -20,6 +20,7 @@ from thalweg import rules
 from thalweg.data import Dataset
 from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
+from thalweg.racing.search import Found
 from thalweg.racing.store import Result, Store, Trial, fingerprint, load_data, save_data
 from thalweg.racing.verdict import conclude
 from thalweg.rule import rule
@@ -31,16 +32,28 @@ DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
 Curves = list[tuple[Trial, list[float], list[float]]]
 
 
+def _run(
+    task: LeastSquares,
+    terms: Protocol,
+    store: Store,
+    tell: Callable[[course.Progress], None] | None = None,
+    threads: int = 2,
+) -> dict[str, Found]:
+    if store.terms() is None:
+        store.begin({}, course.trials_per_rule(task, terms, threads))
+    return course.run(task, terms, store, tell, threads)
+
+
 def _race(
     terms: Protocol = TERMS,
     store: Store | None = None,
-    tell: Callable[[course.Progress], None] = lambda _: None,
+    tell: Callable[[course.Progress], None] | None = None,
     threads: int = 2,
     task: LeastSquares | None = None,
 ) -> tuple[dict[str, Any], Curves]:
     task = task or LeastSquares()
     with store or Store(None) as held:
-        found = course.run(task, terms, held, tell, threads)
+        found = _run(task, terms, held, tell, threads)
         results = dict(conclude(DATA, task, terms, held, found).results)
         curves = [
             (result.trial, result.train_loss.tolist(), result.validation_loss.tolist())
@@ -96,8 +109,8 @@ def test_selection_never_sees_the_test_part() -> None:
     poisoned = LeastSquares()
     poisoned.X[2][:] = np.nan
     with Store(None) as clean, Store(None) as store:
-        found = course.run(task, TERMS, clean, lambda _: None, 2)
-        assert course.run(poisoned, TERMS, store, lambda _: None, 2) == found
+        found = _run(task, TERMS, clean)
+        assert _run(poisoned, TERMS, store) == found
         for name in TERMS.rules:  # what the poison reaches is the judgement, once per final
             assert all(np.isnan(r.test_loss) for r in store.of(name, "finals"))
             assert poisoned.judged.count(name) == TERMS.seeds
@@ -216,14 +229,14 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from racing_task import LeastSquares
-from test_racing_course import TERMS, Store, course
+from test_racing_course import TERMS, Store, _run
 
 def kill(progress):
     if progress.done > float(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with Store(Path(sys.argv[1])) as store:
-    course.run(LeastSquares(), TERMS, store, kill, 2)
+    _run(LeastSquares(), TERMS, store, kill)
 """
 
 

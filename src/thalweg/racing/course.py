@@ -16,7 +16,7 @@ from thalweg.racing.search import WIDENED, Found, search, second_round
 from thalweg.racing.store import FINAL, Result, Store, Trial
 from thalweg.racing.task import Lanes, Task
 
-__all__ = ["Progress", "run"]
+__all__ = ["Progress", "run", "trials_per_rule"]
 
 UNIT = (
     16  # lanes of a piece of work: enough for SIMD, and few enough to keep what a kill loses small
@@ -48,7 +48,7 @@ class Progress:
 class _Meter:
     """Adds up what is done; widened trials were not foreseen, so they add to the total."""
 
-    tell: Callable[[Progress], None]
+    tell: Callable[[Progress], None] | None
     total: float
     done: float = 0.0
     best: tuple[float, str] = (float("inf"), "")
@@ -60,25 +60,24 @@ class _Meter:
 
     def show(self, doing: str) -> None:
         loss, rule = self.best
-        self.tell(Progress(self.done, self.total, doing, f"{rule} {loss:.4g}" if rule else ""))
+        if self.tell:
+            best = f"{rule} {loss:.4g}" if rule else ""
+            self.tell(Progress(self.done, self.total, doing, best))
 
 
 def run(
     task: Task,
     protocol: Protocol,
     store: Store,
-    tell: Callable[[Progress], None],
+    tell: Callable[[Progress], None] | None,
     threads: int,
 ) -> dict[str, Found]:
-    """Run what the store does not have yet, and return what each rule's search found.
+    """Run what a begun store does not have yet, and return what each rule's search found.
 
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
     counts = store.counts()
-    if not counts:
-        counts = _counts(task, protocol, threads)
-        store.decide(counts)
     lanes = sum(count + second_round(count) for count in counts.values())
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
     meter = _Meter(tell, lanes + alone)
@@ -88,8 +87,12 @@ def run(
     return found
 
 
-def _counts(task: Task, protocol: Protocol, threads: int) -> dict[str, int]:
-    """Return the number of first-round trials of each rule."""
+def trials_per_rule(task: Task, protocol: Protocol, threads: int) -> dict[str, int]:
+    """Return the number of first-round trials of each rule; measure what a budget in time buys.
+
+    Raises:
+        ValueError: the budget is too small.
+    """
     if protocol.budget is None:
         return dict.fromkeys(protocol.rules, protocol.trials)
     budget = Budget.parse(protocol.budget)

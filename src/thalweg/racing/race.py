@@ -16,7 +16,7 @@ from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset
 from thalweg.racing import verdict
-from thalweg.racing.course import Progress, run
+from thalweg.racing.course import Progress, run, trials_per_rule
 from thalweg.racing.protocol import Protocol, names_of
 from thalweg.racing.store import SCHEMA, Store, fingerprint, load_data, save_data
 from thalweg.racing.task import LinearTask
@@ -98,19 +98,22 @@ def race(
     dataset = _dataset(X, y, name, kind)
     task = _task(dataset, protocol)
     terms = _terms(dataset, protocol)
+    workers = _threads(threads)
     directory = None if out is None else Path(out)
     with Store(directory) as store:
         begun = store.terms()
         if begun is None:
+            counts = trials_per_rule(task, protocol, workers)
             if directory is not None:
                 save_data(dataset, directory)
-            store.begin(terms)
+            store.begin(terms, counts)
         elif begun != terms:
             raise ValueError(
                 f"{out} holds another race ({_differences(begun, terms)}); resume that one with "
                 f"thalweg race --resume {out}, or choose another --out"
             )
-        return _conclude(dataset, task, protocol, store, on_progress=on_progress, threads=threads)
+        found = run(task, protocol, store, on_progress, workers)
+        return verdict.conclude(dataset, task, protocol, store, found)
 
 
 def resume(
@@ -132,7 +135,7 @@ def resume(
         ValueError: the data, a rule or thalweg itself changed since.
         BlockingIOError: another process is racing there.
     """
-    directory = Path(directory)
+    directory, workers = Path(directory), _threads(threads)
     if not (directory / "race.sqlite").exists():
         raise FileNotFoundError(f"{directory} holds no race: there is no file race.sqlite in it")
     with Store(directory) as store:
@@ -149,7 +152,8 @@ def resume(
                 "race began with, or start a new one with another --out"
             )
         task = _task(dataset, protocol)
-        return _conclude(dataset, task, protocol, store, on_progress=on_progress, threads=threads)
+        found = run(task, protocol, store, on_progress, workers)
+        return verdict.conclude(dataset, task, protocol, store, found)
 
 
 def _dataset(
@@ -207,19 +211,6 @@ def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _listed(value: Any) -> str:  # noqa: ANN401 - a term
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _conclude(
-    dataset: Dataset,
-    task: LinearTask,
-    protocol: Protocol,
-    store: Store,
-    *,
-    on_progress: Callable[[Progress], None] | None,
-    threads: int | None,
-) -> Verdict:
-    found = run(task, protocol, store, on_progress or (lambda _: None), _threads(threads))
-    return verdict.conclude(dataset, task, protocol, store, found)
 
 
 def _threads(threads: int | None) -> int:

@@ -149,19 +149,15 @@ class Store:
         row = self._connection.execute("SELECT terms FROM race").fetchone()
         return json.loads(row[0]) if row else None
 
-    def begin(self, terms: Mapping[str, Any]) -> None:
-        """Keep the terms of a new race."""
+    def begin(self, terms: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+        """Keep the terms of a new race, and the number of first-round trials of each rule."""
         with self._connection:
             self._connection.execute("INSERT INTO race VALUES (1, ?)", (json.dumps(terms),))
+            self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
 
     def counts(self) -> dict[str, int]:
         """Return the number of first-round trials decided for each rule."""
         return dict(self._connection.execute("SELECT rule, trials FROM counts"))
-
-    def decide(self, counts: Mapping[str, int]) -> None:
-        """Keep the number of first-round trials of each rule."""
-        with self._connection:
-            self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
 
     def timings(self) -> dict[str, float]:
         """Return the seconds per epoch of each rule that was timed."""
