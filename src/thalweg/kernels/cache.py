@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import llvmlite
-import numba
 import platformdirs
+
+from thalweg.files import write
 
 __all__ = ["folder", "load_module"]
 
@@ -44,37 +44,40 @@ def _only_mine(path: Path) -> bool:
 def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
     """Return the module of that source and whether Numba may cache its functions on disk.
 
-    The file's name carries a hash of all that its machine code depends on: the source, the vector
-    type's own source, and the versions of Python, Numba and LLVM.
+    The file's name carries a hash of all that its machine code depends on.
 
     Args:
         name: the first part of the module's name.
         text: its Python source.
-        depends: what else the machine code depends on: the source of the functions it inlines.
+        depends: what else the machine code depends on.
     """
-    versions = f"{sys.version_info}{numba.__version__}{llvmlite.__version__}"
-    key = hashlib.sha256(f"{text}\0{depends}\0{versions}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{text}\0{depends}".encode()).hexdigest()[:16]
     module_name = f"thalweg_kernel_{name}_{key}"
     if module_name in sys.modules:
         module = sys.modules[module_name]
         return module, bool(module.__file__)
+    module = _from_file(module_name, text) or _from_text(module_name, text)
+    sys.modules[module_name] = module
+    return module, bool(module.__file__)
+
+
+def _from_text(module_name: str, text: str) -> ModuleType:
+    module = ModuleType(module_name)
+    module.__file__ = ""
+    exec(compile(text, f"<{module_name}>", "exec"), vars(module))  # noqa: S102 - our own text
+    return module
+
+
+def _from_file(module_name: str, text: str) -> ModuleType | None:
     place = folder()
     if place is None:
-        module = ModuleType(module_name)
-        module.__file__ = ""
-        exec(compile(text, f"<{module_name}>", "exec"), vars(module))  # noqa: S102 - our own text
-    else:
-        module = _import_file(module_name, place / f"{module_name}.py", text)
-    sys.modules[module_name] = module
-    return module, place is not None
-
-
-def _import_file(module_name: str, path: Path, text: str) -> ModuleType:
-    # What is not exactly our text is written anew; beside and renamed, for several processes.
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        return None
+    path = place / f"{module_name}.py"
+    if not path.is_file() or path.read_bytes() != text.encode():  # only our own text is executed
+        try:
+            write(path, text.encode())
+        except OSError:  # a full disk
+            return None
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -41,11 +41,13 @@ class Generated:
         text: the Python source.
         slots: how many uniform values ``element`` takes.
         powers: how many running powers base**t ``uniforms`` keeps.
+        steady: whether ``uniforms`` depends on hyperparameters alone, not on t.
     """
 
     text: str
     slots: int
     powers: int
+    steady: bool
 
 
 @dataclass(frozen=True)
@@ -356,7 +358,8 @@ def generate(rule: Rule) -> Generated:
             "",
         ]
     )
-    return Generated(text, translator.slot_count, translator.power_count)
+    steady = not rule.uniform_state and "t" not in _names_in("\n".join(translator.uniform_lines))
+    return Generated(text, translator.slot_count, translator.power_count, steady)
 
 
 def _uniforms(rule: Rule, translator: _Translator, states: list[_Value]) -> Iterator[str]:

@@ -1,16 +1,16 @@
 """A rule, compiled: the addresses of its two functions, which the drivers call."""
 
 import functools
-import inspect
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import numba
 import numpy as np
 
-from thalweg.kernels import simd
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.generate import generate
+from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
 __all__ = ["Kernel", "compiled", "source"]
@@ -30,6 +30,7 @@ class Kernel:
         uniforms: address of ``uniforms(t, fresh, hyper, powers, state, slots)``.
         slots: rows of the table of uniform values.
         powers: rows of the table of running powers.
+        steady: whether the uniform values depend on hyperparameters alone, not on t.
     """
 
     rule: Rule
@@ -38,6 +39,7 @@ class Kernel:
     uniforms: int
     slots: int
     powers: int
+    steady: bool
     functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
 
 
@@ -57,7 +59,6 @@ def source(rule: str | Rule) -> str:
     return generate(get(rule)).text
 
 
-@functools.cache
 def compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
     """Compile a rule for an element type, or load its machine code from the cache.
 
@@ -65,10 +66,19 @@ def compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
         ValueError: a construct that cannot be compiled, or an element type other than float32 and
             float64.
     """
+    with _one_at_a_time:
+        return _compiled(rule, dtype)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
     if dtype not in _NUMBERS:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     generated = generate(rule)
-    module, cached = load_module(rule.name, generated.text, inspect.getsource(simd))
+    module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     number = _NUMBERS[dtype]
     update, uniforms = (
         numba.cfunc(signature, cache=cached, error_model="numpy")(function)
@@ -84,5 +94,6 @@ def compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
         int(uniforms.address),  # type: ignore[arg-type]
         generated.slots,
         generated.powers,
+        generated.steady,
         (update, uniforms),
     )

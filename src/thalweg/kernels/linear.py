@@ -72,14 +72,22 @@ def _outputs(X, base, m, d, k, w, z):
 
 
 @inlined
-def _add_gradient(X, base, m, d, k, r, g):
+def _so_far(fresh, g, i, w, l2):
+    """Return the gradient before a stretch of rows: the penalty's before the first."""
+    return l2 * load(w, i) if fresh else load(g, i)
+
+
+@inlined
+def _add_gradient(X, base, m, d, k, r, g, fresh, w, l2, penalized):
     """g[j, c] += sum_p X[p, j] r[p, c], in the same tiles."""
     for j in range(0, d - 1, 2):
+        l20 = l2 if j < penalized else l2 - l2
+        l21 = l2 if j + 1 < penalized else l2 - l2
         for c in range(0, k - 1, 2):
-            g00 = load(g, j * k + c)
-            g01 = load(g, j * k + c + 1)
-            g10 = load(g, (j + 1) * k + c)
-            g11 = load(g, (j + 1) * k + c + 1)
+            g00 = _so_far(fresh, g, j * k + c, w, l20)
+            g01 = _so_far(fresh, g, j * k + c + 1, w, l20)
+            g10 = _so_far(fresh, g, (j + 1) * k + c, w, l21)
+            g11 = _so_far(fresh, g, (j + 1) * k + c + 1, w, l21)
             for p in range(m):
                 a = base[p] + j
                 r0 = load(r, p * k + c)
@@ -93,8 +101,8 @@ def _add_gradient(X, base, m, d, k, r, g):
             store(g, (j + 1) * k + c, g10)
             store(g, (j + 1) * k + c + 1, g11)
         if k % 2:
-            g00 = load(g, j * k + k - 1)
-            g10 = load(g, (j + 1) * k + k - 1)
+            g00 = _so_far(fresh, g, j * k + k - 1, w, l20)
+            g10 = _so_far(fresh, g, (j + 1) * k + k - 1, w, l21)
             for p in range(m):
                 a = base[p] + j
                 r0 = load(r, p * k + k - 1)
@@ -103,8 +111,9 @@ def _add_gradient(X, base, m, d, k, r, g):
             store(g, j * k + k - 1, g00)
             store(g, (j + 1) * k + k - 1, g10)
     if d % 2:
+        l20 = l2 if d <= penalized else l2 - l2
         for c in range(k):
-            g00 = load(g, (d - 1) * k + c)
+            g00 = _so_far(fresh, g, (d - 1) * k + c, w, l20)
             for p in range(m):
                 g00 = g00 + X[base[p] + d - 1] * load(r, p * k + c)
             store(g, (d - 1) * k + c, g00)
@@ -179,30 +188,23 @@ def _evaluate(loss, X, y, n, d, k, w, base, z, total, result):
 
 
 @inlined
-def _gradient(loss, X, y, rows, batch, d, k, w, g, base, z, l2, penalized):
+def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, base, z, l2, penalized):
     """Write the gradient of the mean loss over a batch, plus l2 w, into g.
 
     Return whether an output of the batch's first row is infinite or NaN: then so is a parameter.
     """
-    scale = X.dtype.type(1.0 / batch)
-    Xp = pointer(X)
-    yp = pointer(y)
     broken = False
-    for i in range(penalized * k):
-        store(g, i, l2 * load(w, i))
-    for i in range(penalized * k, d * k):
-        store(g, i, X.dtype.type(0))
     for first in range(0, batch, _ROWS):
         m = min(_ROWS, batch - first)
         stretch = offset(rows, first)
         for p in range(m):
             base[p] = stretch[p] * d
-        _outputs(Xp, base, m, d, k, w, z)
+        _outputs(X, base, m, d, k, w, z)
         if first == 0:
             for c in range(k):
                 broken = broken or any_not_finite(load(z, c))
-        _residuals(loss, z, yp, stretch, m, k, scale)
-        _add_gradient(Xp, base, m, d, k, z, g)
+        _residuals(loss, z, y, stretch, m, k, scale)
+        _add_gradient(X, base, m, d, k, z, g, first == 0, w, l2, penalized)
     return broken
 
 
@@ -240,7 +242,7 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
 
 @compiled_driver()
 def train_blocks(
-    update, uniforms, slot_count, loss, X, y, l2, penalized,
+    update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
     order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
     diverged, first, last, stop,
 ):  # fmt: skip
@@ -249,7 +251,8 @@ def train_blocks(
     Shapes, B blocks of L = LANES lanes: w (B, d, k, L); state (B, states, d, k, L); hyper
     (B, hyperparameters, L), powers and uniform_state alike; schedule (steps, B, scheduled, L), the
     values of the hyperparameters whose numbers are in scheduled; diverged (B, L), 0 or the step;
-    t: steps taken before. A block all of whose lanes have diverged is left alone. Returns at once
+    t: steps taken before; steady: whether the uniform values change with neither t nor a schedule.
+    A block all of whose lanes have diverged is left alone. Returns at once
     when stop[0] is set.
     """
     d = X.shape[1]
@@ -263,6 +266,7 @@ def train_blocks(
     places_ = np.empty(2 + state.shape[1], np.intp)
     g, z, slots = pointer(g_), pointer(z_), pointer(slots_)
     base, places, rows = pointer(base_), pointer(places_), pointer(order)
+    Xp, yp = pointer(X), pointer(y)
     places[0] = g_.ctypes.data
     for b in range(first, last):
         here = offset(pointer(w), b * size)
@@ -278,29 +282,41 @@ def train_blocks(
         for s in range(bounds.size - 1):
             if stop[0]:
                 return
-            batch = bounds[s + 1] - bounds[s]
-            stretch = offset(rows, bounds[s])
-            if (
-                _gradient(loss, X, y, stretch, batch, d, k, here, g, base, z, l2, penalized)
-                and _mark(here, d * k, t + s, lanes) == 0
-            ):
-                break
             for q in range(scheduled.size):
                 row = (s * w.shape[0] + b) * scheduled.size + q
                 store(hyper_b, scheduled[q], load(pointer(schedule), row))
             fresh = s == 0 or scheduled.size > 0
-            call(uniforms, (float(t + s + 1), fresh, hyper_b, powers_b, uniform_b, slots))
+            if fresh or not steady:
+                # Ahead of the gradient, so that their divisions run while it is computed.
+                call(uniforms, (float(t + s + 1), fresh, hyper_b, powers_b, uniform_b, slots))
+            batch = bounds[s + 1] - bounds[s]
+            stretch = offset(rows, bounds[s])
+            scale = w.dtype.type(1.0 / batch)
+            # The constant 1 lets the compiler drop the loops over outputs.
+            broken = (
+                _gradient(
+                    loss, Xp, yp, stretch, batch, scale, d, 1, here, g, base, z, l2, penalized
+                )
+                if k == 1
+                else _gradient(
+                    loss, Xp, yp, stretch, batch, scale, d, k, here, g, base, z, l2, penalized
+                )
+            )
+            if broken and _mark(here, d * k, t + s, lanes) == 0:
+                break
             call(update, (places, d * k * LANES, slots))
         _mark(here, d * k, t + bounds.size - 1, lanes)
 
 
 @compiled_driver()
-def shuffle(order, raw):
-    """Shuffle each row of order in place by raw 64-bit random numbers (Fisher and Yates).
+def shuffle(order, random):
+    """Write a random permutation into each row of order (Fisher and Yates, inside out).
 
-    An index below i is the upper half of the number times i, over 2^32: its bias is below i / 2^32.
+    random holds 32-bit numbers of the same shape; an index below n is one of them times n, over
+    2^32: its bias is below n / 2^32.
     """
     for e in range(order.shape[0]):
-        for i in range(order.shape[1] - 1, 0, -1):
-            j = np.intp(((raw[e, i] >> np.uint64(32)) * np.uint64(i + 1)) >> np.uint64(32))
-            order[e, i], order[e, j] = order[e, j], order[e, i]
+        for i in range(order.shape[1]):
+            j = np.intp((np.uint64(random[e, i]) * np.uint64(i + 1)) >> np.uint64(32))
+            order[e, i] = order[e, j]
+            order[e, j] = i

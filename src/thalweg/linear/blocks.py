@@ -1,6 +1,7 @@
 """The lanes of a training in the layout of its kernels, and the threads that share them."""
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from typing import Any
@@ -22,6 +23,7 @@ Hyper = float | Callable[[int], float]
 
 _ROWS = 1 << 20  # rows that one compiled call works through at the most
 _SCHEDULED = 1 << 22  # scheduled values that it is given at the most
+_SMALL = 1 << 20  # multiply-adds of vectors (a millisecond) that no other thread is woken for
 _POLL = 0.05  # seconds between two looks at should_stop
 
 
@@ -37,21 +39,33 @@ class Team:
         edges = np.linspace(0, blocks, min(threads, blocks) + 1).astype(int).tolist()
         self._parts = list(itertools.pairwise(edges))
         self._pool = pool
-        self._should_stop = should_stop
+        self._should_stop = should_stop or (lambda: False)
+        self._asked = time.monotonic()
         self.stop = np.zeros(1, np.int64)
 
-    def run(self, function: Callable[[int, int], None]) -> None:
+    def run(self, function: Callable[[int, int], None], work: int) -> None:
         """Call function(first, last) for each thread's blocks.
+
+        Args:
+            function: a compiled call on the blocks from first to last.
+            work: how many multiply-adds of vectors it takes in all.
 
         Raises:
             KeyboardInterrupt: should_stop said so, or the user did.
         """
+        if work < _SMALL:
+            function(0, self._parts[-1][1])
+            if time.monotonic() - self._asked > _POLL:
+                self._asked = time.monotonic()
+                if self._should_stop():
+                    raise KeyboardInterrupt
+            return
         futures = [self._pool.submit(function, first, last) for first, last in self._parts]
         pending = set(futures)
         try:
             while pending:
                 _, pending = wait(pending, timeout=_POLL)
-                if pending and self._should_stop and self._should_stop():
+                if pending and self._should_stop():
                     raise KeyboardInterrupt
         finally:
             self.stop[0] = bool(pending)
@@ -89,6 +103,7 @@ class Blocks:
         starts = self._rows([[rule.start_of(s, h) for h in first] for s in rule.state])
         self._state = np.empty((self.count, len(rule.state), *initial.shape, LANES), kernel.dtype)
         self._state[:] = starts[:, :, None, None, :]
+        self._size = self.count * initial.size
         self._diverged = np.zeros((self.count, LANES), np.int64)
         self.steps = 0
 
@@ -109,7 +124,13 @@ class Blocks:
         numbers = [list(kernel.rule.hyperparameters).index(n) for n in self._scheduled]
         schedule = self._schedule(np.arange(self.steps, self.steps + steps))
         features = examples.X.shape[1]
-        constants = (kernel.update, kernel.uniforms, kernel.slots, LOSSES[examples.loss])
+        constants = (
+            kernel.update,
+            kernel.uniforms,
+            kernel.slots,
+            kernel.steady,
+            LOSSES[examples.loss],
+        )
         data = (examples.X, examples.y, kernel.dtype.type(l2), features - examples.intercept)
         rows = (stretch.order, stretch.bounds, self.steps)
         lanes = (self.w, self._state, self._hyper, self._powers, self._uniform)
@@ -117,7 +138,8 @@ class Blocks:
         team.run(
             lambda first, last: train_blocks(
                 *constants, *data, *rows, *lanes, *tables, first, last, team.stop
-            )
+            ),
+            2 * len(stretch.order) * self._size,
         )
         self.steps += steps
 
@@ -145,7 +167,8 @@ class Blocks:
         team.run(
             lambda first, last: evaluate_blocks(
                 LOSSES[examples.loss], examples.X, examples.y, self.w, first, last, result
-            )
+            ),
+            len(examples.X) * self._size,
         )
         return result.ravel()[: len(self.lanes)]
 

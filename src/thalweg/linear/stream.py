@@ -46,13 +46,16 @@ def stream(
     generator = np.random.SFC64(seed)
     starts = np.arange(0, n, batch_size, dtype=np.intp)
     for epochs in lengths:
-        order = np.tile(np.arange(n, dtype=np.intp), (epochs, 1))
-        # One raw number per row and epoch in both random cases, however the epochs are cut.
-        if sampling != "sequential":
-            raw = generator.random_raw(order.size).reshape(order.shape)
+        if sampling == "sequential":
+            order = np.tile(np.arange(n, dtype=np.intp), (epochs, 1))
+        else:
+            # As many raw numbers per epoch however the epochs are cut; each gives two of 32 bits.
+            raw = generator.random_raw(epochs * (n + n % 2) // 2)
+            random = raw.view(np.uint32).reshape(epochs, -1)[:, :n]
             if sampling == "shuffle":
-                shuffle(order, raw)
+                order = np.empty((epochs, n), np.intp)
+                shuffle(order, random)
             else:
-                order = ((raw >> np.uint64(32)) * np.uint64(n) >> np.uint64(32)).astype(np.intp)
+                order = (random * np.uint64(n) >> np.uint64(32)).astype(np.intp)
         bounds = (starts + n * np.arange(epochs)[:, None]).ravel()
         yield Stretch(order.ravel(), np.append(bounds, order.size), epochs)

@@ -1,0 +1,169 @@
+"""Whole trainings of a linear model: thalweg.linear.train against torch, scikit-learn and JAX.
+
+    python benchmarks/epochs.py [--rounds 15]
+
+Airfoil (first 1,500 rows, 5 features, whitened; where it cannot be had, normal numbers of that
+shape), squared loss, float32, a fresh shuffle per epoch. Seconds per epoch and lane; contestants
+take turns in one process. JAX is given its permutations for nothing, thalweg makes its own.
+"""
+
+import argparse
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from measure import interleaved, noise, save, show
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDRegressor
+
+from thalweg import data
+from thalweg.linear import train
+
+try:
+    import jax
+    import jax.numpy as jnp
+    import optax
+except ImportError:
+    jax = None  # type: ignore[assignment]
+
+Floats = NDArray[np.float32]
+LR = {"adam": 1e-2, "sgd": 1e-2}
+BATCH = 10
+
+
+def airfoil() -> tuple[Floats, Floats]:
+    """Return the whitened data."""
+    try:
+        dataset = data.load("airfoil")
+        table = np.column_stack([dataset.X, dataset.y])[:1500]
+    except FileNotFoundError:
+        print("airfoil is not at hand: normal numbers of its shape stand in")
+        table = np.random.default_rng(0).standard_normal((1500, 6))
+    table = (table - table.mean(0)) / table.std(0)
+    return table[:, :5].astype(np.float32), table[:, 5].astype(np.float32)
+
+
+def thalweg_run(
+    X: Floats, y: Floats, rule: str, lanes: int, epochs: int, batch: int = BATCH
+) -> Callable[[], object]:
+    rates = (LR[rule] * np.geomspace(0.1, 1, lanes)).tolist()
+    return lambda: train(
+        X, y, rule=rule, lr=rates, epochs=epochs, batch_size=batch, evaluate_every=epochs
+    )
+
+
+def torch_run(X: Floats, y: Floats, rule: str, *, loader: bool) -> Callable[[], object]:
+    """One epoch of the loop that everybody writes, with a DataLoader or with shuffled indices."""
+    features, targets = torch.from_numpy(X), torch.from_numpy(y)[:, None]
+    model, loss = torch.nn.Linear(X.shape[1], 1), torch.nn.MSELoss()
+    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    optimizer = kinds[rule](model.parameters(), lr=LR[rule])
+    dataset = torch.utils.data.TensorDataset(features, targets)
+    batches = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True)
+
+    def epoch() -> None:
+        order = torch.randperm(len(X)).split(BATCH)
+        for a, b in batches if loader else ((features[i], targets[i]) for i in order):
+            optimizer.zero_grad()
+            (loss(model(a), b) / 2).backward()
+            optimizer.step()
+
+    return epoch
+
+
+def jax_run(X: Floats, y: Floats, rule: str, lanes: int, epochs: int) -> Callable[[], object]:
+    """All epochs in one jit(vmap(scan)); every lane has its own rate."""
+    features, targets = jnp.asarray(X), jnp.asarray(y)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(len(X)).reshape(-1, BATCH) for _ in range(epochs)])
+    rates = jnp.asarray(LR[rule] * np.geomspace(0.1, 1, lanes), jnp.float32)
+
+    def loss(w: Any, rows: Any) -> Any:
+        z = features[rows] @ w[:-1] + w[-1]
+        return ((z - targets[rows]) ** 2).mean() / 2
+
+    def training(rate: Any, order: Any) -> Any:
+        optimizer = getattr(optax, rule)(rate)
+
+        def step(carry: Any, rows: Any) -> Any:
+            w, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(w, rows), state)
+            return (optax.apply_updates(w, updates), state), None
+
+        start = jnp.zeros(X.shape[1] + 1)
+        return jax.lax.scan(step, (start, optimizer.init(start)), order)[0][0]
+
+    compiled = jax.jit(jax.vmap(training, in_axes=(0, None)))
+    rows = jnp.asarray(order)
+    return lambda: jax.block_until_ready(compiled(rates, rows))
+
+
+def sklearn_run(X: Floats, y: Floats, epochs: int) -> Callable[[], object]:
+    model = SGDRegressor(
+        learning_rate="constant", eta0=1e-3, penalty=None, max_iter=epochs, tol=None
+    )
+    return lambda: model.fit(X, y)
+
+
+def bytes_per_lane(X: Floats, y: Floats) -> float:
+    """Peak memory of 2,048 lanes less that of 1,024, per lane."""
+    peaks = []
+    for lanes in (1024, 2048):
+        run = thalweg_run(X, y, "adam", lanes, 2)
+        run()
+        tracemalloc.start()
+        run()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return (peaks[1] - peaks[0]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    X, y = airfoil()
+    rows: list[dict[str, Any]] = []
+
+    def measure(rule: str, lanes: int, batch: int, contestants: dict[str, Any]) -> None:
+        """contestants: name -> (run, epochs in one run)."""
+        times = interleaved({n: run for n, (run, _) in contestants.items()}, options.rounds)
+        per = {n: t["median"] / contestants[n][1] / lanes * 1e6 for n, t in times.items()}
+        for name, t in times.items():
+            ratio = per[name] / per["thalweg"]
+            rows.append({"rule": rule, "lanes": lanes, "batch": batch, "contestant": name})
+            rows[-1] |= {"microseconds": per[name], "noise": t["noise"], "ratio": ratio}
+            print(f"{rule:5s} {lanes:5d} lanes  {name:24s} {per[name]:12.2f} us  ratio {ratio:8.1f}")
+
+    for rule in ("adam", "sgd"):
+        for lanes in (1, 16, 128, 1024):
+            epochs = {1: 200, 16: 100, 128: 20, 1024: 10}[lanes]
+            contestants: dict[str, Any] = {"thalweg": (thalweg_run(X, y, rule, lanes, epochs), epochs)}
+            if jax is not None:
+                contestants["JAX + optax"] = (jax_run(X, y, rule, lanes, epochs), epochs)
+            if lanes == 1:
+                contestants["torch, DataLoader"] = (torch_run(X, y, rule, loader=True), 1)
+                contestants["torch, shuffled indices"] = (torch_run(X, y, rule, loader=False), 1)
+            measure(rule, lanes, BATCH, contestants)
+    one = {"thalweg": (thalweg_run(X, y, "sgd", 1, 100, 1), 100)}
+    measure("sgd", 1, 1, {**one, "scikit-learn": (sklearn_run(X, y, 100), 100)})
+    if jax is None:
+        print("JAX or optax is not installed: left out")
+    memory = {n: bytes_per_lane(np.tile(X, (n, 1)), np.tile(y, n)) for n in (1, 10)}
+    save("epochs", [*rows, {"bytes_per_lane": memory}])
+    show(
+        "one epoch of airfoil, float32: microseconds per epoch and lane",
+        ["rule", "lanes", "batch", "contestant", "us", "of thalweg's"],
+        [
+            [r["rule"], str(r["lanes"]), str(r["batch"]), r["contestant"], f"{r['microseconds']:.2f}", f"{r['ratio']:.1f}x"]
+            for r in rows
+        ],
+    )
+    print(f"bytes per lane, Adam, 6 parameters: {memory[1]:.0f} at n = 1,500, {memory[10]:.0f} at n = 15,000")
+    print(noise(rows))
+
+
+if __name__ == "__main__":
+    main()
