@@ -8,25 +8,21 @@ take turns in one process. JAX is given its permutations for nothing, thalweg ma
 """
 
 import argparse
+import importlib.util
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from measure import interleaved, noise, save, show
 from numpy.typing import NDArray
 from sklearn.linear_model import SGDRegressor
 
+from measure import interleaved, noise, save, show
 from thalweg import data
 from thalweg.linear import train
 
-try:
-    import jax
-    import jax.numpy as jnp
-    import optax
-except ImportError:
-    jax = None  # type: ignore[assignment]
+HAVE_JAX = all(importlib.util.find_spec(name) for name in ("jax", "optax"))
 
 Floats = NDArray[np.float32]
 LR = {"adam": 1e-2, "sgd": 1e-2}
@@ -46,7 +42,7 @@ def airfoil() -> tuple[Floats, Floats]:
 
 
 def thalweg_run(
-    X: Floats, y: Floats, rule: str, lanes: int, epochs: int, batch: int = BATCH
+    X: Floats, y: Floats, rule: str, lanes: int, epochs: int, *, batch: int = BATCH
 ) -> Callable[[], object]:
     rates = (LR[rule] * np.geomspace(0.1, 1, lanes)).tolist()
     return lambda: train(
@@ -64,7 +60,7 @@ def torch_run(X: Floats, y: Floats, rule: str, *, loader: bool) -> Callable[[], 
     batches = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True)
 
     def epoch() -> None:
-        order = torch.randperm(len(X)).split(BATCH)
+        order = torch.randperm(len(X)).reshape(-1, BATCH)
         for a, b in batches if loader else ((features[i], targets[i]) for i in order):
             optimizer.zero_grad()
             (loss(model(a), b) / 2).backward()
@@ -75,6 +71,10 @@ def torch_run(X: Floats, y: Floats, rule: str, *, loader: bool) -> Callable[[], 
 
 def jax_run(X: Floats, y: Floats, rule: str, lanes: int, epochs: int) -> Callable[[], object]:
     """All epochs in one jit(vmap(scan)); every lane has its own rate."""
+    import jax  # noqa: PLC0415 - this benchmark alone needs it
+    import jax.numpy as jnp  # noqa: PLC0415
+    import optax  # noqa: PLC0415
+
     features, targets = jnp.asarray(X), jnp.asarray(y)
     rng = np.random.default_rng(0)
     order = np.concatenate([rng.permutation(len(X)).reshape(-1, BATCH) for _ in range(epochs)])
@@ -97,7 +97,7 @@ def jax_run(X: Floats, y: Floats, rule: str, lanes: int, epochs: int) -> Callabl
 
     compiled = jax.jit(jax.vmap(training, in_axes=(0, None)))
     rows = jnp.asarray(order)
-    return lambda: jax.block_until_ready(compiled(rates, rows))
+    return lambda: compiled(rates, rows).block_until_ready()
 
 
 def sklearn_run(X: Floats, y: Floats, epochs: int) -> Callable[[], object]:
@@ -135,21 +135,22 @@ def main() -> None:
             ratio = per[name] / per["thalweg"]
             rows.append({"rule": rule, "lanes": lanes, "batch": batch, "contestant": name})
             rows[-1] |= {"microseconds": per[name], "noise": t["noise"], "ratio": ratio}
-            print(f"{rule:5s} {lanes:5d} lanes  {name:24s} {per[name]:12.2f} us  ratio {ratio:8.1f}")
+            print(f"{rule:5s} {lanes:5d} lanes {name:24s} {per[name]:12.2f} us, ratio {ratio:8.1f}")
 
     for rule in ("adam", "sgd"):
         for lanes in (1, 16, 128, 1024):
             epochs = {1: 200, 16: 100, 128: 20, 1024: 10}[lanes]
-            contestants: dict[str, Any] = {"thalweg": (thalweg_run(X, y, rule, lanes, epochs), epochs)}
-            if jax is not None:
+            ours = thalweg_run(X, y, rule, lanes, epochs)
+            contestants: dict[str, Any] = {"thalweg": (ours, epochs)}
+            if HAVE_JAX:
                 contestants["JAX + optax"] = (jax_run(X, y, rule, lanes, epochs), epochs)
             if lanes == 1:
                 contestants["torch, DataLoader"] = (torch_run(X, y, rule, loader=True), 1)
                 contestants["torch, shuffled indices"] = (torch_run(X, y, rule, loader=False), 1)
             measure(rule, lanes, BATCH, contestants)
-    one = {"thalweg": (thalweg_run(X, y, "sgd", 1, 100, 1), 100)}
+    one = {"thalweg": (thalweg_run(X, y, "sgd", 1, 100, batch=1), 100)}
     measure("sgd", 1, 1, {**one, "scikit-learn": (sklearn_run(X, y, 100), 100)})
-    if jax is None:
+    if not HAVE_JAX:
         print("JAX or optax is not installed: left out")
     memory = {n: bytes_per_lane(np.tile(X, (n, 1)), np.tile(y, n)) for n in (1, 10)}
     save("epochs", [*rows, {"bytes_per_lane": memory}])
@@ -157,11 +158,18 @@ def main() -> None:
         "one epoch of airfoil, float32: microseconds per epoch and lane",
         ["rule", "lanes", "batch", "contestant", "us", "of thalweg's"],
         [
-            [r["rule"], str(r["lanes"]), str(r["batch"]), r["contestant"], f"{r['microseconds']:.2f}", f"{r['ratio']:.1f}x"]
+            [
+                *(str(r[key]) for key in ("rule", "lanes", "batch", "contestant")),
+                f"{r['microseconds']:.2f}",
+                f"{r['ratio']:.1f}x",
+            ]
             for r in rows
         ],
     )
-    print(f"bytes per lane, Adam, 6 parameters: {memory[1]:.0f} at n = 1,500, {memory[10]:.0f} at n = 15,000")
+    print(
+        f"bytes per lane, Adam, 6 parameters: {memory[1]:.0f} at n = 1,500, "
+        f"{memory[10]:.0f} at n = 15,000"
+    )
     print(noise(rows))
 
 

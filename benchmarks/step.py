@@ -2,8 +2,8 @@
 
     python benchmarks/step.py [--rules adam,sgd] [--rounds 15]
 
-Each cell is one optimizer step over all arrays; contestants take turns in one process, with the same
-number of threads. torch has no yogi, adabelief, lion: those are compared with nothing.
+Each cell is one optimizer step over all arrays; contestants take turns in one process, with the
+same number of threads. torch has no yogi, adabelief, lion: those are compared with nothing.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from measure import interleaved, noise, save, show
 
+from measure import interleaved, noise, save, show
 from thalweg import rules
 from thalweg.kernels import Step
 
@@ -42,7 +42,9 @@ TORCH: dict[str, tuple[Any, dict[str, Any]]] = {
 PATHS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {"foreach": False}}
 
 
-def torch_steps(name: str, arrays: list[Any], gradients: list[Any]) -> dict[str, Callable[[], object]]:
+def torch_steps(
+    name: str, arrays: list[Any], gradients: list[Any]
+) -> dict[str, Callable[[], object]]:
     """Return a step function per path that torch has for this rule."""
     if name not in TORCH:
         return {}
@@ -79,18 +81,21 @@ def main() -> None:
             times = interleaved(contestants, few)
             ours = times.pop("thalweg")
             best = min(times, key=lambda p: times[p]["median"]) if times else None
-            row: dict[str, Any] = {"rule": name, "arrays": count, "size": size, "seconds": ours["median"]}
-            row |= {"noise": ours["noise"], "torch": {p: t["median"] for p, t in times.items()}}
-            row |= {"fastest": best, "ratio": times[best]["median"] / ours["median"] if best else None}
-            rows.append(row)
-            against = f"torch {best} / thalweg = {row['ratio']:.2f}" if best else "torch has none"
-            print(f"{name:18s} {count:5d} x {size:<9d} {ours['median'] * 1e3:9.4f} ms  {against}", flush=True)
+            ratio = times[best]["median"] / ours["median"] if best else None
+            row: dict[str, Any] = {"rule": name, "arrays": count, "size": size}
+            row |= {"seconds": ours["median"], "noise": ours["noise"]}
+            row |= {"torch": {p: t["median"] for p, t in times.items()}}
+            rows.append(row | {"fastest": best, "ratio": ratio})
+            against = f"torch {best} / thalweg = {ratio:.2f}" if best else "torch has none"
+            milliseconds = f"{ours['median'] * 1e3:9.4f} ms"
+            print(f"{name:18s} {count:5d} x {size:<9d} {milliseconds}  {against}", flush=True)
     save("step", rows)
     cells = {(r["rule"], r["arrays"], r["size"]): r for r in rows}
     lines = []
     for name in options.rules.split(","):
-        ratios = [cells[name, count, size] for count, size in SHAPES]
-        lines.append([name, *(f"{r['ratio']:.2f} ({r['fastest']})" if r["ratio"] else "-" for r in ratios)])
+        found = [cells[name, count, size] for count, size in SHAPES]
+        ratios = [f"{r['ratio']:.2f} ({r['fastest']})" if r["ratio"] else "-" for r in found]
+        lines.append([name, *ratios])
     show(
         "seconds of torch's fastest path / seconds of thalweg, float32",
         ["rule", *(f"{count}x{size}" for count, size in SHAPES)],

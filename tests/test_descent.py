@@ -187,7 +187,7 @@ def test_no_rule_warns_when_it_diverges(name: str) -> None:
         (
             ("bowl", "momentum", None, {"beta": lambda t: t / 4}),
             ValueError,
-            "beta must be in [0, 1], got 1.25 from its schedule at step 5",
+            "beta must be in [0, 1), got 1.0 from its schedule at step 4",
         ),
         (
             ("bowl", "sgd", None, {"beta": 0.9}),

@@ -82,6 +82,8 @@ class Hyperparameter:
             ...
             ValueError: lr must be > 0, got -0.1
         """
+        if isinstance(value, (bool, str)):  # float() would take both
+            raise TypeError(f"{self.name} must be a number, got {value!r}")
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -91,8 +93,8 @@ class Hyperparameter:
         return number
 
     def check_scheduled(self, value: float) -> float:
-        """As ``check`` for one value of a schedule, which may touch an open end: a rate of 0."""
-        closed = Range(self.range.low, self.range.high, "[]")
+        """As ``check``, for a value of a schedule: it may touch an open low end (a rate of 0)."""
+        closed = Range(self.range.low, self.range.high, "[" + self.range.ends[1])
         return Hyperparameter(self.name, self.default, closed).check(value)
 
 
