@@ -11,13 +11,16 @@ import numpy as np
 from thalweg.elementwise import exp, log, maximum
 from thalweg.kernels.simd import (
     LANES,
+    SUBNORMALS_ARE_ZERO,
     any_not_finite,
     call,
     compiled_driver,
+    float_mode,
     inlined,
     load,
     offset,
     pointer,
+    set_float_mode,
     store,
 )  # fmt: skip
 
@@ -254,7 +257,26 @@ def train_blocks(
     t: steps taken before; steady: whether the uniform values change with neither t nor a schedule.
     A block all of whose lanes have diverged is left alone. Returns at once
     when stop[0] is set.
+
+    Subnormal numbers count as 0: state that decays for want of a gradient would pass through them,
+    or stay there for ever, and each operation on one costs a hundred times what it should.
     """
+    mode = float_mode()
+    set_float_mode(mode | SUBNORMALS_ARE_ZERO)
+    _train_blocks(
+        update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
+        order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
+        diverged, first, last, stop,
+    )  # fmt: skip
+    set_float_mode(mode)
+
+
+@inlined
+def _train_blocks(
+    update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
+    order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
+    diverged, first, last, stop,
+):  # fmt: skip
     d = X.shape[1]
     k = w.shape[2]
     size = d * k * LANES

@@ -11,6 +11,7 @@ The functions of ``thalweg.elementwise`` are taught to Numba here, for scalars a
 import hashlib
 import math
 import operator
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,12 @@ from numba.extending import intrinsic, lower_builtin, models, overload, register
 from thalweg import elementwise
 
 __all__ = [
-    "FINGERPRINT", "LANES", "any_not_finite", "call", "compiled_driver", "inlined", "load",
-    "load_part", "offset", "pointer", "power", "store", "store_part", "typed",
+    "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
+    "float_mode", "inlined", "load", "load_part", "offset", "pointer", "power", "set_float_mode",
+    "store", "store_part", "typed",
 ]  # fmt: skip
+
+SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
 
@@ -195,6 +199,41 @@ def any_not_finite(typingctx: Any, value: Any) -> Any:
         return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(value), codegen
+
+
+_HAS_MXCSR = platform.machine() in {"x86_64", "AMD64"}
+
+
+def _control_register(builder: Any, name: str, place: Any) -> None:
+    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [byte.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+    builder.call(function, [byte])
+
+
+@intrinsic
+def float_mode(typingctx: Any) -> Any:
+    """Return the thread's floating-point control register (0 on machines without this one)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(32), 0))
+        if _HAS_MXCSR:
+            _control_register(builder, "stmxcsr", place)
+        return builder.load(place)
+
+    return types.int32(), codegen
+
+
+@intrinsic
+def set_float_mode(typingctx: Any, mode: Any) -> Any:
+    """Set the register that ``float_mode`` returns."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _HAS_MXCSR:
+            _control_register(builder, "ldmxcsr", cgutils.alloca_once_value(builder, args[0]))
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
 
 
 def _suffix(vector: Any) -> str:

@@ -21,7 +21,7 @@ __all__ = ["Blocks", "Hyper", "Team"]
 
 Hyper = float | Callable[[int], float]
 
-_ROWS = 1 << 20  # rows that one compiled call works through at the most
+_ROWS = 1 << 16  # rows that one compiled call works through: their order stays in the cache
 _SCHEDULED = 1 << 22  # scheduled values that it is given at the most
 _SMALL = 1 << 20  # multiply-adds of vectors (a millisecond) that no other thread is woken for
 _POLL = 0.05  # seconds between two looks at should_stop
@@ -55,22 +55,24 @@ class Team:
         """
         if work < _SMALL:
             function(0, self._parts[-1][1])
-            if time.monotonic() - self._asked > _POLL:
-                self._asked = time.monotonic()
-                if self._should_stop():
-                    raise KeyboardInterrupt
+            self._ask()
             return
         futures = [self._pool.submit(function, first, last) for first, last in self._parts]
         pending = set(futures)
         try:
             while pending:
                 _, pending = wait(pending, timeout=_POLL)
-                if pending and self._should_stop():
-                    raise KeyboardInterrupt
+                self._ask()
         finally:
             self.stop[0] = bool(pending)
         for future in futures:
             future.result()
+
+    def _ask(self) -> None:
+        if time.monotonic() - self._asked > _POLL:
+            self._asked = time.monotonic()
+            if self._should_stop():
+                raise KeyboardInterrupt
 
 
 class Blocks:

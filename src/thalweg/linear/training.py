@@ -1,7 +1,7 @@
 """Linear models trained in lanes: many trainings side by side on one stream of minibatches."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -175,13 +175,11 @@ def _losses(
     return [train_loss, blocks.losses(team, held_out) if held_out else missing]
 
 
-def _cut(epochs: int, evaluate_every: int, most: int) -> list[int]:
+def _cut(epochs: int, evaluate_every: int, most: int) -> Iterator[int]:
     """Cut a training into stretches that end where losses are measured, none longer than most."""
-    lengths = []
     for first in range(0, epochs, evaluate_every):
         gap = min(evaluate_every, epochs - first)
-        lengths += [min(most, gap - done) for done in range(0, gap, most)]
-    return lengths
+        yield from (min(most, gap - done) for done in range(0, gap, most))
 
 
 def _check_counts(n: int, **counts: int) -> None:
