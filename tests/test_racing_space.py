@@ -9,6 +9,7 @@ from thalweg import rules
 from thalweg.racing import space
 from thalweg.racing.search import WIDENINGS, Found, Round, extra, search
 from thalweg.racing.space import Dimension, Point, Space
+from thalweg.racing.store import RERUN
 from thalweg.rule import RANGES, Range, rule
 
 
@@ -110,11 +111,28 @@ def _distance(lr: float) -> Callable[[Point], float]:
 
 def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
     found, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
-    assert [(label, len(points)) for label, points in rounds] == [("round 1", 16), ("round 2", 8)]
+    lengths = [(label, len(points)) for label, points in rounds]
+    assert lengths == [("round 1", 16), ("round 2", 8), ("rerun", 8)]
     assert rounds[0][1][0].hyper == rules.get("sgd").defaults
     assert found.widened == ()
     # 8 even points over 1.5 decades: the closest of them is within 2 * 1.5 / 8
     assert _distance(0.02)(found.point) < 0.2
+
+
+def test_a_trial_that_was_lucky_is_outvoted_when_it_is_run_again() -> None:
+    steps = search(space.of(rules.get("sgd")), 16, 0)
+    label, points = next(steps)
+    lucky = max(points, key=lambda point: point.hyper["lr"] if point.hyper["lr"] < 1 else 0)
+    honest = _distance(0.02)
+    while label != RERUN:
+        label, points = steps.send([0.0 if p == lucky else honest(p) + 0.1 for p in points])
+    assert lucky == points[0]
+    assert [honest(p) for p in points[1:]] == sorted(honest(p) for p in points[1:])
+    with pytest.raises(StopIteration) as stop:
+        steps.send([math.inf if p == lucky else honest(p) + 0.2 for p in points])
+    found = stop.value.value
+    assert found.point == points[1]
+    assert found.loss == pytest.approx(honest(found.point) + 0.2)
 
 
 @pytest.mark.parametrize("lr", [1e-7, 1e3])

@@ -64,6 +64,7 @@ def test_sensitivity_by_hand() -> None:
         losses=[1.0, 1.05, 1.051, np.inf, 1.02],
         diverged=[False, False, True, True, False],
         rates=[0.1, 1.0, 100.0, 1000.0, 0.01],
+        chosen=0,
         spread=4,
     )
     assert found.within_5_percent == 0.5
@@ -72,7 +73,13 @@ def test_sensitivity_by_hand() -> None:
     assert found.good_lr_decades == pytest.approx(2)
 
 
+def test_sensitivity_is_measured_by_the_chosen_trial_and_not_by_a_lucky_one() -> None:
+    found = sensitivity([1.0, 0.01, 1.04, 2.0], [False] * 4, [0.1, 50.0, 0.2, 1.0], 0, 4)
+    assert found.within_5_percent == 0.75
+    assert found.good_lr == (0.1, 50.0)
+
+
 def test_sensitivity_where_nothing_works_or_there_is_no_rate() -> None:
-    nothing = sensitivity([np.inf, np.inf], [True, True], [0.1, 1.0], 2)
+    nothing = sensitivity([np.inf, np.inf], [True, True], [0.1, 1.0], 0, 2)
     assert (nothing.within_5_percent, nothing.good_lr, nothing.good_lr_decades) == (0, None, 0)
-    assert sensitivity([1.0, 2.0], [False, False], [np.nan, np.nan], 2).good_lr is None
+    assert sensitivity([1.0, 2.0], [False, False], [np.nan, np.nan], 0, 2).good_lr is None

@@ -90,7 +90,8 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         top = 10 * best
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
-        good = _row(results, rule)["sensitivity"]["good_lr"]
+        row = _row(results, rule)
+        good = row["sensitivity"]["good_lr"]
         if good and None not in good:
             axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
         shown = loss < top
@@ -101,13 +102,14 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
             axes.plot(
                 lr[chosen], heights, **{**_TRIAL, "marker": marker}, color=color, transform=edge
             )
-        axes.plot(lr[loss.argmin()], loss.min(), **_BEST, color=color)
+        chosen = row["hyper"].get("lr", math.nan)
+        axes.plot(chosen, _number(row["val_loss"]), **_BEST, color=color)
     _log(axes, "y", 0.85 * best, top)
     if np.isfinite(rates).any():  # a rule may have no rate
         _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     _explain(picture, "learning rate", [
         Line2D([], [], **_TRIAL, color=style.INK, label="trial"),
-        Line2D([], [], **_BEST, color=style.INK, label="best"),
+        Line2D([], [], **_BEST, color=style.INK, label="chosen, on other seeds"),
         Line2D([], [], **{**_TRIAL, "marker": "x"}, color=style.INK, label="diverged"),
         Line2D([], [], **{**_TRIAL, "marker": "^"}, color=style.INK, label="above the scale"),
         Patch(color=style.FAINT, alpha=0.6, linewidth=0, label="within 5 % of best"),

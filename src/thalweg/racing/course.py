@@ -11,9 +11,9 @@ import numpy as np
 
 from thalweg import rule as registry
 from thalweg.racing import space
-from thalweg.racing.protocol import TIMED, Budget, Protocol, Speed
-from thalweg.racing.search import WIDENED, Found, search, second_round
-from thalweg.racing.store import FINAL, Result, Store, Trial
+from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
+from thalweg.racing.search import WIDENED, Found, finalists, search, second_round
+from thalweg.racing.store import FINAL, RERUN, Result, Store, Trial
 from thalweg.racing.task import Lanes, Task
 
 __all__ = ["Progress", "run", "trials_per_rule"]
@@ -78,7 +78,9 @@ def run(
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
     counts = store.counts()
-    lanes = sum(count + second_round(count) for count in counts.values())
+    lanes = sum(
+        count + second_round(count) + RERUNS * finalists(count) for count in counts.values()
+    )
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
     meter = _Meter(tell, lanes + alone)
     contests = {name: _contest(name, counts[name], protocol) for name in protocol.rules}
@@ -151,15 +153,19 @@ def _contest(name: str, count: int, protocol: Protocol) -> Contest:
     """Yield the trainings that a rule needs next and take their results."""
     steps = search(space.of(registry.get(name), protocol.batch_sizes), count, protocol.seed)
     label, points = next(steps)
-    number, seed = 0, protocol.selection_seed
+    number = 0
     while True:
+        again = label == RERUN
+        seeds = protocol.rerun_seeds if again else (protocol.selection_seed,)
+        runs = [(seed, point) for seed in seeds for point in points]
         results = yield [
             Trial(name, label, i, seed, point.batch_size, dict(point.hyper))
-            for i, point in enumerate(points, start=number)
+            for i, (seed, point) in enumerate(runs, start=0 if again else number)
         ]
         number += len(points)
+        losses = np.reshape([result.loss for result in results], (len(seeds), len(points)))
         try:
-            label, points = steps.send([result.loss for result in results])
+            label, points = steps.send(np.median(losses, axis=0).tolist())
         except StopIteration as stop:
             found: Found = stop.value
             break
@@ -268,7 +274,7 @@ def _units(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
 
 
 def _describe(trials: Sequence[Trial]) -> str:
-    what = "seed" if trials[0].round == FINAL else "trial"
+    what = {FINAL: "seed", RERUN: "re-run"}.get(trials[0].round, "trial")
     first, last = trials[0].number + 1, trials[-1].number + 1
     numbers = f"{what} {first}" if first == last else f"{what}s {first}-{last}"
     return f"{trials[0].rule}: {numbers}"

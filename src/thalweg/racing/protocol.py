@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from thalweg import rule as registry
-from thalweg.racing.search import second_round
+from thalweg.racing.search import FINALISTS, second_round
 from thalweg.rule import Rule
 
-__all__ = ["MIN_TRIALS", "Budget", "Protocol", "Speed", "names_of"]
+__all__ = ["MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of"]
 
 MIN_TRIALS = 4  # the defaults and three others: fewer are no search
+
+RERUNS = 4  # seeds on which the best few trials are run again: one lucky run is outvoted
 
 TIMED = 3  # runs alone from which the time per epoch is the median
 
@@ -86,14 +88,19 @@ class Protocol:
         return self._seeds[0]
 
     @property
+    def rerun_seeds(self) -> tuple[int, ...]:
+        """The seeds on which the best trials are run again."""
+        return self._seeds[1 : 1 + RERUNS]
+
+    @property
     def final_seeds(self) -> tuple[int, ...]:
-        """The fresh seeds, none of them the trials'."""
-        return self._seeds[1:]
+        """The fresh seeds, on none of which anything was selected."""
+        return self._seeds[1 + RERUNS :]
 
     @property
     def _seeds(self) -> tuple[int, ...]:
         rng = np.random.default_rng(self.seed)
-        return tuple(rng.choice(2**31, size=self.seeds + 1, replace=False).tolist())
+        return tuple(rng.choice(2**31, size=1 + RERUNS + self.seeds, replace=False).tolist())
 
 
 def _once(name: str, values: Sequence[object]) -> None:
@@ -166,8 +173,8 @@ class Budget:
         """Return how many first-round trials each rule can afford.
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
-        threads can do in it equally, so that a slow rule affords fewer trials. The second round,
-        the finals and the timing are paid first; trials that widen a space come on top.
+        threads can do in it equally, so that a slow rule affords fewer trials. The re-runs, the
+        finals and the timing are paid first; trials that widen a space come on top.
 
         Args:
             protocol: the terms.
@@ -179,15 +186,18 @@ class Budget:
 
         Example:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
-            >>> Budget(500.0, "epochs").trials(terms, [Speed()], threads=2)
+            >>> Budget(820.0, "epochs").trials(terms, [Speed()], threads=2)
             [32]
         """
         timed = self.unit == "s"
         share = self.amount * threads / len(speeds) if timed else self.amount
         runs_alone = protocol.seeds + (TIMED + 1 if timed else 0)
-        fixed = [protocol.epochs * runs_alone * speed.alone for speed in speeds]
-        per_trial = [protocol.epochs * speed.among for speed in speeds]
         least = MIN_TRIALS + second_round(MIN_TRIALS)
+        per_trial = [protocol.epochs * speed.among for speed in speeds]
+        fixed = [
+            protocol.epochs * runs_alone * speed.alone + RERUNS * FINALISTS * p
+            for speed, p in zip(speeds, per_trial, strict=True)
+        ]
         needed = max(f + least * p for f, p in zip(fixed, per_trial, strict=True))
         if needed > share:
             smallest = math.ceil(self.amount * needed / share)

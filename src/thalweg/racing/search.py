@@ -1,4 +1,4 @@
-"""Search: two rounds of trials in a space, widened where the best lies at its edge."""
+"""Search: two rounds of trials in a space, widened at its edges, then the best ones again."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from thalweg.racing.space import Point, Space
+from thalweg.racing.store import RERUN
 
-__all__ = ["WIDENED", "Found", "Round", "extra", "search", "second_round"]
+__all__ = [
+    "FINALISTS",
+    "WIDENED",
+    "Found",
+    "Round",
+    "extra",
+    "finalists",
+    "search",
+    "second_round",
+]
 
 WIDENED = "widened"  # the label of trials past an edge
+FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
 WIDENINGS = 4  # at most so many per rule: an optimum may lie at infinity
 
 Round = tuple[str, list[Point]]
@@ -19,6 +30,11 @@ Round = tuple[str, list[Point]]
 def second_round(trials: int) -> int:
     """Return the number of trials around the best after that many in the first round."""
     return trials // 2
+
+
+def finalists(trials: int) -> int:
+    """Return how many of the best trials are run again, after that many in the first round."""
+    return min(FINALISTS, trials + second_round(trials))
 
 
 def extra(trials: int) -> int:
@@ -31,14 +47,16 @@ class Found:
     """What a search found.
 
     Attributes:
-        number: of the best trial: the lowest loss, the earlier of equal ones.
+        number: of the chosen trial: the lowest loss when run again, the lower before of equal ones.
         point: its setting.
+        loss: its loss when it was run again.
         space: the space with its widenings.
         widened: a sentence per widening.
     """
 
     number: int
     point: Point
+    loss: float
     space: Space
     widened: tuple[str, ...]
 
@@ -86,7 +104,10 @@ class _Search:
         around = self.draw(self.space.around(self.best), second_round(self.trials))
         yield from self.round("round 2", around)
         yield from self.widen()
-        return Found(self.number, self.best, self.space, tuple(self.widened))
+        chosen = np.argsort(self.losses, kind="stable")[: finalists(self.trials)].tolist()
+        again = yield RERUN, [self.points[number] for number in chosen]
+        loss, number = min(zip(again, chosen, strict=True), key=lambda pair: pair[0])
+        return Found(number, self.points[number], loss, self.space, tuple(self.widened))
 
 
 def search(space: Space, trials: int, seed: int) -> Generator[Round, Sequence[float], Found]:
@@ -96,7 +117,8 @@ def search(space: Space, trials: int, seed: int) -> Generator[Round, Sequence[fl
     many trials, is one over a quarter of each interval around the best. After either, while the
     best lies in the outer 5 % of an interval that may legally go on, the space is widened there
     (rates by two decades, memories by one) and a quarter of the trials more are drawn in the new
-    part: at most four times.
+    part: at most four times. A low loss may be luck, most of all at a rate so large that the loss
+    leaps about; so at last the eight best are run again, and those losses alone choose among them.
 
     Args:
         space: where.
@@ -104,7 +126,8 @@ def search(space: Space, trials: int, seed: int) -> Generator[Round, Sequence[fl
         seed: of the points; the same for all rules, so that their rates are the same.
 
     Yields:
-        A label and points; send back their losses, inf for a diverged one.
+        A label and points; send back their losses, inf for a diverged one. Those of ``RERUN`` must
+        come from other seeds than before.
 
     Example:
         >>> from thalweg import rules

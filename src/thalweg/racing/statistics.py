@@ -101,7 +101,7 @@ class Sensitivity:
     """How forgiving a rule is.
 
     Attributes:
-        within_5_percent: share of the evenly spread trials within 5 % of the rule's best loss.
+        within_5_percent: share of the evenly spread trials within 5 % of the chosen one's loss.
         diverged: share of them that diverged.
         good_lr: lowest and highest rate of all trials within 5 %, None where no trial is.
     """
@@ -117,7 +117,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    losses: ArrayLike, diverged: Sequence[bool], rates: ArrayLike, spread: int
+    losses: ArrayLike, diverged: Sequence[bool], rates: ArrayLike, chosen: int, spread: int
 ) -> Sensitivity:
     """Measure how much a rule's loss depends on its setting.
 
@@ -128,15 +128,17 @@ def sensitivity(
         losses: final validation losses (trials,), inf for those that are not finite.
         diverged: (trials,).
         rates: lr of each (trials,), NaN for a rule without one.
+        chosen: number of the rule's chosen trial. It is the measure, not the lowest loss of all,
+            which may be one trial's luck; all have the same seed.
         spread: number of trials of the first round, which come first.
 
     Example:
-        >>> found = sensitivity([1.0, 1.04, 2.0, 1.01], [False] * 4, [0.1, 1.0, 10.0, 0.01], 3)
+        >>> found = sensitivity([1.0, 1.04, 2.0, 1.01], [False] * 4, [0.1, 1.0, 10.0, 0.01], 0, 3)
         >>> round(found.within_5_percent, 2), found.good_lr, found.good_lr_decades
         (0.67, (0.01, 1.0), 2.0)
     """
     losses, rates = np.asarray(losses, float), np.asarray(rates, float)
-    good = np.isfinite(losses) & (losses <= 1.05 * losses.min())
+    good = np.isfinite(losses) & (losses <= 1.05 * losses[chosen])
     known = rates[good & ~np.isnan(rates)]
     found = (float(known.min()), float(known.max())) if len(known) else None
     return Sensitivity(float(good[:spread].mean()), float(np.mean(diverged[:spread])), found)

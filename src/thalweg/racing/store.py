@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from thalweg import files
 from thalweg.data import Dataset
 
-__all__ = ["Result", "Store", "Trial", "fingerprint", "load_data", "save_data"]
+__all__ = [
+    "FINAL",
+    "RERUN",
+    "TABLES",
+    "Result",
+    "Store",
+    "Trial",
+    "fingerprint",
+    "load_data",
+    "save_data",
+]
 
 SCHEMA = 1
 
@@ -29,12 +39,14 @@ _TABLES = f"""
 CREATE TABLE IF NOT EXISTS race (id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS trials ({_TRAINING}, PRIMARY KEY (rule, number));
+CREATE TABLE IF NOT EXISTS reruns ({_TRAINING}, PRIMARY KEY (rule, number));
 CREATE TABLE IF NOT EXISTS finals (
   {_TRAINING}, test_loss REAL, test_score REAL, PRIMARY KEY (rule, number));
 CREATE TABLE IF NOT EXISTS timings (rule TEXT PRIMARY KEY, seconds_per_epoch REAL NOT NULL);
 """
 
-FINAL = "final"
+FINAL, RERUN = "final", "rerun"
+TABLES = ("trials", "reruns", "finals")
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,8 @@ class Trial:
 
     Args:
         rule: name.
-        round: ``"round 1"``, ``"widened"``, ``"round 2"`` or ``"final"``.
-        number: counted from 0 in the rule's trials, or in its finals.
+        round: ``"round 1"``, ``"widened"``, ``"round 2"``, ``"rerun"`` or ``"final"``.
+        number: counted from 0 in the rule's trials, in its re-runs, or in its finals.
         seed: of initial point and minibatches.
         batch_size: examples per step.
         hyper: every hyperparameter.
@@ -60,7 +72,12 @@ class Trial:
     @property
     def table(self) -> str:
         """The table that holds it."""
-        return "finals" if self.round == FINAL else "trials"
+        return f"{self.phase}s"
+
+    @property
+    def phase(self) -> str:
+        """What it is for: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
+        return self.round if self.round in {RERUN, FINAL} else "trial"
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -175,7 +192,7 @@ class Store:
                 row = _row(result)
                 marks = ", ".join("?" * len(row))
                 self._connection.execute(
-                    f"INSERT INTO {result.trial.table} VALUES ({marks})",  # noqa: S608 - two constants
+                    f"INSERT INTO {result.trial.table} VALUES ({marks})",  # noqa: S608 - constants
                     row,
                 )
         self._results.update((result.trial.key, result) for result in results)
@@ -195,13 +212,13 @@ class Store:
         return result
 
     def of(self, rule: str, table: str) -> list[Result]:
-        """Return the results of a rule in ``"trials"`` or ``"finals"``, by number."""
+        """Return the results of a rule in one of ``TABLES``, by number."""
         found = [r for r in self._results.values() if r.trial.key[:2] == (table, rule)]
         return sorted(found, key=lambda result: result.trial.number)
 
     def _read(self) -> Iterator[Result]:
-        for table in ("trials", "finals"):
-            rows = self._connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - two constants
+        for table in TABLES:
+            rows = self._connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - constants
             for rule, number, label, seed, batch_size, hyper, diverged_at, *rest in rows:
                 trial = Trial(rule, label, number, seed, batch_size, json.loads(hyper))
                 train_loss, validation_loss = (np.frombuffer(blob, np.float64) for blob in rest[:2])
@@ -222,7 +239,7 @@ def _row(result: Result) -> list[Any]:
         result.train_loss.tobytes(),
         result.validation_loss.tobytes(),
     ]
-    return row if trial.table == "trials" else [*row, result.test_loss, result.test_score]
+    return row if trial.round != FINAL else [*row, result.test_loss, result.test_score]
 
 
 def fingerprint(dataset: Dataset) -> str:

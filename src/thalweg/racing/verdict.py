@@ -17,11 +17,11 @@ from pyarrow import parquet
 from thalweg import data, files
 from thalweg import rule as registry
 from thalweg.data import Dataset
-from thalweg.racing.protocol import Protocol
-from thalweg.racing.search import Found, second_round
+from thalweg.racing.protocol import RERUNS, Protocol
+from thalweg.racing.search import Found, finalists, second_round
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
-from thalweg.racing.store import SCHEMA, Result, Store
+from thalweg.racing.store import SCHEMA, TABLES, Result, Store
 from thalweg.racing.task import Target, Task
 
 __all__ = ["Verdict", "conclude", "load_code"]
@@ -148,7 +148,11 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "seeds": protocol.seeds,
         "batch_sizes": protocol.batch_sizes,
         "budget": protocol.budget,
-        "selection": f"the lowest validation loss after the last of {protocol.epochs} epochs",
+        "selection": (
+            f"A trial's loss is its validation loss after the last of {protocol.epochs} epochs. "
+            f"The {finalists(trials)} trials of the lowest loss are run again on {RERUNS} other "
+            "seeds; the one whose median loss there is the lowest is chosen."
+        ),
     }
 
 
@@ -181,13 +185,15 @@ def _searched(name: str, trials: Sequence[Result], found: Found, spread: int) ->
     best = trials[found.number]
     losses = [result.loss for result in trials]
     rates = [result.trial.hyper.get("lr", np.nan) for result in trials]
-    measured = sensitivity(losses, [result.diverged for result in trials], rates, spread)
+    measured = sensitivity(
+        losses, [result.diverged for result in trials], rates, found.number, spread
+    )
     return {
         "rule": name,
         "source": registry.get(name).source,
         "hyper": best.trial.hyper,
         "batch_size": best.trial.batch_size,
-        "val_loss": best.loss,
+        "val_loss": found.loss,
         "sensitivity": {
             "within_5_percent": measured.within_5_percent,
             "good_lr": measured.good_lr,
@@ -261,9 +267,7 @@ def _write(store: Store, protocol: Protocol, results: Mapping[str, Any]) -> None
 
 def _curves(store: Store, protocol: Protocol) -> pa.Table:
     """Return every training's curve, a row per epoch."""
-    results = [
-        r for name in protocol.rules for t in ("trials", "finals") for r in store.of(name, t)
-    ]
+    results = [r for name in protocol.rules for t in TABLES for r in store.of(name, t)]
     points = protocol.epochs + 1
 
     def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -272,7 +276,7 @@ def _curves(store: Store, protocol: Protocol) -> pa.Table:
     return pa.table(
         {
             "rule": column([r.trial.rule for r in results], pa.string()),
-            "phase": column([r.trial.table.removesuffix("s") for r in results], pa.string()),
+            "phase": column([r.trial.phase for r in results], pa.string()),
             "trial": column([r.trial.number for r in results], pa.int32()),
             "seed": column([r.trial.seed for r in results], pa.int32()),
             "batch_size": column([r.trial.batch_size for r in results], pa.int32()),
