@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from sklearn.metrics import log_loss, mean_squared_error
 
 import thalweg
 import thalweg.rule
-from thalweg import data, racing, rules
-from thalweg.racing import snippets
-from thalweg.racing.protocol import Protocol
+from thalweg import cli, data, racing, rules
+from thalweg.racing import snippets, verdict
+from thalweg.racing.protocol import Protocol, names_of
+from thalweg.racing.store import fingerprint
 from thalweg.racing.task import LinearTask
 
 TERMS: dict[str, Any] = {
@@ -347,6 +349,49 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
         f"thalweg race '{file}' --target price --kind regression --rules sgd --batch-size 4,8 "
     )
     assert f"data.load({str(file)!r}, target='price', kind='regression')" in found.code["thalweg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("iris", "--rules sgd"),
+        (
+            "iris",
+            "--rules sgd,lion --batch-size 8,16 --epochs 2 --trials 5 --seeds 3 --budget 9epochs "
+            + "--l2 1e-07 --seed 4294967295",
+        ),
+        ("my data.csv", "--target 'a price' --kind regression"),
+        ("my data.csv", "--target=-b --kind classification --skip-bad-rows --seed 3"),
+        ("iris.csv", "--target -b --skip-bad-rows --budget 2.5min"),  # has a named set's name
+    ],
+)
+def test_the_command_of_a_race_asks_for_the_same_race(
+    source: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{a},{b},{a + 2 * b}" for a in range(6) for b in range(5)]
+    bad = ["1,?,2"] * ("--skip-bad-rows" in options)
+    for file in ("my data.csv", "iris.csv"):
+        (tmp_path / file).write_text("\n".join(["a,-b,a price", *rows, *bad]))
+    monkeypatch.chdir(tmp_path)
+
+    def asked(command: str) -> tuple[data.Dataset, Protocol]:
+        told: dict[str, Any] = {}
+
+        def stop(dataset: data.Dataset, **terms: Any) -> None:
+            told.update(terms, dataset=dataset)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(racing, "race", stop)
+        assert cli.main(shlex.split(command)[1:]) == 130
+        told["rules"], told["batch_sizes"] = names_of(told["rules"]), tuple(told.pop("batch_size"))
+        dataset = told.pop("dataset")
+        return dataset, Protocol(**{k: told[k] for k in vars(Protocol(("sgd",)))})
+
+    dataset, protocol = asked(f"thalweg race {shlex.quote(source)} {options}")
+    again, terms = asked(verdict._command(dataset, protocol))
+    assert terms == protocol
+    assert fingerprint(again) == fingerprint(dataset)
+    assert {**vars(again), "X": 0, "y": 0} == {**vars(dataset), "X": 0, "y": 0}
 
 
 @pytest.mark.parametrize(

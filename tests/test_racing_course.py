@@ -22,7 +22,7 @@ from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
 from thalweg.racing.search import Found
 from thalweg.racing.store import TABLES, Result, Store, Trial, fingerprint, load_data, save_data
-from thalweg.racing.verdict import conclude
+from thalweg.racing.verdict import _sentence, conclude
 from thalweg.rule import rule
 
 TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
@@ -184,6 +184,35 @@ def test_a_rule_that_always_diverges_comes_last() -> None:
     assert results["sentence"].endswith("exploding does not reach the target in 5 epochs")
     with pytest.raises(ValueError, match="no rule ended with a finite test loss"):
         _race(replace(TERMS, rules=("exploding",)))
+
+
+def _row(rule: str, epochs: int | None, lr: float = 0.012) -> dict[str, Any]:
+    return {"rule": rule, "hyper": {"lr": lr}, "batch_size": 32, "epochs_to_target": epochs}
+
+
+@pytest.mark.parametrize(
+    ("winner", "sgd", "ties", "sentence"),
+    [
+        (10, 41, ["nadam", "radam"], "tied with nadam, radam; sgd needs 4.1× the epochs"),
+        (1, 17, [], "sgd needs 17× the epochs"),
+        (5, 4, ["sgd"], "tied with sgd; sgd reaches the target in 0.8× the epochs"),
+        (4, 4, [], "sgd reaches the target in as many epochs"),
+        (4, None, list("abcd"), "tied with a, b, c, d; sgd does not reach the target in 20 epochs"),
+        (None, 4, list("abcdefgh"),
+         "tied with a, b, c and 5 more; it does not reach the target in 20 epochs"),
+        (0, 4, [], ""),
+    ],
+)  # fmt: skip
+def test_sentence(winner: int | None, sgd: int | None, ties: list[str], sentence: str) -> None:
+    rows = [_row("adam", winner), _row("lion", 3), _row("sgd", sgd), _row("yogi", 1)]
+    found = _sentence(rows, ties, epochs=20)
+    assert found == "; ".join(filter(None, ["adam, lr 0.012, batch 32", sentence]))
+
+
+def test_sentence_of_a_race_of_one() -> None:
+    assert _sentence([_row("sgd", 3)], [], epochs=20) == "sgd, lr 0.012, batch 32"
+    without_rate = {**_row("own", 3), "hyper": {}}
+    assert _sentence([without_rate], [], epochs=20) == "own, batch 32"
 
 
 def test_several_batch_sizes_are_searched() -> None:

@@ -3,13 +3,14 @@
 ``quadratic`` builds any quadratic; ``get(name)`` returns a named one.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from thalweg.words import closest
 
 __all__ = ["Problem", "bowl", "get", "names", "quadratic", "rosenbrock", "rotated_bowl",
            "stretched_bowl"]  # fmt: skip
@@ -249,6 +250,5 @@ def get(problem: str | Problem) -> Problem:
         return problem
     if problem in _PROBLEMS:
         return _PROBLEMS[problem]()
-    close = difflib.get_close_matches(problem, _PROBLEMS, n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else f"problems: {', '.join(_PROBLEMS)}"
+    hint = closest(problem, _PROBLEMS) or f"problems: {', '.join(_PROBLEMS)}"
     raise ValueError(f"unknown problem {problem!r}; {hint}")

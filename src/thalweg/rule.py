@@ -3,12 +3,13 @@
 ``thalweg.rules`` holds the equations; this module reads their signatures.
 """
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from thalweg.words import closest
 
 __all__ = ["RANGES", "Hyperparameter", "Range", "Rule", "get", "names", "rule"]
 
@@ -305,6 +306,5 @@ def get(rule: str | Rule) -> Rule:
     known = names()
     if rule in _rules:
         return _rules[rule]
-    close = difflib.get_close_matches(rule, known, n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else f"the rules are: {', '.join(known)}"
+    hint = closest(rule, known) or f"the rules are: {', '.join(known)}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -1,10 +1,34 @@
-"""How rules and numbers read in tables, pages and pictures."""
+"""How names and numbers read in messages, tables, pages and pictures."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["digits", "mark", "percent"]
+__all__ = ["closest", "digits", "listed", "mark", "percent"]
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the question whether one of the known names was meant; nothing where none is close.
+
+    Example:
+        >>> closest("adma", ["sgd", "adam"]), closest("adma", ["sgd"])
+        ('did you mean adam?', '')
+    """
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f"did you mean {', '.join(close)}?" if close else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names with commas between; past so many, how many more there are (never just one).
+
+    Example:
+        >>> listed(["adam", "lion", "sgd", "yogi"], 2), listed(["adam", "lion", "sgd"], 2)
+        ('adam, lion and 2 more', 'adam, lion, sgd')
+    """
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def mark(results: Mapping[str, Any], rule: str) -> str:

@@ -1,7 +1,6 @@
 """Files in: CSV, Parquet and Feather to a data set, every bad value named or counted."""
 
 import csv
-import difflib
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from thalweg.data.dataset import MAX_VALUES, Dataset
 from thalweg.data.named import names
+from thalweg.words import closest, listed
 
 __all__ = ["load"]
 
@@ -25,6 +25,7 @@ _INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit into 64 bits
 _MEANT = r"^[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # also 1,5 and 1,500.00: to be refused
 _BOOLEAN = r"^(true|True|TRUE|false|False|FALSE)$"
 _REMEDY = "(use --skip-bad-rows to drop such rows and count them)"
+_SHOWN = 30  # columns in a message: a table may have thousands
 
 
 def load(path: Path, *, target: str | None, skip_bad_rows: bool, kind: str | None) -> Dataset:
@@ -35,12 +36,13 @@ def load(path: Path, *, target: str | None, skip_bad_rows: bool, kind: str | Non
         raise ValueError(f"{path} has no rows of data")
     if target is None:
         raise ValueError(
-            f"{path} needs a target (--target COL); its columns are: {_listed(columns)}"
+            f"{path} needs a target (--target COL); its columns are: {listed(columns, _SHOWN)}"
         )
     if target not in columns:
+        hint = closest(target, columns)
         raise ValueError(
-            f"{path} has no column {target!r}; {_did_you_mean(target, columns)}"
-            f"its columns are: {_listed(columns)}"
+            f"{path} has no column {target!r}; {hint and hint + ' '}"
+            f"its columns are: {listed(columns, _SHOWN)}"
         )
     if len(columns) == 1:
         raise ValueError(f"{path} has no column beside the target {target!r}")
@@ -62,8 +64,9 @@ def _read(path: Path, *, skip_bad_rows: bool) -> tuple[pa.Table, int]:
     """Return the table as it stands in the file and how many ragged lines it does without."""
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None and not path.exists():
+        hint = closest(str(path), names())
         raise ValueError(
-            f"unknown data set {str(path)!r}; {_did_you_mean(str(path), names())}give one of "
+            f"unknown data set {str(path)!r}; {hint and hint + ' '}give one of "
             f"{', '.join(names())}, or a path to a .csv/.parquet/.feather file"
         )
     if kind is None:
@@ -222,14 +225,3 @@ def _features(name: str, column: pa.ChunkedArray) -> tuple[list[str], NDArray[np
         )
     codes = pc.index_in(column, value_set=pa.array(values, pa.large_string())).to_numpy()
     return [f"{name}={value}" for value in values], np.eye(len(values))[codes]
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known)
-    return f"did you mean {', '.join(close)}? " if close else ""
-
-
-def _listed(columns: Sequence[str]) -> str:
-    shown = 30  # a table may have thousands
-    more = f" and {len(columns) - shown} more" if len(columns) > shown else ""
-    return ", ".join(columns[:shown]) + more

@@ -23,8 +23,11 @@ from thalweg.racing.space import Space
 from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
 from thalweg.racing.store import SCHEMA, TABLES, Result, Store
 from thalweg.racing.task import Target, Task
+from thalweg.words import digits, listed
 
 __all__ = ["Verdict", "conclude", "load_code"]
+
+_TIES_NAMED = 3  # in the verdict's sentence; the table has them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +68,10 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(row['rule'])}</td><td>{_number(row['test_loss']['median'])}</td>"
-            f"<td>{_number(row['test_score'])}</td><td>{_number(row['epochs_to_target'])}</td></tr>"
+            f"<tr><td>{html.escape(row['rule'])}</td>"
+            f"<td>{digits(row['test_loss']['median'], 4)}</td>"
+            f"<td>{digits(row['test_score'], 4)}</td>"
+            f"<td>{digits(row['epochs_to_target'])}</td></tr>"
             for row in self.results["rules"]
         )
         metric = html.escape(self.results["protocol"]["metric"])
@@ -75,10 +80,6 @@ class Verdict:
             f"<th>{metric}</th><th>epochs to target</th></tr>{rows}</table>"
             f"<pre>{html.escape(self.code['torch'])}</pre>"
         )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def conclude(
@@ -231,7 +232,7 @@ def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs:
     rate = f", lr {best['hyper']['lr']:g}" if "lr" in best["hyper"] else ""
     parts = [f"{best['rule']}{rate}, batch {best['batch_size']}"]
     if ties:
-        parts.append(f"tied with {', '.join(ties)}")
+        parts.append(f"tied with {listed(ties, _TIES_NAMED)}")
     others = {row["rule"]: row for row in entries[1:]}
     other = others.get("sgd") or others.get("adam") or entries[-1]
     if best["epochs_to_target"] is None:
@@ -239,9 +240,18 @@ def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs:
     elif other is not best and other["epochs_to_target"] is None:
         parts.append(f"{other['rule']} does not reach the target in {epochs} epochs")
     elif other is not best and best["epochs_to_target"] > 0:
-        ratio = other["epochs_to_target"] / best["epochs_to_target"]
-        parts.append(f"{other['rule']} needs {ratio:.1f}× the epochs")
+        parts.append(_compared(other["rule"], other["epochs_to_target"], best["epochs_to_target"]))
     return "; ".join(parts)
+
+
+def _compared(rule: str, epochs: int, least: int) -> str:
+    """Say how many epochs a rule takes to the target, against the winner's."""
+    times = f"{digits(epochs / least, 2)}× the epochs"
+    if epochs > least:
+        return f"{rule} needs {times}"
+    if epochs == least:
+        return f"{rule} reaches the target in as many epochs"
+    return f"{rule} reaches the target in {times}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -307,7 +317,8 @@ def _in_memory(dataset: Dataset) -> bool:
 
 
 def _named(dataset: Dataset) -> bool:
-    return not _in_memory(dataset) and dataset.name in data.names()
+    # A file may have the name of a set, but its source is its path.
+    return dataset.name in data.names() and Path(dataset.source).stem != dataset.name
 
 
 def _kind(dataset: Dataset) -> str:
