@@ -357,10 +357,9 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
         ("iris", "--rules sgd"),
         (
             "iris",
-            "--rules sgd,lion --batch-size 8,16 --epochs 2 --trials 5 --seeds 3 --budget 9epochs "
-            + "--l2 1e-07 --seed 4294967295",
+            "--rules sgd,lion --batch-size 8,16 --epochs 2 --trials 5 --l2 1e-07 --seed 4294967295",
         ),
-        ("my data.csv", "--target 'a price' --kind regression"),
+        ("my data.csv", "--target 'a price' --kind regression --seeds 3 --budget 900epochs"),
         ("my data.csv", "--target=-b --kind classification --skip-bad-rows --seed 3"),
         ("iris.csv", "--target -b --skip-bad-rows --budget 2.5min"),  # has a named set's name
     ],
