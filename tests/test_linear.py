@@ -194,6 +194,17 @@ def test_it_finds_the_optimum_of_scikit_learn() -> None:
     np.testing.assert_allclose(fit.predict(X)[0], ridge.predict(X), atol=1e-9)
 
 
+@pytest.mark.parametrize("d", [1, 4, 5])
+def test_without_an_intercept_every_weight_is_penalized(d: int) -> None:
+    X, y = data("squared", n=200, d=d)
+    fit = train(
+        X, y, rule="nesterov", lr=0.3, epochs=400, batch_size=200, l2=0.5, dtype="float64",
+        intercept=False,
+    )  # fmt: skip
+    ridge = Ridge(alpha=0.5 * 200, fit_intercept=False).fit(X, y)
+    np.testing.assert_allclose(fit.coef[0, 0], ridge.coef_, atol=1e-10)
+
+
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 def test_it_finds_the_classifier_of_scikit_learn(loss: str) -> None:
     X, y = data(loss, n=200)
