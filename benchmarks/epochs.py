@@ -139,7 +139,7 @@ def main() -> None:
 
     for rule in ("adam", "sgd"):
         for lanes in (1, 16, 128, 1024):
-            epochs = {1: 200, 16: 100, 128: 20, 1024: 10}[lanes]
+            epochs = {1: 400, 16: 100, 128: 20, 1024: 10}[lanes]
             ours = thalweg_run(X, y, rule, lanes, epochs)
             contestants: dict[str, Any] = {"thalweg": (ours, epochs)}
             if HAVE_JAX:
@@ -148,8 +148,16 @@ def main() -> None:
                 contestants["torch, DataLoader"] = (torch_run(X, y, rule, loader=True), 1)
                 contestants["torch, shuffled indices"] = (torch_run(X, y, rule, loader=False), 1)
             measure(rule, lanes, BATCH, contestants)
-    one = {"thalweg": (thalweg_run(X, y, "sgd", 1, 100, batch=1), 100)}
-    measure("sgd", 1, 1, {**one, "scikit-learn": (sklearn_run(X, y, 100), 100)})
+    for lanes in (1, 8, 1024):
+        epochs = {1: 100, 8: 100, 1024: 5}[lanes]
+        ours = thalweg_run(X, y, "sgd", lanes, epochs, batch=1)
+        # scikit-learn trains one model at a time: its lanes follow one another.
+        measure(
+            "sgd",
+            lanes,
+            1,
+            {"thalweg": (ours, epochs), "scikit-learn": (sklearn_run(X, y, 100), 100 / lanes)},
+        )
     if not HAVE_JAX:
         print("JAX or optax is not installed: left out")
     memory = {n: bytes_per_lane(np.tile(X, (n, 1)), np.tile(y, n)) for n in (1, 10)}

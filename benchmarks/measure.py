@@ -44,6 +44,7 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(rounds):
         for name, timer in timers.items():
+            time.sleep(0.02)  # until the threads of the one before have stopped spinning
             times[name].append(timer())
     result = {}
     for name, values in times.items():

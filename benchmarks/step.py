@@ -2,8 +2,9 @@
 
     python benchmarks/step.py [--rules adam,sgd] [--rounds 15]
 
-Each cell is one optimizer step over all arrays; contestants take turns in one process, with the
-same number of threads. torch has no yogi, adabelief, lion: those are compared with nothing.
+Each cell is one optimizer step over all arrays, gradients in the same place each time;
+contestants take turns in one process, with the same number of threads. torch has no yogi,
+adabelief, lion: those are compared with nothing.
 """
 
 import argparse

@@ -65,7 +65,7 @@ def test_the_legend_names_rule_rate_and_what_is_not_a_default() -> None:
     assert labels(ax) == [
         f"adam  lr 0.5, beta2 0.9  →  f = {traces[0].f[-1]:.2g}",
         f"sgd  lr 0.001  →  f = {traces[1].f[-1]:.2g}",
-        f"sgd  lr constant(value=0.25)  →  f = {traces[2].f[-1]:.2g}",
+        f"sgd  lr constant  →  f = {traces[2].f[-1]:.2g}",
         f"sgd  lr exp2  →  f = {traces[3].f[-1]:.2g}",
         "sgd  lr 1e+300  →  diverged at step 1",
         "start",

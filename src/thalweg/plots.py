@@ -173,6 +173,6 @@ def _label(trace: Trace) -> str:
 
 
 def _number(value: Any) -> str:  # noqa: ANN401 - a number or any schedule
-    return (
-        f"{value:g}" if isinstance(value, (int, float)) else getattr(value, "__name__", f"{value}")
-    )
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    return str(getattr(value, "__name__", type(value).__name__))  # its numbers would not fit

@@ -73,7 +73,7 @@ def train(
     evaluate_every: int = 1,
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
-    **hyper: Hyper | Sequence[Hyper],
+    **hyper: Hyper | Sequence[Hyper] | NDArray[np.floating[Any]],
 ) -> Training:
     """Train a linear model by a rule, in lanes that differ in their hyperparameters.
 
