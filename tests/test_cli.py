@@ -156,6 +156,26 @@ def test_interrupt_says_what_was_kept_and_how_to_go_on(
     assert not told
 
 
+def test_interrupt_that_is_lost_in_a_destructor_comes_again(
+    told: Told, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Busy:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def race(_: Any, **_terms: Any) -> racing.Verdict:
+        Busy()
+        time.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(racing, "race", race)
+    hook = sys.unraisablehook
+    assert cli.main(["race", "iris"]) == 130
+    assert capsys.readouterr().err == "interrupted before the race began; nothing was kept\n"
+    assert sys.unraisablehook is hook
+    assert not told
+
+
 def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
     command = "-m thalweg.cli race digits --rules sgd,adam --epochs 500 --trials 512 --out kept"
     with subprocess.Popen(

@@ -382,6 +382,14 @@ def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
     assert Budget(1.5, "s").trials(terms, speeds, threads=2) == [65, 15]
 
 
+def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
+    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
+    speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=1e-2, alone=2e-3)]
+    assert Budget(3.0, "s").trials(terms, speeds, threads=2) == [165, 4]
+    with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 2s"):
+        Budget(2.0, "s").trials(terms, speeds, threads=2)
+
+
 def test_budget_too_small_names_the_smallest_that_works() -> None:
     terms = replace(TERMS, budget="10epochs")
     with pytest.raises(ValueError, match=r"budget must be >= 210epochs .* got 10epochs"):

@@ -128,6 +128,21 @@ def test_table_fits_a_hundred_columns_and_says_ties(
         assert len(rows) == len(results["rules"])
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
+    race: tuple[dict[str, Any], pa.Table], width: int
+) -> None:
+    results = race[0]
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(report.table(results, width))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined] # a StringIO
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert "…" not in "".join(lines)
+    for row in results["rules"]:
+        assert any(row["rule"] in line and "[" in line for line in lines)
+    assert ("good lr" in "".join(lines)) == (width >= 100)
+
+
 def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:

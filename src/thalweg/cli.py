@@ -1,9 +1,12 @@
 """The command line: parse, call, print. Heavy imports wait inside the commands that need them."""
 
+import os
 import re
 import shlex
+import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,7 +140,7 @@ def race(
     directory = resume or out
     said = ""
     try:
-        with _bar(quiet=quiet) as bar:
+        with _bar(quiet=quiet) as bar, _no_interrupt_lost():
 
             def tell(progress: "Progress") -> None:
                 nonlocal said
@@ -298,6 +301,24 @@ def _bar(*, quiet: bool) -> "Iterator[Callable[[Progress], object]]":
         )
 
 
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Raise again a Ctrl-C that came where Python cannot raise it, such as in a destructor."""
+    before = sys.unraisablehook
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def _refuse_terms(context: typer.Context, *free: str) -> None:
     """Refuse options that a resumed race cannot change."""
     for name in context.params.keys() - {*free}:
@@ -322,7 +343,8 @@ def _say_interrupted(directory: Path | None, said: str) -> None:
 def _print_verdict(verdict: "Verdict") -> None:
     from thalweg import report as pages  # noqa: PLC0415
 
-    _console().print(pages.table(verdict.results))
+    console = _console()
+    console.print(pages.table(verdict.results, console.width))
     for name, lines in verdict.code.items():
         typer.echo(f"\n# {name}\n{lines}")
     if verdict.directory is not None:

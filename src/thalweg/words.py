@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["closest", "digits", "listed", "mark", "percent"]
+__all__ = ["closest", "digits", "duration", "listed", "mark", "percent"]
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -57,6 +57,20 @@ def digits(value: float | None, significant: int = 3, flags: str = "") -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:{flags}.{significant}g}".removesuffix(".")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in two digits, in microseconds, milliseconds or seconds.
+
+    Example:
+        >>> duration(0.00051), duration(0.0213), duration(75.4), duration(None)
+        ('510 µs', '21 ms', '75 s', '–')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    unit, size = ("s", 1.0) if seconds >= 1 else ("ms", 1e-3) if seconds >= 1e-3 else ("µs", 1e-6)
+    value = seconds / size
+    return f"{value:.0f} {unit}" if value >= 9.5 else f"{value:.1f} {unit}"
 
 
 def percent(share: float | None) -> str:

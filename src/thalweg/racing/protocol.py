@@ -182,7 +182,7 @@ class Budget:
             threads: that work at the same time.
 
         Raises:
-            ValueError: it is too small for some rule; the message has the smallest that is enough.
+            ValueError: it is too small; the message has the smallest that is enough.
 
         Example:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
@@ -198,7 +198,8 @@ class Budget:
             protocol.epochs * runs_alone * speed.alone + RERUNS * FINALISTS * p
             for speed, p in zip(speeds, per_trial, strict=True)
         ]
-        needed = max(f + least * p for f, p in zip(fixed, per_trial, strict=True))
+        # A mean: one rule that was measured too slow must not refuse the others.
+        needed = np.mean([f + least * p for f, p in zip(fixed, per_trial, strict=True)])
         if needed > share:
             smallest = math.ceil(self.amount * needed / share)
             raise ValueError(
@@ -207,4 +208,7 @@ class Budget:
                 f"got {self.amount:g}{self.unit}"
             )
         # T trials and T // 2 in the second round are at most 3/2 T
-        return [int((share - f) / p / 1.5) for f, p in zip(fixed, per_trial, strict=True)]
+        return [
+            max(MIN_TRIALS, int((share - f) / p / 1.5))
+            for f, p in zip(fixed, per_trial, strict=True)
+        ]

@@ -5,9 +5,12 @@ default. The guards (eps, step_min, ...) and a rule's second-order knobs stay at
 nearly everyone leaves them, so that a rule does not pay for its many names with its trials.
 """
 
+import functools
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -140,10 +143,8 @@ class Space:
 
     def sample(self, count: int, seed: Sequence[int]) -> list[Point]:
         """Draw that many points, evenly spread: the first of a scrambled Sobol sequence."""
-        from scipy.stats import qmc  # noqa: PLC0415 - takes a second to load
-
         columns = len(self.dimensions) + 1  # the last one chooses the batch size
-        sobol = qmc.Sobol(columns, scramble=True, seed=np.random.default_rng(seed))
+        sobol = _sobol()(columns, scramble=True, seed=np.random.default_rng(seed))
         unit = sobol.random_base2(math.ceil(math.log2(max(count, 1))))[:count]
         return [self._point(row) for row in unit.tolist()]
 
@@ -173,6 +174,21 @@ class Space:
         """Return the space with that interval added to the one of its name."""
         old = next(d for d in self.dimensions if d.name == by.name)
         return self.put(replace(old, low=min(old.low, by.low), high=max(old.high, by.high)))
+
+
+@functools.cache
+def _sobol() -> Any:  # noqa: ANN401 - SciPy is untyped
+    """Return SciPy's class, its tables read.
+
+    They are read in a thread of their own, because a Ctrl-C reaches the main thread alone: in
+    SciPy's compiled code it would be lost, and the tables would stay half empty.
+    """
+    from scipy.stats import qmc  # noqa: PLC0415 - takes a second to load
+
+    reader = threading.Thread(target=qmc.Sobol, args=(2,))
+    reader.start()
+    reader.join()
+    return qmc.Sobol
 
 
 def of(rule: Rule, batch_sizes: Sequence[int] = (32,)) -> Space:

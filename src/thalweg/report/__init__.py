@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg import files
-from thalweg.words import digits, mark, percent
+from thalweg.words import digits, duration, mark, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,29 +91,41 @@ def write(directory: str | os.PathLike[str]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"digits": digits, "percent": percent}
+    environment.filters |= {"digits": digits, "duration": duration, "percent": percent}
     page = environment.get_template("page.html").render(**results, figures=figures)
     return files.write(directory / "report.html", page.encode())
 
 
-def table(results: Mapping[str, Any]) -> "Table":
-    """Return the race as a table for a terminal of 100 columns, the verdict above it.
+def table(results: Mapping[str, Any], width: int = 100) -> "Table":
+    """Return the race as a table for a terminal, the verdict above it.
 
     Args:
         results: the record of ``results.json``.
+        width: columns of the terminal; where they are few, the less telling of the table's are left
+            out, so that no name or number is cut.
     """
-    from rich.table import Table  # noqa: PLC0415 - only who prints a table waits for it
+    from rich.console import Console  # noqa: PLC0415 - only who prints a table waits for it
+
+    columns = {heading: [cell(row) for row in results["rules"]] for heading, cell in _CELLS.items()}
+    room = Console(width=10_000)
+    for least in ("", "good lr", "time", "batch", "to best"):
+        columns.pop(least, None)
+        shown = _table(results, columns)
+        if room.measure(shown).maximum <= width:
+            break
+    return shown
+
+
+def _table(results: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415 - names are text, never Rich's markup
 
-    protocol = results["protocol"]
+    explained = (text for heading, text in _NOTES.items() if heading in columns)
+    seeds = results["protocol"]["seeds"]
     shown = Table(
         title=Text(results["sentence"] + "\n", style="bold"),
         title_justify="left",
-        caption=Text(
-            f"★ winner, = tied with it. Test loss: median over {protocol['seeds']} seeds [95 % "
-            "interval]; to best: difference to the winner, paired by seed. Epochs, seconds: to the "
-            "target, which the data set fixes. Good lr: decades of rates within 5 % of the best."
-        ),
+        caption=Text(" ".join(["★ winner, = tied with it.", *explained]).format(seeds=seeds)),
         caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -121,25 +133,34 @@ def table(results: Mapping[str, Any]) -> "Table":
         header_style="underline",
     )
     shown.add_column("rule", no_wrap=True)
-    for heading in (
-        "lr", "batch", "test loss [95 %]", "to best", protocol["metric"], "epochs", "seconds",
-        "good lr",
-    ):  # fmt: skip
-        shown.add_column(Text(heading), justify="right", no_wrap=True)
-    for row in results["rules"]:
-        loss = row["test_loss"]
-        shown.add_row(
-            Text(mark(results, row["rule"])),
-            digits(row["hyper"].get("lr")),
-            str(row["batch_size"]),
-            Text(
-                "{} [{}, {}]".format(*(digits(loss[k], 3, "#") for k in ("median", "low", "high")))
-            ),
-            "" if row["rule"] == results["winner"] else digits(row["difference"]["median"], 2, "+"),
-            digits(row["test_score"]),
-            digits(row["epochs_to_target"]),
-            digits(row["seconds_to_target"], 2),
-            digits(row["sensitivity"]["good_lr_decades"], 2),
-            style="bold" if row["rule"] == results["winner"] else "",
-        )
+    for heading in columns:
+        title = results["protocol"]["metric"] if heading == "score" else heading
+        shown.add_column(Text(title), justify="right", no_wrap=True)
+    for row, *cells in zip(results["rules"], *columns.values(), strict=True):
+        style = "bold" if row["rule"] == results["winner"] else ""
+        shown.add_row(Text(mark(results, row["rule"])), *map(Text, cells), style=style)
     return shown
+
+
+def _interval(of: Mapping[str, float | None]) -> str:
+    return "{} [{}, {}]".format(*(digits(of[k], 3, "#") for k in ("median", "low", "high")))
+
+
+# What a terminal shows of a row of results.json, by heading.
+_CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "lr": lambda row: digits(row["hyper"].get("lr")),
+    "batch": lambda row: str(row["batch_size"]),
+    "test loss [95 %]": lambda row: _interval(row["test_loss"]),
+    "to best": lambda row: digits(row["difference"]["median"] or None, 2, "+"),
+    "score": lambda row: digits(row["test_score"], 3, "#"),
+    "epochs": lambda row: digits(row["epochs_to_target"]),
+    "time": lambda row: duration(row["seconds_to_target"]),
+    "good lr": lambda row: digits(row["sensitivity"]["good_lr_decades"], 2),
+}
+_NOTES = {
+    "test loss [95 %]": "Test loss: median over {seeds} fresh seeds and its interval.",
+    "to best": "To best: difference to the winner, paired by seed.",
+    "epochs": "Epochs: to the target, which the data set fixes.",
+    "time": "Time: to the same target.",
+    "good lr": "Good lr: decades of rates within 5 % of the chosen one.",
+}
