@@ -53,17 +53,15 @@ def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
     """
     key = hashlib.sha256(f"{text}\0{depends}".encode()).hexdigest()[:16]
     module_name = f"thalweg_kernel_{name}_{key}"
-    if module_name in sys.modules:
-        module = sys.modules[module_name]
-        return module, bool(module.__file__)
-    module = _from_file(module_name, text) or _from_text(module_name, text)
-    sys.modules[module_name] = module
-    return module, bool(module.__file__)
+    if module_name not in sys.modules:
+        made = _from_file(module_name, text) or _from_text(module_name, text)
+        sys.modules[module_name] = made
+    module = sys.modules[module_name]
+    return module, hasattr(module, "__file__")
 
 
 def _from_text(module_name: str, text: str) -> ModuleType:
     module = ModuleType(module_name)
-    module.__file__ = ""
     exec(compile(text, f"<{module_name}>", "exec"), vars(module))  # noqa: S102 - our own text
     return module
 
