@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+
 app = typer.Typer(
     help="Write each optimizer once as its paper's equation; run it, predict it, race it.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,10 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
+    code = _answer(arguments)
+    if code == _INTERRUPTED and arguments is None:
+        # Threads in the midst of a compilation can keep Python's own end waiting for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
     try:
         return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
     except typer.Abort:
-        return 130
+        return _INTERRUPTED
     except (OSError, sqlite3.Error) as error:
         _complain(error)
         return 1
@@ -177,7 +189,7 @@ def race(
                 )
     except KeyboardInterrupt:
         _say_interrupted(directory, said)
-        raise typer.Exit(130) from None
+        raise typer.Exit(_INTERRUPTED) from None
     if not quiet:
         _print_verdict(verdict)
 
