@@ -21,7 +21,7 @@ __all__ = ["Progress", "run", "trials_per_rule"]
 UNIT = (
     16  # lanes of a piece of work: enough for SIMD, and few enough to keep what a kill loses small
 )
-_MEASURED = 5  # epochs that are enough to turn a budget in time into trials
+_MEASURED = 5  # epochs that are enough to measure the time of one
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
@@ -289,6 +289,6 @@ def _time(
         if name not in store.timings():
             best = found[name].point
             trial = Trial(name, FINAL, 0, protocol.final_seeds[0], best.batch_size, best.hyper)
-            store.time(name, _seconds(task, [trial], protocol.epochs, TIMED))
+            store.time(name, _seconds(task, [trial], min(protocol.epochs, _MEASURED), TIMED))
         meter.done += _ALONE * TIMED
         meter.show(f"{name}: time per epoch")
