@@ -2,8 +2,8 @@
 
     python docs/pictures.py
 
-Runs ``thalweg race digits`` (about ten seconds) and writes docs/digits.png, docs/rates.png and
-docs/bowl.png; prints the table.
+Runs ``thalweg race digits`` (about half a minute), writes docs/digits.png and docs/bowl.png, and
+prints the table.
 """
 
 import tempfile
@@ -24,7 +24,6 @@ def main() -> None:
         curves = pyarrow.parquet.read_table(Path(folder) / "curves.parquet")
     Console(width=100).print(report.table(verdict.results))
     style.save(race_plots.loss_curves(verdict.results, curves), HERE / "digits.png")
-    style.save(race_plots.learning_rates(verdict.results, curves), HERE / "rates.png")
     bowl = problems.get("stretched_bowl")
     traces = [
         descend(bowl, "sgd", lr=0.4),
