@@ -55,6 +55,18 @@ def test_loss_curves_draw_the_median_over_seeds(six: Race) -> None:
         assert any(len(y) == len(expected) and np.allclose(y, expected) for y in drawn)
 
 
+@pytest.mark.parametrize("draw", FIGURES)
+def test_a_loss_of_zero_has_a_place_on_the_logarithmic_axis(six: Race, draw: Any) -> None:
+    results, curves = six
+    column = curves.column_names.index("validation_loss")
+    perfect = np.where(curves["epoch"].to_numpy() > 2, 0.0, curves["validation_loss"].to_numpy())
+    zeros = curves.set_column(column, "validation_loss", pa.array(perfect))
+    best = {**results["rules"][0], "val_loss": 0.0}
+    figure = draw({**results, "rules": [best, *results["rules"][1:]]}, zeros)
+    low, high = panel(figure, best["rule"]).get_ylim()
+    assert 0 < low <= 1e-8 < high
+
+
 def test_row_order_of_the_table_does_not_matter(six: Race) -> None:
     results, curves = six
     shuffled = curves.take(np.random.default_rng(0).permutation(len(curves)))

@@ -30,6 +30,9 @@ Results = Mapping[str, Any]
 # A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
 _DIVERGED = 1e30
 
+# A loss of 0 is drawn here: it has no place on a logarithmic axis.
+_LEAST = 1e-8
+
 
 @style.styled()
 def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
@@ -103,7 +106,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
                 lr[chosen], heights, **{**_TRIAL, "marker": marker}, color=color, transform=edge
             )
         chosen = row["hyper"].get("lr", math.nan)
-        axes.plot(chosen, _number(row["val_loss"]), **_BEST, color=color)
+        axes.plot(chosen, max(_number(row["val_loss"]), _LEAST), **_BEST, color=color)
     _log(axes, "y", 0.85 * best, top)
     if np.isfinite(rates).any():  # a rule may have no rate
         _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
@@ -230,7 +233,7 @@ def _trial_losses(curves: pa.Table, rule: str) -> tuple[NDArray[np.float64], NDA
 
 def _ranked(column: pa.ChunkedArray) -> NDArray[np.float64]:
     losses: NDArray[np.float64] = column.to_numpy()
-    return np.nan_to_num(losses, nan=_DIVERGED, posinf=_DIVERGED)
+    return np.maximum(np.nan_to_num(losses, nan=_DIVERGED, posinf=_DIVERGED), _LEAST)
 
 
 def _band(losses: NDArray[np.float64]) -> NDArray[np.float64]:
