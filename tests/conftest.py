@@ -1,8 +1,13 @@
 """What every test starts from."""
 
+import signal
+
 import pytest
 
 from thalweg import rule, rules
+
+# A shell ignores Ctrl-C on behalf of what it starts in the background; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
