@@ -67,6 +67,19 @@ def test_a_loss_of_zero_has_a_place_on_the_logarithmic_axis(six: Race, draw: Any
     assert 0 < low <= 1e-8 < high
 
 
+def test_a_lucky_trial_does_not_flatten_the_others(six: Race) -> None:
+    results, curves = six
+    column = curves.column_names.index("validation_loss")
+    lucky = np.where(curves["trial"].to_numpy() == 1, 1e-7, curves["validation_loss"].to_numpy())
+    changed = curves.set_column(column, "validation_loss", pa.array(lucky))
+    figure = race_plots.learning_rates(results, changed)
+    least = min(row["val_loss"] for row in results["rules"])
+    for rule in ("sgd", "nesterov"):
+        axes = panel(figure, rule)
+        assert axes.get_ylim()[0] > least / 4
+        assert points(axes, "o")[:, 1].min() == pytest.approx(least / 3)
+
+
 def test_row_order_of_the_table_does_not_matter(six: Race) -> None:
     results, curves = six
     shuffled = curves.take(np.random.default_rng(0).permutation(len(curves)))

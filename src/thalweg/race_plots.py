@@ -88,7 +88,9 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
     losses = np.concatenate([loss for _, loss in trials.values()])
     rates = np.concatenate([lr for lr, _ in trials.values()])
     top = 1.3 * _number(results["target"]["constant"])
-    best = losses.min()
+    known = [row["val_loss"] for row in results["rules"] if row["val_loss"] is not None]
+    # A lucky trial far below every chosen one lies at the foot: it must not flatten the others.
+    best = max(losses.min(), min(known, default=0) / 3, _LEAST)
     if not best < top:
         top = 10 * best
     for rule, (axes, color) in panels.items():
@@ -98,7 +100,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         if good and None not in good:
             axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
         shown = loss < top
-        axes.plot(lr[shown], loss[shown], **_TRIAL, color=color)
+        axes.plot(lr[shown], np.maximum(loss[shown], best), **_TRIAL, color=color)
         edge = axes.get_xaxis_transform()
         for marker, chosen in (("x", loss >= _DIVERGED), ("^", ~shown & (loss < _DIVERGED))):
             heights = np.full(chosen.sum(), 0.96)
