@@ -299,7 +299,7 @@ def train_blocks(
     when stop[0] is set.
 
     Subnormal numbers count as 0: state that decays for want of a gradient would pass through them,
-    or stay there for ever, and each operation on one costs a hundred times what it should.
+    or stay there for ever, and processors are slow on them.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)

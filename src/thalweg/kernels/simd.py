@@ -462,8 +462,8 @@ inlined = njit(forceinline=True, **OPTIONS)
 def power(powers: Any, index: Any, base: Any, t: Any, fresh: Any) -> Any:
     """Return base**t: last step's value times base, or computed afresh.
 
-    Below 1e-300 it is 0: repeated products would stay subnormal for ever, at a hundred times the
-    cost.
+    Below 1e-300 it is 0: repeated products would stay subnormal for ever, and processors are slow
+    on such numbers.
     """
     if fresh:
         value = base**t
