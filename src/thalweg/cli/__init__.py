@@ -1,0 +1,92 @@
+"""The command line: parse, call, print. Heavy imports wait inside the commands that need them."""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from thalweg.cli import race, rules, trace
+from thalweg.cli.terminal import INTERRUPTED
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Write each optimizer once as its paper's equation; run it, predict it, race it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
+)
+_HYPERPARAMETERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+app.command()(race.race)
+app.command(context_settings=_HYPERPARAMETERS, epilog=trace.EPILOG)(trace.trace)
+app.command()(rules.kernel)
+app.command()(rules.rules)
+app.command()(race.report)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 failed, 2 wrongly asked, 130 interrupted.
+
+    What a user can cause ends in a sentence on stderr; a traceback is a bug of ours.
+
+    Args:
+        arguments: the words after ``thalweg``; those of the process by default.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
+    code = _answer(arguments)
+    if code == INTERRUPTED and arguments is None:
+        # Threads in the midst of a compilation can keep Python's own end waiting for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
+    try:
+        return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
+    except typer.Abort:
+        return INTERRUPTED
+    except (OSError, sqlite3.Error) as error:
+        _complain(error)
+        return 1
+    except ValueError as error:
+        _complain(error)
+        return 2
+    except Exception as error:
+        # Click's usage errors; Typer carries Click inside since 0.22, so their class has no home.
+        if not hasattr(error, "format_message"):
+            raise
+        _complain(error.format_message())
+        return 2
+
+
+def _complain(error: object) -> None:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        error = f"{error.filename}: {error.strerror}"
+    typer.echo(f"error: {error}", err=True)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback
+    if wanted:
+        import thalweg  # noqa: PLC0415
+
+        typer.echo(f"thalweg {thalweg.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _thalweg(
+    context: typer.Context,
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,98 @@
+"""Reading arguments: lists with commas, and options that are a rule's own hyperparameters."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thalweg.rule import Rule
+
+__all__ = ["names", "numbers", "positional_and_options", "rules_and_hyper"]
+
+
+def names(text: str) -> list[str]:
+    """Read ``sgd,adam``.
+
+    Example:
+        >>> names("sgd, adam")
+        ['sgd', 'adam']
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(name: str, text: str, such_as: str) -> list[float]:
+    """Read ``-5,-2``.
+
+    Raises:
+        ValueError: a word is not a number.
+
+    Example:
+        >>> numbers("start", "1,b", "-5,-2")
+        Traceback (most recent call last):
+        ...
+        ValueError: start must be numbers such as -5,-2, got '1,b'
+    """
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name} must be numbers such as {such_as}, got {text!r}") from None
+
+
+def rules_and_hyper(words: Sequence[str], command: str) -> "list[tuple[Rule, dict[str, float]]]":
+    """Read ``momentum --lr 0.6 --beta=0.5``: each rule, and those values that are its own.
+
+    Args:
+        words: one list of rules, and options in any place.
+        command: whose help lists the other options.
+
+    Example:
+        >>> [(rule.name, hyper) for rule, hyper in rules_and_hyper(["sgd", "--lr", "1"], "trace")]
+        [('sgd', {'lr': 1.0})]
+    """
+    from thalweg import rules  # noqa: PLC0415
+
+    listed, values = positional_and_options(words)
+    if len(listed) != 1:
+        raise ValueError(f"give one RULE, or several separated by commas, got {' '.join(listed)!r}")
+    chosen = [rules.get(name) for name in names(listed[0])]
+    for name in values:
+        if not any(name in rule.hyperparameters for rule in chosen):
+            own = dict.fromkeys(h for rule in chosen for h in rule.hyperparameters)
+            raise ValueError(
+                f"--{name.replace('_', '-')} is neither an option (see thalweg {command} --help) "
+                f"nor a hyperparameter of {listed[0]}, which has: {', '.join(own)}"
+            )
+    found = {name: _number(name, value) for name, value in values.items()}
+    return [
+        (rule, {name: number for name, number in found.items() if name in rule.hyperparameters})
+        for rule in chosen
+    ]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
+
+
+def positional_and_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Part words that stand alone from options and their values.
+
+    Raises:
+        ValueError: an option has no value.
+
+    Example:
+        >>> positional_and_options(["adam", "--weight-decay", "0.1", "--lr=1"])
+        (['adam'], {'weight_decay': '0.1', 'lr': '1'})
+    """
+    positional, values = [], {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--"):
+            positional.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        if not equals and (value := next(rest, "")) == "":
+            raise ValueError(f"{word} needs a value, such as {word} 0.5")
+        values[name.replace("-", "_")] = value
+    return positional, values

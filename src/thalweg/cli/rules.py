@@ -1,0 +1,36 @@
+"""``thalweg rules`` and ``thalweg kernel``: what there is, and what is made of it."""
+
+from typing import Annotated
+
+import typer
+
+from thalweg.cli.terminal import console
+
+__all__ = ["kernel", "rules"]
+
+
+def kernel(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of a rule.")],
+) -> None:
+    """Print the source that is generated from a rule's equation and compiled."""
+    from thalweg import kernels  # noqa: PLC0415
+
+    typer.echo(kernels.source(rule))
+
+
+def rules() -> None:
+    """List the update rules: source, and hyperparameters with defaults and ranges."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from thalweg import rules as known  # noqa: PLC0415
+
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
+    shown.add_column("rule", no_wrap=True)
+    shown.add_column("hyperparameters: default (range)")
+    shown.add_column("source")
+    for name in known.names():
+        rule = known.get(name)
+        ranges = (f"{h.name} {h.default:g} ({h.range})" for h in rule.hyperparameters.values())
+        shown.add_row(name, Text("\n".join(ranges)), Text(rule.source))
+    console().print(shown)
