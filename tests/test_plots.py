@@ -193,7 +193,7 @@ def test_traces_that_make_no_picture_are_refused() -> None:
     cubic = descend(problems.quadratic([1.0, 2.0, 3.0], name="cigar"), "sgd")
     for traces, message in [
         ([], "paths needs one trace or more, got none"),
-        ([cubic], "paths draws problems of two variables, 'cigar' has 3"),
+        ([cubic], "paths draws problems of one or two variables, 'cigar' has 3"),
         (
             [bowl, descend("rosenbrock", "sgd")],
             "all traces must be of one problem, got 'bowl' and another, 'rosenbrock'",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import race, rules, trace
+from thalweg.cli import race, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED
 
 __all__ = ["app", "main"]
@@ -19,10 +19,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
 )
-_HYPERPARAMETERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+_OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
-app.command(context_settings=_HYPERPARAMETERS, epilog=trace.EPILOG)(trace.trace)
+app.command(context_settings=_OWN_OPTIONS, epilog=trace.EPILOG)(trace.trace)
+app.command(context_settings=_OWN_OPTIONS, epilog=schedule.EPILOG)(schedule.schedule)
 app.command()(rules.kernel)
 app.command()(rules.rules)
 app.command()(race.report)

@@ -48,9 +48,7 @@ def trace(
     ]
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
-    picture = plots.paths(traces).get_figure(root=True)
-    assert picture is not None, "paths draws on a figure of its own"
-    written = style.save(picture, out)
+    written = style.save(plots.paths(traces).figure.canvas.figure, out)
     for path in traces:
         typer.echo(_end(path))
     typer.echo(f"picture: {written}")

@@ -1,0 +1,127 @@
+"""``thalweg schedule``: the curve of a schedule, in numbers and as a picture."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thalweg.cli.arguments import positional_and_options
+from thalweg.words import closest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from thalweg.schedules import Schedule
+
+__all__ = ["EPILOG", "schedule"]
+
+EPILOG = (
+    "A schedule's arguments are options too, such as --initial 0.1 or --final 0.001: see "
+    "thalweg.schedules. The first or highest value is 1 unless given."
+)
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def schedule(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME [--ARGUMENT VALUE]...",
+            help="constant, piecewise_constant, exponential, polynomial, inverse_time, "
+            "inverse_sqrt, step, linear, cosine, one_cycle, warmup_stable_decay or warm_restarts, "
+            "then its arguments.",
+            show_default=False,
+        ),
+    ],
+    *,
+    steps: Annotated[
+        int, typer.Option(help="Length of the curve, warm-up included, and of what needs a length.")
+    ] = 1000,
+    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before it.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Show the curve of a schedule: the Python that makes it, its values, and a picture."""
+    import numpy as np  # noqa: PLC0415
+
+    from thalweg import schedules  # noqa: PLC0415
+
+    if not 0 <= warmup < steps:
+        raise ValueError(f"warmup must be >= 0 and < steps, got warmup {warmup} and steps {steps}")
+    names, given = positional_and_options(words)
+    if len(names) != 1:
+        raise ValueError(f"give one NAME of a schedule, got {' '.join(names)!r}")
+    made = _make(names[0], given, steps - warmup)
+    if warmup:
+        made = schedules.warmup(made, warmup)
+    with np.errstate(over="ignore"):  # a curve that leaves the floats is told, not warned of
+        values = made(np.arange(steps + 1))
+    if not np.isfinite(values).all():
+        raise ValueError(f"{made!r} is not finite from step {np.isfinite(values).argmin()} on")
+    picture = None if out is None else _draw(made, steps, out)
+    typer.echo(f"{made!r}\n{_sparkline(values)}")
+    shown = np.linspace(0, steps, min(steps, 8) + 1).astype(int)
+    cells = [("step", "value"), *((str(step), f"{values[step]:.4g}") for step in shown)]
+    widths = [max(map(len, cell)) for cell in cells]
+    for row in zip(*cells, strict=True):
+        typer.echo("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)))
+    if picture:
+        typer.echo(f"picture: {picture}")
+
+
+def _make(name: str, given: Mapping[str, str], steps: int) -> "Schedule":
+    from thalweg import schedules  # noqa: PLC0415
+
+    known = [each for each in schedules.__all__ if each not in {"Schedule", "values", "warmup"}]
+    if name not in known:
+        hint = closest(name, known) or f"the schedules are: {', '.join(known)}"
+        raise ValueError(f"unknown schedule {name!r}; {hint}")
+    make: Callable[..., Schedule] = getattr(schedules, name)
+    parameters = inspect.signature(make).parameters
+    for each in given:
+        if each not in parameters:
+            raise ValueError(
+                f"--{each.replace('_', '-')} is neither an option (see thalweg schedule --help) "
+                f"nor an argument of {name}, which has: {', '.join(parameters)}"
+            )
+    arguments: dict[str, Any] = {"initial": 1.0, "peak": 1.0, "value": 1.0, "steps": steps}
+    arguments |= {each: _value(each, text) for each, text in given.items()}
+    for each, parameter in parameters.items():
+        if each not in arguments and parameter.default is parameter.empty:
+            raise ValueError(f"schedule {name!r} needs --{each.replace('_', '-')}, a number")
+    return make(**{each: value for each, value in arguments.items() if each in parameters})
+
+
+def _value(name: str, text: str) -> int | float | list[int | float]:
+    """Read a whole number, a number, or several of them with commas between."""
+    if "," in text or name in {"values", "boundaries"}:
+        return [_number(name, word) for word in text.split(",")]
+    return _number(name, text)
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
+
+
+def _sparkline(values: "NDArray[Any]") -> str:
+    """Return a line of blocks whose heights are the values, from 0 or the least to the highest."""
+    import numpy as np  # noqa: PLC0415
+
+    shown = values[np.linspace(0, len(values) - 1, min(len(values), 64)).astype(int)]
+    low, high = min(0.0, shown.min()), shown.max()
+    heights = (shown - low) / ((high - low) or 1.0)
+    return "".join(_BARS[round(height * (len(_BARS) - 1))] for height in heights.tolist())
+
+
+def _draw(made: "Schedule", steps: int, out: Path) -> Path:
+    from thalweg import plots, style  # noqa: PLC0415
+
+    return style.save(plots.schedule([made], steps).figure.canvas.figure, out)

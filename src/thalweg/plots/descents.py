@@ -1,0 +1,283 @@
+"""Pictures of descents: the paths that rules take, over the contours of their problem."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from thalweg import files, style
+from thalweg.descent import Trace
+from thalweg.plots.legend import below
+from thalweg.problems import Problem
+
+__all__ = ["animate", "paths"]
+
+Array = NDArray[np.float64]
+
+_MARKERS = "osD^vPX<"  # eight shapes and seven colours: no two of 56 paths look the same
+_LEVELS = 14
+_MARK: dict[str, Any] = {"linestyle": "none", "color": style.INK, "zorder": 5}
+_START = _MARK | {"label": "start", "marker": "o", "markersize": 11, "markerfacecolor": "none"}
+_MINIMIZER = _MARK | {"label": "minimizer", "marker": "+", "markersize": 13, "markeredgewidth": 2}
+_END: dict[str, Any] = {"markersize": 9, "markeredgecolor": "white", "zorder": 4}
+_FRAMES = 120  # of an animation: one for every step, or for every so many
+
+
+@style.styled()
+def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
+    """Draw the paths of descents over the contours of their problem, or along its curve.
+
+    A ring is a start, a large marker an end, a cross a minimizer; small markers are points of the
+    path, each one of them up to 40 steps. The picture holds starts and minimizers and as much of
+    the paths as lies near them; where a path leaves it for good, an arrow at the edge is its end.
+    The height of the contours over the minimum doubles from each one to the next; without a
+    minimizer they are evenly spaced.
+
+    Args:
+        traces: one or more, all on the same problem of one variable or two.
+        ax: where to draw; a new figure by default (``ax.figure``).
+
+    Returns:
+        The axes drawn on; those of two variables have one scale, so that gradients stand at right
+        angles to contours. The legend stands below; a constrained layout makes room for it.
+
+    Raises:
+        ValueError: there is no trace, the problem has more than two variables, or the traces are
+            of different problems.
+
+    Example:
+        >>> from thalweg.descent import descend
+        >>> ax = paths([descend("bowl", "momentum", lr=0.1, beta=0.5)])
+        >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
+        ('x₁', 'momentum  lr 0.1, beta 0.5  →  f = 4.8e-06')
+    """
+    return _draw(traces, ax)[0]
+
+
+@style.styled()
+def animate(
+    traces: Sequence[Trace], path: str | os.PathLike[str], *, frames_per_second: int = 10
+) -> Path:
+    """Write the picture of ``paths`` as a GIF that grows step by step and rests on its end.
+
+    Args:
+        traces: as ``paths`` takes them.
+        path: the file, its name ending in .gif; it is written beside and renamed.
+        frames_per_second: 1 to 50; 10 by default. Past 120 steps a frame is several steps.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: ``paths`` refuses the traces, or an argument is out of range.
+
+    Example:
+        >>> from thalweg.descent import descend
+        >>> trace = descend("bowl", "sgd", lr=0.4, steps=2)
+        >>> animate([trace], Path(tempfile.mkdtemp()) / "bowl.gif").name
+        'bowl.gif'
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".gif":
+        raise ValueError(f"an animation's name must end in .gif, got {path}")
+    if not 1 <= frames_per_second <= 50:
+        raise ValueError(f"frames_per_second must be in [1, 50], got {frames_per_second}")
+    ax, lines, ends = _draw(traces, None)
+    whole = [np.column_stack(line.get_data()) for line in lines]
+    heads = [ax.plot([], [], **_look_of(line) | _END)[0] for line in lines]
+    last = max(len(points) for points in whole) - 1
+    title = ax.get_title("left")
+
+    def show(step: int) -> list[Artist]:
+        for line, head, points in zip(lines, heads, whole, strict=True):
+            line.set_data(points[: step + 1].T)
+            head.set_data(points[min(step, len(points) - 1)][:, None])
+            head.set_visible(step < last)
+        for end in ends:
+            end.set_visible(step == last)
+        ax.set_title(f"{title}, step {step}")
+        return [*lines, *heads, *ends]
+
+    steps = sorted({*np.linspace(0, last, min(last, _FRAMES) + 1).astype(int).tolist()})
+    steps += [last] * round(1.5 * frames_per_second)
+    picture = ax.figure.canvas.figure
+    picture.draw_without_rendering()
+    picture.set_layout_engine("none")  # nothing moves any more
+    animation = FuncAnimation(picture, show, frames=steps)
+    with tempfile.TemporaryDirectory() as folder:  # Pillow's writer takes nothing but a file's name
+        made = Path(folder) / "paths.gif"
+        look = {"facecolor": "white"}
+        animation.save(made, PillowWriter(fps=frames_per_second), dpi=100, savefig_kwargs=look)
+        return files.write(path, made.read_bytes())
+
+
+def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D], list[Artist]]:
+    """Return the axes, the line of each path, and the marks of their ends."""
+    problem = _problem_of(traces)
+    ax = ax or style.figure(6.4, 4.0 + 0.2 * len(traces))[1]
+    cycles = zip(traces, cycle(mpl.rcParams["axes.prop_cycle"]), cycle(_MARKERS), strict=False)
+    looks = [
+        look | {"marker": marker, "label": _label(trace), "markersize": 4}
+        for trace, look, marker in cycles
+    ]
+    minimizers = _minimizers(problem)
+    marks = [_START] + [_MINIMIZER] * bool(len(minimizers))
+    ax.set(title=problem.name)
+    ax.grid(visible=False)
+    below(ax, [Line2D([], [], **look) for look in looks + marks])
+    low, high = _window(problem, traces)
+    fill = _draw_contours if problem.start.size == 2 else _draw_curve
+    low, high = fill(ax, problem, low, high)
+    lines, ends = [], []
+    for trace, look in zip(traces, looks, strict=True):
+        line, end = _draw_path(ax, trace, low, high, look)
+        lines.append(line)
+        ends += end
+    for look, points in (
+        (_START, np.array([trace.x[0] for trace in traces])),
+        (_MINIMIZER, minimizers),
+    ):
+        for point in _places(problem, points):
+            ax.plot(*point, **look)
+    return ax, lines, ends
+
+
+def _places(problem: Problem, x: Array) -> Array:
+    """Return where points stand in the picture, (n, 2): at (x₁, x₂), or at (x, f(x))."""
+    if problem.start.size == 2:
+        return x
+    with np.errstate(all="ignore"):  # a diverged path has overflowed
+        return np.column_stack([x, problem.value(x)])
+
+
+def _minimizers(problem: Problem) -> Array:
+    if problem.minimizer is None:
+        return np.empty((0, problem.start.size))
+    return problem.minimizer[None]
+
+
+def _draw_curve(ax: Axes, problem: Problem, low: Array, high: Array) -> tuple[Array, Array]:
+    """Draw f over its one variable; return the corners of the picture."""
+    x = np.linspace(low, high, 801)
+    points = _places(problem, x)
+    ax.plot(*points.T, color=style.MUTED, linestyle="-", linewidth=0.8, zorder=1)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.array([0.0, 0.08 * (high[1] - low[1]) or 0.5])
+    low, high = low - margin, high + margin
+    ax.set(xlabel="x", ylabel="f(x)", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    return low, high
+
+
+def _fill(ax: Axes, low: Array, high: Array) -> tuple[Array, Array]:
+    """Widen the window to the shape of the axes, so that both axes have one scale."""
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.figure.canvas.figure.draw_without_rendering()  # so that the layout makes room for the legend
+    box = ax.get_window_extent()
+    shape = np.array([box.width, box.height])
+    center, half = (low + high) / 2, (high - low) / 2
+    half = shape * (half / shape).max()
+    low, high = center - half, center + half
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.set_aspect("equal")
+    return low, high
+
+
+def _problem_of(traces: Sequence[Trace]) -> Problem:
+    if not traces:
+        raise ValueError("paths needs one trace or more, got none")
+    problem = traces[0].problem
+    d = problem.start.size
+    if d > 2:
+        raise ValueError(f"paths draws problems of one or two variables, {problem.name!r} has {d}")
+    for trace in traces[1:]:
+        with np.errstate(all="ignore"):  # a diverged path has overflowed
+            same = trace.x.shape[1] == d and np.allclose(
+                problem.value(trace.x), trace.f, equal_nan=True
+            )
+        if not same:
+            raise ValueError(
+                f"all traces must be of one problem, got {problem.name!r} and another, "
+                f"{trace.problem.name!r}"
+            )
+    return problem
+
+
+def _window(problem: Problem, traces: Sequence[Trace]) -> tuple[Array, Array]:
+    """Return the corners: starts, minimizers, and the points not far from them, with a margin."""
+    anchors = np.vstack([*(trace.x[0] for trace in traces), *_minimizers(problem)])
+    reach = max(float(np.ptp(anchors, axis=0).max()), 1.0)
+    points = np.vstack([anchors, *(trace.x for trace in traces)])
+    near = (points >= anchors.min(axis=0) - reach) & (points <= anchors.max(axis=0) + reach)
+    points = points[near.all(axis=1)]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.08 * float((high - low).max()) or 0.5  # a path may never leave its start
+    return low - margin, high + margin
+
+
+def _draw_contours(ax: Axes, problem: Problem, low: Array, high: Array) -> tuple[Array, Array]:
+    """Draw the contours of f over its two variables; return the corners of the picture."""
+    ax.set(xlabel="x₁", ylabel="x₂")
+    low, high = _fill(ax, low, high)
+    grid = np.stack(np.meshgrid(*(np.linspace(a, b, 201) for a, b in zip(low, high, strict=True))))
+    f = problem.value(np.moveaxis(grid, 0, -1))
+    levels = np.linspace(f.min(), f.max(), _LEVELS + 2)[1:-1]
+    if problem.minimum is not None:
+        height = f.max() - problem.minimum
+        levels = problem.minimum + height * 2.0 ** -np.arange(_LEVELS, 0, -1)
+    ax.contour(*grid, f, levels=levels, colors=style.MUTED, linewidths=0.4, linestyles="-")
+    return low, high
+
+
+def _draw_path(
+    ax: Axes, trace: Trace, low: Array, high: Array, look: dict[str, Any]
+) -> tuple[Line2D, list[Artist]]:
+    """Return the line drawn and the mark of its end: a marker, an arrow at the edge, or none."""
+    x = _places(trace.problem, trace.x)
+    x = x[np.isfinite(x).all(axis=1)]
+    last = int(np.flatnonzero(((x >= low) & (x <= high)).all(axis=1))[-1])
+    x = x[: last + 2]
+    (line,) = ax.plot(*x.T, markevery=max(1, len(x) // 40), **look)
+    if trace.problem.start.size == 1:
+        line.set_linewidth(0.8)  # chords of the curve: its points are what matters
+    if last == len(x) - 1:
+        if trace.diverged_at:  # the next point is infinite: the path has no end to mark
+            return line, []
+        return line, list(ax.plot(*x[-1], **look | _END))
+    step = x[-1] - x[-2]
+    edges = np.where(step > 0, high, low) - x[-2]
+    share = min(e / s for e, s in zip(edges, step, strict=True) if s)
+    arrow = {"arrowstyle": "-|>", "color": look["color"], "mutation_scale": 18, "shrinkB": 0}
+    return line, [ax.annotate("", xy=x[-2] + share * step, xytext=x[-2], arrowprops=arrow)]
+
+
+def _look_of(line: Line2D) -> dict[str, Any]:
+    return {"color": line.get_color(), "marker": line.get_marker(), "linestyle": "none"}
+
+
+def _label(trace: Trace) -> str:
+    """Return the rule, the rate and what is not a default, and how it ended."""
+    default = trace.rule.defaults
+    hyper = ", ".join(
+        f"{name} {_number(value)}"
+        for name, value in trace.hyper.items()
+        if name == "lr" or value != default[name]
+    )
+    step = trace.diverged_at
+    end = f"diverged at step {step}" if step else f"f = {trace.f[-1]:.2g}"
+    return f"{trace.rule.name}  {hyper}  →  {end}"
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 - a number or any schedule
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    return str(getattr(value, "__name__", type(value).__name__))  # its numbers would not fit
