@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.metadata import version
 
-    from thalweg import data, kernels, linear, plots, problems, rules, schedules
+    from thalweg import data, kernels, linear, plots, problems, rules, schedules, theory
     from thalweg.descent import descend
     from thalweg.racing.race import race
 
@@ -26,6 +26,7 @@ __all__ = [
     "race",
     "rules",
     "schedules",
+    "theory",
 ]
 
 _FUNCTIONS = {"descend": "thalweg.descent", "race": "thalweg.racing"}

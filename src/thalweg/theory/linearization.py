@@ -1,0 +1,241 @@
+"""A rule near a minimizer: the linear map of its state and its error, read off the rule itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thalweg import rules
+from thalweg.rule import Rule
+
+__all__ = ["Linearization", "iteration_matrix", "linearize", "positive"]
+
+Array = NDArray[np.float64]
+# A rule's answer by name, its states and "x", for the named arguments; the rest are zero.
+Step = Callable[..., dict[str, Any]]
+
+# So small that its square vanishes beside 1, and a power of two, so that dividing by it is exact.
+_TINY = 2.0**-300
+# Steps so late that bias corrections are gone; a rule that differs between them never settles.
+_LATE = (2**40, 2**50)
+
+
+@dataclass(frozen=True, eq=False)
+class Linearization:
+    """A step on f = λx²/2 as a linear map of z = (states, x): z ← (A + λ b eᵀ) z + b ξ, eᵀz = x.
+
+    Attributes:
+        states: the names of z's components, x the last.
+        A: what a step does without a gradient, (..., n, n), one matrix per grid point.
+        b: what a gradient of 1 adds, (..., n); ξ is the gradient's noise.
+    """
+
+    states: tuple[str, ...]
+    A: Array
+    b: Array
+
+    def matrix(self, eigenvalue: ArrayLike) -> Array:
+        """Return A + λ b eᵀ, (..., n, n), for one eigenvalue or an array (...) of them."""
+        scaled = np.asarray(eigenvalue)[..., None] * self.b
+        matrix = np.broadcast_to(self.A, scaled.shape + self.A.shape[-1:]).copy()
+        matrix[..., :, -1] += scaled
+        return matrix
+
+
+def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Array:
+    """Return the matrix M of a step on f = λx²/2: (states, x) ← M (states, x).
+
+    It is read off the rule: each column is what a step makes of a basis vector, with g = λx and t
+    so large that bias corrections are gone. States that never reach x are left out.
+
+    An adaptive rule is analysed with its preconditioner P held fixed: Adam's √v̂ + eps, and likewise
+    every state that squares of gradients feed. The eigenvalue is then one of the preconditioned
+    Hessian P⁻¹H, and eps and the memory of P no longer enter.
+
+    Args:
+        rule: a Rule, or the name of one; users' own rules too.
+        eigenvalue: λ > 0, the curvature along one eigenvector.
+        hyper: the rule's hyperparameters; its defaults for the rest.
+
+    Returns:
+        (n, n), the last row and column for x: n = 1 without state, 2 with one.
+
+    Raises:
+        ValueError: a value is out of range, or the rule is not linear (lion and rprop: their steps
+            do not grow with the gradient) or never settles (asgd, unless lambd = 0).
+        TypeError: the rule has no such hyperparameter.
+
+    Example:
+        >>> iteration_matrix("momentum", 4.0, lr=0.25, beta=0.5)
+        array([[ 0.5  ,  4.   ],
+               [-0.125,  0.   ]])
+
+    Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of Stability", section 2, for the
+    preconditioner held fixed.
+    """
+    rule = rules.get(rule)
+    value = positive("eigenvalue", eigenvalue)
+    if value.ndim:
+        raise ValueError(f"eigenvalue must be one number, got {value.tolist()}; rate takes many")
+    return linearize(rule, rule.resolve(hyper)).matrix(value)
+
+
+def positive(name: str, value: ArrayLike) -> Array:
+    """Return the value as float64, or raise ValueError unless it is finite and > 0 throughout."""
+    array = np.asarray(value, dtype=np.float64)
+    wrong = ~(np.isfinite(array) & (array > 0))
+    if not array.size:
+        raise ValueError(f"{name} must have one value or more, got none")
+    if wrong.any():
+        raise ValueError(f"{name} must be finite and > 0, got {array[wrong].flat[0]:g}")
+    return array
+
+
+def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:
+    """Return a rule's linear map; hyperparameters may be arrays that broadcast to a grid."""
+    settled, later = (_reaching_x(rule, hyper, t) for t in _LATE)
+    if not _same(settled, later):
+        raise ValueError(_unsettled(rule, hyper))
+    return settled
+
+
+def _same(one: Linearization, other: Linearization) -> bool:
+    pairs = ((one.A, other.A), (one.b, other.b))
+    return all(np.allclose(*pair, rtol=1e-9, atol=0) for pair in pairs)
+
+
+def _unsettled(rule: Rule, hyper: Mapping[str, Any]) -> str:
+    """Say which hyperparameters, if they were 0, would keep the step from changing with t."""
+    zeroed = {n: {**hyper, n: 0.0} for n, each in rule.hyperparameters.items() if 0.0 in each.range}
+    settling = [
+        f"{name} = 0"
+        for name, changed in zeroed.items()
+        if _same(*(_reaching_x(rule, changed, t) for t in _LATE))
+    ]
+    remedy = f"; set {' or '.join(settling)}" if settling else ""
+    return f"rule {rule.name!r} has no one iteration matrix: its step changes with t{remedy}"
+
+
+def _reaching_x(rule: Rule, hyper: Mapping[str, Any], t: int) -> Linearization:
+    """Return the linear map at step t of the states that x reads, at once or through others."""
+    A, b = _respond(rule, hyper, t)
+    names = (*_parities(rule)[0], "x")
+    read = _reading(rule) | (A != 0).any(axis=tuple(range(A.ndim - 2)))
+    paths = np.linalg.matrix_power(read.astype(int) + np.eye(len(names), dtype=int), len(names))
+    kept = paths[-1] > 0
+    states = tuple(name for name, each in zip(names, kept, strict=True) if each)
+    return Linearization(states, A[..., kept, :][..., kept], b[..., kept])
+
+
+@cache
+def _reading(rule: Rule) -> NDArray[np.bool_]:
+    """Return which linear state reads which at the defaults: a beta of 0 must not hide a state."""
+    return np.asarray(_respond(rule, rule.defaults, _LATE[0])[0] != 0)
+
+
+def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array]:
+    """Return A and b over all linear states, read or not, at step t."""
+    linear, frozen = _parities(rule)
+    names = (*linear, "x")
+    if frozen and "eps" in hyper:
+        hyper = {**hyper, "eps": 0.0}  # it is part of P, which is held at 1
+    grid = np.broadcast_shapes(*(np.shape(value) for value in hyper.values()))
+    with np.errstate(all="ignore"):
+        step = _stepper(rule, hyper, t)
+        held = _held(rule, step, frozen)
+
+        def respond(**at: float) -> Array:
+            result = step(**held, **{name: _TINY * value for name, value in at.items()})
+            return np.stack([np.broadcast_to(result[n] / _TINY, grid) for n in names], axis=-1)
+
+        A = np.stack([respond(**{name: 1.0}) for name in names], axis=-1)
+        b = respond(g=1.0)
+        weights = 1.5 ** np.arange(1, len(names) + 1)  # any vector that is no basis vector
+        together = respond(g=0.7, **dict(zip(names, weights.tolist(), strict=True)))
+    if not np.allclose(together, A @ weights + 0.7 * b, rtol=1e-9, atol=0):
+        raise ValueError(_not_linear(rule, "its step does not grow with the gradient"))
+    return A, b
+
+
+def _not_linear(rule: Rule, why: str) -> str:
+    return (
+        f"rule {rule.name!r} is not linear, so that it has no iteration matrix: {why}; descend "
+        "measures what it does"
+    )
+
+
+def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> Step:
+    """Return the rule at step t, its uniform states at their limits."""
+    uniform = dict.fromkeys(rule.uniform_state, 0.0)
+    ones = dict.fromkeys(rule.state, 1.0)
+
+    def step(**at: float) -> dict[str, Any]:
+        g, x, *varying = (at.get(name, 0.0) for name in ("g", "x", *rule.state))
+        state = {**dict(zip(rule.state, varying, strict=True)), **uniform}
+        x, state = rule.advance(g, x, state, t=t, hyper=hyper)
+        return {**state, "x": x}
+
+    for name in rule.uniform_state:  # the fixed point of u ← u(0) + (u(1) − u(0)) u
+        at_zero = step(**ones)[name]
+        uniform[name] = 1.0
+        uniform[name] = at_zero / (1 - (step(**ones)[name] - at_zero))
+    return step
+
+
+@cache
+def _parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the states that are odd in (g, x, states), and the even ones.
+
+    Odd states carry gradients and are what a linear analysis follows; even ones carry their
+    squares or sizes, and are the preconditioner.
+    """
+    step = _stepper(rule, rule.defaults, _LATE[0])
+    names = ("g", "x", *rule.state)
+    probe = dict(zip(names, 0.7 ** np.arange(1.0, len(names) + 1), strict=True))
+    for frozen in _subsets(rule.state):
+        mirrored = {name: v if name in frozen else -v for name, v in probe.items()}
+        with np.errstate(all="ignore"):
+            result, mirror = step(**probe), step(**mirrored)
+        if all(mirror[n] == (result[n] if n in frozen else -result[n]) for n in names[1:]):
+            return tuple(s for s in rule.state if s not in frozen), frozen
+    raise ValueError(_not_linear(rule, "a step from −g is not the opposite of one from g"))
+
+
+def _subsets(names: tuple[str, ...]) -> chain[tuple[str, ...]]:
+    return chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
+
+
+def _held(rule: Rule, step: Step, frozen: tuple[str, ...]) -> dict[str, Any]:
+    """Return the preconditioner's states, each such that it is 1 where the step reads it.
+
+    That is after its update (Adam's v) or before it (Adadelta's u): whichever makes the step
+    linear in g, however large g is. Where a square of a linear state enters (centered RMSProp)
+    no choice does, and the value after the update is held.
+    """
+    for before in (*_subsets(frozen), ()):
+        small, large = (_after(rule, step, frozen, before, g) for g in (_TINY, 2.0**-4))
+        gains = step(g=_TINY, **small)["x"] / _TINY, step(g=2.0**-4, **large)["x"] / 2.0**-4
+        if np.allclose(*gains, rtol=1e-9, atol=0):
+            break
+    return small
+
+
+def _after(
+    rule: Rule, step: Step, frozen: tuple[str, ...], before: tuple[str, ...], g: float
+) -> dict[str, Any]:
+    """Return the states whose update is 1 for this g, those named in ``before`` themselves 1."""
+    held: dict[str, Any] = dict.fromkeys(frozen, 1.0)
+    for name in frozen:
+        if name not in before:  # updates are affine above the largest of what they are compared to
+            low, high = (step(g=g, **(held | {name: value}))[name] for value in (1.0, 2.0))
+            if np.any(high == low):
+                raise ValueError(
+                    f"rule {rule.name!r} has no preconditioner to hold fixed: with these "
+                    f"hyperparameters {name} forgets all but the last gradient; give it a memory"
+                )
+            held[name] = 1.0 + (1.0 - low) / (high - low)
+    return held

@@ -1,0 +1,162 @@
+"""Optimum: the hyperparameters that converge fastest on every quadratic between two curvatures."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from thalweg import rules
+from thalweg.rule import Rule
+from thalweg.theory.linearization import linearize, positive
+from thalweg.theory.rates import worst_radius
+
+__all__ = ["Best", "best"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The fastest hyperparameters, and how fast they are.
+
+    Attributes:
+        hyper: lr, the memory if the rule has one that counts, and those that were given.
+        rate: the factor per step in the long run, for the worst quadratic.
+        source: the paper of the closed form; "minimized numerically" where there is none.
+    """
+
+    hyper: Mapping[str, float]
+    rate: float
+    source: str
+
+
+def _gradient_descent(mu: float, L: float) -> tuple[float, float, float]:
+    return 2 / (mu + L), 0.0, (L - mu) / (L + mu)
+
+
+def _heavy_ball(mu: float, L: float) -> tuple[float, float, float]:
+    low, high = math.sqrt(mu), math.sqrt(L)
+    rate = (high - low) / (high + low)
+    return (2 / (low + high)) ** 2, rate**2, rate
+
+
+def _nesterov(mu: float, L: float) -> tuple[float, float, float]:
+    root = math.sqrt(3 * L / mu + 1)
+    return 4 / (3 * L + mu), (root - 2) / (root + 2), 1 - 2 / root
+
+
+# By rule: its best lr, memory and rate on quadratics, and where they come from.
+_CLOSED_FORMS: dict[str, tuple[Callable[[float, float], tuple[float, float, float]], str]] = {
+    "sgd": (_gradient_descent, "Polyak 1987, section 1.4"),
+    "momentum": (_heavy_ball, "Polyak 1964"),
+    "nesterov": (_nesterov, "Lessard, Recht & Packard 2016, proposition 1"),
+}
+_NUMERICALLY = "minimized numerically"
+
+
+def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
+    """Return the lr and the memory (beta, beta1) of the least rate on quadratics.
+
+    min over lr and memory of max over λ in [μ, L] of ρ(M(λ)). In closed form for gradient descent,
+    the heavy ball and Nesterov's rule, and for every rule whose iteration matrix has the same
+    eigenvalues: the averaged form and Adam at lr / (1 − β), RMSProp, NAdam. Numerically otherwise.
+
+    For nesterov this is the optimum for quadratics. For convex functions in general the usual
+    choice is another, lr = 1/L and beta = (√κ − 1)/(√κ + 1), which is slower on quadratics.
+
+    Args:
+        rule: a Rule, or the name of one.
+        mu: the least eigenvalue of the (preconditioned) Hessian, > 0.
+        L: the largest, >= mu.
+        hyper: hyperparameters to keep as they are given; those that do not enter are left out.
+
+    Raises:
+        ValueError: a value is out of range, the rule is not linear (see ``iteration_matrix``).
+        TypeError: the rule has no such hyperparameter, or no lr to choose.
+
+    Example:
+        >>> fastest = best("momentum", 1.0, 9.0)
+        >>> fastest.hyper, fastest.rate, fastest.source
+        ({'lr': 0.25, 'beta': 0.25}, 0.5, 'Polyak 1964')
+    """
+    rule = rules.get(rule)
+    fixed = rule.resolve(hyper)
+    mu, L = positive("mu", mu).item(), positive("L", L).item()
+    if mu > L:
+        raise ValueError(f"mu must be <= L, got mu = {mu:g} and L = {L:g}")
+    if "lr" not in fixed or "lr" in hyper:
+        raise TypeError(f"best chooses lr: rule {rule.name!r} must have one, and it is not given")
+    memories = [name for name in _memories(rule, fixed) if name not in hyper]
+    for reference, (form, source) in _CLOSED_FORMS.items():
+        lr, memory, rate = form(mu, L)
+        for average in (False, True):
+            scaled = lr / (1 - memory) if average else lr
+            found = {"lr": scaled, **dict.fromkeys(memories, memory)}
+            if _alike(rule, fixed, memories, reference, average=average):
+                return Best({**found, **hyper}, rate, source)
+    found, rate = _minimize(rule, fixed, memories, np.geomspace(mu, L, 9))
+    return Best({**found, **hyper}, rate, _NUMERICALLY)
+
+
+def _memories(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
+    """Return the hyperparameters in [0, 1) that move the iteration matrix: not a held beta2."""
+    unit = [n for n, each in rule.hyperparameters.items() if str(each.range) == "in [0, 1)"]
+    maps = {n: [linearize(rule, {**hyper, n: v}).matrix(1.0) for v in (0.25, 0.5)] for n in unit}
+    return [name for name, (one, other) in maps.items() if not np.array_equal(one, other)]
+
+
+def _alike(
+    rule: Rule, fixed: Mapping[str, float], memories: list[str], reference: str, *, average: bool
+) -> bool:
+    """Return whether a rule's matrices have the eigenvalues of a reference rule's, lr scaled."""
+    other = rules.get(reference)
+    for lr, memory, eigenvalue in ((0.3, 0.25, 1.0), (0.1, 0.5, 2.0), (0.2, 0.75, 3.0)):
+        found = {
+            **fixed,
+            "lr": lr / (1 - memory) if average else lr,
+            **dict.fromkeys(memories, memory),
+        }
+        expected = {"lr": lr, "beta": memory}
+        expected = {n: expected[n] for n in other.hyperparameters}
+        ours = linearize(rule, found).matrix(eigenvalue)
+        theirs = linearize(other, expected).matrix(eigenvalue)
+        if ours.shape != theirs.shape or not np.allclose(np.poly(ours), np.poly(theirs), rtol=1e-9):
+            return False
+    return True
+
+
+def _minimize(
+    rule: Rule, fixed: Mapping[str, float], memories: list[str], spectrum: Array
+) -> tuple[dict[str, float], float]:
+    """Return the best lr and memories, and the rate, by search."""
+
+    def at(logs: Array) -> dict[str, float]:  # memories by the logarithm of 1 − memory
+        values = np.clip(0.0 - np.expm1(logs), 0.0, 1 - 1e-12)
+        return {**fixed, **dict(zip(memories, values.tolist(), strict=True))}
+
+    def least(logs: Array) -> float:
+        return _best_lr(rule, at(logs), spectrum)[1]
+
+    logs = np.zeros(len(memories))
+    if memories:
+        coarse = [np.full(len(memories), -float(i)) for i in range(16)]
+        start = min(coarse, key=least)
+        options = {"xatol": 1e-10, "fatol": 1e-14, "maxiter": 400 * len(memories)}
+        logs = minimize(least, start, method="Nelder-Mead", options=options).x
+    hyper = at(logs)
+    lr, rate = _best_lr(rule, hyper, spectrum)
+    return {"lr": lr, **{name: hyper[name] for name in memories}}, rate
+
+
+def _best_lr(rule: Rule, hyper: Mapping[str, float], spectrum: Array) -> tuple[float, float]:
+    """Return the lr of the least rate, found by narrowing a grid, and that rate."""
+    low, high = np.log(np.array([1e-8, 1e13]) / spectrum[-1])
+    while high - low > 1e-13 * max(1.0, abs(low)):
+        logs = np.linspace(low, high, 129)
+        rates = worst_radius(linearize(rule, {**hyper, "lr": np.exp(logs)}), spectrum)
+        i = int(np.argmin(rates))
+        low, high = logs[max(i - 1, 0)], logs[min(i + 1, 128)]
+    return math.exp(logs[i]), float(rates[i])

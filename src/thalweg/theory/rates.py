@@ -1,0 +1,180 @@
+"""Rates: how fast a rule converges on a quadratic, up to which lr, and in how many steps."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solve_discrete_lyapunov
+from scipy.optimize import brentq
+
+from thalweg import rules
+from thalweg.rule import Rule
+from thalweg.theory.linearization import Linearization, linearize, positive
+
+__all__ = ["converging", "max_lr", "radius", "rate", "steps_to", "worst_radius"]
+
+Array = NDArray[np.float64]
+
+
+def rate(rule: Rule | str, spectrum: ArrayLike, **hyper: float) -> float:
+    """Return the factor per step by which the error on a quadratic shrinks in the long run.
+
+    max over λ in the spectrum of ρ(M(λ)), the spectral radius of ``iteration_matrix``; for an
+    adaptive rule the spectrum is that of the preconditioned Hessian. Below 1 it converges.
+
+    Args:
+        rule: a Rule, or the name of one.
+        spectrum: the Hessian's eigenvalues, each > 0: (d,), or one number.
+        hyper: the rule's hyperparameters; its defaults for the rest.
+
+    Raises:
+        ValueError: a value is out of range, or the rule is not linear (see ``iteration_matrix``).
+        TypeError: the rule has no such hyperparameter.
+
+    Example:
+        >>> round(rate("sgd", [0.2, 4.0], lr=0.4), 12)  # max |1 − ηλ|
+        0.92
+    """
+    rule = rules.get(rule)
+    map_ = linearize(rule, rule.resolve(hyper))
+    return float(worst_radius(map_, positive("spectrum", spectrum)))
+
+
+def worst_radius(map_: Linearization, spectrum: Array) -> Array:
+    """Return the largest spectral radius over a spectrum, one per grid point (...)."""
+    worst = np.zeros(map_.b.shape[:-1])
+    for eigenvalue in np.ravel(spectrum):  # one at a time: a fine grid times a spectrum is large
+        worst = np.maximum(worst, radius(map_.matrix(eigenvalue)))
+    return worst
+
+
+def radius(matrix: Array) -> Array:
+    """Return the spectral radius of each of the matrices (..., n, n)."""
+    if matrix.shape[-1] == 1:
+        return np.abs(matrix[..., 0, 0])
+    if matrix.shape[-1] > 2:
+        return np.asarray(np.abs(np.linalg.eigvals(matrix)).max(axis=-1))
+    # z = m ± √D: as sums of numbers of one sign, more exact at a double root than general methods.
+    a, b, c, d = (matrix[..., i, j] for i in (0, 1) for j in (0, 1))
+    m, D = (a + d) / 2, ((a - d) / 2) ** 2 + b * c
+    return np.where(D < 0, np.hypot(m, np.sqrt(np.abs(D))), np.abs(m) + np.sqrt(np.abs(D)))
+
+
+def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
+    """Return the stability limit: the lr at which a descent on f = λx²/2 begins to diverge.
+
+    The least lr with ρ(M) = 1: 2/λ for sgd, (2 + 2β)/λ for momentum, (2 + 2β)/((1 + 2β)λ) for
+    nesterov, (2 + 2β₁)/((1 − β₁)λ) for adam, where λ is of the preconditioned Hessian.
+
+    Args:
+        rule: a Rule, or the name of one.
+        sharpness: λ > 0, the largest eigenvalue of the Hessian.
+        hyper: the rule's other hyperparameters; its defaults for the rest.
+
+    Returns:
+        The limit, to twelve digits or better; inf where no lr up to 10¹²/λ diverges.
+
+    Raises:
+        ValueError: a value is out of range, the rule is not linear, or it diverges at every lr.
+        TypeError: the rule has no such hyperparameter, or lr is given.
+
+    Example:
+        >>> round(max_lr("momentum", 4.0, beta=0.9), 12)
+        0.95
+
+    Cohen et al. 2021, "Gradient Descent on Neural Networks Typically Occurs at the Edge of
+    Stability", appendix B; Cohen et al. 2022, equation 2, for adam.
+    """
+    rule = rules.get(rule)
+    if "lr" in hyper:
+        raise TypeError(f"max_lr finds lr: do not give it, got lr = {hyper['lr']}")
+    fixed = rule.resolve(hyper)
+    if "lr" not in fixed:
+        raise ValueError(f"rule {rule.name!r} has no lr to limit")
+    eigenvalue = positive("sharpness", sharpness).item()
+
+    def excess(lr: Any) -> Any:  # noqa: ANN401 - a number or an array, as lr
+        return radius(linearize(rule, {**fixed, "lr": lr}).matrix(eigenvalue)) - 1
+
+    # Between neighbours of this grid, 5 % apart, the radius is taken to cross 1 at most once.
+    lrs = np.geomspace(1e-12, 1e12, 1133) / eigenvalue
+    excesses = excess(lrs)
+    stable = excesses < 0
+    if not stable.any() or (excesses[: np.argmax(stable)] > 1e-9).any():
+        raise ValueError(f"rule {rule.name!r} diverges at every lr with {_given(fixed)}")
+    after = np.argmax(stable) + np.argmin(stable[np.argmax(stable) :])
+    if stable[after]:
+        return math.inf
+    return float(brentq(excess, lrs[after - 1], lrs[after], xtol=1e-300, rtol=1e-15))
+
+
+def _given(hyper: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in hyper.items() if name != "lr")
+
+
+def converging(rule: Rule, spectrum: Array, hyper: Mapping[str, float]) -> Linearization:
+    """Return a rule's linear map, or raise ValueError if its rate is not below 1."""
+    map_ = linearize(rule, hyper)
+    worst = float(worst_radius(map_, spectrum))
+    if worst < 1 - 1e-13:  # a power of what is nearer to 1 is mostly rounding
+        return map_
+    raise ValueError(
+        f"rule {rule.name!r} must converge, but its rate is {worst:.6g} per step at "
+        f"{', '.join(f'{name} = {value:g}' for name, value in hyper.items())}; take an lr well "
+        "between 0 and max_lr"
+    )
+
+
+def steps_to(rule: Rule | str, spectrum: ArrayLike, accuracy: float, **hyper: float) -> int:
+    """Return after how many steps every eigen-coordinate is within an accuracy, for good.
+
+    The least k with |x_i(j)| <= accuracy · |x_i(0)| for every j >= k and every eigenvalue λ_i,
+    where x_i(j) = eᵀ M(λ_i)ʲ e · x_i(0): the states start at zero. It is exact, so that the first
+    steps count, in which momentum may be far above its rate: log(accuracy) / log(rate) is not it.
+    For an adaptive rule, with its preconditioner held and its bias corrections gone.
+
+    Args:
+        rule: a Rule, or the name of one.
+        spectrum: the Hessian's eigenvalues, each > 0: (d,), or one number.
+        accuracy: in (0, 1): the part of the first error that is left.
+        hyper: the rule's hyperparameters; its defaults for the rest.
+
+    Raises:
+        ValueError: a value is out of range, the rule is not linear, or it does not converge.
+        TypeError: the rule has no such hyperparameter.
+
+    Example:
+        >>> steps_to("sgd", [0.2, 4.0], 1e-6, lr=0.4)  # 0.92^166 < 1e-6 < 0.92^165
+        166
+    """
+    rule, eigenvalues = rules.get(rule), np.unique(positive("spectrum", spectrum))
+    if not 0 < accuracy < 1:
+        raise ValueError(f"accuracy must be in (0, 1), got {accuracy}")
+    map_ = converging(rule, eigenvalues, rule.resolve(hyper))
+    return 1 + max(_last_above(matrix, accuracy) for matrix in map_.matrix(eigenvalues))
+
+
+def _last_above(matrix: Array, accuracy: float) -> int:
+    """Return the last step k at which |eᵀ Mᵏ e| > accuracy.
+
+    With P = MᵀPM + I no step grows zᵀPz, so that no later |x| is above √(zᵀPz · eᵀP⁻¹e). Once z is
+    an eigenvector, what follows is a geometric series.
+    """
+    P = solve_discrete_lyapunov(matrix.T, np.eye(len(matrix)))
+    inverse = np.linalg.inv(P)[-1, -1]
+    ahead, power = np.eye(len(matrix))[-1:], matrix  # row j of ahead is eᵀ Mʲ
+    while len(ahead) < 4096:
+        ahead, power = np.vstack([ahead, ahead @ power]), power @ power
+    z, k, last = np.eye(len(matrix))[-1], 0, -1
+    while math.sqrt(z @ P @ z * inverse) > accuracy:
+        following = matrix @ z
+        factor = following @ z / (z @ z)
+        if k and np.abs(following - factor * z).max() <= 1e-13 * np.abs(z).max():
+            left = math.log(accuracy / abs(z[-1])) / math.log(abs(factor))
+            return max(last, k + math.ceil(left) - 1)
+        above = np.flatnonzero(np.abs(ahead @ z) > accuracy)
+        last = k + int(above[-1]) if above.size else last
+        z, k = power @ z, k + len(ahead)
+    return last
