@@ -32,134 +32,92 @@ _ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 
 
 @inlined
-def _outputs(X, base, m, d, k, w, z):
-    """z[p, c] = sum_j X[p, j] w[j, c], in tiles of 4 x 2: eight sums keep the multipliers busy."""
-    for p in range(0, m - 3, 4):
-        a0 = base[p]
-        a1 = base[p + 1]
-        a2 = base[p + 2]
-        a3 = base[p + 3]
-        for c in range(0, k - 1, 2):
-            w0 = load(w, c)
-            w1 = load(w, c + 1)
-            z00 = X[a0] * w0
-            z01 = X[a0] * w1
-            z10 = X[a1] * w0
-            z11 = X[a1] * w1
-            z20 = X[a2] * w0
-            z21 = X[a2] * w1
-            z30 = X[a3] * w0
-            z31 = X[a3] * w1
-            for j in range(1, d):
-                w0 = load(w, j * k + c)
-                w1 = load(w, j * k + c + 1)
-                z00 = z00 + X[a0 + j] * w0
-                z01 = z01 + X[a0 + j] * w1
-                z10 = z10 + X[a1 + j] * w0
-                z11 = z11 + X[a1 + j] * w1
-                z20 = z20 + X[a2 + j] * w0
-                z21 = z21 + X[a2 + j] * w1
-                z30 = z30 + X[a3 + j] * w0
-                z31 = z31 + X[a3 + j] * w1
-            store(z, p * k + c, z00)
-            store(z, p * k + c + 1, z01)
-            store(z, (p + 1) * k + c, z10)
-            store(z, (p + 1) * k + c + 1, z11)
-            store(z, (p + 2) * k + c, z20)
-            store(z, (p + 2) * k + c + 1, z21)
-            store(z, (p + 3) * k + c, z30)
-            store(z, (p + 3) * k + c + 1, z31)
-        if k % 2:
-            w0 = load(w, k - 1)
-            z00 = X[a0] * w0
-            z10 = X[a1] * w0
-            z20 = X[a2] * w0
-            z30 = X[a3] * w0
-            for j in range(1, d):
-                w0 = load(w, j * k + k - 1)
-                z00 = z00 + X[a0 + j] * w0
-                z10 = z10 + X[a1 + j] * w0
-                z20 = z20 + X[a2 + j] * w0
-                z30 = z30 + X[a3 + j] * w0
-            store(z, p * k + k - 1, z00)
-            store(z, (p + 1) * k + k - 1, z10)
-            store(z, (p + 2) * k + k - 1, z20)
-            store(z, (p + 3) * k + k - 1, z30)
-    for p in range(m - m % 4, m):
-        a0 = base[p]
-        for c in range(k):
-            z00 = X[a0] * load(w, c)
-            for j in range(1, d):
-                z00 = z00 + X[a0 + j] * load(w, j * k + c)
-            store(z, p * k + c, z00)
-
-
-@inlined
 def _so_far(fresh, g, i, w, l2):
     """Return the gradient before a stretch of rows: the penalty's before the first."""
     return l2 * load(w, i) if fresh else load(g, i)
 
 
+# Tiles of matrix products: a line that names {i} or {c} stands for one line per row or column.
+_OUTPUTS = """
+def tile(X, base, d, k, w, z, p, c):
+    a{i} = base[p + {i}]
+    w{c} = load(w, c + {c})
+    z{i}{c} = X[a{i}] * w{c}
+    for j in range(1, d):
+        w{c} = load(w, j * k + c + {c})
+        z{i}{c} = z{i}{c} + X[a{i} + j] * w{c}
+    store(z, (p + {i}) * k + c + {c}, z{i}{c})
+"""
+_GRADIENT = """
+def tile(X, base, m, k, r, g, fresh, w, l2, penalized, j, c):
+    s{i} = l2 if j + {i} < penalized else l2 - l2
+    g{i}{c} = _so_far(fresh, g, (j + {i}) * k + c + {c}, w, s{i})
+    for p in range(m):
+        a = base[p] + j
+        r{c} = load(r, p * k + c + {c})
+        g{i}{c} = g{i}{c} + X[a + {i}] * r{c}
+    store(g, (j + {i}) * k + c + {c}, g{i}{c})
+"""
+
+
+def _tile(template, rows, columns):
+    """Write a template out for a tile of rows x columns; eight sums keep the multipliers busy."""
+    lines = template.splitlines()
+    for mark, count in (("{i}", rows), ("{c}", columns)):
+        lines = [
+            line.replace(mark, str(number))
+            for line in lines
+            for number in range(count if mark in line else 1)
+        ]
+    names = {"load": load, "store": store, "_so_far": _so_far}
+    exec("\n".join(lines), names)  # noqa: S102 - the two templates above
+    return inlined(names["tile"])
+
+
+_outputs_4x2, _outputs_1x2 = _tile(_OUTPUTS, 4, 2), _tile(_OUTPUTS, 1, 2)
+_outputs_8, _outputs_4, _outputs_2, _outputs_1 = (_tile(_OUTPUTS, i, 1) for i in (8, 4, 2, 1))
+_gradient_4x2, _gradient_1x2 = _tile(_GRADIENT, 4, 2), _tile(_GRADIENT, 1, 2)
+_gradient_8, _gradient_4, _gradient_2, _gradient_1 = (_tile(_GRADIENT, i, 1) for i in (8, 4, 2, 1))
+
+
+@inlined
+def _outputs(X, base, m, d, k, w, z):
+    """z[p, c] = sum_j X[p, j] w[j, c]."""
+    for p in range(0, m - 3, 4):
+        for c in range(0, k - 1, 2):
+            _outputs_4x2(X, base, d, k, w, z, p, c)
+    for p in range(m & ~3, m):
+        for c in range(0, k - 1, 2):
+            _outputs_1x2(X, base, d, k, w, z, p, c)
+    if k & 1:
+        for p in range(0, m - 7, 8):
+            _outputs_8(X, base, d, k, w, z, p, k - 1)
+        if m & 4:
+            _outputs_4(X, base, d, k, w, z, m & ~7, k - 1)
+        if m & 2:
+            _outputs_2(X, base, d, k, w, z, m & ~3, k - 1)
+        if m & 1:
+            _outputs_1(X, base, d, k, w, z, m & ~1, k - 1)
+
+
 @inlined
 def _add_gradient(X, base, m, d, k, r, g, fresh, w, l2, penalized):
-    """g[j, c] += sum_p X[p, j] r[p, c], in the same tiles."""
+    """g[j, c] += sum_p X[p, j] r[p, c]."""
     for j in range(0, d - 3, 4):
-        l20 = l2 if j < penalized else l2 - l2
-        l21 = l2 if j + 1 < penalized else l2 - l2
-        l22 = l2 if j + 2 < penalized else l2 - l2
-        l23 = l2 if j + 3 < penalized else l2 - l2
         for c in range(0, k - 1, 2):
-            g00 = _so_far(fresh, g, j * k + c, w, l20)
-            g01 = _so_far(fresh, g, j * k + c + 1, w, l20)
-            g10 = _so_far(fresh, g, (j + 1) * k + c, w, l21)
-            g11 = _so_far(fresh, g, (j + 1) * k + c + 1, w, l21)
-            g20 = _so_far(fresh, g, (j + 2) * k + c, w, l22)
-            g21 = _so_far(fresh, g, (j + 2) * k + c + 1, w, l22)
-            g30 = _so_far(fresh, g, (j + 3) * k + c, w, l23)
-            g31 = _so_far(fresh, g, (j + 3) * k + c + 1, w, l23)
-            for p in range(m):
-                a = base[p] + j
-                r0 = load(r, p * k + c)
-                r1 = load(r, p * k + c + 1)
-                g00 = g00 + X[a] * r0
-                g01 = g01 + X[a] * r1
-                g10 = g10 + X[a + 1] * r0
-                g11 = g11 + X[a + 1] * r1
-                g20 = g20 + X[a + 2] * r0
-                g21 = g21 + X[a + 2] * r1
-                g30 = g30 + X[a + 3] * r0
-                g31 = g31 + X[a + 3] * r1
-            store(g, j * k + c, g00)
-            store(g, j * k + c + 1, g01)
-            store(g, (j + 1) * k + c, g10)
-            store(g, (j + 1) * k + c + 1, g11)
-            store(g, (j + 2) * k + c, g20)
-            store(g, (j + 2) * k + c + 1, g21)
-            store(g, (j + 3) * k + c, g30)
-            store(g, (j + 3) * k + c + 1, g31)
-        if k % 2:
-            g00 = _so_far(fresh, g, j * k + k - 1, w, l20)
-            g10 = _so_far(fresh, g, (j + 1) * k + k - 1, w, l21)
-            g20 = _so_far(fresh, g, (j + 2) * k + k - 1, w, l22)
-            g30 = _so_far(fresh, g, (j + 3) * k + k - 1, w, l23)
-            for p in range(m):
-                a = base[p] + j
-                r0 = load(r, p * k + k - 1)
-                g00 = g00 + X[a] * r0
-                g10 = g10 + X[a + 1] * r0
-                g20 = g20 + X[a + 2] * r0
-                g30 = g30 + X[a + 3] * r0
-            store(g, j * k + k - 1, g00)
-            store(g, (j + 1) * k + k - 1, g10)
-            store(g, (j + 2) * k + k - 1, g20)
-            store(g, (j + 3) * k + k - 1, g30)
-    for j in range(d - d % 4, d):
-        l20 = l2 if j < penalized else l2 - l2
-        for c in range(k):
-            g00 = _so_far(fresh, g, j * k + c, w, l20)
-            for p in range(m):
-                g00 = g00 + X[base[p] + j] * load(r, p * k + c)
-            store(g, j * k + c, g00)
+            _gradient_4x2(X, base, m, k, r, g, fresh, w, l2, penalized, j, c)
+    for j in range(d & ~3, d):
+        for c in range(0, k - 1, 2):
+            _gradient_1x2(X, base, m, k, r, g, fresh, w, l2, penalized, j, c)
+    if k & 1:
+        for j in range(0, d - 7, 8):
+            _gradient_8(X, base, m, k, r, g, fresh, w, l2, penalized, j, k - 1)
+        if d & 4:
+            _gradient_4(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~7, k - 1)
+        if d & 2:
+            _gradient_2(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~3, k - 1)
+        if d & 1:
+            _gradient_1(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~1, k - 1)
 
 
 @inlined

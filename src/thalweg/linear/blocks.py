@@ -24,6 +24,7 @@ Hyper = float | Callable[[int], float]
 _ROWS = 1 << 16  # rows that one compiled call works through: their order stays in the cache
 _SCHEDULED = 1 << 22  # scheduled values that it is given at the most
 _SMALL = 1 << 20  # multiply-adds of vectors (a millisecond) that no other thread is woken for
+_SHORT = 1 << 25  # as many as should_stop and Ctrl-C can wait for (some 20 ms)
 _POLL = 0.05  # seconds between two looks at should_stop
 
 
@@ -53,7 +54,7 @@ class Team:
         Raises:
             KeyboardInterrupt: should_stop said so, or the user did.
         """
-        if work < _SMALL:
+        if work < (_SMALL if len(self._parts) > 1 else _SHORT):
             function(0, self._parts[-1][1])
             self._ask()
             return
