@@ -1,4 +1,4 @@
-"""Every problem against SciPy's finite differences, its minimizer and its published values."""
+"""Every problem against SciPy's finite differences, its minimizers and its published values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.optimize._numdiff import approx_derivative
 from scipy.stats import ortho_group
 
 from thalweg import problems
-from thalweg.problems import Problem, quadratic
+from thalweg.problems import Problem, finite_sum, noisy_sum, quadratic
 
 A_ROTATION = ortho_group.rvs(4, random_state=np.random.default_rng(1))
 A_MATRIX = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, -0.5], [0.0, -0.5, 1.0]])
@@ -21,10 +21,20 @@ PROBLEMS = {name: problems.get(name) for name in problems.names()} | {
     "spectrum": quadratic([1.0, 0.5, 0.25], linear=[1.0, -2.0, 3.0], offset=4.0),
     "rotated": quadratic([1.0, 10.0, 100.0, 1000.0], rotation=A_ROTATION, linear=[1, 2, 3, 4]),
     "matrix": quadratic(A_MATRIX, linear=[0.5, 0.0, -1.0], offset=-2.0),
-    "saddle": quadratic([-1.0, 2.0], rotation=0.3, linear=[1.0, 1.0]),
+    "turned saddle": quadratic([-1.0, 2.0], rotation=0.3, linear=[1.0, 1.0]),
     "valley": quadratic([0.0, 2.0]),
     "line": quadratic([3.0], linear=[6.0]),
+    "rosenbrock in 5": problems.rosenbrock(5),
+    "sum": finite_sum([problems.beale(), problems.himmelblau(), problems.bowl()]),
+    "sum of quadratics": finite_sum(
+        [quadratic(A_MATRIX, linear=[1, 2, 3], offset=1), quadratic([2, 1, 0])]
+    ),
+    "noisy rosenbrock": noisy_sum(problems.rosenbrock(), 5, noise=0.5),
+    "a part of noisy rosenbrock": noisy_sum(problems.rosenbrock(), 5).parts[0],
+    "a part of sigmoid_fit": problems.sigmoid_fit().parts[0],
 }
+# Their minimizers are not known to them, though they may exist.
+UNKNOWING = ("sum", "a part of noisy rosenbrock", "a part of sigmoid_fit")
 every_problem = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 
 
@@ -58,21 +68,35 @@ def test_value_and_gradient_take_many_points_at_once(problem: Problem) -> None:
     )
 
 
-@every_problem
-def test_the_minimizer_is_where_scipy_finds_it(problem: Problem) -> None:
-    if problem.minimizer is None:
-        assert problem.minimum is None
-        assert problem.spectrum is not None
-        assert problem.spectrum[0] <= 0
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_minimizers_are_where_scipy_finds_them(name: str) -> None:
+    problem = PROBLEMS[name]
+    if not problem.minimizers.size:
+        assert problem.minimizers.shape == (0, problem.start.size)
+        assert problem.minimizer is problem.minimum is None
+        assert name in UNKNOWING or (problem.spectrum is not None and problem.spectrum[0] <= 0)
         return
-    found = minimize(
-        problem.value, problem.start, jac=problem.gradient, hess=problem.hessian,
-        method="trust-exact", options={"gtol": 1e-9},
-    )  # fmt: skip
-    np.testing.assert_allclose(problem.minimizer, found.x, atol=1e-8)
-    assert problem.minimum == pytest.approx(found.fun, abs=1e-12)
-    assert problem.minimum == pytest.approx(problem.value(problem.minimizer), abs=1e-12)
-    np.testing.assert_allclose(problem.gradient(problem.minimizer), 0, atol=1e-12)
+    for minimizer in problem.minimizers:
+        found = minimize(
+            problem.value, problem.project(minimizer + 0.05), jac=problem.gradient,
+            bounds=None if problem.domain is None else Bounds(*problem.domain),
+            method="L-BFGS-B", options={"gtol": 1e-10, "ftol": 0, "maxiter": 10_000},
+        )  # fmt: skip
+        np.testing.assert_allclose(minimizer, found.x, atol=1e-8)
+        assert problem.minimum == pytest.approx(found.fun, abs=1e-12)
+        assert problem.minimum == pytest.approx(problem.value(minimizer), abs=1e-12)
+        step = problem.project(minimizer - problem.gradient(minimizer)) - minimizer
+        np.testing.assert_allclose(step, 0, atol=1e-11)
+    elsewhere = problem.project(problem.start + np.random.default_rng(3).normal(0, 4, (999, 1)))
+    assert (problem.value(elsewhere) >= problem.minimum).all()
+
+
+def test_a_minimizer_is_one_only_where_there_is_one() -> None:
+    for name in ("himmelblau", "ripples", "saddle"):
+        assert problems.get(name).minimizer is None
+    for name in ("bowl", "beale", "reddi"):
+        problem = problems.get(name)
+        np.testing.assert_array_equal(problem.minimizer, problem.minimizers[0])
 
 
 @every_problem
@@ -92,7 +116,25 @@ def test_the_spectrum_is_the_hessians(problem: Problem) -> None:
         ("stretched_bowl", lambda x, y: 0.1 * x**2 + 2 * y**2),
         # The stretched bowl over the axes (1, 1)/√2 and (1, −1)/√2.
         ("rotated_bowl", lambda x, y: 0.1 * (x + y) ** 2 / 2 + 2 * (x - y) ** 2 / 2),
+        ("noisy_bowl", lambda x, y: x**2 + 2 * y**2),
+        ("saddle", lambda x, y: x**2 - y**2),
         ("rosenbrock", lambda x, y: 100 * (y - x**2) ** 2 + (1 - x) ** 2),
+        (
+            "beale",
+            lambda x, y: (
+                (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+            ),
+        ),
+        ("himmelblau", lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2),
+        ("ripples", lambda x: x**2 * (1 + np.sin(x))),
+        (
+            "sigmoid_fit",
+            lambda w, b: sum(
+                (1 / (1 + np.exp(-w * u - b)) - 1 / (1 + np.exp(-2 * u - 1))) ** 2 / 18
+                for u in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)
+            ),
+        ),
+        ("reddi", lambda x: (1010 - 10 * 100) / 101 * x),
     ],
 )
 def test_named_problems_are_their_formulas(name: str, formula: Callable[..., Any]) -> None:
@@ -101,13 +143,68 @@ def test_named_problems_are_their_formulas(name: str, formula: Callable[..., Any
     assert problem.source
     x = points(problem)
     np.testing.assert_allclose(problem.value(x), formula(*x.T), rtol=1e-12)
-    expected = [-1.2, 1.0] if name == "rosenbrock" else [-5.0, -2.0]
-    assert problem.start.tolist() == expected
 
 
-def test_rosenbrock_has_its_published_value_at_its_published_start() -> None:
-    problem = problems.get("rosenbrock")  # Moré, Garbow & Hillstrom 1981, problem 1
-    assert problem.value(problem.start) == pytest.approx(24.2, rel=1e-14)
+@pytest.mark.parametrize(
+    ("name", "point", "value"),
+    [
+        ("bowl", [-5, -2], 33.0),
+        ("stretched_bowl", [-5, -2], 10.5),
+        # Moré, Garbow & Hillstrom 1981, problems 1 and 5: the values at their starts.
+        ("rosenbrock", [-1.2, 1], 24.2),
+        ("beale", [1, 1], 14.203125),
+        # Himmelblau 1972: its value at the origin, and at its local maximum.
+        ("himmelblau", [0, 0], 170.0),
+        ("himmelblau", [-0.270845, -0.923039], 181.617),
+    ],
+)
+def test_values_are_the_published_ones(name: str, point: list[float], value: float) -> None:
+    problem = problems.get(name)
+    assert problem.value(np.array(point)) == pytest.approx(value, rel=3e-6)
+    if value != 181.617:
+        assert problem.start.tolist() == point
+
+
+def test_himmelblaus_minimizers_are_the_published_ones() -> None:
+    expected = [[3, 2], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]]
+    found = problems.himmelblau().minimizers
+    np.testing.assert_allclose(found, sorted(expected), atol=5.1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [("sum", 3), ("sum of quadratics", 2), ("noisy rosenbrock", 5), ("noisy_bowl", 100),
+     ("sigmoid_fit", 9), ("reddi", 101)],
+)  # fmt: skip
+def test_a_sum_is_the_mean_of_its_parts(name: str, n: int) -> None:
+    problem = PROBLEMS[name]
+    assert len(problem.parts) == n
+    for x in points(problem):
+        for of in ("value", "gradient", "hessian"):
+            parts = [getattr(part, of)(x) for part in problem.parts]
+            np.testing.assert_allclose(
+                getattr(problem, of)(x), np.mean(parts, axis=0), rtol=1e-10, atol=1e-12
+            )
+
+
+def test_gradients_of_a_noisy_sum_scatter_as_they_were_told() -> None:
+    problem = noisy_sum(problems.rosenbrock(3), 40, noise=0.3, seed=5)
+    x = np.array([0.5, -1.0, 2.0])
+    scatter = np.array([part.gradient(x) for part in problem.parts]) - problem.gradient(x)
+    np.testing.assert_allclose(scatter.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(scatter.T @ scatter / 40, 0.09 * np.eye(3), atol=1e-12)
+    same, other = (noisy_sum(problem, 40, noise=0.3, seed=seed) for seed in (5, 6))
+    at_start = [each.parts[0].gradient(x) for each in (problem, same, other)]
+    assert np.array_equal(at_start[0], at_start[1])
+    assert not np.allclose(at_start[0], at_start[2])
+
+
+def test_a_domain_is_where_points_are_projected() -> None:
+    reddi = problems.reddi()
+    x = np.array([[-1.5], [0.5], [2.0]])
+    assert reddi.project(x).tolist() == [[-1.0], [0.5], [1.0]]
+    free = problems.bowl()
+    assert free.project(free.start) is free.start
 
 
 def test_a_turn_moves_the_axes_counterclockwise() -> None:
@@ -187,8 +284,19 @@ def test_what_a_caller_changes_does_not_change_the_problem() -> None:
         ),
         (
             lambda: problems.get("zzz"),
-            "unknown problem 'zzz'; problems: bowl, stretched_bowl, rotated_bowl, rosenbrock",
+            "unknown problem 'zzz'; problems: " + ", ".join(problems.names()),
         ),
+        (lambda: problems.rosenbrock(1), "d must be >= 2, got 1"),
+        (
+            lambda: finite_sum([]),
+            "parts must be one or more, of as many variables each, got []",
+        ),
+        (
+            lambda: finite_sum([quadratic([1.0]), quadratic([1.0, 2.0])]),
+            "parts must be one or more, of as many variables each, got [1, 2]",
+        ),
+        (lambda: problems.noisy_bowl(2), "n must be > 2, the number of variables, got 2"),
+        (lambda: problems.noisy_bowl(noise=-1.0), "noise must be >= 0, got -1.0"),
     ],
 )
 def test_what_makes_no_problem_is_refused(make: Callable[[], Problem], message: str) -> None:

@@ -1,48 +1,11 @@
-"""Problems: objectives that know their gradient, Hessian, minimizer and spectrum.
-
-``quadratic`` builds any quadratic; ``get(name)`` returns a named one.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+"""Quadratics: any ½ xᵀQx + cᵀx + b, and the bowls and the saddle that go by a name."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from thalweg.words import closest
+from thalweg.problems.problem import Problem, Vector, finite, vector
 
-__all__ = ["Problem", "bowl", "get", "names", "quadratic", "rosenbrock", "rotated_bowl",
-           "stretched_bowl"]  # fmt: skip
-
-Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """An objective f of d variables, in float64.
-
-    Attributes:
-        name: what plots and messages call it.
-        value: f: x (..., d) -> (...).
-        gradient: ∇f: x (..., d) -> (..., d).
-        hessian: ∇²f: x (d,) -> (d, d).
-        start: where descents begin unless told otherwise, (d,).
-        minimizer: the point of the least value, (d,); None where there is no single one.
-        minimum: the value there; None where there is no minimizer.
-        spectrum: the Hessian's eigenvalues, (d,), ascending; None where they change with x.
-        source: where the problem comes from.
-    """
-
-    name: str
-    value: Callable[[Vector], Vector] = field(repr=False)
-    gradient: Callable[[Vector], Vector] = field(repr=False)
-    hessian: Callable[[Vector], Vector] = field(repr=False)
-    start: Vector
-    minimizer: Vector | None
-    minimum: float | None
-    spectrum: Vector | None
-    source: str
+__all__ = ["bowl", "quadratic", "rotated_bowl", "saddle", "stretched_bowl"]
 
 
 def quadratic(
@@ -88,50 +51,36 @@ def quadratic(
         R = _rotation(np.asarray(rotation, dtype=np.float64), d)
         Q = R @ Q @ R.T
         Q = (Q + Q.T) / 2  # rounding must not make the gradient differ from Qx + c
-    c = _vector("linear", np.zeros(d) if linear is None else linear, d)
-    b = _finite("offset", offset).item()
+    c = vector("linear", np.zeros(d) if linear is None else linear, d)
+    b = finite("offset", offset).item()
     spectrum = np.asarray(np.linalg.eigvalsh(Q), dtype=np.float64)
     positive = spectrum[0] > d * np.finfo(np.float64).eps * spectrum[-1]
-    minimizer = None
+    minimizers = np.empty((0, d), dtype=np.float64)
     if positive:
-        minimizer = np.asarray(np.linalg.solve(Q, -c) + 0.0, dtype=np.float64)  # no −0
+        minimizers = np.array([np.linalg.solve(Q, -c) + 0.0])  # no −0
     return Problem(
         name=name,
         value=lambda x: np.sum((x @ Q / 2 + c) * x, axis=-1) + b,
         gradient=lambda x: x @ Q + c,
         hessian=lambda _: Q.copy(),
-        start=_vector("start", np.ones(d) if start is None else start, d),
-        minimizer=minimizer,
-        minimum=None if minimizer is None else b + float(c @ minimizer) / 2,
+        start=vector("start", np.ones(d) if start is None else start, d),
+        minimizers=minimizers,
+        minimum=b + float(c @ minimizers[0]) / 2 if positive else None,
         spectrum=spectrum,
         source=source,
     )
 
 
-def _finite(name: str, value: ArrayLike) -> Vector:
-    array = np.array(value, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array.tolist()}")
-    return array
-
-
-def _vector(name: str, value: ArrayLike, d: int) -> Vector:
-    array = _finite(name, value)
-    if array.shape != (d,):
-        raise ValueError(f"{name} must have shape ({d},), got {array.shape}")
-    return array
-
-
 def _diagonal(spectrum: Vector) -> Vector:
     if not spectrum.size:
         raise ValueError("spectrum must have one eigenvalue or more, got none")
-    return np.diag(_finite("spectrum", spectrum))
+    return np.diag(finite("spectrum", spectrum))
 
 
 def _symmetric(matrix: Vector) -> Vector:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"a matrix must have shape (d, d), got {matrix.shape}")
-    _finite("matrix", matrix)
+    finite("matrix", matrix)
     difference = np.abs(matrix - matrix.T)
     i, j = np.unravel_index(difference.argmax(), matrix.shape)
     if difference[i, j] > 1e-10 * np.abs(matrix).max():
@@ -144,7 +93,7 @@ def _symmetric(matrix: Vector) -> Vector:
 
 def _rotation(rotation: Vector, d: int) -> Vector:
     """Return the orthogonal matrix of an angle, or the matrix itself, checked."""
-    _finite("rotation", rotation)
+    finite("rotation", rotation)
     if rotation.ndim == 0 and d == 2:
         cos, sin = np.cos(rotation), np.sin(rotation)
         return np.array([[cos, -sin], [sin, cos]])
@@ -196,59 +145,15 @@ def rotated_bowl() -> Problem:
     )  # fmt: skip
 
 
-def rosenbrock() -> Problem:
-    """Return 100(x₂ − x₁²)² + (1 − x₁)², from (−1.2, 1): a curved valley, its minimizer at (1, 1).
+def saddle() -> Problem:
+    """Return x₁² − x₂², from (−2, 0.01): gradient descent is drawn to the saddle point, then away.
+
+    It has no minimum.
 
     Example:
-        >>> rosenbrock().value(np.array([-1.2, 1.0])).round(12).item()
-        24.2
+        >>> saddle().value(np.array([1.0, 2.0])).item(), saddle().minimum
+        (-3.0, None)
     """
-    from scipy.optimize import rosen, rosen_der, rosen_hess  # noqa: PLC0415 - 0.2 s to import
-
-    def on_last_axis(function: Callable[[Vector], Any], x: Vector) -> Vector:
-        return np.asarray(function(np.moveaxis(x, -1, 0)))
-
-    return Problem(
-        name="rosenbrock",
-        value=lambda x: on_last_axis(rosen, x),
-        gradient=lambda x: np.moveaxis(on_last_axis(rosen_der, x), 0, -1),
-        hessian=rosen_hess,
-        start=np.array([-1.2, 1.0]),
-        minimizer=np.ones(2),
-        minimum=0.0,
-        spectrum=None,
-        source="Rosenbrock 1960",
-    )
-
-
-_PROBLEMS = {make.__name__: make for make in (bowl, stretched_bowl, rotated_bowl, rosenbrock)}
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of the named problems.
-
-    Example:
-        >>> names()
-        ('bowl', 'stretched_bowl', 'rotated_bowl', 'rosenbrock')
-    """
-    return tuple(_PROBLEMS)
-
-
-def get(problem: str | Problem) -> Problem:
-    """Return the problem of that name; a Problem is returned as it is.
-
-    Raises:
-        ValueError: no problem has that name; the message lists the closest ones.
-
-    Example:
-        >>> get("bwl")
-        Traceback (most recent call last):
-        ...
-        ValueError: unknown problem 'bwl'; did you mean bowl?
-    """
-    if isinstance(problem, Problem):
-        return problem
-    if problem in _PROBLEMS:
-        return _PROBLEMS[problem]()
-    hint = closest(problem, _PROBLEMS) or f"problems: {', '.join(_PROBLEMS)}"
-    raise ValueError(f"unknown problem {problem!r}; {hint}")
+    return quadratic(
+        [2.0, -2.0], start=[-2.0, 0.01], name="saddle", source=_D2L + "section 12.1"
+    )  # fmt: skip
