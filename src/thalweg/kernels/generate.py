@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from thalweg import elementwise
+from thalweg.kernels import simd
 from thalweg.rule import Rule
 
-__all__ = ["Generated", "generate"]
+__all__ = ["FORMATS", "PLAIN", "Generated", "Wrap", "generate"]
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -29,8 +30,49 @@ _FUNCTIONS = {name: getattr(elementwise, name) for name in elementwise.__all__} 
 # Names that the generated functions use for themselves; a rule's own get an underscore more.
 _RESERVED = re.compile(
     r"(u|power|factor)\d+|t|n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms"
-    r"|load|load_part|store|store_part|power|typed|LANES|inlined|\w+_new|" + "|".join(_FUNCTIONS)
+    r"|(load|store)(_part)?(_b?float16)?|power|typed|LANES|inlined|before|moved|gradient|gradient_scale"
+    r"|coupled_decay|shrink|\w+_new|" + "|".join(_FUNCTIONS)
 )
+
+# How numbers lie in memory; the two half formats are computed in float32.
+FORMATS = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """What a step puts around its rule, so that each element is still touched once.
+
+    Attributes:
+        scaled: the gradient is multiplied by the uniform value ``gradient_scale`` first (maximize,
+            loss scaling, clipping).
+        coupled: then ``coupled_decay`` times x is added to it, as L2 regularization does.
+        shrunk: x is multiplied by ``shrink`` before the rule: decoupled weight decay.
+        cautious: an element that the rule would move up its gradient stays where it is.
+        zeroed: the gradient is 0 afterwards.
+        values: the format of x and g; None: that of the computation.
+        state: the format of the varying state; None: that of the computation.
+    """
+
+    scaled: bool = False
+    coupled: bool = False
+    shrunk: bool = False
+    cautious: bool = False
+    zeroed: bool = False
+    values: str | None = None
+    state: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The uniform values that follow the rule's hyperparameters in their table."""
+        given = {
+            "gradient_scale": self.scaled,
+            "coupled_decay": self.coupled,
+            "shrink": self.shrunk,
+        }
+        return tuple(name for name, there in given.items() if there)
+
+
+PLAIN = Wrap()
 
 
 @dataclass(frozen=True)
@@ -101,6 +143,31 @@ class _Translator:
                 case _:
                     scope.refuse(statement)
         scope.refuse(scope.body[-1], "the function must end in a return")
+
+    def before(self, given: dict[str, _Value], wrap: Wrap) -> None:
+        """Scale the gradient, add the coupled decay, shrink x: what comes ahead of the rule."""
+
+        def uniform(name: str) -> _Value:
+            return _Value(ast.Name(name), varying=False, steady=True)
+
+        g, x = given["g"], given["x"]
+        if wrap.scaled:
+            self.replace(g, self.binary(ast.Mult(), g, uniform("gradient_scale")))
+        if wrap.coupled:
+            decay = self.binary(ast.Mult(), uniform("coupled_decay"), x)
+            self.replace(g, self.binary(ast.Add(), g, decay))
+        if wrap.shrunk:
+            self.replace(x, self.binary(ast.Mult(), x, uniform("shrink")))
+        if wrap.cautious:
+            self.element_lines.append("gradient, before = g, x")
+
+    def replace(self, name: _Value, value: _Value) -> None:
+        self.element_lines.append(f"{name.text} = {value.text}")
+
+    def cautious(self, x: ast.expr) -> ast.expr:
+        """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1)."""
+        self.element_lines.append(f"moved = {ast.unparse(x)}")
+        return ast.parse("where((before - moved) * gradient > 0, moved, before)", mode="eval").body
 
     def assign(self, targets: Sequence[ast.expr], values: list[_Value], scope: "_Scope") -> None:
         if len(targets) != len(values):
@@ -312,8 +379,12 @@ def _names_in(expression: str) -> set[str]:
     return {n.id for n in ast.walk(ast.parse(expression)) if isinstance(n, ast.Name)}
 
 
-def generate(rule: Rule) -> Generated:
+def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
     """Return the source of a rule's kernel.
+
+    Args:
+        rule: the rule.
+        wrap: what is done around it, and how the arrays lie in memory.
 
     Raises:
         ValueError: the rule uses a construct that the generator does not know; the message has its
@@ -327,6 +398,7 @@ def generate(rule: Rule) -> Generated:
     for name in rule.hyperparameters:
         given[name] = _Value(ast.Name(_own(name)), varying=False, steady=True)
     translator = _Translator()
+    translator.before(given, wrap)
     results = translator.function(rule.function, given, "")
     expected = 1 + len(rule.state) + len(rule.uniform_state)
     if len(results) != expected:
@@ -336,37 +408,51 @@ def generate(rule: Rule) -> Generated:
         )
     split = 1 + len(rule.state)
     elements = [v.node if v.varying else translator.slot(v) for v in results[:split]]
+    if wrap.cautious:
+        elements[0] = translator.cautious(elements[0])
     for name, value in zip(rule.uniform_state, results[split:], strict=True):
         if value.varying:
             raise ValueError(
                 f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
             )
+    hyper = [*map(_own, rule.hyperparameters), *wrap.names]
+    body = "\n".join(
+        [
+            *_uniforms(hyper, rule, translator, results[split:]),
+            "",
+            *_element(varying, translator, elements),
+            "",
+            *_update(varying, translator.slot_count, wrap),
+            "",
+        ]
+    )
+    used = set(re.findall(r"\w+", body))
     text = "\n".join(
         [
             f'"""{rule.name}: {rule.source}. Generated by thalweg from the rule\'s equation."""',
             "",
-            "from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where",
-            "from thalweg.kernels.simd import (",
-            "    LANES, inlined, load, load_part, power, store, store_part, typed,",
-            ")",
+            *_imports("thalweg.elementwise", used & set(elementwise.__all__)),
+            *_imports("thalweg.kernels.simd", used & set(simd.__all__)),
             "",
-            *_uniforms(rule, translator, results[split:]),
-            "",
-            *_element(varying, translator, elements),
-            "",
-            *_update(varying, translator.slot_count),
-            "",
+            body,
         ]
     )
     steady = not rule.uniform_state and "t" not in _names_in("\n".join(translator.uniform_lines))
     return Generated(text, translator.slot_count, translator.power_count, steady)
 
 
-def _uniforms(rule: Rule, translator: _Translator, states: list[_Value]) -> Iterator[str]:
+def _imports(module: str, names: set[str]) -> Iterator[str]:
+    if names:
+        yield f"from {module} import {', '.join(sorted(names))}"
+
+
+def _uniforms(
+    hyper: Sequence[str], rule: Rule, translator: _Translator, states: list[_Value]
+) -> Iterator[str]:
     yield "def uniforms(t, fresh, hyper, powers, state, slots):"
     yield '    """Once per step, in float64: what is the same for every element of a lane."""'
     used = _names_in("\n".join([*translator.uniform_lines, *(v.text for v in states)]))
-    for index, name in enumerate(map(_own, rule.hyperparameters)):
+    for index, name in enumerate(hyper):
         if name in used:
             yield f"    {name} = load(hyper, {index})"
     for index, name in enumerate(map(_own, rule.uniform_state)):
@@ -387,25 +473,30 @@ def _element(varying: list[str], translator: _Translator, results: list[ast.expr
     yield f"    return {', '.join(map(ast.unparse, results))}{comma}"
 
 
-def _update(varying: list[str], slots: int) -> Iterator[str]:
+def _update(varying: list[str], slots: int, wrap: Wrap) -> Iterator[str]:
     outputs = varying[1:]
     new = ", ".join(f"{name}_new" for name in outputs) + ("," if len(outputs) == 1 else "")
     uniform = "".join(f", u{i}" for i in range(slots))
+    formats = dict.fromkeys(varying, wrap.state) | {"g": wrap.values, "x": wrap.values}
+    # What loads and stores an array is named after its format; half formats go by address.
+    kind = {n: f"_{f}" if f and f.endswith("16") else "" for n, f in formats.items()}
     yield "def update(places, n, slots):"
     yield '    """Apply ``element`` to n elements; places holds the addresses of its arrays."""'
     for index, name in enumerate(varying):
-        yield f"    {name} = typed(places[{index}], slots)"
+        place = f"places[{index}]"
+        yield f"    {name} = {place if kind[name] else f'typed({place}, slots)'}"
     for index in range(slots):
         yield f"    u{index} = load(slots, {index})"
-    yield "    for i in range(n // LANES):"
-    loads = ", ".join(f"load({name}, i)" for name in varying)
-    yield f"        {new} = element({loads}{uniform})"
-    for name in outputs:
-        yield f"        store({name}, i, {name}_new)"
-    yield "    rest = n % LANES"
-    yield "    if rest:"
-    yield "        i = n // LANES"
-    loads = ", ".join(f"load_part({name}, i, rest)" for name in varying)
-    yield f"        {new} = element({loads}{uniform})"
-    for name in outputs:
-        yield f"        store_part({name}, i, {name}_new, rest)"
+    for indent, part, rest in (("        ", "", ""), ("        ", "_part", ", rest")):
+        if part:
+            yield "    rest = n % LANES"
+            yield "    if rest:"
+            yield "        i = n // LANES"
+        else:
+            yield "    for i in range(n // LANES):"
+        loads = ", ".join(f"load{part}{kind[name]}({name}, i{rest})" for name in varying)
+        yield f"{indent}{new} = element({loads}{uniform})"
+        for name in outputs:
+            yield f"{indent}store{part}{kind[name]}({name}, i, {name}_new{rest})"
+        if wrap.zeroed:
+            yield f"{indent}store{part}{kind['g']}(g, i, 0.0{rest})"

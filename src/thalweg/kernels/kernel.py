@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.generate import generate
+from thalweg.kernels.generate import PLAIN, Wrap, generate
 from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
@@ -25,7 +25,8 @@ class Kernel:
 
     Attributes:
         rule: the rule.
-        dtype: float32 or float64.
+        dtype: float32 or float64, what is computed in.
+        wrap: what is done around the rule, and the formats of the arrays.
         update: address of ``update(places, n, slots)``.
         uniforms: address of ``uniforms(t, fresh, hyper, powers, state, slots)``.
         slots: rows of the table of uniform values.
@@ -35,6 +36,7 @@ class Kernel:
 
     rule: Rule
     dtype: np.dtype[Any]
+    wrap: Wrap
     update: int
     uniforms: int
     slots: int
@@ -59,25 +61,30 @@ def source(rule: str | Rule) -> str:
     return generate(get(rule)).text
 
 
-def compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
+def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
     """Compile a rule for an element type, or load its machine code from the cache.
+
+    Args:
+        rule: the rule.
+        dtype: float32 or float64, what is computed in.
+        wrap: what is done around the rule, and the formats of the arrays.
 
     Raises:
         ValueError: a construct that cannot be compiled, or an element type other than float32 and
             float64.
     """
     with _one_at_a_time:
-        return _compiled(rule, dtype)
+        return _compiled(rule, dtype, wrap)
 
 
 _one_at_a_time = threading.Lock()
 
 
 @functools.cache
-def _compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
+def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap) -> Kernel:
     if dtype not in _NUMBERS:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-    generated = generate(rule)
+    generated = generate(rule, wrap)
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     number = _NUMBERS[dtype]
     update, uniforms = (
@@ -90,6 +97,7 @@ def _compiled(rule: Rule, dtype: np.dtype[Any]) -> Kernel:
     return Kernel(
         rule,
         dtype,
+        wrap,
         int(update.address),  # type: ignore[arg-type] # compiled, so it has one
         int(uniforms.address),  # type: ignore[arg-type]
         generated.slots,

@@ -2,22 +2,36 @@
 
 import numba
 
-from thalweg.kernels.simd import call, compiled_driver, offset, pointer
+from thalweg.kernels.simd import LANES, call, compiled_driver, offset, pointer
 
 __all__ = ["step_parallel", "step_serial"]
 
 
 def _step(
     update, uniforms, t, hyper, powers, state, slots,
-    places, tensor, start, length, gradients,
+    places, tensor, start, length, gradients, cohort,
 ):  # fmt: skip
-    call(uniforms, (t, True, pointer(hyper), pointer(powers), pointer(state), pointer(slots)))
+    for c in range(t.size):
+        call(
+            uniforms,
+            (
+                t[c],
+                True,
+                offset(pointer(hyper), c * hyper.shape[1] * LANES),
+                pointer(powers),
+                offset(pointer(state), c * state.shape[1] * LANES),
+                offset(pointer(slots), c * slots.shape[1] * LANES),
+            ),
+        )
     table = pointer(places)
     shared = pointer(slots)
     for block in numba.prange(places.shape[0]):
-        places[block, 0] = gradients[tensor[block]] + start[block]
-        row = offset(table, block * places.shape[1])
-        call(update, (row, length[block], shared))
+        gradient = gradients[tensor[block]]
+        if gradient:
+            places[block, 0] = gradient + start[block]
+            row = offset(table, block * places.shape[1])
+            own = offset(shared, cohort[tensor[block]] * slots.shape[1] * LANES)
+            call(update, (row, length[block], own))
 
 
 step_serial = compiled_driver()(_step)

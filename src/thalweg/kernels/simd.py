@@ -29,8 +29,10 @@ from thalweg import elementwise
 
 __all__ = [
     "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "float_mode", "inlined", "load", "load_part", "offset", "pointer", "power", "set_float_mode",
-    "store", "store_part", "typed",
+    "float_mode", "inlined", "load", "load_bfloat16", "load_float16", "load_part",
+    "load_part_bfloat16", "load_part_float16", "offset", "pointer", "power", "set_float_mode",
+    "store", "store_bfloat16", "store_float16", "store_part", "store_part_bfloat16",
+    "store_part_float16", "typed",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
@@ -113,10 +115,29 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
     return types.void(pointer, types.intp, value), codegen
 
 
-def _first(context: Any, builder: Any, count: Any) -> Any:
+def _first(builder: Any, count: Any) -> Any:
     """Return the mask of the first lanes, as many as count."""
     numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
     return builder.icmp_signed("<", numbers, _splat(builder, count))
+
+
+def _masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
+    vector = place.type.pointee
+    mask = _first(builder, count)
+    align = ir.Constant(ir.IntType(32), item)
+    kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
+    name = f"llvm.masked.load.{_suffix(vector)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
+
+
+def _masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
+    mask = _first(builder, count)
+    align = ir.Constant(ir.IntType(32), item)
+    kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
+    name = f"llvm.masked.store.{_suffix(value.type)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [value, place, align, mask])
 
 
 @intrinsic
@@ -125,13 +146,7 @@ def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _vector_at(context, builder, sig, args)
-        vector = place.type.pointee
-        mask = _first(context, builder, args[2])
-        align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
-        kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
-        name = f"llvm.masked.load.{_suffix(vector)}.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
+        return _masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
 
@@ -143,15 +158,92 @@ def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any)
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _vector_at(context, builder, sig, args)
         value = _as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
-        mask = _first(context, builder, args[3])
-        align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
-        kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
-        name = f"llvm.masked.store.{_suffix(value.type)}.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        builder.call(function, [value, place, align, mask])
+        _masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value, types.intp), codegen
+
+
+_BITS, _WIDE_BITS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
+_SINGLE = ir.VectorType(ir.FloatType(), LANES)
+
+
+def _from_bfloat16(builder: Any, bits: Any) -> Any:
+    wide = builder.shl(builder.zext(bits, _WIDE_BITS), ir.Constant(_WIDE_BITS, [16] * LANES))
+    return builder.bitcast(wide, _SINGLE)
+
+
+def _to_bfloat16(builder: Any, value: Any) -> Any:
+    """Round to the nearest, ties to even; NaN stays NaN."""
+
+    def constant(number: int) -> Any:
+        return ir.Constant(_WIDE_BITS, [number] * LANES)
+
+    bits = builder.bitcast(value, _WIDE_BITS)
+    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+    rounded = builder.add(bits, builder.add(odd, constant(0x7FFF)))
+    nan = builder.fcmp_unordered("uno", value, value)
+    kept = builder.select(nan, builder.or_(bits, constant(0x400000)), rounded)
+    return builder.trunc(builder.lshr(kept, constant(16)), _BITS)
+
+
+def _from_float16(builder: Any, bits: Any) -> Any:
+    return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), LANES)), _SINGLE)
+
+
+def _to_float16(builder: Any, value: Any) -> Any:
+    return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _BITS)
+
+
+def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, Any, Any, Any]:
+    """Return load, store, load_part and store_part by address for a 16-bit format."""
+    single = Vector(types.float32)
+
+    def place(builder: Any, args: Any) -> Any:
+        start = builder.inttoptr(args[0], _BITS.as_pointer())
+        return builder.gep(start, [args[1]])
+
+    @intrinsic
+    def load(typingctx: Any, address: Any, block: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return widen(builder, builder.load(place(builder, args), align=2))
+
+        return single(types.intp, types.intp), codegen
+
+    @intrinsic
+    def store(typingctx: Any, address: Any, block: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            vector = _as_vector(context, builder, args[2], sig.args[2], single)
+            builder.store(narrow(builder, vector), place(builder, args), align=2)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, value), codegen
+
+    @intrinsic
+    def load_part(typingctx: Any, address: Any, block: Any, count: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return widen(builder, _masked_load(builder, place(builder, args), args[2], 2))
+
+        return single(types.intp, types.intp, types.intp), codegen
+
+    @intrinsic
+    def store_part(typingctx: Any, address: Any, block: Any, value: Any, count: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            vector = _as_vector(context, builder, args[2], sig.args[2], single)
+            _masked_store(builder, narrow(builder, vector), place(builder, args), args[3], 2)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, value, types.intp), codegen
+
+    return load, store, load_part, store_part
+
+
+load_bfloat16, store_bfloat16, load_part_bfloat16, store_part_bfloat16 = _half(
+    _from_bfloat16, _to_bfloat16
+)
+load_float16, store_float16, load_part_float16, store_part_float16 = _half(
+    _from_float16, _to_float16
+)
 
 
 @intrinsic

@@ -1,6 +1,5 @@
 """One step of a rule over all arrays of a model, in one compiled call."""
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,19 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.kernels.kernel import compiled
-from thalweg.kernels.loops import step_parallel, step_serial
 from thalweg.kernels.simd import LANES
+from thalweg.kernels.table import Table
 from thalweg.rule import Rule, get
 
 __all__ = ["Step"]
-
-_BLOCK = (
-    16_384  # elements per work item: large against the cost of a call, small against a core's share
-)
-_SERIAL = 32_768  # up to this many elements, waking other threads costs more than it gains
-
-# Numba's plain thread pool must not be entered by two threads at once.
-_one_at_a_time = threading.Lock()
 
 
 class Step:
@@ -67,24 +58,31 @@ class Step:
         self.t = 0
         self._kernel = compiled(self.rule, _common_dtype(self.arrays))
         self._values: list[float] = []
-        self._hyper = np.empty((len(self.hyper), LANES))
+        self._hyper = np.empty((1, len(self.hyper), LANES))
         self._resolve()
         first = dict(zip(self.hyper, self._values, strict=True))
         self.state = {
             name: [np.full_like(a, self.rule.start_of(name, first)) for a in self.arrays]
             for name in self.rule.state
         }
-        self._uniform = np.array(
-            [[self.rule.start_of(name, first)] * LANES for name in self.rule.uniform_state]
-        ).reshape(-1, LANES)
-        self._powers = np.empty((self._kernel.powers, LANES))
-        self._slots = np.empty((self._kernel.slots, LANES), self._kernel.dtype)
-        self._lay_out()
+        starts = [[self.rule.start_of(name, first)] * LANES for name in self.rule.uniform_state]
+        self._uniform = np.array(starts).reshape(1, -1, LANES)
+        columns = [self.arrays, *self.state.values()]
+        self._table = Table(
+            self._kernel,
+            [array.size for array in self.arrays],
+            [[array.ctypes.data for array in row] for row in zip(*columns, strict=True)],
+            [self._kernel.dtype.itemsize] * (1 + len(columns)),
+        )
+        self._gradients: list[NDArray[Any] | None] = [None] * len(self.arrays)
+        self._places = np.zeros(len(self.arrays), np.intp)
+        self._cohort = np.zeros(len(self.arrays), np.intp)
 
     @property
     def uniform_state(self) -> dict[str, float]:
         """The value of each uniform state."""
-        return {n: float(v[0]) for n, v in zip(self.rule.uniform_state, self._uniform, strict=True)}
+        values = self._uniform[0, :, 0].tolist()
+        return dict(zip(self.rule.uniform_state, values, strict=True))
 
     def _resolve(self) -> None:
         """Read the hyperparameters of the coming step; check those that have changed."""
@@ -94,27 +92,7 @@ class Step:
                 check = self.rule.hyperparameters[name]
                 check.check_scheduled(value) if callable(given) else check.check(value)
             self._values = values
-            self._hyper[:] = np.array(values)[:, None]
-
-    def _lay_out(self) -> None:
-        """Fill the table of blocks: addresses of x and state once; of gradients at each step."""
-        size = self._kernel.dtype.itemsize
-        blocks = [
-            (tensor, start, min(_BLOCK, array.size - start))
-            for tensor, array in enumerate(self.arrays)
-            for start in range(0, array.size, _BLOCK)
-        ]
-        table = np.array(blocks, np.intp).reshape(-1, 3)
-        self._tensor, self._start, self._length = (np.ascontiguousarray(c) for c in table.T)
-        self._start *= size
-        columns = [self.arrays, *self.state.values()]
-        addresses = np.array([[a.ctypes.data for a in c] for c in columns], np.intp)
-        self._places = np.zeros((len(blocks), 1 + len(columns)), np.intp)
-        self._places[:, 1:] = (addresses[:, self._tensor] + self._start).T
-        self._gradients: list[NDArray[Any] | None] = [None] * len(self.arrays)
-        self._gradient_places = np.zeros(len(self.arrays), np.intp)
-        total = sum(a.size for a in self.arrays)
-        self._run = step_serial if total <= _SERIAL else step_parallel
+            self._hyper[0] = np.array(values)[:, None]
 
     def __call__(self, gradients: Sequence[NDArray[Any]]) -> None:
         """Take one step.
@@ -132,12 +110,9 @@ class Step:
                 self._take(index, new)
         self._resolve()
         self.t += 1
-        with _one_at_a_time:
-            self._run(
-                self._kernel.update, self._kernel.uniforms, float(self.t),
-                self._hyper, self._powers, self._uniform, self._slots,
-                self._places, self._tensor, self._start, self._length, self._gradient_places,
-            )  # fmt: skip
+        self._table.step(
+            self._places, self._cohort, np.array([float(self.t)]), self._hyper, self._uniform
+        )
 
     def _take(self, index: int, gradient: NDArray[Any]) -> None:
         array = self.arrays[index]
@@ -149,7 +124,7 @@ class Step:
         if not gradient.flags.c_contiguous:
             raise ValueError(f"gradient {index} must be C-contiguous; pass np.ascontiguousarray(g)")
         self._gradients[index] = gradient
-        self._gradient_places[index] = gradient.ctypes.data
+        self._places[index] = gradient.ctypes.data
 
 
 def _common_dtype(arrays: Sequence[NDArray[Any]]) -> np.dtype[Any]:

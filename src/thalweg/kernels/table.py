@@ -1,0 +1,81 @@
+"""The arrays of a model, by address, and one step of a kernel over all of them."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.kernels.kernel import Kernel
+from thalweg.kernels.loops import step_parallel, step_serial
+from thalweg.kernels.simd import LANES
+
+__all__ = ["Table"]
+
+_BLOCK = (
+    16_384  # elements per work item: large against the cost of a call, small against a core's share
+)
+_SERIAL = 32_768  # up to this many elements, waking other threads costs more than it gains
+
+# Numba's plain thread pool must not be entered by two threads at once.
+_one_at_a_time = threading.Lock()
+
+
+class Table:
+    """Blocks of arrays: addresses of x and state, filled in once; of gradients at each step.
+
+    Nothing here keeps an array alive.
+
+    Args:
+        kernel: what is applied.
+        sizes: elements of each array.
+        addresses: of x and of each varying state, a sequence per array.
+        items: bytes of one element of g, of x and of each varying state.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        addresses: Sequence[Sequence[int]],
+        items: Sequence[int],
+    ) -> None:
+        self.kernel = kernel
+        blocks = [
+            (tensor, start, min(_BLOCK, size - start))
+            for tensor, size in enumerate(sizes)
+            for start in range(0, size, _BLOCK)
+        ]
+        table = np.array(blocks, np.intp).reshape(-1, 3)
+        self._tensor, starts, self._length = (np.ascontiguousarray(c) for c in table.T)
+        self._start = starts * items[0]
+        self._places = np.zeros((len(blocks), len(items)), np.intp)
+        firsts = np.array(addresses, np.intp).reshape(len(sizes), len(items) - 1)
+        self._places[:, 1:] = firsts[self._tensor] + starts[:, None] * np.array(items[1:], np.intp)
+        self._powers = np.empty((kernel.powers, LANES))
+        self._run = step_serial if sum(sizes) <= _SERIAL else step_parallel
+
+    def step(
+        self,
+        gradients: NDArray[np.intp],
+        cohort: NDArray[np.intp],
+        t: NDArray[np.float64],
+        hyper: NDArray[np.float64],
+        uniform: NDArray[np.float64],
+    ) -> None:
+        """Take one step.
+
+        Args:
+            gradients: address of each array's gradient; 0 leaves the array alone.
+            cohort: to which cohort each array belongs: arrays that share t and hyperparameters.
+            t: (cohorts,), the step that each takes, from 1.
+            hyper: (cohorts, hyperparameters, LANES).
+            uniform: (cohorts, uniform states, LANES); changed in place.
+        """
+        kernel = self.kernel
+        slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
+        with _one_at_a_time:
+            self._run(
+                kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, slots,
+                self._places, self._tensor, self._start, self._length, gradients, cohort,
+            )  # fmt: skip
