@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import race, rules, schedule, trace
+from thalweg.cli import race, rates, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
 app.command(context_settings=_OWN_OPTIONS, epilog=trace.EPILOG)(trace.trace)
+app.command(context_settings=_OWN_OPTIONS, epilog=rates.EPILOG)(rates.rates)
 app.command(context_settings=_OWN_OPTIONS, epilog=schedule.EPILOG)(schedule.schedule)
 app.command()(rules.kernel)
 app.command()(rules.rules)

@@ -1,7 +1,7 @@
 """Reading arguments: lists with commas, and options that are a rule's own hyperparameters."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.rule import Rule
@@ -37,23 +37,30 @@ def numbers(name: str, text: str, such_as: str) -> list[float]:
         raise ValueError(f"{name} must be numbers such as {such_as}, got {text!r}") from None
 
 
-def rules_and_hyper(words: Sequence[str], command: str) -> "list[tuple[Rule, dict[str, float]]]":
+def rules_and_hyper(
+    words: Sequence[str], command: str, get: "Callable[[str], Rule]"
+) -> "list[tuple[Rule, dict[str, Any]]]":
     """Read ``momentum --lr 0.6 --beta=0.5``: each rule, and those values that are its own.
 
     Args:
         words: one list of rules, and options in any place.
         command: whose help lists the other options.
+        get: name -> rule.
+
+    Raises:
+        ValueError: there is not one list, a rule or a hyperparameter is unknown, or a value is not
+            a number.
 
     Example:
-        >>> [(rule.name, hyper) for rule, hyper in rules_and_hyper(["sgd", "--lr", "1"], "trace")]
-        [('sgd', {'lr': 1.0})]
+        >>> from thalweg import rules
+        >>> found = rules_and_hyper(["sgd,adam", "--lr", "1"], "trace", rules.get)
+        >>> [(rule.name, hyper) for rule, hyper in found]
+        [('sgd', {'lr': 1.0}), ('adam', {'lr': 1.0})]
     """
-    from thalweg import rules  # noqa: PLC0415
-
     listed, values = positional_and_options(words)
     if len(listed) != 1:
         raise ValueError(f"give one RULE, or several separated by commas, got {' '.join(listed)!r}")
-    chosen = [rules.get(name) for name in names(listed[0])]
+    chosen = [get(name) for name in names(listed[0])]
     for name in values:
         if not any(name in rule.hyperparameters for rule in chosen):
             own = dict.fromkeys(h for rule in chosen for h in rule.hyperparameters)

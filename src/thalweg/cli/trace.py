@@ -20,48 +20,77 @@ def trace(
         list[str],
         typer.Argument(
             metavar="RULE [--HYPERPARAMETER VALUE]...",
-            help="A rule, or several separated by commas, then their hyperparameters.",
+            help="A rule, or several separated by commas, then their hyperparameters. newton, "
+            "diagonal_newton, bfgs and lbfgs too.",
             show_default=False,
         ),
     ],
     *,
     problem: Annotated[
-        str, typer.Option(help="bowl, stretched_bowl, rotated_bowl or rosenbrock.")
+        str,
+        typer.Option(
+            help="bowl, stretched_bowl, rotated_bowl, noisy_bowl, saddle, rosenbrock, beale, "
+            "himmelblau, ripples, sigmoid_fit or reddi."
+        ),
     ] = "bowl",
-    steps: Annotated[int, typer.Option(help="Number of steps.")] = 20,
+    steps: Annotated[int, typer.Option(help="Number of steps, at the most.")] = 20,
+    tolerance: Annotated[
+        float, typer.Option(help="Stop where the gradient's norm is below this.")
+    ] = 0.0,
     noise: Annotated[
         float, typer.Option(help="Standard deviation of the noise added to each gradient.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Parts of a sum per step; the exact gradient by default.")
+    ] = None,
+    sampling: Annotated[
+        str, typer.Option(help="Of the parts: shuffle, replacement or sequential.")
+    ] = "shuffle",
+    seed: Annotated[int, typer.Option(help="Of the noise and the sampling.")] = 0,
     start: Annotated[
         str | None, typer.Option(help="First point, such as --start=-5,-2; the problem's own.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("trace.png"),
+    animate: Annotated[
+        Path | None, typer.Option(help="The picture as it grows step by step: .gif.")
+    ] = None,
 ) -> None:
-    """Draw a rule's path over a problem's contours, and print where it ends."""
-    from thalweg import descend  # noqa: PLC0415
+    """Draw rules' paths over a problem's contours, and print where they end."""
+    from thalweg import descend, problems, second_order  # noqa: PLC0415
 
+    chosen = problems.get(problem)
     first = None if start is None else numbers("start", start, "-5,-2")
     traces = [
-        descend(problem, rule, first, steps=steps, noise=noise, seed=seed, **hyper)
-        for rule, hyper in rules_and_hyper(words, "trace")
-    ]
+        descend(
+            chosen, rule, first, steps=steps, tolerance=tolerance, noise=noise,
+            batch_size=batch_size, sampling=sampling, seed=seed, **hyper,
+        )
+        for rule, hyper in rules_and_hyper(
+            words, "trace", lambda name: second_order.get(name, chosen)
+        )
+    ]  # fmt: skip
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
-    written = style.save(plots.paths(traces).figure.canvas.figure, out)
+    written = [style.save(plots.paths(traces).figure.canvas.figure, out)]
+    if animate is not None:
+        written.append(plots.animate(traces, animate))
     for path in traces:
         typer.echo(_end(path))
-    typer.echo(f"picture: {written}")
+    for picture in written:
+        typer.echo(f"picture: {picture}")
 
 
 def _end(path: "Trace") -> str:
     hyper = ", ".join(f"{name} {value:g}" for name, value in path.hyper.items())
     head = f"{path.rule.name} ({hyper}) on {path.problem.name}, {len(path.f) - 1} steps:"
-    if path.diverged_at:
+    if path.end == "diverged":
         return f"{head} diverged, not finite from step {path.diverged_at} on"
     point = ", ".join(f"{value:.6g}" for value in path.x[-1])
-    grew = "; diverging: f grew" if path.f[-1] > path.f[0] else ""
+    notes = "; converged" * (path.end == "converged")
+    notes += "; diverging: f grew" * bool(path.f[-1] > path.f[0])
+    if indefinite := path.state.get("indefinite"):
+        notes += f"; the Hessian had a negative eigenvalue at {indefinite:g} of the steps"
     return (
         f"{head}\n  x = ({point}), f = {path.f[-1]:.6g} (from {path.f[0]:.6g}), "
-        f"gradient norm {path.gradient_norm[-1]:.6g}{grew}"
+        f"gradient norm {path.gradient_norm[-1]:.6g}{notes}"
     )

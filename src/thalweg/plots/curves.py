@@ -1,14 +1,16 @@
 """Pictures of curves over steps: schedules, and the weights of a leaky average."""
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from thalweg import schedules, style
+from thalweg import schedules, style, theory
 from thalweg.plots.legend import below
 
-__all__ = ["schedule"]
+__all__ = ["leaky_weights", "schedule"]
 
 
 @style.styled()
@@ -39,5 +41,48 @@ def schedule(
         ax.plot(at, schedules.values(curve, at), drawstyle="steps-post", label=label)
     ax.set(xlabel="step", ylabel="value", xlim=(0, steps))
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    below(ax)
+    return ax
+
+
+@style.styled()
+def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the weights of a leaky average, βⁱ of the newest one for the value i steps before it.
+
+    Ages count from 1, the newest value's. The large marker stands at the effective window
+    1/(1 − β), about where a weight is a third of the newest one's. With windows of very different
+    length the ages are on a log axis.
+
+    Args:
+        betas: one memory β or more, each in [0, 1).
+        n: how many weights, >= 1; three times the longest window by default.
+        ax: where to draw; a new figure by default (``ax.figure``).
+
+    Raises:
+        ValueError: there is no beta, or a value is out of range.
+
+    Example:
+        >>> ax = leaky_weights([0.9])
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'beta 0.9, effective window 10 steps'
+    """
+    if not len(betas):
+        raise ValueError("leaky_weights needs one beta or more, got none")
+    windows = [theory.effective_window(beta) for beta in betas]
+    n = n or math.ceil(3 * max(windows))
+    ax = ax or style.figure(6.4, 3.0 + 0.2 * len(betas))[1]
+    age = np.arange(1, n + 1)
+    for beta, window, marker in zip(betas, windows, cycle("osD^vPX<"), strict=False):
+        weights = theory.leaky_weights(beta, n) / (1 - beta)
+        label = f"beta {beta:g}, effective window {window:.4g} steps"
+        (line,) = ax.plot(age, weights, label=label, marker=marker, markersize=8, markevery=[])
+        ax.plot(
+            window, beta ** (window - 1), linestyle="none", color=line.get_color(),
+            marker=marker, markersize=8,
+        )  # fmt: skip
+    ax.set(xlabel="age of the value, steps", ylabel="weight, as a part of the newest one's")
+    ax.set(xlim=(1, max(n, 2)), ylim=(0, 1.05))
+    if max(windows) > 30 * min(windows):
+        ax.set_xscale("log")
     below(ax)
     return ax

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg import files, style
 from thalweg.descent import Trace
-from thalweg.plots.legend import below
+from thalweg.plots.legend import below, label_of
 from thalweg.problems import Problem
 
 __all__ = ["animate", "paths"]
@@ -127,11 +127,10 @@ def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D],
     ax = ax or style.figure(6.4, 4.0 + 0.2 * len(traces))[1]
     cycles = zip(traces, cycle(mpl.rcParams["axes.prop_cycle"]), cycle(_MARKERS), strict=False)
     looks = [
-        look | {"marker": marker, "label": _label(trace), "markersize": 4}
+        look | {"marker": marker, "label": label_of(trace), "markersize": 4}
         for trace, look, marker in cycles
     ]
-    minimizers = _minimizers(problem)
-    marks = [_START] + [_MINIMIZER] * bool(len(minimizers))
+    marks = [_START] + [_MINIMIZER] * bool(len(problem.minimizers))
     ax.set(title=problem.name)
     ax.grid(visible=False)
     below(ax, [Line2D([], [], **look) for look in looks + marks])
@@ -145,7 +144,7 @@ def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D],
         ends += end
     for look, points in (
         (_START, np.array([trace.x[0] for trace in traces])),
-        (_MINIMIZER, minimizers),
+        (_MINIMIZER, problem.minimizers),
     ):
         for point in _places(problem, points):
             ax.plot(*point, **look)
@@ -158,12 +157,6 @@ def _places(problem: Problem, x: Array) -> Array:
         return x
     with np.errstate(all="ignore"):  # a diverged path has overflowed
         return np.column_stack([x, problem.value(x)])
-
-
-def _minimizers(problem: Problem) -> Array:
-    if problem.minimizer is None:
-        return np.empty((0, problem.start.size))
-    return problem.minimizer[None]
 
 
 def _draw_curve(ax: Axes, problem: Problem, low: Array, high: Array) -> tuple[Array, Array]:
@@ -214,7 +207,7 @@ def _problem_of(traces: Sequence[Trace]) -> Problem:
 
 def _window(problem: Problem, traces: Sequence[Trace]) -> tuple[Array, Array]:
     """Return the corners: starts, minimizers, and the points not far from them, with a margin."""
-    anchors = np.vstack([*(trace.x[0] for trace in traces), *_minimizers(problem)])
+    anchors = np.vstack([*(trace.x[0] for trace in traces), *problem.minimizers])
     reach = max(float(np.ptp(anchors, axis=0).max()), 1.0)
     points = np.vstack([anchors, *(trace.x for trace in traces)])
     near = (points >= anchors.min(axis=0) - reach) & (points <= anchors.max(axis=0) + reach)
@@ -262,22 +255,3 @@ def _draw_path(
 
 def _look_of(line: Line2D) -> dict[str, Any]:
     return {"color": line.get_color(), "marker": line.get_marker(), "linestyle": "none"}
-
-
-def _label(trace: Trace) -> str:
-    """Return the rule, the rate and what is not a default, and how it ended."""
-    default = trace.rule.defaults
-    hyper = ", ".join(
-        f"{name} {_number(value)}"
-        for name, value in trace.hyper.items()
-        if name == "lr" or value != default[name]
-    )
-    step = trace.diverged_at
-    end = f"diverged at step {step}" if step else f"f = {trace.f[-1]:.2g}"
-    return f"{trace.rule.name}  {hyper}  →  {end}"
-
-
-def _number(value: Any) -> str:  # noqa: ANN401 - a number or any schedule
-    if isinstance(value, (int, float)):
-        return f"{value:g}"
-    return str(getattr(value, "__name__", type(value).__name__))  # its numbers would not fit

@@ -1,11 +1,14 @@
-"""The legend of every picture stands below it, where it covers nothing."""
+"""Legends: below every picture, where they cover nothing, and what they call a descent."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-__all__ = ["below"]
+from thalweg.descent import Trace
+
+__all__ = ["below", "label_of"]
 
 
 def below(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
@@ -17,3 +20,32 @@ def below(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
         borderaxespad=4,  # font sizes, not shares of the axes: layouts can make room for it
         handlelength=3.5,
     )
+
+
+def label_of(trace: Trace, *, end: bool = True) -> str:
+    """Return the rule, the rate and what is not a default, and how it ended.
+
+    Example:
+        >>> from thalweg.descent import descend
+        >>> label_of(descend("bowl", "momentum", lr=0.1, beta=0.5))
+        'momentum  lr 0.1, beta 0.5  →  f = 4.8e-06'
+    """
+    default = trace.rule.defaults
+    hyper = ", ".join(
+        f"{name} {_number(value)}"
+        for name, value in trace.hyper.items()
+        if name == "lr" or value != default[name]
+    )
+    said = f"{trace.rule.name}  {hyper}".rstrip()
+    if not end:
+        return said
+    if trace.end == "diverged":
+        return f"{said}  →  diverged at step {trace.diverged_at}"
+    when = f" at step {len(trace.f) - 1}" if trace.end == "converged" else ""
+    return f"{said}  →  f = {trace.f[-1]:.2g}{when}"
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 - a number or any schedule
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    return str(getattr(value, "__name__", type(value).__name__))  # its numbers would not fit

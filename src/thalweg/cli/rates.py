@@ -1,0 +1,209 @@
+"""``thalweg rates``: what theory predicts of rules, beside what descents measure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thalweg.cli.arguments import numbers, rules_and_hyper
+from thalweg.cli.terminal import console
+
+if TYPE_CHECKING:
+    from thalweg.descent import Trace
+    from thalweg.rule import Rule
+
+__all__ = ["EPILOG", "rates"]
+
+EPILOG = (
+    "Hyperparameters are options too: those that are given are kept, the others that count are "
+    "chosen for the least rate. With --lr nothing is chosen."
+)
+_MOST_STEPS = 100_000  # of a measured descent: a second or two
+_POINTS = 400  # of each axis of the map
+_FAR = 0.05  # relative difference of logarithms of rates from which a row is marked
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A rule and its hyperparameters, what is predicted for them and what was measured."""
+
+    rule: "Rule"
+    hyper: Mapping[str, Any]
+    source: str
+    limit: float
+    rate: float
+    steps: int | None  # None: it does not converge
+    trace: "Trace"
+    measured_rate: float
+    measured_steps: int | None  # None: not within the trace
+
+    @property
+    def far(self) -> bool:
+        """Whether the measured rate is far from the predicted one."""
+        if min(self.rate, self.measured_rate) <= 0:
+            return max(self.rate, self.measured_rate) > 0.01
+        predicted, measured = math.log(self.rate), math.log(self.measured_rate)
+        return abs(predicted - measured) > _FAR * abs(predicted)
+
+
+def rates(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RULE] [--HYPERPARAMETER VALUE]...",
+            help="A rule, then hyperparameters to keep.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    spectrum: Annotated[
+        str | None, typer.Option(help="Eigenvalues of the Hessian, such as 0.2,4.")
+    ] = None,
+    kappa: Annotated[
+        float | None,
+        typer.Option(help="Instead of --spectrum: its condition number; the largest is then 1."),
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Rules to compare, separated by commas.")
+    ] = None,
+    accuracy: Annotated[
+        float, typer.Option(help="Part of the first error that steps are counted to.")
+    ] = 1e-6,
+    out: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Say how fast rules converge on a quadratic, up to which lr, and at which hyperparameters.
+
+    Every prediction is derived from the rule's own equation and stands beside what a descent from
+    (1, 1, …) measures.
+    """
+    from thalweg import rules  # noqa: PLC0415
+
+    eigenvalues = _eigenvalues(spectrum, kappa)
+    words = [*(words or []), *([compare] if compare else [])]
+    rows = [
+        _row(rule, eigenvalues, accuracy, hyper)
+        for rule, hyper in rules_and_hyper(words, "rates", rules.get)
+    ]
+    picture = None if out is None else _draw(rows, eigenvalues, out)
+    _print(rows, accuracy)
+    if picture:
+        typer.echo(f"picture: {picture}")
+
+
+def _eigenvalues(spectrum: str | None, kappa: float | None) -> list[float]:
+    if (spectrum is None) == (kappa is None):
+        raise ValueError("give either --spectrum, such as 0.2,4, or --kappa, such as 1e4")
+    if spectrum is not None:
+        from thalweg.theory.linearization import positive  # noqa: PLC0415
+
+        return sorted(positive("spectrum", numbers("spectrum", spectrum, "0.2,4")).tolist())
+    assert kappa is not None
+    if not 1 <= kappa < float("inf"):
+        raise ValueError(f"kappa must be >= 1 and finite, got {kappa:g}")
+    return [1 / kappa, 1.0]
+
+
+def _row(
+    rule: "Rule", eigenvalues: Sequence[float], accuracy: float, given: Mapping[str, Any]
+) -> _Row:
+    from thalweg import descend, problems, theory  # noqa: PLC0415
+
+    hyper, source = dict(given), "given"
+    if "lr" not in given:
+        best = theory.best(rule, eigenvalues[0], eigenvalues[-1], **given)
+        hyper, source = dict(best.hyper), best.source
+    others = {name: value for name, value in hyper.items() if name != "lr"}
+    limit = theory.max_lr(rule, eigenvalues[-1], **others)
+    rate = theory.rate(rule, eigenvalues, **hyper)
+    steps = theory.steps_to(rule, eigenvalues, accuracy, **hyper) if rate < 1 else None
+    quadratic = problems.quadratic(eigenvalues, name=f"spectrum {_spectrum(eigenvalues)}")
+    long = min(4 * (steps or 50) + 40, _MOST_STEPS)
+    trace = descend(quadratic, rule, steps=long, **hyper)
+    measured = _measured_rate(trace), _measured_steps(trace, accuracy)
+    return _Row(rule, hyper, source, limit, rate, steps, trace, *measured)
+
+
+def _measured_rate(trace: "Trace") -> float:
+    """Return the factor per step from the third to the fourth quarter of a descent's steps."""
+    import numpy as np  # noqa: PLC0415
+
+    size = np.abs(trace.x[: trace.diverged_at or None])
+    quarter = len(size) // 4
+    third, fourth = (size[k * quarter : (k + 1) * quarter].max(axis=0) for k in (2, 3))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a coordinate that is exactly 0
+        factors = np.nan_to_num(fourth / third, nan=0.0) ** (1 / quarter)
+    return float(factors.max())
+
+
+def _measured_steps(trace: "Trace", accuracy: float) -> int | None:
+    import numpy as np  # noqa: PLC0415
+
+    above = np.abs(trace.x) > accuracy * np.abs(trace.x[0])
+    last = int(np.flatnonzero(above.any(axis=1))[-1])
+    return None if trace.diverged_at or last == len(trace.x) - 1 else last + 1
+
+
+def _print(rows: Sequence[_Row], accuracy: float) -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
+    shown.add_column("rule", no_wrap=True)
+    shown.add_column("hyperparameters")
+    shown.add_column("found by")
+    for name in (
+        "limit\nof lr", "rate\npredicted", "\nmeasured", f"steps to {accuracy:g}\npredicted",
+        "\nmeasured",
+    ):  # fmt: skip
+        shown.add_column(name, justify="right")
+    for row in rows:
+        shown.add_row(
+            row.rule.name,
+            Text("\n".join(f"{name} {value:.6g}" for name, value in row.hyper.items())),
+            Text(row.source),
+            f"{row.limit:.6g}",
+            f"{row.rate:.6g}",
+            f"{row.measured_rate:.6g}{' ≠' if row.far else ''}",
+            "never" if row.steps is None else f"{row.steps:,}",
+            f"{row.measured_steps:,}" if row.measured_steps else f"> {len(row.trace.x) - 1:,}",
+        )
+    console().print(shown)
+    if any(row.far for row in rows):
+        typer.echo(
+            f"≠ the logarithms differ by more than {_FAR:.0%}: an adaptive rule is predicted with "
+            "its preconditioner\n  held fixed, at 1, and a descent adapts it"
+        )
+
+
+def _spectrum(eigenvalues: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in eigenvalues)
+
+
+def _draw(rows: Sequence[_Row], eigenvalues: Sequence[float], out: Path) -> Path:
+    """Draw one rule's rates over lr and over lr and memory; of several rules, their descents."""
+    import numpy as np  # noqa: PLC0415
+
+    from thalweg import plots, style, theory  # noqa: PLC0415
+
+    row = rows[0]
+    if len(rows) > 1:
+        return style.save(plots.loss([each.trace for each in rows]).figure.canvas.figure, out)
+    best = theory.best(row.rule, eigenvalues[0], eigenvalues[-1])
+    kept = {name: value for name, value in row.hyper.items() if name != "lr"}
+    memory = next((name for name in best.hyper if name != "lr"), None)
+    picture, (left, right) = style.figure(12.8, 5.2, ncols=2)
+    plots.rates(row.rule, eigenvalues, left, **kept)
+    if memory is None:
+        plots.loss([row.trace], right)
+    else:
+        over = {
+            "lr": best.hyper["lr"] * np.geomspace(0.01, 3, _POINTS),
+            memory: 1 - np.geomspace(1, (1 - best.hyper[memory]) / 20, _POINTS),
+        }
+        others = {name: value for name, value in kept.items() if name != memory}
+        plots.rate_map(theory.rate_map(row.rule, eigenvalues, over, **others), right)
+    picture.suptitle(f"{row.rule.name} on a quadratic of spectrum {_spectrum(eigenvalues)}")
+    return style.save(picture, out)
