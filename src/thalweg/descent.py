@@ -1,14 +1,16 @@
 """Descents: the path that a rule takes on a problem, step by step, in float64."""
 
+import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thalweg import problems, rules, schedules
+from thalweg import problems, schedules, second_order
 from thalweg.problems import Problem
 from thalweg.rule import Hyperparameter, Range, Rule
 
@@ -16,6 +18,8 @@ __all__ = ["Trace", "descend"]
 
 Vector = NDArray[np.float64]
 Hyper = float | Callable[[int], float]
+
+_NOT_NEGATIVE = Range(0.0, ends="[)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,12 @@ class Trace:
         hyper: every hyperparameter, a number or a schedule.
         x: the points, (steps + 1, d).
         f: the exact values there, (steps + 1,).
-        gradient_norm: the Euclidean norms of the exact gradients there, (steps + 1,).
+        gradient_norm: the Euclidean norms of the exact gradients there, (steps + 1,); on a domain,
+            of x − P(x − ∇f), P the projection: 0 at a minimizer on the border too.
+        state: the rule's state after the last step, by name.
+        end: how it ended: "finished" all its steps; "converged": the gradient norm fell below the
+            tolerance, and there are no rows after that; "diverged": a point, value or gradient was
+            not finite, and the rows after that are NaN.
     """
 
     problem: Problem
@@ -37,6 +46,8 @@ class Trace:
     x: Vector = field(repr=False)
     f: Vector = field(repr=False)
     gradient_norm: Vector = field(repr=False)
+    state: Mapping[str, Any] = field(repr=False)
+    end: str
 
     @property
     def diverged_at(self) -> int:
@@ -44,6 +55,24 @@ class Trace:
         finite = np.isfinite(self.f) & np.isfinite(self.gradient_norm)
         finite &= np.isfinite(self.x).all(axis=1)
         return 0 if finite.all() else int(np.argmin(finite))
+
+    @property
+    def average(self) -> Vector:
+        """The average of the points that gradients were taken at, weighted by the rate, row by row.
+
+        Row t is Σ η_s x_s / Σ η_s over s < t, η_s the rate of the step from x_s on: the point whose
+        value ``theory.risk_bound`` bounds after t steps. Row 0 is the start. A rule without a rate
+        weighs all points alike. (steps + 1, d).
+
+        Example:
+            >>> descend("bowl", "sgd", steps=2, lr=0.25).average.tolist()
+            [[-5.0, -2.0], [-5.0, -2.0], [-3.75, -1.0]]
+        """
+        rates = schedules.values(self.hyper.get("lr", 1.0), np.arange(len(self.x) - 1))
+        with np.errstate(all="ignore"):  # a diverged path is not finite; the first rates may be 0
+            total = np.cumsum(rates)[:, None]
+            means = np.cumsum(rates[:, None] * self.x[:-1], axis=0) / total
+        return np.vstack([self.x[:1], np.where(total > 0, means, self.x[0])])
 
 
 def descend(
@@ -53,55 +82,108 @@ def descend(
     *,
     steps: int = 20,
     noise: float = 0.0,
+    batch_size: int | None = None,
+    sampling: str = "shuffle",
+    tolerance: float = 0.0,
     seed: int = 0,
     **hyper: Hyper,
 ) -> Trace:
     """Take steps of a rule on a problem: g = ∇f(x) + noise·N(0, I); x, state = rule(g, x, state).
 
-    A descent that overflows ends there quietly: the later rows are NaN, and ``diverged_at`` says
-    at which step.
+    With a batch size, ∇f is replaced by the mean gradient of so many of the problem's parts. On a
+    domain each step is followed by projection. A descent that overflows ends there quietly.
 
     Args:
         problem: a Problem, or the name of one.
-        rule: a Rule, or the name of one.
-        x0: the first point, (d,); the problem's own start by default.
+        rule: a Rule, or the name of one; or newton, diagonal_newton, bfgs or lbfgs.
+        x0: the first point, (d,), in the problem's domain; the problem's own start by default.
         steps: how many, an integer >= 1; 20 by default.
         noise: standard deviation of the Gaussian noise on each component of the gradient, >= 0.
-        seed: of the noise; the same seed gives the same path.
+        batch_size: parts per step, 1 to their number n; None, the default, for the exact gradient.
+        sampling: of the parts: "shuffle" (default), a fresh random order each epoch of n parts;
+            "replacement", n independent draws each epoch; or "sequential", in their own order. The
+            last batch of an epoch is smaller where batch_size does not divide n.
+        tolerance: the descent stops where the exact gradient's norm is below it, >= 0; 0, the
+            default, never stops it.
+        seed: of noise and sampling; the same seed gives the same path.
         hyper: the rule's hyperparameters, each a number or a schedule; its defaults for the rest.
 
     Returns:
         The path, with its exact values and gradient norms.
 
     Raises:
-        ValueError: a name is unknown, a value out of range, or x0 of the wrong shape.
+        ValueError: a name is unknown, a value out of range, x0 of the wrong shape, or batch_size
+            given for a problem without parts.
         TypeError: the rule has no such hyperparameter, or a value is not a number.
 
     Example:
         >>> trace = descend("bowl", "sgd", lr=0.25)
-        >>> trace.x.shape, trace.x[1].tolist()
-        ((21, 2), [-2.5, 0.0])
+        >>> trace.x.shape, trace.x[1].tolist(), trace.end
+        ((21, 2), [-2.5, 0.0], 'finished')
     """
-    problem, rule = problems.get(problem), rules.get(rule)
+    problem = problems.get(problem)
+    rule = second_order.get(rule, problem)
     if operator.index(steps) < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
-    noise = Hyperparameter("noise", 0.0, Range(0.0, ends="[)")).check(noise)
+    noise = Hyperparameter("noise", 0.0, _NOT_NEGATIVE).check(noise)
+    tolerance = Hyperparameter("tolerance", 0.0, _NOT_NEGATIVE).check(tolerance)
+    random = np.random.default_rng(seed)
+    batches = _batches(problem, batch_size, sampling, random)
     values = _values(rule, hyper, steps)
     x = _first_point(problem, x0)
     state = rule.first_state(x, {name: each[0] for name, each in values.items()})
     points = np.full((steps + 1, x.size), np.nan)
     f, gradient_norm = np.full((2, steps + 1), np.nan)
-    random = np.random.default_rng(seed)
+    end = "finished"
     with np.errstate(all="ignore"):  # a diverging path overflows, and its rows say so
         for t in range(steps + 1):
             g = problem.gradient(x)
-            points[t], f[t], gradient_norm[t] = x, problem.value(x), math.hypot(*g)
-            if t == steps or not np.isfinite([*x, f[t], gradient_norm[t]]).all():
+            points[t], f[t], gradient_norm[t] = x, problem.value(x), _norm(problem, x, g)
+            if not np.isfinite([*x, f[t], gradient_norm[t]]).all():
+                end = "diverged"
+            elif gradient_norm[t] < tolerance:
+                end = "converged"
+                points, f, gradient_norm = points[: t + 1], f[: t + 1], gradient_norm[: t + 1]
+            if t == steps or end != "finished":
                 break
+            if batch_size is not None:
+                g = np.mean([problem.parts[i].gradient(x) for i in next(batches)], axis=0)
             g = g + noise * random.standard_normal(x.size)
             now = {name: each[t] for name, each in values.items()}
             x, state = rule.advance(g, x, state, t=t + 1, hyper=now)
-    return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm)
+            x = problem.project(x)
+    return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm, state, end)
+
+
+def _norm(problem: Problem, x: Vector, g: Vector) -> float:
+    return math.hypot(*(g if problem.domain is None else x - problem.project(x - g)))
+
+
+_ORDERS: dict[str, Callable[[np.random.Generator, int], NDArray[np.int64]]] = {
+    "shuffle": lambda random, n: random.permutation(n),
+    "replacement": lambda random, n: random.integers(n, size=n),
+    "sequential": lambda _, n: np.arange(n),
+}
+
+
+def _batches(
+    problem: Problem, batch_size: int | None, sampling: str, random: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Return the parts of each step, without end; nothing where there is no batch size."""
+    if sampling not in _ORDERS:
+        raise ValueError(f"sampling must be one of {', '.join(_ORDERS)}, got {sampling!r}")
+    if batch_size is None:
+        return iter(())
+    n = len(problem.parts)
+    if not n:
+        raise ValueError(
+            f"batch_size needs a problem with parts, and {problem.name!r} has none: see "
+            "problems.finite_sum and problems.noisy_sum"
+        )
+    if not 1 <= operator.index(batch_size) <= n:
+        raise ValueError(f"batch_size must be in [1, {n}], the number of parts, got {batch_size}")
+    orders = (_ORDERS[sampling](random, n) for _ in itertools.count())
+    return (order[i : i + batch_size] for order in orders for i in range(0, n, batch_size))
 
 
 def _values(rule: Rule, hyper: Mapping[str, Hyper], steps: int) -> dict[str, Vector]:
@@ -131,6 +213,12 @@ def _first_point(problem: Problem, x0: ArrayLike | None) -> Vector:
         raise ValueError(
             f"x0 must have shape {problem.start.shape}, as problem {problem.name!r} has, "
             f"got {x.shape}"
+        )
+    if not np.array_equal(problem.project(x), x, equal_nan=True):
+        low, high = (end.tolist() for end in problem.domain or ())
+        raise ValueError(
+            f"x0 must be in the domain of problem {problem.name!r}, from {low} to {high}, "
+            f"got {x.tolist()}"
         )
     with np.errstate(all="ignore"):
         value = problem.value(x)

@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.words import closest
 
-__all__ = ["RANGES", "Hyperparameter", "Range", "Rule", "get", "names", "rule"]
+__all__ = ["RANGES", "Hyperparameter", "Range", "Rule", "get", "names", "read_signature", "rule"]
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def rule(
     """
 
     def declare(function: Callable[..., Any]) -> Rule:
-        declared = _read_signature(function, source, start or {}, ranges or {})
+        declared = read_signature(function, source, start or {}, ranges or {})
         existing = _rules.get(declared.name)
         if existing and existing.function.__module__ != function.__module__:
             raise TypeError(
@@ -245,12 +245,13 @@ def rule(
     return declare
 
 
-def _read_signature(
+def read_signature(
     function: Callable[..., Any],
     source: str,
     start: Mapping[str, float | str],
     ranges: Mapping[str, Range],
 ) -> Rule:
+    """Return the Rule that a function's signature declares, not registered; see ``rule``."""
     name = function.__name__
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
