@@ -1,9 +1,10 @@
-"""The picture of a descent: what is drawn stands where the trace says, and all of it is seen."""
+"""Pictures of descents and of theory: what is drawn stands where it belongs, and is all seen."""
 
 import io
 import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
+from PIL import Image, ImageSequence
 
 from thalweg import plots, problems, schedules
 from thalweg.descent import Trace, descend
@@ -34,6 +36,12 @@ def labels(ax: Axes) -> list[str]:
 
 def lines_of(ax: Axes, label: str) -> list[Any]:
     return [np.column_stack(line.get_data()) for line in ax.lines if line.get_label() == label]
+
+
+def places(problem: problems.Problem, x: Any) -> Any:
+    """Return where points of a problem stand in its picture."""
+    with np.errstate(over="ignore"):
+        return x if problem.start.size == 2 else np.column_stack([x, problem.value(x)])
 
 
 def arrows(ax: Axes) -> list[Annotation]:
@@ -60,6 +68,7 @@ def test_the_legend_names_rule_rate_and_what_is_not_a_default() -> None:
         descend("bowl", "sgd", lr=schedules.constant(0.25)),
         descend("bowl", "sgd", lr=math.exp2, steps=20),
         descend("bowl", "sgd", lr=1e300),
+        descend("bowl", "newton", tolerance=1e-6),
     ]
     ax = plots.paths(traces)
     assert labels(ax) == [
@@ -68,6 +77,7 @@ def test_the_legend_names_rule_rate_and_what_is_not_a_default() -> None:
         f"sgd  lr constant  →  f = {traces[2].f[-1]:.2g}",
         f"sgd  lr exp2  →  f = {traces[3].f[-1]:.2g}",
         "sgd  lr 1e+300  →  diverged at step 1",
+        f"newton  lr 1  →  f = {traces[5].f[-1]:.2g} at step 1",
         "start",
         "minimizer",
     ]
@@ -95,7 +105,12 @@ PICTURES = {
     "at once": [descend("bowl", "sgd", lr=1e307)],
     "beyond floats": [descend("bowl", "sgd", lr=1.7e308)],
     "rosenbrock": [descend("rosenbrock", "adam", lr=0.1, steps=300)],
-    "saddle": [descend(problems.quadratic([-1.0, 2.0]), "sgd", [0.1, 1.0], lr=0.3, steps=30)],
+    "saddle": [descend("saddle", "sgd", lr=0.3, steps=30)],
+    "many minimizers": [descend("himmelblau", "adam", lr=0.5, steps=60)],
+    "second order": [descend("rosenbrock", rule, steps=30) for rule in ("newton", "bfgs", "lbfgs")],
+    "one variable": [descend("ripples", "momentum", lr=0.02), descend("ripples", "adam", lr=0.5)],
+    "one variable, diverging": [descend("ripples", "sgd", lr=0.9)],
+    "box": [descend("reddi", "sgd", lr=0.5, batch_size=1, sampling="sequential", steps=90)],
     "at rest": [descend("bowl", "sgd", [0.0, 0.0])],
     "two starts": [descend("bowl", "sgd", [4.0, y], lr=0.1) for y in (-3.0, 3.0)],
 }
@@ -121,13 +136,14 @@ def test_everything_is_seen_and_nothing_overlaps(traces: Sequence[Trace]) -> Non
     assert box.width > 0.85 * figure.bbox.width
     low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
     problem = traces[0].problem
-    marked = [trace.x[0] for trace in traces] + (
-        [] if problem.minimizer is None else [problem.minimizer]
-    )
+    starts = [trace.x[0] for trace in traces]
     assert len(lines_of(ax, "start")) == len(traces)
-    for point in marked:
+    assert len(lines_of(ax, "minimizer")) == len(problem.minimizers)
+    for point in places(problem, np.vstack([starts, *problem.minimizers])):
         assert (low < point).all()
         assert (point < high).all()
+    if problem.start.size == 1:
+        return
     per_unit = np.array([box.width, box.height]) / (high - low)
     assert per_unit[0] == pytest.approx(per_unit[1], rel=1e-3)
 
@@ -136,7 +152,9 @@ def test_everything_is_seen_and_nothing_overlaps(traces: Sequence[Trace]) -> Non
 def test_every_path_has_its_end_or_an_arrow_at_the_edge(traces: Sequence[Trace]) -> None:
     ax = plots.paths(traces)
     low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
-    ends = [trace.x[np.isfinite(trace.x).all(axis=1)][-1] for trace in traces]
+    ends = [
+        places(trace.problem, trace.x[np.isfinite(trace.x).all(axis=1)])[-1] for trace in traces
+    ]
     outside = [not ((low <= end) & (end <= high)).all() for end in ends]
     assert len(arrows(ax)) == sum(outside)
     for arrow in arrows(ax):
@@ -176,8 +194,61 @@ def test_levels_double_over_the_minimum() -> None:
     problem = problems.quadratic([1.0, 2.0], linear=[1.0, 0.0], offset=-3.0)
     heights = contour_levels(plots.paths([descend(problem, "sgd", lr=0.1)])) - problem.minimum
     np.testing.assert_allclose(heights[1:] / heights[:-1], 2.0)
+    assert problems.get("saddle").minimum is None
     saddle = contour_levels(plots.paths(PICTURES["saddle"]))
     np.testing.assert_allclose(np.diff(saddle), np.diff(saddle)[0])
+
+
+def test_the_picture_of_a_saddle_holds_it() -> None:
+    ax = plots.paths(PICTURES["saddle"])
+    (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
+    assert left < -2 < 0 < right
+    assert low < 0 < high
+
+
+def test_a_path_on_one_variable_stands_on_the_curve() -> None:
+    trace = descend("ripples", "sgd", [2.0], lr=0.05)
+    ax = plots.paths([trace])
+    drawn = lines_of(ax, labels(ax)[0])[0]
+    np.testing.assert_array_equal(drawn, np.column_stack([trace.x, trace.f]))
+    x, y = ax.lines[0].get_data()  # x²(1 + sin x), written down again
+    np.testing.assert_allclose(y, np.square(x) * (1 + np.sin(x)), atol=1e-12)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "f(x)")
+
+
+def frames_of(path: Path) -> list[Any]:
+    with Image.open(path) as picture:
+        return [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(picture)]
+
+
+def test_an_animation_grows_step_by_step_to_the_whole_picture(tmp_path: Path) -> None:
+    traces = [descend("stretched_bowl", "sgd", lr=lr, steps=6) for lr in (0.3, 0.4, 0.7)]
+    written = plots.animate(traces, tmp_path / "paths.gif", frames_per_second=20)
+    assert [each.name for each in tmp_path.iterdir()] == ["paths.gif"]
+    frames = frames_of(written)
+    assert len(frames) == 7  # equal frames, the rest at the end, are one
+    still = io.BytesIO()
+    plots.paths(traces).figure.canvas.figure.savefig(still, format="png", facecolor="white")
+    whole = np.asarray(Image.open(still).convert("L"), float)
+    title = 20  # rows at the top, which say the step
+    differences = [np.abs(frame - whole)[title:].mean() for frame in frames]
+    assert all(a > b for a, b in itertools.pairwise(differences))
+    assert differences[0] > 3 * differences[-1]
+    with Image.open(written) as picture:
+        assert picture.info["duration"] == 50
+        picture.seek(6)
+        assert picture.info["duration"] > 1000
+
+
+def test_animations_that_cannot_be_made_leave_no_file(tmp_path: Path) -> None:
+    trace = descend("bowl", "sgd", lr=0.1)
+    with pytest.raises(ValueError, match=r"an animation's name must end in .gif, got .*a.png"):
+        plots.animate([trace], tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"frames_per_second must be in \[1, 50\], got 0"):
+        plots.animate([trace], tmp_path / "a.gif", frames_per_second=0)
+    with pytest.raises(ValueError, match="paths needs one trace or more"):
+        plots.animate([], tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
 
 
 def test_paths_are_drawn_on_the_axes_that_are_given() -> None:

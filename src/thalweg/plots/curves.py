@@ -1,6 +1,7 @@
 """Pictures of curves over steps: schedules, and the weights of a leaky average."""
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
@@ -37,7 +38,7 @@ def schedule(
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(curves))[1]
     at = np.arange(steps + 1)
     for curve in curves:
-        label = getattr(curve, "__name__", None) or str(curve)
+        label = textwrap.fill(getattr(curve, "__name__", None) or str(curve), 80)
         ax.plot(at, schedules.values(curve, at), drawstyle="steps-post", label=label)
     ax.set(xlabel="step", ylabel="value", xlim=(0, steps))
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))

@@ -20,8 +20,9 @@ __all__ = ["components", "loss"]
 Array = NDArray[np.float64]
 
 _PREDICTED: dict[str, Any] = {"color": style.INK, "linestyle": "-", "linewidth": 0.6}
-_MOST = 7  # lines of components: as many as there are colours
-_ROUNDING = 1e-16  # a part of the first value below which there is nothing but rounding
+_MOST = 5  # lines of components: as many as there are dashes
+_FOOT = 1e-16  # as a part of the first value: below it there is nothing but rounding
+_TOP = 1e4  # the same: a diverging descent must not flatten the others
 
 
 @style.styled()
@@ -62,7 +63,7 @@ def components(trace: Trace, ax: Axes | None = None) -> Axes:
 
     On a quadratic the coordinates x_i along the Hessian's eigenvectors evolve separately; the thin
     lines are ρ(λ_i)^t, the spectral radius of the iteration matrix at that eigenvalue. Of more than
-    seven eigenvalues seven are drawn, evenly spread in rank, the ends among them.
+    five eigenvalues five are drawn, evenly spread in rank, the ends among them.
 
     Args:
         trace: of a rule on a quadratic with a minimizer.
@@ -84,7 +85,7 @@ def components(trace: Trace, ax: Axes | None = None) -> Axes:
     spectrum, vectors = np.linalg.eigh(problem.hessian(problem.minimizer))
     with np.errstate(all="ignore"):  # a diverged path has overflowed
         coordinates = np.abs((trace.x - problem.minimizer) @ vectors)
-    moved = np.flatnonzero(coordinates[0] > _ROUNDING * np.abs(trace.x[0]).max())
+    moved = np.flatnonzero(coordinates[0] > _FOOT * np.abs(trace.x[0]).max())
     if not moved.size:
         raise ValueError("components needs a descent that does not start at the minimizer")
     shown = moved[np.unique(np.linspace(0, len(moved) - 1, _MOST).round().astype(int))]
@@ -117,7 +118,10 @@ def _predicted_rate(trace: Trace, eigenvalue: float | None = None) -> float | No
         return None
     if trace.rule.name in METHODS or not _linear(trace.rule):
         return None
-    return theory.rate(trace.rule, spectrum if eigenvalue is None else eigenvalue, **hyper)
+    try:
+        return theory.rate(trace.rule, spectrum if eigenvalue is None else eigenvalue, **hyper)
+    except ValueError:  # its step changes with time, as asgd's does
+        return None
 
 
 def _linear(rule: Rule) -> bool:
@@ -129,7 +133,7 @@ def _linear(rule: Rule) -> bool:
 def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: int) -> None:
     """Draw curves by step, each with its predicted line, first · rate^(power·step), if it has one.
 
-    The axis reaches from rounding errors, at the least, to a thousand times the first value.
+    The axis reaches from rounding errors, at the most, to a thousand times the first value.
     """
     lines, predicted = [], []
     for values, rate, label in curves:
@@ -148,13 +152,16 @@ def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: in
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     first = [values[0] for values, _, _ in curves]
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0.3 * _ROUNDING * min(first)), min(high, 1e3 * max(first)))
+    ax.set_ylim(max(low, 0.3 * _FOOT * min(first)), min(high, 0.1 * _TOP * max(first)))
     below(ax, [*lines, *predicted[:1]])
 
 
 def _seen(values: Array) -> Array:
-    """Return the values that have a place on the axis; the first of those at its foot is there."""
-    foot = _ROUNDING * values[0]
-    at_foot = ~(values > foot)
-    again = at_foot & np.append(False, at_foot[:-1])
-    return np.where(np.isfinite(values) & ~again, np.maximum(values, foot), np.nan)
+    """Return the values that have a place on the axis; where they leave it, the first one outside.
+
+    What is not finite has none.
+    """
+    low, high = _FOOT * values[0], _TOP * values[0]
+    outside = ~((values > low) & (values < high))
+    again = outside & np.append(False, outside[:-1])
+    return np.where(np.isfinite(values) & ~again, np.clip(values, low, high), np.nan)

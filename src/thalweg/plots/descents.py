@@ -207,7 +207,10 @@ def _problem_of(traces: Sequence[Trace]) -> Problem:
 
 def _window(problem: Problem, traces: Sequence[Trace]) -> tuple[Array, Array]:
     """Return the corners: starts, minimizers, and the points not far from them, with a margin."""
-    anchors = np.vstack([*(trace.x[0] for trace in traces), *problem.minimizers])
+    aims = problem.minimizers
+    if not len(aims):  # instead, where each path is flattest: it may have come to a saddle there
+        aims = np.array([trace.x[np.nanargmin(trace.gradient_norm)] for trace in traces])
+    anchors = np.vstack([*(trace.x[0] for trace in traces), *aims])
     reach = max(float(np.ptp(anchors, axis=0).max()), 1.0)
     points = np.vstack([anchors, *(trace.x for trace in traces)])
     near = (points >= anchors.min(axis=0) - reach) & (points <= anchors.max(axis=0) + reach)
