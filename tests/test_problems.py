@@ -13,6 +13,7 @@ from scipy.optimize._numdiff import approx_derivative
 from scipy.stats import ortho_group
 
 from thalweg import problems
+from thalweg.descent import descend
 from thalweg.problems import Problem, finite_sum, noisy_sum, quadratic
 
 A_ROTATION = ortho_group.rvs(4, random_state=np.random.default_rng(1))
@@ -197,6 +198,21 @@ def test_gradients_of_a_noisy_sum_scatter_as_they_were_told() -> None:
     at_start = [each.parts[0].gradient(x) for each in (problem, same, other)]
     assert np.array_equal(at_start[0], at_start[1])
     assert not np.allclose(at_start[0], at_start[2])
+
+
+def test_the_sigmoid_fit_has_a_plateau_and_an_end() -> None:
+    trace = descend("sigmoid_fit", "sgd", steps=3000, lr=4.0)
+    assert trace.f[0] > 0.25
+    np.testing.assert_allclose(trace.f[100:1000], 0.142, rtol=0.01)
+    assert trace.f[-1] < 1e-4
+
+
+def test_gradient_descent_is_drawn_to_the_saddle_then_away() -> None:
+    distance = np.linalg.norm(descend("saddle", "sgd", steps=40, lr=0.1).x, axis=1)
+    nearest = int(distance.argmin())
+    assert 5 < nearest < 20
+    assert distance[nearest] < 0.2
+    assert distance[-1] > 1
 
 
 def test_a_domain_is_where_points_are_projected() -> None:

@@ -105,6 +105,8 @@ def test_an_exact_search_ends_on_a_quadratic_after_d_steps(method: str, d: int) 
         problem = random_quadratic(d, 50.0, seed)
         trace = descend(problem, method, steps=d + 1, curvature=1e-4, **hyper)
         assert trace.gradient_norm[-1] < 1e-7 * trace.gradient_norm[0]
+        first, g = trace.x[1] - trace.x[0], problem.gradient(trace.x[0])
+        assert first @ g == pytest.approx(-np.linalg.norm(first) * np.linalg.norm(g), rel=1e-12)
         if d > 1:
             assert trace.gradient_norm[d // 2] > 1e-4 * trace.gradient_norm[0]
 
@@ -175,6 +177,29 @@ def test_two_loops_multiply_by_the_matrix_that_the_pairs_stand_for() -> None:
         B = W @ B @ W.T + np.outer(s, s) / (s @ y)
     g = random.normal(size=6)
     np.testing.assert_allclose(second_order._two_loops(g, pairs), B @ g, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
+def test_a_far_minimizer_is_reached_in_one_search(method: str) -> None:
+    trace = descend(problems.quadratic([1.0]), method, [1e9], steps=3, curvature=1e-4)
+    assert abs(trace.x[1, 0]) < 1e-3 * 1e9
+    assert abs(trace.x[3, 0]) < 1e-3
+
+
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
+def test_a_pair_of_negative_curvature_is_left_out_and_a_failed_search_forgets(method: str) -> None:
+    problem = problems.bowl()
+    rule, x = second_order.get(method, problem), np.array([1.0, 1.0])
+    g = problem.gradient(x)
+    name = rule.uniform_state[0]
+    known: Any = {"bfgs": np.eye(2) / 3, "lbfgs": ((x, 3 * x),)}[method]
+    state = {"x_last": x + 1, "g_last": g - 1, name: known}  # sᵀy = −2
+    after, kept = rule.advance(g, x, state, t=2, hyper=rule.defaults)
+    assert problem.value(after) < problem.value(x)
+    np.testing.assert_array_equal(kept[name], known)
+    after, kept = rule.advance(-g, x, state, t=2, hyper=rule.defaults)  # uphill
+    np.testing.assert_array_equal(after, x)
+    assert not np.size(kept[name]) or kept[name] == 0.0
 
 
 @pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
