@@ -2,9 +2,17 @@
 
 import numba
 
-from thalweg.kernels.simd import LANES, call, compiled_driver, offset, pointer
+from thalweg.kernels.simd import (
+    LANES,
+    call,
+    compiled_driver,
+    offset,
+    pointer,
+    put_float32,
+    put_float64,
+)
 
-__all__ = ["step_parallel", "step_serial"]
+__all__ = ["step_parallel", "step_serial", "write_scalars"]
 
 
 def _step(
@@ -36,3 +44,14 @@ def _step(
 
 step_serial = compiled_driver()(_step)
 step_parallel = compiled_driver(parallel=True)(_step)
+
+
+@compiled_driver()
+def write_scalars(places, wide, values):
+    """Write each value where it belongs: as float64 where wide, else as float32."""
+    for i in range(places.shape[0]):
+        for j in range(places.shape[1]):
+            if wide[i, j]:
+                put_float64(places[i, j], values[i, j])
+            else:
+                put_float32(places[i, j], values[i, j])

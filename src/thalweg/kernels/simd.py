@@ -30,7 +30,8 @@ from thalweg import elementwise
 __all__ = [
     "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
     "float_mode", "inlined", "load", "load_bfloat16", "load_float16", "load_part",
-    "load_part_bfloat16", "load_part_float16", "offset", "pointer", "power", "set_float_mode",
+    "load_part_bfloat16", "load_part_float16", "offset", "pointer", "power", "put_float32",
+    "put_float64", "set_float_mode",
     "store", "store_bfloat16", "store_float16", "store_part", "store_part_bfloat16",
     "store_part_float16", "typed",
 ]  # fmt: skip
@@ -113,6 +114,24 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value), codegen
+
+
+def _put(number: types.Type, kind: Any) -> Any:
+    """Return a function that writes one number at an address."""
+
+    @intrinsic
+    def put(typingctx: Any, address: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            value = context.cast(builder, args[1], sig.args[1], number)
+            builder.store(value, builder.inttoptr(args[0], kind.as_pointer()))
+            return context.get_dummy_value()
+
+        return types.void(types.intp, value), codegen
+
+    return put
+
+
+put_float32, put_float64 = _put(types.float32, ir.FloatType()), _put(types.float64, ir.DoubleType())
 
 
 def _first(builder: Any, count: Any) -> Any:

@@ -1,0 +1,34 @@
+"""Every rule as a drop-in ``torch.optim`` class: ``from thalweg.optim import Adam``.
+
+Signatures, defaults, state and checkpoints are torch's own, so training goes on where either left
+off. On the CPU a step of all tensors is one compiled call, generated from the rule's equation.
+"""
+
+try:
+    import torch  # noqa: F401 - to say what is missing before anything fails on it
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "thalweg.optim needs PyTorch: pip install 'thalweg[torch]'", name="torch"
+    ) from error
+
+from torch.optim import LBFGS
+
+from thalweg.optim.descent import AdaBelief, Descent, Lion, Yogi
+from thalweg.optim.drop_in import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
+
+__all__ = [
+    "ASGD", "LBFGS", "SGD", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax",
+    "Descent", "Lion", "NAdam", "RAdam", "RMSprop", "Rprop", "Yogi",
+]  # fmt: skip

@@ -1,0 +1,208 @@
+"""The step that all classes share: compiled where it can be, else the rule itself on tensors."""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import chain
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from thalweg.optim.bucket import Bucket, Member, fits, local
+from thalweg.optim.guard import Guard
+from thalweg.optim.recipe import Recipe
+from thalweg.optim.tensors import step_tensor
+
+__all__ = ["Compiled"]
+
+
+class Compiled(Optimizer):
+    """An optimizer whose step is compiled from rules.
+
+    A subclass says which rule a group asks for. What is laid out for the kernels is found again
+    whenever parameters, state or groups are no longer what they were.
+    """
+
+    # GradScaler leaves unscaling and skipping to ``step``.
+    _step_supports_amp_scaling = True
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - as the class beside this one
+        clip_norm: float | None = None,
+        cautious: bool = False,
+        nonfinite: str = "propagate",
+        **named: Any,  # noqa: ANN401
+    ) -> None:
+        self._guard = Guard(clip_norm=clip_norm, nonfinite=nonfinite)
+        self._cautious = cautious
+        self._forget()
+        super().__init__(*arguments, **named)
+
+    def __init_subclass__(cls) -> None:
+        """Show the arguments of the torch class beside those that ``Compiled`` adds."""
+        super().__init_subclass__()
+        theirs: Any = super(Compiled, cls).__init__
+        if theirs is not Optimizer.__init__:
+            own = inspect.signature(Compiled.__init__).parameters.values()
+            added = [p for p in own if p.kind is p.KEYWORD_ONLY]
+            whole = inspect.signature(theirs)
+            given = [*list(whole.parameters.values())[1:], *added]
+            cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
+
+    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
+        """Return what step t does to a group; None where torch's own step must do it."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Drop what was laid out: parameters, state or groups have changed."""
+        self._buckets: list[Bucket] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"_guard": self._guard, "_cautious": self._cautious, "_buckets": None}
+        return super().__getstate__() | own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._forget()
+        super().__setstate__(state)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; see torch.optim.Optimizer."""
+        self._forget()
+        super().add_param_group(param_group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
+        """Take one step.
+
+        Args:
+            closure: computes the loss again, with its gradients, and returns it.
+
+        Returns:
+            What the closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._leave_to_torch():
+            self._torch_step()
+            return loss
+        with torch.no_grad():
+            self._step()
+        return loss
+
+    def _step(self) -> None:
+        if self._buckets is None or not self._valid():
+            self._lay_out()
+        assert self._buckets is not None
+        gradients = [bucket.gradients() for bucket in self._buckets]
+        alone = [(p, group) for p, group in self._alone if p.grad is not None]
+        given = chain(*gradients, (p.grad for p, _ in alone))
+        scale = self._guard.scale(self, [g for g in given if g is not None])
+        if scale is None:
+            return
+        for bucket, own in zip(self._buckets, gradients, strict=True):
+            bucket.step(own, self._recipe_of, scale)
+        for p, group in alone:
+            step_tensor(p, self.state[p], self._recipe_of, group, scale, cautious=self._cautious)
+
+    def _recipe_of(self, group: int, t: float) -> Recipe:
+        found = self._recipe(self.param_groups[group], t)
+        assert found is not None, "_leave_to_torch looked"
+        return found
+
+    def _leave_to_torch(self) -> bool:
+        if torch.compiler.is_compiling():
+            return True
+        for group in self.param_groups:
+            if group.get("capturable") or group.get("differentiable"):
+                return True
+            if self._recipe(group, 1.0) is None:
+                return True
+        return any(
+            p.grad is not None and p.grad.layout is not torch.strided
+            for group in self.param_groups
+            for p in group["params"]
+        )
+
+    def _torch_step(self) -> None:
+        """Take the step of the torch class, without the hooks that this one has run already."""
+        step: Any = super().step
+        if self._guard.active or self._cautious:
+            raise RuntimeError(
+                f"{type(self).__name__} has no kernel for capturable, differentiable or sparse "
+                "steps, and torch's own does not know clip_norm, cautious or nonfinite"
+            )
+        function = step.__func__
+        (function.__wrapped__ if getattr(function, "hooked", False) else function)(self)
+        self._forget()
+
+    def _valid(self) -> bool:
+        """Return whether what was laid out still holds."""
+        assert self._buckets is not None
+        return (
+            self._known is self.state
+            and len(self.state) == len(self._states)
+            and all(map(is_, self.state.values(), self._states))
+            and not any(p.grad is not None for p in self._waiting)
+            and all(bucket.valid() for bucket in self._buckets)
+        )
+
+    def _lay_out(self) -> None:
+        """Give each parameter with a gradient its state and its bucket."""
+        self._waiting: list[Tensor] = []
+        self._alone: list[tuple[Tensor, int]] = []
+        kinds: dict[Any, list[Member]] = defaultdict(list)
+        recipes: dict[Any, Recipe] = {}
+        for index, group in enumerate(self.param_groups):
+            found = self._recipe_of(index, 1.0)
+            for p in group["params"]:
+                if p.grad is None and p not in self.state:
+                    self._waiting.append(p)
+                    continue
+                state = self._prepare(p, found)
+                columns = [p, *(state[found.keys[name]] for name in found.rule.state)]
+                if not all(fits(c) and _alike(c, p) for c in columns):
+                    self._alone.append((p, index))
+                    continue
+                key = found.rule, found.decoupled, *(c.dtype for c in columns)
+                kinds[key].append(Member(p, state, index))
+                recipes[key] = found
+        self._buckets = [
+            Bucket(members, recipes[key], cautious=self._cautious) for key, members in kinds.items()
+        ]
+        self._known, self._states = self.state, list(self.state.values())
+
+    def _prepare(self, p: Tensor, found: Recipe) -> dict[str, Any]:
+        """Return a parameter's state, with all that the rule keeps there."""
+        if not found.keys:
+            return {}
+        state: dict[str, Any] = self.state[p]
+        rule = found.rule
+        first = {name: rule.start_of(name, found.hyper) for name in rule.state}
+        for name, key in found.keys.items():
+            if state.get(key) is not None:
+                continue
+            if name in first:
+                state[key] = torch.full_like(
+                    p, _complex(first[name], p), memory_format=torch.preserve_format
+                ).detach()
+            else:
+                start = 0.0 if name == "step" else rule.start_of(name, found.hyper)
+                state[key] = torch.tensor(start, dtype=_scalar_dtype())
+        return state
+
+
+def _alike(tensor: Tensor, like: Tensor) -> bool:
+    return local(tensor).stride() == local(like).stride()
+
+
+def _complex(value: float, p: Tensor) -> complex:
+    return complex(value, value) if p.is_complex() else value
+
+
+def _scalar_dtype() -> torch.dtype:
+    return torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32

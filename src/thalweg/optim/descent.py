@@ -1,0 +1,243 @@
+"""Rules that torch does not have, a user's own among them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch.optim.optimizer import ParamsT
+
+from thalweg.optim.base import Compiled
+from thalweg.optim.recipe import Recipe, recipe
+from thalweg.rule import Rule, get
+
+__all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
+
+_MOMENTS = {"step": "step", "m": "exp_avg", "v": "exp_avg_sq"}
+
+
+class Descent(Compiled):
+    """Any rule as an optimizer; its hyperparameters are the options of the parameter groups.
+
+    Args:
+        params: parameters, or groups of them with options of their own.
+        rule: a rule or its name.
+        weight_decay: of L2 regularization, added to the gradient, >= 0; 0 by default. A rule that
+            has a hyperparameter of that name keeps it.
+        maximize: whether to climb; False by default.
+        clip_norm: greatest Euclidean norm of all gradients together; None (default): no bound.
+        cautious: an element that would move up its gradient stays where it is; False by default.
+        nonfinite: "propagate" (default), "skip" the step or "raise" FloatingPointError.
+        **hyper: the rule's hyperparameters; its defaults for the rest.
+
+    Raises:
+        ValueError: a hyperparameter outside its range.
+        TypeError: a name that is no hyperparameter of the rule.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> optimizer = Descent([w], "momentum", lr=0.5, beta=0.5)
+        >>> (w.square().sum() / 2).backward()
+        >>> optimizer.step()
+        >>> w.tolist()
+        [1.5, 2.0]
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        rule: str | Rule,
+        *,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        cautious: bool = False,
+        nonfinite: str = "propagate",
+        **hyper: float,
+    ) -> None:
+        self.rule = get(rule)
+        if "weight_decay" in self.rule.hyperparameters:
+            hyper["weight_decay"] = weight_decay
+        elif weight_decay < 0:
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
+        defaults: dict[str, Any] = {"weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(
+            params,
+            defaults | self.rule.resolve(hyper),
+            clip_norm=clip_norm,
+            cautious=cautious,
+            nonfinite=nonfinite,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"rule": self.rule}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, which are checked."""
+        own = {n: v for n, v in param_group.items() if n in self.rule.hyperparameters}
+        self.rule.resolve(own)
+        super().add_param_group(param_group)
+
+    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
+        rule = self.rule
+        keys = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
+        hyper = {name: group[name] for name in ("weight_decay", *rule.hyperparameters)}
+        return recipe(rule, keys, maximize=group["maximize"], **hyper)
+
+
+class _Betas(Compiled):
+    """A rule with two moments, in the manner of torch.optim.Adam."""
+
+    rule: str
+    keys: Mapping[str, str]
+
+    def __init__(self, params: ParamsT, guarded: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
+        self._check(options)
+        super().__init__(params, options, **guarded)
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        beta1, beta2 = options["betas"]
+        given = {**options, "beta1": beta1, "beta2": beta2}
+        hyperparameters = get(self.rule).hyperparameters.values()
+        for hyperparameter in hyperparameters:
+            hyperparameter.check(given[hyperparameter.name])
+        if not options["weight_decay"] >= 0:
+            raise ValueError(f"weight_decay must be >= 0, got {options['weight_decay']}")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, which are checked."""
+        self._check(self.defaults | param_group)
+        super().add_param_group(param_group)
+
+    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
+        beta1, beta2 = group["betas"]
+        given = {n: group[n] for n in ("lr", "eps", "weight_decay", "maximize") if n in group}
+        decoupled = group.get("decoupled_weight_decay", False)
+        return recipe(self.rule, self.keys, beta1=beta1, beta2=beta2, decoupled=decoupled, **given)
+
+
+class Yogi(_Betas):
+    """Adam whose second moment moves by at most (1 - beta2) g² per step (Zaheer et al. 2018).
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0; 1e-2 by default.
+        betas: decay of the two moments, each in [0, 1); (0.9, 0.999) by default.
+        eps: added to the root, >= 0; 1e-3 by default.
+        weight_decay: >= 0; 0 by default.
+        decoupled_weight_decay: whether x shrinks by 1 - lr * weight_decay, as in AdamW, instead of
+            an L2 term in the gradient.
+        maximize: whether to climb.
+        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0], requires_grad=True)
+        >>> optimizer = Yogi([w], lr=0.5, eps=0.0)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.item()
+        0.5
+    """
+
+    rule = "yogi"
+    keys = _MOMENTS
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-3,
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        **guarded: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(
+            params, guarded, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
+        )  # fmt: skip
+
+
+class AdaBelief(_Betas):
+    """Adam scaled by the gradient's deviation from its prediction (Zhuang et al. 2020).
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0; 1e-3 by default.
+        betas: decay of the two moments, each in [0, 1); (0.9, 0.999) by default.
+        eps: added at each step to the second moment, and to its root, >= 0; 1e-16 by default.
+        weight_decay: >= 0; 0 by default.
+        decoupled_weight_decay: whether x shrinks by 1 - lr * weight_decay, as in AdamW, instead of
+            an L2 term in the gradient.
+        maximize: whether to climb.
+        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0], requires_grad=True)
+        >>> optimizer = AdaBelief([w], lr=0.5, betas=(0.0, 0.0))
+        >>> optimizer.defaults["eps"]
+        1e-16
+    """
+
+    rule = "adabelief"
+    keys = MappingProxyType({"step": "step", "m": "exp_avg", "s": "exp_avg_var"})
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        **guarded: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(
+            params, guarded, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
+        )  # fmt: skip
+
+
+class Lion(_Betas):
+    """The sign of an interpolated momentum: every element moves by lr (Chen et al. 2023).
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0; 1e-4 by default.
+        betas: of the interpolation and of the momentum, each in [0, 1); (0.9, 0.99) by default.
+        weight_decay: decoupled, >= 0; 0 by default.
+        maximize: whether to climb.
+        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0], requires_grad=True)
+        >>> optimizer = Lion([w], lr=0.25)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.item()
+        0.75
+    """
+
+    rule = "lion"
+    keys = MappingProxyType({"m": "exp_avg"})
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        **guarded: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(
+            params, guarded, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize
+        )
