@@ -45,7 +45,7 @@ class Compiled(Optimizer):
     def __init_subclass__(cls) -> None:
         """Show the arguments of the torch class beside those that ``Compiled`` adds."""
         super().__init_subclass__()
-        theirs: Any = super(Compiled, cls).__init__
+        theirs: Any = super().__init__
         if theirs is not Optimizer.__init__:
             own = inspect.signature(Compiled.__init__).parameters.values()
             added = [p for p in own if p.kind is p.KEYWORD_ONLY]
