@@ -1,37 +1,85 @@
-"""Make what the README shows: the table and the pictures, from real runs.
+"""Make what the README and docs/theory.md show: the table and the pictures, from real runs.
 
-    python docs/pictures.py
+    python docs/pictures.py [race] [theory]
 
-Runs ``thalweg race digits`` (about half a minute), writes docs/digits.png and docs/bowl.png, and
-prints the table.
+``race`` runs ``thalweg race digits`` (about half a minute), writes docs/digits.png and prints the
+table; ``theory`` draws the rest. Both by default.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
 import pyarrow.parquet
+from matplotlib.axes import Axes
 from rich.console import Console
 
-from thalweg import descend, plots, problems, race, race_plots, report, style
+from thalweg import (
+    cli,
+    descend,
+    plots,
+    problems,
+    race,
+    race_plots,
+    report,
+    schedules,
+    style,
+    theory,
+)
 
 HERE = Path(__file__).parent
 
 
-def main() -> None:
-    """Run the race, print its table, draw the pictures."""
+def save(ax: Axes, name: str) -> None:
+    """Write the figure that axes stand on."""
+    style.save(ax.figure.canvas.figure, HERE / name)
+
+
+def race_pictures() -> None:
+    """Run the race, print its table, draw its curves."""
     with tempfile.TemporaryDirectory() as folder:
         verdict = race("digits", out=folder)
         curves = pyarrow.parquet.read_table(Path(folder) / "curves.parquet")
     Console(width=100).print(report.table(verdict.results))
     style.save(race_plots.loss_curves(verdict.results, curves), HERE / "digits.png")
+
+
+def theory_pictures() -> None:
+    """Draw descents, and what theory says of them."""
     bowl = problems.get("stretched_bowl")
-    traces = [
-        descend(bowl, "sgd", lr=0.4),
+    slow = descend(bowl, "sgd", lr=0.4)
+    rules = [
+        slow,
         descend(bowl, "momentum", lr=0.4, beta=0.5),
         descend(bowl, "adam", lr=0.4),
     ]
-    axes = plots.paths(traces)
-    style.save(axes.get_figure(root=True), HERE / "bowl.png")
+    save(plots.paths(rules), "bowl.png")
+    cli.main(["rates", "momentum", "--spectrum", "0.2,4", "--out", str(HERE / "rates.png")])
+    save(plots.rates("sgd", [0.2, 4.0]), "regions.png")
+    save(plots.components(slow), "components.png")
+    fast = descend(bowl, "momentum", steps=60, lr=0.4, beta=0.5)
+    others = [descend(bowl, rule, steps=60, lr=0.4) for rule in ("sgd", "adam")]
+    save(plots.loss([*others, fast]), "loss.png")
+    save(plots.leaky_weights([0.5, 0.9, 0.95]), "leaky.png")
+    curves = [
+        schedules.warmup(schedules.cosine(1.0, steps=90), 10),
+        schedules.one_cycle(1.0, steps=100),
+        schedules.warmup_stable_decay(1.0, 10, 60, 30),
+        schedules.inverse_sqrt(1.0),
+    ]
+    save(plots.schedule(curves, 100), "schedules.png")
+    methods = [descend("rosenbrock", rule, steps=40) for rule in ("newton", "bfgs", "lbfgs")]
+    save(plots.paths(methods), "rosenbrock.png")
+    tuned = descend(bowl, "momentum", **theory.best("momentum", 0.2, 4.0).hyper)
+    plots.animate([slow, tuned], HERE / "bowl.gif", frames_per_second=5)
+
+
+def main() -> None:
+    """Make what was asked for."""
+    wanted = sys.argv[1:] or ["race", "theory"]
+    for name, make in (("race", race_pictures), ("theory", theory_pictures)):
+        if name in wanted:
+            make()
 
 
 if __name__ == "__main__":

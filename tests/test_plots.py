@@ -233,7 +233,7 @@ def test_an_animation_grows_step_by_step_to_the_whole_picture(tmp_path: Path) ->
     title = 20  # rows at the top, which say the step
     differences = [np.abs(frame - whole)[title:].mean() for frame in frames]
     assert all(a > b for a, b in itertools.pairwise(differences))
-    assert differences[0] > 3 * differences[-1]
+    assert np.abs(frames[-1] - whole)[title:].max() < 60  # a GIF has few colours
     with Image.open(written) as picture:
         assert picture.info["duration"] == 50
         picture.seek(6)

@@ -167,8 +167,8 @@ def test_a_loss_of_zero_has_a_place_and_a_diverging_one_leaves() -> None:
 
 
 def test_components_are_powers_of_one_minus_lr_times_eigenvalue() -> None:
-    trace = descend("rotated_bowl", "sgd", lr=0.3, steps=12)
-    ax = plots.components(trace)
+    turned = problems.quadratic([0.2, 4.0], rotation=0.3, linear=[1.0, 2.0])
+    ax = plots.components(descend(turned, "sgd", [-5.0, -2.0], lr=0.3, steps=12))
     t = np.arange(13)
     slow, line, fast, _ = (np.asarray(line.get_ydata()) for line in ax.lines)
     np.testing.assert_allclose(slow, 0.94**t, rtol=1e-12)

@@ -114,6 +114,9 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
     if least >= 1:
         raise ValueError(f"rate_map needs a point that converges, the least rate is {least:.4g}")
     ax = ax or style.figure(6.4, 5.0)[1]
+    ax.set(xlabel=x_name, ylabel=y_name, xlim=x[[0, -1]], ylim=y[[0, -1]])
+    _scale(ax, "x", x_name, x)
+    _scale(ax, "y", y_name, y)
     shown = found.rate.T  # rows are y
     colors = ax.pcolormesh(
         x, y, shown, vmin=least, vmax=1, cmap="Blues_r", shading="gouraud", rasterized=True
@@ -128,9 +131,6 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
     at = found.best
     told = ", ".join(f"{name} {value:.3g}" for name, value in at.items())
     (star,) = ax.plot(*at.values(), label=f"best on this grid: {told}, rate {least:.4g}", **_BEST)
-    ax.set(xlabel=x_name, ylabel=y_name)
-    _scale(ax, "x", x_name, x)
-    _scale(ax, "y", y_name, y)
     below(ax, [
         star,
         Line2D([], [], color=style.INK, linewidth=1.8, linestyle="-", label="limit of stability"),
