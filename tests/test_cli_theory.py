@@ -77,8 +77,19 @@ def test_rates_takes_what_is_given_and_says_what_diverges(
     assert " given " in given
     out = said(capsys, "rates sgd --lr 0.6 --spectrum 0.2,4")
     assert re.search(r"1\.4 +1\.4 +never +> \d+ *$", out, re.MULTILINE)
+    for lr, measured in ((1e60, 1e60), (1e120, 1e120), (1e200, math.inf)):
+        out = said(capsys, f"rates sgd --lr {lr} --spectrum 1")
+        assert float(out.splitlines()[2].split()[6]) == pytest.approx(measured)
     kept = said(capsys, "rates momentum --beta 0.5 --spectrum 1")
     assert row_of(kept, "momentum")[:2] == pytest.approx([3, math.sqrt(0.5)], rel=1e-5)
+
+
+def test_rates_are_measured_above_the_least_floats_and_where_one_step_lands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    far = said(capsys, "rates sgd --spectrum 1,3 --accuracy 1e-200")
+    assert row_of(far, "sgd")[1:3] == [0.5, 0.5]
+    assert row_of(said(capsys, "rates sgd --spectrum 3"), "sgd")[1:] == [0, 0, 1, 1]
 
 
 def test_rates_that_take_too_long_to_count_are_still_measured(
@@ -211,7 +222,8 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
             "nor an argument of cosine, which has: initial, steps, final",
         ),
         ("schedule cosine --initial big", "initial must be a number, got 'big'"),
-        ("schedule cosine --steps 0", "warmup must be >= 0 and < steps, got warmup 0 and steps 0"),
+        ("schedule cosine --steps 0", "steps must be in [1, 1000000], got 0"),
+        ("schedule cosine --steps 1000000000", "steps must be in [1, 1000000], got 1000000000"),
         ("schedule cosine --warmup 9 --steps 9", "warmup must be >= 0 and < steps"),
         ("schedule exponential", "schedule 'exponential' needs --decay, a number"),
         ("schedule one_cycle --rise 2", "rise must be in [0, 1), got 2"),

@@ -131,8 +131,12 @@ def _measured_rate(trace: "Trace") -> float:
     import numpy as np  # noqa: PLC0415
 
     size = np.abs(trace.x[: trace.diverged_at or None])
-    quarter = len(size) // 4
-    third, fourth = (size[k * quarter : (k + 1) * quarter].max(axis=0) for k in (2, 3))
+    if len(size) < 2:
+        return math.inf
+    long = max(2, int((size.max(axis=1) > 1e-250).sum()))  # below it floats lose their digits
+    quarter = max(1, long // 4)
+    third = size[long - 2 * quarter : long - quarter].max(axis=0)
+    fourth = size[long - quarter : long].max(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):  # a coordinate that is exactly 0
         factors = np.nan_to_num(fourth / third, nan=0.0) ** (1 / quarter)
     return float(factors.max())
@@ -173,8 +177,8 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
     console().print(shown)
     if any(row.far for row in rows):
         typer.echo(
-            f"≠ the logarithms differ by more than {_FAR:.0%}: an adaptive rule is predicted with "
-            "its preconditioner\n  held fixed, at 1, and a descent adapts it"
+            f"≠ the logarithms of the rates differ by more than {_FAR:.0%}: an adaptive rule is "
+            "predicted with its\n  preconditioner held fixed, at 1, and a descent adapts it"
         )
 
 

@@ -21,6 +21,7 @@ EPILOG = (
     "A schedule's arguments are options too, such as --initial 0.1 or --final 0.001: see "
     "thalweg.schedules. The first or highest value is 1 unless given."
 )
+_MOST_STEPS = 1_000_000  # what still draws at once
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -47,6 +48,8 @@ def schedule(
 
     from thalweg import schedules  # noqa: PLC0415
 
+    if not 1 <= steps <= _MOST_STEPS:
+        raise ValueError(f"steps must be in [1, {_MOST_STEPS}], got {steps}")
     if not 0 <= warmup < steps:
         raise ValueError(f"warmup must be >= 0 and < steps, got warmup {warmup} and steps {steps}")
     names, given = positional_and_options(words)
