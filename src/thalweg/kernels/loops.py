@@ -12,12 +12,12 @@ from thalweg.kernels.simd import (
     put_float64,
 )
 
-__all__ = ["step_parallel", "step_serial", "write_scalars"]
+__all__ = ["step_parallel", "step_serial"]
 
 
 def _step(
     update, uniforms, t, hyper, powers, state, slots,
-    places, tensor, start, length, gradients, cohort,
+    places, tensor, start, length, gradients, cohort, kept, wide,
 ):  # fmt: skip
     for c in range(t.size):
         call(
@@ -40,18 +40,17 @@ def _step(
             row = offset(table, block * places.shape[1])
             own = offset(shared, cohort[tensor[block]] * slots.shape[1] * LANES)
             call(update, (row, length[block], own))
+    for i in range(kept.shape[0]):
+        c = cohort[i]
+        if c >= 0:
+            for j in range(kept.shape[1]):
+                if kept[i, j]:
+                    value = t[c] if j == 0 else state[c, j - 1, 0]
+                    if wide[i, j]:
+                        put_float64(kept[i, j], value)
+                    else:
+                        put_float32(kept[i, j], value)
 
 
 step_serial = compiled_driver()(_step)
 step_parallel = compiled_driver(parallel=True)(_step)
-
-
-@compiled_driver()
-def write_scalars(places, wide, values):
-    """Write each value where it belongs: as float64 where wide, else as float32."""
-    for i in range(places.shape[0]):
-        for j in range(places.shape[1]):
-            if wide[i, j]:
-                put_float64(places[i, j], values[i, j])
-            else:
-                put_float32(places[i, j], values[i, j])

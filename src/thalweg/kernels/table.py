@@ -53,7 +53,22 @@ class Table:
         firsts = np.array(addresses, np.intp).reshape(len(sizes), len(items) - 1)
         self._places[:, 1:] = firsts[self._tensor] + starts[:, None] * np.array(items[1:], np.intp)
         self._powers = np.empty((kernel.powers, LANES))
+        self._kept, self._wide = np.zeros((0, 0), np.intp), np.zeros((0, 0), np.bool_)
         self._run = step_serial if sum(sizes) <= _SERIAL else step_parallel
+
+    @property
+    def parallel(self) -> bool:
+        """Whether a step uses more than one thread."""
+        return self._run is step_parallel
+
+    def keep(self, places: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
+        """Let each step write t and the uniform state into memory of the caller's.
+
+        Args:
+            places: (arrays, 1 + uniform states), addresses; 0 for what is kept nowhere.
+            wide: whether a float64 lies there, or a float32.
+        """
+        self._kept, self._wide = places, wide
 
     def step(
         self,
@@ -67,7 +82,8 @@ class Table:
 
         Args:
             gradients: address of each array's gradient; 0 leaves the array alone.
-            cohort: to which cohort each array belongs: arrays that share t and hyperparameters.
+            cohort: to which cohort each array belongs: arrays that share t and hyperparameters;
+                -1 for an array that takes no step.
             t: (cohorts,), the step that each takes, from 1.
             hyper: (cohorts, hyperparameters, LANES).
             uniform: (cohorts, uniform states, LANES); changed in place.
@@ -78,4 +94,5 @@ class Table:
             self._run(
                 kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, slots,
                 self._places, self._tensor, self._start, self._length, gradients, cohort,
+                self._kept, self._wide,
             )  # fmt: skip

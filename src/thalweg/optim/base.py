@@ -11,12 +11,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from thalweg.optim.bucket import Bucket, Member, fits, local
+from thalweg.optim.bucket import Bucket, Member, SparseError, fits, local
 from thalweg.optim.guard import Guard
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.tensors import step_tensor
 
 __all__ = ["Compiled"]
+
+
+class _TorchStepError(Exception):
+    """This step is one that torch must take; the message says why."""
 
 
 class Compiled(Optimizer):
@@ -53,8 +57,8 @@ class Compiled(Optimizer):
             given = [*list(whole.parameters.values())[1:], *added]
             cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
 
-    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
-        """Return what step t does to a group; None where torch's own step must do it."""
+    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+        """Return what a step does to a group; None where torch's own step must do it."""
         raise NotImplementedError
 
     def _forget(self) -> None:
@@ -87,78 +91,75 @@ class Compiled(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._leave_to_torch():
-            self._torch_step()
-            return loss
-        with torch.no_grad():
-            self._step()
+        try:
+            recipes = self._recipes()
+            with torch.no_grad():
+                self._step(recipes)
+        except _TorchStepError as reason:
+            self._torch_step(str(reason))
         return loss
 
-    def _step(self) -> None:
-        if self._buckets is None or not self._valid():
-            self._lay_out()
+    def _recipes(self) -> list[Recipe]:
+        """Return each group's recipe."""
+        if torch.compiler.is_compiling():
+            raise _TorchStepError("compiled by torch")
+        recipes = []
+        for group in self.param_groups:
+            found = self._recipe(group)
+            if found is None or group.get("capturable") or group.get("differentiable"):
+                raise _TorchStepError("with these options")
+            recipes.append(found)
+        return recipes
+
+    def _step(self, recipes: list[Recipe]) -> None:
+        if self._buckets is None or not self._valid(recipes):
+            self._lay_out(recipes)
         assert self._buckets is not None
-        gradients = [bucket.gradients() for bucket in self._buckets]
+        try:
+            gradients = [bucket.gradients() for bucket in self._buckets]
+        except SparseError:
+            raise _TorchStepError("with sparse gradients") from None
         alone = [(p, group) for p, group in self._alone if p.grad is not None]
         given = chain(*gradients, (p.grad for p, _ in alone))
         scale = self._guard.scale(self, [g for g in given if g is not None])
         if scale is None:
             return
         for bucket, own in zip(self._buckets, gradients, strict=True):
-            bucket.step(own, self._recipe_of, scale)
+            bucket.step(own, recipes, scale)
         for p, group in alone:
-            step_tensor(p, self.state[p], self._recipe_of, group, scale, cautious=self._cautious)
+            step_tensor(p, self.state[p], recipes[group], scale, cautious=self._cautious)
 
-    def _recipe_of(self, group: int, t: float) -> Recipe:
-        found = self._recipe(self.param_groups[group], t)
-        assert found is not None, "_leave_to_torch looked"
-        return found
-
-    def _leave_to_torch(self) -> bool:
-        if torch.compiler.is_compiling():
-            return True
-        for group in self.param_groups:
-            if group.get("capturable") or group.get("differentiable"):
-                return True
-            if self._recipe(group, 1.0) is None:
-                return True
-        return any(
-            p.grad is not None and p.grad.layout is not torch.strided
-            for group in self.param_groups
-            for p in group["params"]
-        )
-
-    def _torch_step(self) -> None:
+    def _torch_step(self, why: str) -> None:
         """Take the step of the torch class, without the hooks that this one has run already."""
         step: Any = super().step
-        if self._guard.active or self._cautious:
+        if self._guard.active or self._cautious or step.__func__ is Optimizer.step:
             raise RuntimeError(
-                f"{type(self).__name__} has no kernel for capturable, differentiable or sparse "
-                "steps, and torch's own does not know clip_norm, cautious or nonfinite"
+                f"{type(self).__name__} has no step of its own {why}, and torch's "
+                "knows neither clip_norm, cautious, nonfinite nor rules of thalweg's"
             )
         function = step.__func__
         (function.__wrapped__ if getattr(function, "hooked", False) else function)(self)
         self._forget()
 
-    def _valid(self) -> bool:
+    def _valid(self, recipes: list[Recipe]) -> bool:
         """Return whether what was laid out still holds."""
         assert self._buckets is not None
         return (
-            self._known is self.state
+            [recipe.form for recipe in recipes] == self._forms
+            and self._known is self.state
             and len(self.state) == len(self._states)
             and all(map(is_, self.state.values(), self._states))
             and not any(p.grad is not None for p in self._waiting)
             and all(bucket.valid() for bucket in self._buckets)
         )
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, recipes: list[Recipe]) -> None:
         """Give each parameter with a gradient its state and its bucket."""
         self._waiting: list[Tensor] = []
         self._alone: list[tuple[Tensor, int]] = []
         kinds: dict[Any, list[Member]] = defaultdict(list)
-        recipes: dict[Any, Recipe] = {}
-        for index, group in enumerate(self.param_groups):
-            found = self._recipe_of(index, 1.0)
+        first: dict[Any, Recipe] = {}
+        for index, (group, found) in enumerate(zip(self.param_groups, recipes, strict=True)):
             for p in group["params"]:
                 if p.grad is None and p not in self.state:
                     self._waiting.append(p)
@@ -170,11 +171,12 @@ class Compiled(Optimizer):
                     continue
                 key = found.rule, found.decoupled, *(c.dtype for c in columns)
                 kinds[key].append(Member(p, state, index))
-                recipes[key] = found
+                first[key] = found
         self._buckets = [
-            Bucket(members, recipes[key], cautious=self._cautious) for key, members in kinds.items()
+            Bucket(members, first[key], cautious=self._cautious) for key, members in kinds.items()
         ]
         self._known, self._states = self.state, list(self.state.values())
+        self._forms = [recipe.form for recipe in recipes]
 
     def _prepare(self, p: Tensor, found: Recipe) -> dict[str, Any]:
         """Return a parameter's state, with all that the rule keeps there."""

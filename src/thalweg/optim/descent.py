@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.optim.optimizer import ParamsT
 
+from thalweg import rules
 from thalweg.optim.base import Compiled
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.rule import Rule, get
@@ -78,7 +79,7 @@ class Descent(Compiled):
         self.rule.resolve(own)
         super().add_param_group(param_group)
 
-    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
         rule = self.rule
         keys = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
         hyper = {name: group[name] for name in ("weight_decay", *rule.hyperparameters)}
@@ -88,7 +89,7 @@ class Descent(Compiled):
 class _Betas(Compiled):
     """A rule with two moments, in the manner of torch.optim.Adam."""
 
-    rule: str
+    rule: Rule
     keys: Mapping[str, str]
 
     def __init__(self, params: ParamsT, guarded: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
@@ -98,7 +99,7 @@ class _Betas(Compiled):
     def _check(self, options: Mapping[str, Any]) -> None:
         beta1, beta2 = options["betas"]
         given = {**options, "beta1": beta1, "beta2": beta2}
-        hyperparameters = get(self.rule).hyperparameters.values()
+        hyperparameters = self.rule.hyperparameters.values()
         for hyperparameter in hyperparameters:
             hyperparameter.check(given[hyperparameter.name])
         if not options["weight_decay"] >= 0:
@@ -109,7 +110,7 @@ class _Betas(Compiled):
         self._check(self.defaults | param_group)
         super().add_param_group(param_group)
 
-    def _recipe(self, group: dict[str, Any], t: float) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
         beta1, beta2 = group["betas"]
         given = {n: group[n] for n in ("lr", "eps", "weight_decay", "maximize") if n in group}
         decoupled = group.get("decoupled_weight_decay", False)
@@ -140,7 +141,7 @@ class Yogi(_Betas):
         0.5
     """
 
-    rule = "yogi"
+    rule = rules.yogi
     keys = _MOMENTS
 
     def __init__(
@@ -183,7 +184,7 @@ class AdaBelief(_Betas):
         1e-16
     """
 
-    rule = "adabelief"
+    rule = rules.adabelief
     keys = MappingProxyType({"step": "step", "m": "exp_avg", "s": "exp_avg_var"})
 
     def __init__(
@@ -225,7 +226,7 @@ class Lion(_Betas):
         0.75
     """
 
-    rule = "lion"
+    rule = rules.lion
     keys = MappingProxyType({"m": "exp_avg"})
 
     def __init__(

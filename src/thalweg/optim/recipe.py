@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from thalweg.rule import Rule, get
+from thalweg.rule import Rule
 
 __all__ = ["Recipe", "recipe"]
 
@@ -28,9 +28,14 @@ class Recipe:
     decay: float
     maximize: bool
 
+    @property
+    def form(self) -> tuple[Rule, bool]:
+        """What decides the kernel; all else are values."""
+        return self.rule, self.decoupled
+
 
 def recipe(
-    rule: str | Rule,
+    rule: Rule,
     keys: Mapping[str, str],
     *,
     decoupled: bool = False,
@@ -41,7 +46,6 @@ def recipe(
 
     ``weight_decay`` is the rule's own where it has one; elsewhere it goes around the rule.
     """
-    rule = get(rule)
     values = {name: float(hyper[name]) for name in rule.hyperparameters}
     around = 0.0 if "weight_decay" in values else float(hyper.get("weight_decay", 0.0))
     decay = 1.0 - values["lr"] * around if decoupled else around

@@ -1,6 +1,5 @@
 """A step of the rule itself on one tensor, where there is no kernel: any device, any layout."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,27 +13,19 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def step_tensor(
-    p: Tensor,
-    state: dict[str, Any],
-    recipe_of: Callable[[int, float], Recipe],
-    group: int,
-    scale: float,
-    *,
-    cautious: bool,
+    p: Tensor, state: dict[str, Any], recipe: Recipe, scale: float, *, cautious: bool
 ) -> None:
     """Take one step of one parameter, in place.
 
     Args:
         p: the parameter, with its gradient.
         state: its state, which is changed.
-        recipe_of: group, step -> recipe.
-        group: the parameter's group.
+        recipe: of the parameter's group.
         scale: what the gradient is multiplied by.
         cautious: whether an element that would move up its gradient stays where it is.
     """
-    keys = recipe_of(group, 1.0).keys
+    keys = recipe.keys
     t = int(state[keys["step"]]) + 1 if "step" in keys else 1
-    recipe = recipe_of(group, float(t))
     rule = recipe.rule
     assert p.grad is not None
     x = _real(p.detach())

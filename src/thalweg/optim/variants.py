@@ -1,0 +1,26 @@
+"""What torch's options make of two rules: compositions of the rules themselves."""
+
+from thalweg.rule import read_signature
+from thalweg.rules import adagrad, centered_rmsprop
+
+__all__ = ["CENTERED_RMSPROP_MOMENTUM", "DECAYING_ADAGRAD"]
+
+
+def decaying_adagrad(g, x, s, *, t, lr=1e-2, lr_decay=0.0, eps=1e-10):
+    """Adagrad at the rate lr / (1 + (t - 1) lr_decay)."""
+    return adagrad(g, x, s, t=t, lr=lr / (1 + (t - 1) * lr_decay), eps=eps)
+
+
+def centered_rmsprop_momentum(g, x, s, m, v, *, t, lr=1e-2, gamma=0.99, beta=0.9, eps=1e-8):
+    """Centered RMSProp whose preconditioned gradient feeds a heavy ball (Graves 2013)."""
+    descent, s, m = centered_rmsprop(g, 0.0, s, m, t=t, lr=1.0, gamma=gamma, eps=eps)
+    v = beta * v - descent
+    return x - lr * v, s, m, v
+
+
+DECAYING_ADAGRAD = read_signature(
+    decaying_adagrad, "Duchi, Hazan & Singer 2011; lr_decay is torch's", {}, {}
+)
+CENTERED_RMSPROP_MOMENTUM = read_signature(
+    centered_rmsprop_momentum, "Graves 2013, equations 38-41", {}, {}
+)
