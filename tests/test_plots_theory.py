@@ -167,14 +167,15 @@ def test_a_loss_of_zero_has_a_place_and_a_diverging_one_leaves() -> None:
 
 
 def test_components_are_powers_of_one_minus_lr_times_eigenvalue() -> None:
-    turned = problems.quadratic([0.2, 4.0], rotation=0.3)
-    ax = plots.components(descend(turned, "sgd", [-5.0, -2.0], lr=0.3, steps=12))
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    turned = problems.quadratic([0.2, 2.0, 4.0], rotation=rotation)
+    ax = plots.components(descend(turned, "sgd", [-5.0, -2.0, 3.0], lr=0.3, steps=12))
     t = np.arange(13)
-    slow, line, fast, _ = (np.asarray(line.get_ydata()) for line in ax.lines)
+    slow, line, _, _, fast, _ = (np.asarray(line.get_ydata()) for line in ax.lines)
     np.testing.assert_allclose(slow, 0.94**t, rtol=1e-12)
     np.testing.assert_allclose(line, 0.94**t, rtol=1e-12)
     np.testing.assert_allclose(fast, 0.2**t, rtol=1e-6)
-    assert texts(ax)[:2] == ["λ = 0.2, predicted rate 0.94", "λ = 4, predicted rate 0.2"]
+    assert texts(ax)[:3:2] == ["λ = 0.2, predicted rate 0.94", "λ = 4, predicted rate 0.2"]
 
 
 def test_components_that_do_not_move_are_left_out_and_many_are_thinned() -> None:
