@@ -63,12 +63,7 @@ def schedule(
     if not np.isfinite(values).all():
         raise ValueError(f"{made!r} is not finite from step {np.isfinite(values).argmin()} on")
     picture = None if out is None else _draw(made, steps, out)
-    typer.echo(f"{made!r}\n{_sparkline(values)}")
-    shown = np.linspace(0, steps, min(steps, 8) + 1).astype(int)
-    cells = [("step", "value"), *((str(step), f"{values[step]:.4g}") for step in shown)]
-    widths = [max(map(len, cell)) for cell in cells]
-    for row in zip(*cells, strict=True):
-        typer.echo("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)))
+    _print(made, values)
     if picture:
         typer.echo(f"picture: {picture}")
 
@@ -112,6 +107,19 @@ def _number(name: str, text: str) -> int | float:
         return float(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, got {text!r}") from None
+
+
+def _print(made: "Schedule", values: "NDArray[Any]") -> None:
+    """Print the Python that makes a schedule, its curve, and its values at a few steps."""
+    import numpy as np  # noqa: PLC0415
+
+    typer.echo(f"{made!r}\n{_sparkline(values)}")
+    last = len(values) - 1
+    shown = np.linspace(0, last, min(last, 8) + 1).astype(int)
+    cells = [("step", "value"), *((str(step), f"{values[step]:.4g}") for step in shown)]
+    widths = [max(map(len, cell)) for cell in cells]
+    for row in zip(*cells, strict=True):
+        typer.echo("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)))
 
 
 def _sparkline(values: "NDArray[Any]") -> str:

@@ -15,46 +15,44 @@ __all__ = ["EPILOG", "trace"]
 EPILOG = "Hyperparameters are options too, such as --lr 0.6 --beta 0.5: see thalweg rules."
 
 
+_Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RULE [--HYPERPARAMETER VALUE]...",
+        help="A rule, or several separated by commas, then their hyperparameters. newton, "
+        "diagonal_newton, bfgs and lbfgs too.",
+        show_default=False,
+    ),
+]
+_Problem = Annotated[
+    str,
+    typer.Option(
+        help="bowl, stretched_bowl, rotated_bowl, noisy_bowl, saddle, rosenbrock, beale, "
+        "himmelblau, ripples, sigmoid_fit or reddi."
+    ),
+]
+_Steps = Annotated[int, typer.Option(help="Number of steps, at the most.")]
+_Tolerance = Annotated[float, typer.Option(help="Stop where the gradient's norm is below this.")]
+_Noise = Annotated[
+    float, typer.Option(help="Standard deviation of the noise added to each gradient.")
+]
+_BatchSize = Annotated[
+    int | None, typer.Option(help="Parts of a sum per step; the exact gradient by default.")
+]
+_Sampling = Annotated[str, typer.Option(help="Of the parts: shuffle, replacement or sequential.")]
+_Seed = Annotated[int, typer.Option(help="Of the noise and the sampling.")]
+_Start = Annotated[
+    str | None, typer.Option(help="First point, such as --start=-5,-2; the problem's own.")
+]
+_Out = Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")]
+_Animate = Annotated[Path | None, typer.Option(help="The picture as it grows step by step: .gif.")]
+
+
 def trace(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RULE [--HYPERPARAMETER VALUE]...",
-            help="A rule, or several separated by commas, then their hyperparameters. newton, "
-            "diagonal_newton, bfgs and lbfgs too.",
-            show_default=False,
-        ),
-    ],
-    *,
-    problem: Annotated[
-        str,
-        typer.Option(
-            help="bowl, stretched_bowl, rotated_bowl, noisy_bowl, saddle, rosenbrock, beale, "
-            "himmelblau, ripples, sigmoid_fit or reddi."
-        ),
-    ] = "bowl",
-    steps: Annotated[int, typer.Option(help="Number of steps, at the most.")] = 20,
-    tolerance: Annotated[
-        float, typer.Option(help="Stop where the gradient's norm is below this.")
-    ] = 0.0,
-    noise: Annotated[
-        float, typer.Option(help="Standard deviation of the noise added to each gradient.")
-    ] = 0.0,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Parts of a sum per step; the exact gradient by default.")
-    ] = None,
-    sampling: Annotated[
-        str, typer.Option(help="Of the parts: shuffle, replacement or sequential.")
-    ] = "shuffle",
-    seed: Annotated[int, typer.Option(help="Of the noise and the sampling.")] = 0,
-    start: Annotated[
-        str | None, typer.Option(help="First point, such as --start=-5,-2; the problem's own.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("trace.png"),
-    animate: Annotated[
-        Path | None, typer.Option(help="The picture as it grows step by step: .gif.")
-    ] = None,
-) -> None:
+    words: _Words, *, problem: _Problem = "bowl", steps: _Steps = 20, tolerance: _Tolerance = 0.0,
+    noise: _Noise = 0.0, batch_size: _BatchSize = None, sampling: _Sampling = "shuffle",
+    seed: _Seed = 0, start: _Start = None, out: _Out = Path("trace.png"), animate: _Animate = None,
+) -> None:  # fmt: skip
     """Draw rules' paths over a problem's contours, and print where they end."""
     from thalweg import descend, problems, second_order  # noqa: PLC0415
 
