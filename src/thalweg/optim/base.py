@@ -64,9 +64,10 @@ class Compiled(Optimizer):
     def _forget(self) -> None:
         """Drop what was laid out: parameters, state or groups have changed."""
         self._buckets: list[Bucket] | None = None
+        self._seen: tuple[list[Any], list[Recipe]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_guard": self._guard, "_cautious": self._cautious, "_buckets": None}
+        own = {"_guard": self._guard, "_cautious": self._cautious, "_buckets": None, "_seen": None}
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -92,9 +93,7 @@ class Compiled(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         try:
-            recipes = self._recipes()
-            with torch.no_grad():
-                self._step(recipes)
+            self._step(self._recipes())
         except _TorchStepError as reason:
             self._torch_step(str(reason))
         return loss
@@ -103,12 +102,17 @@ class Compiled(Optimizer):
         """Return each group's recipe."""
         if torch.compiler.is_compiling():
             raise _TorchStepError("compiled by torch")
+        values = [tuple(group.values()) for group in self.param_groups]
+        if self._seen is not None and values == self._seen[0]:
+            return self._seen[1]
         recipes = []
         for group in self.param_groups:
             found = self._recipe(group)
             if found is None or group.get("capturable") or group.get("differentiable"):
                 raise _TorchStepError("with these options")
             recipes.append(found)
+        fixed = not any(isinstance(value, Tensor) for row in values for value in row)
+        self._seen = (values, recipes) if fixed else None  # a tensor may change in place
         return recipes
 
     def _step(self, recipes: list[Recipe]) -> None:
@@ -145,7 +149,8 @@ class Compiled(Optimizer):
         """Return whether what was laid out still holds."""
         assert self._buckets is not None
         return (
-            [recipe.form for recipe in recipes] == self._forms
+            (recipes is self._laid_out or [recipe.form for recipe in recipes] == self._forms)
+            and all(map(_same, self._listed, self.param_groups))
             and self._known is self.state
             and len(self.state) == len(self._states)
             and all(map(is_, self.state.values(), self._states))
@@ -153,6 +158,7 @@ class Compiled(Optimizer):
             and all(bucket.valid() for bucket in self._buckets)
         )
 
+    @torch.no_grad()
     def _lay_out(self, recipes: list[Recipe]) -> None:
         """Give each parameter with a gradient its state and its bucket."""
         self._waiting: list[Tensor] = []
@@ -176,7 +182,8 @@ class Compiled(Optimizer):
             Bucket(members, first[key], cautious=self._cautious) for key, members in kinds.items()
         ]
         self._known, self._states = self.state, list(self.state.values())
-        self._forms = [recipe.form for recipe in recipes]
+        self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
+        self._listed = [list(group["params"]) for group in self.param_groups]
 
     def _prepare(self, p: Tensor, found: Recipe) -> dict[str, Any]:
         """Return a parameter's state, with all that the rule keeps there."""
@@ -196,6 +203,11 @@ class Compiled(Optimizer):
                 start = 0.0 if name == "step" else rule.start_of(name, found.hyper)
                 state[key] = torch.tensor(start, dtype=_scalar_dtype())
         return state
+
+
+def _same(listed: list[Tensor], group: dict[str, Any]) -> bool:
+    params: list[Tensor] = group["params"]
+    return len(listed) == len(params) and all(map(is_, listed, params))
 
 
 def _alike(tensor: Tensor, like: Tensor) -> bool:

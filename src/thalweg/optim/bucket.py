@@ -129,7 +129,8 @@ class Bucket:
         self.t: NDArray[np.float64]
         self.uniform: NDArray[np.float64]
         self.cohort: NDArray[np.intp]
-        self._given: list[tuple[float, ...]] = []
+        self._recipes: Sequence[Recipe] | None = None
+        self._scale = 1.0
 
     def _keep(self, recipe: Recipe) -> None:
         """Read each tensor's count of steps and uniform state; new values go where these lie."""
@@ -192,12 +193,12 @@ class Bucket:
         if present != self._present:
             self._gather(present)
         self.t += 1
-        given = [
-            (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
-            for r in (recipes[group] for group in self.cohort_groups)
-        ]
-        if given != self._given:
-            self._given = given
+        if recipes is not self._recipes or scale != self._scale:
+            self._recipes, self._scale = recipes, scale
+            given = [
+                (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
+                for r in (recipes[group] for group in self.cohort_groups)
+            ]
             self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
         if self.table.parallel:
             numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
@@ -218,4 +219,4 @@ class Bucket:
         self.cohort_groups = cohorts[:, 0].astype(int).tolist()
         self.t = np.ascontiguousarray(cohorts[:, 1])
         self.uniform = np.ascontiguousarray(np.repeat(cohorts[:, 2:, None], LANES, axis=2))
-        self._present = present
+        self._present, self._recipes = present, None

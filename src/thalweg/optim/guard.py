@@ -38,6 +38,7 @@ class Guard:
         """Whether it does anything of its own."""
         return self.clip_norm is not None or self.nonfinite != "propagate"
 
+    @torch.no_grad()
     def scale(self, optimizer: Optimizer, gradients: Sequence[Tensor]) -> float | None:
         """Return the factor of all gradients, the loss scale taken off; None: skip the step.
 

@@ -12,6 +12,7 @@ __all__ = ["step_tensor"]
 _HALF = (torch.bfloat16, torch.float16)
 
 
+@torch.no_grad()
 def step_tensor(
     p: Tensor, state: dict[str, Any], recipe: Recipe, scale: float, *, cautious: bool
 ) -> None:
