@@ -15,9 +15,12 @@ from thalweg.kernels.simd import (
 __all__ = ["step_parallel", "step_serial"]
 
 
+STRIDE = 0x2545F491  # between the seeds of two steps
+
+
 def _step(
     update, uniforms, t, hyper, powers, state, slots,
-    places, tensor, start, length, gradients, cohort, kept, wide,
+    places, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
     for c in range(t.size):
         call(
@@ -37,15 +40,18 @@ def _step(
         gradient = gradients[tensor[block]]
         if gradient:
             places[block, 0] = gradient + start[block]
+            c = cohort[tensor[block]]
+            if seeds.size:
+                places[block, -1] = seeds[block] + int(t[c]) * STRIDE
             row = offset(table, block * places.shape[1])
-            own = offset(shared, cohort[tensor[block]] * slots.shape[1] * LANES)
+            own = offset(shared, c * slots.shape[1] * LANES)
             call(update, (row, length[block], own))
     for i in range(kept.shape[0]):
-        c = cohort[i]
-        if c >= 0:
+        mine = cohort[i]
+        if mine >= 0:
             for j in range(kept.shape[1]):
                 if kept[i, j]:
-                    value = t[c] if j == 0 else state[c, j - 1, 0]
+                    value = t[mine] if j == 0 else state[mine, j - 1, 0]
                     if wide[i, j]:
                         put_float64(kept[i, j], value)
                     else:

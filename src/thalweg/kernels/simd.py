@@ -29,11 +29,8 @@ from thalweg import elementwise
 
 __all__ = [
     "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "float_mode", "inlined", "load", "load_bfloat16", "load_float16", "load_part",
-    "load_part_bfloat16", "load_part_float16", "offset", "pointer", "power", "put_float32",
-    "put_float64", "set_float_mode",
-    "store", "store_bfloat16", "store_float16", "store_part", "store_part_bfloat16",
-    "store_part_float16", "typed",
+    "float_mode", "inlined", "load", "load_part", "offset", "pointer", "power", "put_float32",
+    "put_float64", "set_float_mode", "store", "store_part", "typed",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
@@ -106,7 +103,7 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         to = Vector(sig.args[0].dtype)
-        value = _as_vector(context, builder, args[2], sig.args[2], to)
+        value = as_vector(context, builder, args[2], sig.args[2], to)
         if isinstance(sig.args[2], Vector) and sig.args[2] != to:
             value = builder.fptrunc(value, context.get_value_type(to))
         place = _vector_at(context, builder, sig, args)
@@ -137,10 +134,10 @@ put_float32, put_float64 = _put(types.float32, ir.FloatType()), _put(types.float
 def _first(builder: Any, count: Any) -> Any:
     """Return the mask of the first lanes, as many as count."""
     numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
-    return builder.icmp_signed("<", numbers, _splat(builder, count))
+    return builder.icmp_signed("<", numbers, splat(builder, count))
 
 
-def _masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
+def masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
     vector = place.type.pointee
     mask = _first(builder, count)
     align = ir.Constant(ir.IntType(32), item)
@@ -150,7 +147,7 @@ def _masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
     return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
 
 
-def _masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
+def masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
     mask = _first(builder, count)
     align = ir.Constant(ir.IntType(32), item)
     kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
@@ -165,7 +162,7 @@ def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _vector_at(context, builder, sig, args)
-        return _masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
+        return masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
 
@@ -176,93 +173,11 @@ def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _vector_at(context, builder, sig, args)
-        value = _as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
-        _masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
+        value = as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
+        masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value, types.intp), codegen
-
-
-_BITS, _WIDE_BITS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
-_SINGLE = ir.VectorType(ir.FloatType(), LANES)
-
-
-def _from_bfloat16(builder: Any, bits: Any) -> Any:
-    wide = builder.shl(builder.zext(bits, _WIDE_BITS), ir.Constant(_WIDE_BITS, [16] * LANES))
-    return builder.bitcast(wide, _SINGLE)
-
-
-def _to_bfloat16(builder: Any, value: Any) -> Any:
-    """Round to the nearest, ties to even; NaN stays NaN."""
-
-    def constant(number: int) -> Any:
-        return ir.Constant(_WIDE_BITS, [number] * LANES)
-
-    bits = builder.bitcast(value, _WIDE_BITS)
-    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
-    rounded = builder.add(bits, builder.add(odd, constant(0x7FFF)))
-    nan = builder.fcmp_unordered("uno", value, value)
-    kept = builder.select(nan, builder.or_(bits, constant(0x400000)), rounded)
-    return builder.trunc(builder.lshr(kept, constant(16)), _BITS)
-
-
-def _from_float16(builder: Any, bits: Any) -> Any:
-    return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), LANES)), _SINGLE)
-
-
-def _to_float16(builder: Any, value: Any) -> Any:
-    return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _BITS)
-
-
-def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, Any, Any, Any]:
-    """Return load, store, load_part and store_part by address for a 16-bit format."""
-    single = Vector(types.float32)
-
-    def place(builder: Any, args: Any) -> Any:
-        start = builder.inttoptr(args[0], _BITS.as_pointer())
-        return builder.gep(start, [args[1]])
-
-    @intrinsic
-    def load(typingctx: Any, address: Any, block: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return widen(builder, builder.load(place(builder, args), align=2))
-
-        return single(types.intp, types.intp), codegen
-
-    @intrinsic
-    def store(typingctx: Any, address: Any, block: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            vector = _as_vector(context, builder, args[2], sig.args[2], single)
-            builder.store(narrow(builder, vector), place(builder, args), align=2)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, types.intp, value), codegen
-
-    @intrinsic
-    def load_part(typingctx: Any, address: Any, block: Any, count: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return widen(builder, _masked_load(builder, place(builder, args), args[2], 2))
-
-        return single(types.intp, types.intp, types.intp), codegen
-
-    @intrinsic
-    def store_part(typingctx: Any, address: Any, block: Any, value: Any, count: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            vector = _as_vector(context, builder, args[2], sig.args[2], single)
-            _masked_store(builder, narrow(builder, vector), place(builder, args), args[3], 2)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, types.intp, value, types.intp), codegen
-
-    return load, store, load_part, store_part
-
-
-load_bfloat16, store_bfloat16, load_part_bfloat16, store_part_bfloat16 = _half(
-    _from_bfloat16, _to_bfloat16
-)
-load_float16, store_float16, load_part_float16, store_part_float16 = _half(
-    _from_float16, _to_float16
-)
 
 
 @intrinsic
@@ -351,18 +266,18 @@ def _suffix(vector: Any) -> str:
     return f"v{vector.count}{vector.element.intrinsic_name}"
 
 
-def _splat(builder: Any, scalar: Any) -> Any:
+def splat(builder: Any, scalar: Any) -> Any:
     empty = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
     first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
     return builder.shuffle_vector(first, empty, zeros)
 
 
-def _as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> Any:
+def as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> Any:
     """Splat a scalar; a vector is returned as it is."""
     if isinstance(of, Vector):
         return value
-    return _splat(builder, context.cast(builder, value, of, to.element))
+    return splat(builder, context.cast(builder, value, of, to.element))
 
 
 def _common(args: tuple[Any, ...]) -> Vector | None:
@@ -387,8 +302,7 @@ def _declare(function: Any, build: Callable[..., Any], *, to_mask: bool = False)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = _common(sig.args)
         operands = [
-            _as_vector(context, builder, a, of, vector)
-            for a, of in zip(args, sig.args, strict=True)
+            as_vector(context, builder, a, of, vector) for a, of in zip(args, sig.args, strict=True)
         ]
         return build(builder, *operands)
 
@@ -430,7 +344,7 @@ VECTOR_LIBRARY = _vector_library()
 FINGERPRINT = hashlib.sha256(
     repr(
         (
-            Path(__file__).read_text(encoding="utf-8"),
+            [Path(__file__).with_name(n).read_text("utf-8") for n in ("simd.py", "half.py")],
             VECTOR_LIBRARY,
             sys.version_info,
             numba.__version__,
@@ -501,7 +415,7 @@ def _select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b = (
-            _as_vector(context, builder, v, of, vector)
+            as_vector(context, builder, v, of, vector)
             for v, of in zip(args[1:], sig.args[1:], strict=True)
         )
         return builder.select(args[0], a, b)

@@ -31,6 +31,7 @@ class Table:
         sizes: elements of each array.
         addresses: of x and of each varying state, a sequence per array.
         items: bytes of one element of g, of x and of each varying state.
+        seed: of what is rounded at random.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Table:
         sizes: Sequence[int],
         addresses: Sequence[Sequence[int]],
         items: Sequence[int],
+        seed: int = 0,
     ) -> None:
         self.kernel = kernel
         blocks = [
@@ -49,9 +51,14 @@ class Table:
         table = np.array(blocks, np.intp).reshape(-1, 3)
         self._tensor, starts, self._length = (np.ascontiguousarray(c) for c in table.T)
         self._start = starts * items[0]
-        self._places = np.zeros((len(blocks), len(items)), np.intp)
-        firsts = np.array(addresses, np.intp).reshape(len(sizes), len(items) - 1)
-        self._places[:, 1:] = firsts[self._tensor] + starts[:, None] * np.array(items[1:], np.intp)
+        random = kernel.wrap.rounding == "stochastic"
+        count = len(items)
+        self._places = np.zeros((len(blocks), count + random), np.intp)
+        firsts = np.array(addresses, np.intp).reshape(len(sizes), count - 1)
+        offsets = starts[:, None] * np.array(items[1:], np.intp)
+        self._places[:, 1:count] = firsts[self._tensor] + offsets
+        generator = np.random.default_rng(seed)
+        self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
         self._powers = np.empty((kernel.powers, LANES))
         self._kept, self._wide = np.zeros((0, 0), np.intp), np.zeros((0, 0), np.bool_)
         self._run = step_serial if sum(sizes) <= _SERIAL else step_parallel
@@ -93,6 +100,6 @@ class Table:
         with _one_at_a_time:
             self._run(
                 kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, slots,
-                self._places, self._tensor, self._start, self._length, gradients, cohort,
-                self._kept, self._wide,
+                self._places, self._tensor, self._start, self._length, self._seeds,
+                gradients, cohort, self._kept, self._wide,
             )  # fmt: skip

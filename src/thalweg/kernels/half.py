@@ -1,0 +1,166 @@
+"""The 16-bit formats: read as float32 and rounded back, by address.
+
+They are no types of their own: what lies in memory is bits, what is computed with is float32.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from thalweg.kernels.simd import LANES, Vector, as_vector, masked_load, masked_store, splat
+
+__all__ = [
+    "load_bfloat16", "load_float16", "load_part_bfloat16", "load_part_float16",
+    "store_bfloat16", "store_bfloat16_stochastic", "store_float16", "store_part_bfloat16",
+    "store_part_bfloat16_stochastic", "store_part_float16",
+]  # fmt: skip
+
+_BITS, _WIDE_BITS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
+_SINGLE = ir.VectorType(ir.FloatType(), LANES)
+
+
+def _from_bfloat16(builder: Any, bits: Any) -> Any:
+    wide = builder.shl(builder.zext(bits, _WIDE_BITS), ir.Constant(_WIDE_BITS, [16] * LANES))
+    return builder.bitcast(wide, _SINGLE)
+
+
+def _to_bfloat16(builder: Any, value: Any) -> Any:
+    """Round to the nearest, ties to even; NaN stays NaN."""
+
+    def constant(number: int) -> Any:
+        return ir.Constant(_WIDE_BITS, [number] * LANES)
+
+    bits = builder.bitcast(value, _WIDE_BITS)
+    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+    rounded = builder.add(bits, builder.add(odd, constant(0x7FFF)))
+    nan = builder.fcmp_unordered("uno", value, value)
+    kept = builder.select(nan, builder.or_(bits, constant(0x400000)), rounded)
+    return builder.trunc(builder.lshr(kept, constant(16)), _BITS)
+
+
+def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
+    """Return 16 random bits per lane, as 32-bit numbers: a hash of where the element lies.
+
+    The mixing is MurmurHash3's finalizer (Appleby 2011, public domain).
+    """
+
+    def constant(number: int) -> Any:
+        return ir.Constant(_WIDE_BITS, [number] * LANES)
+
+    start = builder.add(seed, builder.mul(block, ir.Constant(block.type, LANES)))
+    start = builder.add(start, builder.mul(salt, ir.Constant(salt.type, 0x9E3779B9)))
+    lanes = ir.Constant(_WIDE_BITS, list(range(LANES)))
+    bits = builder.add(splat(builder, builder.trunc(start, ir.IntType(32))), lanes)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = builder.xor(bits, builder.lshr(bits, constant(shift)))
+        bits = builder.mul(mixed, constant(factor))
+    return builder.lshr(bits, constant(16))
+
+
+def _to_bfloat16_stochastic(builder: Any, value: Any, random: Any) -> Any:
+    """Round up with the chance that keeps the mean; what is not finite stays."""
+    bits = builder.bitcast(value, _WIDE_BITS)
+    gap = builder.fsub(value, value)
+    finite = builder.fcmp_ordered("ord", gap, gap)
+    shift = ir.Constant(_WIDE_BITS, [16] * LANES)
+    raised = builder.trunc(builder.lshr(builder.add(bits, random), shift), _BITS)
+    return builder.select(finite, raised, _to_bfloat16(builder, value))
+
+
+def _from_float16(builder: Any, bits: Any) -> Any:
+    return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), LANES)), _SINGLE)
+
+
+def _to_float16(builder: Any, value: Any) -> Any:
+    return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _BITS)
+
+
+def _half_place(builder: Any, address: Any, block: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, _BITS.as_pointer()), [block])
+
+
+def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, Any, Any, Any]:
+    """Return load, store, load_part and store_part by address for a 16-bit format."""
+    single = Vector(types.float32)
+
+    @intrinsic
+    def load(typingctx: Any, address: Any, block: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return widen(builder, builder.load(_half_place(builder, args[0], args[1]), align=2))
+
+        return single(types.intp, types.intp), codegen
+
+    @intrinsic
+    def store(typingctx: Any, address: Any, block: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            vector = as_vector(context, builder, args[2], sig.args[2], single)
+            builder.store(narrow(builder, vector), _half_place(builder, args[0], args[1]), align=2)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, value), codegen
+
+    @intrinsic
+    def load_part(typingctx: Any, address: Any, block: Any, count: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return widen(
+                builder, masked_load(builder, _half_place(builder, args[0], args[1]), args[2], 2)
+            )
+
+        return single(types.intp, types.intp, types.intp), codegen
+
+    @intrinsic
+    def store_part(typingctx: Any, address: Any, block: Any, value: Any, count: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            vector = as_vector(context, builder, args[2], sig.args[2], single)
+            masked_store(
+                builder, narrow(builder, vector), _half_place(builder, args[0], args[1]), args[3], 2
+            )
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, value, types.intp), codegen
+
+    return load, store, load_part, store_part
+
+
+@intrinsic
+def store_bfloat16_stochastic(
+    typingctx: Any, address: Any, block: Any, value: Any, seed: Any, salt: Any
+) -> Any:
+    """As ``store_bfloat16``, rounded at random by a seed and by where the element lies."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        random = _random_bits(builder, args[3], args[1], args[4])
+        bits = _to_bfloat16_stochastic(builder, args[2], random)
+        builder.store(bits, _half_place(builder, args[0], args[1]), align=2)
+        return context.get_dummy_value()
+
+    single = Vector(types.float32)
+    return types.void(types.intp, types.intp, single, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_part_bfloat16_stochastic(
+    typingctx: Any, address: Any, block: Any, value: Any, count: Any, seed: Any, salt: Any
+) -> Any:
+    """As ``store_bfloat16_stochastic``, of the first lanes alone."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        random = _random_bits(builder, args[4], args[1], args[5])
+        bits = _to_bfloat16_stochastic(builder, args[2], random)
+        masked_store(builder, bits, _half_place(builder, args[0], args[1]), args[3], 2)
+        return context.get_dummy_value()
+
+    single = Vector(types.float32)
+    kinds = types.intp, types.intp, single, types.intp, types.intp, types.intp
+    return types.void(*kinds), codegen
+
+
+load_bfloat16, store_bfloat16, load_part_bfloat16, store_part_bfloat16 = _half(
+    _from_bfloat16, _to_bfloat16
+)
+load_float16, store_float16, load_part_float16, store_part_float16 = _half(
+    _from_float16, _to_float16
+)
