@@ -1,0 +1,66 @@
+"""The LeNet example runs as a stranger runs it: torch's classes and the data are its oracles."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thalweg import optim
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet.py"
+IMAGES = "t10k-images-idx3-ubyte.gz"
+
+
+def run(folder: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, *arguments],
+        env={**os.environ, "PYTHONUTF8": "1", "THALWEG_DATA": folder},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(printed: str) -> dict[str, list[str]]:
+    """Return the cells of each class: lr; loss, accuracy and seconds of ours, then of torch's."""
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in printed.splitlines()]
+    return {row[0]: row[1:] for row in cells if row}
+
+
+def check(printed: str) -> None:
+    found = rows(printed)
+    assert {title.split()[0] for title in found} == set(optim.__all__) - {"LBFGS"}
+    for loss, accuracy, seconds, *theirs in (row[1:] for row in found.values()):
+        assert float(loss) < math.log(10)  # what knowing nothing costs
+        assert 0 <= float(accuracy) <= 1
+        assert float(seconds) > 0
+        if theirs[0]:
+            assert float(loss) == pytest.approx(float(theirs[0]), abs=2e-3)
+            assert float(accuracy) == pytest.approx(float(theirs[1]), abs=0.011)
+    assert [title for title, row in found.items() if not row[4]] == [
+        "Yogi", "AdaBelief", "Lion", "Descent nesterov",
+    ]  # fmt: skip
+    assert max(float(row[2]) for row in found.values()) > 0.75
+
+
+def test_each_class_learns_mnist_as_torch_does() -> None:
+    folder = os.environ.get("THALWEG_DATA")
+    if not folder or not Path(folder, IMAGES).exists():
+        pytest.skip(f"THALWEG_DATA names no folder with {IMAGES}")
+    printed = run(folder, "--epochs", "1", "--images", "1000")
+    assert printed.startswith("MNIST's test images: 800 to train on, 200 to test with")
+    check(printed)
+
+
+def test_without_mnist_digits_stand_in_and_it_says_so(tmp_path: Path) -> None:
+    printed = run(str(tmp_path), "--epochs", "1", "--images", "800")
+    assert printed.startswith("scikit-learn's digits stand in for MNIST:")
+    assert IMAGES in printed.splitlines()[0]
+    assert "digits: 640 to train on, 160 to test with" in printed
+    check(printed)
