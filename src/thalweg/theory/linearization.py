@@ -97,7 +97,15 @@ def positive(name: str, value: ArrayLike) -> Array:
 
 def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:
     """Return a rule's linear map; hyperparameters may be arrays that broadcast to a grid."""
-    settled, later = (_reaching_x(rule, hyper, t) for t in _LATE)
+    try:
+        settled, later = (_reaching_x(rule, hyper, t) for t in _LATE)
+    except ValueError as error:
+        if "truth value of an array" not in str(error):
+            raise
+        raise ValueError(
+            f"rule {rule.name!r} has an if on a hyperparameter, so that it takes no grid of its "
+            "values: it needs elementwise.where in its place"
+        ) from None
     if not _same(settled, later):
         raise ValueError(_unsettled(rule, hyper))
     return settled
@@ -141,9 +149,9 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
     """Return A and b over all linear states, read or not, at step t."""
     linear, frozen = _parities(rule)
     names = (*linear, "x")
+    grid = np.broadcast_shapes(*(np.shape(value) for value in hyper.values()))
     if frozen and "eps" in hyper:
         hyper = {**hyper, "eps": 0.0}  # it is part of P, which is held at 1
-    grid = np.broadcast_shapes(*(np.shape(value) for value in hyper.values()))
     with np.errstate(all="ignore"):
         step = _stepper(rule, hyper, t)
         held = _held(rule, step, frozen)

@@ -1,0 +1,57 @@
+"""Averages: how a leaky average weighs the past."""
+
+import operator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.rule import RANGES, Hyperparameter
+
+__all__ = ["effective_window", "leaky_weights"]
+
+
+def _beta(beta: float) -> float:
+    return Hyperparameter("beta", 0.0, RANGES["beta"]).check(beta)
+
+
+def leaky_weights(beta: float, n: int) -> NDArray[np.float64]:
+    """Return the weights of the last n values in a leaky average: (1 − β) βⁱ for the value i ago.
+
+    m ← βm + (1 − β)g is that average; v ← βv + g of ``momentum`` weighs 1/(1 − β) as much. The
+    weights add up to 1 − βⁿ, by which Adam's bias correction divides.
+
+    Args:
+        beta: the memory β, in [0, 1).
+        n: how many, an integer >= 1.
+
+    Returns:
+        (n,), the newest first.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> leaky_weights(0.5, 4).tolist(), leaky_weights(0.5, 4).sum().item() == 1 - 0.5**4
+        ([0.5, 0.25, 0.125, 0.0625], True)
+    """
+    if operator.index(n) < 1:
+        raise ValueError(f"n must be >= 1, got {n}")
+    return np.asarray((1 - _beta(beta)) * _beta(beta) ** np.arange(n), dtype=np.float64)
+
+
+def effective_window(beta: float) -> float:
+    """Return 1/(1 − β): the number of equal weights of the newest value's size that add up to 1.
+
+    It is also the mean age of the values, the newest counted as 1.
+
+    Args:
+        beta: the memory β, in [0, 1).
+
+    Raises:
+        ValueError: beta is out of range.
+
+    Example:
+        >>> effective_window(0.75)
+        4.0
+    """
+    return 1 / (1 - _beta(beta))

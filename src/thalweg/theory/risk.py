@@ -1,0 +1,107 @@
+"""Risk: what (stochastic) gradient descent guarantees on every convex objective."""
+
+import math
+import operator
+from collections.abc import Callable
+
+import numpy as np
+
+from thalweg import schedules
+from thalweg.rule import Hyperparameter, Range
+
+__all__ = ["horizon_lr", "risk_bound", "strong_risk_bound"]
+
+
+def _positive(name: str, value: float) -> float:
+    return Hyperparameter(name, math.nan, Range(0.0)).check(value)
+
+
+def _count(steps: int) -> int:
+    if operator.index(steps) < 1:
+        raise ValueError(f"steps must be >= 1, got {steps}")
+    return operator.index(steps)
+
+
+def risk_bound(
+    schedule: float | Callable[[int], float], steps: int, radius: float, lipschitz: float
+) -> float:
+    """Return how far above its minimum a convex f can be at the average of the points, at most.
+
+    E f(x̄) − f* <= (r² + L² Σ ηₜ²) / (2 Σ ηₜ), where x̄ = Σ ηₜ xₜ / Σ ηₜ averages the points at which
+    the ``steps`` gradients were taken. A rate of c/√t, for a horizon that is not known, gives
+    O(log T/√T); ``horizon_lr`` is the best constant for a known one.
+
+    Args:
+        schedule: ηₜ: a number, a schedule, or any callable step -> rate, each >= 0.
+        steps: T, an integer >= 1.
+        radius: r > 0: the first point is no farther than that from a minimizer.
+        lipschitz: L > 0: the root mean square of a (stochastic) gradient is no larger, anywhere.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> round(risk_bound(0.1, steps=100, radius=1.0, lipschitz=1.0), 12)
+        0.1
+
+    Nemirovski, Juditsky, Lan & Shapiro 2009, equation 2.18.
+    """
+    lrs = schedules.values(schedule, np.arange(_count(steps)))
+    wrong = ~(np.isfinite(lrs) & (lrs >= 0))
+    if wrong.any():
+        step = int(np.argmax(wrong))
+        raise ValueError(f"lr must be finite and >= 0, got {lrs[step]:g} at step {step}")
+    r, L = _positive("radius", radius), _positive("lipschitz", lipschitz)
+    if not lrs.any():
+        raise ValueError("lr must be > 0 at one step or more, got 0 at each")
+    return float((r**2 + L**2 * (lrs @ lrs)) / (2 * lrs.sum()))
+
+
+def horizon_lr(steps: int, radius: float, lipschitz: float) -> float:
+    """Return the constant rate of the least ``risk_bound`` for a known horizon: η = r/(L√T).
+
+    The bound is then rL/√T.
+
+    Args:
+        steps: T, an integer >= 1.
+        radius: r > 0, as in ``risk_bound``.
+        lipschitz: L > 0, as in ``risk_bound``.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> horizon_lr(100, radius=1.0, lipschitz=2.0)
+        0.05
+        >>> round(risk_bound(0.05, 100, radius=1.0, lipschitz=2.0), 12)
+        0.2
+
+    Nemirovski, Juditsky, Lan & Shapiro 2009, equation 2.20.
+    """
+    r, L = _positive("radius", radius), _positive("lipschitz", lipschitz)
+    return r / (L * math.sqrt(_count(steps)))
+
+
+def strong_risk_bound(steps: int, mu: float, lipschitz: float) -> float:
+    """Return the bound for a μ-strongly convex f at the rate ηₜ = 1/(μt), t counted from 1.
+
+    E f(x̄) − f* <= L²/(2μT) · Σ 1/t, where x̄ is the plain mean of the points at which the T
+    gradients were taken: O(log T/T), and the distance to the minimizer no longer enters. The rate
+    is ``schedules.inverse_time(1 / mu)``.
+
+    Args:
+        steps: T, an integer >= 1.
+        mu: μ > 0: f(x) − μ|x|²/2 is convex.
+        lipschitz: L > 0: the root mean square of a gradient is no larger where the points are.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> strong_risk_bound(2, mu=0.5, lipschitz=1.0)  # (1 + 1/2) / (2 · 0.5 · 2)
+        0.75
+
+    Hazan, Agarwal & Kale 2007, theorem 1.
+    """
+    T, harmonic = _count(steps), math.fsum(1 / t for t in range(1, steps + 1))
+    return _positive("lipschitz", lipschitz) ** 2 * harmonic / (2 * _positive("mu", mu) * T)
