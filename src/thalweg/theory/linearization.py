@@ -74,8 +74,8 @@ def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Arr
         array([[ 0.5  ,  4.   ],
                [-0.125,  0.   ]])
 
-    Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of Stability", section 2, for the
-    preconditioner held fixed.
+    For the preconditioner held fixed: Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of
+    Stability".
     """
     rule = rules.get(rule)
     value = positive("eigenvalue", eigenvalue)

@@ -154,9 +154,9 @@ def _minimize(
 def _best_lr(rule: Rule, hyper: Mapping[str, float], spectrum: Array) -> tuple[float, float]:
     """Return the lr of the least rate, found by narrowing a grid, and that rate."""
     low, high = np.log(np.array([1e-8, 1e13]) / spectrum[-1])
-    while high - low > 1e-13 * max(1.0, abs(low)):
-        logs = np.linspace(low, high, 129)
+    while high - low > 1e-12 * max(1.0, abs(low)):
+        logs = np.linspace(low, high, 513)
         rates = worst_radius(linearize(rule, {**hyper, "lr": np.exp(logs)}), spectrum)
         i = int(np.argmin(rates))
-        low, high = logs[max(i - 1, 0)], logs[min(i + 1, 128)]
+        low, high = logs[max(i - 1, 0)], logs[min(i + 1, 512)]
     return math.exp(logs[i]), float(rates[i])

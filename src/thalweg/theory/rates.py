@@ -85,7 +85,8 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
         0.95
 
     Cohen et al. 2021, "Gradient Descent on Neural Networks Typically Occurs at the Edge of
-    Stability", appendix B; Cohen et al. 2022, equation 2, for adam.
+    Stability", appendix B; for adam Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of
+    Stability".
     """
     rule = rules.get(rule)
     if "lr" in hyper:

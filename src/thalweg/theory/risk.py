@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import digamma
 
 from thalweg import schedules
 from thalweg.rule import Hyperparameter, Range
@@ -44,7 +45,7 @@ def risk_bound(
         >>> round(risk_bound(0.1, steps=100, radius=1.0, lipschitz=1.0), 12)
         0.1
 
-    Nemirovski, Juditsky, Lan & Shapiro 2009, equation 2.18.
+    Nemirovski, Juditsky, Lan & Shapiro 2009, section 2.2.
     """
     lrs = schedules.values(schedule, np.arange(_count(steps)))
     wrong = ~(np.isfinite(lrs) & (lrs >= 0))
@@ -76,7 +77,7 @@ def horizon_lr(steps: int, radius: float, lipschitz: float) -> float:
         >>> round(risk_bound(0.05, 100, radius=1.0, lipschitz=2.0), 12)
         0.2
 
-    Nemirovski, Juditsky, Lan & Shapiro 2009, equation 2.20.
+    Nemirovski, Juditsky, Lan & Shapiro 2009, section 2.2.
     """
     r, L = _positive("radius", radius), _positive("lipschitz", lipschitz)
     return r / (L * math.sqrt(_count(steps)))
@@ -98,10 +99,11 @@ def strong_risk_bound(steps: int, mu: float, lipschitz: float) -> float:
         ValueError: an argument is out of range.
 
     Example:
-        >>> strong_risk_bound(2, mu=0.5, lipschitz=1.0)  # (1 + 1/2) / (2 · 0.5 · 2)
+        >>> round(strong_risk_bound(2, mu=0.5, lipschitz=1.0), 12)  # (1 + 1/2) / (2 · 0.5 · 2)
         0.75
 
     Hazan, Agarwal & Kale 2007, theorem 1.
     """
-    T, harmonic = _count(steps), math.fsum(1 / t for t in range(1, steps + 1))
+    T = _count(steps)
+    harmonic = float(digamma(T + 1)) + np.euler_gamma
     return _positive("lipschitz", lipschitz) ** 2 * harmonic / (2 * _positive("mu", mu) * T)
