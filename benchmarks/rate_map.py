@@ -1,0 +1,83 @@
+"""A map of rates over (lr, beta) against a loop over numpy.linalg.eigvals, and against one call.
+
+    python benchmarks/rate_map.py [--points 512] [--rounds 5]
+
+The loop and the call are given momentum's iteration matrix as a formula; thalweg derives it from
+the rule. All find the same rates, or the script stops. Other rules are compared with nothing.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from measure import interleaved, noise, save, show
+from thalweg import theory
+
+SPECTRUM = [0.2, 4.0]
+RULES = {"momentum": "beta", "nesterov": "beta", "adam": "beta1", "nadam": "beta1"}
+
+
+def loop(lrs: Any, betas: Any) -> Any:
+    """Return the rates of momentum, one matrix after the other."""
+    rates = np.zeros((len(lrs), len(betas)))
+    for i, lr in enumerate(lrs.tolist()):
+        for j, beta in enumerate(betas.tolist()):
+            for λ in SPECTRUM:  # noqa: PLC2401 - the mathematics
+                matrix = [[beta, λ], [-lr * beta, 1 - lr * λ]]
+                rates[i, j] = max(rates[i, j], np.abs(np.linalg.eigvals(matrix)).max())
+    return rates
+
+
+def call(lrs: Any, betas: Any) -> Any:
+    """Return the rates of momentum, all matrices in one call."""
+    matrices = np.empty((len(SPECTRUM), len(lrs), len(betas), 2, 2))
+    lr, eigenvalue = lrs[:, None], np.array(SPECTRUM)[:, None, None]
+    matrices[..., 0, 0], matrices[..., 0, 1] = betas, eigenvalue
+    matrices[..., 1, 0], matrices[..., 1, 1] = -lr * betas, 1 - lr * eigenvalue
+    return np.abs(np.linalg.eigvals(matrices)).max(axis=(0, -1))
+
+
+def contestants(rule: str, lrs: Any, betas: Any) -> dict[str, Callable[[], Any]]:
+    over = {"lr": lrs, RULES[rule]: betas}
+    found = {"thalweg": lambda: theory.rate_map(rule, SPECTRUM, over).rate}
+    if rule == "momentum":
+        found |= {"loop": lambda: loop(lrs, betas), "one call": lambda: call(lrs, betas)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    lrs = np.geomspace(1e-3, 1, options.points)
+    betas = 1 - np.geomspace(1, 1e-3, options.points)
+    rows = []
+    for rule in RULES:
+        runs = contestants(rule, lrs, betas)
+        maps = {name: run() for name, run in runs.items()}
+        for name, found in maps.items():  # general methods are off by 1e-8 at double roots
+            np.testing.assert_allclose(found, maps["thalweg"], atol=1e-7, err_msg=name)
+        times = interleaved(runs, options.rounds)
+        ours = times.pop("thalweg")
+        row: dict[str, Any] = {"rule": rule, "points": options.points**2, "spectrum": SPECTRUM}
+        row |= {"seconds": ours["median"], "noise": ours["noise"]}
+        rows.append(row | {"peers": {name: t["median"] for name, t in times.items()}})
+    save("rate_map", rows)
+    peers = list(rows[0]["peers"])
+    show(
+        f"{options.points} x {options.points} points: seconds, and those of eigvals as a multiple",
+        ["rule", "thalweg", *peers],
+        [
+            [row["rule"], f"{row['seconds']:.3f}"]
+            + [f"{row['peers'][p] / row['seconds']:.1f}" if row["peers"] else "-" for p in peers]
+            for row in rows
+        ],
+    )
+    print(noise(rows))
+
+
+if __name__ == "__main__":
+    main()
