@@ -124,6 +124,10 @@ class Rule:
     hyperparameters: Mapping[str, Hyperparameter] = field(repr=False)
     start: Mapping[str, float | str] = field(repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: a rule is code."""
+        return get, (self.name,)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
         """Call the equation itself."""
         return self.function(*args, **kwargs)

@@ -255,14 +255,16 @@ def rprop(
     return x - step_size * sign(g), step_size, g
 
 
-@rule("Polyak & Juditsky 1992; Bottou 2012, section 5")
-def asgd(g, x, ax, *, t, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
+@rule("Polyak & Juditsky 1992; Bottou 2012, section 5", start={"eta": "lr", "mu": 1.0})
+def asgd(g, x, ax, *, t, eta, mu, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     """Averaged SGD: SGD at a falling rate, and ax, the average of its points from step t0 on.
 
-    The rate is lr / (1 + lambd * lr * (t - 1))^alpha; lambd also shrinks x, as L2 regularization
-    does.
+    The rate eta of step t is lr / (1 + lambd * lr * (t - 1))^alpha; lambd also shrinks x, as L2
+    regularization does. Deviation: eta and the weight mu are set a step ahead and kept as uniform
+    state, as in torch, so a scheduled lr counts a step late.
     """
-    eta = lr / (1 + lambd * lr * (t - 1)) ** alpha
-    mu = 1 / maximum(1, t - 1 - t0)
     x = x - eta * lambd * x - eta * g
-    return x, ax + mu * (x - ax)
+    ax = ax + mu * (x - ax)
+    eta = lr / (1 + lambd * lr * t) ** alpha
+    mu = 1 / maximum(1, t - t0)
+    return x, ax, eta, mu

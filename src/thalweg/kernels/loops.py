@@ -1,27 +1,78 @@
 """The compiled loop of one step over all arrays of a model."""
 
 import numba
+import numpy as np
 
 from thalweg.kernels.simd import (
     LANES,
     call,
     compiled_driver,
+    get_float32,
+    get_float64,
+    inlined,
     offset,
     pointer,
     put_float32,
     put_float64,
 )
 
-__all__ = ["step_parallel", "step_serial"]
+__all__ = ["read_scalars", "step_parallel", "step_serial"]
 
 
 STRIDE = 0x2545F491  # between the seeds of two steps
+
+
+@inlined
+def _is(place, wide, value):
+    """Return whether that value lies there, as the float64 or float32 that it is."""
+    return get_float64(place) == value if wide else get_float32(place) == np.float32(value)
+
+
+@inlined
+def _as_left(t, state, cohort, kept, wide):
+    """Return whether each array's count and uniform state are what the last step left."""
+    for i in range(kept.shape[0]):
+        c = cohort[i]
+        for j in range(kept.shape[1]):
+            if c >= 0 and kept[i, j]:
+                value = t[c] - 1 if j == 0 else state[c, j - 1, 0]
+                if not _is(kept[i, j], wide[i, j], value):
+                    return False
+    return True
+
+
+@inlined
+def _leave(t, state, cohort, kept, wide):
+    """Write each array's count and uniform state where the caller keeps them."""
+    for i in range(kept.shape[0]):
+        c = cohort[i]
+        for j in range(kept.shape[1]):
+            if c >= 0 and kept[i, j]:
+                value = t[c] if j == 0 else state[c, j - 1, 0]
+                if wide[i, j]:
+                    put_float64(kept[i, j], value)
+                else:
+                    put_float32(kept[i, j], value)
+                    if j > 0:  # a training that goes on from what is kept must not differ
+                        state[c, j - 1, :] = np.float32(value)
+
+
+@compiled_driver()
+def read_scalars(places, wide, values):
+    """Read the numbers that lie at the places that are not 0."""
+    for i in range(places.shape[0]):
+        for j in range(places.shape[1]):
+            if places[i, j]:
+                here = places[i, j]
+                values[i, j] = get_float64(here) if wide[i, j] else get_float32(here)
 
 
 def _step(
     update, uniforms, t, hyper, powers, state, slots,
     places, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
+    if not _as_left(t, state, cohort, kept, wide):
+        return False
     for c in range(t.size):
         call(
             uniforms,
@@ -46,16 +97,8 @@ def _step(
             row = offset(table, block * places.shape[1])
             own = offset(shared, c * slots.shape[1] * LANES)
             call(update, (row, length[block], own))
-    for i in range(kept.shape[0]):
-        mine = cohort[i]
-        if mine >= 0:
-            for j in range(kept.shape[1]):
-                if kept[i, j]:
-                    value = t[mine] if j == 0 else state[mine, j - 1, 0]
-                    if wide[i, j]:
-                        put_float64(kept[i, j], value)
-                    else:
-                        put_float32(kept[i, j], value)
+    _leave(t, state, cohort, kept, wide)
+    return True
 
 
 step_serial = compiled_driver()(_step)

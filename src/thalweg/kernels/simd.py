@@ -29,8 +29,8 @@ from thalweg import elementwise
 
 __all__ = [
     "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "float_mode", "inlined", "load", "load_part", "offset", "pointer", "power", "put_float32",
-    "put_float64", "set_float_mode", "store", "store_part", "typed",
+    "float_mode", "get_float32", "get_float64", "inlined", "load", "load_part", "offset", "pointer",
+    "power", "put_float32", "put_float64", "set_float_mode", "store", "store_part", "typed",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
@@ -113,8 +113,15 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
     return types.void(pointer, types.intp, value), codegen
 
 
-def _put(number: types.Type, kind: Any) -> Any:
-    """Return a function that writes one number at an address."""
+def _number(number: types.Type, kind: Any) -> tuple[Any, Any]:
+    """Return functions that read and write one number at an address."""
+
+    @intrinsic
+    def get(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
+
+        return number(types.intp), codegen
 
     @intrinsic
     def put(typingctx: Any, address: Any, value: Any) -> Any:
@@ -125,10 +132,11 @@ def _put(number: types.Type, kind: Any) -> Any:
 
         return types.void(types.intp, value), codegen
 
-    return put
+    return get, put
 
 
-put_float32, put_float64 = _put(types.float32, ir.FloatType()), _put(types.float64, ir.DoubleType())
+get_float32, put_float32 = _number(types.float32, ir.FloatType())
+get_float64, put_float64 = _number(types.float64, ir.DoubleType())
 
 
 def _first(builder: Any, count: Any) -> Any:

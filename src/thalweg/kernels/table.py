@@ -1,5 +1,6 @@
 """The arrays of a model, by address, and one step of a kernel over all of them."""
 
+import os
 import threading
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.kernels.kernel import Kernel
-from thalweg.kernels.loops import step_parallel, step_serial
+from thalweg.kernels.loops import read_scalars, step_parallel, step_serial
 from thalweg.kernels.simd import LANES
 
 __all__ = ["Table"]
@@ -16,6 +17,11 @@ _BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
 )
 _SERIAL = 32_768  # up to this many elements, waking other threads costs more than it gains
+
+# A forked child has none of its parent's threads, and OpenMP ends a process that asks for them.
+_forked = threading.Event()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked.set)
 
 # Numba's plain thread pool must not be entered by two threads at once.
 _one_at_a_time = threading.Lock()
@@ -66,16 +72,24 @@ class Table:
     @property
     def parallel(self) -> bool:
         """Whether a step uses more than one thread."""
-        return self._run is step_parallel
+        return self._run is step_parallel and not _forked.is_set()
 
     def keep(self, places: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
-        """Let each step write t and the uniform state into memory of the caller's.
+        """Let each step keep t and the uniform state in memory of the caller's.
+
+        A step finds there what the last one left, or does nothing.
 
         Args:
             places: (arrays, 1 + uniform states), addresses; 0 for what is kept nowhere.
             wide: whether a float64 lies there, or a float32.
         """
         self._kept, self._wide = places, wide
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return what lies there, 0 for what is kept nowhere."""
+        values = np.zeros(self._kept.shape)
+        read_scalars(self._kept, self._wide, values)
+        return values
 
     def step(
         self,
@@ -84,7 +98,7 @@ class Table:
         t: NDArray[np.float64],
         hyper: NDArray[np.float64],
         uniform: NDArray[np.float64],
-    ) -> None:
+    ) -> bool:
         """Take one step.
 
         Args:
@@ -94,12 +108,16 @@ class Table:
             t: (cohorts,), the step that each takes, from 1.
             hyper: (cohorts, hyperparameters, LANES).
             uniform: (cohorts, uniform states, LANES); changed in place.
+
+        Returns:
+            False if nothing was done, for somebody has written where ``keep`` points.
         """
         kernel = self.kernel
         slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
         with _one_at_a_time:
-            self._run(
+            run = step_serial if _forked.is_set() else self._run
+            return bool(run(
                 kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, slots,
                 self._places, self._tensor, self._start, self._length, self._seeds,
                 gradients, cohort, self._kept, self._wide,
-            )  # fmt: skip
+            ))  # fmt: skip

@@ -3,6 +3,7 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import fields
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -11,12 +12,20 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from thalweg.optim.bucket import Bucket, Member, SparseError, fits, local
-from thalweg.optim.guard import Guard
+from thalweg.optim import release
+from thalweg.optim.bucket import Bucket, Member, SparseError, fits
+from thalweg.optim.guard import gradient_scale
+from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
+from thalweg.optim.state import LOST, kept_keys, prepare
 from thalweg.optim.tensors import step_tensor
 
-__all__ = ["Compiled"]
+__all__ = ["OPTION_NAMES", "Compiled"]
+
+
+Schedule = Callable[[int], float]
+
+OPTION_NAMES = {field.name for field in fields(Options)}
 
 
 class _TorchStepError(Exception):
@@ -36,23 +45,27 @@ class Compiled(Optimizer):
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401 - as the class beside this one
-        clip_norm: float | None = None,
-        cautious: bool = False,
-        nonfinite: str = "propagate",
-        **named: Any,  # noqa: ANN401
+        **named: Any,  # noqa: ANN401 - and those of ``Options``
     ) -> None:
-        self._guard = Guard(clip_norm=clip_norm, nonfinite=nonfinite)
-        self._cautious = cautious
+        own = {name: named.pop(name) for name in OPTION_NAMES & named.keys()}
+        self.options = Options(**own)
+        self._schedules: dict[int, Schedule] = {}
         self._forget()
-        super().__init__(*arguments, **named)
+        given = list(arguments)
+        scheduled = given if len(given) > 1 else named
+        place: Any = 1 if len(given) > 1 else "lr"
+        self._default = named.get("lr") if place == "lr" else given[1]
+        if callable(self._default):
+            scheduled[place] = self._default(0)
+        super().__init__(*given, **named)
 
     def __init_subclass__(cls) -> None:
         """Show the arguments of the torch class beside those that ``Compiled`` adds."""
         super().__init_subclass__()
         theirs: Any = super().__init__
         if theirs is not Optimizer.__init__:
-            own = inspect.signature(Compiled.__init__).parameters.values()
-            added = [p for p in own if p.kind is p.KEYWORD_ONLY]
+            own = inspect.signature(Options).parameters.values()
+            added = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own]
             whole = inspect.signature(theirs)
             given = [*list(whole.parameters.values())[1:], *added]
             cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
@@ -64,10 +77,11 @@ class Compiled(Optimizer):
     def _forget(self) -> None:
         """Drop what was laid out: parameters, state or groups have changed."""
         self._buckets: list[Bucket] | None = None
+        self._single: dict[Tensor, Bucket] = {}
         self._seen: tuple[list[Any], list[Recipe]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_guard": self._guard, "_cautious": self._cautious, "_buckets": None, "_seen": None}
+        own = {"options": self.options, "_schedules": self._schedules, "_default": self._default}
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -77,6 +91,10 @@ class Compiled(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see torch.optim.Optimizer."""
         self._forget()
+        schedule = param_group.get("lr", self._default)
+        if callable(schedule):
+            self._schedules[len(self.param_groups)] = schedule
+            param_group = {**param_group, "lr": schedule(0), "schedule_step": 0}
         super().add_param_group(param_group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
@@ -92,11 +110,67 @@ class Compiled(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        left = None
         try:
+            self._follow_schedules()
             self._step(self._recipes())
         except _TorchStepError as reason:
-            self._torch_step(str(reason))
+            left = str(reason)
+        if left:
+            self._torch_step(left)
         return loss
+
+    def _follow_schedules(self) -> None:
+        """Give each group whose rate is a schedule the rate of the coming step."""
+        for index, schedule in self._schedules.items():
+            group = self.param_groups[index]
+            t = group.get("schedule_step")
+            if t is None:  # a checkpoint of torch's, which counts in the state
+                t = max((int(self.state[p].get("step", 0)) for p in group["params"]), default=0)
+            group["lr"], group["schedule_step"] = float(schedule(t)), t + 1
+
+    def attach(self, model: torch.nn.Module, *, accumulate: int = 1) -> Callable[[], None]:
+        """Step each parameter of a model as soon as its gradient is ready, and free the gradient.
+
+        Gradients are never all in memory at once. ``step`` may be called as before: it finds none
+        left. The loss must not be scaled. The rate of a schedule moves with ``step``.
+
+        Args:
+            model: parameters that this optimizer does not have are left alone.
+            accumulate: backward passes whose gradients are added up for one step, >= 1.
+
+        Returns:
+            A function that undoes it.
+
+        Raises:
+            ValueError: accumulate is less than 1, or the optimizer clips the norm of all gradients.
+
+        Example:
+            >>> from thalweg.optim import SGD
+            >>> model = torch.nn.Linear(1, 1, bias=False)
+            >>> optimizer = SGD(model.parameters(), lr=0.5)
+            >>> detach = optimizer.attach(model)
+            >>> before = model.weight.item()
+            >>> model(torch.ones(1)).sum().backward()
+            >>> round(model.weight.item() - before, 6), model.weight.grad
+            (-0.5, None)
+        """
+        return release.attach(self, model.parameters(), accumulate)
+
+    def step_one(self, p: Tensor, group: int) -> None:
+        """Step one parameter, from its gradient."""
+        recipes = self._recipes()
+        bucket = self._single.get(p)
+        if bucket is None or not bucket.valid():
+            keys = kept_keys(recipes[group], p, self.options)
+            state: dict[str, Any] = self.state[p] if recipes[group].keys or keys else {}
+            prepare(state, p, recipes[group], self.options)
+            bucket = Bucket([Member(p, state, group)], recipes[group], self.options)
+            self._single[p] = bucket
+        gradients = bucket.gradients()
+        scale = gradient_scale(self, self.options, [g for g in gradients if g is not None])
+        if scale is not None:
+            bucket.step(gradients, recipes, scale)
 
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
@@ -110,7 +184,7 @@ class Compiled(Optimizer):
             found = self._recipe(group)
             if found is None or group.get("capturable") or group.get("differentiable"):
                 raise _TorchStepError("with these options")
-            recipes.append(found)
+            recipes.append(found.independent() if self.options.independent_decay else found)
         fixed = not any(isinstance(value, Tensor) for row in values for value in row)
         self._seen = (values, recipes) if fixed else None  # a tensor may change in place
         return recipes
@@ -124,26 +198,47 @@ class Compiled(Optimizer):
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
         alone = [(p, group) for p, group in self._alone if p.grad is not None]
-        given = chain(*gradients, (p.grad for p, _ in alone))
-        scale = self._guard.scale(self, [g for g in given if g is not None])
+        every = []
+        if self.options.guarded:
+            given = chain(*gradients, (p.grad for p, _ in alone))
+            every = [g for g in given if g is not None]
+        scale = gradient_scale(self, self.options, every)
         if scale is None:
             return
         for bucket, own in zip(self._buckets, gradients, strict=True):
             bucket.step(own, recipes, scale)
         for p, group in alone:
-            step_tensor(p, self.state[p], recipes[group], scale, cautious=self._cautious)
+            step_tensor(p, self.state[p], recipes[group], scale, self.options)
+        if self.options.zero_gradients:
+            for p in chain(*(bucket.copied for bucket in self._buckets), (p for p, _ in alone)):
+                assert p.grad is not None
+                p.grad.zero_()
 
     def _torch_step(self, why: str) -> None:
         """Take the step of the torch class, without the hooks that this one has run already."""
         step: Any = super().step
-        if self._guard.active or self._cautious or step.__func__ is Optimizer.step:
+        if self.options != Options() or step.__func__ is Optimizer.step:
             raise RuntimeError(
-                f"{type(self).__name__} has no step of its own {why}, and torch's "
-                "knows neither clip_norm, cautious, nonfinite nor rules of thalweg's"
+                f"{type(self).__name__} has no step of its own {why}, and torch's knows neither "
+                f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's"
             )
         function = step.__func__
         (function.__wrapped__ if getattr(function, "hooked", False) else function)(self)
         self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as torch's class has it; see torch.optim.Optimizer."""
+        packed = super().state_dict()
+        number = 0
+        for group in self.param_groups:
+            found = self._recipe(group)
+            for p in group["params"]:
+                own = packed["state"].get(number)
+                if found and own:  # torch keeps a moment of which no value counts
+                    missing = {found.keys[name]: torch.zeros_like(p) for name in found.without}
+                    packed["state"][number] = missing | own
+                number += 1
+        return packed
 
     def _valid(self, recipes: list[Recipe]) -> bool:
         """Return whether what was laid out still holds."""
@@ -167,56 +262,27 @@ class Compiled(Optimizer):
         first: dict[Any, Recipe] = {}
         for index, (group, found) in enumerate(zip(self.param_groups, recipes, strict=True)):
             for p in group["params"]:
-                if p.grad is None and p not in self.state:
+                keys = kept_keys(found, p, self.options)
+                if p.grad is None and (found.keys or keys) and p not in self.state:
                     self._waiting.append(p)
                     continue
-                state = self._prepare(p, found)
-                columns = [p, *(state[found.keys[name]] for name in found.rule.state)]
-                if not all(fits(c) and _alike(c, p) for c in columns):
+                state: dict[str, Any] = self.state[p] if found.keys or keys else {}
+                prepare(state, p, found, self.options)
+                arrays = [state[key] for key in keys]
+                if not fits(p, arrays[: len(arrays) - (LOST in keys)]):
                     self._alone.append((p, index))
                     continue
-                key = found.rule, found.decoupled, *(c.dtype for c in columns)
+                key = *found.form, p.dtype, *(array.dtype for array in arrays)
                 kinds[key].append(Member(p, state, index))
                 first[key] = found
         self._buckets = [
-            Bucket(members, first[key], cautious=self._cautious) for key, members in kinds.items()
+            Bucket(members, first[key], self.options) for key, members in kinds.items()
         ]
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
 
-    def _prepare(self, p: Tensor, found: Recipe) -> dict[str, Any]:
-        """Return a parameter's state, with all that the rule keeps there."""
-        if not found.keys:
-            return {}
-        state: dict[str, Any] = self.state[p]
-        rule = found.rule
-        first = {name: rule.start_of(name, found.hyper) for name in rule.state}
-        for name, key in found.keys.items():
-            if state.get(key) is not None:
-                continue
-            if name in first:
-                state[key] = torch.full_like(
-                    p, _complex(first[name], p), memory_format=torch.preserve_format
-                ).detach()
-            else:
-                start = 0.0 if name == "step" else rule.start_of(name, found.hyper)
-                state[key] = torch.tensor(start, dtype=_scalar_dtype())
-        return state
-
 
 def _same(listed: list[Tensor], group: dict[str, Any]) -> bool:
     params: list[Tensor] = group["params"]
     return len(listed) == len(params) and all(map(is_, listed, params))
-
-
-def _alike(tensor: Tensor, like: Tensor) -> bool:
-    return local(tensor).stride() == local(like).stride()
-
-
-def _complex(value: float, p: Tensor) -> complex:
-    return complex(value, value) if p.is_complex() else value
-
-
-def _scalar_dtype() -> torch.dtype:
-    return torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32

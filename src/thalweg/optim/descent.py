@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
-from thalweg.optim.base import Compiled
+from thalweg.optim.base import OPTION_NAMES, Compiled
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.rule import Rule, get
 
@@ -22,13 +22,10 @@ class Descent(Compiled):
     Args:
         params: parameters, or groups of them with options of their own.
         rule: a rule or its name.
-        weight_decay: of L2 regularization, added to the gradient, >= 0; 0 by default. A rule that
-            has a hyperparameter of that name keeps it.
         maximize: whether to climb; False by default.
-        clip_norm: greatest Euclidean norm of all gradients together; None (default): no bound.
-        cautious: an element that would move up its gradient stays where it is; False by default.
-        nonfinite: "propagate" (default), "skip" the step or "raise" FloatingPointError.
-        **hyper: the rule's hyperparameters; its defaults for the rest.
+        **hyper: the rule's hyperparameters, its defaults for the rest; ``weight_decay``, where the
+            rule has none of its own: of L2 regularization, added to the gradient, >= 0, 0 by
+            default; and those of ``Options``.
 
     Raises:
         ValueError: a hyperparameter outside its range.
@@ -49,26 +46,17 @@ class Descent(Compiled):
         params: ParamsT,
         rule: str | Rule,
         *,
-        weight_decay: float = 0.0,
         maximize: bool = False,
-        clip_norm: float | None = None,
-        cautious: bool = False,
-        nonfinite: str = "propagate",
-        **hyper: float,
+        **hyper: Any,  # noqa: ANN401 - numbers, and what Options takes
     ) -> None:
         self.rule = get(rule)
-        if "weight_decay" in self.rule.hyperparameters:
-            hyper["weight_decay"] = weight_decay
-        elif weight_decay < 0:
-            raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
-        defaults: dict[str, Any] = {"weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(
-            params,
-            defaults | self.rule.resolve(hyper),
-            clip_norm=clip_norm,
-            cautious=cautious,
-            nonfinite=nonfinite,
-        )
+        options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
+        around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
+        around = {name: hyper.pop(name, default) for name, default in around.items()}
+        if not around.get("weight_decay", 0.0) >= 0:
+            raise ValueError(f"weight_decay must be >= 0, got {around['weight_decay']}")
+        defaults: dict[str, Any] = around | {"maximize": maximize}
+        super().__init__(params, defaults | self.rule.resolve(hyper), **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule}
@@ -92,9 +80,9 @@ class _Betas(Compiled):
     rule: Rule
     keys: Mapping[str, str]
 
-    def __init__(self, params: ParamsT, guarded: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, params: ParamsT, given: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
         self._check(options)
-        super().__init__(params, options, **guarded)
+        super().__init__(params, options, **given)
 
     def _check(self, options: Mapping[str, Any]) -> None:
         beta1, beta2 = options["betas"]
@@ -129,7 +117,7 @@ class Yogi(_Betas):
         decoupled_weight_decay: whether x shrinks by 1 - lr * weight_decay, as in AdamW, instead of
             an L2 term in the gradient.
         maximize: whether to climb.
-        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+        given: as ``thalweg.optim.options.Options``.
 
     Example:
         >>> import torch
@@ -154,10 +142,10 @@ class Yogi(_Betas):
         *,
         decoupled_weight_decay: bool = False,
         maximize: bool = False,
-        **guarded: Any,  # noqa: ANN401
+        **given: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(
-            params, guarded, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            params, given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
             decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
         )  # fmt: skip
 
@@ -174,7 +162,7 @@ class AdaBelief(_Betas):
         decoupled_weight_decay: whether x shrinks by 1 - lr * weight_decay, as in AdamW, instead of
             an L2 term in the gradient.
         maximize: whether to climb.
-        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+        given: as ``thalweg.optim.options.Options``.
 
     Example:
         >>> import torch
@@ -197,10 +185,10 @@ class AdaBelief(_Betas):
         *,
         decoupled_weight_decay: bool = False,
         maximize: bool = False,
-        **guarded: Any,  # noqa: ANN401
+        **given: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(
-            params, guarded, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            params, given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
             decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
         )  # fmt: skip
 
@@ -214,7 +202,7 @@ class Lion(_Betas):
         betas: of the interpolation and of the momentum, each in [0, 1); (0.9, 0.99) by default.
         weight_decay: decoupled, >= 0; 0 by default.
         maximize: whether to climb.
-        guarded: ``clip_norm``, ``cautious`` and ``nonfinite``; see ``thalweg.optim.drop_in``.
+        given: as ``thalweg.optim.options.Options``.
 
     Example:
         >>> import torch
@@ -237,8 +225,8 @@ class Lion(_Betas):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
-        **guarded: Any,  # noqa: ANN401
+        **given: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(
-            params, guarded, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize
+            params, given, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize
         )

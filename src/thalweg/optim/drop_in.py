@@ -1,12 +1,7 @@
 """torch.optim's own classes, with their signatures, defaults, state and checkpoints.
 
-Each class inherits torch's and replaces the step. Beside torch's arguments each takes
-
-    clip_norm: greatest Euclidean norm of all gradients together, > 0; None (default): no bound.
-    cautious: an element that would move up its gradient stays where it is (Liang et al. 2024,
-        without their rescaling); False by default.
-    nonfinite: what an infinite or NaN gradient does: "propagate" into the parameters, as in torch
-        (default), "skip" the step, or "raise" FloatingPointError with the parameter's name.
+Each class inherits torch's and replaces the step; beside torch's arguments each takes those of
+``thalweg.optim.options.Options``.
 
 ``foreach`` and ``fused`` change nothing: a step on the CPU is always fused. ``capturable`` and
 ``differentiable`` steps and sparse gradients are torch's own.
@@ -19,7 +14,11 @@ import torch
 from thalweg import rules
 from thalweg.optim.base import Compiled
 from thalweg.optim.recipe import Recipe, recipe
-from thalweg.optim.variants import CENTERED_RMSPROP_MOMENTUM, DECAYING_ADAGRAD
+from thalweg.optim.variants import (
+    CENTERED_RMSPROP_MOMENTUM,
+    DAMPENED_MOMENTUM,
+    DECAYING_ADAGRAD,
+)
 
 __all__ = ["ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam",
            "RMSprop", "Rprop"]  # fmt: skip
@@ -47,7 +46,8 @@ class SGD(Compiled, torch.optim.SGD):
         if beta == 0:
             return recipe(rules.sgd, {}, **given)
         if group["dampening"] != 0:
-            return None
+            given |= {"beta": beta, "dampening": group["dampening"]}
+            return recipe(DAMPENED_MOMENTUM, {"v": "momentum_buffer"}, **given)
         rule = rules.nesterov if group["nesterov"] else rules.momentum
         return recipe(rule, {"v": "momentum_buffer"}, beta=beta, **given)
 
@@ -56,7 +56,8 @@ class Adagrad(Compiled, torch.optim.Adagrad):
     """Adagrad; see torch.optim.Adagrad."""
 
     def _recipe(self, group: dict[str, Any]) -> Recipe | None:
-        given = _common(group, eps=group["eps"], lr_decay=group["lr_decay"])
+        initial = self.defaults["initial_accumulator_value"]
+        given = _common(group, eps=group["eps"], lr_decay=group["lr_decay"], initial=initial)
         return recipe(DECAYING_ADAGRAD, {"step": "step", "s": "sum"}, **given)
 
 

@@ -1,7 +1,7 @@
 """Recipe: which rule a parameter group asks for, with which values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.rule import Rule
 
@@ -16,22 +16,34 @@ class Recipe:
         rule: the rule.
         hyper: its hyperparameters, all of them, in its own order.
         keys: the name in ``optimizer.state`` of each state that is kept there, and of ``step``.
+        weight_decay: the decay, whoever applies it.
         decoupled: whether the decay shrinks x before the rule, or is added to the gradient.
-        decay: 1 - lr * weight_decay, what x is multiplied by, if decoupled; else weight_decay.
+        decay: what x is multiplied by, if decoupled; else its weight in the gradient.
         maximize: whether to climb.
     """
 
     rule: Rule
     hyper: Mapping[str, float]
     keys: Mapping[str, str]
+    weight_decay: float
     decoupled: bool
     decay: float
     maximize: bool
 
     @property
-    def form(self) -> tuple[Rule, bool]:
+    def without(self) -> tuple[str, ...]:
+        """The states that need not be kept: a first moment that remembers nothing."""
+        return ("m",) if self.hyper.get("beta1") == 0 and "m" in self.rule.state else ()
+
+    @property
+    def form(self) -> tuple[Rule, bool, tuple[str, ...]]:
         """What decides the kernel; all else are values."""
-        return self.rule, self.decoupled
+        return self.rule, self.decoupled, self.without
+
+    def independent(self) -> "Recipe":
+        """Return the same with a decay that shrinks x by 1 - weight_decay, whatever the rate."""
+        hyper = {n: 0.0 if n == "weight_decay" else value for n, value in self.hyper.items()}
+        return replace(self, hyper=hyper, decoupled=True, decay=1.0 - self.weight_decay)
 
 
 def recipe(
@@ -47,6 +59,7 @@ def recipe(
     ``weight_decay`` is the rule's own where it has one; elsewhere it goes around the rule.
     """
     values = {name: float(hyper[name]) for name in rule.hyperparameters}
-    around = 0.0 if "weight_decay" in values else float(hyper.get("weight_decay", 0.0))
+    weight_decay = float(hyper.get("weight_decay", 0.0))
+    around = 0.0 if "weight_decay" in values else weight_decay
     decay = 1.0 - values["lr"] * around if decoupled else around
-    return Recipe(rule, values, keys, decoupled, decay, maximize)
+    return Recipe(rule, values, keys, weight_decay, decoupled, decay, maximize)

@@ -1,13 +1,14 @@
 """What torch's options make of two rules: compositions of the rules themselves."""
 
+from thalweg.elementwise import where
 from thalweg.rule import read_signature
 from thalweg.rules import adagrad, centered_rmsprop
 
-__all__ = ["CENTERED_RMSPROP_MOMENTUM", "DECAYING_ADAGRAD"]
+__all__ = ["CENTERED_RMSPROP_MOMENTUM", "DAMPENED_MOMENTUM", "DECAYING_ADAGRAD"]
 
 
-def decaying_adagrad(g, x, s, *, t, lr=1e-2, lr_decay=0.0, eps=1e-10):
-    """Adagrad at the rate lr / (1 + (t - 1) lr_decay)."""
+def decaying_adagrad(g, x, s, *, t, lr=1e-2, lr_decay=0.0, eps=1e-10, initial=0.0):
+    """Adagrad at the rate lr / (1 + (t - 1) lr_decay), its sum begun at ``initial``."""
     return adagrad(g, x, s, t=t, lr=lr / (1 + (t - 1) * lr_decay), eps=eps)
 
 
@@ -18,8 +19,20 @@ def centered_rmsprop_momentum(g, x, s, m, v, *, t, lr=1e-2, gamma=0.99, beta=0.9
     return x - lr * v, s, m, v
 
 
+def dampened_momentum(g, x, v, *, t, lr=1e-3, beta=0.9, dampening=0.0):
+    """Momentum that takes in 1 - dampening of each gradient, but the whole of the first.
+
+    NaN is what v holds before the first.
+    """
+    v = where(v == v, beta * v + (1 - dampening) * g, g)  # noqa: PLR0124 - false for NaN alone
+    return x - lr * v, v
+
+
+DAMPENED_MOMENTUM = read_signature(
+    dampened_momentum, "Polyak 1964; dampening is torch's", {"v": float("nan")}, {}
+)
 DECAYING_ADAGRAD = read_signature(
-    decaying_adagrad, "Duchi, Hazan & Singer 2011; lr_decay is torch's", {}, {}
+    decaying_adagrad, "Duchi, Hazan & Singer 2011; lr_decay is torch's", {"s": "initial"}, {}
 )
 CENTERED_RMSPROP_MOMENTUM = read_signature(
     centered_rmsprop_momentum, "Graves 2013, equations 38-41", {}, {}

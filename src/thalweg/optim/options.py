@@ -1,0 +1,61 @@
+"""Options: what every class of ``thalweg.optim`` takes beside its torch arguments."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+__all__ = ["Options"]
+
+_CHOICES = {
+    "nonfinite": ("propagate", "skip", "raise"),
+    "rounding": ("nearest", "stochastic", "kahan"),
+    "state_dtype": (None, torch.float32, torch.bfloat16),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a step does beside its rule; each argument is a keyword of every class.
+
+    Args:
+        clip_norm: greatest Euclidean norm of all gradients together, > 0; None (default): no bound.
+        nonfinite: what an infinite or NaN gradient does: "propagate" into the parameters, as in
+            torch (default); "skip" the step; "raise" FloatingPointError with the parameter's name.
+        cautious: whether an element that would move up its gradient stays where it is; False by
+            default. Liang et al. 2024, Algorithm 1, without their rescaling of the others, which
+            would need a second pass over memory.
+        independent_decay: whether decoupled weight decay shrinks parameters by 1 - weight_decay,
+            whatever the rate (Loshchilov & Hutter 2019, equation 12), in place of
+            1 - lr * weight_decay; False by default.
+        state_dtype: torch.bfloat16 or torch.float32, in which state is kept; None (default): that
+            of the parameter, as in torch.
+        rounding: how bfloat16 is written: to the "nearest" (default); "stochastic", up or down with
+            the chances that keep the mean; "kahan": one more bfloat16 per parameter keeps what it
+            lost. Small updates vanish in the first. The seed is torch's.
+        zero_gradients: whether a step leaves gradients at 0; False by default.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    clip_norm: float | None = None
+    nonfinite: Literal["propagate", "skip", "raise"] = "propagate"
+    cautious: bool = False
+    independent_decay: bool = False
+    state_dtype: torch.dtype | None = None
+    rounding: Literal["nearest", "stochastic", "kahan"] = "nearest"
+    zero_gradients: bool = False
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a step looks at all gradients first."""
+        return self.clip_norm is not None or self.nonfinite != "propagate"
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be > 0 or None, got {self.clip_norm}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                legal = ", ".join(map(str, choices))
+                raise ValueError(f"{name} must be one of {legal}, got {getattr(self, name)!r}")

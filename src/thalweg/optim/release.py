@@ -1,0 +1,49 @@
+"""Gradient release: each parameter steps as soon as its gradient is ready, and frees it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+    from thalweg.optim.base import Compiled
+
+__all__ = ["attach"]
+
+
+def attach(
+    optimizer: "Compiled", parameters: Iterable[Tensor], accumulate: int
+) -> Callable[[], None]:
+    """Step each parameter from inside the backward pass; see ``Compiled.attach``."""
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be >= 1, got {accumulate}")
+    if optimizer.options.clip_norm is not None:
+        raise ValueError(
+            "attach and clip_norm do not go together: the norm of all gradients is known when the "
+            "backward pass is over, and then they are freed"
+        )
+    groups = {
+        p: index for index, group in enumerate(optimizer.param_groups) for p in group["params"]
+    }
+    passes: Counter[Tensor] = Counter()
+
+    def ready(p: Tensor) -> None:
+        passes[p] += 1
+        if passes[p] % accumulate == 0:
+            optimizer.step_one(p, groups[p])
+            p.grad = None
+
+    handles: list[RemovableHandle] = [
+        p.register_post_accumulate_grad_hook(ready)  # type: ignore[no-untyped-call] # torch leaves it so
+        for p in parameters
+        if p in groups and p.requires_grad
+    ]
+
+    def detach() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return detach

@@ -1,0 +1,58 @@
+"""State: what a rule keeps of a parameter, under torch's own names."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.optim.options import Options
+from thalweg.optim.recipe import Recipe
+
+__all__ = ["LOST", "kept_keys", "prepare"]
+
+LOST = "lost"  # what bfloat16 parameters have lost, with rounding="kahan"
+
+
+def kept_keys(recipe: Recipe, p: Tensor, options: Options) -> list[str]:
+    """Return the names of a parameter's arrays of state, in the order of the kernel."""
+    keys = [recipe.keys[name] for name in recipe.rule.state if name not in recipe.without]
+    return [*keys, LOST] if options.rounding == "kahan" and p.dtype is torch.bfloat16 else keys
+
+
+def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:
+    """Complete a parameter's state; what it has is kept, in the dtype that the options ask for."""
+    rule = recipe.rule
+    for name, key in recipe.keys.items():
+        if name in recipe.without:
+            state.pop(key, None)
+        elif name not in rule.state:
+            start = 0.0 if name == "step" else rule.start_of(name, recipe.hyper)
+            number = state.get(key, start)
+            if not _is_number(number):  # torch loads some in the parameter's dtype
+                state[key] = torch.tensor(float(number), dtype=_scalar_dtype())
+        elif state.get(key) is None:
+            state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
+        elif options.state_dtype and state[key].is_floating_point():
+            state[key] = state[key].to(options.state_dtype)
+    if LOST in kept_keys(recipe, p, options) and LOST not in state:
+        state[LOST] = torch.zeros_like(p, memory_format=torch.preserve_format).detach()
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401 - whatever a checkpoint holds
+    """Return whether a value is what torch starts with and kernels write: one number in memory."""
+    return (
+        isinstance(value, Tensor)
+        and value.dtype is _scalar_dtype()
+        and value.numel() == 1
+        and value.device.type == "cpu"
+    )
+
+
+def _full(p: Tensor, value: float, options: Options) -> Tensor:
+    fill = complex(value, value) if p.is_complex() else value
+    dtype = None if p.is_complex() else options.state_dtype
+    return torch.full_like(p, fill, dtype=dtype, memory_format=torch.preserve_format).detach()
+
+
+def _scalar_dtype() -> torch.dtype:
+    return torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32

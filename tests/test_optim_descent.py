@@ -1,0 +1,225 @@
+"""Rules that torch does not have, a user's own among them, against the rule functions."""
+
+import pickle
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from numba.core import event
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optim_pairs import (
+    Configuration,
+    assert_close,
+    assert_same,
+    every_class,
+    follow,
+    members,
+    new_parameters,
+    scalars_in,
+    set_gradients,
+)
+from thalweg import optim, rules
+from thalweg.elementwise import maximum, sign, sqrt, where
+from thalweg.kernels import kernel
+from thalweg.rule import Range, Rule, rule
+
+ADAM = {"m": "exp_avg", "v": "exp_avg_sq"}
+CLASSES = {
+    "yogi": (optim.Yogi, ADAM),
+    "adabelief": (optim.AdaBelief, {"m": "exp_avg", "s": "exp_avg_var"}),
+    "lion": (optim.Lion, {"m": "exp_avg"}),
+}
+
+
+def reference(
+    of: Rule, hyper: Mapping[str, float], steps: int, *, decay: float = 0.0, shrink: float = 1.0,
+    turn: float = 1.0,
+) -> tuple[list[Tensor], list[dict[str, Any]]]:  # fmt: skip
+    """Return where the plain function takes the parameters, each with its own count of steps."""
+    params = new_parameters()
+    points, counts = [p.detach() for p in params], [0] * len(params)
+    states = [of.first_state(x, hyper) for x in points]
+    for step in range(1, steps + 1):
+        set_gradients(params, step)
+        for i, p in enumerate(params):
+            if p.grad is not None:
+                counts[i] += 1
+                g = turn * p.grad + decay * points[i]
+                points[i], states[i] = of.advance(
+                    g, shrink * points[i], states[i], t=counts[i], hyper=hyper
+                )
+    return points, states
+
+
+def assert_follows(
+    optimizer: Optimizer,
+    points: list[Tensor],
+    states: list[dict[str, Any]],
+    keys: Mapping[str, str],
+) -> None:
+    for p, x, state in zip(members(optimizer), points, states, strict=True):
+        assert_close(p.detach(), x, 1e-12)
+        for name, key in keys.items():
+            assert_close(optimizer.state[p][key], torch.as_tensor(state[name]), 1e-12)
+
+
+@pytest.mark.parametrize("name", rules.names())
+@pytest.mark.parametrize("maximize", [False, True])
+def test_descent_takes_any_rule(name: str, *, maximize: bool) -> None:
+    of = rules.get(name)
+    hyper = of.defaults | {"lr": 0.02}
+    with scalars_in(torch.float64):
+        optimizer = optim.Descent(new_parameters(), of, lr=0.02, maximize=maximize)
+        follow(optimizer, 1, 12)
+        points, states = reference(of, hyper, 12, turn=-1.0 if maximize else 1.0)
+        assert_follows(optimizer, points, states, {n: n for n in (*of.state, *of.uniform_state)})
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("name", ["yogi", "adabelief"])
+def test_a_class_of_its_own_is_its_rule(name: str, *, decoupled: bool) -> None:
+    cls, keys = CLASSES[name]
+    optimizer = cls(
+        new_parameters(), lr=0.02, betas=(0.8, 0.9), eps=0.01, weight_decay=0.1,
+        decoupled_weight_decay=decoupled,
+    )  # fmt: skip
+    follow(optimizer, 1, 12)
+    hyper = {"lr": 0.02, "beta1": 0.8, "beta2": 0.9, "eps": 0.01}
+    around = {"shrink": 1 - 0.02 * 0.1} if decoupled else {"decay": 0.1}
+    assert_follows(optimizer, *reference(rules.get(name), hyper, 12, **around), keys)
+
+
+def test_lion_is_its_rule() -> None:
+    optimizer = optim.Lion(new_parameters(), lr=0.02, betas=(0.8, 0.9), weight_decay=0.1)
+    follow(optimizer, 1, 12)
+    hyper = {"lr": 0.02, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1}
+    assert_follows(optimizer, *reference(rules.lion, hyper, 12), CLASSES["lion"][1])
+
+
+def own_rule() -> Rule:
+    @rule(
+        "a user's own", start={"scale": 2.0, "used": "lr"}, ranges={"floor": Range(0.0, 1.0, "[]")}
+    )
+    def own(g, x, m, scale, *, t, used, lr=0.1, beta=0.5, floor=0.01):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        m = beta * m + (1 - beta) * sign(g) * sqrt(abs(g))
+        scale = maximum(where(m * g > 0, 1.01 * scale, 0.4 * scale), floor)
+        used = used + lr / t
+        return x - lr * scale * m / (1 + used), m, scale, used
+
+    return own
+
+
+def test_descent_takes_a_users_own_rule() -> None:
+    own = own_rule()
+    with scalars_in(torch.float64):
+        optimizer = optim.Descent(new_parameters(), own, lr=0.05, floor=0.9, weight_decay=0.1)
+        follow(optimizer, 1, 12)
+        hyper = {"lr": 0.05, "beta": 0.5, "floor": 0.9}
+        points, states = reference(own, hyper, 12, decay=0.1)
+        assert states[1]["scale"].min() == 0.9  # the bound was reached
+        assert_follows(optimizer, points, states, {n: n for n in ("m", "scale", "used")})
+
+
+def test_a_group_may_have_hyperparameters_of_its_own() -> None:
+    params = new_parameters()
+    optimizer = optim.Descent(
+        [{"params": params[:2]}, {"params": params[2:], "beta": 0.3}], "momentum", lr=0.02
+    )
+    follow(optimizer, 1, 12)
+    expected = [reference(rules.momentum, {"lr": 0.02, "beta": beta}, 12)[0] for beta in (0.9, 0.3)]
+    for p, x in zip(params, expected[0][:2] + expected[1][2:], strict=True):
+        assert_close(p.detach(), x, 1e-12)
+
+
+REFUSED = [
+    (lambda p: optim.Descent(p, "adma"), "unknown rule 'adma'; did you mean adamax, adam, radam?"),
+    (lambda p: optim.Descent(p, "sgd", lr=-1.0), "lr must be > 0, got -1.0"),
+    (
+        lambda p: optim.Descent(p, "sgd", beta=0.5),
+        "rule 'sgd' has no hyperparameter 'beta'; it has: lr",
+    ),
+    (lambda p: optim.Descent(p, "sgd", weight_decay=-1.0), "weight_decay must be >= 0, got -1.0"),
+    (lambda p: optim.Descent(p, "lion", weight_decay=-1.0), "weight_decay must be >= 0, got -1.0"),
+    (
+        lambda p: optim.Descent([{"params": p, "beta": 2.0}], "momentum"),
+        "beta must be in [0, 1), got 2.0",
+    ),
+    (lambda p: optim.Yogi(p, lr=0.0), "lr must be > 0, got 0.0"),
+    (lambda p: optim.Yogi(p, betas=(0.9, 1.0)), "beta2 must be in [0, 1), got 1.0"),
+    (lambda p: optim.AdaBelief(p, eps=-1.0), "eps must be >= 0, got -1.0"),
+    (lambda p: optim.AdaBelief(p, weight_decay=-1.0), "weight_decay must be >= 0, got -1.0"),
+    (lambda p: optim.Lion([{"params": p, "lr": -1.0}]), "lr must be > 0, got -1.0"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_values_outside_their_range_are_refused(make: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        make(new_parameters())
+    assert str(caught.value) == message
+
+
+MAKERS = {name: cls for name, (cls, _) in CLASSES.items()} | {
+    "descent by name": lambda params: optim.Descent(params, "nadam", lr=0.02),
+    "descent by rule": lambda params: optim.Descent(params, rules.asgd, lr=0.02, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_training_goes_on_from_a_checkpoint_or_a_copy(make: Any) -> None:
+    never_stopped = make(new_parameters())
+    follow(never_stopped, 1, 7)
+    loaded = make([p.detach().clone().requires_grad_() for p in members(never_stopped)])
+    loaded.load_state_dict(deepcopy(never_stopped.state_dict()))
+    copies = [loaded, deepcopy(never_stopped), pickle.loads(pickle.dumps(never_stopped))]  # noqa: S301 - our own
+    follow(never_stopped, 8, 15)
+    for other in copies:
+        follow(other, 8, 15)
+        assert_same(other, never_stopped, 1e-12)
+
+
+CHANGES: dict[str, Any] = {
+    "lr": 0.01, "weight_decay": 0.0, "eps": 0.1, "maximize": True, "betas": (0.5, 0.7),
+    "alpha": 0.3, "rho": 0.3, "etas": (0.2, 1.1), "lambd": 0.1, "t0": 9, "lr_decay": 0.0,
+    "momentum_decay": 0.1, "step_sizes": (1e-4, 1.0),
+}  # fmt: skip
+
+
+@every_class
+def test_no_changed_value_compiles_anything(configuration: Configuration) -> None:
+    optimizer = configuration.ours(new_parameters())
+    follow(optimizer, 1, 6)
+    changes = {name: value for name, value in CHANGES.items() if name in optimizer.defaults}
+    known = kernel._compiled.cache_info().misses
+    with event.install_recorder("numba:run_pass") as compiled:
+        for name, value in changes.items():
+            optimizer.param_groups[0][name] = value
+            follow(optimizer, 1, 2)
+        optimizer.param_groups[0]["lr"] = torch.tensor(0.02)
+        follow(optimizer, 1, 2)
+        optimizer.add_param_group({"params": new_parameters(seed=1), "lr": 0.3})
+        follow(optimizer, 1, 6)
+        other = configuration.ours(new_parameters(), clip_norm=1.0)
+        other.param_groups[0].update(changes)
+        follow(other, 1, 2)
+    assert not compiled.buffer
+    assert kernel._compiled.cache_info().misses == known  # nothing came from the disk either
+
+
+def test_a_new_rule_is_seen_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder of the test above does record."""
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+
+    @rule("a rule that no cache has")
+    def unseen(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return x - lr * g / 3
+
+    optimizer = optim.Descent(new_parameters(), unseen)
+    with event.install_recorder("numba:run_pass") as compiled:
+        follow(optimizer, 1, 1)
+    assert compiled.buffer

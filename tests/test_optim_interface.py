@@ -1,0 +1,276 @@
+"""What surrounds a step: signatures, hooks, schedulers, sparse gradients, refusals, as torch's."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from optim_pairs import (
+    CONFIGURATIONS,
+    Build,
+    Configuration,
+    assert_same,
+    every_class,
+    every_configuration,
+    follow,
+    members,
+    new_parameters,
+    scalars_in,
+    set_gradients,
+)
+from thalweg import optim
+
+
+def half(_: int) -> float:
+    return 0.5
+
+
+def falling(epoch: int) -> float:
+    return 1 / (1 + epoch)
+
+
+SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, falling),
+    "MultiplicativeLR": lambda o: lr_scheduler.MultiplicativeLR(o, half),
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 3),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [2, 5]),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, 0.5, 4),
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, 0.2, total_iters=6),
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.8),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 8),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 4),
+    "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, 8, 2.0),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(
+        o, 0.1, total_steps=20, cycle_momentum=has_momentum(o)
+    ),
+    "CyclicLR": lambda o: lr_scheduler.CyclicLR(
+        o, 0.01, 0.1, step_size_up=3, cycle_momentum=has_momentum(o)
+    ),
+    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1),
+    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ConstantLR(o, 0.5, 4), lr_scheduler.ExponentialLR(o, 0.8)], o
+    ),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.StepLR(o, 2)], [3]
+    ),
+}
+
+
+def has_momentum(optimizer: Optimizer) -> bool:
+    return isinstance(optimizer, torch.optim.SGD) or "betas" in optimizer.defaults
+
+
+def test_every_scheduler_of_torch_is_in_the_table() -> None:
+    assert set(SCHEDULERS) == set(lr_scheduler.__all__) - {"LRScheduler"}
+
+
+@every_class
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_drives_both_alike(name: str, configuration: Configuration) -> None:
+    ended, rates = [], set()
+    with scalars_in(torch.float64):
+        for build in (configuration.ours, configuration.theirs):
+            optimizer = build(new_parameters())
+            scheduler = SCHEDULERS[name](optimizer)
+            for t in range(1, 13):
+                follow(optimizer, t, t)
+                scheduler.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+                rates.add(optimizer.param_groups[0]["lr"])
+            ended.append(optimizer)
+    assert len(rates) > 1
+    assert_same(*ended, 1e-11)
+
+
+@every_class
+def test_the_signature_is_torchs_with_names_added(configuration: Configuration) -> None:
+    ours, theirs = (
+        list(inspect.signature(getattr(module, configuration.name)).parameters.values())
+        for module in (optim, torch.optim)
+    )
+    assert ours[: len(theirs)] == theirs
+    added = ours[len(theirs) :]
+    assert {"clip_norm", "cautious", "nonfinite"} <= {p.name for p in added}
+    assert {p.kind for p in added} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@every_configuration
+def test_a_class_shows_itself_as_torchs_does(configuration: Configuration) -> None:
+    ours, theirs = configuration.ours(new_parameters()), configuration.theirs(new_parameters())
+    assert repr(ours) == repr(theirs)
+    assert ours.defaults == theirs.defaults
+    assert isinstance(ours, type(theirs))
+
+
+@every_class
+def test_hooks_run_when_torchs_do(configuration: Configuration) -> None:
+    logs = [hooked(build) for build in (configuration.ours, configuration.theirs)]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 2 * 4 + 2 + 2
+
+
+def hooked(build: Build) -> list[str]:
+    """Take two steps, save and load with a hook of each kind; return who was called."""
+    log: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(optimizer: Optimizer, *rest: Any) -> None:
+            values = [p.detach().sum().item() for p in members(optimizer)[:2]]
+            log.append(f"{name} {[round(v, 7) for v in values]} {[type(r) for r in rest]}")
+
+        return hook
+
+    optimizer = build(new_parameters())
+    handles = [
+        register_optimizer_step_pre_hook(note("before any")),
+        register_optimizer_step_post_hook(note("after any")),
+        optimizer.register_step_pre_hook(note("before")),
+        optimizer.register_step_post_hook(note("after")),
+        optimizer.register_state_dict_pre_hook(note("before saving")),
+        optimizer.register_state_dict_post_hook(note("after saving")),
+        optimizer.register_load_state_dict_pre_hook(note("before loading")),
+        optimizer.register_load_state_dict_post_hook(note("after loading")),
+    ]
+    follow(optimizer, 1, 2)
+    optimizer.load_state_dict(optimizer.state_dict())
+    for handle in handles:
+        handle.remove()
+    follow(optimizer, 3, 3)
+    return log
+
+
+@every_class
+def test_sparse_gradients_are_stepped_or_refused_as_torch_does(
+    configuration: Configuration,
+) -> None:
+    options = {"momentum": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0}
+    given = {k: options.get(k, v) for k, v in configuration.options.items()}
+    plain = Configuration(configuration.name, given)
+    ended = [sparsely(plain.ours), sparsely(plain.theirs)]
+    if configuration.name in {"SGD", "Adagrad"}:
+        assert_same(ended[0], ended[1], 1e-6)
+    else:
+        assert isinstance(ended[0], str)
+        assert ended[0] == ended[1]
+
+
+def sparsely(build: Build) -> Any:
+    """Train an embedding with sparse gradients between two dense steps; return what came out."""
+    torch.manual_seed(0)
+    table, dense = nn.Embedding(10, 4, sparse=True), torch.ones(5, requires_grad=True)
+    optimizer = build([*table.parameters(), dense])
+    steps: list[Any] = []
+    optimizer.register_step_pre_hook(lambda *given: steps.append(given))
+    for t in range(1, 6):
+        optimizer.zero_grad()
+        dense.square().sum().backward()
+        if t % 2:
+            table(torch.tensor([t, 3, 3])).sin().sum().backward()
+        try:
+            with torch.sparse.check_sparse_tensor_invariants():
+                optimizer.step()
+        except RuntimeError as refusal:
+            return str(refusal)
+        assert len(steps) == t
+    return optimizer
+
+
+@pytest.mark.parametrize("given", [torch.float64, torch.bfloat16], ids=str)
+@every_class
+def test_a_gradient_of_another_format_is_taken_in_the_parameters(
+    given: torch.dtype, configuration: Configuration
+) -> None:
+    ours, theirs = (
+        build(new_parameters(torch.float32)) for build in (configuration.ours, configuration.theirs)
+    )
+    for p in members(ours):
+        p.grad_dtype = None
+    for t in range(1, 6):
+        set_gradients(members(ours), t)
+        for p, like in zip(members(ours), members(theirs), strict=True):
+            p.grad = None if p.grad is None else p.grad.to(given)
+            like.grad = None if p.grad is None else p.grad.float()
+        ours.step()
+        theirs.step()
+    assert_same(ours, theirs, 1e-5)
+
+
+@every_class
+def test_a_gradient_not_yet_conjugated_is_taken_for_what_it_is(
+    configuration: Configuration,
+) -> None:
+    """torch's own classes, but for SGD, refuse it; it is theirs once resolved."""
+    ours, theirs = (
+        build(new_parameters(torch.complex128))
+        for build in (configuration.ours, configuration.theirs)
+    )
+    for t in range(1, 6):
+        set_gradients(members(ours), t)
+        for p, like in zip(members(ours), members(theirs), strict=True):
+            p.grad = None if p.grad is None else (p.grad * (0.3 - 0.8j)).conj()
+            like.grad = None if p.grad is None else p.grad.resolve_conj()
+        ours.step()
+        theirs.step()
+    assert_same(ours, theirs, 1e-6)
+
+
+@every_class
+def test_a_parameter_that_overlaps_itself_is_refused(configuration: Configuration) -> None:
+    for build in (configuration.ours, configuration.theirs):
+        p = torch.ones(1).expand(5).requires_grad_()
+        optimizer = build([p])
+        p.grad = torch.ones(5)
+        with pytest.raises(RuntimeError, match="refers to a single memory location"):
+            optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [c for c in CONFIGURATIONS if c.name in {"Adagrad", "Adam", "AdamW"}],
+    ids=lambda c: c.id,
+)
+def test_fused_classes_are_ours_all_the_same(configuration: Configuration) -> None:
+    ours, theirs = (
+        build(new_parameters(torch.float32), fused=True)
+        for build in (configuration.ours, configuration.theirs)
+    )
+    follow(ours, 1, 8)
+    follow(theirs, 1, 8)
+    assert_same(ours, theirs, 2e-5)
+
+
+@every_class
+def test_a_differentiable_step_has_torchs_derivative(configuration: Configuration) -> None:
+    slopes = []
+    for build in (configuration.ours, configuration.theirs):
+        start = torch.linspace(1.0, 2.0, 5, dtype=torch.float64, requires_grad=True)
+        given = torch.linspace(-1.0, 1.5, 5, dtype=torch.float64, requires_grad=True)
+        p = start.clone()
+        optimizer = build([p], differentiable=True)
+        p.grad = given * given
+        optimizer.step()
+        p.square().sum().backward()
+        assert start.grad is not None
+        slopes.append((start.grad.tolist(), given.grad is not None and given.grad.tolist()))
+    assert slopes[0] == slopes[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own, of torch
+def test_a_step_may_be_compiled_by_torch() -> None:
+    ours, theirs = (
+        module.Adam([torch.ones(3, requires_grad=True)], lr=0.02) for module in (optim, torch.optim)
+    )
+    step = torch.compile(ours.step, backend="eager")
+    for t in (1, 2):
+        for optimizer in (ours, theirs):
+            set_gradients(members(optimizer), t)
+        step()
+        theirs.step()
+    assert_same(ours, theirs, 1e-6)

@@ -1,0 +1,88 @@
+"""torch's own records of its optimizers, run against ours: every configuration, every error."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
+
+from optim_pairs import (
+    Configuration,
+    assert_same,
+    every_precision,
+    follow,
+    new_parameters,
+    scalars_in,
+)
+from thalweg import optim
+from thalweg.optim.base import Compiled
+
+RECORDS = [
+    record
+    for record in optim_db
+    if issubclass(getattr(optim, record.optim_cls.__name__, object), Compiled)
+]
+ELSEWHERE = pytest.mark.skip(reason="torch lists it for accelerators: capturable, or lr as tensor")
+
+
+def configurations() -> Iterator[Any]:
+    """Every configuration with its own decay and, if it has none, with one."""
+    for record in RECORDS:
+        name = record.optim_cls.__name__
+        here = {given.desc for given in record.optim_inputs_func("cpu")}
+        for device in ("cpu", "cuda", "mps"):
+            for given in record.optim_inputs_func(device):
+                if device != "cpu" and given.desc in here:
+                    continue
+                marks = () if device == "cpu" else ELSEWHERE
+                made = Configuration(name, given.kwargs)
+                yield pytest.param(made, id=f"{name}: {given.desc}", marks=marks)
+                if name != "Rprop" and not given.kwargs.get("weight_decay"):
+                    decayed = Configuration(name, {**given.kwargs, "weight_decay": 0.1})
+                    yield pytest.param(decayed, id=f"{name}: {given.desc}, decayed", marks=marks)
+
+
+def errors() -> Iterator[Any]:
+    for record in RECORDS:
+        for given in record.optim_error_inputs_func("cpu", torch.float64):
+            name = record.optim_cls.__name__
+            yield pytest.param(name, given, id=f"{name}: {given.optimizer_error_input.desc}")
+
+
+def test_torch_has_a_record_of_each_class_that_we_share() -> None:
+    shared = {n for n in optim.__all__ if hasattr(torch.optim, n)} - {"LBFGS"}  # torch's own
+    assert {record.optim_cls.__name__ for record in RECORDS} == shared
+
+
+@every_precision
+@pytest.mark.parametrize("configuration", list(configurations()))
+def test_every_configuration_equals_torch(
+    configuration: Configuration, dtype: torch.dtype, tolerance: float
+) -> None:
+    with scalars_in(dtype):
+        ours = configuration.ours(new_parameters(dtype))
+        theirs = configuration.theirs(new_parameters(dtype))
+        follow(ours, 1, 25)
+        follow(theirs, 1, 25)
+    assert_same(ours, theirs, tolerance)
+
+
+@pytest.mark.parametrize(("name", "given"), list(errors()))
+def test_every_refusal_is_torchs(name: str, given: Any) -> None:
+    """Ours raises what torch's class raises, word for word."""
+    assert given.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR
+    said = [refusal(getattr(module, name), given) for module in (torch.optim, optim)]
+    assert said[0] == said[1]
+
+
+def refusal(cls: Any, given: Any) -> str:
+    params = given.optimizer_error_input.params
+    if params is None:
+        params = [torch.zeros(1, requires_grad=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(given.error_type, match=given.error_regex) as caught:
+            cls(params, **given.optimizer_error_input.kwargs)
+    return str(caught.value)
