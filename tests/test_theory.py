@@ -58,11 +58,9 @@ def users_rules() -> dict[str, Rule]:
         v, w = beta * v + g, beta1 * w + g
         return x - lr / 2 * (v + w), v, w
 
-    @rule("a leaky sum of a leaky sum, and a count of both that nothing reads")
+    @rule("a leaky sum of a leaky sum, each as it was, and a count of both that nothing reads")
     def chained(g, x, v, w, total, *, t, lr=0.1, beta=0.5):
-        v = beta * v + g
-        w = beta * w + v
-        return x - lr * w, v, w, total + v + w
+        return x - lr * w, beta * v + g, beta * w + v, total + v + w
 
     @rule("momentum that is off by default")
     def optional(g, x, v, *, t, lr=0.1, beta=0.0):
