@@ -234,8 +234,7 @@ CASES = (
         Peer(
             "ASGD",
             {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 5.0},
-            {"ax": "ax"},
-            skip={"primed": "torch keeps the coming step's rate and weight in its state"},
+            {"ax": "ax", "eta": "eta", "mu": "mu"},
         ),
     ),
 )
