@@ -1,15 +1,22 @@
 """A small task for the tests of races: least squares in NumPy by the rule functions themselves."""
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
+from thalweg import rule as registry
+from thalweg.racing.store import Trial
 from thalweg.racing.task import Lanes, Target
 from thalweg.rule import Rule
 
 
 class LeastSquares:
     """Half the mean squared error of X w on three parts of 40, 20 and 20 rows, five features."""
+
+    name = "least squares"
+    lanes = 16
+    schedules: tuple[str, ...] = ("constant",)
 
     def __init__(self, noise: float = 0.3) -> None:
         rng = np.random.default_rng(7)
@@ -24,29 +31,34 @@ class LeastSquares:
             "dtype": "float64",
             "l2": 0.0,
         }
+        self.data = {
+            "name": self.name,
+            "source": "arrays",
+            "kind": "regression",
+            "rows": 80,
+            "features": 5,
+            "classes": None,
+            "dropped": 0,
+        }
         self.judged: list[str] = []  # the rules judged on the test part, in order
 
     def loss(self, part: int, w: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.mean((self.X[part] @ w.T - self.y[part][:, None]) ** 2, axis=0) / 2
 
-    def run(
-        self,
-        rule: Rule,
-        trials: Sequence[Mapping[str, float]],
-        *,
-        batch_size: int,
-        epochs: int,
-        seed: int,
-        should_stop: Callable[[], bool],
-    ) -> Lanes:
-        rng = np.random.default_rng(seed)
-        hyper = {k: np.array([[h[k]] for h in trials]) for k in rule.hyperparameters}
+    def together(self, trial: Trial) -> Hashable:
+        return trial.rule, trial.batch_size, trial.seed, trial.epochs
+
+    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+        first = trials[0]
+        rule, batch_size = registry.get(first.rule), first.batch_size
+        rng = np.random.default_rng(first.seed)
+        hyper = {k: np.array([[trial.hyper[k]] for trial in trials]) for k in rule.hyperparameters}
         w = np.tile(rng.uniform(-1, 1, 5), (len(trials), 1))
         state = rule.first_state(w, hyper)
         curves = [(self.loss(0, w), self.loss(1, w))]
         t, diverged_at = 0, np.zeros(len(trials), np.int64)
-        for _ in range(epochs):
+        for _ in range(first.epochs):
             if should_stop():
                 raise KeyboardInterrupt
             for rows in np.array_split(rng.permutation(40), max(1, 40 // batch_size)):
@@ -70,6 +82,10 @@ class LeastSquares:
         return Target(1.0, 20.0, 0.0, "5 % of the constant's loss")
 
     def code(
-        self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int
+        self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:
-        return {"torch": f"# {rule.name}", "thalweg": f"# {hyper}, {batch_size}, {epochs}"}
+        settings = f"# {hyper}, {batch_size}, {epochs}, {schedule}"
+        return {"torch": f"# {rule.name}", "thalweg": settings}
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr((self.X, self.y)).encode()).hexdigest()

@@ -18,10 +18,10 @@ from sklearn.metrics import log_loss, mean_squared_error
 import thalweg
 import thalweg.rule
 from thalweg import cli, data, racing, rules
-from thalweg.racing import snippets, verdict
+from thalweg.racing import linear, snippets
+from thalweg.racing.linear import LinearTask
 from thalweg.racing.protocol import Protocol, names_of
 from thalweg.racing.store import fingerprint
-from thalweg.racing.task import LinearTask
 
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adam", "lion"],
@@ -46,8 +46,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> racing.Verdict:
 
 
 def _task(name: str, l2: float) -> LinearTask:
-    dataset = data.load(name)
-    return LinearTask(data.split(dataset, seed=3), dataset.kind, l2)
+    return LinearTask(data.load(name), l2=l2, seed=3)
 
 
 def test_target_of_a_regression_by_scikit_learn() -> None:
@@ -387,7 +386,7 @@ def test_the_command_of_a_race_asks_for_the_same_race(
         return dataset, Protocol(**{k: told[k] for k in vars(Protocol(("sgd",)))})
 
     dataset, protocol = asked(f"thalweg race {shlex.quote(source)} {options}")
-    again, terms = asked(verdict._command(dataset, protocol))
+    again, terms = asked(linear.command(dataset, protocol))
     assert terms == protocol
     assert fingerprint(again) == fingerprint(dataset)
     assert {**vars(again), "X": 0, "y": 0} == {**vars(dataset), "X": 0, "y": 0}

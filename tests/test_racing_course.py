@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def _race(
     task = task or LeastSquares()
     with store or Store(None) as held:
         found = _run(task, terms, held, tell, threads)
-        results = dict(conclude(DATA, task, terms, held, found).results)
+        results = dict(conclude(task, terms, held, found, "race again").results)
         curves = [
             (result.trial, result.train_loss.tolist(), result.validation_loss.tolist())
             for name in terms.rules
@@ -116,9 +116,9 @@ def test_a_diverged_run_counts_as_worst_when_a_trial_is_chosen() -> None:
     class Treacherous(LeastSquares):
         """Perfect at some rates on the first seed, and diverging there on two others of four."""
 
-        def run(self, rule: Any, trials: Any, *, seed: int, **terms: Any) -> Any:
-            lanes = super().run(rule, trials, seed=seed, **terms)
-            some = np.array([treacherous(hyper["lr"]) for hyper in trials])
+        def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
+            lanes = super().run(trials, **terms)
+            some, seed = np.array([treacherous(t.hyper["lr"]) for t in trials]), trials[0].seed
             lanes.diverged_at[some & (seed in TERMS.rerun_seeds[:2])] = 1
             lanes.validation_loss[-1, some & (seed == TERMS.selection_seed)] = 0.0
             return lanes
@@ -333,7 +333,7 @@ def test_a_file_that_is_no_race_is_refused(tmp_path: Path) -> None:
 
 
 def test_store_gives_back_the_bits(tmp_path: Path) -> None:
-    trial = Trial("adam", "final", 3, 2**31 - 1, 32, {"lr": 0.1 + 0.2, "beta1": 0.9})
+    trial = Trial("adam", "final", 3, 2**31 - 1, 32, {"lr": 0.1 + 0.2, "beta1": 0.9}, 3, "cosine")
     curve = np.array([1.0, np.nan, np.inf, 1 / 3])
     with Store(tmp_path) as store:
         store.add([Result(trial, 7, curve, -curve, np.nan, 0.1)])
@@ -351,7 +351,7 @@ def test_store_gives_back_the_bits(tmp_path: Path) -> None:
 
 def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     curve = np.zeros(2)
-    trials = [Trial("adam", "round 1", i, 0, 32, {"lr": 0.1}) for i in (0, 1, 1)]
+    trials = [Trial("adam", "round 1", i, 0, 32, {"lr": 0.1}, 1) for i in (0, 1, 1)]
     with Store(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
         store.add([Result(trial, 0, curve, curve) for trial in trials])
     with Store(tmp_path) as store:

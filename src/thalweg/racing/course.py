@@ -3,8 +3,8 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
@@ -14,13 +14,10 @@ from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
 from thalweg.racing.search import WIDENED, Found, finalists, search, second_round
 from thalweg.racing.store import FINAL, RERUN, Result, Store, Trial
-from thalweg.racing.task import Lanes, Task
+from thalweg.racing.task import Task
 
 __all__ = ["Progress", "run", "trials_per_rule"]
 
-UNIT = (
-    16  # lanes of a piece of work: enough for SIMD, and few enough to keep what a kill loses small
-)
 _MEASURED = 5  # epochs that are enough to measure the time of one
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
@@ -84,7 +81,7 @@ def run(
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
     meter = _Meter(tell, lanes + alone)
     contests = {name: _contest(name, counts[name], protocol) for name in protocol.rules}
-    found = _Pool(task, protocol, store, meter).run(contests, threads)
+    found = _Pool(task, store, meter).run(contests, threads)
     _time(task, protocol, store, found, meter)
     return found
 
@@ -109,45 +106,29 @@ def _speed(task: Task, protocol: Protocol, name: str, threads: int) -> Speed:
     """Measure the mean over the batch sizes, with the rule's defaults and all threads at work."""
     defaults, seed = registry.get(name).defaults, protocol.selection_seed
     epochs = min(protocol.epochs, _MEASURED)
+    trials = [Trial(name, "", 0, seed, size, defaults, epochs) for size in protocol.batch_sizes]
 
     def measured(lanes: int) -> float:
-        trials = [Trial(name, "", 0, seed, size, defaults) for size in protocol.batch_sizes]
         with ThreadPool(threads) as pool:
             seconds = [
-                pool.map(
-                    lambda unit: _seconds(task, unit, epochs, TIMED), [[trial] * lanes] * threads
-                )
+                pool.map(lambda unit: _seconds(task, unit, TIMED), [[trial] * lanes] * threads)
                 for trial in trials
             ]
         # The fastest thread: what disturbs a short run, such as a first call, would count for all.
         return float(np.mean(np.min(seconds, axis=1)))
 
-    return Speed(among=measured(UNIT) / UNIT, alone=measured(1))
+    return Speed(among=measured(task.lanes) / task.lanes, alone=measured(1))
 
 
-def _seconds(task: Task, unit: Sequence[Trial], epochs: int, runs: int) -> float:
+def _seconds(task: Task, unit: Sequence[Trial], runs: int) -> float:
     """Return the seconds per epoch of a piece of work, the median of some runs once it is warm."""
-    _lanes(task, unit, 1, lambda: False)
+    task.run([replace(trial, epochs=1) for trial in unit], should_stop=lambda: False)
     measured = []
     for _ in range(runs):
         start = time.perf_counter()
-        _lanes(task, unit, epochs, lambda: False)
-        measured.append((time.perf_counter() - start) / epochs)
+        task.run(unit, should_stop=lambda: False)
+        measured.append((time.perf_counter() - start) / unit[0].epochs)
     return float(np.median(measured))
-
-
-def _lanes(
-    task: Task, unit: Sequence[Trial], epochs: int, should_stop: Callable[[], bool]
-) -> Lanes:
-    first = unit[0]
-    return task.run(
-        registry.get(first.rule),
-        [trial.hyper for trial in unit],
-        batch_size=first.batch_size,
-        epochs=epochs,
-        seed=first.seed,
-        should_stop=should_stop,
-    )
 
 
 def _contest(name: str, count: int, protocol: Protocol) -> Contest:
@@ -160,7 +141,7 @@ def _contest(name: str, count: int, protocol: Protocol) -> Contest:
         seeds = protocol.rerun_seeds if again else (protocol.selection_seed,)
         runs = [(seed, point) for seed in seeds for point in points]
         results = yield [
-            Trial(name, label, i, seed, point.batch_size, dict(point.hyper))
+            Trial(name, label, i, seed, point.batch_size, dict(point.hyper), protocol.epochs)
             for i, (seed, point) in enumerate(runs, start=0 if again else number)
         ]
         number += len(points)
@@ -172,7 +153,7 @@ def _contest(name: str, count: int, protocol: Protocol) -> Contest:
             break
     best = found.point
     yield [
-        Trial(name, FINAL, i, fresh, best.batch_size, dict(best.hyper))
+        Trial(name, FINAL, i, fresh, best.batch_size, dict(best.hyper), protocol.epochs)
         for i, fresh in enumerate(protocol.final_seeds)
     ]
     return found
@@ -181,9 +162,8 @@ def _contest(name: str, count: int, protocol: Protocol) -> Contest:
 class _Pool:
     """Trainings of different rules at once; the store is touched by the calling thread alone."""
 
-    def __init__(self, task: Task, protocol: Protocol, store: Store, meter: _Meter) -> None:
+    def __init__(self, task: Task, store: Store, meter: _Meter) -> None:
         self.task = task
-        self.epochs = protocol.epochs
         self.store = store
         self.meter = meter
         self.stop = threading.Event()
@@ -202,7 +182,7 @@ class _Pool:
                     except StopIteration as stop:
                         found[name] = stop.value
                         return
-                    units = list(_units(self.missing(wanted)))
+                    units = list(_units(self.task, self.missing(wanted)))
                     if units:
                         waiting[name] = wanted, len(units)
                         for unit in units:
@@ -237,7 +217,7 @@ class _Pool:
     def train(self, unit: list[Trial]) -> list[Result] | BaseException:
         """Run a piece of work; an error is a value here, for the calling thread to raise."""
         try:
-            lanes = _lanes(self.task, unit, self.epochs, self.stop.is_set)
+            lanes = self.task.run(unit, should_stop=self.stop.is_set)
             judged = (
                 zip(*lanes.judge(), strict=True) if unit[0].round == FINAL else [()] * len(unit)
             )
@@ -264,14 +244,14 @@ class _Pool:
         return finished[0].trial.rule
 
 
-def _units(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
-    """Cut trainings into pieces of work that share minibatches."""
-    groups: dict[tuple[int, int], list[Trial]] = {}
+def _units(task: Task, trials: Sequence[Trial]) -> Iterator[list[Trial]]:
+    """Cut trainings into pieces of work."""
+    groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault((trial.batch_size, trial.seed), []).append(trial)
+        groups.setdefault(task.together(trial), []).append(trial)
     for group in groups.values():
-        for i in range(0, len(group), UNIT):
-            yield group[i : i + UNIT]
+        for i in range(0, len(group), task.lanes):
+            yield group[i : i + task.lanes]
 
 
 def _describe(trials: Sequence[Trial]) -> str:
@@ -288,7 +268,9 @@ def _time(
     for name in protocol.rules:
         if name not in store.timings():
             best = found[name].point
-            trial = Trial(name, FINAL, 0, protocol.final_seeds[0], best.batch_size, best.hyper)
-            store.time(name, _seconds(task, [trial], min(protocol.epochs, _MEASURED), TIMED))
+            epochs = min(protocol.epochs, _MEASURED)
+            seed = protocol.final_seeds[0]
+            trial = Trial(name, FINAL, 0, seed, best.batch_size, best.hyper, epochs)
+            store.time(name, _seconds(task, [trial], TIMED))
         meter.done += _ALONE * TIMED
         meter.show(f"{name}: time per epoch")

@@ -17,9 +17,10 @@ from thalweg import rule as registry
 from thalweg.data import Dataset
 from thalweg.racing import verdict
 from thalweg.racing.course import Progress, run, trials_per_rule
+from thalweg.racing.linear import LinearTask, command
 from thalweg.racing.protocol import Protocol, names_of
-from thalweg.racing.store import SCHEMA, Store, fingerprint, load_data, save_data
-from thalweg.racing.task import LinearTask
+from thalweg.racing.store import SCHEMA, Store, load_data, save_data
+from thalweg.racing.task import Task
 from thalweg.racing.verdict import Verdict
 from thalweg.rule import Rule
 
@@ -97,7 +98,7 @@ def race(
     )
     dataset = _dataset(X, y, name, kind)
     task = _task(dataset, protocol)
-    terms = _terms(dataset, protocol)
+    terms = _terms(task, protocol)
     workers = _threads(threads)
     directory = None if out is None else Path(out)
     with Store(directory) as store:
@@ -113,7 +114,7 @@ def race(
                 f"thalweg race --resume {out}, or choose another --out"
             )
         found = run(task, protocol, store, on_progress, workers)
-        return verdict.conclude(dataset, task, protocol, store, found)
+        return verdict.conclude(task, protocol, store, found, command(dataset, protocol))
 
 
 def resume(
@@ -146,14 +147,14 @@ def resume(
         terms: dict[str, Any] = begun["protocol"]
         lists = {key: tuple(value) for key, value in terms.items() if isinstance(value, list)}
         protocol = Protocol(**{**terms, **lists})
-        if (now := _terms(dataset, protocol)) != begun:
+        task = _task(dataset, protocol)
+        if (now := _terms(task, protocol)) != begun:
             raise ValueError(
                 f"{directory} cannot be resumed: {_differences(begun, now)}; put back what the "
                 "race began with, or start a new one with another --out"
             )
-        task = _task(dataset, protocol)
         found = run(task, protocol, store, on_progress, workers)
-        return verdict.conclude(dataset, task, protocol, store, found)
+        return verdict.conclude(task, protocol, store, found, command(dataset, protocol))
 
 
 def _dataset(
@@ -171,23 +172,18 @@ def _dataset(
 
 
 def _task(dataset: Dataset, protocol: Protocol) -> LinearTask:
-    task = LinearTask(
-        data.split(dataset, seed=protocol.seed),
-        dataset.kind,
-        protocol.l2,
-        load=verdict.load_code(dataset, protocol),
-    )
+    task = LinearTask(dataset, l2=protocol.l2, seed=protocol.seed)
     protocol.check_batch_sizes(task.parts["train"])
     return task
 
 
-def _terms(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
+def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
     """Return all that fixes a race's numbers."""
     sources = {name: inspect.getsource(registry.get(name).function) for name in protocol.rules}
     terms = {
         "schema": SCHEMA,
         "version": metadata.version("thalweg"),
-        "data": fingerprint(dataset),
+        "data": task.fingerprint(),
         "equations": {k: hashlib.sha256(v.encode()).hexdigest() for k, v in sources.items()},
         "protocol": asdict(protocol),
     }

@@ -28,11 +28,12 @@ __all__ = [
     "save_data",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TRAINING = """
   rule TEXT, number INTEGER, round TEXT NOT NULL, seed INTEGER NOT NULL,
-  batch_size INTEGER NOT NULL, hyper TEXT NOT NULL, diverged_at INTEGER NOT NULL,
+  batch_size INTEGER NOT NULL, hyper TEXT NOT NULL, epochs INTEGER NOT NULL,
+  schedule TEXT NOT NULL, diverged_at INTEGER NOT NULL,
   train_loss BLOB NOT NULL, validation_loss BLOB NOT NULL"""
 
 _TABLES = f"""
@@ -60,6 +61,9 @@ class Trial:
         seed: of initial point and minibatches.
         batch_size: examples per step.
         hyper: every hyperparameter.
+        epochs: length of the training.
+        schedule: of the rate: ``"constant"``, or ``"cosine"``: a linear warm-up over the first
+            10 % of the steps, then half a cosine to 0.
     """
 
     rule: str
@@ -68,6 +72,8 @@ class Trial:
     seed: int
     batch_size: int
     hyper: Mapping[str, float]
+    epochs: int
+    schedule: str = "constant"
 
     @property
     def table(self) -> str:
@@ -219,11 +225,11 @@ class Store:
     def _read(self) -> Iterator[Result]:
         for table in TABLES:
             rows = self._connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - constants
-            for rule, number, label, seed, batch_size, hyper, diverged_at, *rest in rows:
-                trial = Trial(rule, label, number, seed, batch_size, json.loads(hyper))
+            for rule, number, label, seed, size, hyper, epochs, schedule, at, *rest in rows:
+                trial = Trial(rule, label, number, seed, size, json.loads(hyper), epochs, schedule)
                 train_loss, validation_loss = (np.frombuffer(blob, np.float64) for blob in rest[:2])
                 judged = [np.nan if value is None else value for value in rest[2:]]  # SQL's NaN
-                yield Result(trial, diverged_at, train_loss, validation_loss, *judged)
+                yield Result(trial, at, train_loss, validation_loss, *judged)
 
 
 def _row(result: Result) -> list[Any]:
@@ -235,6 +241,8 @@ def _row(result: Result) -> list[Any]:
         trial.seed,
         trial.batch_size,
         json.dumps(dict(trial.hyper)),
+        trial.epochs,
+        trial.schedule,
         result.diverged_at,
         result.train_loss.tobytes(),
         result.validation_loss.tobytes(),

@@ -3,7 +3,6 @@
 import html
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,19 +13,19 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from thalweg import data, files
+from thalweg import files
 from thalweg import rule as registry
-from thalweg.data import Dataset
 from thalweg.racing.protocol import RERUNS, Protocol
 from thalweg.racing.search import Found, finalists, second_round
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
-from thalweg.racing.store import SCHEMA, TABLES, Result, Store
+from thalweg.racing.store import TABLES, Result, Store
 from thalweg.racing.task import Target, Task
 from thalweg.words import digits, listed
 
-__all__ = ["Verdict", "conclude", "load_code"]
+__all__ = ["Verdict", "conclude"]
 
+_SCHEMA = 1  # of results.json; it changes when a name there changes its meaning
 _TIES_NAMED = 3  # in the verdict's sentence; the table has them all
 
 
@@ -83,13 +82,20 @@ class Verdict:
 
 
 def conclude(
-    dataset: Dataset,
     task: Task,
     protocol: Protocol,
     store: Store,
     found: Mapping[str, Found],
+    command: str,
 ) -> Verdict:
     """Judge a finished race; write results.json, curves.parquet and report.html into its folder.
+
+    Args:
+        task: what was trained.
+        protocol: the terms.
+        store: with every training finished.
+        found: by each rule's search.
+        command: that repeats the race.
 
     Raises:
         ValueError: no rule ended with a finite loss on at least half of the seeds.
@@ -105,20 +111,11 @@ def conclude(
     ties = [row["rule"] for row in entries if row["tie"]]
     results = _plain(
         {
-            "schema": SCHEMA,
+            "schema": _SCHEMA,
             "version": metadata.version("thalweg"),
-            "command": _command(dataset, protocol),
+            "command": command,
             "seed": protocol.seed,
-            "data": {
-                "name": dataset.name,
-                "source": dataset.source,
-                "kind": dataset.kind,
-                "rows": len(dataset.y),
-                "features": dataset.X.shape[1],
-                "classes": dataset.classes,
-                "dropped": dataset.dropped,
-                "split": task.parts,
-            },
+            "data": {**task.data, "split": task.parts},
             "protocol": _terms(task, protocol, store.counts()),
             "target": vars(target),
             "winner": best["rule"],
@@ -129,6 +126,7 @@ def conclude(
                 best["hyper"],
                 batch_size=best["batch_size"],
                 epochs=protocol.epochs,
+                schedule=best["schedule"],
             ),
             "rules": entries,
         }
@@ -194,6 +192,7 @@ def _searched(name: str, trials: Sequence[Result], found: Found, spread: int) ->
         "source": registry.get(name).source,
         "hyper": best.trial.hyper,
         "batch_size": best.trial.batch_size,
+        "schedule": best.trial.schedule,
         "val_loss": found.loss,
         "sensitivity": {
             "within_5_percent": measured.within_5_percent,
@@ -297,56 +296,3 @@ def _curves(store: Store, protocol: Protocol) -> pa.Table:
             "diverged_at": column([r.diverged_at for r in results], pa.int64()),
         }
     )
-
-
-def load_code(dataset: Dataset, protocol: Protocol) -> str:
-    """Return the line that loads and splits the data as the race did."""
-    if _in_memory(dataset):
-        loaded = f"data.Dataset.from_arrays(X, y, kind={_kind(dataset)!r})"
-    elif _named(dataset):
-        loaded = f"data.load({dataset.name!r})"
-    else:
-        options = f"target={dataset.target!r}, kind={_kind(dataset)!r}"
-        options += ", skip_bad_rows=True" if dataset.dropped else ""
-        loaded = f"data.load({dataset.source!r}, {options})"
-    return f"split = data.split({loaded}, seed={protocol.seed})"
-
-
-def _in_memory(dataset: Dataset) -> bool:
-    return dataset.source == "arrays"
-
-
-def _named(dataset: Dataset) -> bool:
-    # A file may have the name of a set, but its source is its path.
-    return dataset.name in data.names() and Path(dataset.source).stem != dataset.name
-
-
-def _kind(dataset: Dataset) -> str:
-    """The kind in the words of ``data.load``, where a guess from the target might differ."""
-    return "regression" if dataset.kind == "regression" else "classification"
-
-
-def _command(dataset: Dataset, protocol: Protocol) -> str:
-    """Return what repeats the race: a command line, or a call where the data were arrays."""
-    terms = {
-        "rules": protocol.rules,
-        "batch_size": protocol.batch_sizes,
-        "epochs": protocol.epochs,
-        "trials": protocol.trials,
-        "seeds": protocol.seeds,
-        "budget": protocol.budget,
-        "l2": protocol.l2,
-        "seed": protocol.seed,
-    }
-    if _in_memory(dataset):
-        arguments = {**terms, "kind": _kind(dataset), "name": dataset.name}
-        return f"thalweg.race(X, y, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
-    words = ["thalweg", "race", dataset.name if _named(dataset) else dataset.source]
-    if not _named(dataset):
-        words += ["--target", dataset.target, "--kind", _kind(dataset)]
-        words += ["--skip-bad-rows"] if dataset.dropped else []
-    for name, value in terms.items():
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
-    return shlex.join(words)

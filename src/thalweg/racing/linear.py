@@ -1,0 +1,264 @@
+"""Linear models as a task of a race."""
+
+import shlex
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg import data
+from thalweg import rule as registry
+from thalweg.data import Dataset, Part
+from thalweg.racing import snippets
+from thalweg.racing.protocol import Protocol
+from thalweg.racing.store import Trial, fingerprint
+from thalweg.racing.task import Lanes, Target
+from thalweg.rule import Rule
+
+__all__ = ["LinearTask", "command"]
+
+_SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
+_LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
+
+_LOSSES = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
+_MODELS = {"squared": "linear", "logistic": "logistic", "softmax": "multinomial logistic"}
+
+
+class LinearTask:
+    """A linear model on the three parts of a data set, started as torch.nn.Linear.
+
+    The objective is the mean loss, 1/2 (prediction - y)² or the cross-entropy in nats, plus
+    l2/2 ||w||² (the intercept is free); every loss that is reported is without that term.
+
+    Args:
+        dataset: the data.
+        l2: strength of the penalty, >= 0.
+        seed: of the split.
+    """
+
+    lanes = _LANES
+    schedules: tuple[str, ...] = ("constant",)
+
+    def __init__(self, dataset: Dataset, *, l2: float, seed: int) -> None:
+        self.dataset = dataset
+        self.split = data.split(dataset, seed=seed)
+        self.loss = _LOSSES[dataset.kind]
+        self.l2 = l2
+        self.seed = seed
+        self.outputs = len(dataset.classes or ()) if dataset.kind == "multiclass" else 1
+        self.name = dataset.name
+        names = ("train", "validation", "test")
+        self.parts: Mapping[str, int] = {part: len(getattr(self.split, part).y) for part in names}
+        features = dataset.X.shape[1]
+        self.data: Mapping[str, Any] = {
+            "name": dataset.name,
+            "source": dataset.source,
+            "kind": dataset.kind,
+            "rows": len(dataset.y),
+            "features": features,
+            "classes": dataset.classes,
+            "dropped": dataset.dropped,
+        }
+        shape = f"{features} features" + (f", {self.outputs} classes" * (self.outputs > 1))
+        self.facts: Mapping[str, Any] = {
+            "loss": self.loss,
+            "metric": "R²" if dataset.kind == "regression" else "accuracy",
+            "model": f"{_MODELS[self.loss]} regression, {shape}, intercept",
+            "dtype": "float32",
+            "l2": l2,
+        }
+
+    def together(self, trial: Trial) -> Hashable:
+        """Return what lanes share: rule, length and the stream of minibatches."""
+        return trial.rule, trial.epochs, trial.batch_size, trial.seed
+
+    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+        """Train one lane per trial; see ``Task.run``."""
+        from thalweg import linear  # noqa: PLC0415 - loads Numba
+
+        first = trials[0]
+        rule = registry.get(first.rule)
+        train, validation = self.split.train, self.split.validation
+        hyper: dict[str, Any] = {
+            name: [trial.hyper[name] for trial in trials] for name in rule.hyperparameters
+        }
+        training = linear.train(
+            train.X,
+            train.y,
+            loss=self.loss,
+            rule=rule,
+            epochs=first.epochs,
+            batch_size=first.batch_size,
+            validation=(validation.X, validation.y),
+            lanes=len(trials),
+            l2=self.l2,
+            initial="uniform",
+            seed=first.seed,
+            threads=1,
+            should_stop=should_stop,
+            **hyper,
+        )
+
+        def judge() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            test = self.split.test
+            with np.errstate(all="ignore"):  # of lanes that diverged
+                losses = [_loss(self.loss, z, test.y)[0] for z in training.decision(test.X)]
+            scores = [
+                self._score(test, predicted) if np.isfinite(loss) else np.nan
+                for loss, predicted in zip(losses, training.predict(test.X), strict=True)
+            ]
+            return np.array(losses), np.array(scores)
+
+        return Lanes(training.train_loss, training.validation_loss, training.diverged_at, judge)
+
+    def _score(self, part: Part, predicted: NDArray[Any]) -> float:
+        from sklearn.metrics import accuracy_score, r2_score  # noqa: PLC0415 - takes a second
+
+        metric = r2_score if self.loss == "squared" else accuracy_score
+        return float(metric(part.y, predicted))
+
+    def target(self) -> Target:
+        """Fix the target by the best constant and by L-BFGS.
+
+        The constant predicts the training part's mean or class frequencies. The reference is the
+        lowest validation loss on the path of SciPy's L-BFGS from zero on the race's own objective
+        (of the constant, where the path stays above it). The target is reference +
+        0.05 (constant - reference).
+        """
+        constant = self._constant()
+        reference = min(constant, *self._reference_path())
+        return Target(
+            reference + _SHARE * (constant - reference),
+            constant,
+            reference,
+            f"{1 - _SHARE:.0%} of the way from the best constant predictor ({constant:.4g}) to the "
+            f"lowest validation loss on the path of L-BFGS ({reference:.4g})",
+        )
+
+    def _constant(self) -> float:
+        train, validation = self.split.train.y, self.split.validation.y
+        if self.loss == "squared":
+            return float(np.mean((validation - train.mean()) ** 2) / 2)
+        frequencies = np.bincount(train) / len(train)
+        return float(-np.mean(np.log(frequencies[validation])))
+
+    def _reference_path(self) -> list[float]:
+        from scipy.optimize import minimize  # noqa: PLC0415 - takes a second to load
+
+        train, validation = self.split.train, self.split.validation
+        shape = (self.outputs, train.X.shape[1] + 1)  # the intercept is the last column
+        path: list[float] = []
+
+        def at(flat: NDArray[np.float64], part: Part) -> tuple[float, NDArray[np.float64]]:
+            w = flat.reshape(shape)
+            loss, slope = _loss(self.loss, part.X @ w[:, :-1].T + w[:, -1], part.y)
+            return loss, np.column_stack([slope.T @ part.X, slope.sum(axis=0)])
+
+        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            w = flat.reshape(shape)[:, :-1]
+            loss, gradient = at(flat, train)
+            gradient[:, :-1] += self.l2 * w
+            return loss + self.l2 / 2 * float(np.sum(w * w)), gradient.ravel()
+
+        def note(flat: NDArray[np.float64]) -> None:
+            path.append(at(flat, validation)[0])
+
+        start = np.zeros(shape).ravel()
+        note(start)
+        minimize(objective, start, jac=True, method="L-BFGS-B", callback=note)
+        return path
+
+    def code(
+        self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
+    ) -> dict[str, str]:
+        """Return the lines to paste; see ``Task.code``."""
+        assert schedule in self.schedules
+        recipe = snippets.Recipe(
+            loss=self.loss,
+            features=self.split.train.X.shape[1],
+            outputs=self.outputs,
+            l2=self.l2,
+            batch_size=batch_size,
+            epochs=epochs,
+            load=_load_code(self.dataset, self.seed),
+        )
+        return {
+            "torch": snippets.torch(recipe, rule, hyper),
+            "thalweg": snippets.thalweg(recipe, rule, hyper),
+        }
+
+    def fingerprint(self) -> str:
+        """Return a hash of the numbers of the data; the race's terms have the rest."""
+        return fingerprint(self.dataset)
+
+
+def _loss(loss: str, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean loss of the outputs z (n, k) and its slope in each."""
+    from scipy.special import expit, log_softmax  # noqa: PLC0415 - takes a second to load
+
+    n = len(y)
+    if loss == "squared":
+        residual = z[:, 0] - y
+        return float(residual @ residual) / (2 * n), residual[:, None] / n
+    if loss == "logistic":
+        value = np.mean(np.logaddexp(0, z[:, 0]) - y * z[:, 0])
+        return float(value), (expit(z) - y[:, None]) / n
+    log_p = log_softmax(z, axis=1)
+    slope = np.exp(log_p)
+    slope[np.arange(n), y] -= 1
+    return float(-log_p[np.arange(n), y].mean()), slope / n
+
+
+def _load_code(dataset: Dataset, seed: int) -> str:
+    """Return the line that loads and splits the data as the race did."""
+    if _in_memory(dataset):
+        loaded = f"data.Dataset.from_arrays(X, y, kind={_kind(dataset)!r})"
+    elif _named(dataset):
+        loaded = f"data.load({dataset.name!r})"
+    else:
+        options = f"target={dataset.target!r}, kind={_kind(dataset)!r}"
+        options += ", skip_bad_rows=True" if dataset.dropped else ""
+        loaded = f"data.load({dataset.source!r}, {options})"
+    return f"split = data.split({loaded}, seed={seed})"
+
+
+def _in_memory(dataset: Dataset) -> bool:
+    return dataset.source == "arrays"
+
+
+def _named(dataset: Dataset) -> bool:
+    # A file may have the name of a set, but its source is its path.
+    return dataset.name in data.names() and Path(dataset.source).stem != dataset.name
+
+
+def _kind(dataset: Dataset) -> str:
+    """The kind in the words of ``data.load``, where a guess from the target might differ."""
+    return "regression" if dataset.kind == "regression" else "classification"
+
+
+def command(dataset: Dataset, protocol: Protocol) -> str:
+    """Return what repeats the race: a command line, or a call where the data were arrays."""
+    terms = {
+        "rules": protocol.rules,
+        "batch_size": protocol.batch_sizes,
+        "epochs": protocol.epochs,
+        "trials": protocol.trials,
+        "seeds": protocol.seeds,
+        "budget": protocol.budget,
+        "l2": protocol.l2,
+        "seed": protocol.seed,
+    }
+    if _in_memory(dataset):
+        arguments = {**terms, "kind": _kind(dataset), "name": dataset.name}
+        return f"thalweg.race(X, y, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+    words = ["thalweg", "race", dataset.name if _named(dataset) else dataset.source]
+    if not _named(dataset):
+        words += ["--target", dataset.target, "--kind", _kind(dataset)]
+        words += ["--skip-bad-rows"] if dataset.dropped else []
+    for name, value in terms.items():
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
