@@ -1,5 +1,8 @@
 """The compiled training of linear models, against a plain loop over the rule functions."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -337,6 +340,44 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
 def test_bad_arguments_get_a_sentence(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(**{**GOOD, **wrong})
+
+
+_BESIDE_ANOTHER_ALLOCATOR = """
+import threading
+import numpy as np
+from thalweg import linear
+
+X = np.random.default_rng(0).standard_normal((3000, 5))
+
+def train():
+    fit = linear.train(X, X[:, 0], rule="adam", lr=0.01, epochs=40, batch_size=10, threads=1)
+    return fit.coef.tobytes() + fit.train_loss.tobytes()
+
+alone = train()
+stop = threading.Event()
+
+def allocate():
+    while not stop.is_set():
+        held = [np.full(size, 255, np.uint8) for size in range(64, 1024, 16) for _ in range(8)]
+
+other = threading.Thread(target=allocate)
+other.start()
+differ = [train() != alone for _ in range(3)]
+stop.set()
+other.join()
+raise SystemExit(any(differ))
+"""
+
+
+def test_a_training_uses_no_memory_that_another_thread_may_be_given() -> None:
+    # One arena and no thread's own cache: what is freed too early is handed out again at once.
+    environment = {"MALLOC_ARENA_MAX": "1", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    run = subprocess.run(
+        [sys.executable, "-c", _BESIDE_ANOTHER_ALLOCATOR],
+        env=os.environ | environment,
+        check=False,
+    )
+    assert run.returncode == 0
 
 
 def test_an_unknown_hyperparameter_is_refused() -> None:

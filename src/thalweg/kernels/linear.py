@@ -275,57 +275,69 @@ def _train_blocks(
     order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
     diverged, first, last, stop,
 ):  # fmt: skip
-    d = X.shape[1]
     k = w.shape[2]
-    size = d * k * LANES
     item = w.itemsize
-    g_ = np.empty((d * k, LANES), X.dtype)
-    z_ = np.empty((min(_ROWS, order.size) * k, LANES), X.dtype)
-    slots_ = np.empty((slot_count, LANES), X.dtype)
-    base_ = np.empty(_ROWS, np.intp)
-    places_ = np.empty(2 + state.shape[1], np.intp)
-    g, z, slots = pointer(g_), pointer(z_), pointer(slots_)
-    base, places, rows = pointer(base_), pointer(places_), pointer(order)
-    Xp, yp = pointer(X), pointer(y)
-    places[0] = g_.ctypes.data
+    size = X.shape[1] * k * LANES
+    g = np.empty((X.shape[1] * k, LANES), X.dtype)
+    z = np.empty((min(_ROWS, order.size) * k, LANES), X.dtype)
+    slots = np.empty((slot_count, LANES), X.dtype)
+    base = np.empty(_ROWS, np.intp)
+    places = np.empty(2 + state.shape[1], np.intp)
     for b in range(first, last):
-        here = offset(pointer(w), b * size)
-        lanes = offset(pointer(diverged), b * LANES)
-        hyper_b = offset(pointer(hyper), b * hyper.shape[1] * LANES)
-        powers_b = offset(pointer(powers), b * powers.shape[1] * LANES)
-        uniform_b = offset(pointer(uniform_state), b * uniform_state.shape[1] * LANES)
+        places[0] = g.ctypes.data
         places[1] = w.ctypes.data + b * size * item
         for i in range(state.shape[1]):
             places[2 + i] = state.ctypes.data + (b * state.shape[1] + i) * size * item
-        if _mark(here, d * k, t, lanes) == 0:
-            continue
-        for s in range(bounds.size - 1):
-            if stop[0]:
-                return
-            for q in range(scheduled.size):
-                row = (s * w.shape[0] + b) * scheduled.size + q
-                store(hyper_b, scheduled[q], load(pointer(schedule), row))
-            fresh = s == 0 or scheduled.size > 0
-            if fresh or not steady:
-                # Ahead of the gradient, so that their divisions run while it is computed.
-                call(uniforms, (float(t + s + 1), fresh, hyper_b, powers_b, uniform_b, slots))
-            batch = bounds[s + 1] - bounds[s]
-            stretch = offset(rows, bounds[s])
-            scale = w.dtype.type(1.0 / batch)
-            # The constant 1 lets the compiler drop the loops over outputs.
-            broken = (
-                _gradient(
-                    loss, Xp, yp, stretch, batch, scale, d, 1, here, g, base, z, l2, penalized
-                )
-                if k == 1
-                else _gradient(
-                    loss, Xp, yp, stretch, batch, scale, d, k, here, g, base, z, l2, penalized
-                )
+        _train_block(
+            update, uniforms, steady, loss, X, y, l2, penalized,
+            pointer(order), bounds, t, k, offset(pointer(w), b * size),
+            offset(pointer(hyper), b * hyper.shape[1] * LANES),
+            offset(pointer(powers), b * powers.shape[1] * LANES),
+            offset(pointer(uniform_state), b * uniform_state.shape[1] * LANES),
+            scheduled, pointer(schedule), b, w.shape[0], offset(pointer(diverged), b * LANES), stop,
+            pointer(g), pointer(z), pointer(slots), pointer(base), pointer(places),
+        )  # fmt: skip
+
+
+@inlined
+def _train_block(
+    update, uniforms, steady, loss, X, y, l2, penalized,
+    rows, bounds, t, k, w, hyper, powers, uniform_state, scheduled, schedule, b, blocks,
+    diverged, stop, g, z, slots, base, places,
+):  # fmt: skip
+    d = X.shape[1]
+    steps = bounds.size - 1
+    if _mark(w, d * k, t, diverged) == 0:
+        return
+    for s in range(steps):
+        if stop[0]:
+            return
+        for q in range(scheduled.size):
+            value = load(schedule, (s * blocks + b) * scheduled.size + q)
+            store(hyper, scheduled[q], value)
+        fresh = s == 0 or scheduled.size > 0
+        if fresh or not steady:
+            # Ahead of the gradient, so that their divisions run while it is computed.
+            call(uniforms, (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
+        batch = bounds[s + 1] - bounds[s]
+        stretch = offset(rows, bounds[s])
+        scale = X.dtype.type(1.0 / batch)
+        # The constant 1 lets the compiler drop the loops over outputs.
+        broken = (
+            _gradient(
+                loss, pointer(X), pointer(y), stretch, batch, scale, d, 1,
+                w, g, base, z, l2, penalized,
             )
-            if broken and _mark(here, d * k, t + s, lanes) == 0:
-                break
-            call(update, (places, d * k * LANES, slots))
-        _mark(here, d * k, t + bounds.size - 1, lanes)
+            if k == 1
+            else _gradient(
+                loss, pointer(X), pointer(y), stretch, batch, scale, d, k,
+                w, g, base, z, l2, penalized,
+            )
+        )  # fmt: skip
+        if broken and _mark(w, d * k, t + s, diverged) == 0:
+            return
+        call(update, (places, d * k * LANES, slots))
+    _mark(w, d * k, t + steps, diverged)
 
 
 @compiled_driver()

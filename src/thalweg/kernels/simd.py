@@ -67,7 +67,9 @@ MASK = Vector(types.boolean)
 def pointer(typingctx: Any, array: Any) -> Any:
     """Return the address of a contiguous array's first element, typed.
 
-    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call.
+    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call. A
+    pointer keeps nothing alive, and Numba frees a driver's own array after its last use: write
+    pointer(array) where it is used, inside the loop, and keep no pointer to such an array.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
