@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg.kernels.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
-from thalweg.linear.stream import SAMPLINGS, stream
+from thalweg.linear.stream import SAMPLINGS, Stretch, stream
 from thalweg.rule import Rule, get
 
 __all__ = ["Training", "train"]
@@ -140,13 +140,14 @@ def train(
         _per_lane(kernel.rule, hyper, lanes),
     )
     cores = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(min(cores, blocks.count)) as pool:
+    with ThreadPoolExecutor(min(cores, blocks.count + 1)) as pool:
         team = Team(pool, cores, blocks.count, should_stop)
         most = blocks.epochs_per_call(n, -(-n // batch_size))
         lengths = _cut(epochs, evaluate_every, most)
         measured, losses = [0], [_losses(blocks, team, examples, held_out)]
         done = 0
-        for stretch in stream(n, batch_size, lengths, sampling, order_seed):
+        stretches = stream(n, batch_size, lengths, sampling, order_seed)
+        for stretch in _ahead(pool, stretches) if cores > 1 else stretches:
             blocks.train(team, examples, stretch, l2)
             done += stretch.epochs
             if done % evaluate_every == 0 or done == epochs:
@@ -164,6 +165,14 @@ def train(
         np.ascontiguousarray(w[:, :features].swapaxes(1, 2)),
         w[:, features] if intercept else np.zeros_like(w[:, 0]),
     )
+
+
+def _ahead(pool: Executor, stretches: Iterator[Stretch]) -> Iterator[Stretch]:
+    """Yield the stretches; another thread shuffles the next while this one is used."""
+    following = pool.submit(next, stretches, None)
+    while (stretch := following.result()) is not None:
+        following = pool.submit(next, stretches, None)
+        yield stretch
 
 
 def _losses(
