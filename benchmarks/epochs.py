@@ -10,7 +10,7 @@ take turns in one process. JAX is given its permutations for nothing, thalweg ma
 import argparse
 import importlib.util
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from thalweg.linear import train
 HAVE_JAX = all(importlib.util.find_spec(name) for name in ("jax", "optax"))
 
 Floats = NDArray[np.float32]
+Contestants = dict[str, tuple[Callable[[], object], float]]
 LR = {"adam": 1e-2, "sgd": 1e-2}
 BATCH = 10
 
@@ -120,44 +121,54 @@ def bytes_per_lane(X: Floats, y: Floats) -> float:
     return (peaks[1] - peaks[0]) / 1024
 
 
+def contests(X: Floats, y: Floats) -> Iterator[tuple[str, int, int, Contestants]]:
+    """Yield rule, lanes, batch size and contestants: name -> (run, epochs in one run)."""
+    for rule in ("adam", "sgd"):
+        for lanes in (1, 16, 128, 1024):
+            epochs = {1: 400, 16: 100, 128: 20, 1024: 10}[lanes]
+            several: Contestants = {"thalweg": (thalweg_run(X, y, rule, lanes, epochs), epochs)}
+            if HAVE_JAX:
+                several["JAX + optax"] = (jax_run(X, y, rule, lanes, epochs), epochs)
+            if lanes == 1:
+                several["torch, DataLoader"] = (torch_run(X, y, rule, loader=True), 1)
+                several["torch, shuffled indices"] = (torch_run(X, y, rule, loader=False), 1)
+            yield rule, lanes, BATCH, several
+    for lanes in (1, 8, 1024):
+        epochs = {1: 100, 8: 100, 1024: 5}[lanes]
+        ours = thalweg_run(X, y, "sgd", lanes, epochs, batch=1)
+        # scikit-learn trains one model at a time: its lanes follow one another.
+        theirs = (sklearn_run(X, y, 100), 100 / lanes)
+        yield "sgd", lanes, 1, {"thalweg": (ours, epochs), "scikit-learn": theirs}
+
+
+def measured(
+    rule: str, lanes: int, batch: int, several: Contestants, rounds: int
+) -> list[dict[str, Any]]:
+    """Return a row per contestant: microseconds per epoch and lane, and over thalweg's."""
+    times = interleaved({name: run for name, (run, _) in several.items()}, rounds)
+    per = {name: t["median"] / several[name][1] / lanes * 1e6 for name, t in times.items()}
+    return [
+        {"rule": rule, "lanes": lanes, "batch": batch, "contestant": name}
+        | {"microseconds": per[name], "noise": t["noise"], "ratio": per[name] / per["thalweg"]}
+        for name, t in times.items()
+    ]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    named = [str(row[key]) for key in ("rule", "lanes", "batch", "contestant")]
+    return [*named, f"{row['microseconds']:.2f}", f"{row['ratio']:.1f}x"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     X, y = airfoil()
     rows: list[dict[str, Any]] = []
-
-    def measure(rule: str, lanes: int, batch: int, contestants: dict[str, Any]) -> None:
-        """contestants: name -> (run, epochs in one run)."""
-        times = interleaved({n: run for n, (run, _) in contestants.items()}, options.rounds)
-        per = {n: t["median"] / contestants[n][1] / lanes * 1e6 for n, t in times.items()}
-        for name, t in times.items():
-            ratio = per[name] / per["thalweg"]
-            rows.append({"rule": rule, "lanes": lanes, "batch": batch, "contestant": name})
-            rows[-1] |= {"microseconds": per[name], "noise": t["noise"], "ratio": ratio}
-            print(f"{rule:5s} {lanes:5d} lanes {name:24s} {per[name]:12.2f} us, ratio {ratio:8.1f}")
-
-    for rule in ("adam", "sgd"):
-        for lanes in (1, 16, 128, 1024):
-            epochs = {1: 400, 16: 100, 128: 20, 1024: 10}[lanes]
-            ours = thalweg_run(X, y, rule, lanes, epochs)
-            contestants: dict[str, Any] = {"thalweg": (ours, epochs)}
-            if HAVE_JAX:
-                contestants["JAX + optax"] = (jax_run(X, y, rule, lanes, epochs), epochs)
-            if lanes == 1:
-                contestants["torch, DataLoader"] = (torch_run(X, y, rule, loader=True), 1)
-                contestants["torch, shuffled indices"] = (torch_run(X, y, rule, loader=False), 1)
-            measure(rule, lanes, BATCH, contestants)
-    for lanes in (1, 8, 1024):
-        epochs = {1: 100, 8: 100, 1024: 5}[lanes]
-        ours = thalweg_run(X, y, "sgd", lanes, epochs, batch=1)
-        # scikit-learn trains one model at a time: its lanes follow one another.
-        measure(
-            "sgd",
-            lanes,
-            1,
-            {"thalweg": (ours, epochs), "scikit-learn": (sklearn_run(X, y, 100), 100 / lanes)},
-        )
+    for contest in contests(X, y):
+        rows += measured(*contest, options.rounds)
+        for row in rows[-len(contest[-1]) :]:
+            print(" ".join(f"{cell:>12s}" for cell in cells(row)))
     if not HAVE_JAX:
         print("JAX or optax is not installed: left out")
     memory = {n: bytes_per_lane(np.tile(X, (n, 1)), np.tile(y, n)) for n in (1, 10)}
@@ -165,14 +176,7 @@ def main() -> None:
     show(
         "one epoch of airfoil, float32: microseconds per epoch and lane",
         ["rule", "lanes", "batch", "contestant", "us", "of thalweg's"],
-        [
-            [
-                *(str(r[key]) for key in ("rule", "lanes", "batch", "contestant")),
-                f"{r['microseconds']:.2f}",
-                f"{r['ratio']:.1f}x",
-            ]
-            for r in rows
-        ],
+        [cells(row) for row in rows],
     )
     print(
         f"bytes per lane, Adam, 6 parameters: {memory[1]:.0f} at n = 1,500, "
