@@ -104,8 +104,10 @@ def test_selection_is_by_the_median_of_the_eight_best_when_run_again() -> None:
                 first.append((last, dict(trial.hyper)))
             elif trial.rule == row["rule"] and trial.phase == "rerun":
                 again.setdefault(str(trial.hyper), []).append(last)
+        defaults = first[0]
         first.sort(key=lambda pair: pair[0])
-        assert list(again) == [str(hyper) for _, hyper in first[:8]]
+        chosen = first[:8] if defaults in first[:8] else [*first[:7], defaults]
+        assert list(again) == [str(hyper) for _, hyper in chosen]
         assert {len(losses) for losses in again.values()} == {4}
         medians = {hyper: np.median(losses) for hyper, losses in again.items()}
         assert row["val_loss"] == min(medians.values())

@@ -1,13 +1,23 @@
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 import thalweg.rule
 from thalweg import rules
-from thalweg.racing import space
-from thalweg.racing.search import WIDENINGS, Found, Round, extra, search
+from thalweg.racing import schedule, space
+from thalweg.racing.search import (
+    FULL,
+    HALVING,
+    WIDENINGS,
+    Found,
+    Round,
+    extra,
+    full_trainings,
+    search,
+)
 from thalweg.racing.space import Dimension, Point, Space
 from thalweg.racing.store import RERUN
 from thalweg.rule import RANGES, Range, rule
@@ -66,6 +76,41 @@ def test_batch_sizes_are_one_more_dimension() -> None:
     assert counts == dict.fromkeys((8, 32, 128, 512), 8)
 
 
+def test_schedules_are_one_more_dimension_where_there_is_a_choice() -> None:
+    searched = space.of(rules.get("sgd"), [8, 32], schedule.NAMES)
+    points = searched.sample(32, (0, 0))
+    for size in (8, 32):
+        counts = [
+            sum((p.batch_size, p.schedule) == (size, s) for p in points) for s in searched.schedules
+        ]
+        assert counts == [8, 8]
+    assert searched.start.schedule == "constant"
+    assert searched.around(points[3]).schedules == (points[3].schedule,)
+    plain = space.of(rules.get("sgd"), [8, 32])
+    assert {p.schedule for p in plain.sample(8, (0, 0))} == {"constant"}
+
+
+def test_a_schedule_is_what_torch_s_schedulers_do() -> None:
+    torch = pytest.importorskip("torch")
+    steps = 57
+    rise = schedule.rise(steps)
+    assert rise == 5
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (rise + 1), total_iters=rise)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - rise)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, fall], [rise])
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    found = schedule.factor("cosine", steps)(np.arange(steps))
+    np.testing.assert_allclose(rates, 0.3 * found, rtol=1e-9, atol=1e-12)
+    assert schedule.factor("cosine", 1)(0) == 1
+    with pytest.raises(ValueError, match="schedule must be one of constant, cosine, got 'saw'"):
+        schedule.factor("saw", 10)
+
+
 @pytest.mark.usefixtures("registry")
 def test_own_rule_is_searched_where_it_declares() -> None:
     @rule(
@@ -92,17 +137,21 @@ def test_own_rule_is_searched_where_it_declares() -> None:
 
 
 def _run(
-    searched: Space, loss: Callable[[Point], float], trials: int = 16, seed: int = 0
+    searched: Space,
+    loss: Callable[[Point], float],
+    trials: int = 16,
+    seed: int = 0,
+    rungs: Sequence[float] = FULL,
 ) -> tuple[Found, list[Round]]:
-    steps = search(searched, trials, seed)
+    steps = search(searched, trials, seed, rungs)
     rounds, answer = [], None
     while True:
         try:
-            label, points = steps.send(answer)
+            wanted = steps.send(answer)
         except StopIteration as stop:
             return stop.value, rounds
-        rounds.append((label, points))
-        answer = [loss(point) for point in points]
+        rounds.append(wanted)
+        answer = [loss(point) for point in wanted.points]
 
 
 def _distance(lr: float) -> Callable[[Point], float]:
@@ -111,9 +160,9 @@ def _distance(lr: float) -> Callable[[Point], float]:
 
 def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
     found, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
-    lengths = [(label, len(points)) for label, points in rounds]
+    lengths = [(label, len(points)) for label, points, _ in rounds]
     assert lengths == [("round 1", 16), ("round 2", 8), ("rerun", 8)]
-    assert rounds[0][1][0].hyper == rules.get("sgd").defaults
+    assert rounds[0].points[0].hyper == rules.get("sgd").defaults
     assert found.widened == ()
     # 8 even points over 1.5 decades: the closest of them is within 2 * 1.5 / 8
     assert _distance(0.02)(found.point) < 0.2
@@ -121,11 +170,13 @@ def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
 
 def test_a_trial_that_was_lucky_is_outvoted_when_it_is_run_again() -> None:
     steps = search(space.of(rules.get("sgd")), 16, 0)
-    label, points = next(steps)
+    wanted = next(steps)
+    points = wanted.points
     lucky = max(points, key=lambda point: point.hyper["lr"] if point.hyper["lr"] < 1 else 0)
     honest = _distance(0.02)
-    while label != RERUN:
-        label, points = steps.send([0.0 if p == lucky else honest(p) + 0.1 for p in points])
+    while wanted.label != RERUN:
+        wanted = steps.send([0.0 if p == lucky else honest(p) + 0.1 for p in wanted.points])
+    points = wanted.points
     assert lucky == points[0]
     assert [honest(p) for p in points[1:]] == sorted(honest(p) for p in points[1:])
     with pytest.raises(StopIteration) as stop:
@@ -139,7 +190,7 @@ def test_a_trial_that_was_lucky_is_outvoted_when_it_is_run_again() -> None:
 def test_space_that_excludes_the_best_is_widened_until_it_does_not(lr: float) -> None:
     found, rounds = _run(space.of(rules.get("sgd")), _distance(lr))
     assert found.widened
-    assert sum(label == "widened" for label, _ in rounds) == len(found.widened)
+    assert sum(label == "widened" for label, _, _ in rounds) == len(found.widened)
     assert found.space.dimensions[0].low < lr < found.space.dimensions[0].high
     assert _distance(lr)(found.point) < 0.3
     assert f"by {extra(16)} extra trials" in found.widened[0]
@@ -166,7 +217,7 @@ def test_widening_keeps_to_the_legal_range() -> None:
     found, rounds = _run(Space({"lr": 1e-3}, (lr,), (32,)), lambda point: -point.hyper["lr"])
     assert found.space.dimensions[0].high == 20.0
     assert len(found.widened) == 1
-    assert all(point.hyper["lr"] in lr.legal for _, points in rounds for point in points)
+    assert all(point.hyper["lr"] in lr.legal for wanted in rounds for point in wanted.points)
 
 
 def test_diverged_trials_are_never_the_best() -> None:
@@ -186,11 +237,57 @@ def test_all_trials_diverged_leaves_the_defaults() -> None:
 def test_second_round_keeps_the_batch_size_of_the_best() -> None:
     searched = space.of(rules.get("sgd"), [8, 32])
     _, rounds = _run(searched, lambda p: _distance(0.02)(p) + (p.batch_size != 32))
-    assert {point.batch_size for point in rounds[0][1]} == {8, 32}
-    assert {point.batch_size for point in rounds[1][1]} == {32}
+    assert {point.batch_size for point in rounds[0].points} == {8, 32}
+    assert {point.batch_size for point in rounds[1].points} == {32}
 
 
 def test_box_around_a_default_outside_the_space_is_inside_it() -> None:
     lr = Dimension("lr", 1e-2, 1.0, "log", RANGES["lr"])
     box = Space({"lr": 1e-3}, (lr,), (32,)).around(Point({"lr": 1e-3}, 32))
     assert box.dimensions[0].low == 1e-2
+
+
+def test_the_best_of_each_batch_size_and_the_defaults_are_run_again() -> None:
+    searched = space.of(rules.get("sgd"), [8, 32, 128])
+    found, rounds = _run(searched, lambda p: _distance(0.02)(p) + 5 * (p.batch_size != 32), 32)
+    trials = [point for wanted in rounds[:-1] for point in wanted.points]
+    again = [trials[number] for number in found.again]
+    assert again == rounds[-1].points
+    assert len(again) == 8
+    assert trials[found.defaults] == searched.start
+    assert searched.start in again
+    for size in (8, 128):
+        best = min((p for p in trials if p.batch_size == size), key=_distance(0.02))
+        assert best in again
+    assert found.again[found.number] == found.loss == min(found.again.values())
+
+
+def test_more_batch_sizes_than_finalists_leave_the_best_of_them() -> None:
+    sizes = list(range(1, 13))
+    found, rounds = _run(space.of(rules.get("sgd"), sizes), lambda p: p.batch_size, 64)
+    assert len(found.again) == 8
+    assert {point.batch_size for point in rounds[-1].points} == set(
+        range(1, 9)
+    )  # the defaults' is 1
+
+
+@pytest.mark.parametrize("trials", [4, 9, 27, 64])
+def test_halving_leaves_a_third_on_each_rung_and_chooses_among_full_trainings(trials: int) -> None:
+    asked: list[tuple[Point, float]] = []
+
+    def loss(point: Point) -> float:
+        asked.append((point, _distance(0.02)(point)))
+        return asked[-1][1]
+
+    found, rounds = _run(space.of(rules.get("sgd")), loss, trials, rungs=HALVING)
+    first = [wanted for wanted in rounds if wanted.label == "round 1"]
+    assert [wanted.share for wanted in first] == list(HALVING)
+    for before, after in itertools.pairwise(first):
+        best = sorted(before.points, key=_distance(0.02))[: math.ceil(len(before.points) / 3)]
+        assert set(map(str, after.points)) <= {*map(str, best), str(before.points[0])}
+        assert after.points[0] == space.of(rules.get("sgd")).start
+        assert len(after.points) <= len(best) + 1
+    numbered = [wanted.share for wanted in rounds[:-1] for _ in wanted.points]
+    assert all(numbered[number] == 1 for number in (*found.again, found.defaults))
+    spent = sum(w.share * len(w.points) for w in rounds if w.label.startswith("round"))
+    assert full_trainings(trials, HALVING) - 1.5 <= spent <= full_trainings(trials, HALVING)

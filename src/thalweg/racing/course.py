@@ -13,6 +13,7 @@ from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
 from thalweg.racing.search import WIDENED, Found, finalists, search, second_round
+from thalweg.racing.space import Point
 from thalweg.racing.store import FINAL, RERUN, Result, Store, Trial
 from thalweg.racing.task import Task
 
@@ -80,7 +81,9 @@ def run(
     )
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
     meter = _Meter(tell, lanes + alone)
-    contests = {name: _contest(name, counts[name], protocol) for name in protocol.rules}
+    contests = {
+        name: _contest(name, counts[name], protocol, task.schedules) for name in protocol.rules
+    }
     found = _Pool(task, store, meter).run(contests, threads)
     _time(task, protocol, store, found, meter)
     return found
@@ -131,32 +134,38 @@ def _seconds(task: Task, unit: Sequence[Trial], runs: int) -> float:
     return float(np.median(measured))
 
 
-def _contest(name: str, count: int, protocol: Protocol) -> Contest:
+def _contest(name: str, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
     """Yield the trainings that a rule needs next and take their results."""
-    steps = search(space.of(registry.get(name), protocol.batch_sizes), count, protocol.seed)
-    label, points = next(steps)
+    searched = space.of(registry.get(name), protocol.batch_sizes, schedules)
+    steps = search(searched, count, protocol.seed)
+    wanted = next(steps)
     number = 0
     while True:
-        again = label == RERUN
+        again = wanted.label == RERUN
         seeds = protocol.rerun_seeds if again else (protocol.selection_seed,)
-        runs = [(seed, point) for seed in seeds for point in points]
+        runs = [(seed, point) for seed in seeds for point in wanted.points]
+        epochs = max(1, round(wanted.share * protocol.epochs))
         results = yield [
-            Trial(name, label, i, seed, point.batch_size, dict(point.hyper), protocol.epochs)
+            _trial(name, wanted.label, point, number=i, seed=seed, epochs=epochs)
             for i, (seed, point) in enumerate(runs, start=0 if again else number)
         ]
-        number += len(points)
-        losses = np.reshape([result.loss for result in results], (len(seeds), len(points)))
+        number += len(wanted.points)
+        losses = np.reshape([result.loss for result in results], (len(seeds), len(wanted.points)))
         try:
-            label, points = steps.send(np.median(losses, axis=0).tolist())
+            wanted = steps.send(np.median(losses, axis=0).tolist())
         except StopIteration as stop:
             found: Found = stop.value
             break
-    best = found.point
     yield [
-        Trial(name, FINAL, i, fresh, best.batch_size, dict(best.hyper), protocol.epochs)
+        _trial(name, FINAL, found.point, number=i, seed=fresh, epochs=protocol.epochs)
         for i, fresh in enumerate(protocol.final_seeds)
     ]
     return found
+
+
+def _trial(name: str, label: str, point: Point, *, number: int, seed: int, epochs: int) -> Trial:
+    hyper = dict(point.hyper)
+    return Trial(name, label, number, seed, point.batch_size, hyper, epochs, point.schedule)
 
 
 class _Pool:
@@ -267,10 +276,9 @@ def _time(
     """Time each rule's best that was not timed yet, while nothing else runs."""
     for name in protocol.rules:
         if name not in store.timings():
-            best = found[name].point
             epochs = min(protocol.epochs, _MEASURED)
-            seed = protocol.final_seeds[0]
-            trial = Trial(name, FINAL, 0, seed, best.batch_size, best.hyper, epochs)
+            seed, best = protocol.final_seeds[0], found[name].point
+            trial = _trial(name, FINAL, best, number=0, seed=seed, epochs=epochs)
             store.time(name, _seconds(task, [trial], TIMED))
         meter.done += _ALONE * TIMED
         meter.show(f"{name}: time per epoch")

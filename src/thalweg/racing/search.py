@@ -1,20 +1,23 @@
 """Search: two rounds of trials in a space, widened at its edges, then the best ones again."""
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from thalweg.racing.space import Point, Space
 from thalweg.racing.store import RERUN
 
 __all__ = [
     "FINALISTS",
+    "FULL",
+    "HALVING",
     "WIDENED",
     "Found",
     "Round",
     "extra",
     "finalists",
+    "full_trainings",
     "search",
     "second_round",
 ]
@@ -23,8 +26,19 @@ WIDENED = "widened"  # the label of trials past an edge
 FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
 WIDENINGS = 4  # at most so many per rule: an optimum may lie at infinity
 
-Round = tuple[str, list[Point]]
-"""What the trials are for, and their points."""
+FULL = (1.0,)
+HALVING = (1 / 9, 1 / 3, 1.0)
+"""Rungs: the share of a full training's epochs that each trains those that are left."""
+
+_GO_ON = 3  # one in so many goes on to the next rung, which is as many times longer
+
+
+class Round(NamedTuple):
+    """What the trials are for, their points, and the share of a full training that each takes."""
+
+    label: str
+    points: list[Point]
+    share: float = 1.0
 
 
 def second_round(trials: int) -> int:
@@ -32,9 +46,26 @@ def second_round(trials: int) -> int:
     return trials // 2
 
 
-def finalists(trials: int) -> int:
+def _left(trials: int, rungs: Sequence[float]) -> list[int]:
+    """Return how many trials of a round are left on each rung."""
+    return [math.ceil(trials / _GO_ON**i) for i in range(len(rungs))]
+
+
+def full_trainings(trials: int, rungs: Sequence[float] = FULL) -> float:
+    """Return what both rounds cost at most, in full trainings, after that many trials in the first.
+
+    Example:
+        >>> full_trainings(64), round(full_trainings(64, HALVING), 1)
+        (96.0, 35.0)
+    """
+    rounds = (trials, second_round(trials))
+    spent = (s * n for count in rounds for s, n in zip(rungs, _left(count, rungs), strict=True))
+    return sum(spent) + sum(rungs[1:])  # the defaults go on, whatever their loss
+
+
+def finalists(trials: int, rungs: Sequence[float] = FULL) -> int:
     """Return how many of the best trials are run again, after that many in the first round."""
-    return min(FINALISTS, trials + second_round(trials))
+    return min(FINALISTS, _left(trials, rungs)[-1] + _left(second_round(trials), rungs)[-1])
 
 
 def extra(trials: int) -> int:
@@ -52,6 +83,8 @@ class Found:
         loss: its loss when it was run again.
         space: the space with its widenings.
         widened: a sentence per widening.
+        again: the trials that were run again, in that order, and their losses.
+        defaults: number of the full trial of the rule's defaults; it is among them.
     """
 
     number: int
@@ -59,15 +92,20 @@ class Found:
     loss: float
     space: Space
     widened: tuple[str, ...]
+    again: Mapping[int, float]
+    defaults: int
 
 
 class _Search:
-    def __init__(self, space: Space, trials: int, seed: int) -> None:
+    def __init__(self, space: Space, trials: int, seed: int, rungs: Sequence[float]) -> None:
+        self.start = space.start
         self.space = space
         self.trials = trials
         self.seed = seed
+        self.rungs = rungs
         self.points: list[Point] = []
         self.losses: list[float] = []
+        self.full: list[int] = []  # numbers of the trials on the last rung
         self.widened: list[str] = []
         self.draws = 0
 
@@ -75,17 +113,31 @@ class _Search:
         self.draws += 1  # every draw has its own scramble
         return space.sample(count, (self.seed, self.draws))
 
-    def round(self, label: str, points: list[Point]) -> Generator[Round, Sequence[float], None]:
-        self.losses.extend((yield label, points))
+    def rung(
+        self, label: str, points: list[Point], share: float = 1.0
+    ) -> Generator[Round, Sequence[float], Sequence[float]]:
+        losses = yield Round(label, points, share)
+        if share == 1:
+            self.full.extend(range(len(self.points), len(self.points) + len(points)))
         self.points.extend(points)
+        self.losses.extend(losses)
+        return losses
+
+    def round(self, label: str, points: list[Point]) -> Generator[Round, Sequence[float], None]:
+        """The best go on from rung to rung, and the defaults with them, whatever their loss."""
+        for share, left in zip(self.rungs, [*_left(len(points), self.rungs)[1:], 0], strict=True):
+            losses = yield from self.rung(label, points, share)
+            best = sorted(range(len(points)), key=losses.__getitem__)[:left]
+            points = [p for i, p in enumerate(points) if i in best or p == self.start]
 
     @property
-    def number(self) -> int:
-        return int(np.argmin(self.losses))
+    def ranked(self) -> list[int]:
+        """The full trials, the lowest loss first."""
+        return sorted(self.full, key=self.losses.__getitem__)
 
     @property
     def best(self) -> Point:
-        return self.points[self.number]
+        return self.points[self.ranked[0]]
 
     def widen(self) -> Generator[Round, Sequence[float], None]:
         while len(self.widened) < WIDENINGS and (beyond := self.space.beyond(self.best)):
@@ -95,22 +147,41 @@ class _Search:
             self.widened.append(
                 f"{now.name} widened to {now.low:g}..{now.high:g} by {len(points)} extra trials"
             )
-            yield from self.round(WIDENED, points)
+            yield from self.rung(WIDENED, points)
+
+    def finalists(self, defaults: int) -> list[int]:
+        """Return the best trials; among them the defaults and the best of each batch size."""
+        ranked = self.ranked
+        sizes = {self.points[number].batch_size: number for number in reversed(ranked)}
+        wanted = [defaults, *sorted(sizes.values(), key=ranked.index), *ranked]
+        chosen = list(dict.fromkeys(wanted))[: finalists(self.trials, self.rungs)]
+        return [number for number in ranked if number in chosen]
 
     def run(self) -> Generator[Round, Sequence[float], Found]:
-        start = Point(self.space.defaults, self.space.batch_sizes[0])
-        yield from self.round("round 1", [start, *self.draw(self.space, self.trials - 1)])
+        yield from self.round("round 1", [self.start, *self.draw(self.space, self.trials - 1)])
         yield from self.widen()
         around = self.draw(self.space.around(self.best), second_round(self.trials))
         yield from self.round("round 2", around)
         yield from self.widen()
-        chosen = np.argsort(self.losses, kind="stable")[: finalists(self.trials)].tolist()
-        again = yield RERUN, [self.points[number] for number in chosen]
-        loss, number = min(zip(again, chosen, strict=True), key=lambda pair: pair[0])
-        return Found(number, self.points[number], loss, self.space, tuple(self.widened))
+        defaults = next(n for n in self.full if self.points[n] == self.start)
+        chosen = self.finalists(defaults)
+        losses = yield Round(RERUN, [self.points[number] for number in chosen])
+        again = dict(zip(chosen, losses, strict=True))
+        number = min(chosen, key=again.__getitem__)
+        return Found(
+            number=number,
+            point=self.points[number],
+            loss=again[number],
+            space=self.space,
+            widened=tuple(self.widened),
+            again=again,
+            defaults=defaults,
+        )
 
 
-def search(space: Space, trials: int, seed: int) -> Generator[Round, Sequence[float], Found]:
+def search(
+    space: Space, trials: int, seed: int, rungs: Sequence[float] = FULL
+) -> Generator[Round, Sequence[float], Found]:
     """Search a space: yield rounds of points, take their losses, return what was found.
 
     Round 1 is the rule's defaults and a scrambled Sobol sequence over the space; round 2, half as
@@ -118,25 +189,31 @@ def search(space: Space, trials: int, seed: int) -> Generator[Round, Sequence[fl
     best lies in the outer 5 % of an interval that may legally go on, the space is widened there
     (rates by two decades, memories by one) and a quarter of the trials more are drawn in the new
     part: at most four times. A low loss may be luck, most of all at a rate so large that the loss
-    leaps about; so at last the eight best are run again, and those losses alone choose among them.
+    leaps about; so at last eight are run again, and those losses alone choose among them: the
+    defaults, the best of each batch size, and the best of all others.
+
+    On rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short trainings;
+    the best third of each rung goes on to the next, three times as long, from the start again.
+    Deviation: the defaults go on with them, and trials that widen a space are full trainings.
 
     Args:
         space: where.
         trials: in round 1, >= 4.
         seed: of the points; the same for all rules, so that their rates are the same.
+        rungs: ``FULL`` or ``HALVING``.
 
     Yields:
-        A label and points; send back their losses, inf for a diverged one. Those of ``RERUN`` must
+        A round; send back the losses of its points, inf for a diverged one. Those of ``RERUN`` must
         come from other seeds than before.
 
     Example:
         >>> from thalweg import rules
         >>> from thalweg.racing import space
         >>> steps = search(space.of(rules.get("sgd")), trials=8, seed=0)
-        >>> label, points = next(steps)
-        >>> label, len(points), points[0].hyper
+        >>> first = next(steps)
+        >>> first.label, len(first.points), first.points[0].hyper
         ('round 1', 8, {'lr': 0.001})
-        >>> steps.send([abs(point.hyper["lr"] - 0.1) for point in points])[0]
+        >>> steps.send([abs(point.hyper["lr"] - 0.1) for point in first.points]).label
         'round 2'
     """
-    return _Search(space, trials, seed).run()
+    return _Search(space, trials, seed, rungs).run()

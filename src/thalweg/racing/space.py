@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.racing.schedule import CONSTANT
 from thalweg.rule import Hyperparameter, Range, Rule
 
 __all__ = ["Dimension", "Point", "Space", "of"]
@@ -121,10 +122,11 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Point:
-    """One setting: every hyperparameter of a rule, and the batch size."""
+    """One setting: every hyperparameter of a rule, the batch size and the rate's schedule."""
 
     hyper: Mapping[str, float]
     batch_size: int
+    schedule: str = CONSTANT
 
 
 @dataclass(frozen=True)
@@ -135,30 +137,46 @@ class Space:
         defaults: every hyperparameter's default; those without a dimension keep it.
         dimensions: the tuned ones.
         batch_sizes: the batch sizes to choose from; more than one are a dimension as well.
+        schedules: of the rate, to choose from; more than one are a dimension as well.
     """
 
     defaults: Mapping[str, float]
     dimensions: tuple[Dimension, ...]
     batch_sizes: tuple[int, ...]
+    schedules: tuple[str, ...] = (CONSTANT,)
+
+    @property
+    def start(self) -> Point:
+        """What is tried first: the defaults at the first batch size, without a schedule."""
+        return Point(self.defaults, self.batch_sizes[0], self.schedules[0])
 
     def sample(self, count: int, seed: Sequence[int]) -> list[Point]:
         """Draw that many points, evenly spread: the first of a scrambled Sobol sequence."""
-        columns = len(self.dimensions) + 1  # the last one chooses the batch size
+        columns = len(self.dimensions) + 1 + (len(self.schedules) > 1)
         sobol = _sobol()(columns, scramble=True, seed=np.random.default_rng(seed))
         unit = sobol.random_base2(math.ceil(math.log2(max(count, 1))))[:count]
         return [self._point(row) for row in unit.tolist()]
 
     def _point(self, row: Sequence[float]) -> Point:
         hyper = dict(self.defaults)
-        for dimension, u in zip(self.dimensions, row[:-1], strict=True):
+        for dimension, u in zip(self.dimensions, row, strict=False):
             low, high = dimension.ends
             hyper[dimension.name] = dimension.value(low + u * (high - low))
-        return Point(hyper, self.batch_sizes[int(row[-1] * len(self.batch_sizes))])
+        size, *schedule = row[len(self.dimensions) :]
+        return Point(
+            hyper,
+            self.batch_sizes[int(size * len(self.batch_sizes))],
+            self.schedules[int(schedule[0] * len(self.schedules)) if schedule else 0],
+        )
 
     def around(self, best: Point) -> "Space":
-        """Return the box around a point: its batch size, a quarter of each interval's width."""
-        dimensions = tuple(d.around(best.hyper[d.name]) for d in self.dimensions)
-        return replace(self, dimensions=dimensions, batch_sizes=(best.batch_size,))
+        """Return the box around a point: a quarter of each interval's width, its other choices."""
+        return replace(
+            self,
+            dimensions=tuple(d.around(best.hyper[d.name]) for d in self.dimensions),
+            batch_sizes=(best.batch_size,),
+            schedules=(best.schedule,),
+        )
 
     def beyond(self, best: Point) -> "Dimension | None":
         """Return the first interval past an edge of this space at which the point lies."""
@@ -191,7 +209,9 @@ def _sobol() -> Any:  # noqa: ANN401 - SciPy is untyped
     return qmc.Sobol
 
 
-def of(rule: Rule, batch_sizes: Sequence[int] = (32,)) -> Space:
+def of(
+    rule: Rule, batch_sizes: Sequence[int] = (32,), schedules: Sequence[str] = (CONSTANT,)
+) -> Space:
     """Return the search space of a rule, a user's own included.
 
     A hyperparameter of a known name is searched where every rule's is. One of another name is
@@ -202,6 +222,7 @@ def of(rule: Rule, batch_sizes: Sequence[int] = (32,)) -> Space:
     Args:
         rule: the rule.
         batch_sizes: the batch sizes to choose from.
+        schedules: of the rate, to choose from; a rule without a rate has the first alone.
 
     Example:
         >>> from thalweg import rules
@@ -209,7 +230,10 @@ def of(rule: Rule, batch_sizes: Sequence[int] = (32,)) -> Space:
         [('lr', 1e-05, 10.0), ('beta', 0.0, 0.999)]
     """
     found = (_dimension(rule, h) for h in rule.hyperparameters.values() if h.name not in _FIXED)
-    return Space(rule.defaults, tuple(d for d in found if d), tuple(batch_sizes))
+    dimensions = tuple(d for d in found if d)
+    if "lr" not in rule.hyperparameters:
+        schedules = schedules[:1]
+    return Space(rule.defaults, dimensions, tuple(batch_sizes), tuple(schedules))
 
 
 def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
