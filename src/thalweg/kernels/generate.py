@@ -20,7 +20,7 @@ from thalweg import elementwise
 from thalweg.kernels import half, simd
 from thalweg.rule import Rule
 
-__all__ = ["FORMATS", "PLAIN", "Generated", "Wrap", "generate"]
+__all__ = ["FORMATS", "PLAIN", "Body", "Generated", "Wrap", "generate", "translate"]
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -96,6 +96,34 @@ class Generated:
     slots: int
     powers: int
     steady: bool
+
+
+@dataclass(frozen=True)
+class Body:
+    """A rule with its wrap as lines of plain text: what the kernels of every machine are made of.
+
+    Attributes:
+        hyper: the names in the table of hyperparameters: the rule's, then the wrap's.
+        uniform_state: the names of the uniform state.
+        varying: g, x and the states that are kept, by name.
+        uniform_lines: once per step, in float64: assignments, ``store(slots, index, value)`` and
+            ``name = power(powers, index, base, t, fresh)``.
+        element_lines: once per element; slot 0 is called u0.
+        results: the new x, then the new states, as expressions.
+        new_uniform: the new uniform state, as expressions.
+        slots: how many values ``uniform_lines`` store.
+        powers: how many running powers they keep.
+    """
+
+    hyper: tuple[str, ...]
+    uniform_state: tuple[str, ...]
+    varying: tuple[str, ...]
+    uniform_lines: tuple[str, ...]
+    element_lines: tuple[str, ...]
+    results: tuple[str, ...]
+    new_uniform: tuple[str, ...]
+    slots: int
+    powers: int
 
 
 @dataclass(frozen=True)
@@ -314,6 +342,10 @@ class _Translator:
             return value.node  # a vector gives a literal its own element type
         return self.store(value)
 
+    def element(self, value: _Value) -> ast.expr:
+        """Return what an element's new value is; a uniform one becomes a slot."""
+        return value.node if value.varying else self.slot(value)
+
     def store(self, value: _Value) -> ast.expr:
         index = self.slots.get(value.text)
         if index is None:
@@ -385,6 +417,63 @@ def _names_in(expression: str) -> set[str]:
     return {n.id for n in ast.walk(ast.parse(expression)) if isinstance(n, ast.Name)}
 
 
+def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
+    """Return the lines that a kernel of a rule is written from, for whatever machine.
+
+    Args:
+        rule: the rule.
+        wrap: what is done around it.
+
+    Raises:
+        ValueError: the rule uses a construct that the generator does not know; the message has its
+            file and line.
+    """
+    given = _given(rule, wrap)
+    kept = [name for name in rule.state if name not in wrap.without]
+    translator = _Translator()
+    translator.before(given, wrap)
+    results = translator.function(rule.function, given, "")
+    names = ("x", *rule.state, *rule.uniform_state)
+    if len(results) != len(names):
+        raise ValueError(
+            f"rule {rule.name!r} must return {len(names)} values (x and its state), "
+            f"not {len(results)}"
+        )
+    new = dict(zip(names, results, strict=True))
+    elements = [translator.element(new[name]) for name in ("x", *kept)]
+    if wrap.cautious:
+        elements[0] = translator.cautious(elements[0])
+    for name in rule.uniform_state:
+        if new[name].varying:
+            raise ValueError(
+                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
+            )
+    return Body(
+        hyper=(*map(_own, rule.hyperparameters), *wrap.names),
+        uniform_state=tuple(map(_own, rule.uniform_state)),
+        varying=("g", "x", *map(_own, kept)),
+        uniform_lines=tuple(translator.uniform_lines),
+        element_lines=tuple(translator.element_lines),
+        results=tuple(map(ast.unparse, elements)),
+        new_uniform=tuple(new[name].text for name in rule.uniform_state),
+        slots=translator.slot_count,
+        powers=translator.power_count,
+    )
+
+
+def _given(rule: Rule, wrap: Wrap) -> dict[str, _Value]:
+    """Return what the rule's arguments are in its kernel."""
+    given = {n: _Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *rule.state)}
+    for name in wrap.without:
+        given[name] = _Value(ast.Constant(0.0), varying=False, steady=True)
+    given["t"] = _Value(ast.Name("t"), varying=False)
+    for name in rule.uniform_state:
+        given[name] = _Value(ast.Name(_own(name)), varying=False)
+    for name in rule.hyperparameters:
+        given[name] = _Value(ast.Name(_own(name)), varying=False, steady=True)
+    return given
+
+
 def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
     """Return the source of a rule's kernel.
 
@@ -393,53 +482,11 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
         wrap: what is done around it, and how the arrays lie in memory.
 
     Raises:
-        ValueError: the rule uses a construct that the generator does not know; the message has its
-            file and line.
+        ValueError: as ``translate``.
     """
-    kept = [name for name in rule.state if name not in wrap.without]
-    varying = ["g", "x", *map(_own, kept)]
-    given = {n: _Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *kept)}
-    for name in wrap.without:
-        given[name] = _Value(ast.Constant(0.0), varying=False, steady=True)
-    given["t"] = _Value(ast.Name("t"), varying=False)
-    for name in rule.uniform_state:
-        given[name] = _Value(ast.Name(_own(name)), varying=False)
-    for name in rule.hyperparameters:
-        given[name] = _Value(ast.Name(_own(name)), varying=False, steady=True)
-    translator = _Translator()
-    translator.before(given, wrap)
-    results = translator.function(rule.function, given, "")
-    expected = 1 + len(rule.state) + len(rule.uniform_state)
-    if len(results) != expected:
-        raise ValueError(
-            f"rule {rule.name!r} must return {expected} values (x and its state), "
-            f"not {len(results)}"
-        )
-    split = 1 + len(rule.state)
-    elements = [
-        value.node if value.varying else translator.slot(value)
-        for name, value in zip(("x", *rule.state), results[:split], strict=True)
-        if name not in wrap.without
-    ]
-    if wrap.cautious:
-        elements[0] = translator.cautious(elements[0])
-    for name, value in zip(rule.uniform_state, results[split:], strict=True):
-        if value.varying:
-            raise ValueError(
-                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
-            )
-    hyper = [*map(_own, rule.hyperparameters), *wrap.names]
-    body = "\n".join(
-        [
-            *_uniforms(hyper, rule, translator, results[split:]),
-            "",
-            *_element(varying, translator, elements),
-            "",
-            *_update(varying, translator.slot_count, wrap),
-            "",
-        ]
-    )
-    used = set(re.findall(r"\w+", body))
+    body = translate(rule, wrap)
+    functions = "\n".join([*_uniforms(body), "", *_element(body), "", *_update(body, wrap), ""])
+    used = set(re.findall(r"\w+", functions))
     text = "\n".join(
         [
             f'"""{rule.name}: {rule.source}. Generated by thalweg from the rule\'s equation."""',
@@ -448,11 +495,11 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
             *_imports("thalweg.kernels.half", used & set(half.__all__)),
             *_imports("thalweg.kernels.simd", used & set(simd.__all__)),
             "",
-            body,
+            functions,
         ]
     )
-    steady = not rule.uniform_state and "t" not in _names_in("\n".join(translator.uniform_lines))
-    return Generated(text, translator.slot_count, translator.power_count, steady)
+    steady = not rule.uniform_state and "t" not in _names_in("\n".join(body.uniform_lines))
+    return Generated(text, body.slots, body.powers, steady)
 
 
 def _imports(module: str, names: set[str]) -> Iterator[str]:
@@ -460,34 +507,33 @@ def _imports(module: str, names: set[str]) -> Iterator[str]:
         yield f"from {module} import {', '.join(sorted(names))}"
 
 
-def _uniforms(
-    hyper: Sequence[str], rule: Rule, translator: _Translator, states: list[_Value]
-) -> Iterator[str]:
+def _uniforms(body: Body) -> Iterator[str]:
     yield "def uniforms(t, fresh, hyper, powers, state, slots):"
     yield '    """Once per step, in float64: what is the same for every element of a lane."""'
-    used = _names_in("\n".join([*translator.uniform_lines, *(v.text for v in states)]))
-    for index, name in enumerate(hyper):
+    used = _names_in("\n".join([*body.uniform_lines, *body.new_uniform]))
+    for index, name in enumerate(body.hyper):
         if name in used:
             yield f"    {name} = load(hyper, {index})"
-    for index, name in enumerate(map(_own, rule.uniform_state)):
+    for index, name in enumerate(body.uniform_state):
         yield f"    {name} = load(state, {index})"
-    for line in translator.uniform_lines:
+    for line in body.uniform_lines:
         yield f"    {line}"
-    for index, value in enumerate(states):
-        yield f"    store(state, {index}, {value.text})"
+    for index, value in enumerate(body.new_uniform):
+        yield f"    store(state, {index}, {value})"
 
 
-def _element(varying: list[str], translator: _Translator, results: list[ast.expr]) -> Iterator[str]:
-    slots = [f"u{i}" for i in range(translator.slot_count)]
+def _element(body: Body) -> Iterator[str]:
+    slots = [f"u{i}" for i in range(body.slots)]
     yield "@inlined"
-    yield f"def element({', '.join([*varying, *slots])}):"
-    for line in translator.element_lines:
+    yield f"def element({', '.join([*body.varying, *slots])}):"
+    for line in body.element_lines:
         yield f"    {line}"
-    comma = "," if len(results) == 1 else ""
-    yield f"    return {', '.join(map(ast.unparse, results))}{comma}"
+    comma = "," if len(body.results) == 1 else ""
+    yield f"    return {', '.join(body.results)}{comma}"
 
 
-def _update(varying: list[str], slots: int, wrap: Wrap) -> Iterator[str]:
+def _update(body: Body, wrap: Wrap) -> Iterator[str]:
+    varying, slots = body.varying, body.slots
     formats = dict.fromkeys(varying, wrap.state) | {"g": wrap.values, "x": wrap.values}
     kahan = wrap.rounding == "kahan" and wrap.values == "bfloat16"
     arrays = [*varying, "lost"] if kahan else varying
@@ -512,7 +558,7 @@ def _update(varying: list[str], slots: int, wrap: Wrap) -> Iterator[str]:
 
 
 def _block(
-    varying: list[str], slots: int, wrap: Wrap, kind: dict[str, str], part: str
+    varying: Sequence[str], slots: int, wrap: Wrap, kind: dict[str, str], part: str
 ) -> Iterator[str]:
     """Write the lines that step block i: a whole one, or the part of one that is left."""
     rest = ", rest" if part else ""
