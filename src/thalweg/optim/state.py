@@ -28,7 +28,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         elif name not in rule.state:
             start = 0.0 if name == "step" else rule.start_of(name, recipe.hyper)
             number = state.get(key, start)
-            if not _is_number(number):  # torch loads some in the parameter's dtype
+            if not _is_number(number, p.device):  # torch loads some in the parameter's dtype
                 state[key] = torch.tensor(float(number), dtype=_scalar_dtype())
         elif state.get(key) is None:
             state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
@@ -38,13 +38,13 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         state[LOST] = torch.zeros_like(p, memory_format=torch.preserve_format).detach()
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401 - whatever a checkpoint holds
-    """Return whether a value is what torch starts with and kernels write: one number in memory."""
+def _is_number(value: Any, device: torch.device) -> bool:  # noqa: ANN401 - whatever is loaded
+    """Return whether a value is one number, as torch starts with, where kernels can write it."""
     return (
         isinstance(value, Tensor)
         and value.dtype is _scalar_dtype()
         and value.numel() == 1
-        and value.device.type == "cpu"
+        and value.device in (torch.device("cpu"), device)
     )
 
 
