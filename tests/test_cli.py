@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import race_folder
-from thalweg import cli, racing, rules
+from thalweg import cli, racing, rules, second_order
 
 Told = dict[str, Any]
 
@@ -320,7 +320,7 @@ def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[st
     assert cli.main(["rules"]) == 0
     out = capsys.readouterr().out
     listed = [line.split()[0] for line in out.splitlines()[1:] if line[0] != " "]
-    assert listed == list(rules.names())
+    assert listed == [*rules.names(), *second_order.METHODS]
     assert "beta2 0.999 (in [0, 1))" in out
 
 

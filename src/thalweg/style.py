@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -111,21 +112,33 @@ def save(picture: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a picture, beside and renamed; the ending of its name (.png, .svg, .pdf) is its format.
 
     Raises:
-        ValueError: the ending is none of a format that matplotlib writes.
+        ValueError: see ``format_of``.
 
     Example:
         >>> import tempfile
         >>> save(figure()[0], Path(tempfile.mkdtemp()) / "empty.png").name
         'empty.png'
     """
-    path = Path(path)
-    kinds = picture.canvas.get_supported_filetypes()
-    kind = path.suffix.lower().removeprefix(".")
+    content = io.BytesIO()
+    picture.savefig(content, format=format_of(path), facecolor="white")
+    return files.write(Path(path), content.getvalue())
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Return the format that a picture's name asks for by its ending.
+
+    Raises:
+        ValueError: the ending is none of a format that matplotlib writes.
+
+    Example:
+        >>> format_of("path.PNG")
+        'png'
+    """
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in kinds:
         raise ValueError(f"a picture's name must end in .{', .'.join(sorted(kinds))}, got {path}")
-    content = io.BytesIO()
-    picture.savefig(content, format=kind, facecolor="white")
-    return files.write(path, content.getvalue())
+    return kind
 
 
 @styled()

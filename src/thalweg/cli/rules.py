@@ -19,18 +19,23 @@ def kernel(
 
 
 def rules() -> None:
-    """List the update rules: source, and hyperparameters with defaults and ranges."""
+    """List the update rules: source, and hyperparameters with defaults and ranges.
+
+    The last ones need a problem's Hessian or line searches: thalweg trace takes them too.
+    """
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from thalweg import problems, second_order  # noqa: PLC0415
     from thalweg import rules as known  # noqa: PLC0415
 
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
     shown.add_column("rule", no_wrap=True)
     shown.add_column("hyperparameters: default (range)")
     shown.add_column("source")
-    for name in known.names():
-        rule = known.get(name)
+    problem = problems.get("bowl")  # whichever: their names and ranges are those of all
+    for name in (*known.names(), *second_order.METHODS):
+        rule = second_order.get(name, problem)
         ranges = (f"{h.name} {h.default:g} ({h.range})" for h in rule.hyperparameters.values())
         shown.add_row(name, Text("\n".join(ranges)), Text(rule.source))
     console().print(shown)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EPILOG", "trace"]
 
+_MOST_STEPS = 100_000  # of a path that is still drawn in some seconds
+
 EPILOG = "Hyperparameters are options too, such as --lr 0.6 --beta 0.5: see thalweg rules."
 
 
@@ -31,7 +33,7 @@ _Problem = Annotated[
         "himmelblau, ripples, sigmoid_fit or reddi."
     ),
 ]
-_Steps = Annotated[int, typer.Option(help="Number of steps, at the most.")]
+_Steps = Annotated[int, typer.Option(help="Number of steps, at the most; up to 100,000.")]
 _Tolerance = Annotated[float, typer.Option(help="Stop where the gradient's norm is below this.")]
 _Noise = Annotated[
     float, typer.Option(help="Standard deviation of the noise added to each gradient.")
@@ -56,6 +58,8 @@ def trace(
     """Draw rules' paths over a problem's contours, and print where they end."""
     from thalweg import descend, problems, second_order  # noqa: PLC0415
 
+    if steps > _MOST_STEPS:
+        raise ValueError(f"steps must be in [0, {_MOST_STEPS}], got {steps}")
     chosen = problems.get(problem)
     first = None if start is None else numbers("start", start, "-5,-2")
     traces = [
@@ -69,9 +73,9 @@ def trace(
     ]  # fmt: skip
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
-    written = [style.save(plots.paths(traces).figure.canvas.figure, out)]
-    if animate is not None:
-        written.append(plots.animate(traces, animate))
+    style.format_of(out)  # a wrong name is refused before either picture is written
+    animated = [] if animate is None else [plots.animate(traces, animate)]
+    written = [style.save(plots.paths(traces).figure.canvas.figure, out), *animated]
     for path in traces:
         typer.echo(_end(path))
     for picture in written:
