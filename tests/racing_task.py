@@ -17,6 +17,7 @@ class LeastSquares:
     name = "least squares"
     lanes = 16
     schedules: tuple[str, ...] = ("constant",)
+    processes = False
 
     def __init__(self, noise: float = 0.3) -> None:
         rng = np.random.default_rng(7)

@@ -40,6 +40,7 @@ class LinearTask:
 
     lanes = _LANES
     schedules: tuple[str, ...] = ("constant",)
+    processes = False
 
     def __init__(self, dataset: Dataset, *, l2: float, seed: int) -> None:
         self.dataset = dataset

@@ -67,6 +67,7 @@ class Task(Protocol):
         data: what results say of the data: "name", "source", "kind", "rows".
         lanes: at most so many trials are trained in one piece of work.
         schedules: of the rate, that it can train with; the first is the default.
+        processes: whether pieces of work need a process each; False where threads do.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Task(Protocol):
     data: Mapping[str, Any]
     lanes: int
     schedules: tuple[str, ...]
+    processes: bool
 
     def together(self, trial: Trial) -> Hashable:
         """Return what trials of one piece of work have in common."""

@@ -1,0 +1,38 @@
+"""Errors: what failed in a user's own code, and where."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+__all__ = ["TaskError", "user_line"]
+
+_HERE = Path(__file__).parent  # thalweg itself
+
+
+class TaskError(ValueError):
+    """The user's own code, or what it asks of the machine, failed: a sentence with the place."""
+
+
+def user_line(error: BaseException) -> str | None:
+    """Return the innermost line of the user's own code that an error passed, such as "net.py:12".
+
+    The user's own is what is neither thalweg nor installed nor Python's. None if there is none.
+
+    Args:
+        error: with its traceback from where it is caught.
+
+    Example:
+        >>> try:
+        ...     int("no number")
+        ... except ValueError as error:
+        ...     print(user_line(error))  # a doctest is in no file
+        None
+    """
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    others = [_HERE, *map(Path, installed)]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file, here = Path(frame.filename), Path.cwd()
+        if file.is_file() and not any(file.is_relative_to(folder) for folder in others):
+            near = file.relative_to(here) if file.is_relative_to(here) else file
+            return f"{near}:{frame.lineno}"
+    return None

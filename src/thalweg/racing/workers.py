@@ -1,0 +1,336 @@
+"""Workers: where a race's pieces of work run: threads, processes, a Ray or a Dask cluster."""
+
+import functools
+import io
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from thalweg.errors import TaskError, user_line
+from thalweg.racing.store import FINAL, Result, Trial
+from thalweg.racing.task import Lanes, Task
+
+__all__ = ["Piece", "Workers", "hired", "seconds", "train"]
+
+_TRIES = 5  # of a piece of work whose worker is lost
+_LONG = 1.0  # seconds of an epoch that is measured once only
+
+# Libraries that start threads of their own read these when they are loaded.
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+
+Work = Callable[..., Any]
+"""A function of a task and arguments that can be sent, and of ``should_stop`` by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A finished piece of work.
+
+    Attributes:
+        results: one per trial.
+        checkpoint: of the final with the lowest validation loss among them: a file's content.
+    """
+
+    results: list[Result]
+    checkpoint: bytes | None = None
+
+
+def train(
+    task: Task, unit: Sequence[Trial], *, keep: bool, should_stop: Callable[[], bool]
+) -> Piece:
+    """Run a piece of work.
+
+    Args:
+        task: what is trained.
+        unit: trials that may be trained together.
+        keep: whether finals leave a checkpoint.
+        should_stop: is asked now and then.
+
+    Raises:
+        TaskError: the user's own code failed.
+        KeyboardInterrupt: ``should_stop()`` returned True.
+    """
+    try:
+        lanes = task.run(unit, should_stop=should_stop)
+        final = unit[0].round == FINAL
+        judged = list(zip(*lanes.judge(), strict=True)) if final else [()] * len(unit)
+    except (TaskError, OSError):
+        raise
+    except Exception as error:
+        if line := user_line(error):
+            raise TaskError(f"{line}: {type(error).__name__}: {error}") from error
+        raise
+    results = [
+        Result(
+            trial,
+            int(lanes.diverged_at[i]),
+            lanes.train_loss[:, i].astype(float),
+            lanes.validation_loss[:, i].astype(float),
+            *map(float, test),
+        )
+        for i, (trial, test) in enumerate(zip(unit, judged, strict=True))
+    ]
+    return Piece(results, _checkpoint(lanes, results) if final and keep else None)
+
+
+def _checkpoint(lanes: Lanes, results: Sequence[Result]) -> bytes | None:
+    best = min(range(len(results)), key=lambda lane: results[lane].loss)
+    content = lanes.checkpoint(best)
+    if content is None:
+        return None
+    import torch  # noqa: PLC0415 - only who has such a task has it
+
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def seconds(
+    task: Task, unit: Sequence[Trial], *, runs: int, should_stop: Callable[[], bool]
+) -> float:
+    """Return the seconds per epoch of a piece of work, the median of some runs once it is warm.
+
+    The first epoch warms it up; where that alone takes a second, what it warms up is no matter.
+    """
+
+    def measure(trials: Sequence[Trial]) -> float:
+        start = time.perf_counter()
+        task.run(trials, should_stop=should_stop)
+        return (time.perf_counter() - start) / trials[0].epochs
+
+    once = measure([replace(trial, epochs=1) for trial in unit])
+    return once if once > _LONG else float(np.median([measure(unit) for _ in range(runs)]))
+
+
+class _Place(Protocol):
+    """Somewhere to run pieces of work.
+
+    Attributes:
+        count: of pieces that run at the same time.
+        lost: what a piece ends with whose worker is gone.
+    """
+
+    count: int
+    lost: tuple[type[BaseException], ...]
+
+    def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
+        """Let a worker call ``work(task, *arguments, **settings, should_stop=...)``."""
+
+    def close(self) -> None:
+        """Stop what still runs."""
+
+
+class Workers:
+    """A race's workers: takes calls of work, gives back what they return as they finish.
+
+    Args:
+        place: where they are.
+    """
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._asked: dict[Future[Any], tuple[Hashable, Callable[[], Future[Any]], int]] = {}
+
+    @property
+    def count(self) -> int:
+        """How many of them work at the same time."""
+        return self._place.count
+
+    def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
+        """Ask for ``work(task, *arguments, **settings, should_stop=...)``."""
+        self._submit(tag, partial(self._place.call, work, *arguments, **settings), 1)
+
+    def _submit(self, tag: Hashable, call: "Callable[[], Future[Any]]", tries: int) -> None:
+        future = call()
+        self._asked[future] = tag, call, tries
+        future.add_done_callback(self._finished.put)
+
+    def next(self) -> tuple[Any, Any]:
+        """Wait for one that finishes; return its tag and value, or raise its error.
+
+        Raises:
+            TaskError: its worker was lost every time that it was tried.
+        """
+        while True:
+            future = self._finished.get()
+            tag, call, tries = self._asked.pop(future)
+            try:
+                value = future.result()
+            except self._place.lost as error:
+                if tries == _TRIES:
+                    raise TaskError(
+                        f"a worker was lost {tries} times ({error}); if memory ran out, race with "
+                        "fewer workers or smaller batches"
+                    ) from error
+                self._submit(tag, call, tries + 1)
+                continue
+            if isinstance(value, BaseException):
+                raise value
+            return tag, value
+
+
+@contextmanager
+def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
+    """Let workers work on a task for as long as the context lasts.
+
+    Args:
+        task: what they train.
+        on: ``"threads"``, ``"processes"``, ``"ray"`` or ``"dask"`` (on this machine), or the
+            address of a cluster, such as ``"ray://head:10001"`` or ``"dask://scheduler:8786"``; by
+            default what suits the task.
+        count: of workers; one per processor by default. A cluster has its own.
+
+    Raises:
+        ValueError: there is no such place, or the count is below 1.
+        TaskError: the task cannot be sent.
+        ImportError: Ray or Dask is not installed.
+
+    Example:
+        >>> from thalweg import data
+        >>> from thalweg.racing.linear import LinearTask
+        >>> task = LinearTask(data.load("iris"), l2=0.0, seed=0)
+        >>> with hired(task, None, 2) as workers:
+        ...     workers.submit("the tag", lambda task, x, should_stop: (task.name, x), 7)
+        ...     print(workers.next())
+        ('the tag', ('iris', 7))
+    """
+    if count is not None and count < 1:
+        raise ValueError(f"workers must be >= 1, got {count}")
+    name, _, address = (on or ("processes" if task.processes else "threads")).partition("://")
+    if name not in _PLACES or (address and name not in {"ray", "dask"}):
+        raise ValueError(
+            "on must be threads, processes, ray, dask, ray://HOST:PORT or dask://HOST:PORT, "
+            f"got {on!r}"
+        )
+    place = _PLACES[name](task, count or _processors(task), address)
+    try:
+        yield Workers(place)
+    finally:
+        place.close()
+
+
+def _processors(task: Task) -> int:
+    if task.facts.get("device", "cpu") != "cpu":
+        return 1  # lanes fill it
+    import joblib  # noqa: PLC0415 - slow to load, and only a race needs it
+
+    return int(joblib.cpu_count())  # what a container or an affinity leaves of the machine
+
+
+class _Threads:
+    lost: tuple[type[BaseException], ...] = ()
+
+    def __init__(self, task: Task, count: int, _: str) -> None:
+        self.task, self.count = task, count
+        self.stop = threading.Event()
+        self.executor = ThreadPoolExecutor(count)
+
+    def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
+        stopped = self.stop.is_set
+        return self.executor.submit(work, self.task, *arguments, **settings, should_stop=stopped)
+
+    def close(self) -> None:
+        self.stop.set()
+        # Without waiting: an interrupt must not wait for a compilation that cannot be interrupted.
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _packed(task: Task) -> bytes:
+    import cloudpickle  # noqa: PLC0415 - lambdas and classes of a user's file travel, too
+
+    try:
+        return bytes(cloudpickle.dumps(task))
+    except Exception as error:
+        raise TaskError(
+            f"{task.name} cannot be sent to other processes ({error}); make what cannot be sent "
+            "inside the task's functions, or race with on='threads'"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _unpacked(task: bytes) -> Task:
+    return pickle.loads(task)  # type: ignore[no-any-return] # noqa: S301 - sent by this race
+
+
+def _remote(task: bytes, work: Work, *arguments: object, **settings: object) -> object:
+    """Work on one thread, so that no number depends on how many workers there are.
+
+    An error is a value here: Ray would wrap it.
+    """
+    try:
+        unpacked = _unpacked(task)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
+        return work(unpacked, *arguments, **settings, should_stop=lambda: False)
+    except Exception as error:  # noqa: BLE001 - raised again in Workers.next
+        error.add_note(traceback.format_exc())
+        return error
+
+
+_sent: list[bytes] = []  # the task, in a process that works
+
+
+def _hire(task: bytes, employer: int) -> None:
+    """Get a process ready: Ctrl-C is for its parent, and without that it has nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _sent[:] = [task]
+
+    def watch() -> None:
+        while os.getppid() == employer:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _in_process(work: Work, *arguments: object, **settings: object) -> object:
+    return _remote(_sent[0], work, *arguments, **settings)
+
+
+class _Processes:
+    lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
+
+    def __init__(self, task: Task, count: int, _: str) -> None:
+        self.task, self.count = _packed(task), count
+        self.start()
+
+    def start(self) -> None:
+        from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415 - slow to load
+
+        self.executor: Any = ProcessPoolExecutor(
+            self.count, initializer=_hire, initargs=(self.task, os.getpid()), env=_ONE_THREAD
+        )
+
+    def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
+        called = partial(_in_process, work, *arguments, **settings)
+        try:
+            future: Future[Any] = self.executor.submit(called)
+        except BrokenExecutor:  # a process was lost, and the others with it
+            self.start()
+            future = self.executor.submit(called)
+        return future
+
+    def close(self) -> None:
+        self.executor.shutdown(kill_workers=True)
+
+
+_PLACES: Mapping[str, Callable[[Task, int, str], _Place]] = {
+    "threads": _Threads,
+    "processes": _Processes,
+}
