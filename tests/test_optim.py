@@ -5,6 +5,7 @@ A scenario gets the class to build and returns its optimizer at the end of some 
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from optim_pairs import (
+    ONE_EACH,
     Build,
     Configuration,
     assert_same,
@@ -27,6 +29,7 @@ from optim_pairs import (
 
 Scenario = Callable[[Build], Optimizer]
 SCENARIOS: list[Scenario] = []
+ADAM = next(c for c in ONE_EACH if c.name == "Adam")
 
 
 def scenario(function: Scenario) -> Scenario:
@@ -39,6 +42,15 @@ def scenario(function: Scenario) -> Scenario:
 def test_both_end_up_the_same(of: Scenario, configuration: Configuration) -> None:
     with scalars_in(torch.float64):
         assert_same(of(configuration.ours), of(configuration.theirs), 1e-11)
+
+
+@pytest.mark.parametrize("of", SCENARIOS, ids=lambda s: s.__name__)
+def test_gradients_are_told_apart_without_torchs_own_check(
+    of: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch._C._dynamo.guards", None)
+    with scalars_in(torch.float64):
+        assert_same(of(ADAM.ours), of(ADAM.theirs), 1e-11)
 
 
 @every_class
@@ -103,6 +115,18 @@ def parameters_replaced_within_their_group(build: Build) -> Optimizer:
     for index, new in enumerate(new_parameters(seed=1)[1:3], 1):
         optimizer.state.pop(params[index], None)
         params[index] = new
+    follow(optimizer, 6, 10)
+    return optimizer
+
+
+@scenario
+def a_list_of_parameters_replaced(build: Build) -> Optimizer:
+    optimizer = build(new_parameters())
+    follow(optimizer, 1, 5)
+    params = members(optimizer)
+    for p in params[1:3]:
+        optimizer.state.pop(p, None)
+    optimizer.param_groups[0]["params"] = [params[0], *new_parameters(seed=1)[1:3], *params[3:]]
     follow(optimizer, 6, 10)
     return optimizer
 

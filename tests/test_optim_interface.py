@@ -146,6 +146,41 @@ def hooked(build: Build) -> list[str]:
     return log
 
 
+def test_hooks_run_once_around_a_step_that_extends_ours() -> None:
+    class Extended(optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    optim.SGD(new_parameters()).step()  # by now torch would have wrapped its class too
+    log = hooked(Extended)
+    assert len(log) == 2 * 4 + 2 + 2
+    assert [line.split()[0] for line in log[:4]] == ["before", "before", "after", "after"]
+
+
+def test_a_hook_may_change_the_arguments_of_a_step() -> None:
+    returned = []
+    for module in (optim, torch.optim):
+        optimizer = module.Adam(new_parameters())
+        optimizer.register_step_pre_hook(lambda o, *_: ((o, lambda: 7.0), {}))
+        returned.append([optimizer.step(), optimizer.step(closure=lambda: 8.0)])
+        optimizer.register_step_pre_hook(lambda *_: "else")
+        with pytest.raises(RuntimeError, match=r"must return None or a tuple of \(new_args"):
+            optimizer.step()
+    assert returned[0] == returned[1] == [7.0, 7.0]
+
+
+@every_class
+def test_the_profiler_sees_a_step_under_torchs_name(configuration: Configuration) -> None:
+    seen = []
+    for build in (configuration.ours, configuration.theirs):
+        optimizer = build(new_parameters())
+        with torch.profiler.profile() as profile:
+            follow(optimizer, 1, 2)
+        events = {e.key: e.count for e in profile.key_averages()}
+        seen.append({key: count for key, count in events.items() if key.startswith("Optimizer")})
+    assert seen[0] == seen[1] == {f"Optimizer.step#{configuration.name}.step": 2}
+
+
 @every_class
 def test_sparse_gradients_are_stepped_or_refused_as_torch_does(
     configuration: Configuration,

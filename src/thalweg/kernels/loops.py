@@ -35,7 +35,7 @@ def _as_left(t, state, cohort, kept, wide):
         c = cohort[i]
         for j in range(kept.shape[1]):
             if c >= 0 and kept[i, j]:
-                value = t[c] - 1 if j == 0 else state[c, j - 1, 0]
+                value = t[c] if j == 0 else state[c, j - 1, 0]
                 if not _is(kept[i, j], wide[i, j], value):
                     return False
     return True
@@ -74,6 +74,7 @@ def _step(
     if not _as_left(t, state, cohort, kept, wide):
         return False
     for c in range(t.size):
+        t[c] += 1
         call(
             uniforms,
             (

@@ -109,10 +109,9 @@ class Step:
             if new is not old:
                 self._take(index, new)
         self._resolve()
+        taken = np.array([float(self.t)])
+        self._table.step(self._places, self._cohort, taken, self._hyper, self._uniform)
         self.t += 1
-        self._table.step(
-            self._places, self._cohort, np.array([float(self.t)]), self._hyper, self._uniform
-        )
 
     def _take(self, index: int, gradient: NDArray[Any]) -> None:
         array = self.arrays[index]

@@ -66,13 +66,14 @@ class Table:
         generator = np.random.default_rng(seed)
         self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
         self._powers = np.empty((kernel.powers, LANES))
+        self._slots = np.empty((0, kernel.slots, LANES), kernel.dtype)
         self._kept, self._wide = np.zeros((0, 0), np.intp), np.zeros((0, 0), np.bool_)
-        self._run = step_serial if sum(sizes) <= _SERIAL else step_parallel
+        self._large = sum(sizes) > _SERIAL
 
     @property
     def parallel(self) -> bool:
         """Whether a step uses more than one thread."""
-        return self._run is step_parallel and not _forked.is_set()
+        return self._large and not _forked.is_set()
 
     def keep(self, places: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
         """Let each step keep t and the uniform state in memory of the caller's.
@@ -105,7 +106,7 @@ class Table:
             gradients: address of each array's gradient; 0 leaves the array alone.
             cohort: to which cohort each array belongs: arrays that share t and hyperparameters;
                 -1 for an array that takes no step.
-            t: (cohorts,), the step that each takes, from 1.
+            t: (cohorts,), how many steps each has taken; changed in place.
             hyper: (cohorts, hyperparameters, LANES).
             uniform: (cohorts, uniform states, LANES); changed in place.
 
@@ -113,11 +114,14 @@ class Table:
             False if nothing was done, for somebody has written where ``keep`` points.
         """
         kernel = self.kernel
-        slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
+        if len(self._slots) != len(t):
+            self._slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
+        arguments = (
+            kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, self._slots,
+            self._places, self._tensor, self._start, self._length, self._seeds,
+            gradients, cohort, self._kept, self._wide,
+        )  # fmt: skip
+        if not self.parallel:
+            return bool(step_serial(*arguments))
         with _one_at_a_time:
-            run = step_serial if _forked.is_set() else self._run
-            return bool(run(
-                kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, slots,
-                self._places, self._tensor, self._start, self._length, self._seeds,
-                gradients, cohort, self._kept, self._wide,
-            ))  # fmt: skip
+            return bool(step_parallel(*arguments))

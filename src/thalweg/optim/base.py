@@ -1,5 +1,6 @@
 """The step that all classes share: compiled where it can be, else the rule itself on tensors."""
 
+import functools
 import inspect
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import profiler
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import release
 from thalweg.optim.bucket import Bucket, Member, SparseError, fits
@@ -32,6 +35,30 @@ class _TorchStepError(Exception):
     """This step is one that torch must take; the message says why."""
 
 
+def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Let torch's wrapper run hooks and tell the profiler, but only where there are some.
+
+    It takes as long as the step of a small model.
+    """
+    wrapped = Optimizer.profile_hook_step(step)
+
+    @functools.wraps(step)
+    def either(self: "Compiled", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the step's
+        watching = (
+            profiler._is_profiler_enabled  # noqa: SLF001 - torch's modules ask it too
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+        )
+        # The step of a subclass that extends this one has a wrapper of torch's own.
+        chosen = wrapped if watching and not self._extended else step
+        return chosen(self, *args, **kwargs)
+
+    either.hooked = True  # type: ignore[attr-defined] # torch wraps no such step
+    return either
+
+
 class Compiled(Optimizer):
     """An optimizer whose step is compiled from rules.
 
@@ -41,6 +68,7 @@ class Compiled(Optimizer):
 
     # GradScaler leaves unscaling and skipping to ``step``.
     _step_supports_amp_scaling = True
+    _extended = False
 
     def __init__(
         self,
@@ -62,6 +90,7 @@ class Compiled(Optimizer):
     def __init_subclass__(cls) -> None:
         """Show the arguments of the torch class beside those that ``Compiled`` adds."""
         super().__init_subclass__()
+        cls._extended = cls._extended or "step" in vars(cls)
         theirs: Any = super().__init__
         if theirs is not Optimizer.__init__:
             own = inspect.signature(Options).parameters.values()
@@ -97,6 +126,7 @@ class Compiled(Optimizer):
             param_group = {**param_group, "lr": schedule(0), "schedule_step": 0}
         super().add_param_group(param_group)
 
+    @_watched
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
         """Take one step.
 
@@ -112,7 +142,8 @@ class Compiled(Optimizer):
                 loss = closure()
         left = None
         try:
-            self._follow_schedules()
+            if self._schedules:
+                self._follow_schedules()
             self._step(self._recipes())
         except _TorchStepError as reason:
             left = str(reason)
@@ -168,7 +199,7 @@ class Compiled(Optimizer):
             bucket = Bucket([Member(p, state, group)], recipes[group], self.options)
             self._single[p] = bucket
         gradients = bucket.gradients()
-        scale = gradient_scale(self, self.options, [g for g in gradients if g is not None])
+        scale = gradient_scale(self, self.options, gradients)
         if scale is not None:
             bucket.step(gradients, recipes, scale)
 
@@ -177,7 +208,7 @@ class Compiled(Optimizer):
         if torch.compiler.is_compiling():
             raise _TorchStepError("compiled by torch")
         values = [tuple(group.values()) for group in self.param_groups]
-        if self._seen is not None and values == self._seen[0]:
+        if self._seen is not None and _equal(values, self._seen[0]):
             return self._seen[1]
         recipes = []
         for group in self.param_groups:
@@ -198,10 +229,7 @@ class Compiled(Optimizer):
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
         alone = [(p, group) for p, group in self._alone if p.grad is not None]
-        every = []
-        if self.options.guarded:
-            given = chain(*gradients, (p.grad for p, _ in alone))
-            every = [g for g in given if g is not None]
+        every = (p.grad for p in chain(*self._listed) if p.grad is not None)
         scale = gradient_scale(self, self.options, every)
         if scale is None:
             return
@@ -249,7 +277,7 @@ class Compiled(Optimizer):
             and self._known is self.state
             and len(self.state) == len(self._states)
             and all(map(is_, self.state.values(), self._states))
-            and not any(p.grad is not None for p in self._waiting)
+            and not (self._waiting and any(p.grad is not None for p in self._waiting))
             and all(bucket.valid() for bucket in self._buckets)
         )
 
@@ -281,6 +309,13 @@ class Compiled(Optimizer):
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
+
+
+def _equal(values: list[Any], seen: list[Any]) -> bool:
+    try:
+        return values == seen
+    except RuntimeError:  # other tensors are in a group, and torch compares them by element
+        return False
 
 
 def _same(listed: list[Tensor], group: dict[str, Any]) -> bool:

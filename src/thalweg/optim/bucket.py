@@ -1,9 +1,9 @@
 """Bucket: tensors that one compiled call steps: of one rule, one format and one kind of decay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter, is_
+from itertools import chain, compress
+from operator import itemgetter
 from typing import Any
 
 import numba
@@ -28,14 +28,18 @@ _FORMATS = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
-_dtype, _layout = attrgetter("dtype"), attrgetter("layout")
 _data_ptr: Any = Tensor.data_ptr
-_is_contiguous: Any = Tensor.is_contiguous
-_EMPTY = torch.empty(0)  # lies at address 0: no gradient
 _MOST_THREADS = numba.get_num_threads()  # as many as Numba has started
 
 
 _COMPLEX = (torch.complex64, torch.complex128)
+
+
+def _use_threads(count: int) -> None:
+    """Let Numba use so many threads, or as many as it has started."""
+    count = min(count, _MOST_THREADS)
+    if numba.get_num_threads() != count:
+        numba.set_num_threads(count)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -49,11 +53,11 @@ def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def fits(p: Tensor, kept: Sequence[Tensor]) -> bool:
-    """Return whether a kernel can step a parameter with its arrays of state.
+def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
+    """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
 
-    They must lie on the CPU, in one order without gaps, in formats that the kernels know; a state
-    may be narrower than what is computed in, as long as all are.
+    They must lie there, in one order without gaps, in formats that the kernels know; a state may be
+    narrower than what is computed in, as long as all are.
     """
     arrays = [local(tensor) for tensor in (p, *kept)]
     first = arrays[0]
@@ -66,7 +70,7 @@ def fits(p: Tensor, kept: Sequence[Tensor]) -> bool:
         right = first.dtype in legal and states <= legal and len(states) < 2
     lazy = any(a.is_conj() or a.is_neg() for a in arrays)  # bits that no kernel reads
     alike = not lazy and all(
-        a.stride() == first.stride() and a.device.type == "cpu" for a in arrays
+        a.stride() == first.stride() and a.device.type == device for a in arrays
     )
     return right and alike and _dense(first)
 
@@ -90,6 +94,25 @@ def _same_memory(tensor: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like).copy_(tensor)
 
 
+def _checker(gradients: Sequence[Tensor]) -> Callable[..., bool]:
+    """Return what tells whether as many objects are tensors of the same kinds as these.
+
+    torch compares type, layout, dtype, sizes and strides in one call, by what guards its compiled
+    code; that is not documented: where it is missing nothing is known, and each is looked at.
+    """
+    try:
+        from torch._C._dynamo.guards import TensorGuards  # noqa: PLC0415 - may be missing
+
+        guards = TensorGuards(*gradients, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+    except (ImportError, TypeError):
+        return _never
+    return guards.check
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
 class SparseError(Exception):
     """A gradient is sparse: no kernel takes it."""
 
@@ -111,6 +134,10 @@ class Bucket:
             order of their memory.
         recipe: of the first of them; the others differ in values only.
         options: what the kernel does beside.
+
+    Attributes:
+        pattern: which of them have a gradient in this step; None: all.
+        copied: those whose gradient had to be copied for this step.
     """
 
     def __init__(self, members: Sequence[Member], recipe: Recipe, options: Options) -> None:
@@ -119,12 +146,13 @@ class Bucket:
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
         self.plain = not any(hasattr(p, "to_local") for p in self.parameters)
-        self.contiguous = all(p.is_contiguous() for p in map(local, self.parameters))
         keys = kept_keys(recipe, self.parameters[0], options)
-        self.held = [[state[key] for state in self.states] for key in keys]
-        self.seen = list(chain.from_iterable(map(dict.values, self.states)))
+        self.numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
+        self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
+        self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
         self.addresses = self._addresses()
-        columns = [[_real(tensor) for tensor in column] for column in (self.parameters, *self.held)]
+        arrays = [self.parameters, *self.held[: len(keys)]]
+        columns = [[_real(tensor) for tensor in column] for column in arrays]
         formats = [column[0].dtype for column in columns]
         self.dtype = formats[0]
         computed = torch.float64 if self.dtype is torch.float64 else torch.float32
@@ -137,10 +165,22 @@ class Bucket:
             cautious=options.cautious,
             zeroed=options.zero_gradients,
             values=names[0],
-            state=names[1] if self.held and keys[0] != LOST else None,
+            state=names[1] if keys and keys[0] != LOST else None,
             without=recipe.without,
             rounding=options.rounding if "bfloat16" in names else "nearest",
         )
+        self.pattern: list[bool] | None = None
+        self.copied: list[Tensor] = []
+        self._check: Callable[..., bool] = _never
+        self._places: tuple[list[int], NDArray[np.intp]] | None = None
+        self._recipes: Sequence[Recipe] | None = None
+        self._scale = 1.0
+        self._prepare(columns, computed, wrap)
+
+    def _prepare(
+        self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype, wrap: Wrap
+    ) -> None:
+        """Show the kernel where everything lies."""
         items = [column[0].element_size() for column in columns]
         self.table = Table(
             compiled(self.rule, np.dtype(str(computed).removeprefix("torch.")), wrap),
@@ -149,65 +189,59 @@ class Bucket:
             [items[0], *items],
             seed=torch.initial_seed(),
         )
-        self.copied: list[Tensor] = []  # whose gradient had to be copied for this step
-        self._keep(recipe)
-        self._present: list[bool] | None = None
-        self.t: NDArray[np.float64]
-        self.uniform: NDArray[np.float64]
-        self.cohort: NDArray[np.intp]
-        self._recipes: Sequence[Recipe] | None = None
-        self._scale = 1.0
-
-    def _keep(self, recipe: Recipe) -> None:
-        """Show the table where each tensor's count of steps and uniform state lie."""
-        names = ("step", *self.rule.uniform_state)
-        kept = [
-            [state[recipe.keys[n]] if n in recipe.keys else None for n in names]
-            for state in self.states
-        ]
+        kept = [[s[key] if key else None for key in self.numbers] for s in self.states]
         self.table.keep(
-            np.array([[0 if s is None else s.data_ptr() for s in row] for row in kept], np.intp),
-            np.array([[s is not None and s.dtype is torch.float64 for s in row] for row in kept]),
+            np.array([[0 if n is None else n.data_ptr() for n in row] for row in kept], np.intp),
+            np.array([[n is not None and n.dtype is torch.float64 for n in row] for row in kept]),
         )
+        self._gather()
 
     def _addresses(self) -> list[int]:
-        arrays = chain(self.parameters, *self.held)
+        """Return where parameters and state lie now.
+
+        What lay there before is held, so that nothing else can have come to lie at its address.
+        """
+        arrays = chain(self.parameters, *(map(fetch, self.states) for fetch in self.fetch))
         return list(map(_data_ptr, arrays if self.plain else map(local, arrays)))
 
     def valid(self) -> bool:
         """Return whether parameters and state still lie where they were found."""
-        now = list(chain.from_iterable(map(dict.values, self.states)))
-        same = len(now) == len(self.seen) and all(map(is_, now, self.seen))
-        return same and self._addresses() == self.addresses
+        try:
+            return self._addresses() == self.addresses
+        except (KeyError, TypeError):  # a state is gone, or no tensor any more
+            return False
 
-    def gradients(self) -> list[Tensor | None]:
-        """Return the gradients, local, in the parameters' own dtype and memory order.
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients that are there, in the parameters' own dtype and memory order.
 
         Raises:
             SparseError: one of them is sparse.
         """
         found = [p.grad for p in self.parameters]
-        if not self.plain:
-            found = [g if g is None else local(g) for g in found]
+        if self.pattern is None and self._check(*found):
+            return found  # type: ignore[return-value] # what is checked is a tensor
         present = [g for g in found if g is not None]
-        if set(map(_layout, present)) - {torch.strided}:
+        pattern = None if len(present) == len(found) else [g is not None for g in found]
+        if pattern and pattern == self.pattern and self._check(*present):
+            return present
+        if pattern != self.pattern:
+            self.pattern = pattern
+            self._gather()
+        return self._look(present)
+
+    def _look(self, present: list[Tensor]) -> list[Tensor]:
+        """Look at each gradient; remember their kinds if none had to be copied."""
+        if any(g.layout is not torch.strided for g in present):
             raise SparseError
-        first = self.parameters[0]
-        right = {first.dtype}.issuperset(map(_dtype, present)) and not first.is_complex()
-        self.copied = []
-        if right and self.contiguous and all(map(_is_contiguous, present)):
-            return found
-        fitting = [
-            g if g is None else _same_memory(g, local(p))
-            for g, p in zip(found, self.parameters, strict=True)
-        ]
-        pairs = zip(self.parameters, fitting, found, strict=True)
-        self.copied = [p for p, ours, theirs in pairs if ours is not theirs]
+        stepping = list(compress(self.parameters, self.pattern or [True] * len(present)))
+        here = present if self.plain else list(map(local, present))
+        fitting = [_same_memory(g, local(p)) for g, p in zip(here, stepping, strict=True)]
+        differ = [ours is not theirs for ours, theirs in zip(fitting, here, strict=True)]
+        self.copied = list(compress(stepping, differ))
+        self._check = _checker(present) if self.plain and not self.copied else _never
         return fitting
 
-    def step(
-        self, gradients: Sequence[Tensor | None], recipes: Sequence[Recipe], scale: float
-    ) -> None:
+    def step(self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float) -> None:
         """Take one step of the tensors that have a gradient.
 
         Args:
@@ -215,17 +249,18 @@ class Bucket:
             recipes: of each group of the optimizer.
             scale: what gradients are multiplied by.
         """
-        present = [g is not None for g in gradients]
-        if not any(present):
+        if not gradients:
             return
-        there = gradients if all(present) else [_EMPTY if g is None else g for g in gradients]
-        places = np.array(list(map(_data_ptr, there)), np.intp)
+        addresses = list(map(_data_ptr, gradients))
+        if self._places is None or self._places[0] != addresses:
+            places = np.zeros(len(self.parameters), np.intp)
+            places[self.pattern or slice(None)] = addresses
+            self._places = addresses, places
+        places = self._places[1]
         if self.table.parallel:
-            numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
-        if present != self._present:
-            self._gather(present)
+            _use_threads(torch.get_num_threads())
         while not self._run(places, recipes, scale):
-            self._gather(present)  # somebody has written into the state
+            self._gather()  # somebody has written into the state
 
     def _run(self, places: NDArray[np.intp], recipes: Sequence[Recipe], scale: float) -> bool:
         """Take the step; return False, and do nothing, where the state has other numbers."""
@@ -236,16 +271,16 @@ class Bucket:
                 for r in (recipes[group] for group in self.cohort_groups)
             ]
             self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
-        self.t += 1
         return self.table.step(places, self.cohort, self.t, self._hyper, self.uniform)
 
-    def _gather(self, present: list[bool]) -> None:
+    def _gather(self) -> None:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""
-        key = np.column_stack([self.groups, self.table.numbers()])[present]
+        chosen = self.pattern or [True] * len(self.groups)
+        key = np.column_stack([self.groups, self.table.numbers()])[chosen]
         cohorts, inverse = np.unique(key, axis=0, return_inverse=True)
-        self.cohort = np.full(len(present), -1, np.intp)
-        self.cohort[present] = inverse.ravel()
+        self.cohort = np.full(len(chosen), -1, np.intp)
+        self.cohort[chosen] = inverse.ravel()
         self.cohort_groups = cohorts[:, 0].astype(int).tolist()
         self.t = np.ascontiguousarray(cohorts[:, 1])
         self.uniform = np.ascontiguousarray(np.repeat(cohorts[:, 2:, None], LANES, axis=2))
-        self._present, self._recipes = present, None
+        self._recipes = self._places = None

@@ -1,6 +1,7 @@
 """What is asked of all gradients before a step: unscaling, being finite, clipping."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ __all__ = ["gradient_scale"]
 
 
 def gradient_scale(
-    optimizer: Optimizer, options: Options, gradients: Sequence[Tensor]
+    optimizer: Optimizer, options: Options, gradients: Iterable[Tensor]
 ) -> float | None:
     """Return what gradients are to be multiplied by, the loss scale taken off; None: skip the step.
 
@@ -25,18 +26,32 @@ def gradient_scale(
     if found is not None and found.item():
         return None
     scale = 1.0 if loss_scale is None else 1.0 / float(loss_scale)
-    filled = [g for g in gradients if g.numel()] if options.guarded else []
-    if options.nonfinite != "propagate" and filled:
-        largest = get_total_norm(filled, norm_type=torch.inf)
-        if not torch.isfinite(largest):
-            if options.nonfinite == "raise":
-                raise FloatingPointError(_which(optimizer))
-            return None
-    if options.clip_norm is not None and filled:
-        factor = options.clip_norm / (float(get_total_norm(filled)) * scale + 1e-6)
+    return _guarded(optimizer, options, gradients, scale) if options.guarded else scale
+
+
+@torch.no_grad()
+def _guarded(
+    optimizer: Optimizer, options: Options, gradients: Iterable[Tensor], scale: float
+) -> float | None:
+    """Look at all gradients, which are read once more for it: a step needs to know before it."""
+    filled = [g for g in gradients if g.numel()]
+    if not filled:
+        return scale
+    if options.nonfinite != "propagate" and not math.isfinite(_norm(filled, math.inf)):
+        if options.nonfinite == "raise":
+            raise FloatingPointError(_which(optimizer))
+        return None
+    if options.clip_norm is not None:
+        factor = options.clip_norm / (_norm(filled, 2.0) * scale + 1e-6)
         if not factor > 1:  # as torch.nn.utils.clip_grad_norm_: NaN makes every gradient NaN
             scale *= factor
     return scale
+
+
+def _norm(gradients: list[Tensor], order: float) -> float:
+    """Return the norm of all gradients together, those parts included that other processes hold."""
+    norm: Any = get_total_norm(gradients, norm_type=order)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _which(optimizer: Optimizer) -> str:
