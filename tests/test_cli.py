@@ -24,7 +24,12 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
     monkeypatch.chdir(tmp_path)
 
     def finish(directory: Path, on_progress: Callable[[racing.Progress], None]) -> racing.Verdict:
-        on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931"))
+        standings = {
+            "adam": racing.Standing(16, 0.1, (2.0, 1.0, 0.1)),
+            "lion": racing.Standing(8, 0.0931, (1.0, 0.5)),
+            "sgd": racing.Standing(),
+        }
+        on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931", standings, 75.0))
         results, curves = race_folder.make(("sgd", "adam"), trials=8, seeds=4)
         race_folder.write(directory, results, curves)
         return racing.Verdict(results, directory)
@@ -33,8 +38,8 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
         told.update(terms, dataset=dataset)
         return finish(terms["out"], on_progress)
 
-    def resume(directory: Path, *, on_progress: Any, threads: int | None) -> racing.Verdict:
-        told.update(directory=directory, threads=threads)
+    def resume(directory: Path, *, on_progress: Any, **how: Any) -> racing.Verdict:
+        told.update(how, directory=directory)
         return finish(directory, on_progress)
 
     monkeypatch.setattr(racing, "race", race)
@@ -54,12 +59,13 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
 
 def test_race_passes_its_options_on(told: Told) -> None:
     words = "race iris --rules sgd,adam --batch-size 32,128 --epochs 3 --trials 5 --seeds 6"
-    words += " --budget 60s --l2 0.5 --seed 7 --out here --threads 2"
+    words += " --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2 --on dask --csv"
     assert cli.main(words.split()) == 0
     assert told.pop("dataset").name == "iris"
     assert told == {
         "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
-        "budget": "60s", "l2": 0.5, "seed": 7, "out": Path("here"), "threads": 2,
+        "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"), "workers": 2,
+        "on": "dask", "writers": ["csv"],
     }  # fmt: skip
 
 
@@ -70,7 +76,18 @@ def test_race_defaults_are_those_of_the_function(told: Told) -> None:
 
     assert cli.main(["race", "iris"]) == 0
     declared = inspect.signature(race).parameters
-    for name in ("epochs", "trials", "seeds", "budget", "l2", "seed", "threads", "rules"):
+    for name in (
+        "epochs",
+        "trials",
+        "seeds",
+        "budget",
+        "l2",
+        "seed",
+        "workers",
+        "on",
+        "halving",
+        "rules",
+    ):
         assert told[name] == declared[name].default, name
     assert told["batch_size"] == [declared["batch_size"].default]
     assert told["out"] == Path("thalweg-race-iris")
@@ -104,25 +121,25 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_bar_shows_work_and_best_on_a_terminal(
+def test_live_view_shows_work_and_best_on_a_terminal(
     told: Told, monkeypatch: pytest.MonkeyPatch, *, quiet: bool
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "140")
     assert cli.main(["race", "iris"] + ["--quiet"] * quiet) == 0
     shown = screen.getvalue()
-    assert ("adam: trials 1-16" in shown) is not quiet
-    assert ("best: lion 0.0931" in shown) is not quiet
+    for part in ("adam: trials 1-16", "best: lion 0.0931", "█▄▁", "30%", "0:01:15 left"):
+        assert (part in shown) is not quiet
     assert told
 
 
 def test_resume_continues_on_the_races_own_terms(
     told: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["race", "--resume", "there", "--threads", "2"]) == 0
-    assert told == {"directory": Path("there"), "threads": 2}
+    assert cli.main(["race", "--resume", "there", "--workers", "2"]) == 0
+    assert told == {"directory": Path("there"), "workers": 2, "on": None, "writers": []}
     capsys.readouterr()
     message = refused(capsys, "race", "--resume", "there", "--epochs", "3")
     assert message == "--epochs cannot be given with --resume: the race has its own"

@@ -21,6 +21,7 @@ from thalweg import cli, data, racing, rules
 from thalweg.racing import linear, snippets
 from thalweg.racing.linear import LinearTask
 from thalweg.racing.protocol import Protocol, names_of
+from thalweg.racing.source import command as command_of
 from thalweg.racing.store import fingerprint
 
 TERMS: dict[str, Any] = {
@@ -176,7 +177,7 @@ def test_verdict_says_who_won(iris: racing.Verdict) -> None:
 def test_files_hold_the_race(iris: racing.Verdict) -> None:
     assert iris.directory
     assert {p.name for p in iris.directory.iterdir()} == {
-        "race.sqlite", "data.npz", "results.json", "curves.parquet", "report.html",
+        "race.sqlite", "race.lock", "data.npz", "results.json", "curves.parquet", "report.html",
     }  # fmt: skip
     written = json.loads((iris.directory / "results.json").read_text(encoding="utf-8"))
     assert written == iris.results
@@ -197,8 +198,8 @@ def test_files_hold_the_race(iris: racing.Verdict) -> None:
         assert np.median(curves["validation_loss"][chosen]) == row["val_loss"]
 
 
-def test_race_is_the_same_on_any_number_of_threads(iris: racing.Verdict) -> None:
-    assert _timeless(thalweg.race("iris", threads=1, **TERMS)) == _timeless(iris)
+def test_race_is_the_same_on_any_number_of_workers(iris: racing.Verdict) -> None:
+    assert _timeless(thalweg.race("iris", workers=1, **TERMS)) == _timeless(iris)
 
 
 def test_selection_does_not_see_the_test_part(
@@ -268,7 +269,7 @@ def test_own_rule_must_be_the_same_on_resume(
     found = thalweg.race("iris", out=out, **terms)
     assert racing.resume(out).results == found.results
     declare(2)
-    with pytest.raises(ValueError, match="cannot be resumed: rule homemade changed"):
+    with pytest.raises(ValueError, match=r"another race \(rule homemade changed\); put back"):
         racing.resume(out)
     monkeypatch.setattr(thalweg.rule, "_rules", declared)
     with pytest.raises(ValueError, match="unknown rule 'homemade'"):
@@ -303,7 +304,7 @@ def test_an_interrupt_ends_a_race_of_long_trainings(tmp_path: Path) -> None:
     def press(_: racing.Progress) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    terms = {**TERMS, "epochs": 400, "threads": 2, "rules": ["sgd", "momentum", "adam"]}
+    terms = {**TERMS, "epochs": 400, "workers": 2, "rules": ["sgd", "momentum", "adam"]}
     with pytest.raises(KeyboardInterrupt):
         thalweg.race("iris", out=tmp_path, on_progress=press, **terms)
     assert not (tmp_path / "results.json").exists()
@@ -383,10 +384,13 @@ def test_the_command_of_a_race_asks_for_the_same_race(
         assert cli.main(shlex.split(command)[1:]) == 130
         told["rules"], told["batch_sizes"] = names_of(told["rules"]), tuple(told.pop("batch_size"))
         dataset = told.pop("dataset")
+        told["l2"] = 1e-4 if told["l2"] is None else told["l2"]
         return dataset, Protocol(**{k: told[k] for k in vars(Protocol(("sgd",)))})
 
     dataset, protocol = asked(f"thalweg race {shlex.quote(source)} {options}")
-    again, terms = asked(linear.command(dataset, protocol))
+    words = linear.words(dataset)
+    assert words
+    again, terms = asked(command_of(words, protocol))
     assert terms == protocol
     assert fingerprint(again) == fingerprint(dataset)
     assert {**vars(again), "X": 0, "y": 0} == {**vars(dataset), "X": 0, "y": 0}
@@ -400,7 +404,7 @@ def test_the_command_of_a_race_asks_for_the_same_race(
         ({"X": "iris", "batch_size": 91}, r"batch_size must be whole and in \[1, 90\] .* got 91"),
         ({"X": "iris", "batch_size": 4.5}, r"batch_size must be whole .* got 4.5"),
         ({"X": "iris", "rules": ["sdg"]}, "unknown rule 'sdg'; did you mean"),
-        ({"X": "iris", "threads": 0}, "threads must be >= 1, got 0"),
+        ({"X": "iris", "workers": 0}, "workers must be >= 1, got 0"),
         ({"X": "irsi"}, "unknown data set 'irsi'"),
     ],
 )

@@ -21,8 +21,9 @@ from thalweg.data import Dataset
 from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
 from thalweg.racing.search import Found
-from thalweg.racing.store import TABLES, Result, Store, Trial, fingerprint, load_data, save_data
+from thalweg.racing.store import PHASES, Result, Store, Trial, fingerprint, load_data, save_data
 from thalweg.racing.verdict import _sentence, conclude
+from thalweg.racing.workers import hired
 from thalweg.rule import rule
 
 TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
@@ -37,29 +38,34 @@ def _run(
     terms: Protocol,
     store: Store,
     tell: Callable[[course.Progress], None] | None = None,
-    threads: int = 2,
+    *,
+    workers: int = 2,
+    on: str | None = None,
 ) -> dict[str, Found]:
-    if store.terms() is None:
-        store.begin({}, course.trials_per_rule(task, terms, threads))
-    return course.run(task, terms, store, tell, threads)
+    with hired(task, on, workers) as held:
+        if store.terms() is None:
+            store.begin({}, course.trials_per_rule(task, terms, held), None, task.lanes)
+        return course.run(task, terms, store, held, tell=tell)
 
 
 def _race(
     terms: Protocol = TERMS,
     store: Store | None = None,
     tell: Callable[[course.Progress], None] | None = None,
-    threads: int = 2,
+    *,
+    workers: int = 2,
     task: LeastSquares | None = None,
+    on: str | None = None,
 ) -> tuple[dict[str, Any], Curves]:
     task = task or LeastSquares()
     with store or Store(None) as held:
-        found = _run(task, terms, held, tell, threads)
+        found = _run(task, terms, held, tell, workers=workers, on=on)
         results = dict(conclude(task, terms, held, found, "race again").results)
         curves = [
             (result.trial, result.train_loss.tolist(), result.validation_loss.tolist())
             for name in terms.rules
-            for table in TABLES
-            for result in held.of(name, table)
+            for phase in PHASES
+            for result in held.of(name, phase)
         ]
     return _timeless(results), curves
 
@@ -77,8 +83,8 @@ def _timeless(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_race_is_a_function_of_its_seed() -> None:
-    once = _race(threads=1)
-    assert _race(threads=3) == once
+    once = _race(workers=1)
+    assert _race(workers=3) == once
     assert _race(replace(TERMS, seed=1)) != once
 
 
@@ -142,7 +148,7 @@ def test_selection_never_sees_the_test_part() -> None:
         found = _run(task, TERMS, clean)
         assert _run(poisoned, TERMS, store) == found
         for name in TERMS.rules:  # what the poison reaches is the judgement, once per final
-            assert all(np.isnan(r.test_loss) for r in store.of(name, "finals"))
+            assert all(np.isnan(r.test_loss) for r in store.of(name, "final"))
             assert poisoned.judged.count(name) == TERMS.seeds
 
 
@@ -229,6 +235,7 @@ def test_progress_ends_where_it_said() -> None:
     _race(tell=told.append)
     assert told[-1].done == told[-1].total
     assert [p.done for p in told] == sorted(p.done for p in told)
+    assert all(p.standings.keys() == set(TERMS.rules) for p in told)
     assert any(p.doing == "adam: trials 1-16" for p in told)
     assert any(p.doing == "sgd: seed 4" for p in told)
     assert told[-1].doing == "adam: time per epoch"
@@ -246,6 +253,7 @@ def test_an_interrupted_race_ends_as_an_unbroken_one(tmp_path: Path) -> None:
         _race(store=Store(tmp_path), tell=interrupt)
     kept = sqlite3.connect(tmp_path / "race.sqlite")
     assert kept.execute("SELECT count(*) FROM trials").fetchone()[0] > 30
+    assert kept.execute("SELECT count(*) FROM evaluations").fetchone()[0] % 6 == 0
     kept.close()
     told = []
     resumed = _race(store=Store(tmp_path), tell=told.append)
@@ -357,7 +365,7 @@ def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     with Store(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
         store.add([Result(trial, 0, curve, curve) for trial in trials])
     with Store(tmp_path) as store:
-        assert store.of("adam", "trials") == []
+        assert store.of("adam", "trial") == []
 
 
 def test_data_beside_a_race_are_the_data(tmp_path: Path) -> None:
@@ -381,15 +389,15 @@ def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
     speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=2e-3, alone=4e-3)]
     # 2 threads for 1.5 s: 1.5 s for each rule, of which 10 runs alone take 0.2 and 0.4 s and
     # 32 re-runs 0.32 and 0.64 s
-    assert Budget(1.5, "s").trials(terms, speeds, threads=2) == [65, 15]
+    assert Budget(1.5, "s").trials(terms, speeds, workers=2) == [65, 15]
 
 
 def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
     terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
     speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=1e-2, alone=2e-3)]
-    assert Budget(3.0, "s").trials(terms, speeds, threads=2) == [165, 4]
+    assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [165, 4]
     with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 2s"):
-        Budget(2.0, "s").trials(terms, speeds, threads=2)
+        Budget(2.0, "s").trials(terms, speeds, workers=2)
 
 
 def test_budget_too_small_names_the_smallest_that_works() -> None:

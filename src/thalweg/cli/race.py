@@ -3,14 +3,16 @@
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thalweg.cli.arguments import names
-from thalweg.cli.terminal import INTERRUPTED, bar, console, no_interrupt_lost
+from thalweg.cli.live import live
+from thalweg.cli.terminal import INTERRUPTED, console, no_interrupt_lost
 
 if TYPE_CHECKING:
+    from thalweg.data import Dataset
     from thalweg.racing import Progress, Verdict
 
 __all__ = ["race", "report"]
@@ -19,8 +21,9 @@ _Data = Annotated[
     str | None,
     typer.Argument(
         metavar="DATA",
-        help="A named data set (digits, diabetes, breast_cancer, airfoil, …) or a .csv, "
-        ".parquet or .feather file. Left out with --resume.",
+        help="A named data set (digits, diabetes, breast_cancer, airfoil, …), a .csv, .parquet or "
+        ".feather file, or FILE.py:function that returns a thalweg.TorchTask (:task by default). "
+        "Left out with --resume.",
     ),
 ]
 _Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
@@ -41,7 +44,13 @@ _Budget = Annotated[
     str | None,
     typer.Option(help="Instead of --trials: 60s or 5min for the race, 2000epochs per rule."),
 ]
-_Penalty = Annotated[float, typer.Option(help="Weight of the L2 penalty in training.")]
+_Halving = Annotated[
+    bool,
+    typer.Option("--halving", help="Successive halving: the best third of short trials goes on."),
+]
+_Penalty = Annotated[
+    float | None, typer.Option(help="Weight of a linear model's L2 penalty; 1e-4 by default.")
+]
 _Seed = Annotated[int, typer.Option(help="Of the split, the trials and every training.")]
 _SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Drop rows with bad values and count them.")
@@ -52,8 +61,22 @@ _Out = Annotated[
 _Resume = Annotated[
     Path | None, typer.Option(help="Continue the race in this folder, on its own terms.")
 ]
-_Threads = Annotated[
-    int | None, typer.Option(help="Trainings at the same time; one per processor by default.")
+_Workers = Annotated[
+    int | None,
+    typer.Option(help="Pieces of work at the same time; one per processor by default."),
+]
+_On = Annotated[
+    str | None,
+    typer.Option(
+        help="Where they are: threads, processes, ray, dask, or a cluster's ray://HOST:PORT or "
+        "dask://HOST:PORT.",
+    ),
+]
+_Csv = Annotated[
+    bool, typer.Option("--csv", help="Write evaluations.csv into the folder while it goes on.")
+]
+_Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write TensorBoard's files into the folder, too.")
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
@@ -62,11 +85,12 @@ def race(
     context: typer.Context, source: _Data = None, *,
     target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
     batch_size: _BatchSize = "32", epochs: _Epochs = 20, trials: _Trials = 32, seeds: _Seeds = 20,
-    budget: _Budget = None, l2: _Penalty = 1e-4, seed: _Seed = 0,
+    budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
     skip_bad_rows: _SkipBadRows = False, out: _Out = None, resume: _Resume = None,
-    threads: _Threads = None, quiet: _Quiet = False,
+    workers: _Workers = None, on: _On = None, csv: _Csv = False,
+    tensorboard: _Tensorboard = False, quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Race update rules on your data, at equal budget, and say which one to use.
+    """Race update rules on your model or data, at equal budget, and say which one to use.
 
     Every rule is tuned on the validation part, then judged on the test part, seed by seed.
 
@@ -74,39 +98,63 @@ def race(
     """
     directory = resume or out
     said = ""
+    writers = [name for name, wanted in (("csv", csv), ("tensorboard", tensorboard)) if wanted]
     try:
-        with bar(quiet=quiet) as show, no_interrupt_lost():
+        with live(quiet=quiet) as show, no_interrupt_lost():
 
             def tell(progress: "Progress") -> None:
                 nonlocal said
                 said = f" with {progress.done / progress.total:.0%} done"
                 show(progress)
 
+            how: dict[str, Any] = {
+                "on_progress": tell,
+                "workers": workers,
+                "on": on,
+                "writers": writers,
+            }
+            from thalweg import racing  # noqa: PLC0415
+
             if resume is not None:
-                _refuse_terms(context, "resume", "threads", "quiet")
-                from thalweg import racing  # noqa: PLC0415
-
-                verdict = racing.resume(resume, on_progress=tell, threads=threads)
-            elif source is None:
-                raise ValueError("DATA is missing: name a data set or a file")
+                _refuse_terms(context, "resume", "workers", "on", "csv", "tensorboard", "quiet")
+                verdict = racing.resume(resume, **how)
             else:
-                from thalweg import data, racing  # noqa: PLC0415
-
-                dataset = data.load(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
-                directory = directory or Path(
-                    "thalweg-race-" + re.sub(r"[^\w.-]+", "-", dataset.name)
-                )
+                given = _given(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
+                directory = directory or _folder(given)
                 verdict = racing.race(
-                    dataset, rules=None if rules == "all" else names(rules),
+                    given, rules=None if rules == "all" else names(rules),
                     batch_size=_batch_sizes(batch_size), epochs=epochs, trials=trials, seeds=seeds,
-                    budget=budget, l2=l2, seed=seed, out=directory, on_progress=tell,
-                    threads=threads,
+                    budget=budget, halving=halving, l2=l2, seed=seed, out=directory, **how,
                 )  # fmt: skip
     except KeyboardInterrupt:
         _say_interrupted(directory, said)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         _print_verdict(verdict)
+
+
+def _given(
+    source: str | None, *, target: str | None, kind: str | None, skip_bad_rows: bool
+) -> "str | Dataset":
+    """Return the data that are named, or the name of a task file."""
+    from thalweg import data  # noqa: PLC0415
+    from thalweg.racing.source import is_task_file  # noqa: PLC0415
+
+    if source is None:
+        raise ValueError("DATA is missing: name a data set or a file")
+    if not is_task_file(source):
+        return data.load(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
+    if target is not None or kind is not None or skip_bad_rows:
+        raise ValueError(
+            "--target, --kind and --skip-bad-rows are for tables; a task has its own data"
+        )
+    return source
+
+
+def _folder(given: "str | Dataset") -> Path:
+    """Return the folder of a race that was given none."""
+    name = Path(given.removesuffix(":task")).name if isinstance(given, str) else given.name
+    return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
 
 def report(

@@ -1,28 +1,42 @@
 """Course: runs a race's trainings, many at once, and measures their time, one at a time."""
 
-import queue
-import threading
+import math
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from multiprocessing.pool import ThreadPool
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
-from thalweg.racing.search import WIDENED, Found, finalists, search, second_round
+from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, search
 from thalweg.racing.space import Point
 from thalweg.racing.store import FINAL, RERUN, Result, Store, Trial
 from thalweg.racing.task import Task
+from thalweg.racing.workers import Piece, Workers, seconds, train
 
-__all__ = ["Progress", "run", "trials_per_rule"]
+__all__ = ["Progress", "Standing", "run", "trials_per_rule"]
 
 _MEASURED = 5  # epochs that are enough to measure the time of one
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a rule stands.
+
+    Attributes:
+        trainings: finished.
+        loss: the lowest validation loss at the end of one of them; None without a finite one.
+        curve: its validation losses, one per epoch and that before the first; empty without one.
+    """
+
+    trainings: int = 0
+    loss: float | None = None
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,62 +48,95 @@ class Progress:
         total: all work that is known of, in the same unit; grows when a space is widened.
         doing: what finished last, such as ``"adam: trials 17-32"``.
         best: the best so far, such as ``"lion 0.0931"``.
+        standings: by rule.
+        seconds_left: estimated from what was done since the start; None before that.
     """
 
     done: float
     total: float
     doing: str
     best: str
+    standings: Mapping[str, Standing] = field(default_factory=dict, repr=False)
+    seconds_left: float | None = None
 
 
 @dataclass
 class _Meter:
-    """Adds up what is done; widened trials were not foreseen, so they add to the total."""
+    """Adds up what is done, in full trainings; what was not foreseen adds to the total."""
 
-    tell: Callable[[Progress], None] | None
+    tell: Callable[[Progress], None]
+    epochs: int
     total: float
+    standings: dict[str, Standing]
     done: float = 0.0
-    best: tuple[float, str] = (float("inf"), "")
+    new: float = 0.0  # what was done since the start
+    start: float = field(default_factory=time.monotonic)
 
-    def count(self, results: Sequence[Result]) -> None:
+    def count(self, results: Sequence[Result], *, new: bool) -> None:
         for result in results:
-            self.done += _ALONE if result.trial.round == FINAL else 1.0
-            self.best = min(self.best, (result.loss, result.trial.rule))
+            work = _ALONE if result.trial.round == FINAL else result.trial.epochs / self.epochs
+            self.done += work
+            self.new += work * new
+            self.standings[result.trial.rule] = _after(self.standings[result.trial.rule], result)
 
     def show(self, doing: str) -> None:
-        loss, rule = self.best
-        if self.tell:
-            best = f"{rule} {loss:.4g}" if rule else ""
-            self.tell(Progress(self.done, self.total, doing, best))
+        finite = [(s.loss, rule) for rule, s in self.standings.items() if s.loss is not None]
+        best = "{1} {0:.4g}".format(*min(finite)) if finite else ""
+        left = (
+            (time.monotonic() - self.start) * (self.total - self.done) / self.new
+            if self.new
+            else None
+        )
+        self.tell(Progress(self.done, self.total, doing, best, dict(self.standings), left))
+
+
+def _after(standing: Standing, result: Result) -> Standing:
+    """Return how a rule stands after one more training."""
+    trainings = standing.trainings + 1
+    if result.loss < (math.inf if standing.loss is None else standing.loss):
+        return Standing(trainings, result.loss, tuple(result.validation_loss.tolist()))
+    return replace(standing, trainings=trainings)
 
 
 def run(
     task: Task,
     protocol: Protocol,
     store: Store,
-    tell: Callable[[Progress], None] | None,
-    threads: int,
+    workers: Workers,
+    *,
+    tell: Callable[[Progress], None] | None = None,
+    write: Callable[[Sequence[Result]], None] | None = None,
 ) -> dict[str, Found]:
     """Run what a begun store does not have yet, and return what each rule's search found.
 
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
-    counts = store.counts()
+    counts, rungs = store.counts(), protocol.rungs
     lanes = sum(
-        count + second_round(count) + RERUNS * finalists(count) for count in counts.values()
+        full_trainings(count, rungs) + RERUNS * finalists(count, rungs) for count in counts.values()
     )
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
-    meter = _Meter(tell, lanes + alone)
+
+    def told(progress: Progress) -> None:
+        if store.directory is not None:
+            store.tell(asdict(progress))
+        if tell:
+            tell(progress)
+
+    standings = {name: Standing() for name in protocol.rules}
+    meter = _Meter(told, protocol.epochs, lanes + alone, standings)
     contests = {
         name: _contest(name, counts[name], protocol, task.schedules) for name in protocol.rules
     }
-    found = _Pool(task, store, meter).run(contests, threads)
-    _time(task, protocol, store, found, meter)
+    found = _Pool(task, store, meter, workers, write).run(contests)
+    # Halving's rungs are foreseen at most; only the timings are left now.
+    meter.total = meter.done + _ALONE * TIMED * len(counts)
+    _time(protocol, store, found, meter, workers)
     return found
 
 
-def trials_per_rule(task: Task, protocol: Protocol, threads: int) -> dict[str, int]:
+def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[str, int]:
     """Return the number of first-round trials of each rule; measure what a budget in time buys.
 
     Raises:
@@ -99,45 +146,34 @@ def trials_per_rule(task: Task, protocol: Protocol, threads: int) -> dict[str, i
         return dict.fromkeys(protocol.rules, protocol.trials)
     budget = Budget.parse(protocol.budget)
     if budget.unit == "s":
-        speeds = [_speed(task, protocol, name, threads) for name in protocol.rules]
+        speeds = [_speed(task, protocol, name, workers) for name in protocol.rules]
     else:
         speeds = [Speed()] * len(protocol.rules)
-    return dict(zip(protocol.rules, budget.trials(protocol, speeds, threads), strict=True))
+    return dict(zip(protocol.rules, budget.trials(protocol, speeds, workers.count), strict=True))
 
 
-def _speed(task: Task, protocol: Protocol, name: str, threads: int) -> Speed:
-    """Measure the mean over the batch sizes, with the rule's defaults and all threads at work."""
+def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
+    """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
     defaults, seed = registry.get(name).defaults, protocol.selection_seed
     epochs = min(protocol.epochs, _MEASURED)
     trials = [Trial(name, "", 0, seed, size, defaults, epochs) for size in protocol.batch_sizes]
 
+    def fastest(unit: list[Trial]) -> float:
+        # What disturbs a short run of one worker, such as a first call, would count for all.
+        for _ in range(workers.count):
+            workers.submit(None, seconds, unit, runs=TIMED)
+        return min(float(workers.next()[1]) for _ in range(workers.count))
+
     def measured(lanes: int) -> float:
-        with ThreadPool(threads) as pool:
-            seconds = [
-                pool.map(lambda unit: _seconds(task, unit, TIMED), [[trial] * lanes] * threads)
-                for trial in trials
-            ]
-        # The fastest thread: what disturbs a short run, such as a first call, would count for all.
-        return float(np.mean(np.min(seconds, axis=1)))
+        return float(np.mean([fastest([trial] * lanes) for trial in trials]))
 
     return Speed(among=measured(task.lanes) / task.lanes, alone=measured(1))
-
-
-def _seconds(task: Task, unit: Sequence[Trial], runs: int) -> float:
-    """Return the seconds per epoch of a piece of work, the median of some runs once it is warm."""
-    task.run([replace(trial, epochs=1) for trial in unit], should_stop=lambda: False)
-    measured = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        task.run(unit, should_stop=lambda: False)
-        measured.append((time.perf_counter() - start) / unit[0].epochs)
-    return float(np.median(measured))
 
 
 def _contest(name: str, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
     """Yield the trainings that a rule needs next and take their results."""
     searched = space.of(registry.get(name), protocol.batch_sizes, schedules)
-    steps = search(searched, count, protocol.seed)
+    steps = search(searched, count, protocol.seed, protocol.rungs)
     wanted = next(steps)
     number = 0
     while True:
@@ -169,49 +205,54 @@ def _trial(name: str, label: str, point: Point, *, number: int, seed: int, epoch
 
 
 class _Pool:
-    """Trainings of different rules at once; the store is touched by the calling thread alone."""
+    """Trainings of different rules at once; the store is touched by this process alone."""
 
-    def __init__(self, task: Task, store: Store, meter: _Meter) -> None:
+    def __init__(
+        self,
+        task: Task,
+        store: Store,
+        meter: _Meter,
+        workers: Workers,
+        write: Callable[[Sequence[Result]], None] | None,
+    ) -> None:
         self.task = task
         self.store = store
         self.meter = meter
-        self.stop = threading.Event()
-        self.finished: queue.SimpleQueue[list[Result] | BaseException] = queue.SimpleQueue()
+        self.workers = workers
+        self.write = write
 
-    def run(self, contests: Mapping[str, Contest], threads: int) -> dict[str, Found]:
+    def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
         found: dict[str, Found] = {}
-        # Daemon threads: an interrupt must not wait for a compilation that cannot be interrupted.
-        with ThreadPool(threads) as pool:
+        waiting: dict[str, tuple[list[Trial], int]] = {}
 
-            def proceed(name: str, results: list[Result] | None) -> None:
-                """Let a contest go on until it needs a training that is not in the store."""
-                while name not in found:
-                    try:
-                        wanted = contests[name].send(results)  # type: ignore[arg-type] # None starts it
-                    except StopIteration as stop:
-                        found[name] = stop.value
-                        return
-                    units = list(_units(self.task, self.missing(wanted)))
-                    if units:
-                        waiting[name] = wanted, len(units)
-                        for unit in units:
-                            pool.apply_async(self.train, (unit,), callback=self.finished.put)
-                        return
-                    results = self.results(wanted)
+        def proceed(name: str, results: list[Result] | None) -> None:
+            """Let a contest go on until it needs a training that is not in the store."""
+            while name not in found:
+                try:
+                    wanted = contests[name].send(results)  # type: ignore[arg-type] # None starts it
+                except StopIteration as stop:
+                    found[name] = stop.value
+                    return
+                units = list(_units(self.task, self.missing(wanted)))
+                if units:
+                    waiting[name] = wanted, len(units)
+                    for unit in units:
+                        self.workers.submit(
+                            name, train, unit, keep=self.store.directory is not None
+                        )
+                    return
+                results = self.results(wanted)
 
-            waiting: dict[str, tuple[list[Trial], int]] = {}
-            try:
-                for name in contests:
-                    proceed(name, None)
-                while waiting:
-                    name = self.keep(self.finished.get())
-                    wanted, units = waiting.pop(name)
-                    if units > 1:
-                        waiting[name] = wanted, units - 1
-                    else:
-                        proceed(name, self.results(wanted))
-            finally:
-                self.stop.set()
+        for name in contests:
+            proceed(name, None)
+        while waiting:
+            name, piece = self.workers.next()
+            self.keep(piece)
+            wanted, units = waiting.pop(name)
+            if units > 1:
+                waiting[name] = wanted, units - 1
+            else:
+                proceed(name, self.results(wanted))
         return found
 
     def results(self, trials: Sequence[Trial]) -> list[Result]:
@@ -220,37 +261,16 @@ class _Pool:
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
         """Return those trainings that the store does not have; count the others as done."""
         self.meter.total += sum(trial.round == WIDENED for trial in trials)
-        self.meter.count(self.results(trials))
+        self.meter.count(self.results(trials), new=False)
         return [trial for trial in trials if not self.store.get(trial)]
 
-    def train(self, unit: list[Trial]) -> list[Result] | BaseException:
-        """Run a piece of work; an error is a value here, for the calling thread to raise."""
-        try:
-            lanes = self.task.run(unit, should_stop=self.stop.is_set)
-            judged = (
-                zip(*lanes.judge(), strict=True) if unit[0].round == FINAL else [()] * len(unit)
-            )
-            return [
-                Result(
-                    trial,
-                    int(lanes.diverged_at[i]),
-                    lanes.train_loss[:, i].astype(float),
-                    lanes.validation_loss[:, i].astype(float),
-                    *map(float, test),
-                )
-                for i, (trial, test) in enumerate(zip(unit, judged, strict=True))
-            ]
-        except BaseException as error:  # noqa: BLE001 - raised again in keep
-            return error
-
-    def keep(self, finished: list[Result] | BaseException) -> str:
-        """Store a finished piece of work and return its rule."""
-        if isinstance(finished, BaseException):
-            raise finished
-        self.store.add(finished)
-        self.meter.count(finished)
-        self.meter.show(_describe([result.trial for result in finished]))
-        return finished[0].trial.rule
+    def keep(self, piece: Piece) -> None:
+        """Store a finished piece of work."""
+        self.store.add(piece.results, piece.checkpoint)
+        if self.write:
+            self.write(piece.results)
+        self.meter.count(piece.results, new=True)
+        self.meter.show(_describe([result.trial for result in piece.results]))
 
 
 def _units(task: Task, trials: Sequence[Trial]) -> Iterator[list[Trial]]:
@@ -271,7 +291,7 @@ def _describe(trials: Sequence[Trial]) -> str:
 
 
 def _time(
-    task: Task, protocol: Protocol, store: Store, found: Mapping[str, Found], meter: _Meter
+    protocol: Protocol, store: Store, found: Mapping[str, Found], meter: _Meter, workers: Workers
 ) -> None:
     """Time each rule's best that was not timed yet, while nothing else runs."""
     for name in protocol.rules:
@@ -279,6 +299,8 @@ def _time(
             epochs = min(protocol.epochs, _MEASURED)
             seed, best = protocol.final_seeds[0], found[name].point
             trial = _trial(name, FINAL, best, number=0, seed=seed, epochs=epochs)
-            store.time(name, _seconds(task, [trial], TIMED))
+            workers.submit(name, seconds, [trial], runs=TIMED)
+            store.time(*workers.next())
         meter.done += _ALONE * TIMED
+        meter.new += _ALONE * TIMED
         meter.show(f"{name}: time per epoch")

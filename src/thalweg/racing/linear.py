@@ -1,6 +1,5 @@
 """Linear models as a task of a race."""
 
-import shlex
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset, Part
 from thalweg.racing import snippets
-from thalweg.racing.protocol import Protocol
 from thalweg.racing.store import Trial, fingerprint
 from thalweg.racing.task import Lanes, Target
 from thalweg.rule import Rule
 
-__all__ = ["LinearTask", "command"]
+__all__ = ["LinearTask", "kind_word", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 _LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
@@ -215,11 +213,11 @@ def _loss(loss: str, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, ND
 def _load_code(dataset: Dataset, seed: int) -> str:
     """Return the line that loads and splits the data as the race did."""
     if _in_memory(dataset):
-        loaded = f"data.Dataset.from_arrays(X, y, kind={_kind(dataset)!r})"
+        loaded = f"data.Dataset.from_arrays(X, y, kind={kind_word(dataset)!r})"
     elif _named(dataset):
         loaded = f"data.load({dataset.name!r})"
     else:
-        options = f"target={dataset.target!r}, kind={_kind(dataset)!r}"
+        options = f"target={dataset.target!r}, kind={kind_word(dataset)!r}"
         options += ", skip_bad_rows=True" if dataset.dropped else ""
         loaded = f"data.load({dataset.source!r}, {options})"
     return f"split = data.split({loaded}, seed={seed})"
@@ -234,32 +232,16 @@ def _named(dataset: Dataset) -> bool:
     return dataset.name in data.names() and Path(dataset.source).stem != dataset.name
 
 
-def _kind(dataset: Dataset) -> str:
+def kind_word(dataset: Dataset) -> str:
     """The kind in the words of ``data.load``, where a guess from the target might differ."""
     return "regression" if dataset.kind == "regression" else "classification"
 
 
-def command(dataset: Dataset, protocol: Protocol) -> str:
-    """Return what repeats the race: a command line, or a call where the data were arrays."""
-    terms = {
-        "rules": protocol.rules,
-        "batch_size": protocol.batch_sizes,
-        "epochs": protocol.epochs,
-        "trials": protocol.trials,
-        "seeds": protocol.seeds,
-        "budget": protocol.budget,
-        "l2": protocol.l2,
-        "seed": protocol.seed,
-    }
+def words(dataset: Dataset) -> list[str] | None:
+    """Return what names the data on the command line; None for arrays, which it cannot name."""
     if _in_memory(dataset):
-        arguments = {**terms, "kind": _kind(dataset), "name": dataset.name}
-        return f"thalweg.race(X, y, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
-    words = ["thalweg", "race", dataset.name if _named(dataset) else dataset.source]
-    if not _named(dataset):
-        words += ["--target", dataset.target, "--kind", _kind(dataset)]
-        words += ["--skip-bad-rows"] if dataset.dropped else []
-    for name, value in terms.items():
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
-    return shlex.join(words)
+        return None
+    if _named(dataset):
+        return [dataset.name]
+    named = [dataset.source, "--target", dataset.target, "--kind", kind_word(dataset)]
+    return [*named, "--skip-bad-rows"] if dataset.dropped else named

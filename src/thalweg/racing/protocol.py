@@ -2,13 +2,15 @@
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from thalweg import rule as registry
-from thalweg.racing.search import FINALISTS, second_round
+from thalweg.racing.search import FINALISTS, FULL, HALVING, full_trainings
 from thalweg.rule import Rule
 
 __all__ = ["MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of"]
@@ -34,7 +36,9 @@ class Protocol:
         trials: in the first round, >= 4; with a budget, what it allows takes its place.
         seeds: fresh seeds on which each rule's best is judged, >= 2.
         budget: what each rule may spend, such as ``"60s"``, ``"5min"`` or ``"2000epochs"``.
-        l2: strength of the penalty, >= 0.
+        halving: whether rounds begin with trainings of a ninth of the epochs, of which the best
+            third goes on (``search``); epochs is then >= 9.
+        l2: strength of the penalty, >= 0; None where the task has its own.
         seed: of the split, the trials and all trainings, in [0, 2^32).
 
     Raises:
@@ -53,16 +57,22 @@ class Protocol:
     trials: int = 32
     seeds: int = 20
     budget: str | None = None
-    l2: float = 1e-4
+    halving: bool = False
+    l2: float | None = 1e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("trials", MIN_TRIALS), ("seeds", 2)):
+        for name, low in (
+            ("epochs", 9 if self.halving else 1),
+            ("trials", MIN_TRIALS),
+            ("seeds", 2),
+        ):
             if getattr(self, name) < low:
-                raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
+                why = " with halving" * (low == 9)
+                raise ValueError(f"{name} must be >= {low}{why}, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), got {self.seed}")
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
+        if self.l2 is not None and not (math.isfinite(self.l2) and self.l2 >= 0):
             raise ValueError(f"l2 must be >= 0, got {self.l2}")
         if not self.rules:
             raise ValueError("rules must name at least one rule, got none")
@@ -81,6 +91,11 @@ class Protocol:
                     f"batch_size must be whole and in [1, {examples}] (the training part has "
                     f"{examples} rows), got {size!r}"
                 )
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The shares of the epochs that a round's trainings take one after the other."""
+        return HALVING if self.halving else FULL
 
     @property
     def selection_seed(self) -> int:
@@ -169,30 +184,30 @@ class Budget:
             return cls(amount, unit)
         return cls(amount * _SECONDS[unit], "s")
 
-    def trials(self, protocol: Protocol, speeds: Sequence[Speed], threads: int) -> list[int]:
+    def trials(self, protocol: Protocol, speeds: Sequence[Speed], workers: int) -> list[int]:
         """Return how many first-round trials each rule can afford.
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
-        threads can do in it equally, so that a slow rule affords fewer trials. The re-runs, the
+        workers can do in it equally, so that a slow rule affords fewer trials. The re-runs, the
         finals and the timing are paid first; trials that widen a space come on top.
 
         Args:
             protocol: the terms.
             speeds: of each rule.
-            threads: that work at the same time.
+            workers: that work at the same time.
 
         Raises:
             ValueError: it is too small; the message has the smallest that is enough.
 
         Example:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
-            >>> Budget(820.0, "epochs").trials(terms, [Speed()], threads=2)
+            >>> Budget(820.0, "epochs").trials(terms, [Speed()], workers=2)
             [32]
         """
         timed = self.unit == "s"
-        share = self.amount * threads / len(speeds) if timed else self.amount
+        share = self.amount * workers / len(speeds) if timed else self.amount
         runs_alone = protocol.seeds + (TIMED + 1 if timed else 0)
-        least = MIN_TRIALS + second_round(MIN_TRIALS)
+        least = full_trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
         fixed = [
             protocol.epochs * runs_alone * speed.alone + RERUNS * FINALISTS * p
@@ -207,8 +222,13 @@ class Budget:
                 f"{protocol.epochs} epochs and {protocol.seeds} seeds, "
                 f"got {self.amount:g}{self.unit}"
             )
-        # T trials and T // 2 in the second round are at most 3/2 T
         return [
-            max(MIN_TRIALS, int((share - f) / p / 1.5))
+            max(MIN_TRIALS, _affordable((share - f) / p, protocol.rungs))
             for f, p in zip(fixed, per_trial, strict=True)
         ]
+
+
+def _affordable(trainings: float, rungs: tuple[float, ...]) -> int:
+    """Return the most first-round trials whose rounds cost no more than so many full trainings."""
+    cost = partial(full_trainings, rungs=rungs)
+    return bisect_right(range(int(max(trainings, 0) * 9) + 1), trainings, key=cost) - 1

@@ -4,10 +4,10 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from importlib import metadata
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,18 +17,33 @@ from thalweg import rule as registry
 from thalweg.data import Dataset
 from thalweg.racing import verdict
 from thalweg.racing.course import Progress, run, trials_per_rule
-from thalweg.racing.linear import LinearTask, command
+from thalweg.racing.linear import LinearTask, kind_word, words
 from thalweg.racing.protocol import Protocol, names_of
-from thalweg.racing.store import SCHEMA, Store, load_data, save_data
+from thalweg.racing.source import (
+    absolute_source,
+    call,
+    command,
+    is_task_file,
+    is_torch_task,
+    load_task,
+)
+from thalweg.racing.store import SCHEMA, Records, Store, load_data, save_data
 from thalweg.racing.task import Task
 from thalweg.racing.verdict import Verdict
+from thalweg.racing.workers import hired
+from thalweg.racing.writers import writing
 from thalweg.rule import Rule
+
+if TYPE_CHECKING:
+    from thalweg.stack import TorchTask
 
 __all__ = ["race", "resume"]
 
+_L2 = 1e-4  # of linear models, unless another is asked for
+
 
 def race(
-    X: "ArrayLike | Dataset | str",
+    X: "ArrayLike | Dataset | TorchTask | str",
     y: ArrayLike | None = None,
     *,
     rules: str | Rule | Sequence[str | Rule] | None = None,
@@ -37,15 +52,18 @@ def race(
     trials: int = 32,
     seeds: int = 20,
     budget: str | None = None,
-    l2: float = 1e-4,
+    halving: bool = False,
+    l2: float | None = None,
     seed: int = 0,
     kind: str | None = None,
-    name: str = "data",
+    name: str | None = None,
     out: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    threads: int | None = None,
+    workers: int | None = None,
+    on: str | None = None,
+    writers: Sequence[str] = (),
 ) -> Verdict:
-    """Race update rules on a linear model of your data and say which one to use.
+    """Race update rules on your torch module, or a linear model of your data; say which to use.
 
     Every rule searches its own space with the same number of trials, in two rounds (``search``);
     the lowest validation loss after the last epoch is its best. Each best is trained again on fresh
@@ -53,31 +71,38 @@ def race(
     with it when the 95 % bootstrap interval of the median difference, paired by seed, contains 0.
 
     Args:
-        X: features (n, d), finite; or a ``data.Dataset``, or the name of a data set (y is None).
+        X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
+            or a ``data.Dataset``, or the name of a data set. y is None but with features.
         y: target (n,): numbers for regression, else classes.
         rules: names or rules; all of them by default.
-        batch_size: examples per step, from 1 to the training part's rows (60 % of n); several
-            are searched among.
+        batch_size: examples per step, from 1 to the training part's rows (60 % of a
+            table's); several are searched among.
         epochs: of every training, >= 1.
         trials: of each rule in the first round, >= 4; half as many follow in the second.
         seeds: on which each best is judged, >= 2.
         budget: instead of trials, what the race may take (``"60s"``, ``"5min"``), shared equally by
             the rules, or what each rule may (``"2000epochs"``).
-        l2: weight of 1/2 ||w||² in the training objective, >= 0.
+        halving: begin each round with trainings of a ninth of the epochs (>= 9), and let the best
+            third go on to a third, and of those the best third to all of them (``search``).
+        l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
         seed: of the split, the trials and all trainings, in [0, 2^32).
         kind: ``"regression"`` or ``"classification"``; by default guessed from y.
-        name: what reports call the data.
-        out: folder for race.sqlite, results.json, curves.parquet and report.html; a race that was
-            cut short there continues. None keeps nothing.
+        name: what reports call the arrays; ``"data"`` by default.
+        out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints; a
+            race that was cut short there continues. None keeps nothing.
         on_progress: is called after each piece of work.
-        threads: pieces of work at the same time; one per processor by default. No number in the
-            verdict depends on it but the time per epoch.
+        workers: pieces of work at the same time; one per processor by default. No number in the
+            verdict depends on it, or on where they are, but the time per epoch.
+        on: where they are: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
+            (``workers.hired``); by default processes for a TorchTask, threads for linear models.
+        writers: of finished trainings into ``out``: ``"csv"``, ``"tensorboard"``.
 
     Returns:
         The verdict.
 
     Raises:
         ValueError: an argument is out of its bounds, or ``out`` holds another race.
+        TaskError: the task's own code failed; a ValueError whose sentence says where.
         BlockingIOError: another process is racing in ``out``.
         KeyboardInterrupt: it was interrupted; with ``out``, finished trainings are kept.
 
@@ -86,6 +111,10 @@ def race(
         >>> found.winner in ("sgd", "adam"), found.results["data"]["split"]["train"]
         (True, 90)
     """
+    source = X if isinstance(X, str) and is_task_file(X) else None
+    given: Any = X if source is None else load_task(source)
+    if module := is_torch_task(given):
+        _refuse(y=y, l2=l2, kind=kind, name=name)
     protocol = Protocol(
         rules=names_of(rules),
         batch_sizes=tuple(np.atleast_1d(batch_size).tolist()),
@@ -93,35 +122,22 @@ def race(
         trials=trials,
         seeds=seeds,
         budget=budget,
-        l2=l2,
+        halving=halving,
+        l2=None if module else _L2 if l2 is None else l2,
         seed=seed,
     )
-    dataset = _dataset(X, y, name, kind)
-    task = _task(dataset, protocol)
-    terms = _terms(task, protocol)
-    workers = _threads(threads)
-    directory = None if out is None else Path(out)
-    with Store(directory) as store:
-        begun = store.terms()
-        if begun is None:
-            counts = trials_per_rule(task, protocol, workers)
-            if directory is not None:
-                save_data(dataset, directory)
-            store.begin(terms, counts)
-        elif begun != terms:
-            raise ValueError(
-                f"{out} holds another race ({_differences(begun, terms)}); resume that one with "
-                f"thalweg race --resume {out}, or choose another --out"
-            )
-        found = run(task, protocol, store, on_progress, workers)
-        return verdict.conclude(task, protocol, store, found, command(dataset, protocol))
+    if not module:
+        given = _dataset(given, y, name or "data", kind)
+    return _run(given, source, protocol, out, Running(on_progress, workers, on, writers))
 
 
 def resume(
     directory: str | Path,
     *,
     on_progress: Callable[[Progress], None] | None = None,
-    threads: int | None = None,
+    workers: int | None = None,
+    on: str | None = None,
+    writers: Sequence[str] = (),
 ) -> Verdict:
     """Continue a race that was cut short, to the verdict that it would have had.
 
@@ -129,32 +145,82 @@ def resume(
         directory: the folder that was given to ``race`` as ``out``. A rule of your own must have
             been declared again, unchanged.
         on_progress: as in ``race``.
-        threads: as in ``race``.
+        workers: as in ``race``.
+        on: as in ``race``.
+        writers: as in ``race``.
 
     Raises:
         FileNotFoundError: the folder holds no race.
         ValueError: the data, a rule or thalweg itself changed since.
         BlockingIOError: another process is racing there.
     """
-    directory, workers = Path(directory), _threads(threads)
-    if not (directory / "race.sqlite").exists():
-        raise FileNotFoundError(f"{directory} holds no race: there is no file race.sqlite in it")
-    with Store(directory) as store:
+    directory = Path(directory)
+    with Records(directory) as records:
+        begun, source = records.terms(), records.source()
+    if begun is None:
+        raise FileNotFoundError(f"{directory} holds a race that had not begun; start it anew")
+    terms: dict[str, Any] = begun["protocol"]
+    lists = {key: tuple(value) for key, value in terms.items() if isinstance(value, list)}
+    protocol = Protocol(**{**terms, **lists})
+    if source is not None:
+        given: Dataset | TorchTask = load_task(source)
+    elif protocol.l2 is None:
+        raise ValueError(
+            f"{directory} holds a race of a TorchTask that only its Python program has; continue "
+            f"it with thalweg.race(task, ..., out={str(directory)!r}) on the terms it began with"
+        )
+    else:
+        given = load_data(directory)
+    return _run(given, source, protocol, directory, Running(on_progress, workers, on, writers))
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a race runs; its numbers do not depend on it. The arguments of ``race``."""
+
+    on_progress: Callable[[Progress], None] | None
+    workers: int | None
+    on: str | None
+    writers: Sequence[str]
+
+
+def _run(
+    given: "Dataset | TorchTask",
+    source: str | None,
+    protocol: Protocol,
+    out: str | Path | None,
+    how: Running,
+) -> Verdict:
+    """Race in a folder, which may hold the race already, or in memory."""
+    task, again = _task(given, source, protocol)
+    protocol.check_batch_sizes(task.parts["train"])
+    terms = _terms(task, protocol)
+    directory = None if out is None else Path(out)
+    with Store(directory) as store, hired(task, how.on, how.workers) as workers:
         begun = store.terms()
         if begun is None:
-            raise FileNotFoundError(f"{directory} holds a race that had not begun; start it anew")
-        dataset = load_data(directory)
-        terms: dict[str, Any] = begun["protocol"]
-        lists = {key: tuple(value) for key, value in terms.items() if isinstance(value, list)}
-        protocol = Protocol(**{**terms, **lists})
-        task = _task(dataset, protocol)
-        if (now := _terms(task, protocol)) != begun:
+            counts = trials_per_rule(task, protocol, workers)
+            if directory is not None and isinstance(given, Dataset):
+                save_data(given, directory)
+            absolute = None if source is None else absolute_source(source)
+            store.begin(terms, counts, absolute, task.lanes)
+        elif begun != terms:
             raise ValueError(
-                f"{directory} cannot be resumed: {_differences(begun, now)}; put back what the "
-                "race began with, or start a new one with another --out"
+                f"{out} holds another race ({_differences(begun, terms)}); put back what it began "
+                f"with, continue it as it is with thalweg race --resume {out}, or choose another "
+                "--out"
             )
-        found = run(task, protocol, store, on_progress, workers)
-        return verdict.conclude(task, protocol, store, found, command(dataset, protocol))
+        task.lanes = store.lanes()
+        with writing(how.writers, store) as write:
+            found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
+        return verdict.conclude(task, protocol, store, found, again)
+
+
+def _refuse(**given: object) -> None:
+    """Refuse arguments of data that were given with a TorchTask."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} cannot be given with a TorchTask; the task has its own")
 
 
 def _dataset(
@@ -171,10 +237,17 @@ def _dataset(
     return Dataset.from_arrays(X, y, name=name, kind=kind)
 
 
-def _task(dataset: Dataset, protocol: Protocol) -> LinearTask:
-    task = LinearTask(dataset, l2=protocol.l2, seed=protocol.seed)
-    protocol.check_batch_sizes(task.parts["train"])
-    return task
+def _task(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) -> tuple[Task, str]:
+    """Return the task and the command that races it again."""
+    if isinstance(given, Dataset):
+        assert protocol.l2 is not None
+        linear = LinearTask(given, l2=protocol.l2, seed=protocol.seed)
+        if named := words(given):
+            return linear, command(named, protocol)
+        own = {"kind": kind_word(given), "name": given.name}
+        return linear, call("X, y", protocol, **own)
+    task = import_module("thalweg.racing.modules").ModuleTask(given, protocol.seed)
+    return task, call("task", protocol) if source is None else command([source], protocol)
 
 
 def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
@@ -193,7 +266,9 @@ def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
 
 def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say what differs between two races' terms."""
-    found = [f"{key} changed" for key in ("schema", "version", "data") if begun[key] != now[key]]
+    data = "data" if begun["protocol"]["l2"] is not None else "data, model or settings"
+    words = {"schema": "schema", "version": "version", "data": data}
+    found = [f"{word} changed" for key, word in words.items() if begun[key] != now[key]]
     old, new = begun["equations"], now["equations"]
     found += [f"rule {name} changed" for name in old if old[name] != new.get(name, old[name])]
     old, new = begun["protocol"], now["protocol"]
@@ -207,13 +282,3 @@ def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _listed(value: Any) -> str:  # noqa: ANN401 - a term
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        import joblib  # noqa: PLC0415 - slow to load, and only a race needs it
-
-        return int(joblib.cpu_count())  # what a container or an affinity leaves of the machine
-    if threads < 1:
-        raise ValueError(f"threads must be >= 1, got {threads}")
-    return threads

@@ -18,8 +18,9 @@ from thalweg.data import Dataset
 
 __all__ = [
     "FINAL",
+    "PHASES",
     "RERUN",
-    "TABLES",
+    "SCHEMA",
     "Result",
     "Store",
     "Trial",
@@ -28,26 +29,29 @@ __all__ = [
     "save_data",
 ]
 
-SCHEMA = 2
-
-_TRAINING = """
-  rule TEXT, number INTEGER, round TEXT NOT NULL, seed INTEGER NOT NULL,
-  batch_size INTEGER NOT NULL, hyper TEXT NOT NULL, epochs INTEGER NOT NULL,
-  schedule TEXT NOT NULL, diverged_at INTEGER NOT NULL,
-  train_loss BLOB NOT NULL, validation_loss BLOB NOT NULL"""
+SCHEMA = 2  # docs/store.md says what each table holds; the number is the file's user_version
 
 _TABLES = f"""
-CREATE TABLE IF NOT EXISTS race (id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS trials ({_TRAINING}, PRIMARY KEY (rule, number));
-CREATE TABLE IF NOT EXISTS reruns ({_TRAINING}, PRIMARY KEY (rule, number));
-CREATE TABLE IF NOT EXISTS finals (
-  {_TRAINING}, test_loss REAL, test_score REAL, PRIMARY KEY (rule, number));
-CREATE TABLE IF NOT EXISTS timings (rule TEXT PRIMARY KEY, seconds_per_epoch REAL NOT NULL);
+BEGIN;
+CREATE TABLE race (
+  id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, source TEXT, lanes INTEGER NOT NULL);
+CREATE TABLE counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
+CREATE TABLE trials (
+  id INTEGER PRIMARY KEY, rule TEXT NOT NULL, phase TEXT NOT NULL, number INTEGER NOT NULL,
+  round TEXT NOT NULL, seed INTEGER NOT NULL, batch_size INTEGER NOT NULL, hyper TEXT NOT NULL,
+  epochs INTEGER NOT NULL, schedule TEXT NOT NULL, diverged_at INTEGER NOT NULL,
+  test_loss REAL, test_score REAL, UNIQUE (rule, phase, number));
+CREATE TABLE evaluations (
+  trial INTEGER NOT NULL REFERENCES trials (id), epoch INTEGER NOT NULL,
+  train_loss REAL, validation_loss REAL, PRIMARY KEY (trial, epoch)) WITHOUT ROWID;
+CREATE TABLE timings (rule TEXT PRIMARY KEY, seconds_per_epoch REAL NOT NULL);
+CREATE TABLE progress (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
+PRAGMA user_version = {SCHEMA};
+COMMIT;
 """
 
 FINAL, RERUN = "final", "rerun"
-TABLES = ("trials", "reruns", "finals")
+PHASES = ("trial", RERUN, FINAL)
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,6 @@ class Trial:
     schedule: str = "constant"
 
     @property
-    def table(self) -> str:
-        """The table that holds it."""
-        return f"{self.phase}s"
-
-    @property
     def phase(self) -> str:
         """What it is for: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
         return self.round if self.round in {RERUN, FINAL} else "trial"
@@ -88,7 +87,7 @@ class Trial:
     @property
     def key(self) -> tuple[str, str, int]:
         """What tells it from all others of a race."""
-        return self.table, self.rule, self.number
+        return self.phase, self.rule, self.number
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +122,117 @@ class Result:
         return not self.loss <= self.validation_loss[0]
 
 
-class Store:
-    """The results of one race: in memory, or in a folder that no other process uses meanwhile.
+class Records:
+    """What a race's file holds; it may be read while the race runs.
+
+    A context manager; leaving it closes the file.
+
+    Args:
+        directory: the folder of the race.
+
+    Raises:
+        FileNotFoundError: the folder holds no race.
+        ValueError: its race.sqlite is something else.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / "race.sqlite"
+        if not path.exists():
+            raise FileNotFoundError(f"{directory} holds no race: there is no race.sqlite in it")
+        self.directory: Path | None = directory
+        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        self._check()
+
+    def _check(self) -> bool:
+        """Return whether the file has its tables; raise ValueError if it is something else."""
+        try:
+            (schema,) = self._connection.execute("PRAGMA user_version").fetchone()
+            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise ValueError(
+                f"{self.directory}/race.sqlite is not a race ({error}); choose another --out"
+            ) from None
+        if tables and schema != SCHEMA:
+            self._connection.close()
+            raise ValueError(
+                f"{self.directory}/race.sqlite must have schema {SCHEMA}, got {schema}: another "
+                "version of thalweg wrote it; choose another --out"
+            )
+        return bool(tables)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _one(self, query: str) -> Any:  # noqa: ANN401 - what a column holds
+        row = self._connection.execute(query).fetchone()
+        return row[0] if row else None
+
+    def terms(self) -> dict[str, Any] | None:
+        """Return the terms that this race began with, None if it did not begin yet."""
+        text = self._one("SELECT terms FROM race")
+        return json.loads(text) if text else None
+
+    def source(self) -> str | None:
+        """Return the task file and function that were given, None where it was not one."""
+        source: str | None = self._one("SELECT source FROM race")
+        return source
+
+    def lanes(self) -> int:
+        """Return how many trials a piece of work of this race has at most."""
+        return int(self._one("SELECT lanes FROM race"))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of first-round trials decided for each rule."""
+        return dict(self._connection.execute("SELECT rule, trials FROM counts"))
+
+    def timings(self) -> dict[str, float]:
+        """Return the seconds per epoch of each rule that was timed."""
+        return dict(self._connection.execute("SELECT rule, seconds_per_epoch FROM timings"))
+
+    def progress(self) -> dict[str, Any] | None:
+        """Return what the race last told of its progress."""
+        text = self._one("SELECT state FROM progress")
+        return json.loads(text) if text else None
+
+    def results(self) -> Iterator[Result]:
+        """Yield every finished training, in the order in which they finished."""
+        for (
+            key,
+            rule,
+            number,
+            *trial,
+            hyper,
+            epochs,
+            schedule,
+            at,
+            loss,
+            score,
+        ) in self._connection.execute(
+            "SELECT id, rule, number, round, seed, batch_size, hyper, epochs, schedule, "
+            "diverged_at, test_loss, test_score FROM trials ORDER BY id"
+        ):
+            label, seed, size = trial
+            curves = self._connection.execute(
+                "SELECT train_loss, validation_loss FROM evaluations WHERE trial = ? "
+                "ORDER BY epoch",
+                (key,),
+            ).fetchall()
+            losses = np.array(curves, float)  # SQL's NULL is NaN
+            yield Result(
+                Trial(rule, label, number, seed, size, json.loads(hyper), epochs, schedule),
+                at,
+                losses[:, 0],
+                losses[:, 1],
+                *(np.nan if value is None else value for value in (loss, score)),
+            )
+
+
+class Store(Records):
+    """The results of one race: in memory, or in a folder where no other process races meanwhile.
 
     A context manager; leaving it lets go of the folder.
 
@@ -138,70 +246,87 @@ class Store:
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
-        if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
+        self._lock = None if directory is None else _locked(directory)
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
-        self._connection = sqlite3.connect(path, timeout=0)
+        self._connection = sqlite3.connect(path)
         try:
-            # Exclusive: the lock is the operating system's and ends with the process, however it
-            # ends. WAL and NORMAL: a commit outlives the process without waiting for the disk.
-            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.executescript(_TABLES)
-        except sqlite3.OperationalError as error:
-            self._connection.close()
-            if "locked" not in str(error):
-                raise
-            raise BlockingIOError(
-                f"another process is racing in {directory}; wait for it, or choose another --out"
-            ) from None
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise ValueError(f"{path} is not a race ({error}); choose another --out") from None
-        self._results = {result.trial.key: result for result in self._read()}
-
-    def __enter__(self) -> Self:
-        return self
+            if not self._check():
+                # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting
+                # for the disk.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.executescript(_TABLES)
+        except BaseException:
+            self._unlock()
+            raise
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._results = {result.trial.key: result for result in self.results()}
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        super().__exit__()
+        self._unlock()
 
-    def terms(self) -> dict[str, Any] | None:
-        """Return the terms that this race began with, None if it did not begin yet."""
-        row = self._connection.execute("SELECT terms FROM race").fetchone()
-        return json.loads(row[0]) if row else None
+    def _unlock(self) -> None:
+        if self._lock:
+            self._lock.close()
 
-    def begin(self, terms: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+    def begin(
+        self, terms: Mapping[str, Any], counts: Mapping[str, int], source: str | None, lanes: int
+    ) -> None:
         """Keep the terms of a new race, and the number of first-round trials of each rule."""
         with self._connection:
-            self._connection.execute("INSERT INTO race VALUES (1, ?)", (json.dumps(terms),))
+            row = (json.dumps(terms), source, lanes)
+            self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?)", row)
             self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of first-round trials decided for each rule."""
-        return dict(self._connection.execute("SELECT rule, trials FROM counts"))
-
-    def timings(self) -> dict[str, float]:
-        """Return the seconds per epoch of each rule that was timed."""
-        return dict(self._connection.execute("SELECT rule, seconds_per_epoch FROM timings"))
 
     def time(self, rule: str, seconds_per_epoch: float) -> None:
         """Keep a timing."""
         with self._connection:
             self._connection.execute("INSERT INTO timings VALUES (?, ?)", (rule, seconds_per_epoch))
 
-    def add(self, results: Sequence[Result]) -> None:
-        """Keep finished trainings, all or none of them."""
+    def tell(self, state: Mapping[str, Any]) -> None:
+        """Keep how far the race is, for those who watch it."""
+        with self._connection:
+            text = (json.dumps(state),)
+            self._connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", text)
+
+    def add(self, results: Sequence[Result], checkpoint: bytes | None = None) -> None:
+        """Keep finished trainings, all or none of them.
+
+        Args:
+            results: of the trainings.
+            checkpoint: of the one with the lowest validation loss; it takes the place of the rule's
+                if its loss is lower than those of all finals before.
+        """
+        if checkpoint is not None:
+            self._keep(results, checkpoint)
         with self._connection:
             for result in results:
                 row = _row(result)
                 marks = ", ".join("?" * len(row))
-                self._connection.execute(
-                    f"INSERT INTO {result.trial.table} VALUES ({marks})",  # noqa: S608 - constants
+                key = self._connection.execute(
+                    f"INSERT INTO trials VALUES (NULL, {marks})",  # noqa: S608 - question marks
                     row,
+                ).lastrowid
+                curves = zip(
+                    result.train_loss.tolist(), result.validation_loss.tolist(), strict=True
+                )
+                self._connection.executemany(
+                    "INSERT INTO evaluations VALUES (?, ?, ?, ?)",
+                    [(key, epoch, *losses) for epoch, losses in enumerate(curves)],
                 )
         self._results.update((result.trial.key, result) for result in results)
+
+    def _keep(self, results: Sequence[Result], checkpoint: bytes) -> None:
+        assert self.directory
+
+        def place(result: Result) -> tuple[float, int]:
+            return result.loss, result.trial.number
+
+        best = min(results, key=place)
+        if all(place(best) < place(other) for other in self.of(best.trial.rule, FINAL)):
+            folder = self.directory / "checkpoints"
+            folder.mkdir(exist_ok=True)
+            files.write(folder / f"{best.trial.rule}.pt", checkpoint)
 
     def get(self, trial: Trial) -> Result | None:
         """Return the result of a training, None if it is not finished.
@@ -217,25 +342,36 @@ class Store:
             )
         return result
 
-    def of(self, rule: str, table: str) -> list[Result]:
-        """Return the results of a rule in one of ``TABLES``, by number."""
-        found = [r for r in self._results.values() if r.trial.key[:2] == (table, rule)]
+    def of(self, rule: str, phase: str) -> list[Result]:
+        """Return the results of a rule in one of ``PHASES``, by number."""
+        found = [r for r in self._results.values() if r.trial.key[:2] == (phase, rule)]
         return sorted(found, key=lambda result: result.trial.number)
 
-    def _read(self) -> Iterator[Result]:
-        for table in TABLES:
-            rows = self._connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - constants
-            for rule, number, label, seed, size, hyper, epochs, schedule, at, *rest in rows:
-                trial = Trial(rule, label, number, seed, size, json.loads(hyper), epochs, schedule)
-                train_loss, validation_loss = (np.frombuffer(blob, np.float64) for blob in rest[:2])
-                judged = [np.nan if value is None else value for value in rest[2:]]  # SQL's NaN
-                yield Result(trial, at, train_loss, validation_loss, *judged)
+
+def _locked(directory: Path) -> sqlite3.Connection:
+    """Take the lock of a folder: the operating system's, it ends with the process, however it ends.
+
+    It is on a file of its own, so that the race's can be read meanwhile.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = sqlite3.connect(directory / "race.lock", timeout=0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if "locked" not in str(error):
+            raise
+        raise BlockingIOError(
+            f"another process is racing in {directory}; wait for it, or choose another --out"
+        ) from None
+    return lock
 
 
 def _row(result: Result) -> list[Any]:
     trial = result.trial
-    row = [
+    return [
         trial.rule,
+        trial.phase,
         trial.number,
         trial.round,
         trial.seed,
@@ -244,10 +380,9 @@ def _row(result: Result) -> list[Any]:
         trial.epochs,
         trial.schedule,
         result.diverged_at,
-        result.train_loss.tobytes(),
-        result.validation_loss.tobytes(),
+        result.test_loss,
+        result.test_score,
     ]
-    return row if trial.round != FINAL else [*row, result.test_loss, result.test_score]
 
 
 def fingerprint(dataset: Dataset) -> str:

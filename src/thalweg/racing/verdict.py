@@ -19,7 +19,7 @@ from thalweg.racing.protocol import RERUNS, Protocol
 from thalweg.racing.search import Found, finalists, second_round
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
-from thalweg.racing.store import TABLES, Result, Store
+from thalweg.racing.store import FINAL, PHASES, Result, Store
 from thalweg.racing.task import Target, Task
 from thalweg.words import digits, listed
 
@@ -160,12 +160,12 @@ def _rank(
 ) -> list[dict[str, Any]]:
     """Return the rules' rows, best first, each compared with the best."""
     counts = store.counts()
-    finals = {name: store.of(name, "finals") for name in protocol.rules}
+    finals = {name: store.of(name, FINAL) for name in protocol.rules}
     timings = store.timings()
     losses = {name: [r.test_loss for r in runs] for name, runs in finals.items()}
     rows = [
         {
-            **_searched(name, store.of(name, "trials"), found[name], counts[name]),
+            **_searched(name, store.of(name, "trial"), found[name], counts[name]),
             **_judged(finals[name], target, timings[name]),
         }
         for name in protocol.rules
@@ -276,7 +276,7 @@ def _write(store: Store, protocol: Protocol, results: Mapping[str, Any]) -> None
 
 def _curves(store: Store, protocol: Protocol) -> pa.Table:
     """Return every training's curve, a row per epoch."""
-    results = [r for name in protocol.rules for t in TABLES for r in store.of(name, t)]
+    results = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
     points = protocol.epochs + 1
 
     def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -1,0 +1,128 @@
+"""Source: what a race is given to train, and the command that asks for it again."""
+
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from thalweg.errors import TaskError, user_line
+from thalweg.racing.protocol import Protocol
+
+if TYPE_CHECKING:
+    from thalweg.stack import TorchTask
+
+__all__ = ["absolute_source", "call", "command", "is_task_file", "is_torch_task", "load_task"]
+
+_TASK_FILE = re.compile(r"(.+\.py)(?::(\w+))?")
+
+
+def is_task_file(text: str) -> bool:
+    """Return whether the text names a Python file, or a function in one.
+
+    Example:
+        >>> [is_task_file(text) for text in ("train.py", "nets/train.py:small", "digits")]
+        [True, True, False]
+    """
+    return _TASK_FILE.fullmatch(text) is not None
+
+
+def absolute_source(text: str) -> str:
+    """Return the file and function as they can be found from any folder."""
+    match = _TASK_FILE.fullmatch(text)
+    assert match
+    return f"{Path(match[1]).resolve()}:{match[2] or 'task'}"
+
+
+def is_torch_task(value: object) -> bool:
+    """Return whether the value is a TorchTask, without loading torch for it."""
+    stack = sys.modules.get("thalweg.stack")
+    return stack is not None and isinstance(value, stack.TorchTask)
+
+
+def load_task(text: str) -> "TorchTask":
+    """Return the task that a function in a Python file makes.
+
+    Args:
+        text: ``"train.py:function"``; the function is ``task`` by default. Modules beside the file
+            can be imported in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TaskError: it cannot be imported, has no such function, or that fails or makes no task.
+    """
+    match = _TASK_FILE.fullmatch(text)
+    assert match
+    file, name = Path(match[1]), match[2] or "task"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; give the Python file of your task")
+    function = getattr(_imported(file), name, None)
+    if not callable(function):
+        raise TaskError(f"{file} has no function {name!r}; write one that returns a TorchTask")
+    from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
+
+    try:
+        task = function()
+    except Exception as error:
+        raise TaskError(_failed(error, f"{file}:{name}")) from error
+    if not isinstance(task, TorchTask):
+        raise TaskError(f"{file}:{name} must return a thalweg.TorchTask, got {task!r}")
+    return task
+
+
+def _imported(file: Path) -> ModuleType:
+    """Import a file by its path; worker processes get its classes by value."""
+    import cloudpickle  # noqa: PLC0415 - only needed here
+
+    spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise TaskError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise TaskError(_failed(error, str(file))) from error
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _failed(error: Exception, otherwise: str) -> str:
+    return f"{user_line(error) or otherwise}: {type(error).__name__}: {error}"
+
+
+def command(words: Sequence[str], protocol: Protocol) -> str:
+    """Return the command line that repeats a race.
+
+    Args:
+        words: what names data or a task there.
+        protocol: the terms.
+
+    Example:
+        >>> command(["train.py"], Protocol(rules=("sgd", "lion"), l2=None, halving=True))[:54]
+        'thalweg race train.py --rules sgd,lion --batch-size 32'
+    """
+    line = ["thalweg", "race", *words]
+    for name, value in _terms(protocol):
+        line.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            line.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return shlex.join(line)
+
+
+def call(arguments: str, protocol: Protocol, **own: str) -> str:
+    """Return the call that repeats a race of what only Python has."""
+    terms = (f"{name}={value!r}" for name, value in [*_terms(protocol), *own.items()])
+    return f"thalweg.race({', '.join([arguments, *terms])})"
+
+
+def _terms(protocol: Protocol) -> list[tuple[str, Any]]:
+    """Return the terms by their name as an option, without those that are not given."""
+    terms = {"batch_size" if k == "batch_sizes" else k: v for k, v in vars(protocol).items()}
+    return [(k, v) for k, v in terms.items() if v is not None and v is not False]

@@ -1,0 +1,96 @@
+"""Writers: a race's finished trainings, as they come, in the formats of other tools."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from thalweg.racing.store import Result, Store
+
+__all__ = ["COLUMNS", "rows", "writing"]
+
+Write = Callable[[Sequence[Result]], None]
+
+COLUMNS = (
+    "rule", "phase", "number", "round", "seed", "batch_size", "schedule", "epochs", "diverged_at",
+    "epoch", "train_loss", "validation_loss", "test_loss", "test_score", "hyper",
+)  # fmt: skip
+
+
+def rows(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield a row per evaluation of a training: its settings, the epoch and the losses there."""
+    trial = vars(result.trial) | {"phase": result.trial.phase}
+    trial |= {"diverged_at": result.diverged_at, "hyper": dict(result.trial.hyper)}
+    judged = {"test_loss": result.test_loss, "test_score": result.test_score}
+    for epoch, (train, validation) in enumerate(
+        zip(result.train_loss.tolist(), result.validation_loss.tolist(), strict=True)
+    ):
+        losses = {"epoch": epoch, "train_loss": train, "validation_loss": validation}
+        yield trial | judged | losses
+
+
+@contextmanager
+def writing(names: Sequence[str], store: Store) -> Iterator[Write]:
+    """Let writers take down what the store has, and then what they are called with.
+
+    Args:
+        names: ``"csv"`` for ``evaluations.csv``, ``"tensorboard"`` for the folder ``tensorboard``.
+        store: of the race, in a folder.
+
+    Raises:
+        ValueError: there is no such writer, or the store is in memory.
+        ImportError: TensorBoard is not installed.
+    """
+    for name in names:
+        if name not in _WRITERS:
+            raise ValueError(f"writers must be among {', '.join(_WRITERS)}, got {name!r}")
+    if names and store.directory is None:
+        raise ValueError(f"writers need a folder: give out beside writers={list(names)!r}")
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_WRITERS[name](store.directory)) for name in names]
+
+        def write(results: Sequence[Result]) -> None:
+            for writer in writers:
+                writer(results)
+
+        if writers:
+            write(list(store.results()))
+        yield write
+
+
+@contextmanager
+def _csv(directory: Path) -> Iterator[Write]:
+    with (directory / "evaluations.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+
+        def write(results: Sequence[Result]) -> None:
+            table.writerows(row for result in results for row in rows(result))
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _tensorboard(directory: Path) -> Iterator[Write]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only who asks has it
+    except ImportError as error:
+        raise ImportError(
+            "the tensorboard writer needs the package tensorboard: pip install tensorboard"
+        ) from error
+
+    def write(results: Sequence[Result]) -> None:
+        for result in results:
+            trial = result.trial
+            name = f"{trial.rule}/{trial.phase}-{trial.number}"
+            with SummaryWriter(str(directory / "tensorboard" / name)) as run:
+                for row in rows(result):
+                    for loss in ("train_loss", "validation_loss"):
+                        run.add_scalar(loss, row[loss], row["epoch"])
+
+    yield write
+
+
+_WRITERS: dict[str, Callable[[Any], Any]] = {"csv": _csv, "tensorboard": _tensorboard}
