@@ -161,11 +161,39 @@ def _distance(lr: float) -> Callable[[Point], float]:
 def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
     found, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
     lengths = [(label, len(points)) for label, points, _ in rounds]
-    assert lengths == [("round 1", 16), ("round 2", 8), ("rerun", 8)]
+    assert lengths == [("round 1", 16), ("round 2", 7), ("round 2", 1), ("rerun", 8)]
     assert rounds[0].points[0].hyper == rules.get("sgd").defaults
     assert found.widened == ()
     # 8 even points over 1.5 decades: the closest of them is within 2 * 1.5 / 8
     assert _distance(0.02)(found.point) < 0.2
+
+
+def test_the_next_guess_is_the_mean_of_the_best_four_and_is_run_again() -> None:
+    _, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
+    trials = [*rounds[0].points, *rounds[1].points]
+    best = sorted(trials, key=_distance(0.02))[:4]
+    mean = np.mean([math.log10(point.hyper["lr"]) for point in best])
+    (guess,) = rounds[2].points
+    assert math.log10(guess.hyper["lr"]) == pytest.approx(mean, abs=0.003)  # three digits
+    assert guess in rounds[3].points
+    asked = itertools.count(1)
+    _, unlucky = _run(
+        space.of(rules.get("sgd")), lambda p: 9.0 if next(asked) == 24 else _distance(0.02)(p)
+    )
+    assert unlucky[2].points == [guess]
+    assert guess in unlucky[3].points
+
+
+def test_the_mean_is_of_one_batch_size_and_schedule() -> None:
+    searched = space.of(rules.get("sgd"), [8, 32], schedule.NAMES)
+    wanted = (32, "cosine")
+    found, rounds = _run(
+        searched, lambda p: _distance(0.02)(p) + 0.2 * ((p.batch_size, p.schedule) != wanted), 32
+    )
+    alike = [p for w in rounds[:2] for p in w.points if (p.batch_size, p.schedule) == wanted]
+    best = sorted(alike, key=_distance(0.02))[:4]
+    assert rounds[2].points == [searched.middle(best)]
+    assert (found.point.batch_size, found.point.schedule) == wanted
 
 
 def test_a_trial_that_was_lucky_is_outvoted_when_it_is_run_again() -> None:
@@ -266,9 +294,8 @@ def test_more_batch_sizes_than_finalists_leave_the_best_of_them() -> None:
     sizes = list(range(1, 13))
     found, rounds = _run(space.of(rules.get("sgd"), sizes), lambda p: p.batch_size, 64)
     assert len(found.again) == 8
-    assert {point.batch_size for point in rounds[-1].points} == set(
-        range(1, 9)
-    )  # the defaults' is 1
+    # the defaults' is 1, and that of the mean
+    assert {point.batch_size for point in rounds[-1].points} == set(range(1, 8))
 
 
 @pytest.mark.parametrize("trials", [4, 9, 27, 64])

@@ -24,6 +24,7 @@ __all__ = [
 
 WIDENED = "widened"  # the label of trials past an edge
 FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
+MIDDLE = 4  # whose mean is the next guess: the mean of several has less luck in it than the best
 WIDENINGS = 4  # at most so many per rule: an optimum may lie at infinity
 
 FULL = (1.0,)
@@ -42,7 +43,7 @@ class Round(NamedTuple):
 
 
 def second_round(trials: int) -> int:
-    """Return the number of trials around the best after that many in the first round."""
+    """Return the number of trials around the best few after that many in the first round."""
     return trials // 2
 
 
@@ -56,16 +57,17 @@ def full_trainings(trials: int, rungs: Sequence[float] = FULL) -> float:
 
     Example:
         >>> full_trainings(64), round(full_trainings(64, HALVING), 1)
-        (96.0, 35.0)
+        (96.0, 35.9)
     """
-    rounds = (trials, second_round(trials))
+    rounds = (trials, second_round(trials) - 1)
     spent = (s * n for count in rounds for s, n in zip(rungs, _left(count, rungs), strict=True))
-    return sum(spent) + sum(rungs[1:])  # the defaults go on, whatever their loss
+    return sum(spent) + 1 + sum(rungs[1:])  # the mean; the defaults go on, whatever their loss
 
 
 def finalists(trials: int, rungs: Sequence[float] = FULL) -> int:
     """Return how many of the best trials are run again, after that many in the first round."""
-    return min(FINALISTS, _left(trials, rungs)[-1] + _left(second_round(trials), rungs)[-1])
+    rounds = (trials, second_round(trials) - 1)
+    return min(FINALISTS, 1 + sum(_left(count, rungs)[-1] for count in rounds))
 
 
 def extra(trials: int) -> int:
@@ -139,6 +141,14 @@ class _Search:
     def best(self) -> Point:
         return self.points[self.ranked[0]]
 
+    @property
+    def middle(self) -> Point:
+        """The mean of the best few that share the best one's batch size and schedule."""
+        finite = [self.points[n] for n in self.ranked if math.isfinite(self.losses[n])]
+        choices = self.best.batch_size, self.best.schedule
+        alike = [p for p in finite if (p.batch_size, p.schedule) == choices]
+        return self.space.middle(alike[:MIDDLE] or [self.best])
+
     def widen(self) -> Generator[Round, Sequence[float], None]:
         while len(self.widened) < WIDENINGS and (beyond := self.space.beyond(self.best)):
             self.space = self.space.widened(beyond)
@@ -149,22 +159,23 @@ class _Search:
             )
             yield from self.rung(WIDENED, points)
 
-    def finalists(self, defaults: int) -> list[int]:
-        """Return the best trials; among them the defaults and the best of each batch size."""
+    def finalists(self, *sure: int) -> list[int]:
+        """Return the best trials; among them the sure ones and the best of each batch size."""
         ranked = self.ranked
         sizes = {self.points[number].batch_size: number for number in reversed(ranked)}
-        wanted = [defaults, *sorted(sizes.values(), key=ranked.index), *ranked]
+        wanted = [*sure, *sorted(sizes.values(), key=ranked.index), *ranked]
         chosen = list(dict.fromkeys(wanted))[: finalists(self.trials, self.rungs)]
         return [number for number in ranked if number in chosen]
 
     def run(self) -> Generator[Round, Sequence[float], Found]:
         yield from self.round("round 1", [self.start, *self.draw(self.space, self.trials - 1)])
         yield from self.widen()
-        around = self.draw(self.space.around(self.best), second_round(self.trials))
+        around = self.draw(self.space.around(self.middle), second_round(self.trials) - 1)
         yield from self.round("round 2", around)
         yield from self.widen()
+        yield from self.rung("round 2", [self.middle])
         defaults = next(n for n in self.full if self.points[n] == self.start)
-        chosen = self.finalists(defaults)
+        chosen = self.finalists(defaults, self.full[-1])
         losses = yield Round(RERUN, [self.points[number] for number in chosen])
         again = dict(zip(chosen, losses, strict=True))
         number = min(chosen, key=again.__getitem__)
@@ -185,12 +196,13 @@ def search(
     """Search a space: yield rounds of points, take their losses, return what was found.
 
     Round 1 is the rule's defaults and a scrambled Sobol sequence over the space; round 2, half as
-    many trials, is one over a quarter of each interval around the best. After either, while the
-    best lies in the outer 5 % of an interval that may legally go on, the space is widened there
-    (rates by two decades, memories by one) and a quarter of the trials more are drawn in the new
-    part: at most four times. A low loss may be luck, most of all at a rate so large that the loss
-    leaps about; so at last eight are run again, and those losses alone choose among them: the
-    defaults, the best of each batch size, and the best of all others.
+    many trials, is one over a quarter of each interval around the mean of the best four, and at
+    last the mean of the best four so far. After either, while the best lies in the outer 5 % of an
+    interval that may legally go on, the space is widened there (rates by two decades, memories by
+    one) and a quarter of the trials more are drawn in the new part: at most four times. A low loss
+    may be luck, most of all at a rate so large that the loss leaps about; so at last eight are run
+    again, and those losses alone choose among them: the defaults, the last mean, the best of each
+    batch size, and the best of all others.
 
     On rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short trainings;
     the best third of each rung goes on to the next, three times as long, from the start again.

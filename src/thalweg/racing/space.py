@@ -178,6 +178,21 @@ class Space:
             schedules=(best.schedule,),
         )
 
+    def middle(self, points: Sequence[Point]) -> Point:
+        """Return the mean of points on their scales, with the first one's choices.
+
+        Example:
+            >>> from thalweg import rules
+            >>> points = [Point({"lr": lr}, 32) for lr in (0.001, 0.1)]
+            >>> of(rules.get("sgd")).middle(points).hyper
+            {'lr': 0.01}
+        """
+        hyper = dict(points[0].hyper)
+        for d in self.dimensions:
+            places = [d.coordinate(point.hyper[d.name]) for point in points]
+            hyper[d.name] = d.value(float(np.mean(places)))
+        return replace(points[0], hyper=hyper)
+
     def beyond(self, best: Point) -> "Dimension | None":
         """Return the first interval past an edge of this space at which the point lies."""
         found = (d.beyond(best.hyper[d.name]) for d in self.dimensions)
