@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from thalweg import data, kernels, linear, plots, problems, rules, schedules, theory
     from thalweg.descent import descend
     from thalweg.racing.race import race
+    from thalweg.stack.task import TorchTask
 
     __version__ = version("thalweg")
 
 __all__ = [
+    "TorchTask",
     "__version__",
     "data",
     "descend",
@@ -29,14 +31,14 @@ __all__ = [
     "theory",
 ]
 
-_FUNCTIONS = {"descend": "thalweg.descent", "race": "thalweg.racing"}
+_MEMBERS = {"descend": "thalweg.descent", "race": "thalweg.racing", "TorchTask": "thalweg.stack"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a function or the version
     if name == "__version__":
         value: Any = import_module("importlib.metadata").version("thalweg")
-    elif name in _FUNCTIONS:
-        value = getattr(import_module(_FUNCTIONS[name]), name)
+    elif name in _MEMBERS:
+        value = getattr(import_module(_MEMBERS[name]), name)
     elif name in __all__:
         value = import_module(f"thalweg.{name}")
     else:

@@ -1,0 +1,348 @@
+"""PyTorch modules as a task of a race."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg import rule as registry
+from thalweg.optim import Descent
+from thalweg.racing import schedule as schedules
+from thalweg.racing.store import FINAL, Trial
+from thalweg.racing.task import Checkpoint, Lanes, Target
+from thalweg.rule import Rule
+from thalweg.stack import Model, Parts, TorchTask, Training, train
+from thalweg.stack.batch import Batch, each, leaves
+from thalweg.stack.lanes import Stack
+from thalweg.stack.measure import best_lanes, cost, noise_scale
+from thalweg.stack.model import blamed
+from thalweg.stack.step import Hyper
+from thalweg.stack.training import Final, steps_per_epoch
+
+__all__ = ["ModuleTask"]
+
+_SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
+_EPOCHS, _BATCH, _RATES = 10, 32, (3e-4, 1e-3, 3e-3)  # of the reference outside the race
+
+
+class ModuleTask:
+    """A PyTorch module on the three parts of its data.
+
+    Args:
+        description: what the user says.
+        seed: of the split.
+
+    Raises:
+        TaskError: the user's model, loss or data do not do; a sentence with the place.
+    """
+
+    schedules: tuple[str, ...] = schedules.NAMES
+    processes = True
+
+    def __init__(self, description: TorchTask, seed: int) -> None:
+        self.description = description
+        self.seed = seed
+        self.name = description.name
+        self._parts = Parts.of(description, seed)
+        self.parts: Mapping[str, int] = self._parts.sizes
+        model = self.model
+        count = sum(p.numel() for p in model.initial(0).parameters.values())
+        self.data: Mapping[str, Any] = {
+            "name": description.name,
+            "source": "TorchTask",
+            "kind": self._kind(),
+            "rows": sum(self.parts.values()),
+        }
+        self.facts: Mapping[str, Any] = {
+            "loss": _name(description.loss or description.step),
+            "metric": self._metric_name(),
+            "model": f"{model.title}, {count:,} parameters",
+            "dtype": str(description.autocast or model.dtype).removeprefix("torch."),
+            "l2": description.l2,
+            "label_smoothing": description.label_smoothing,
+            "clip_norm": description.clip_norm,
+            "device": str(model.device),
+            "stacked": "many trainings in one pass"
+            if model.stacked
+            else f"one training at a time: {model.why}",
+        }
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The module, made in each process."""
+        return Model(self.description, self._parts.train)
+
+    @functools.cached_property
+    def _placed(self) -> Parts:
+        return self._parts.to(self.model.device)
+
+    @functools.cached_property
+    def lanes(self) -> int:
+        """At most so many trials are trained in one piece of work; measured, unless it is set."""
+        size = min(_BATCH, self.parts["train"])
+        with _one_thread():
+            return best_lanes(self.model, self._placed.train, size)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether trainings run side by side."""
+        return self.model.stacked and self.lanes > 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("model", "_placed")
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    def together(self, trial: Trial) -> Hashable:
+        """Return what lanes share: trials their minibatches too, finals have each their own."""
+        seed = None if trial.round == FINAL else trial.seed
+        return trial.rule, trial.epochs, trial.batch_size, seed
+
+    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+        """Train one lane per trial; see ``Task.run``."""
+        first = trials[0]
+        training = train(
+            self.model,
+            self._placed,
+            registry.get(first.rule),
+            [self._hyper(trial) for trial in trials],
+            seeds=[trial.seed for trial in trials],
+            batch_size=first.batch_size,
+            epochs=first.epochs,
+            shared=first.round != FINAL,
+            stacked=self.stacked,
+            should_stop=should_stop,
+        )
+        return Lanes(
+            training.train_loss,
+            training.validation_loss,
+            training.diverged_at,
+            functools.partial(self._judge, training),
+            functools.partial(self._checkpoint, training, trials),
+        )
+
+    def _hyper(self, trial: Trial) -> dict[str, Hyper]:
+        hyper: dict[str, Hyper] = dict(registry.get(trial.rule).resolve(trial.hyper))
+        if trial.schedule != schedules.CONSTANT:
+            steps = steps_per_epoch(self.parts["train"], trial.batch_size) * trial.epochs
+            factors = schedules.factor(trial.schedule, steps)(np.arange(steps))
+            hyper["lr"] = (trial.hyper["lr"] * factors).item
+        return hyper
+
+    def _judge(self, training: Training) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each lane's loss and score on the test part, NaN for those that diverged."""
+        found = np.full((2, len(training.diverged_at)), np.nan)
+        for final in training.finals:
+            if final.lanes:
+                with self.model.mode(training=False):
+                    found[0, final.lanes] = final.stack.losses(self._placed.test).numpy()
+                    found[1, final.lanes] = self._scores(final.stack)
+        return found[0], found[1]
+
+    def _scores(self, stack: Stack) -> Sequence[float]:
+        task, test = self.description, self._placed.test
+        if task.step is not None:
+            return stack.scores(test) if task.metric else [np.nan] * len(stack.seeds)
+        with blamed("metric"):
+            return [
+                float((task.metric or _score)(outputs, test[1])) for outputs in stack.outputs(test)
+            ]
+
+    def _metric_name(self) -> str:
+        task = self.description
+        if task.metric is not None or task.step is not None:
+            return _name(task.metric) if task.metric else "none"
+        return "R²" if self._parts.test[1].is_floating_point() else "accuracy"
+
+    def _kind(self) -> str:
+        if self.description.step is not None:
+            return "own step"
+        return "regression" if self._parts.test[1].is_floating_point() else "classification"
+
+    def _checkpoint(
+        self, training: Training, trials: Sequence[Trial], lane: int
+    ) -> Checkpoint | None:
+        """Return what a lane ended with, None if it diverged."""
+        for final in training.finals:
+            if lane in final.lanes:
+                trial = trials[lane]
+                return {
+                    "model": self.model.state_dict(*final.stack.lane(final.lanes.index(lane))),
+                    "optimizer": self._optimizer_state(final, lane, trial),
+                    "rule": trial.rule,
+                    "hyper": dict(trial.hyper),
+                    "schedule": trial.schedule,
+                    "batch_size": trial.batch_size,
+                    "epochs": trial.epochs,
+                    "seed": trial.seed,
+                }
+        return None
+
+    def _optimizer_state(self, final: Final, lane: int, trial: Trial) -> dict[str, Any]:
+        """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
+        module = self.model.module
+        rule, place = registry.get(trial.rule), final.lanes.index(lane)
+        optimizer = Descent(module.parameters(), rule, **dict[str, Any](trial.hyper))
+        names = dict(module.named_parameters())
+        for index, name in enumerate(final.stack.parameters):
+            own = {state: held[index][place].clone() for state, held in final.step.state.items()}
+            uniform = final.step.uniform[place, :, 0].tolist()
+            own |= {n: torch.tensor(v) for n, v in zip(rule.uniform_state, uniform, strict=True)}
+            own["step"] = torch.tensor(float(final.step.taken))
+            optimizer.state[names[name.removeprefix("module.")]] = own
+        packed: dict[str, Any] = optimizer.state_dict()
+        return packed
+
+    def target(self) -> Target:
+        """Fix the target by the best constant output and by Adam.
+
+        The constant is the output of lowest training loss, the same for every example (of a user's
+        own step: the untrained module); the reference is the lowest validation loss that Adam met
+        in 10 epochs at three rates, batch 32. Both are outside the race.
+        """
+        with _one_thread():
+            path = self._adam(_RATES, _EPOCHS).validation_loss
+            constant = float(path[0, 0])
+            if self.description.step is None:
+                constant = min(constant, self._constant())
+        reference = float(np.nanmin([constant, np.nanmin(path)]))
+        what = "untrained model" if self.description.step else "best constant output"
+        return Target(
+            reference + _SHARE * (constant - reference),
+            constant,
+            reference,
+            f"{1 - _SHARE:.0%} of the way from the {what} ({constant:.4g}) to the lowest "
+            f"validation loss that Adam met in {_EPOCHS} epochs at {len(_RATES)} rates "
+            f"({reference:.4g})",
+        )
+
+    def _adam(self, rates: Sequence[float], epochs: int) -> Training:
+        rule = registry.get("adam")
+        return train(
+            self.model,
+            self._placed,
+            rule,
+            [rule.resolve({"lr": rate}) for rate in rates],
+            seeds=[self.seed] * len(rates),
+            batch_size=min(_BATCH, self.parts["train"]),
+            epochs=epochs,
+            shared=True,
+            stacked=self.stacked,
+        )
+
+    def _constant(self) -> float:
+        """Return the validation loss of the output that fits the training part best."""
+        loss, placed = self.description.loss, self._placed
+        assert loss is not None
+        with self.model.mode(training=False):
+            shape = (
+                Stack(self.model, [0], shared=True, stacked=False)
+                .outputs(each(lambda tensor: tensor[:1], placed.train))
+                .shape[2:]
+            )
+        output = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
+        output.requires_grad_()
+        search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
+
+        def of(batch: Batch) -> Tensor:
+            return loss(output.expand(len(batch[1]), *shape), batch[1])
+
+        def closure() -> Tensor:
+            search.zero_grad()
+            value = of(placed.train)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        with blamed("loss"):
+            search.step(closure)  # type: ignore[no-untyped-call]
+            found = of(placed.validation).item()
+        return found if np.isfinite(found) else np.inf
+
+    def measure(self, batch_size: int) -> dict[str, float]:
+        """Return what a training at a batch size costs, and the gradient noise scale.
+
+        Returns:
+            "seconds_per_step" and "bytes" of one training alone, and "noise_scale" in examples, at
+            the weights after one epoch of Adam; NaN where the gradient drowns in its noise.
+        """
+        with _one_thread():
+            one = cost(self.model, self._placed.train, batch_size, 1)
+        return {
+            "seconds_per_step": one.seconds,
+            "bytes": one.bytes,
+            "noise_scale": self._noise_scale,
+        }
+
+    @functools.cached_property
+    def _noise_scale(self) -> float:
+        order = torch.from_numpy(np.random.default_rng(self.seed).permutation(self.parts["train"]))
+        with _one_thread():
+            stack = self._adam(_RATES[1:2], 1).finals[0].stack
+            return noise_scale(stack, self._placed.train, order, min(16, len(order) // 2 or 1))
+
+    def code(
+        self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
+    ) -> dict[str, str]:
+        """Return the lines to paste; see ``Task.code``."""
+        keywords = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
+        lines = f"optimizer = optim.Descent(model.parameters(), {rule.name!r}, {keywords})\n"
+        if schedule != schedules.CONSTANT:
+            steps = steps_per_epoch(self.parts["train"], batch_size) * epochs
+            lines += (
+                "scheduler = torch.optim.lr_scheduler.LambdaLR(\n"
+                f"    optimizer, schedule.factor({schedule!r}, {steps})\n)\n"
+            )
+        return {"thalweg": f"import torch\n\nfrom thalweg import optim\n\n{lines}"}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data, the initial parameters, the settings and the first loss."""
+        task, parts = self.description, self._parts
+        digest = hashlib.sha256()
+        start = self.model.initial(self.seed)
+        kept = start.parameters, start.state, start.fixed
+        for tensor in leaves((parts.train, parts.validation, parts.test, *kept)):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        settings = (
+            task.l2,
+            task.label_smoothing,
+            task.clip_norm,
+            task.autocast,
+            self.facts["loss"],
+        )
+        with _one_thread(), self.model.mode(training=True):
+            few = each(lambda tensor: tensor[:32], self._placed.train)
+            losses, _ = Stack(self.model, [self.seed], shared=True, stacked=False).gradients(few, 1)
+        digest.update(f"{settings} {losses.item():.5g}".encode())
+        return digest.hexdigest()
+
+
+def _score(outputs: Tensor, targets: Tensor) -> float:
+    """Return the accuracy of integer targets, R² of others."""
+    if targets.is_floating_point():
+        from sklearn.metrics import r2_score  # noqa: PLC0415 - takes a second to load
+
+        rows = len(targets)
+        return float(r2_score(targets.cpu().reshape(rows, -1), outputs.cpu().reshape(rows, -1)))
+    found = outputs.argmax(1) if outputs.ndim > targets.ndim else (outputs > 0).long()
+    return (found == targets).double().mean().item()
+
+
+def _name(function: Callable[..., Any] | None) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread, as every worker does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,126 @@
+"""Stack: copies of a module whose parameters lie side by side."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.stack.batch import Batch, count, each
+from thalweg.stack.model import Model, Values, mapped
+
+__all__ = ["Stack"]
+
+_CHUNK = 256  # examples of a pass without gradients: bounds its memory
+
+
+class Stack:
+    """Copies of a module, one per lane.
+
+    Args:
+        model: the module.
+        seeds: of each lane's start and of what it draws.
+        shared: whether all lanes see the same minibatches; then their seeds are equal.
+        stacked: whether lanes are computed in one pass; else there is one, called as it is.
+
+    Attributes:
+        parameters: (lanes, *shape) by name: what is trained.
+        state: the same of buffers that training changes.
+    """
+
+    def __init__(self, model: Model, seeds: Sequence[int], *, shared: bool, stacked: bool) -> None:
+        self.model = model
+        self.stacked = stacked
+        self.shared = shared
+        starts = [model.initial(seed) for seed in seeds]
+        self.seeds = torch.tensor(seeds)
+        self.parameters = _stacked([start.parameters for start in starts])
+        self.state = _stacked([start.state for start in starts])
+        fixed = [start.fixed for start in starts]
+        self.fixed = fixed[0] if shared else _stacked(fixed)
+        self._learn()
+
+    def _learn(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.requires_grad_()
+
+    def _mapped(self, function: Any, *arguments: Any, shared: bool) -> Any:  # noqa: ANN401
+        fixed = None if self.shared else 0
+        dimensions = (0, 0, fixed, None if shared else 0, 0)
+        given = (self.parameters, self.state, self.fixed, *arguments, self.seeds)
+        return mapped(function, dimensions, stacked=self.stacked)(*given)
+
+    def gradients(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
+        """Return each lane's loss on its minibatch and the gradients of its objective.
+
+        Args:
+            batch: one minibatch for all, or, if not shared, one per lane.
+            step: which the draws of this step depend on.
+        """
+        function = partial(self.model.loss, step=step)
+        objective, (losses, state) = self._mapped(function, batch, shared=self.shared)
+        leaves = list(self.parameters.values())
+        gradients = torch.autograd.grad(
+            objective.sum(), leaves, allow_unused=True, materialize_grads=True
+        )
+        self.state = {name: tensor.detach() for name, tensor in state.items()}
+        return losses.detach(), list(gradients)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
+        total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
+        rows = count(batch, "batch")
+        for piece in _chunks(batch, rows):
+            function = partial(self.model.evaluate, what="loss")
+            losses = self._mapped(function, piece, shared=True)
+            total += losses.double() * count(piece, "batch")
+        return total.cpu() / rows
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """Return what each lane's module puts out for examples, (lanes, examples, ...)."""
+        function = partial(self.model.evaluate, what="outputs")
+        rows = count(batch, "batch")
+        pieces = [self._mapped(function, piece, shared=True) for piece in _chunks(batch, rows)]
+        return torch.cat(pieces, dim=1)
+
+    def scores(self, batch: Batch) -> list[float]:
+        """Return each lane's score of a user's own step on all the examples."""
+        function = partial(self.model.evaluate, what="score")
+        scores: list[float] = self._mapped(function, batch, shared=True).tolist()
+        return scores
+
+    def finite(self) -> Tensor:
+        """Return which lanes' parameters are finite, (lanes,)."""
+        found = [p.detach().flatten(1).isfinite().all(1) for p in self.parameters.values()]
+        return torch.stack(found).all(0).cpu()
+
+    def select(self, lanes: Sequence[int]) -> None:
+        """Go on with some lanes."""
+        index = torch.tensor(lanes)
+        self.seeds = self.seeds[index]
+        self.parameters = {n: t.detach()[index] for n, t in self.parameters.items()}
+        self.state = {n: t[index] for n, t in self.state.items()}
+        if not self.shared:
+            self.fixed = {n: t[index] for n, t in self.fixed.items()}
+        self._learn()
+
+    def lane(self, lane: int) -> tuple[Values, Values, Values]:
+        """Return one lane's parameters, state and fixed values."""
+        own = [{n: t.detach()[lane] for n, t in g.items()} for g in (self.parameters, self.state)]
+        fixed = self.fixed if self.shared else {n: t[lane] for n, t in self.fixed.items()}
+        return own[0], own[1], fixed
+
+
+def _stacked(groups: Sequence[Values]) -> dict[str, Tensor]:
+    return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
+
+
+def _chunks(batch: Batch, rows: int) -> Iterator[Batch]:
+    for first in range(0, rows, _CHUNK):
+        piece = slice(first, first + _CHUNK)
+        yield each(partial(_sliced, piece), batch)
+
+
+def _sliced(piece: slice, tensor: Tensor) -> Tensor:
+    return tensor[piece]

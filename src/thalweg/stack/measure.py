@@ -1,0 +1,160 @@
+"""What a training costs, and how noisy its gradients are."""
+
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from thalweg.rule import get
+from thalweg.stack.batch import Batch, each
+from thalweg.stack.lanes import Stack
+from thalweg.stack.model import Model
+from thalweg.stack.step import StackStep
+
+__all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
+
+_MOST = 64  # lanes: a piece of work should not be a whole race
+_GAIN = 1.1  # what a doubling of lanes must gain in steps per second
+_SHARE = 0.25  # of the free memory, for all processes together
+_LONG = 0.5  # seconds of one step after which no more lanes are tried
+_BATCHES = 64  # minibatches of the smaller size from which the noise scale is taken
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step costs.
+
+    Attributes:
+        seconds: per lane.
+        bytes: per lane: parameters, gradients, state, and what the backward pass keeps.
+    """
+
+    seconds: float
+    bytes: int
+
+
+def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: int = 5) -> Cost:
+    """Measure a step of Adam with so many lanes.
+
+    Args:
+        model: the module.
+        examples: at least ``batch_size``, on the model's device.
+        batch_size: examples per step.
+        lanes: side by side; one is called as it is.
+        repeats: the fastest counts.
+    """
+    stack = Stack(model, [0] * lanes, shared=True, stacked=lanes > 1)
+    rule = get("adam")
+    parameters = list(stack.parameters.values())
+    step = StackStep(rule, [rule.defaults] * lanes, parameters, steps=repeats + 1)
+    batch = each(lambda tensor: tensor[:batch_size], examples)
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with model.mode(training=True):
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            stack.gradients(batch, 1)
+        seconds = min(_one(stack, step, batch, t + 2) for t in range(repeats))
+    own = sum(p.numel() * p.element_size() for p in parameters)
+    for parameter in parameters:
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    arrays = 2 + len(rule.state)
+    return Cost(seconds / lanes, (sum(kept.values()) + arrays * own) // lanes)
+
+
+def _one(stack: Stack, step: StackStep, batch: Batch, t: int) -> float:
+    start = time.perf_counter()
+    _, gradients = stack.gradients(batch, t)
+    step(gradients, None)
+    if stack.model.device.type == "cuda":
+        torch.cuda.synchronize(stack.model.device)
+    return time.perf_counter() - start
+
+
+def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
+    """Return how many lanes to train side by side: more, while each then costs less.
+
+    Lanes are doubled while that gains a tenth in steps per second and lane, and while the lanes of
+    as many processes as there are cores fit into a quarter of the free memory.
+
+    Args:
+        model: the module.
+        examples: at least ``batch_size``, on the model's device.
+        batch_size: the largest of the race.
+    """
+    if not model.stacked:
+        return 1
+    before = cost(model, examples, batch_size, 2)
+    lanes = 2
+    while 2 * lanes <= _MOST and before.seconds * lanes < _LONG:
+        if 2 * lanes * before.bytes > _SHARE * _free(model.device):
+            break
+        now = cost(model, examples, batch_size, 2 * lanes)
+        if before.seconds / now.seconds < _GAIN:
+            break
+        lanes, before = 2 * lanes, now
+    return lanes
+
+
+def _free(device: torch.device) -> float:
+    """Return the free memory for one process, in bytes."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    names = getattr(os, "sysconf_names", {})
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in names else "SC_PHYS_PAGES"
+    free = os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages in names else 2.0**32
+    return free / (os.cpu_count() or 1)
+
+
+def noise_scale(stack: Stack, examples: Batch, order: Tensor, batch_size: int) -> float:
+    """Return the batch size at which a step is as much noise as signal, NaN if it drowns in noise.
+
+    B = tr Σ / |G|² (McCandlish et al. 2018, appendix A.1), unbiased estimates of numerator and
+    denominator from the gradient norms at two batch sizes: b, averaged over n minibatches, and n b,
+    which is their mean.
+
+    Args:
+        stack: of one start; its first lane is measured.
+        examples: on the model's device.
+        order: rows, in the order in which they are drawn.
+        batch_size: b, the smaller one.
+    """
+    squares, total = [], None
+    whole = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
+    rows = whole[:_BATCHES]
+    if len(rows) < 2:
+        return float("nan")
+    with stack.model.mode(training=True):
+        for t, own in enumerate(rows):
+            _, gradients = stack.gradients(each(partial(_rows, own), examples), t + 1)
+            flat = torch.cat([g[0].flatten() for g in gradients]).double()
+            squares.append(flat.square().sum().item())
+            total = flat if total is None else total + flat
+    assert total is not None
+    big = (total / len(rows)).square().sum().item()
+    return _noise_scale(float(np.mean(squares)), big, batch_size, batch_size * len(rows))
+
+
+def _rows(rows: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[rows]
+
+
+def _noise_scale(small: float, big: float, b_small: int, b_big: int) -> float:
+    """Return tr Σ / |G|² from the mean squared gradient norms at two batch sizes.
+
+    Example:
+        >>> _noise_scale(small=1 + 100 / 4, big=1 + 100 / 20, b_small=4, b_big=20)
+        100.0
+    """
+    signal = (b_big * big - b_small * small) / (b_big - b_small)
+    noise = (small - big) / (1 / b_small - 1 / b_big)
+    return noise / signal if signal > 0 else float("nan")

@@ -1,0 +1,328 @@
+"""Model: a user's module as a function of its parameters."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from thalweg.errors import TaskError, user_line
+from thalweg.stack.batch import Batch, each
+from thalweg.stack.randomness import Randomness
+from thalweg.stack.task import TorchTask
+
+__all__ = ["Model", "Start", "Values"]
+
+Values = Mapping[str, Tensor]
+"""Tensors by their names in the module."""
+
+_PROBED = 8  # examples that show how a module behaves
+_CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a seed makes of a module.
+
+    Attributes:
+        parameters: what is trained.
+        state: buffers that a training changes, such as those of batch normalization.
+        fixed: all else: frozen and unused parameters, other buffers.
+    """
+
+    parameters: Values
+    state: Values
+    fixed: Values
+
+
+class _Objective(nn.Module):
+    """A module with its loss: what ``functional_call`` calls."""
+
+    def __init__(self, task: TorchTask, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.task = task
+
+    def forward(self, batch: Batch, what: str) -> Any:  # noqa: ANN401
+        """Return the "loss" of a batch or the "score"; in training mode the loss is smoothed."""
+        task = self.task
+        if task.step is not None:
+            function = task.step if what == "loss" else task.metric
+            assert function is not None
+            smoothing = {"label_smoothing": task.label_smoothing}
+            given = smoothing if self.training and task.label_smoothing else {}
+            return function(self.module, batch, **given)
+        x, y = batch
+        outputs = self.module(*x) if isinstance(x, tuple) else self.module(x)
+        if what == "outputs":
+            return outputs
+        assert task.loss is not None
+        if self.training and task.label_smoothing:
+            return task.loss(outputs, y, label_smoothing=task.label_smoothing)
+        return task.loss(outputs, y)
+
+
+class Model:
+    """A user's module as a function of its parameters, probed once.
+
+    Args:
+        task: what the user says.
+        examples: a batch, of which some are used to see how the module behaves.
+
+    Attributes:
+        stacked: whether many copies can be trained in one pass.
+        why: if not, why.
+
+    Raises:
+        TaskError: the module, its loss or its step cannot be trained; a sentence with the place.
+    """
+
+    def __init__(self, task: TorchTask, examples: Batch) -> None:
+        self.task = task
+        self.device = task.place
+        self._objective = _Objective(task, self._build(0))
+        self._check_pair(examples)
+        self.dtype = self._dtype()
+        self._names = self._sort(each(lambda tensor: tensor[:_PROBED].to(self.device), examples))
+        self.initial = functools.lru_cache(maxsize=32)(self._initial)
+        self.stacked, self.why = True, ""
+        self._probe(each(lambda tensor: tensor[:_PROBED].to(self.device), examples))
+
+    @property
+    def module(self) -> nn.Module:
+        """The module itself; its own values count for nothing."""
+        return self._objective.module
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return type(self.module).__name__
+
+    def _build(self, seed: int) -> nn.Module:
+        """Return the user's module as that seed makes it."""
+        with torch.random.fork_rng(), blamed("model"):
+            torch.manual_seed(seed)
+            module = self.task.model()
+            if not isinstance(module, nn.Module):
+                raise TaskError(f"model() must return an nn.Module, got {type(module).__name__}")
+            return module.to(self.device)
+
+    def _check_pair(self, examples: Batch) -> None:
+        if self.task.step is None and not (isinstance(examples, tuple) and len(examples) == 2):
+            raise TaskError(
+                "a loss needs examples that are pairs (X, y); give step=(model, batch) -> loss for "
+                "others"
+            )
+
+    def _dtype(self) -> torch.dtype:
+        found = {p.dtype for p in self._objective.parameters() if p.requires_grad}
+        if found in ({torch.float32}, {torch.float64}):
+            return found.pop()
+        names = ", ".join(sorted(str(dtype) for dtype in found)) or "none at all"
+        raise TaskError(
+            f"model's trained parameters must all be float32 or all float64, got {names}; "
+            "autocast=torch.bfloat16 computes in that format"
+        )
+
+    def _named(self, module: nn.Module) -> dict[str, Tensor]:
+        named = [*module.named_parameters(), *module.named_buffers()]
+        return {f"module.{name}": tensor.detach() for name, tensor in named}
+
+    def _initial(self, seed: int) -> Start:
+        """Return what a seed makes of the module; cached."""
+        values = self._named(self._build(seed))
+        groups = [{n: values[n].clone() for n in names} for names in self._names]
+        return Start(*groups)
+
+    def loss(
+        self,
+        parameters: Values,
+        state: Values,
+        fixed: Values,
+        batch: Batch,
+        seed: Tensor,
+        *,
+        step: int,
+    ) -> tuple[Tensor, tuple[Tensor, Values]]:
+        """Return the training objective of a batch, its loss without penalty, and the new state."""
+        values = {**fixed, **parameters, **state}
+        with self._precision(), Randomness(seed, step):
+            loss = functional_call(self._objective, values, (batch, "loss"))
+        objective = loss
+        if self.task.l2:
+            weights = (p.square().sum() for p in parameters.values() if p.ndim > 1)
+            objective = loss + self.task.l2 / 2 * sum(weights)
+        return objective, (loss, {name: values[name] for name in state})
+
+    def evaluate(
+        self, parameters: Values, state: Values, fixed: Values, batch: Batch, seed: Tensor, *,
+        what: str,
+    ) -> Any:  # noqa: ANN401 # fmt: skip
+        """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
+        with self._precision(), Randomness(seed, 0):
+            return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
+
+    def _precision(self) -> torch.autocast:
+        cast = self.task.autocast
+        return torch.autocast(self.device.type, dtype=cast, enabled=cast is not None)
+
+    @contextmanager
+    def mode(self, *, training: bool) -> Iterator[None]:
+        """Put the module into training or evaluation mode, gradients on or off with it."""
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(value=False)  # no lanes run through it
+        self._objective.train(training)
+        try:
+            with torch.set_grad_enabled(training), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(value=fast)
+
+    def state_dict(self, parameters: Values, state: Values, fixed: Values) -> dict[str, Tensor]:
+        """Return a state_dict of the user's module with these values."""
+        values = {**fixed, **parameters, **state}
+        module = self.module
+        known = {id(tensor): name for name, tensor in _all(module)}
+        own = module.state_dict(keep_vars=True)
+        return {
+            name: values[f"module.{known[id(tensor)]}"].detach().cpu().clone()
+            if id(tensor) in known
+            else tensor
+            for name, tensor in own.items()
+        }
+
+    def _sort(self, batch: Batch) -> tuple[list[str], list[str], list[str]]:
+        """Take a step to see which parameters are trained and which buffers change."""
+        module = self.module
+        values = {name: tensor.clone() for name, tensor in self._named(module).items()}
+        trained = {f"module.{n}" for n, p in module.named_parameters() if p.requires_grad}
+        for name in trained:
+            values[name].requires_grad_()
+        after = dict(values)
+        before = {n: t.detach().clone() for n, t in values.items()}
+        with self.mode(training=True), blamed("loss" if self.task.step is None else "step"):
+            seed = torch.tensor(0)
+            with self._precision(), Randomness(seed, 1):
+                loss = functional_call(self._objective, after, (batch, "loss"))
+        self._check(loss)
+        leaves = sorted(trained)
+        gradients = torch.autograd.grad(loss, [values[n] for n in leaves], allow_unused=True)
+        used = {n for n, g in zip(leaves, gradients, strict=True) if g is not None}
+        changed = {
+            n for n in before if n not in trained and not _same(before[n], after[n].detach())
+        }
+        return (
+            [n for n in values if n in used],
+            [n for n in values if n in changed],
+            [n for n in values if n not in used | changed],
+        )
+
+    def _check(self, loss: Any) -> None:  # noqa: ANN401
+        what = "step(model, batch)" if self.task.loss is None else "loss(outputs, targets)"
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise TaskError(f"{what} must return one number, the mean over the batch, got {got}")
+        if not loss.requires_grad:
+            raise TaskError(f"{what} does not depend on any parameter that is trained")
+        if not torch.isfinite(loss):
+            raise TaskError(
+                f"the loss of the untrained model is {loss.item()} on the first examples; check "
+                "the data, the initial parameters and the loss"
+            )
+
+    def _probe(self, batch: Batch) -> None:
+        """See whether the module is a function of the seed, and whether it can be stacked."""
+        first, again = self.initial(0), self._initial(0)
+        for name, tensor in first.parameters.items():
+            if not _same(tensor, again.parameters[name]):
+                raise TaskError(
+                    f"model() drew {name.removeprefix('module.')} otherwise under the same torch "
+                    "seed; draw it with torch's random numbers"
+                )
+        lanes = torch.arange(2)
+        alone = self._lane_losses(batch, lanes[:1], stacked=False)
+        try:
+            both = self._lane_losses(batch, lanes, stacked=True)
+        except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
+            self.stacked, self.why = False, _first_sentence(error)
+            return
+        if not torch.allclose(both[:, 0], alone[:, 0], rtol=_CLOSE, atol=1e-6):
+            self.stacked, self.why = False, "its losses differ when it is stacked"
+
+    def _lane_losses(self, batch: Batch, seeds: Tensor, *, stacked: bool) -> Tensor:
+        """Return the loss in training and in evaluation of one start in some lanes, (2, lanes)."""
+        start = self.initial(0)
+        lanes = [
+            {n: torch.stack([t] * len(seeds)) for n, t in group.items()}
+            for group in (start.parameters, start.state)
+        ]
+        dimensions = (0, 0, None, None, 0)
+        found = []
+        for training in (True, False):
+            function = (
+                partial(self.loss, step=1) if training else partial(self.evaluate, what="loss")
+            )
+            with self.mode(training=training):
+                out = mapped(function, dimensions, stacked=stacked)(
+                    *lanes, start.fixed, batch, seeds * 0
+                )
+            found.append((out[1][0] if training else out).detach().double().cpu())
+        return torch.stack(found)
+
+
+def mapped(
+    function: Callable[..., Any], dimensions: tuple[int | None, ...], *, stacked: bool
+) -> Callable[..., Any]:
+    """Return the function of lanes: of all in one pass, or of the only one, called as it is."""
+    if stacked:
+        mapping: Callable[..., Any] = vmap(function, dimensions, randomness="error")
+        return mapping
+
+    def alone(*arguments: Any) -> Any:  # noqa: ANN401
+        own = [
+            argument if dimension is None else each(lambda tensor: tensor[0], argument)
+            for argument, dimension in zip(arguments, dimensions, strict=True)
+        ]
+        return each(lambda tensor: tensor[None], function(*own))
+
+    return alone
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Turn what the user's code raises into one sentence with its place.
+
+    Raises:
+        TaskError: in place of any other error.
+    """
+    try:
+        yield
+    except TaskError:
+        raise
+    except Exception as error:
+        place = user_line(error)
+        raise TaskError(
+            f"{what}: {type(error).__name__}: {_first_sentence(error)}"
+            + (f" ({place})" if place else "")
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _all(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool(torch.equal(a, b))

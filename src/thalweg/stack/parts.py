@@ -1,0 +1,102 @@
+"""Parts: the examples to train on, to choose by and to be judged on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg.errors import TaskError
+from thalweg.stack.batch import Batch, count, each, read
+from thalweg.stack.task import TorchTask
+
+__all__ = ["Parts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The three parts of a task's data, each one batch.
+
+    Attributes:
+        train: what rules are fitted to.
+        validation: what hyperparameters are chosen by.
+        test: what is judged once.
+    """
+
+    train: Batch
+    validation: Batch
+    test: Batch
+
+    @classmethod
+    def of(cls, task: TorchTask, seed: int) -> "Parts":
+        """Read a task's data and draw what it gives as shares, stratified by class.
+
+        The test part is drawn first, so that it does not depend on the other two.
+
+        Args:
+            task: the task.
+            seed: of the draw, in [0, 2^32).
+
+        Raises:
+            TaskError: data that cannot be read, or a part that would be empty.
+        """
+        batch = read(task.train, "train")
+        rows: NDArray[np.intp] = np.arange(count(batch, "train"))
+        drawn: dict[str, Batch] = {}
+        for name in ("test", "validation"):
+            given = getattr(task, name)
+            if isinstance(given, (int, float)):
+                size = round(given * count(batch, "train"))
+                rows, own = _draw(rows, size, batch, seed, f"{name}={given}")
+                drawn[name] = _take(batch, own)
+            else:
+                drawn[name] = read(given, name)
+                count(drawn[name], name)
+        return cls(_take(batch, rows), drawn["validation"], drawn["test"])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples of each part."""
+        names = ("train", "validation", "test")
+        return {name: count(getattr(self, name), name) for name in names}
+
+    def to(self, device: torch.device) -> "Parts":
+        """Return the same on a device."""
+        names = ("train", "validation", "test")
+        return Parts(*(each(lambda t: t.to(device), getattr(self, name)) for name in names))
+
+
+def _take(batch: Batch, rows: NDArray[np.intp]) -> Batch:
+    index = torch.from_numpy(rows)
+    return each(lambda tensor: tensor[index], batch)
+
+
+def _draw(
+    rows: NDArray[np.intp], size: int, batch: Batch, seed: int, asked: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split off so many rows."""
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - takes a second to load
+
+    if not 0 < size < len(rows):
+        raise TaskError(
+            f"{asked} of train leaves {size} of its rows to that part and {len(rows) - size} to "
+            "train on; every part needs one"
+        )
+    classes = _classes(batch)
+    stratify: Any = None
+    if classes is not None:
+        _, counts = np.unique(classes[rows], return_counts=True)
+        if counts.min() > 1 and len(counts) <= min(size, len(rows) - size):  # else it cannot be
+            stratify = classes[rows]
+    kept, drawn = train_test_split(rows, test_size=size, random_state=seed, stratify=stratify)
+    return kept, drawn
+
+
+def _classes(batch: Batch) -> NDArray[Any] | None:
+    """Return each example's class where the batch is a pair with one integer per example."""
+    if not (isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+        return None
+    y = batch[1]
+    return y.cpu().numpy() if y.ndim == 1 and not y.is_floating_point() else None

@@ -1,0 +1,116 @@
+"""Randomness: what a module draws in a lane depends on that lane's seed and step alone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Randomness"]
+
+
+@torch.library.custom_op("thalweg::keep", mutates_args=())
+def _keep(  # noqa: PLR0917 - an operator of torch's takes its arguments by position
+    seed: Tensor, step: int, call: int, shape: list[int], p: float, device: torch.device
+) -> Tensor:
+    """Return which elements a dropout keeps: each with probability 1 - p."""
+    # Python's hash of a tuple of integers is a good mixer, and the same in every process.
+    mixed = hash((int(seed), step, call)) & 0xFFFFFFFF
+    generator = torch.Generator(device).manual_seed(mixed)
+    return torch.rand(shape, generator=generator, device=device) >= p
+
+
+@_keep.register_vmap
+def _keep_in_lanes(_: Any, __: Any, seed: Tensor, *arguments: Any) -> tuple[Tensor, int]:  # noqa: ANN401
+    return torch.stack([_keep(own, *arguments) for own in seed]), 0
+
+
+class Randomness(TorchFunctionMode):
+    """While it is entered, dropout draws from a lane's own generator.
+
+    Attention is written out, as its documentation has it: the fused one draws where no lane can,
+    and ``torch.func`` runs it lane by lane.
+
+    Args:
+        seed: the lane's, an integer tensor.
+        step: of the training, so that every step draws anew.
+    """
+
+    def __init__(self, seed: Tensor, step: int) -> None:
+        super().__init__()
+        self._seed = seed
+        self._step = step
+        self._calls = 0
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Call the function, or what stands for it."""
+        instead: dict[Callable[..., Any], Callable[..., Any]] = {
+            functional.dropout: self._dropout,
+            functional.dropout1d: self._dropout_channels,
+            functional.dropout2d: self._dropout_channels,
+            functional.dropout3d: self._dropout_channels,
+            functional.scaled_dot_product_attention: self._attention,
+        }
+        return instead.get(function, function)(*args, **(kwargs or {}))
+
+    def _dropout(
+        self,
+        x: Tensor,
+        p: float = 0.5,
+        training: bool = True,  # noqa: FBT001, FBT002 - torch's signature
+        inplace: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    ) -> Tensor:
+        return self._drop(x, p, list(x.shape), training=training, inplace=inplace)
+
+    def _dropout_channels(
+        self,
+        x: Tensor,
+        p: float = 0.5,
+        training: bool = True,  # noqa: FBT001, FBT002 - torch's signature
+        inplace: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    ) -> Tensor:
+        shape = [*x.shape[:2], *(1 for _ in x.shape[2:])]
+        return self._drop(x, p, shape, training=training, inplace=inplace)
+
+    def _drop(
+        self, x: Tensor, p: float, shape: list[int], *, training: bool, inplace: bool
+    ) -> Tensor:
+        if not training or p == 0:
+            return x
+        self._calls += 1
+        kept = _keep(self._seed, self._step, self._calls, shape, p, x.device)
+        factor = kept.to(x.dtype) / (1 - p) if p < 1 else torch.zeros_like(x)
+        return x.mul_(factor) if inplace else x * factor
+
+    def _attention(  # noqa: PLR0917 - torch's signature
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+        scale: float | None = None,
+        enable_gqa: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    ) -> Tensor:
+        if enable_gqa:
+            groups = query.shape[-3] // key.shape[-3]
+            key, value = (t.repeat_interleave(groups, -3) for t in (key, value))
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+        scores = query @ key.transpose(-2, -1) * factor
+        if is_causal:
+            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if attn_mask is not None:
+            if attn_mask.dtype is torch.bool:
+                scores = scores.masked_fill(~attn_mask, -torch.inf)
+            else:
+                scores = scores + attn_mask
+        return self._dropout(scores.softmax(-1), dropout_p) @ value

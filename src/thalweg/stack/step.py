@@ -1,0 +1,118 @@
+"""Step: one step of a rule in all lanes, each with hyperparameters of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg import schedules
+from thalweg.kernels.generate import Wrap
+from thalweg.kernels.kernel import compiled
+from thalweg.kernels.simd import LANES
+from thalweg.kernels.table import Table
+from thalweg.rule import Rule
+
+__all__ = ["Hyper", "StackStep"]
+
+Hyper = float | Callable[[int], float]
+"""A hyperparameter: a number or a schedule, step -> value."""
+
+
+class StackStep:
+    """The state of a rule in all lanes, and its step.
+
+    Args:
+        rule: the rule.
+        hyper: each lane's hyperparameters, all of them.
+        parameters: (lanes, *shape) each, contiguous; changed in place.
+        steps: of the whole training, for which schedules are evaluated at once.
+
+    Attributes:
+        state: (lanes, *shape) by name, one tensor per parameter.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        hyper: Sequence[Mapping[str, Hyper]],
+        parameters: Sequence[Tensor],
+        steps: int,
+    ) -> None:
+        self.rule = rule
+        self.taken = 0
+        first = [{n: _at(value, 0) for n, value in own.items()} for own in hyper]
+        self._hyper = np.ones((len(hyper), len(rule.hyperparameters) + 1, LANES))
+        self._scheduled: dict[int, NDArray[np.float64]] = {}
+        for j, name in enumerate(rule.hyperparameters):
+            self._hyper[:, j] = np.array([own[name] for own in first])[:, None]
+            if any(callable(own[name]) for own in hyper):
+                columns = [schedules.values(own[name], np.arange(steps)) for own in hyper]
+                self._scheduled[j] = np.stack(np.broadcast_arrays(*columns, np.empty(steps))[:-1])
+        self.state = {
+            name: [_filled(p, [rule.start_of(name, own) for own in first]) for p in parameters]
+            for name in rule.state
+        }
+        starts = [[rule.start_of(name, own) for name in rule.uniform_state] for own in first]
+        shape = len(hyper), len(rule.uniform_state), LANES
+        self.uniform = np.broadcast_to(np.array(starts).reshape(*shape[:2], 1), shape).copy()
+        self._lay_out(parameters)
+
+    def _lay_out(self, parameters: Sequence[Tensor]) -> None:
+        lanes = len(self._hyper)
+        dtype = np.dtype(str(parameters[0].dtype).removeprefix("torch."))
+        columns = [list(parameters), *self.state.values()]
+        self._parameters = parameters
+        self._table = Table(
+            compiled(self.rule, dtype, Wrap(scaled=True)),
+            [p[0].numel() for p in parameters for _ in range(lanes)],
+            np.stack([_addresses(column) for column in columns], axis=1).tolist(),
+            [dtype.itemsize] * (1 + len(columns)),
+        )
+        self._cohort = np.tile(np.arange(lanes), len(parameters))
+
+    def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
+        """Go on with some lanes, whose parameters now lie elsewhere."""
+        index = torch.tensor(lanes)
+        self.state = {name: [s[index] for s in held] for name, held in self.state.items()}
+        self._hyper, self.uniform = self._hyper[lanes], self.uniform[lanes]
+        self._scheduled = {j: values[lanes] for j, values in self._scheduled.items()}
+        self._lay_out(parameters)
+
+    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+        """Take one step.
+
+        Args:
+            gradients: as the parameters.
+            scale: (lanes,), what each lane's gradient is multiplied by; None for 1.
+        """
+        for j, values in self._scheduled.items():
+            self._hyper[:, j] = values[:, self.taken, None]
+        if scale is not None:
+            self._hyper[:, -1] = scale.numpy()[:, None]
+        kept = [g.contiguous() for g in gradients]
+        taken = np.full(len(self._hyper), float(self.taken))
+        if self._table.parallel:
+            numba.set_num_threads(min(torch.get_num_threads(), numba.get_num_threads()))
+        self._table.step(_addresses(kept), self._cohort, taken, self._hyper, self.uniform)
+        self.taken += 1
+
+
+def _at(value: Hyper, step: int) -> float:
+    return value(step) if callable(value) else value
+
+
+def _filled(like: Tensor, starts: Sequence[float]) -> Tensor:
+    """Return a tensor of the same shape that holds one value per lane."""
+    values = torch.tensor(starts, dtype=like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    return values.expand(like.shape).contiguous()
+
+
+def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.intp]:
+    """Return where each lane of each tensor lies."""
+    first = np.array([tensor.data_ptr() for tensor in tensors], np.intp)
+    size = [tensor[0].numel() * tensor.element_size() for tensor in tensors]
+    lanes = np.arange(len(tensors[0]), dtype=np.intp)
+    return (first[:, None] + np.multiply.outer(np.array(size, np.intp), lanes)).ravel()

@@ -1,0 +1,111 @@
+"""TorchTask: what a user says of a module, its loss and its data."""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["TorchTask"]
+
+_AUTOCAST = (None, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TorchTask:
+    """A PyTorch module, its loss and its data: something to race rules on.
+
+    The objective is the mean loss of a minibatch, plus l2/2 ‖w‖² over the parameters of two or more
+    dimensions; losses are reported without that term. Examples are read once and held in memory, so
+    what a Dataset draws at random is drawn once.
+
+    Args:
+        model: a function without arguments that returns a new ``nn.Module``; it is called under
+            torch's seed of each training. A built module would give every training one start.
+        loss: ``loss(outputs, targets)``, the mean over a batch, a scalar.
+        train: examples: ``(X, y)`` of tensors or arrays (floating-point arrays become tensors of
+            torch's default dtype), a Dataset, or a DataLoader, of which the dataset and the
+            ``collate_fn`` count: batch sizes and the order are the race's.
+        validation: by what hyperparameters are chosen: a share of ``train`` in (0, 1), 0.2 by
+            default, or examples.
+        test: what is judged once, at the end: the same.
+        metric: ``metric(outputs, targets)``, a number that results quote for the test part; None
+            (default): accuracy where targets are integers, else R².
+        step: ``step(model, batch)``, a scalar loss, in place of ``loss``: whatever one batch of the
+            data does. The score is then that of ``metric(model, batch)``, NaN without one.
+        l2: strength of the penalty, >= 0; 0 by default.
+        label_smoothing: in [0, 1), handed to ``loss`` by that name in training; 0 by default.
+        clip_norm: greatest Euclidean norm of a training's gradient, > 0; None (default): no bound.
+        autocast: ``torch.bfloat16`` for mixed precision; None (default) for none.
+        device: where to train; by default a GPU where there is one.
+        name: what reports call it.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument outside its bounds.
+
+    Example:
+        >>> task = TorchTask(
+        ...     model=lambda: nn.Linear(4, 3),
+        ...     loss=nn.functional.cross_entropy,
+        ...     train=(torch.randn(60, 4), torch.arange(60) % 3),
+        ... )
+        >>> task.validation, task.test
+        (0.2, 0.2)
+    """
+
+    model: Callable[[], nn.Module]
+    loss: Callable[..., Tensor] | None = None
+    train: Any
+    validation: Any = 0.2
+    test: Any = 0.2
+    metric: Callable[[Any, Any], Any] | None = None
+    step: Callable[[nn.Module, Any], Tensor] | None = None
+    l2: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    autocast: torch.dtype | None = None
+    device: str | torch.device | None = None
+    name: str = "model"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module) or not callable(self.model):
+            raise TypeError(
+                "model must be a function that returns a new module, got "
+                f"{type(self.model).__name__}; write model=lambda: Net()"
+            )
+        if (self.loss is None) == (self.step is None):
+            raise TypeError("give either loss(outputs, targets) or step(model, batch)")
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            if isinstance(share, (int, float)) and not 0 < share < 1:
+                raise ValueError(f"{name} must be a share in (0, 1) or examples, got {share}")
+        if not (math.isfinite(self.l2) and self.l2 >= 0):
+            raise ValueError(f"l2 must be >= 0, got {self.l2}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be > 0 or None, got {self.clip_norm}")
+        if self.autocast not in _AUTOCAST:
+            raise ValueError(f"autocast must be torch.bfloat16 or None, got {self.autocast}")
+        self._check_smoothing()
+
+    def _check_smoothing(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.label_smoothing:
+            loss = self.loss or self.step
+            assert loss is not None
+            if "label_smoothing" not in inspect.signature(loss).parameters:
+                raise ValueError(
+                    "label_smoothing needs a loss that takes it by name, such as "
+                    "torch.nn.functional.cross_entropy; smooth within your own loss instead"
+                )
+
+    @property
+    def place(self) -> torch.device:
+        """The device to train on."""
+        if self.device is not None:
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,254 @@
+"""Trainings in lanes: many settings of a rule on one module, side by side."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg.linear.stream import stream
+from thalweg.rule import Rule
+from thalweg.stack.batch import each
+from thalweg.stack.lanes import Stack
+from thalweg.stack.model import Model
+from thalweg.stack.parts import Parts
+from thalweg.stack.step import Hyper, StackStep
+
+__all__ = ["Final", "Training", "steps_per_epoch", "train"]
+
+_CHECKED = 16  # steps after which losses are looked at: a lane that diverged costs so many at most
+_ASKED = 0.05  # seconds between two questions whether to stop
+
+
+@dataclass(frozen=True, eq=False)
+class Final:
+    """What a stack ended with.
+
+    Attributes:
+        stack: the modules.
+        step: the rule with its state.
+        lanes: the number of each lane of the stack.
+    """
+
+    stack: Stack
+    step: StackStep
+    lanes: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The lanes of a finished training.
+
+    Attributes:
+        train_loss: (epochs + 1, lanes): the mean loss of the minibatches of each epoch as they were
+            met, in training mode; row 0 is the first minibatch's, before the first step. NaN from
+            the epoch on in which a lane diverged.
+        validation_loss: (epochs + 1, lanes), in evaluation mode, after each epoch.
+        diverged_at: (lanes,): the step, from 1, whose loss or new parameters were not finite; 0 for
+            never.
+        finals: what the stacks ended with, lanes that diverged left out.
+    """
+
+    train_loss: NDArray[np.float64]
+    validation_loss: NDArray[np.float64]
+    diverged_at: NDArray[np.int64]
+    finals: Sequence[Final] = field(repr=False)
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Return how many minibatches an epoch has.
+
+    The last is smaller where ``batch_size`` does not divide the examples. One of a single example,
+    which batch normalization cannot take, is left out.
+
+    Example:
+        >>> steps_per_epoch(10, 4), steps_per_epoch(9, 4), steps_per_epoch(3, 1)
+        (3, 2, 3)
+    """
+    return -(-examples // batch_size) - (batch_size > 1 and examples % batch_size == 1 < examples)
+
+
+def train(
+    model: Model,
+    parts: Parts,
+    rule: Rule,
+    hyper: Sequence[Mapping[str, Hyper]],
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    epochs: int,
+    shared: bool,
+    stacked: bool,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Training:
+    """Train a module by a rule, in lanes that differ in settings or in seeds.
+
+    A lane's numbers depend on its settings and its seed; which lanes run beside it changes nothing.
+    A lane that is not finite leaves the stack.
+
+    Args:
+        model: the module.
+        parts: the data, on the model's device.
+        rule: the rule.
+        hyper: each lane's hyperparameters, numbers or schedules, all of them.
+        seeds: each lane's: of its start, its minibatches and what it draws.
+        batch_size: examples per step, from 1 to those of the training part.
+        epochs: >= 1.
+        shared: whether all lanes see the same minibatches; then their seeds must be equal.
+        stacked: whether lanes are trained in one pass, which the model must allow; else one by one.
+        should_stop: asked twenty times a second.
+
+    Raises:
+        KeyboardInterrupt: ``should_stop()`` returned True.
+    """
+    lanes = len(hyper)
+    length = steps_per_epoch(parts.sizes["train"], batch_size)
+    curves = np.full((2, epochs + 1, lanes), np.nan)
+    results = Training(curves[0], curves[1], np.zeros(lanes, np.int64), [])
+    # A lone lane has a copy beside it: with one, torch picks other convolutions, which round
+    # otherwise, and a lane's numbers must not depend on who runs beside it.
+    groups = [[i] for i in range(lanes)]
+    if stacked:
+        groups = [list(range(lanes)) if lanes > 1 else [0, 0]]
+    finals = []
+    for group in groups:
+        orders = _orders(parts.sizes["train"], batch_size, [seeds[i] for i in group], shared=shared)
+        stack = Stack(model, [seeds[i] for i in group], shared=shared, stacked=stacked)
+        with torch.random.fork_rng(enabled=not stacked):
+            if not stacked:
+                torch.manual_seed(seeds[group[0]])
+            step = StackStep(
+                rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
+            )
+            run = _Run(Final(stack, step, group), parts, results, should_stop)
+            finals.append(run.all(orders, epochs, length, batch_size))
+    return Training(results.train_loss, results.validation_loss, results.diverged_at, finals)
+
+
+def _orders(
+    examples: int, batch_size: int, seeds: Sequence[int], *, shared: bool
+) -> Iterator[Tensor]:
+    """Yield the rows of each epoch, (examples,), or one order per lane, (lanes, examples)."""
+    own = seeds[:1] if shared else sorted(set(seeds))
+    streams = [
+        stream(
+            examples,
+            batch_size,
+            itertools.repeat(1),
+            "shuffle",
+            np.random.SeedSequence(s).spawn(2)[1],
+        )
+        for s in own
+    ]
+    place = {seed: i for i, seed in enumerate(own)}
+    for stretches in zip(*streams, strict=True):
+        orders = [torch.from_numpy(stretch.order) for stretch in stretches]
+        yield orders[0] if shared else torch.stack([orders[place[seed]] for seed in seeds])
+
+
+def _order_seed(seed: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed).spawn(2)[1]  # as linear models draw their order
+
+
+class _Run:
+    """A stack in training: takes its steps, notes its losses, lets go of lanes that diverge."""
+
+    def __init__(
+        self, final: Final, parts: Parts, results: Training, should_stop: Callable[[], bool]
+    ) -> None:
+        self.stack, self.step, self.lanes = final.stack, final.step, final.lanes
+        self.parts = parts
+        self.results = results
+        self.should_stop = should_stop
+        self.asked = time.monotonic()
+        self.met: list[Tensor] = []  # losses since the last look
+        self.sizes: list[int] = []
+        self.total = np.zeros(len(self.lanes))
+
+    def all(self, orders: Iterator[Tensor], epochs: int, length: int, batch_size: int) -> Final:
+        everyone = list(self.lanes)
+        self.validate(0)
+        for epoch in range(1, epochs + 1):
+            order = next(orders).to(self.stack.model.device)
+            if not self.stack.shared:  # of those that are still there
+                order = order[[everyone.index(lane) for lane in self.lanes]]
+            self.epoch(epoch, order, length, batch_size)
+            if not self.lanes:
+                break
+        return Final(self.stack, self.step, self.lanes)
+
+    def epoch(self, epoch: int, order: Tensor, length: int, batch_size: int) -> None:
+        self.total = np.zeros(len(self.lanes))
+        trained = 0
+        with self.stack.model.mode(training=True):
+            for i in range(length):
+                rows = order[..., i * batch_size : (i + 1) * batch_size]
+                self.one(rows)
+                trained += rows.shape[-1]
+                if epoch == 1 and i == 0:
+                    self.results.train_loss[0, self.lanes] = self.met[0].double().cpu().numpy()
+                if (i + 1) % _CHECKED == 0 or i + 1 == length:
+                    order = self.look(order)
+                    if not self.lanes:
+                        return
+        self.results.train_loss[epoch, self.lanes] = self.total / trained
+        self.drop(~self.stack.finite().numpy(), np.full(len(self.lanes), self.step.taken))
+        if self.lanes:
+            self.validate(epoch)
+
+    def one(self, rows: Tensor) -> None:
+        """Take one step."""
+        now = time.monotonic()
+        if now - self.asked > _ASKED:
+            self.asked = now
+            if self.should_stop():
+                raise KeyboardInterrupt
+        batch = each(lambda tensor: tensor[rows], self.parts.train)
+        losses, gradients = self.stack.gradients(batch, self.step.taken + 1)
+        self.step(gradients, _clip(gradients, self.stack.model.task.clip_norm))
+        self.met.append(losses)
+        self.sizes.append(rows.shape[-1])
+
+    def look(self, order: Tensor) -> Tensor:
+        """Look at the losses met; let go of lanes where one was not finite."""
+        losses = torch.stack(self.met).double().cpu().numpy()
+        self.total += np.array(self.sizes) @ losses
+        bad = ~np.isfinite(losses)
+        first = self.step.taken - len(losses) + 1
+        self.met, self.sizes = [], []
+        kept = self.drop(bad.any(0), first + bad.argmax(0))
+        return order if self.stack.shared or kept is None else order[kept]
+
+    def drop(self, bad: NDArray[np.bool_], steps: NDArray[np.int64]) -> list[int] | None:
+        """Let go of lanes; return the places of those that stay, None if all do."""
+        if not bad.any():
+            return None
+        self.results.diverged_at[np.array(self.lanes)[bad]] = steps[bad]
+        kept: list[int] = np.flatnonzero(~bad).tolist()
+        if len(kept) == 1 and self.stack.stacked:
+            kept *= 2  # see train
+        self.lanes = [self.lanes[i] for i in kept]
+        self.total = self.total[kept]
+        if kept:
+            self.stack.select(kept)
+            self.step.select(kept, list(self.stack.parameters.values()))
+        return kept
+
+    def validate(self, epoch: int) -> None:
+        with self.stack.model.mode(training=False):
+            losses = self.stack.losses(self.parts.validation)
+        self.results.validation_loss[epoch, self.lanes] = losses.numpy()
+
+
+def _clip(gradients: Sequence[Tensor], clip_norm: float | None) -> Tensor | None:
+    """Return what each lane's gradient is multiplied by, as torch.nn.utils.clip_grad_norm_."""
+    if clip_norm is None:
+        return None
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+    total = torch.linalg.vector_norm(norms, dim=0)
+    scale: Tensor = (clip_norm / (total + 1e-6)).clamp(max=1.0).cpu()
+    return scale
