@@ -196,22 +196,22 @@ def _run(
     protocol.check_batch_sizes(task.parts["train"])
     terms = _terms(task, protocol)
     directory = None if out is None else Path(out)
-    with Store(directory) as store, hired(task, how.on, how.workers) as workers:
+    with Store(directory) as store:
         begun = store.terms()
-        if begun is None:
-            counts = trials_per_rule(task, protocol, workers)
-            if directory is not None and isinstance(given, Dataset):
-                save_data(given, directory)
-            absolute = None if source is None else absolute_source(source)
-            store.begin(terms, counts, absolute, task.lanes)
-        elif begun != terms:
+        if begun is not None and begun != terms:
             raise ValueError(
                 f"{out} holds another race ({_differences(begun, terms)}); put back what it began "
                 f"with, continue it as it is with thalweg race --resume {out}, or choose another "
                 "--out"
             )
-        task.lanes = store.lanes()
-        with writing(how.writers, store) as write:
+        task.lanes = task.lanes if begun is None else store.lanes()  # measured once
+        with hired(task, how.on, how.workers) as workers, writing(how.writers, store) as write:
+            if begun is None:
+                counts = trials_per_rule(task, protocol, workers)
+                if directory is not None and isinstance(given, Dataset):
+                    save_data(given, directory)
+                where = None if source is None else absolute_source(source)
+                store.begin(terms, counts, where, task.lanes)
             found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
         return verdict.conclude(task, protocol, store, found, again)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -122,10 +123,12 @@ class _Place(Protocol):
 
     Attributes:
         count: of pieces that run at the same time.
+        room: for pieces that are asked for at the same time.
         lost: what a piece ends with whose worker is gone.
     """
 
     count: int
+    room: int
     lost: tuple[type[BaseException], ...]
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
@@ -133,6 +136,13 @@ class _Place(Protocol):
 
     def close(self) -> None:
         """Stop what still runs."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    tag: Hashable
+    call: Callable[[], Future[Any]]
+    tries: int = 1
 
 
 class Workers:
@@ -145,7 +155,8 @@ class Workers:
     def __init__(self, place: _Place) -> None:
         self._place = place
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        self._asked: dict[Future[Any], tuple[Hashable, Callable[[], Future[Any]], int]] = {}
+        self._asked: dict[Future[Any], _Asked] = {}
+        self._waiting: deque[_Asked] = deque()
 
     @property
     def count(self) -> int:
@@ -154,12 +165,15 @@ class Workers:
 
     def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
         """Ask for ``work(task, *arguments, **settings, should_stop=...)``."""
-        self._submit(tag, partial(self._place.call, work, *arguments, **settings), 1)
+        self._waiting.append(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))
+        self._call()
 
-    def _submit(self, tag: Hashable, call: "Callable[[], Future[Any]]", tries: int) -> None:
-        future = call()
-        self._asked[future] = tag, call, tries
-        future.add_done_callback(self._finished.put)
+    def _call(self) -> None:
+        while self._waiting and len(self._asked) < self._place.room:
+            asked = self._waiting.popleft()
+            future = asked.call()
+            self._asked[future] = asked
+            future.add_done_callback(self._finished.put)
 
     def next(self) -> tuple[Any, Any]:
         """Wait for one that finishes; return its tag and value, or raise its error.
@@ -169,20 +183,22 @@ class Workers:
         """
         while True:
             future = self._finished.get()
-            tag, call, tries = self._asked.pop(future)
+            asked = self._asked.pop(future)
             try:
                 value = future.result()
             except self._place.lost as error:
-                if tries == _TRIES:
+                if asked.tries == _TRIES:
                     raise TaskError(
-                        f"a worker was lost {tries} times ({error}); if memory ran out, race with "
-                        "fewer workers or smaller batches"
+                        f"a worker was lost {asked.tries} times: {str(error).splitlines()[0]} If "
+                        "memory ran out, race with fewer workers or smaller batches"
                     ) from error
-                self._submit(tag, call, tries + 1)
+                self._waiting.appendleft(replace(asked, tries=asked.tries + 1))
                 continue
+            finally:
+                self._call()
             if isinstance(value, BaseException):
                 raise value
-            return tag, value
+            return asked.tag, value
 
 
 @contextmanager
@@ -234,6 +250,7 @@ def _processors(task: Task) -> int:
 
 
 class _Threads:
+    room = sys.maxsize
     lost: tuple[type[BaseException], ...] = ()
 
     def __init__(self, task: Task, count: int, _: str) -> None:
@@ -308,6 +325,9 @@ class _Processes:
 
     def __init__(self, task: Task, count: int, _: str) -> None:
         self.task, self.count = _packed(task), count
+        # No more: what a lost process takes with it is small, and loky's own end of work that still
+        # waits in it fails (KeyError in its manager's thread).
+        self.room = 2 * count
         self.start()
 
     def start(self) -> None:

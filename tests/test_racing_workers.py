@@ -1,0 +1,148 @@
+"""Where a race's pieces of work run changes none of its numbers, whatever happens to workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from racing_task import LeastSquares
+from test_racing_course import TERMS, _race
+from thalweg import rules
+from thalweg.errors import TaskError, user_line
+from thalweg.racing.course import Progress
+from thalweg.racing.store import Trial
+from thalweg.racing.workers import _PLACES, hired
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes that a process has started."""
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def _working(parent: int) -> list[int]:
+    """Return those of them that take pieces of work."""
+    named = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _children(parent)}
+    return [pid for pid, command in named.items() if b"popen_loky" in command]
+
+
+@pytest.fixture(scope="module")
+def unbroken() -> Any:
+    return _race()
+
+
+def test_processes_compute_what_threads_do(unbroken: Any) -> None:
+    assert _race(on="processes", workers=1) == unbroken
+
+
+def test_a_lost_process_s_work_is_done_again(unbroken: Any) -> None:
+    killed: list[int] = []
+
+    def kill(_: Progress) -> None:
+        if len(killed) < 2:
+            killed.append(_working(os.getpid())[0])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    assert _race(on="processes", tell=kill) == unbroken
+    assert len(set(killed)) == 2
+
+
+class Deadly(LeastSquares):
+    def run(self, *_: Any, **__: Any) -> Any:
+        os._exit(1)
+
+
+def test_work_that_loses_every_worker_is_given_up() -> None:
+    with pytest.raises(TaskError, match=r"a worker was lost 5 times: .* with fewer workers"):
+        _race(replace(TERMS, rules=("sgd",)), task=Deadly(), on="processes", workers=1)
+
+
+def test_no_process_outlives_its_race_or_a_killed_parent() -> None:
+    code = """
+import os, sys
+from racing_task import LeastSquares
+from thalweg.racing.workers import hired
+
+with hired(LeastSquares(), "processes", 2) as workers:
+    for _ in range(2):
+        workers.submit(None, lambda task, should_stop: os.getpid())
+    print(workers.next()[1], flush=True)
+    if sys.argv[1] == "killed":
+        workers.submit(None, lambda task, should_stop: __import__("time").sleep(600))
+        workers.next()
+"""
+    for end in ("ended", "killed"):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, end], cwd=Path(__file__).parent, stdout=subprocess.PIPE
+        ) as parent:
+            assert parent.stdout
+            worker = int(parent.stdout.readline())
+            if end == "killed":
+                parent.kill()
+        while Path(f"/proc/{worker}").exists():  # the suite's own limit ends a failure
+            time.sleep(0.05)
+
+
+def test_an_interrupt_does_not_wait_for_processes() -> None:
+    class Endless(LeastSquares):
+        def run(self, *_: Any, **__: Any) -> Any:
+            if os.getpid() == min(_working(os.getppid())):
+                os.kill(os.getppid(), signal.SIGINT)
+            while True:
+                time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        _race(task=Endless(), on="processes")
+    assert _working(os.getpid()) == []
+
+
+def test_a_task_that_cannot_travel_is_refused_in_a_sentence() -> None:
+    task = LeastSquares()
+    task.file = Path(__file__).open("rb")  # type: ignore[attr-defined] # noqa: SIM115
+    with (
+        task.file,  # type: ignore[attr-defined]
+        pytest.raises(TaskError, match=r"least squares cannot be sent .* on='threads'"),
+        hired(task, "processes", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_what_fails_in_the_user_s_own_code_is_told_with_its_line(on: str) -> None:
+    class Failing(LeastSquares):
+        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
+            return np.ones(3).reshape(len(trials), -1, 2)
+
+    line = Failing.run.__code__.co_firstlineno + 1
+    with pytest.raises(TaskError) as caught:
+        _race(task=Failing(), on=on, workers=1)
+    assert str(caught.value).startswith(f"tests/{Path(__file__).name}:{line}: ValueError: cannot r")
+
+
+def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:
+    with pytest.raises(ValueError, match="unknown rule") as caught:
+        rules.get("none")
+    inner = caught.value.with_traceback(caught.tb.tb_next)  # without this test's own line
+    assert user_line(inner) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"workers": 0}, "workers must be >= 1, got 0"),
+        ({"on": "cloud"}, "on must be threads, processes, ray, dask, .* got 'cloud'"),
+        ({"on": "processes://x"}, "got 'processes://x'"),
+    ],
+)
+def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _race(**arguments)
+    assert set(_PLACES) == {"threads", "processes"}
