@@ -13,8 +13,9 @@ from numba.extending import intrinsic
 from thalweg.kernels.simd import LANES, Vector, as_vector, masked_load, masked_store, splat
 
 __all__ = [
-    "load_bfloat16", "load_float16", "load_part_bfloat16", "load_part_float16",
-    "store_bfloat16", "store_bfloat16_stochastic", "store_float16", "store_part_bfloat16",
+    "load_bfloat16", "load_even_bfloat16", "load_float16", "load_odd_bfloat16",
+    "load_part_bfloat16", "load_part_float16", "store_bfloat16", "store_bfloat16_stochastic",
+    "store_float16", "store_pair_bfloat16", "store_part_bfloat16",
     "store_part_bfloat16_stochastic", "store_part_float16",
 ]  # fmt: skip
 
@@ -27,18 +28,27 @@ def _from_bfloat16(builder: Any, bits: Any) -> Any:
     return builder.bitcast(wide, _SINGLE)
 
 
+def _constant(number: int) -> Any:
+    return ir.Constant(_WIDE_BITS, [number] * LANES)
+
+
+def _rounded(builder: Any, value: Any) -> Any:
+    """Round to the nearest bfloat16, ties to even: the upper half of each 32 bits.
+
+    A NaN stays one whose lower half is 0, as all are that come of bfloat16: nothing is carried.
+    """
+    bits = builder.bitcast(value, _WIDE_BITS)
+    odd = builder.and_(builder.lshr(bits, _constant(16)), _constant(1))
+    return builder.add(bits, builder.add(odd, _constant(0x7FFF)))
+
+
 def _to_bfloat16(builder: Any, value: Any) -> Any:
     """Round to the nearest, ties to even; NaN stays NaN."""
-
-    def constant(number: int) -> Any:
-        return ir.Constant(_WIDE_BITS, [number] * LANES)
-
     bits = builder.bitcast(value, _WIDE_BITS)
-    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
-    rounded = builder.add(bits, builder.add(odd, constant(0x7FFF)))
     nan = builder.fcmp_unordered("uno", value, value)
-    kept = builder.select(nan, builder.or_(bits, constant(0x400000)), rounded)
-    return builder.trunc(builder.lshr(kept, constant(16)), _BITS)
+    quiet = builder.or_(bits, _constant(0x400000))
+    kept = builder.select(nan, quiet, _rounded(builder, value))
+    return builder.trunc(builder.lshr(kept, _constant(16)), _BITS)
 
 
 def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
@@ -80,6 +90,47 @@ def _to_float16(builder: Any, value: Any) -> Any:
 
 def _half_place(builder: Any, address: Any, block: Any) -> Any:
     return builder.gep(builder.inttoptr(address, _BITS.as_pointer()), [block])
+
+
+def _pair_place(builder: Any, address: Any, block: Any) -> Any:
+    """Return the address of the block-th pairs of neighbours, the even one in the lower half."""
+    return builder.gep(builder.inttoptr(address, _WIDE_BITS.as_pointer()), [block])
+
+
+def _one_of_pair(widen: Callable[..., Any]) -> Any:
+    """Return what loads one neighbour of each pair."""
+
+    @intrinsic
+    def load(typingctx: Any, address: Any, block: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            bits = builder.load(_pair_place(builder, args[0], args[1]), align=2)
+            return builder.bitcast(widen(builder, bits), _SINGLE)
+
+        return Vector(types.float32)(types.intp, types.intp), codegen
+
+    return load
+
+
+load_even_bfloat16 = _one_of_pair(lambda builder, bits: builder.shl(bits, _constant(16)))
+load_odd_bfloat16 = _one_of_pair(lambda builder, bits: builder.and_(bits, _constant(0xFFFF0000)))
+
+
+@intrinsic
+def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd: Any) -> Any:
+    """Round two vectors that came of bfloat16 alone, and write them as pairs of neighbours."""
+    single = Vector(types.float32)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        low, high = (
+            _rounded(builder, as_vector(context, builder, value, of, single))
+            for value, of in zip(args[2:], sig.args[2:], strict=True)
+        )
+        low = builder.lshr(low, _constant(16))
+        bits = builder.or_(low, builder.and_(high, _constant(0xFFFF0000)))
+        builder.store(bits, _pair_place(builder, args[0], args[1]), align=2)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, even, odd), codegen
 
 
 def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, Any, Any, Any]:
