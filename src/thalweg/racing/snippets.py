@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from thalweg.racing.schedule import CONSTANT, rise
 from thalweg.rule import Rule
 
-__all__ = ["Recipe", "thalweg", "torch"]
+__all__ = ["Recipe", "module", "thalweg", "torch", "torch_class"]
 
 Hyper = Mapping[str, float]
 
@@ -33,47 +35,125 @@ class Recipe:
     load: str
 
 
-def _adam(h: Hyper) -> str:
-    return f"lr={h['lr']!r}, betas=({h['beta1']!r}, {h['beta2']!r}), eps={h['eps']!r}"
+Keywords = dict[str, Any]
 
 
-def _rmsprop(h: Hyper) -> str:
-    return f"lr={h['lr']!r}, alpha={h['gamma']!r}, eps={h['eps']!r}"
+def _sgd(h: Hyper, **more: float | bool) -> Keywords:
+    return {"lr": h["lr"], **more}
+
+
+def _adam(h: Hyper, **more: float | bool) -> Keywords:
+    return {"lr": h["lr"], "betas": (h["beta1"], h["beta2"]), "eps": h["eps"], **more}
+
+
+def _rmsprop(h: Hyper, **more: float | bool) -> Keywords:
+    return {"lr": h["lr"], "alpha": h["gamma"], "eps": h["eps"], **more}
+
+
+def _rprop(h: Hyper) -> Keywords:
+    etas, sizes = (h["eta_minus"], h["eta_plus"]), (h["step_min"], h["step_max"])
+    return {"lr": h["lr"], "etas": etas, "step_sizes": sizes}
 
 
 # torch's class and keywords for each rule that it has, under torch's own names.
-_TORCH: dict[str, tuple[str, Callable[[Hyper], str]]] = {
-    "sgd": ("SGD", lambda h: f"lr={h['lr']!r}"),
-    "momentum": ("SGD", lambda h: f"lr={h['lr']!r}, momentum={h['beta']!r}"),
+_TORCH: dict[str, tuple[str, Callable[[Hyper], Keywords]]] = {
+    "sgd": ("SGD", _sgd),
+    "momentum": ("SGD", lambda h: _sgd(h, momentum=h["beta"])),
     # torch's dampening spares the first step; the heavy ball at lr (1 - beta) is the same path
     "averaged_momentum": (
         "SGD",
-        lambda h: f"lr={h['lr']!r} * (1 - {h['beta']!r}), momentum={h['beta']!r}",
+        lambda h: {"lr": h["lr"] * (1 - h["beta"]), "momentum": h["beta"]},
     ),
-    "nesterov": ("SGD", lambda h: f"lr={h['lr']!r}, momentum={h['beta']!r}, nesterov=True"),
-    "adagrad": ("Adagrad", lambda h: f"lr={h['lr']!r}, eps={h['eps']!r}"),
+    "nesterov": ("SGD", lambda h: _sgd(h, momentum=h["beta"], nesterov=True)),
+    "adagrad": ("Adagrad", lambda h: _sgd(h, eps=h["eps"])),
     "rmsprop": ("RMSprop", _rmsprop),
-    "centered_rmsprop": ("RMSprop", lambda h: f"{_rmsprop(h)}, centered=True"),
-    "rmsprop_momentum": ("RMSprop", lambda h: f"{_rmsprop(h)}, momentum={h['beta']!r}"),
-    "adadelta": ("Adadelta", lambda h: f"lr={h['lr']!r}, rho={h['rho']!r}, eps={h['eps']!r}"),
+    "centered_rmsprop": ("RMSprop", lambda h: _rmsprop(h, centered=True)),
+    "rmsprop_momentum": ("RMSprop", lambda h: _rmsprop(h, momentum=h["beta"])),
+    "adadelta": ("Adadelta", lambda h: _sgd(h, rho=h["rho"], eps=h["eps"])),
     "adam": ("Adam", _adam),
-    "amsgrad": ("Adam", lambda h: f"{_adam(h)}, amsgrad=True"),
-    "adamw": ("AdamW", lambda h: f"{_adam(h)}, weight_decay={h['weight_decay']!r}"),
+    "amsgrad": ("Adam", lambda h: _adam(h, amsgrad=True)),
+    "adamw": ("AdamW", lambda h: _adam(h, weight_decay=h["weight_decay"])),
     "adamax": ("Adamax", _adam),
-    "nadam": ("NAdam", lambda h: f"{_adam(h)}, momentum_decay={h['momentum_decay']!r}"),
+    "nadam": ("NAdam", lambda h: _adam(h, momentum_decay=h["momentum_decay"])),
     "radam": ("RAdam", _adam),
-    "rprop": (
-        "Rprop",
-        lambda h: (
-            f"lr={h['lr']!r}, etas=({h['eta_minus']!r}, {h['eta_plus']!r}), "
-            f"step_sizes=({h['step_min']!r}, {h['step_max']!r})"
-        ),
-    ),
-    "asgd": (
-        "ASGD",
-        lambda h: f"lr={h['lr']!r}, lambd={h['lambd']!r}, alpha={h['alpha']!r}, t0={h['t0']!r}",
-    ),
+    "rprop": ("Rprop", _rprop),
+    "asgd": ("ASGD", lambda h: _sgd(h, lambd=h["lambd"], alpha=h["alpha"], t0=h["t0"])),
 }
+
+
+def torch_class(rule: Rule, hyper: Hyper) -> tuple[str, Keywords] | None:
+    """Return the name of torch's class of a rule and its keywords, None where torch has none.
+
+    Example:
+        >>> from thalweg import rules
+        >>> torch_class(rules.get("momentum"), {"lr": 0.1, "beta": 0.9})
+        ('SGD', {'lr': 0.1, 'momentum': 0.9})
+    """
+    if rule.name not in _TORCH:
+        return None
+    name, keywords = _TORCH[rule.name]
+    return name, keywords(hyper)
+
+
+def _arguments(keywords: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in keywords.items())
+
+
+def _lacking(rule: Rule) -> str:
+    return f"# torch.optim has no {rule.name}; see the lines for thalweg"
+
+
+def module(rule: Rule, hyper: Hyper, *, schedule: str, steps: int) -> dict[str, str]:
+    """Return lines that make the optimizer and the scheduler of a ``model`` that exists.
+
+    Args:
+        rule: the rule.
+        hyper: all its hyperparameters.
+        schedule: of the rate; a scheduler's ``step()`` belongs after each of the optimizer's.
+        steps: of the whole training.
+
+    Returns:
+        By library: "torch" and "thalweg".
+    """
+    known = torch_class(rule, hyper)
+    if known is None:
+        made = f"Descent(model.parameters(), {rule.name!r}, {_arguments(hyper)})"
+    else:
+        made = f"{known[0]}(model.parameters(), {_arguments(known[1])})"
+    own, torch = f"optimizer = optim.{made}\n", f"optimizer = torch.optim.{made}\n"
+    if schedule == CONSTANT:
+        own = f"from thalweg import optim\n\n{own}"
+    else:
+        own = _OWN_SCHEDULED.format(own, schedule, steps)
+        torch += _torch_scheduler(steps)
+    return {"torch": f"import torch\n\n{torch}" if known else _lacking(rule), "thalweg": own}
+
+
+_OWN_SCHEDULED = """\
+import torch
+
+from thalweg import optim
+from thalweg.racing import schedule
+
+{}# scheduler.step() follows each optimizer.step()
+scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor({!r}, {}))
+"""
+
+
+def _torch_scheduler(steps: int) -> str:
+    """Return lines that make of torch's schedulers what ``schedule.factor`` is."""
+    warm = rise(steps)
+    fall = f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {steps - warm})"
+    comment = "# scheduler.step() follows each optimizer.step()"
+    if not warm:
+        return f"{comment}\nscheduler = {fall}\n"
+    return f"""\
+{comment}
+warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / {warm + 1}, total_iters={warm})
+cosine = {fall}
+scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [{warm}])
+"""
+
 
 _OBJECTIVES = {
     "squared": "0.5 * torch.nn.functional.mse_loss(model(X).squeeze(1), y)",
@@ -90,9 +170,10 @@ def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
     The penalty is written into the objective: torch's weight_decay would decay the intercept too,
     and means something else in each of its classes.
     """
-    if rule.name not in _TORCH:
-        return f"# torch.optim has no {rule.name}; see the lines for thalweg"
-    name, keywords = _TORCH[rule.name]
+    known = torch_class(rule, hyper)
+    if known is None:
+        return _lacking(rule)
+    name, keywords = known
     objective = _OBJECTIVES[recipe.loss]
     if recipe.l2:
         objective += f" + {recipe.l2!r} / 2 * model.weight.square().sum()"
@@ -100,7 +181,7 @@ def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
 import torch
 
 model = torch.nn.Linear({recipe.features}, {recipe.outputs})
-optimizer = torch.optim.{name}(model.parameters(), {keywords(hyper)})
+optimizer = torch.optim.{name}(model.parameters(), {_arguments(keywords)})
 
 
 def objective(X, y):  # of a minibatch of {recipe.batch_size}; the columns of X standardized
@@ -110,7 +191,6 @@ def objective(X, y):  # of a minibatch of {recipe.batch_size}; the columns of X 
 
 def thalweg(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
     """Return lines that repeat the training in thalweg."""
-    keywords = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
     return f"""\
 from thalweg import data, linear
 
@@ -118,6 +198,6 @@ from thalweg import data, linear
 training = linear.train(
     split.train.X, split.train.y, loss={recipe.loss!r}, rule={rule.name!r},
     epochs={recipe.epochs}, batch_size={recipe.batch_size}, l2={recipe.l2!r}, initial="uniform",
-    validation=(split.validation.X, split.validation.y), {keywords},
+    validation=(split.validation.X, split.validation.y), {_arguments(hyper)},
 )
 """

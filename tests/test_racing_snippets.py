@@ -1,0 +1,62 @@
+"""The lines that a verdict gives to paste for a module of the user's own."""
+
+from typing import Any
+
+import pytest
+
+from thalweg import rules
+from thalweg.racing import schedule, snippets
+
+torch = pytest.importorskip("torch")
+
+
+def _path(lines: str, steps: int) -> Any:
+    """Train three weights of a quadratic with the pasted optimizer, and scheduler if any."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    scope: dict[str, Any] = {"model": model}
+    exec(lines, scope)  # noqa: S102 - it is there to be pasted
+    path = []
+    for _ in range(steps):
+        scope["optimizer"].zero_grad()
+        (model.weight * torch.tensor([1.0, 2.0, 3.0])).square().sum().backward()
+        scope["optimizer"].step()
+        if "scheduler" in scope:
+            scope["scheduler"].step()
+        path.append(model.weight.detach().clone())
+    return torch.stack(path)
+
+
+def _reference(name: str, hyper: dict[str, float], kind: str, steps: int) -> Any:
+    """The same by the rule itself, its rate times the schedule's factor."""
+    rule, factor = rules.get(name), schedule.factor(kind, steps)
+    torch.manual_seed(0)
+    x = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64).weight.detach()
+    state, path = rule.first_state(x, hyper), []
+    for t in range(1, steps + 1):
+        g = 2 * x * torch.tensor([1.0, 2.0, 3.0]).square()
+        now = {**hyper, "lr": hyper["lr"] * factor(t - 1)}
+        x, state = rule.advance(g, x, state, t=t, hyper=now)
+        path.append(x)
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("kind", schedule.NAMES)
+@pytest.mark.parametrize("steps", [7, 25])
+@pytest.mark.parametrize("name", ["sgd", "averaged_momentum", "adamw", "rmsprop", "lion", "yogi"])
+def test_pasted_lines_train_as_the_rule_with_its_schedule(name: str, kind: str, steps: int) -> None:
+    hyper = {**rules.get(name).defaults, "lr": 0.01}
+    expected = _reference(name, hyper, kind, steps)
+    code = snippets.module(rules.get(name), hyper, schedule=kind, steps=steps)
+    torch.testing.assert_close(_path(code["thalweg"], steps), expected, rtol=1e-9, atol=1e-12)
+    if snippets.torch_class(rules.get(name), hyper) is None:
+        assert code["torch"].startswith(f"# torch.optim has no {name}")
+    else:
+        torch.testing.assert_close(_path(code["torch"], steps), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_schedule_has_a_rise_only_where_a_tenth_of_the_steps_is_one() -> None:
+    short = snippets.module(rules.get("sgd"), {"lr": 0.1}, schedule="cosine", steps=9)["torch"]
+    assert "LinearLR" not in short
+    long = snippets.module(rules.get("sgd"), {"lr": 0.1}, schedule="cosine", steps=10)["torch"]
+    assert "LinearLR" in long
