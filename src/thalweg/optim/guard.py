@@ -1,7 +1,7 @@
 """What is asked of all gradients before a step: unscaling, being finite, clipping."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from thalweg.elementwise import minimum
 from thalweg.optim.options import Options
 
-__all__ = ["gradient_scale"]
+__all__ = ["device_scale", "gradient_scale"]
 
 
 def gradient_scale(
@@ -26,32 +27,67 @@ def gradient_scale(
     if found is not None and found.item():
         return None
     scale = 1.0 if loss_scale is None else 1.0 / float(loss_scale)
-    return _guarded(optimizer, options, gradients, scale) if options.guarded else scale
+    if not options.guarded:
+        return scale
+    scale, finite = _guarded(optimizer, options, gradients, scale, float)
+    return scale if finite else None
+
+
+def device_scale(
+    optimizer: Optimizer, options: Options, gradients: Iterable[Tensor]
+) -> float | Tensor:
+    """Return what gradients are to be multiplied by, and 1 if there is a step at all, else 0.
+
+    As ``gradient_scale``, for gradients on a GPU, which is not waited for unless nonfinite is
+    "raise". Where nothing is asked it is the number 1.0 alone.
+
+    Raises:
+        FloatingPointError: a gradient is not finite and nonfinite is "raise".
+    """
+    found, loss_scale = (getattr(optimizer, name, None) for name in ("found_inf", "grad_scale"))
+    given = list(gradients)
+    if not given or (found is None and loss_scale is None and not options.guarded):
+        return 1.0
+    one = torch.ones((), dtype=torch.float64, device=given[0].device)
+    scale = one if loss_scale is None else one / loss_scale.to(one.device)
+    finite = one.bool() if found is None else found.to(one.device) == 0
+    if options.guarded:
+        scale, own = _guarded(optimizer, options, given, scale, Tensor.double)
+        finite = finite & own
+    return torch.stack([scale.reshape(()), finite.reshape(()).double()])
 
 
 @torch.no_grad()
 def _guarded(
-    optimizer: Optimizer, options: Options, gradients: Iterable[Tensor], scale: float
-) -> float | None:
-    """Look at all gradients, which are read once more for it: a step needs to know before it."""
+    optimizer: Optimizer,
+    options: Options,
+    gradients: Iterable[Tensor],
+    scale: Any,  # noqa: ANN401 - a number, or one on a GPU
+    read: Callable[[Tensor], Any],
+) -> tuple[Any, Any]:
+    """Look at all gradients, which are read once more for it: a step needs to know before it.
+
+    ``read`` makes of a norm a number that can be computed with: the host's, or one on a GPU.
+    """
     filled = [g for g in gradients if g.numel()]
-    if not filled:
-        return scale
-    if options.nonfinite != "propagate" and not math.isfinite(_norm(filled, math.inf)):
-        if options.nonfinite == "raise":
+    finite: Any = True
+    if filled and options.nonfinite != "propagate":
+        largest = read(_norm(filled, math.inf))
+        finite = largest - largest == 0
+        if options.nonfinite == "raise" and not finite:
             raise FloatingPointError(_which(optimizer))
-        return None
-    if options.clip_norm is not None:
-        factor = options.clip_norm / (_norm(filled, 2.0) * scale + 1e-6)
-        if not factor > 1:  # as torch.nn.utils.clip_grad_norm_: NaN makes every gradient NaN
-            scale *= factor
-    return scale
+    if filled and options.clip_norm is not None:
+        # As torch.nn.utils.clip_grad_norm_: NaN makes every gradient NaN.
+        norm = read(_norm(filled, 2.0)) * scale
+        scale = scale * minimum(options.clip_norm / (norm + 1e-6), 1.0)
+    return scale, finite
 
 
-def _norm(gradients: list[Tensor], order: float) -> float:
+def _norm(gradients: list[Tensor], order: float) -> Tensor:
     """Return the norm of all gradients together, those parts included that other processes hold."""
     norm: Any = get_total_norm(gradients, norm_type=order)
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    return whole
 
 
 def _which(optimizer: Optimizer) -> str:

@@ -1,0 +1,260 @@
+"""A rule as Triton kernels, for GPUs: the lines of ``generate.translate`` in Triton's dialect.
+
+``uniforms`` runs once per step and computes, for each tensor, what all its elements share; then
+``update`` steps every element of every tensor. Tensors are found by address, so one launch of each
+serves a whole model. What changes between steps lies in memory of the device: a changed
+hyperparameter compiles nothing, and a CUDA graph can replay a step.
+"""
+
+import ast
+import inspect
+import linecache
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+from thalweg.kernels import triton_functions
+from thalweg.kernels.cache import load_module
+from thalweg.kernels.translate import PLAIN, Body, Wrap, translate
+from thalweg.rule import Rule, get
+
+__all__ = ["kernels", "source"]
+
+
+class _Dialect(ast.NodeTransformer):
+    """Rewrite lines of ``Body``: Triton has other names, no ``**``, and literals without a type."""
+
+    def __init__(self, real: str) -> None:
+        self.real = real
+        precise = real == "float32"  # without this Triton's division and root are approximate
+        self.divide = "tl.div_rn" if precise else None
+        self.names = {
+            "abs": "tl.abs", "exp": "tl.exp", "log": "tl.log", "where": "tl.where",
+            "maximum": "tl.maximum", "minimum": "tl.minimum", "sign": "sign",
+            "sqrt": "tl.sqrt_rn" if precise else "tl.sqrt",
+        }  # fmt: skip
+
+    def __call__(self, line: str) -> str:
+        return ast.unparse(self.visit(ast.parse(line)))
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Tuple):
+            node.value.elts = list(map(self.typed, node.value.elts))
+        else:
+            node.value = self.typed(node.value)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Pow):
+            return self.call("power", node.left, node.right)
+        if isinstance(node.op, ast.Div) and self.divide:
+            return self.call(self.divide, node.left, node.right)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        name = ast.unparse(node.func)
+        if name == "store":
+            slots, index, value = map(ast.unparse, node.args)
+            return _expression(f"tl.store({slots} + {index}, {value}, fresh)")
+        if name == "power":
+            return self.call("power", *node.args[2:4])
+        made = self.call(self.names[name], *node.args)
+        if name in {"maximum", "minimum"}:
+            made.keywords = [ast.keyword("propagate_nan", _expression("tl.PropagateNan.ALL"))]
+        return made
+
+    def call(self, name: str, *arguments: ast.expr) -> ast.Call:
+        return ast.Call(_expression(name), list(map(self.typed, arguments)), [])
+
+    def typed(self, node: ast.expr) -> ast.expr:
+        """Give a literal its type: Triton takes it for a float32."""
+        if any(isinstance(part, ast.Name) for part in ast.walk(node)):
+            return node
+        return _expression(f"tl.full((), {ast.unparse(node)}, tl.{self.real})")
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def source(rule: str | Rule) -> str:
+    """Return the source of a rule's Triton kernels, as ``thalweg kernel RULE --triton`` prints it.
+
+    Args:
+        rule: a rule or its name.
+
+    Raises:
+        ValueError: unknown name, or a construct that cannot be compiled (with its line).
+
+    Example:
+        >>> "x - u0 * g" in source("sgd")
+        True
+    """
+    return write(get(rule), "float32", PLAIN, "float32")
+
+
+def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
+    """Return a module with the kernels ``uniforms`` and ``update`` of a rule.
+
+    Args:
+        rule: the rule.
+        real: "float32" or "float64", what is computed in.
+        wrap: what is done around the rule, and the formats of the arrays.
+        number: "float32" or "float64", in which t and the uniform state are kept.
+
+    Raises:
+        ValueError: a construct that cannot be compiled.
+        ModuleNotFoundError: Triton is not installed.
+    """
+    text = write(rule, real, wrap, number)
+    module, _ = load_module(f"triton_{rule.name}", text, "")
+    name = f"<{module.__name__}>"  # Triton reads the source again, also where it lies in no file
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    return module
+
+
+def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
+    """Return the source of the module that ``kernels`` loads."""
+    body = translate(rule, wrap)
+    code = "\n".join(
+        [
+            *_element(body, real),
+            *_uniforms(body, wrap, number),
+            *_step(body, real, wrap),
+            *_update(body),
+        ]
+    )
+    used = [name for name in triton_functions.__all__ if re.search(rf"\b{name}\(", code)]
+    functions = [
+        line
+        for name in used
+        for line in ("@triton.jit", inspect.getsource(getattr(triton_functions, name)), "")
+    ]
+    header = [
+        f'"""{rule.name}: {rule.source}. Generated by thalweg from the rule\'s equation."""',
+        "",
+        "import triton",
+        "import triton.language as tl",
+        "",
+        f"SLOTS = {body.slots}  # uniform values of a tensor",
+        "",
+        "",
+    ]
+    return "\n".join([*header, *functions, code, ""]).replace('"tl.constexpr"', "tl.constexpr")
+
+
+def _element(body: Body, real: str) -> Iterator[str]:
+    dialect = _Dialect(real)
+    slots = [f"u{index}" for index in range(body.slots)]
+    yield "@triton.jit"
+    yield f"def element({', '.join([*body.varying, *slots])}):"
+    for line in body.element_lines:
+        yield f"    {dialect(line)}"
+    comma = "," if len(body.results) == 1 else ""
+    yield f"    return {', '.join(map(dialect, body.results))}{comma}"
+    yield "\n"
+
+
+def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
+    dialect = _Dialect("float64")
+    arrays = len(body.varying) - 1 + _keeps_lost(wrap)
+    rows = {name: row for row, name in enumerate(("t", *body.uniform_state), arrays)}
+    yield "@triton.jit"
+    yield (
+        "def uniforms(gradients, places, group, hyper, scale, slots, seed, n, LANES: tl.constexpr):"
+    )
+    yield '    """Once per step, in float64: what is the same for every element of a tensor."""'
+    yield "    i = tl.program_id(0) * LANES + tl.arange(0, LANES)"
+    yield "    stepping = tl.where(tl.load(scale + 1) != 0, n, 0)"
+    yield "    fresh = tl.load(gradients + i, i < stepping, other=0) != 0"
+    yield f"    hyper += tl.load(group + i, fresh, other=0) * {len(body.hyper)}"
+    yield f"    slots += i * {body.slots}"
+    for name, row in rows.items():
+        yield f"    at_{name} = tl.load(places + {row} * n + i, fresh, other=0)"
+    yield "    gradient_scale = tl.load(scale)"
+    if wrap.rounding == "stochastic":
+        yield "    tl.store(seed, tl.load(seed) + 1, tl.program_id(0) == 0)"
+    for index, name in enumerate(body.hyper):
+        scaled = f"{name} * " if name == "gradient_scale" else ""
+        yield f"    {name} = {scaled}tl.load(hyper + {index}, fresh, other=0)"
+    for name in rows:
+        yield f"    {name} = number(at_{name}, fresh, tl.{number}){' + 1' if name == 't' else ''}"
+    for line in body.uniform_lines:
+        yield f"    {dialect(line)}"
+    new = dict(zip(body.uniform_state, body.new_uniform, strict=True))
+    for name in rows:
+        value = dialect(new[name]) if name in new else name
+        yield f"    keep(at_{name}, {value}, fresh, tl.{number})"
+    yield "\n"
+
+
+def _keeps_lost(wrap: Wrap) -> bool:
+    return wrap.rounding == "kahan" and wrap.values == "bfloat16"
+
+
+def _step(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
+    """Write the function that steps elements of one tensor."""
+    values, state = wrap.values or real, wrap.state or real
+    formats = dict.fromkeys(body.varying, state) | {"g": values, "x": values}
+    if _keeps_lost(wrap):
+        formats["lost"] = values
+    yield "@triton.jit"
+    yield (
+        "def step(gradient, places, n, slots, seed, i, rest, "
+        "WHOLE: tl.constexpr, ALIGNED: tl.constexpr):"
+    )
+    yield '    """Step the elements i of a tensor, as far as rest says or WHOLE."""'
+    for row, (name, kind) in enumerate(formats.items(), -1):
+        address = "gradient" if name == "g" else f"tl.load(places + {row} * n)"
+        yield f"    at_{name} = place({address}, tl.{kind}, ALIGNED) + i"
+    for name in formats:
+        yield f"    {name}_old = read(at_{name}, rest, WHOLE).to(tl.{real})"
+    slots = [f"u{index}" for index in range(body.slots)]
+    for index, slot in enumerate(slots):
+        yield f"    {slot} = tl.load(slots + {index})"
+    old = [f"{name}_old" for name in body.varying]
+    if "lost" in formats:
+        old[1] += " + lost_old"
+    new = [f"{name}_new" for name in body.varying[1:]]
+    comma = "," if len(new) == 1 else ""
+    yield f"    {', '.join(new)}{comma} = element({', '.join([*old, *slots])})"
+    for salt, name in enumerate(body.varying[1:]):
+        random = wrap.rounding == "stochastic" and formats[name] == "bfloat16"
+        value = f"stochastic({name}_new, seed + {salt}, i)" if random else f"{name}_new"
+        yield f"    write(at_{name}, {value}, rest, WHOLE)"
+    if "lost" in formats:
+        yield f"    lost_new = x_new - x_new.to(tl.{values}).to(tl.{real})"
+        yield "    write(at_lost, lost_new, rest, WHOLE)"
+    if wrap.zeroed:
+        yield "    write(at_g, 0.0, rest, WHOLE)"
+    yield "\n"
+
+
+def _update(body: Body) -> Iterator[str]:
+    yield "@triton.jit"
+    yield (
+        "def update(gradients, places, tensor, first, size, scale, slots, seed, n, "
+        "BLOCK: tl.constexpr, ALIGNED: tl.constexpr):"
+    )
+    yield '    """Step a block of one of the n tensors."""'
+    yield "    block = tl.program_id(0)"
+    yield "    k = tl.load(tensor + block)"
+    yield "    gradient = tl.load(gradients + k)"
+    yield "    if (gradient != 0) & (tl.load(scale + 1) != 0):"
+    yield "        start = (block - tl.load(first + k)).to(tl.int64) * BLOCK"
+    yield "        i = start + tl.arange(0, BLOCK)"
+    yield "        end = tl.load(size + k)"
+    yield "        places += k"
+    yield f"        slots += k * {body.slots}"
+    yield f"        salted = (tl.load(seed) * n + k) * {len(body.varying)}"
+    yield "        if start + BLOCK <= end:"
+    for whole in ("True", "False"):
+        yield (
+            f"            step(gradient, places, n, slots, salted, i, i < end, {whole}, ALIGNED)"
+        )
+        if whole == "True":
+            yield "        else:"
+    yield ""

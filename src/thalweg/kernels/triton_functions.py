@@ -1,0 +1,69 @@
+"""What a Triton kernel calls beside Triton's own functions.
+
+Nothing here is called from Python: the text of each function that a kernel uses is written into it,
+so that this module needs no Triton.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import triton.language as tl
+
+__all__ = ["keep", "number", "place", "power", "read", "sign", "stochastic", "write"]
+
+
+def sign(a):
+    """Return 1, -1, or a itself where it is 0 or NaN."""
+    return tl.where(a > 0, 1.0, tl.where(a < 0, -1.0, a))
+
+
+def power(a, b):
+    """Return a**b; of a negative number, whole powers alone."""
+    size = tl.exp2(b * tl.log2(tl.abs(a)))
+    odd = tl.floor(b / 2) * 2 != b
+    whole = tl.where(odd, -size, size)
+    of_negative = tl.where(tl.floor(b) == b, whole, float("nan"))
+    return tl.where(b == 0, 1.0, tl.where(a < 0, of_negative, size))
+
+
+def number(place, fresh, FORMAT: "tl.constexpr"):
+    """Read a number that is kept between steps, 0 where it is kept nowhere."""
+    kept = fresh & (place != 0)
+    return tl.load(place.to(tl.pointer_type(FORMAT)), kept, other=0).to(tl.float64)
+
+
+def keep(place, value, fresh, FORMAT: "tl.constexpr"):
+    """Write what ``number`` reads in the next step."""
+    tl.store(place.to(tl.pointer_type(FORMAT)), value, fresh & (place != 0))
+
+
+def place(address, FORMAT: "tl.constexpr", ALIGNED: "tl.constexpr"):
+    """Return an address as a pointer; aligned ones are read 16 bytes at a time."""
+    pointer = address.to(tl.pointer_type(FORMAT))
+    if ALIGNED:
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer
+
+
+def read(pointer, inside, WHOLE: "tl.constexpr"):
+    """Read a block: without a mask if it is whole, for masked ones are read number by number."""
+    if WHOLE:
+        return tl.load(pointer)
+    else:  # noqa: RET505 - Triton wants one return for each way through
+        return tl.load(pointer, inside, other=0)
+
+
+def write(pointer, value, inside, WHOLE: "tl.constexpr"):
+    """Write a block, without a mask if it is whole."""
+    if WHOLE:
+        tl.store(pointer, value)
+    else:
+        tl.store(pointer, value, inside)
+
+
+def stochastic(value, seed, i):
+    """Round float32 to bfloat16, up or down with the chances that keep the mean."""
+    bits = value.to(tl.int32, bitcast=True)
+    raised = bits + (tl.randint(seed, i) & 0xFFFF).to(tl.int32)
+    kept = tl.where(value - value == 0, raised, bits)  # what is not finite stays
+    return (kept & -65536).to(tl.float32, bitcast=True).to(tl.bfloat16)

@@ -1,0 +1,174 @@
+"""Tensors on a GPU, stepped by two launches of Triton kernels: one per tensor, one per element.
+
+The host knows addresses and hyperparameters alone, and waits for nothing: counts of steps and
+uniform state lie on the device, and so does what a loss scaler or a bound of the norm decides.
+"""
+
+import functools
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.kernels import triton
+from thalweg.kernels.translate import Wrap
+from thalweg.optim.bucket import Bucket, Member, fits, local
+from thalweg.optim.options import Options
+from thalweg.optim.recipe import Recipe
+
+__all__ = ["DeviceBucket", "bucket_for", "ready"]
+
+_KIND = "cuda"  # which torch calls AMD's GPUs too
+_BLOCK = 1024  # elements of one program: 8 for each of its 128 threads, two loads of 16 bytes
+_LANES = 128  # tensors of one program
+_ALIGNED = 16  # bytes that the widest load takes
+_SOMEWHERE = 16  # stands for the address of an empty gradient, which is 0 as a missing one's is
+
+# What graphs read at each replay: nothing tells when the last one has been.
+_captured: list[Any] = []
+
+
+@functools.cache
+def _ready(device: torch.device) -> bool:
+    """Return whether Triton is there and knows the device."""
+    if device.type != _KIND or find_spec("triton") is None:
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def bucket_for(p: Tensor, kept: Sequence[Tensor]) -> type[Bucket] | None:
+    """Return the kind of bucket that steps a parameter with its state, if there is one."""
+    if ready(p):
+        return DeviceBucket if fits(p, kept, _KIND) else None
+    return Bucket if fits(p, kept) else None
+
+
+def ready(p: Tensor) -> bool:
+    """Return whether a parameter lies on a GPU that Triton knows, and Triton is there."""
+    return _ready(local(p).device)
+
+
+class DeviceBucket(Bucket):
+    """Tensors on one GPU that one pair of launches steps.
+
+    Args:
+        members: parameters that ``bucket_for`` sends here; they and their states agree in dtypes,
+            in the order of their memory and in their device.
+        recipe: of the first of them; the others differ in values only.
+        options: what the kernels do beside.
+    """
+
+    _sent: tuple[Tensor, Tensor, Tensor, bool]
+
+    def __init__(self, members: Sequence[Member], recipe: Recipe, options: Options) -> None:
+        for member in members:
+            for name in ("step", *recipe.rule.uniform_state):
+                if key := recipe.keys.get(name):
+                    number = member.state[key]
+                    member.state[key] = number.to(local(member.parameter).device)
+        super().__init__(members, recipe, options)
+
+    def _prepare(
+        self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype, wrap: Wrap
+    ) -> None:
+        """Show the kernels where everything lies."""
+        self.device = columns[0][0].device
+        kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
+        known = [n.dtype for row in kept for n in row if n is not None] or [torch.float32]
+        self.kernels = triton.kernels(self.rule, _name(computed), wrap, _name(known[0]))
+        rows = [[t.data_ptr() for t in column] for column in columns]
+        self.aligned = not any(address % _ALIGNED for row in rows for address in row)
+        rows += [[0 if n is None else n.data_ptr() for n in row] for row in kept]
+        sizes = np.array([x.numel() for x in columns[0]])
+        blocks = -(-sizes // _BLOCK)
+        groups, group = np.unique(self.groups, return_inverse=True)
+        self.kinds = groups.tolist()
+        self.tables = [
+            self._on_device(np.array(rows).ravel()),
+            self._on_device(np.repeat(np.arange(len(sizes), dtype=np.int32), blocks)),
+            self._on_device((blocks.cumsum() - blocks).astype(np.int32)),
+            self._on_device(sizes),
+            self._on_device(group.astype(np.int32)),
+        ]
+        self.slots = torch.empty(
+            len(sizes), max(1, self.kernels.SLOTS), dtype=computed, device=self.device
+        )
+        self.seed = torch.tensor([torch.initial_seed() % (1 << 62)], device=self.device)
+        self._gather()
+
+    def _on_device(self, numbers: Any) -> Tensor:  # noqa: ANN401 - an array of any dtype
+        return torch.as_tensor(numbers).to(self.device)
+
+    def _gather(self) -> None:
+        """Forget what was sent: other tensors take a step."""
+        self._known: tuple[Any, ...] = ()
+
+    def step(
+        self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float | Tensor
+    ) -> None:
+        """Take one step of the tensors that have a gradient.
+
+        Args:
+            gradients: what ``gradients`` returned.
+            recipes: of each group of the optimizer.
+            scale: what gradients are multiplied by; or, as float64 on a device, that and 1 if there
+                is a step at all, 0 if not.
+        """
+        if not gradients:
+            return
+        count = len(self.parameters)
+        given = scale if isinstance(scale, float) else 1.0
+        addresses, factor, hyper, aligned = self._send(gradients, recipes, given)
+        if isinstance(scale, Tensor):
+            factor = scale.to(self.device, non_blocking=True)
+        places, tensor, first, size, group = self.tables
+        with torch.cuda.device_of(addresses):  # type: ignore[no-untyped-call] # torch leaves it so
+            self.kernels.uniforms[(-(-count // _LANES),)](
+                addresses, places, group, hyper, factor, self.slots, self.seed, count,
+                LANES=_LANES, enable_fp_fusion=True,
+            )  # fmt: skip
+            if len(tensor):
+                self.kernels.update[(len(tensor),)](
+                    addresses, places, tensor, first, size, factor, self.slots, self.seed, count,
+                    BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=True,
+                )  # fmt: skip
+
+    def _send(
+        self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float
+    ) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """Return on the device: gradients' addresses, the scale, hyperparameters; sent if changed.
+
+        Nobody waits for it: the memory is pinned, and torch gives it to others when it was read.
+        """
+        places = [g.data_ptr() or _SOMEWHERE for g in gradients]
+        now = places, recipes, scale
+        on_gpu = self.device.type == "cuda"  # Triton's interpreter takes the host's memory
+        capturing = on_gpu and torch.cuda.is_current_stream_capturing()
+        if now == self._known and not capturing:
+            return self._sent
+        values = [scale, 1.0]
+        for group in self.kinds:
+            own = recipes[group]
+            values += [*own.hyper.values(), -1.0 if own.maximize else 1.0, own.decay]
+        count = len(self.parameters)
+        numbers = np.zeros(count + len(values), np.int64)
+        numbers[:count][self.pattern or slice(None)] = places
+        numbers[count:] = np.array(values).view(np.int64)
+        host = torch.from_numpy(numbers)
+        host = host.pin_memory() if on_gpu else host
+        sent = host.to(self.device, non_blocking=True)
+        aligned = self.aligned and not any(place % _ALIGNED for place in places)
+        floats = sent[count:].view(torch.float64)
+        self._sent = sent[:count], floats[:2], floats[2:], aligned
+        self._known = now
+        if capturing:
+            _captured.append((self, host, self._sent))
+            self._gather()  # what a graph fills is there when it is replayed, not before
+        return self._sent
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
