@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import release
-from thalweg.optim.bucket import Bucket, Member, SparseError, fits
-from thalweg.optim.guard import gradient_scale
+from thalweg.optim.bucket import Bucket, Member, SparseError, local
+from thalweg.optim.cuda import DeviceBucket, bucket_for, ready
+from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys, prepare
@@ -193,15 +194,18 @@ class Compiled(Optimizer):
         recipes = self._recipes()
         bucket = self._single.get(p)
         if bucket is None or not bucket.valid():
-            keys = kept_keys(recipes[group], p, self.options)
-            state: dict[str, Any] = self.state[p] if recipes[group].keys or keys else {}
-            prepare(state, p, recipes[group], self.options)
-            bucket = Bucket([Member(p, state, group)], recipes[group], self.options)
-            self._single[p] = bucket
+            member, made, _ = self._placed(p, group, recipes[group])
+            if made is None:
+                assert p.grad is not None
+                scale = gradient_scale(self, self.options, [p.grad])
+                if scale is not None:
+                    step_tensor(p, member.state, recipes[group], scale, self.options)
+                return
+            bucket = self._single[p] = made([member], recipes[group], self.options)
         gradients = bucket.gradients()
-        scale = gradient_scale(self, self.options, gradients)
-        if scale is not None:
-            bucket.step(gradients, recipes, scale)
+        ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
+        if (factor := ask(self, self.options, gradients)) is not None:
+            bucket.step(gradients, recipes, factor)
 
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
@@ -213,7 +217,11 @@ class Compiled(Optimizer):
         recipes = []
         for group in self.param_groups:
             found = self._recipe(group)
-            if found is None or group.get("capturable") or group.get("differentiable"):
+            # Kernels on a GPU can be captured, but a graph would keep the number that a rate was.
+            captured = group.get("capturable") and not (
+                all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
+            )
+            if found is None or captured or group.get("differentiable"):
                 raise _TorchStepError("with these options")
             recipes.append(found.independent() if self.options.independent_decay else found)
         fixed = not any(isinstance(value, Tensor) for row in values for value in row)
@@ -230,7 +238,8 @@ class Compiled(Optimizer):
             raise _TorchStepError("with sparse gradients") from None
         alone = [(p, group) for p, group in self._alone if p.grad is not None]
         every = (p.grad for p in chain(*self._listed) if p.grad is not None)
-        scale = gradient_scale(self, self.options, every)
+        ask: Any = device_scale if self._on_device else gradient_scale
+        scale = ask(self, self.options, every)
         if scale is None:
             return
         for bucket, own in zip(self._buckets, gradients, strict=True):
@@ -294,21 +303,32 @@ class Compiled(Optimizer):
                 if p.grad is None and (found.keys or keys) and p not in self.state:
                     self._waiting.append(p)
                     continue
-                state: dict[str, Any] = self.state[p] if found.keys or keys else {}
-                prepare(state, p, found, self.options)
-                arrays = [state[key] for key in keys]
-                if not fits(p, arrays[: len(arrays) - (LOST in keys)]):
+                member, made, arrays = self._placed(p, index, found)
+                if made is None:
                     self._alone.append((p, index))
                     continue
-                key = *found.form, p.dtype, *(array.dtype for array in arrays)
-                kinds[key].append(Member(p, state, index))
+                dtypes = (array.dtype for array in arrays)
+                key = made, local(p).device, *found.form, p.dtype, *dtypes
+                kinds[key].append(member)
                 first[key] = found
         self._buckets = [
-            Bucket(members, first[key], self.options) for key, members in kinds.items()
+            key[0](members, first[key], self.options) for key, members in kinds.items()
         ]
+        self._on_device = not self._alone and all(key[0] is DeviceBucket for key in kinds)
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
+
+    def _placed(
+        self, p: Tensor, group: int, found: Recipe
+    ) -> tuple[Member, type[Bucket] | None, list[Tensor]]:
+        """Give a parameter its state; return both, the kind of its bucket, and its arrays."""
+        keys = kept_keys(found, p, self.options)
+        state: dict[str, Any] = self.state[p] if found.keys or keys else {}
+        prepare(state, p, found, self.options)
+        arrays = {key: state[key] for key in keys}
+        made = bucket_for(p, [array for key, array in arrays.items() if key != LOST])
+        return Member(p, state, group), made, list(arrays.values())
 
 
 def _equal(values: list[Any], seen: list[Any]) -> bool:
