@@ -1,9 +1,12 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and JSON has no number that is not finite."""
 
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["write"]
+__all__ = ["plain", "write"]
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -31,3 +34,17 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
         return beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return the value as JSON has it: a number that is not finite is null.
+
+    Example:
+        >>> plain({"losses": [0.5, float("inf")]})
+        {'losses': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import race, rates, rules, schedule, trace
+from thalweg.cli import folder, race, rates, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED
 
 __all__ = ["app", "main"]
@@ -27,7 +27,9 @@ app.command(context_settings=_OWN_OPTIONS, epilog=rates.EPILOG)(rates.rates)
 app.command(context_settings=_OWN_OPTIONS, epilog=schedule.EPILOG)(schedule.schedule)
 app.command()(rules.kernel)
 app.command()(rules.rules)
-app.command()(race.report)
+app.command()(folder.report)
+app.command()(folder.results)
+app.command()(folder.watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +56,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
     except typer.Abort:
         return INTERRUPTED
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, ImportError, sqlite3.Error) as error:
         _complain(error)
         return 1
     except ValueError as error:

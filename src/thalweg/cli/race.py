@@ -1,4 +1,4 @@
-"""``thalweg race`` and ``thalweg report``."""
+"""``thalweg race``."""
 
 import re
 import shlex
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thalweg.cli.arguments import names
+from thalweg.cli.folder import show_verdict
 from thalweg.cli.live import live
-from thalweg.cli.terminal import INTERRUPTED, console, no_interrupt_lost
+from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost
 
 if TYPE_CHECKING:
     from thalweg.data import Dataset
-    from thalweg.racing import Progress, Verdict
+    from thalweg.racing import Progress
 
-__all__ = ["race", "report"]
+__all__ = ["race"]
 
 _Data = Annotated[
     str | None,
@@ -130,7 +131,7 @@ def race(
         _say_interrupted(directory, said)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        _print_verdict(verdict)
+        show_verdict(verdict.results, verdict.directory)
 
 
 def _given(
@@ -157,15 +158,6 @@ def _folder(given: "str | Dataset") -> Path:
     return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
 
-def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a race.")],
-) -> None:
-    """Write report.html again from a race's results."""
-    from thalweg import report as pages  # noqa: PLC0415
-
-    typer.echo(f"report: {pages.write(directory)}")
-
-
 def _refuse_terms(context: typer.Context, *free: str) -> None:
     """Refuse options that a resumed race cannot change."""
     for name in context.params.keys() - {*free}:
@@ -185,17 +177,6 @@ def _say_interrupted(directory: Path | None, said: str) -> None:
         f"continue with: {command}",
         err=True,
     )
-
-
-def _print_verdict(verdict: "Verdict") -> None:
-    from thalweg import report as pages  # noqa: PLC0415
-
-    terminal = console()
-    terminal.print(pages.table(verdict.results, terminal.width))
-    for name, lines in verdict.code.items():
-        typer.echo(f"\n# {name}\n{lines}")
-    if verdict.directory is not None:
-        typer.echo(f"\nreport: {verdict.directory / 'report.html'}")
 
 
 def _batch_sizes(text: str) -> list[int]:

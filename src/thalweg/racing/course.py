@@ -4,9 +4,11 @@ import math
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from thalweg import files
 from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
@@ -58,6 +60,19 @@ class Progress:
     best: str
     standings: Mapping[str, Standing] = field(default_factory=dict, repr=False)
     seconds_left: float | None = None
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "Progress":
+        """Return what a store keeps of one (``asdict``)."""
+        standings = {
+            name: Standing(was["trainings"], was["loss"], tuple(map(_number, was["curve"])))
+            for name, was in state["standings"].items()
+        }
+        return cls(**{**state, "standings": standings})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value  # JSON has no other word for it
 
 
 @dataclass
@@ -120,7 +135,7 @@ def run(
 
     def told(progress: Progress) -> None:
         if store.directory is not None:
-            store.tell(asdict(progress))
+            store.tell(files.plain(asdict(progress)))
         if tell:
             tell(progress)
 

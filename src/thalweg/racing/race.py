@@ -5,9 +5,9 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -246,7 +246,10 @@ def _task(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) 
             return linear, command(named, protocol)
         own = {"kind": kind_word(given), "name": given.name}
         return linear, call("X, y", protocol, **own)
-    task = import_module("thalweg.racing.modules").ModuleTask(given, protocol.seed)
+    from thalweg.racing.modules import ModuleTask  # noqa: PLC0415 - loads torch
+
+    # mypy takes a cached_property for read-only
+    task = cast("Task", ModuleTask(given, protocol.seed))
     return task, call("task", protocol) if source is None else command([source], protocol)
 
 

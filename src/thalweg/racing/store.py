@@ -21,11 +21,13 @@ __all__ = [
     "PHASES",
     "RERUN",
     "SCHEMA",
+    "Records",
     "Result",
     "Store",
     "Trial",
     "fingerprint",
     "load_data",
+    "races",
     "save_data",
 ]
 
@@ -250,18 +252,21 @@ class Store(Records):
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
         self._connection = sqlite3.connect(path)
         try:
-            if not self._check():
-                # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting
-                # for the disk.
-                self._connection.execute("PRAGMA journal_mode = WAL")
+            begun = self._check()
+            # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting for
+            # the disk.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            if not begun:
                 self._connection.executescript(_TABLES)
         except BaseException:
             self._unlock()
             raise
-        self._connection.execute("PRAGMA synchronous = NORMAL")
         self._results = {result.trial.key: result for result in self.results()}
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(sqlite3.OperationalError):  # somebody watches
+            self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, that is all
         super().__exit__()
         self._unlock()
 
@@ -354,7 +359,7 @@ def _locked(directory: Path) -> sqlite3.Connection:
     It is on a file of its own, so that the race's can be read meanwhile.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = sqlite3.connect(directory / "race.lock", timeout=0)
+    lock = sqlite3.connect(directory / "race.lock", timeout=1)  # who looks takes it for a moment
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
@@ -365,6 +370,18 @@ def _locked(directory: Path) -> sqlite3.Connection:
             f"another process is racing in {directory}; wait for it, or choose another --out"
         ) from None
     return lock
+
+
+def races(directory: Path) -> bool:
+    """Return whether a process is racing in a folder that holds a race."""
+    lock = sqlite3.connect(directory / "race.lock", timeout=0)
+    try:
+        lock.execute("SELECT * FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    finally:
+        lock.close()
+    return False
 
 
 def _row(result: Result) -> list[Any]:

@@ -1,6 +1,7 @@
 """Writers: a race's finished trainings, as they come, in the formats of other tools."""
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ COLUMNS = (
 def rows(result: Result) -> Iterator[dict[str, Any]]:
     """Yield a row per evaluation of a training: its settings, the epoch and the losses there."""
     trial = vars(result.trial) | {"phase": result.trial.phase}
-    trial |= {"diverged_at": result.diverged_at, "hyper": dict(result.trial.hyper)}
+    trial |= {"diverged_at": result.diverged_at, "hyper": json.dumps(dict(result.trial.hyper))}
     judged = {"test_loss": result.test_loss, "test_score": result.test_score}
     for epoch, (train, validation) in enumerate(
         zip(result.train_loss.tolist(), result.validation_loss.tolist(), strict=True)

@@ -1,0 +1,110 @@
+"""``thalweg report``, ``results`` and ``watch``: what a race's folder holds."""
+
+import csv as tables
+import json as records
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thalweg import files
+from thalweg.cli.live import view
+from thalweg.cli.terminal import console
+
+__all__ = ["report", "results", "show_verdict", "watch"]
+
+_Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a race.")]
+_EACH = 0.5  # seconds between two looks at a race that goes on
+
+
+def report(directory: _Directory) -> None:
+    """Write report.html again from a race's results."""
+    from thalweg import report as pages  # noqa: PLC0415
+
+    typer.echo(f"report: {pages.write(directory)}")
+
+
+def results(
+    directory: _Directory,
+    *,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print every evaluation of every training as CSV.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print every training as a line of JSON.")
+    ] = False,
+) -> None:
+    """Print what a race found; or all of its trainings, of one that goes on those that are done."""
+    if csv and json:
+        raise ValueError("give either --csv or --json")
+    if csv or json:
+        _print_trainings(directory, as_csv=csv)
+        return
+    from thalweg import report as pages  # noqa: PLC0415
+
+    show_verdict(pages.read(directory), directory)
+
+
+def _print_trainings(directory: Path, *, as_csv: bool) -> None:
+    from thalweg.racing.store import Records  # noqa: PLC0415
+    from thalweg.racing.writers import COLUMNS, rows  # noqa: PLC0415
+
+    with Records(directory) as kept:
+        if as_csv:
+            table = tables.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+            table.writeheader()
+            for result in kept.results():
+                table.writerows(rows(result))
+            return
+        for result in kept.results():
+            curves = ("train_loss", "validation_loss")
+            found = {name: getattr(result, name).tolist() for name in curves}
+            judged = {name: getattr(result, name) for name in ("test_loss", "test_score")}
+            trial = {**asdict(result.trial), "phase": result.trial.phase}
+            line = {**trial, "diverged_at": result.diverged_at, **judged, **found}
+            typer.echo(records.dumps(files.plain(line), allow_nan=False))
+
+
+def watch(directory: _Directory) -> None:
+    """Show a race that goes on, from another terminal; of one that has ended, its verdict.
+
+    Ctrl-C ends the watching, not the race.
+    """
+    from rich.live import Live  # noqa: PLC0415
+
+    from thalweg.racing.course import Progress  # noqa: PLC0415
+    from thalweg.racing.store import Records, races  # noqa: PLC0415
+
+    over = directory / "results.json"
+    with Records(directory) as kept, Live("waiting", console=console(), transient=True) as shown:
+        # Into a file or a pipe goes one picture of now.
+        while not over.exists() and races(directory) and sys.stdout.isatty():
+            if state := kept.progress():
+                shown.update(view(Progress.restored(state)))
+            time.sleep(_EACH)
+        state = kept.progress()
+    if over.exists():
+        results(directory)
+        return
+    if state:
+        console().print(view(Progress.restored(state)))
+    if not races(directory):
+        again = shlex.join(["thalweg", "race", "--resume", str(directory)])
+        typer.echo(f"nobody races there now; continue with: {again}")
+
+
+def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:
+    """Print the table, the lines to paste and where the page is."""
+    from thalweg import report as pages  # noqa: PLC0415
+
+    terminal = console()
+    terminal.print(pages.table(found, terminal.width))
+    for name, lines in found["code"].items():
+        typer.echo(f"\n# {name}\n{lines}")
+    if directory is not None:
+        typer.echo(f"\nreport: {directory / 'report.html'}")

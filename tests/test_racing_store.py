@@ -1,0 +1,231 @@
+"""What a race's folder holds, who may read it, and the commands that print it."""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from racing_task import LeastSquares
+from test_racing_course import TERMS, _race, _run
+from thalweg import cli
+from thalweg.racing.course import Progress
+from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
+from thalweg.racing.writers import COLUMNS, writing
+
+DOCS = Path(__file__).parents[1] / "docs" / "store.md"
+CURVE = np.array([2.0, 1.0, np.nan, np.inf])
+
+
+def _result(number: int = 0, loss: float = 0.5, phase: str = "final") -> Result:
+    trial = Trial("adam", phase, number, 7, 32, {"lr": 0.1}, 3)
+    judged = (0.25, 0.75) if phase == "final" else (np.nan, np.nan)
+    return Result(trial, 0, CURVE, np.array([3.0, 2.0, 1.0, loss]), *judged)
+
+
+def test_documented_columns_are_those_of_the_file(tmp_path: Path) -> None:
+    with Store(tmp_path):
+        pass
+    text = DOCS.read_text(encoding="utf-8")
+    assert f"schema {SCHEMA}" in text
+    kept = sqlite3.connect(tmp_path / "race.sqlite")
+    for (table,) in kept.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+        assert f"**{table}**" in text
+        section = re.split(r"\n\*\*|\n## ", text.split(f"**{table}**")[1])[0]
+        for _, column, *_ in kept.execute(f"PRAGMA table_info({table})"):
+            if table in {"race", "trials", "evaluations"} and (table, column) != ("race", "id"):
+                assert column in section, (table, column)
+    kept.close()
+
+
+def test_documented_query_finds_the_best_trials(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result(i, loss, "round 1") for i, loss in enumerate((0.3, 0.1, 0.2))])
+    (query,) = re.findall(r"```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    kept = sqlite3.connect(tmp_path / "race.sqlite")
+    assert kept.execute(query).fetchall() == [
+        ("adam", 1, 0.1, 0.1), ("adam", 2, 0.1, 0.2), ("adam", 0, 0.1, 0.3),
+    ]  # fmt: skip
+    kept.close()
+
+
+def test_a_race_can_be_read_while_it_runs_and_nobody_else_may_write(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result()])
+        assert races(tmp_path)
+        with Records(tmp_path) as reader:
+            assert [result.trial for result in reader.results()] == [_result().trial]
+            store.add([_result(1)])
+            assert len(list(reader.results())) == 2
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader._connection.execute("DELETE FROM trials")
+        with pytest.raises(BlockingIOError, match=r"another process is racing in .*--out"):
+            Store(tmp_path)
+    assert not races(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"race.sqlite", "race.lock"}
+
+
+def test_reading_does_not_keep_a_race_from_its_end(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result()])
+        reader = Records(tmp_path)
+        rows = reader.results()
+        next(rows)
+    with reader:
+        assert list(rows) == []
+    with Store(tmp_path) as store:
+        assert len(store.of("adam", "final")) == 1
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_a_file_of_another_schema_is_refused_and_kept(tmp_path: Path, version: int) -> None:
+    other = sqlite3.connect(tmp_path / "race.sqlite")
+    other.executescript(f"CREATE TABLE trials (rule TEXT); PRAGMA user_version = {version}")
+    other.close()
+    for kind in (Store, Records):
+        with pytest.raises(ValueError, match=rf"must have schema 2, got {version}: another ver"):
+            kind(tmp_path)
+    assert not races(tmp_path)
+
+
+def test_records_of_no_race(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no race"):
+        Records(tmp_path)
+
+
+def test_the_checkpoint_kept_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
+    def kept() -> bytes:
+        return (tmp_path / "checkpoints" / "adam.pt").read_bytes()
+
+    with Store(tmp_path) as store:
+        store.add([_result(2, np.nan)], b"diverged")
+        store.add([_result(3, 0.3), _result(4, 0.2)], b"good")
+        assert kept() == b"good"
+        store.add([_result(5, 0.2)], b"as good, later in number")
+        assert kept() == b"good"
+        store.add([_result(1, 0.2)], b"as good, earlier")
+        assert kept() == b"as good, earlier"
+
+
+# -- writers -------------------------------------------------------------------------------------
+
+
+def test_csv_has_every_evaluation_also_of_what_was_finished_before(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result()])
+        with writing(["csv"], store) as write:
+            store.add([_result(1)])
+            write([_result(1)])
+    with (tmp_path / "evaluations.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["number"], row["epoch"]) for row in rows] == [
+        (number, epoch) for number in "01" for epoch in "0123"
+    ]
+    assert tuple(rows[0]) == COLUMNS
+    assert [float(row["train_loss"]) for row in rows[:2]] == [2.0, 1.0]
+    assert json.loads(rows[0]["hyper"]) == {"lr": 0.1}
+    assert float(rows[0]["test_score"]) == 0.75
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
+def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
+        EventAccumulator,
+    )
+
+    with Store(tmp_path) as store, writing(["tensorboard"], store) as write:
+        write([_result(4)])
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "adam" / "final-4"))
+    events.Reload()
+    curve = [(event.step, event.value) for event in events.Scalars("validation_loss")]
+    assert curve == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
+
+
+def test_writers_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(None) as store:
+        with (
+            pytest.raises(ValueError, match="among csv, tensorboard, got 'xls'"),
+            writing(["xls"], store),
+        ):
+            pass
+        with pytest.raises(ValueError, match="writers need a folder"), writing(["csv"], store):
+            pass
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with (
+        Store(tmp_path) as store,
+        pytest.raises(ImportError, match="pip install tensorboard"),
+        writing(["tensorboard"], store),
+    ):
+        pass
+
+
+# -- the commands --------------------------------------------------------------------------------
+
+
+def _said(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert cli.main(list(map(str, words))) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+def test_results_prints_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result(), replace(_result(1), diverged_at=3)])
+        lines = _said(capsys, "results", tmp_path, "--json").splitlines()
+        rows = list(csv.DictReader(io.StringIO(_said(capsys, "results", tmp_path, "--csv"))))
+    found = [json.loads(line) for line in lines]
+    assert [line["diverged_at"] for line in found] == [0, 3]
+    assert found[0]["train_loss"] == [2.0, 1.0, None, None]
+    assert found[0]["hyper"] == {"lr": 0.1}
+    assert len(rows) == 8
+    assert cli.main(["results", str(tmp_path), "--csv", "--json"]) == 2
+    assert "either --csv or --json" in capsys.readouterr().err
+    assert cli.main(["results", str(tmp_path)]) == 1
+    assert "no race has ended" in capsys.readouterr().err
+
+
+def test_watch_shows_how_far_a_race_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+
+    def look(progress: Progress) -> None:
+        if progress.done > 100 and not seen:
+            seen.append(_said(capsys, "watch", tmp_path))
+
+    with Store(tmp_path) as store:
+        _run(LeastSquares(), TERMS, store, look)
+    for word in ("sgd", "momentum", "adam", "trainings", "best: ", "%", "left", "▁"):
+        assert word in seen[0]
+    assert "nobody races" not in seen[0]
+    shown = _said(capsys, "watch", tmp_path)
+    assert f"nobody races there now; continue with: thalweg race --resume {tmp_path}" in shown
+
+
+def test_watch_of_a_race_that_has_ended_is_its_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, _ = _race(store=Store(tmp_path))
+    for command in ("watch", "results"):
+        shown = " ".join(_said(capsys, command, tmp_path).split())
+        assert shown.startswith(results["sentence"])
+    assert cli.main(["watch", str(tmp_path / "nowhere")]) == 1
+    assert "holds no race" in capsys.readouterr().err
+
+
+def test_a_race_tells_the_same_to_those_who_watch(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    with Store(tmp_path) as store:
+        _run(LeastSquares(), TERMS, store, told.append)
+        state: Any = store.progress()
+    assert Progress.restored(state).standings == told[-1].standings
+    best = min(standing.loss or np.inf for standing in told[-1].standings.values())
+    assert told[-1].best.endswith(f" {best:.4g}")
+    assert told[-1].seconds_left == 0
