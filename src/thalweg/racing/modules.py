@@ -21,7 +21,7 @@ from thalweg.stack import Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
-from thalweg.stack.model import blamed
+from thalweg.stack.model import blamed, seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
 
@@ -263,6 +263,10 @@ class ModuleTask:
             found = of(placed.validation).item()
         return found if np.isfinite(found) else np.inf
 
+    def steps(self, batch_size: int) -> int:
+        """Return how many steps an epoch has."""
+        return steps_per_epoch(self.parts["train"], batch_size)
+
     def measure(self, batch_size: int) -> dict[str, float]:
         """Return what a training at a batch size costs, and the gradient noise scale.
 
@@ -315,7 +319,7 @@ class ModuleTask:
             task.autocast,
             self.facts["loss"],
         )
-        with _one_thread(), self.model.mode(training=True):
+        with _one_thread(), seeded(self.seed), self.model.mode(training=True):
             few = each(lambda tensor: tensor[:32], self._placed.train)
             losses, _ = Stack(self.model, [self.seed], shared=True, stacked=False).gradients(few, 1)
         digest.update(f"{settings} {losses.item():.5g}".encode())

@@ -89,10 +89,12 @@ class Model:
         self._objective = _Objective(task, self._build(0))
         self._check_pair(examples)
         self.dtype = self._dtype()
-        self._names = self._sort(each(lambda tensor: tensor[:_PROBED].to(self.device), examples))
-        self.initial = functools.lru_cache(maxsize=32)(self._initial)
-        self.stacked, self.why = True, ""
-        self._probe(each(lambda tensor: tensor[:_PROBED].to(self.device), examples))
+        few = each(lambda tensor: tensor[:_PROBED].to(self.device), examples)
+        with seeded(0):
+            self._names = self._sort(few)
+            self.initial = functools.lru_cache(maxsize=32)(self._initial)
+            self.stacked, self.why = True, ""
+            self._probe(few)
 
     @property
     def module(self) -> nn.Module:
@@ -106,8 +108,7 @@ class Model:
 
     def _build(self, seed: int) -> nn.Module:
         """Return the user's module as that seed makes it."""
-        with torch.random.fork_rng(), blamed("model"):
-            torch.manual_seed(seed)
+        with seeded(seed), blamed("model"):
             module = self.task.model()
             if not isinstance(module, nn.Module):
                 raise TaskError(f"model() must return an nn.Module, got {type(module).__name__}")
@@ -246,35 +247,35 @@ class Model:
                     f"model() drew {name.removeprefix('module.')} otherwise under the same torch "
                     "seed; draw it with torch's random numbers"
                 )
-        lanes = torch.arange(2)
-        alone = self._lane_losses(batch, lanes[:1], stacked=False)
+        alone = self._lane_losses(batch, 1, stacked=False)
         try:
-            both = self._lane_losses(batch, lanes, stacked=True)
+            both = self._lane_losses(batch, 2, stacked=True)
         except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
             self.stacked, self.why = False, _first_sentence(error)
             return
-        if not torch.allclose(both[:, 0], alone[:, 0], rtol=_CLOSE, atol=1e-6):
+        if not torch.allclose(both, alone, rtol=_CLOSE, atol=1e-6):
             self.stacked, self.why = False, "its losses differ when it is stacked"
 
-    def _lane_losses(self, batch: Batch, seeds: Tensor, *, stacked: bool) -> Tensor:
-        """Return the loss in training and in evaluation of one start in some lanes, (2, lanes)."""
+    def _lane_losses(self, batch: Batch, lanes: int, *, stacked: bool) -> Tensor:
+        """Return equal lanes' losses: in training on one minibatch, on one each, evaluated."""
+
+        def repeated(values: Batch) -> Batch:
+            return each(lambda tensor: torch.stack([tensor] * lanes), values)
+
         start = self.initial(0)
-        lanes = [
-            {n: torch.stack([t] * len(seeds)) for n, t in group.items()}
-            for group in (start.parameters, start.state)
-        ]
-        dimensions = (0, 0, None, None, 0)
+        own = repeated(start.parameters), repeated(start.state)
+        seeds = torch.zeros(lanes, dtype=torch.int64)
         found = []
-        for training in (True, False):
-            function = (
-                partial(self.loss, step=1) if training else partial(self.evaluate, what="loss")
-            )
-            with self.mode(training=training):
-                out = mapped(function, dimensions, stacked=stacked)(
-                    *lanes, start.fixed, batch, seeds * 0
-                )
-            found.append((out[1][0] if training else out).detach().double().cpu())
-        return torch.stack(found)
+        with self.mode(training=True):
+            train = partial(self.loss, step=1)
+            for dimension, examples in ((None, batch), (0, repeated(batch))):
+                each_lane = mapped(train, (0, 0, None, dimension, 0), stacked=stacked)
+                found.append(each_lane(*own, start.fixed, examples, seeds)[1][0])
+        with self.mode(training=False):
+            evaluate = partial(self.evaluate, what="loss")
+            each_lane = mapped(evaluate, (0, 0, None, None, 0), stacked=stacked)
+            found.append(each_lane(*own, start.fixed, batch, seeds))
+        return torch.stack([losses.detach().double().cpu() for losses in found])
 
 
 def mapped(
@@ -293,6 +294,14 @@ def mapped(
         return each(lambda tensor: tensor[None], function(*own))
 
     return alone
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random numbers; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class Randomness(TorchFunctionMode):
             functional.dropout2d: self._dropout_channels,
             functional.dropout3d: self._dropout_channels,
             functional.scaled_dot_product_attention: self._attention,
+            functional.multi_head_attention_forward: self._heads,
         }
         return instead.get(function, function)(*args, **(kwargs or {}))
 
@@ -89,6 +90,16 @@ class Randomness(TorchFunctionMode):
         kept = _keep(self._seed, self._step, self._calls, shape, p, x.device)
         factor = kept.to(x.dtype) / (1 - p) if p < 1 else torch.zeros_like(x)
         return x.mul_(factor) if inplace else x * factor
+
+    def _heads(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        """Attend with several heads: a function of torch's that calls the others unseen."""
+        own = {"dropout": self._dropout, "scaled_dot_product_attention": self._attention}
+        torchs = {name: getattr(functional, name) for name in own}
+        try:
+            vars(functional).update(own)
+            return functional.multi_head_attention_forward(*arguments, **named)
+        finally:
+            vars(functional).update(torchs)
 
     def _attention(  # noqa: PLR0917 - torch's signature
         self,

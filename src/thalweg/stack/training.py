@@ -14,7 +14,7 @@ from thalweg.linear.stream import stream
 from thalweg.rule import Rule
 from thalweg.stack.batch import each
 from thalweg.stack.lanes import Stack
-from thalweg.stack.model import Model
+from thalweg.stack.model import Model, seeded
 from thalweg.stack.parts import Parts
 from thalweg.stack.step import Hyper, StackStep
 
@@ -118,13 +118,11 @@ def train(
     for group in groups:
         orders = _orders(parts.sizes["train"], batch_size, [seeds[i] for i in group], shared=shared)
         stack = Stack(model, [seeds[i] for i in group], shared=shared, stacked=stacked)
-        with torch.random.fork_rng(enabled=not stacked):
-            if not stacked:
-                torch.manual_seed(seeds[group[0]])
-            step = StackStep(
-                rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
-            )
-            run = _Run(Final(stack, step, group), parts, results, should_stop)
+        step = StackStep(
+            rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
+        )
+        run = _Run(Final(stack, step, group), parts, results, should_stop)
+        with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does
             finals.append(run.all(orders, epochs, length, batch_size))
     return Training(results.train_loss, results.validation_loss, results.diverged_at, finals)
 
@@ -216,7 +214,9 @@ class _Run:
     def look(self, order: Tensor) -> Tensor:
         """Look at the losses met; let go of lanes where one was not finite."""
         losses = torch.stack(self.met).double().cpu().numpy()
-        self.total += np.array(self.sizes) @ losses
+        with np.errstate(all="ignore"):  # of lanes that diverged
+            # Row by row: a product of matrices would round by the number of lanes.
+            self.total += (np.array(self.sizes)[:, None] * losses).sum(axis=0)
         bad = ~np.isfinite(losses)
         first = self.step.taken - len(losses) + 1
         self.met, self.sizes = [], []

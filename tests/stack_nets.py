@@ -1,0 +1,158 @@
+"""Small networks and plain torch trainings of them: what the tests of thalweg.stack share."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from optim_pairs import scalars_in
+from thalweg.linear.stream import stream
+from thalweg.rule import get
+from thalweg.stack import Model, Parts, TorchTask, Training, train
+
+__all__ = ["NETS", "Attention", "classes", "in_lanes", "make", "one_by_one", "one_thread"]
+
+SEED = 5
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, as workers do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Attention(nn.Module):
+    """A transformer of two layers over tokens."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(12, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.layers(self.tokens(x)).mean(1))
+        return scores
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(2, 4, 3), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+
+def normalized() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3)
+    )
+
+
+def images(generator: torch.Generator) -> Tensor:
+    return torch.randn(60, 1, 8, 8, dtype=torch.float64, generator=generator)
+
+
+# name -> what makes the module, what makes the inputs
+NETS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[torch.Generator], Tensor]]] = {
+    "mlp": (mlp, lambda g: torch.randn(60, 6, dtype=torch.float64, generator=g)),
+    "lenet": (lenet, images),
+    "batch norm": (normalized, images),
+    "transformer": (Attention, lambda g: torch.randint(12, (60, 5), generator=g)),
+}
+
+
+def classes(name: str, dtype: torch.dtype = torch.float64, **given: Any) -> TorchTask:
+    """Return a task of three classes on one of the networks."""
+    network, inputs = NETS[name]
+    generator = torch.Generator().manual_seed(1)
+    x = inputs(generator)
+    given.setdefault("loss", functional.cross_entropy)
+    given.setdefault("model", lambda: network().to(dtype))
+    x = x.to(dtype) if x.is_floating_point() else x
+    return TorchTask(**{"train": (x, torch.arange(60) % 3), **given})
+
+
+def make(task: TorchTask) -> tuple[Model, Parts]:
+    parts = Parts.of(task, seed=0)
+    return Model(task, parts.train), parts
+
+
+def in_lanes(
+    task: TorchTask,
+    rule: str,
+    hyper: Sequence[Mapping[str, Any]],
+    *,
+    epochs: int,
+    batch_size: int = 9,
+    seeds: Sequence[int] | None = None,
+    stacked: bool = True,
+) -> Training:
+    """Train with each of the settings, on the minibatches of one seed unless there are several."""
+    model, parts = make(task)
+    assert model.stacked or not stacked, model.why
+    settings = [{n: h.get(n, default) for n, default in get(rule).defaults.items()} for h in hyper]
+    return train(
+        model, parts, get(rule), settings, seeds=seeds or [SEED] * len(hyper), epochs=epochs,
+        batch_size=batch_size, shared=seeds is None, stacked=stacked,
+    )  # fmt: skip
+
+
+def one_by_one(
+    task: TorchTask,
+    optimizer: Callable[[Any], torch.optim.Optimizer],
+    *,
+    epochs: int,
+    batch_size: int = 9,
+    seed: int = SEED,
+    clip_norm: float | None = None,
+    penalty: Callable[[nn.Module], Any] = lambda _: 0,
+    smoothing: float = 0.0,
+) -> tuple[nn.Module, list[float], list[float]]:
+    """Return what plain torch comes to: the module, training and validation losses by epoch."""
+    parts = Parts.of(task, seed=0)
+    torch.manual_seed(seed)
+    with scalars_in(torch.float32):  # whatever torch's default is meanwhile
+        module = task.model()
+    steps = optimizer(module.parameters())
+    (x, y), (valid_x, valid_y) = parts.train, parts.validation
+    orders = stream(
+        len(y), batch_size, itertools.repeat(1), "shuffle", np.random.SeedSequence(seed).spawn(2)[1]
+    )
+    loss = task.loss
+    assert loss is not None
+    means, validation = [], [_evaluated(module, loss, valid_x, valid_y)]
+    for _ in range(epochs):
+        module.train()
+        losses = []
+        for rows in torch.from_numpy(next(orders).order).split(batch_size):
+            steps.zero_grad()
+            extra = {"label_smoothing": smoothing} if smoothing else {}
+            value = loss(module(x[rows]), y[rows], **extra)
+            (value + penalty(module)).backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+            steps.step()
+            losses.append((value.item(), len(rows)))
+        means.append(sum(v * n for v, n in losses) / len(y))
+        validation.append(_evaluated(module, loss, valid_x, valid_y))
+    return module, means, validation
+
+
+def _evaluated(module: nn.Module, loss: Callable[..., Tensor], x: Tensor, y: Tensor) -> float:
+    module.eval()
+    with torch.no_grad():
+        return loss(module(x), y).item()
