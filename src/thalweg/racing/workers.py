@@ -1,6 +1,7 @@
 """Workers: where a race's pieces of work run: threads, processes, a Ray or a Dask cluster."""
 
 import functools
+import importlib
 import io
 import os
 import pickle
@@ -12,7 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -189,7 +190,7 @@ class Workers:
             except self._place.lost as error:
                 if asked.tries == _TRIES:
                     raise TaskError(
-                        f"a worker was lost {asked.tries} times: {str(error).splitlines()[0]} If "
+                        f"a worker was lost {asked.tries} times: {_line(error)} If "
                         "memory ran out, race with fewer workers or smaller batches"
                     ) from error
                 self._waiting.appendleft(replace(asked, tries=asked.tries + 1))
@@ -201,6 +202,10 @@ class Workers:
             return asked.tag, value
 
 
+def _line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".") + "."
+
+
 @contextmanager
 def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
     """Let workers work on a task for as long as the context lasts.
@@ -210,7 +215,8 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
         on: ``"threads"``, ``"processes"``, ``"ray"`` or ``"dask"`` (on this machine), or the
             address of a cluster, such as ``"ray://head:10001"`` or ``"dask://scheduler:8786"``; by
             default what suits the task.
-        count: of workers; one per processor by default. A cluster has its own.
+        count: of workers; one per processor by default. A cluster has its own; a task that needs
+            processes has one thread.
 
     Raises:
         ValueError: there is no such place, or the count is below 1.
@@ -254,13 +260,15 @@ class _Threads:
     lost: tuple[type[BaseException], ...] = ()
 
     def __init__(self, task: Task, count: int, _: str) -> None:
-        self.task, self.count = task, count
+        self.task = task
+        self.count = 1 if task.processes else count
         self.stop = threading.Event()
-        self.executor = ThreadPoolExecutor(count)
+        self.executor = ThreadPoolExecutor(self.count)
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
-        stopped = self.stop.is_set
-        return self.executor.submit(work, self.task, *arguments, **settings, should_stop=stopped)
+        return self.executor.submit(
+            _alone, work, self.task, *arguments, **settings, should_stop=self.stop.is_set
+        )
 
     def close(self) -> None:
         self.stop.set()
@@ -268,11 +276,19 @@ class _Threads:
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
+def _alone(work: Work, task: Task, *arguments: object, **settings: object) -> object:
+    """Work on one thread, so that no number depends on how many workers there are."""
+    if task.processes and (torch := sys.modules.get("torch")):
+        torch.set_num_threads(1)  # of this thread and those that come
+    return work(task, *arguments, **settings)
+
+
 def _packed(task: Task) -> bytes:
     import cloudpickle  # noqa: PLC0415 - lambdas and classes of a user's file travel, too
 
     try:
-        return bytes(cloudpickle.dumps(task))
+        # The path finds modules beside the user's file that were imported there.
+        return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(task))))
     except Exception as error:
         raise TaskError(
             f"{task.name} cannot be sent to other processes ({error}); make what cannot be sent "
@@ -282,19 +298,16 @@ def _packed(task: Task) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _unpacked(task: bytes) -> Task:
-    return pickle.loads(task)  # type: ignore[no-any-return] # noqa: S301 - sent by this race
+    path, packed = pickle.loads(task)  # noqa: S301 - sent by this race
+    sys.path += [folder for folder in path if folder not in sys.path]
+    unpacked: Task = pickle.loads(packed)  # noqa: S301 - the same
+    return unpacked
 
 
 def _remote(task: bytes, work: Work, *arguments: object, **settings: object) -> object:
-    """Work on one thread, so that no number depends on how many workers there are.
-
-    An error is a value here: Ray would wrap it.
-    """
+    """Work far from the parent. An error is a value here: Ray would wrap it."""
     try:
-        unpacked = _unpacked(task)
-        if torch := sys.modules.get("torch"):
-            torch.set_num_threads(1)
-        return work(unpacked, *arguments, **settings, should_stop=lambda: False)
+        return _alone(work, _unpacked(task), *arguments, **settings, should_stop=lambda: False)
     except Exception as error:  # noqa: BLE001 - raised again in Workers.next
         error.add_note(traceback.format_exc())
         return error
@@ -350,7 +363,90 @@ class _Processes:
         self.executor.shutdown(kill_workers=True)
 
 
+class _Ray:
+    """A Ray cluster: the one at the address, else one of this machine's, for this race alone."""
+
+    room = sys.maxsize
+
+    def __init__(self, task: Task, count: int, address: str) -> None:
+        ray = _library("ray", "ray")
+        self.ray = ray
+        self.lost: tuple[type[BaseException], ...] = (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.ObjectLostError,
+        )
+        self.own = not ray.is_initialized()
+        if self.own:
+            where = {"address": f"ray://{address}"} if address else {"num_cpus": count}
+            quiet = {} if address else {"include_dashboard": False, "logging_level": "ERROR"}
+            ray.init(**where, **quiet, log_to_driver=False)
+        self.count = int(ray.cluster_resources()["CPU"])
+        self.task = ray.put(_packed(task))
+        self.remote = ray.remote(max_retries=_TRIES)(_remote)
+        self.asked: list[Any] = []
+
+    def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
+        reference = self.remote.remote(self.task, work, *arguments, **settings)
+        self.asked.append(reference)
+        future: Future[Any] = reference.future()
+        return future
+
+    def close(self) -> None:
+        for reference in self.asked:
+            self.ray.cancel(reference, force=True)  # of one that is finished it does nothing
+        if self.own:
+            self.ray.shutdown()
+
+
+_ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # a task holds its data
+
+
+class _Dask:
+    """A Dask cluster: the one at the address, else one of this machine's, for this race alone."""
+
+    room = sys.maxsize
+
+    def __init__(self, task: Task, count: int, address: str) -> None:
+        distributed = _library("distributed", "dask")
+        self.lost: tuple[type[BaseException], ...] = (distributed.KilledWorker, CancelledError)
+        self.cluster = (
+            None
+            if address
+            else distributed.LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            )
+        )
+        self.client = distributed.Client(self.cluster or f"tcp://{address}")
+        self.count = sum(self.client.nthreads().values())
+        # Computed, not scattered: what is computed comes again where it is lost with its workers.
+        with importlib.import_module("dask").config.set(_ANY_SIZE):
+            self.task = self.client.submit(bytes, _packed(task))
+        self.executor = self.client.get_executor(pure=False, retries=_TRIES)
+
+    def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
+        future: Future[Any] = self.executor.submit(_remote, self.task, work, *arguments, **settings)
+        return future
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=False)
+        self.client.close()
+        if self.cluster:
+            self.cluster.close()
+
+
+def _library(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"on={extra!r} needs it: pip install 'thalweg[{extra}]'", name=name
+        ) from error
+
+
 _PLACES: Mapping[str, Callable[[Task, int, str], _Place]] = {
     "threads": _Threads,
     "processes": _Processes,
+    "ray": _Ray,
+    "dask": _Dask,
 }
