@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from thalweg import rules
+from thalweg.racing.statistics import Interval, tied
 
 START, FLOOR = 2.303, 0.11  # the loss of an untrained softmax on ten classes; the best it can reach
 
@@ -103,7 +104,9 @@ def _row(
         "trials": len(lr),
         "widened": [f"lr widened to {best_lr * 1e4:g}"] if rule in {"adadelta", "sgd"} else [],
         "space": {"lr": [best_lr * 1e-3, best_lr * 1e3, "log"]},
-        "defaults": {"hyper": rules.get(rule).defaults, "val_loss": 0.3},
+        "defaults": {"hyper": rules.get(rule).defaults, "val_loss": 0.3, "excess": 0.87},
+        "schedule": "constant",
+        "steps": 680,
     }
 
 
@@ -131,13 +134,13 @@ def make(
         entries.append(_row(name, best_lr, trials=curve, lr=lr, diverged=diverged, finals=finals))
         finals_of[name] = finals[:, -1]
     entries.sort(key=lambda row: row["test_loss"]["median"])
-    winner = entries[0]["rule"]
+    winner, losses = entries[0]["rule"], entries[0]["test_loss"]["median"]
     for row in entries:
         low, median, high = np.quantile(
             finals_of[row["rule"]] - finals_of[winner], [0.025, 0.5, 0.975]
         )
         row["difference"] = {"low": low, "median": median, "high": high}
-        row["tie"] = bool(row["rule"] != winner and low <= 0 <= high)
+        row["tie"] = bool(row["rule"] != winner and tied(Interval(median, low, high), losses))
     return _results(entries, trials, seeds, epochs), pa.concat_tables(tables)
 
 
@@ -147,7 +150,7 @@ def _results(entries: list[dict[str, Any]], trials: int, seeds: int, epochs: int
     tied = f"; tied with {', '.join(ties)}" if ties else ""
     lr = entries[0]["hyper"]["lr"]
     return {
-        "schema": 1,
+        "schema": 2,
         "version": "0.1.0",
         "command": "thalweg race digits --rules all --batch-size 32 --epochs 20 --seed 0",
         "seed": 0,
@@ -166,6 +169,8 @@ def _results(entries: list[dict[str, Any]], trials: int, seeds: int, epochs: int
             "trials": trials,
             "seeds": seeds,
             "batch_sizes": [32],
+            "schedules": ["constant"],
+            "halving": False,
             "l2": 1e-4,
             "second_round": trials // 4,
             "budget": None,
@@ -188,8 +193,39 @@ def _results(entries: list[dict[str, Any]], trials: int, seeds: int, epochs: int
             "torch": f"torch.optim.{winner.title()}(model.parameters(), lr={lr:.3g})",
             "thalweg": f'thalweg.linear.train(X, y, rule="{winner}", epochs={epochs}, lr={lr:.3g})',
         },
+        "by_budget": _by_budget(entries, trials),
+        "batch_sizes": _batch_sizes(entries[0]),
         "rules": entries,
     }
+
+
+def _by_budget(entries: list[dict[str, Any]], trials: int) -> list[dict[str, Any]]:
+    """Losses that fall with the budget, slower for the first rules."""
+    found = []
+    for count in sorted({1, min(16, trials), trials}):
+        losses = {row["rule"]: 0.1 + (i + 1) / (i + count) / 10 for i, row in enumerate(entries)}
+        best = min(losses, key=losses.__getitem__)
+        found.append({"trials": count, "best": best, "val_loss": losses})
+    return found
+
+
+def _batch_sizes(row: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        {
+            "batch_size": size,
+            "hyper": {**row["hyper"], "lr": 0.001 * size},
+            "schedule": "constant",
+            "val_loss": 0.12,
+            "epochs_to_target": epochs,
+            "seconds_per_epoch": 0.1 / size,
+            "seconds_to_target": None if epochs is None else 0.1 * epochs / size,
+            "bytes": 2000 * size,
+            "predicted_epochs": 2 + size / 60,
+        }
+        for size, epochs in ((8, 2), (32, 2), (128, 5), (512, None))
+    ]
+    advice = "Batch 32 reaches the target first (6.2 ms, 2 epochs, 62 KiB)."
+    return {"rows": rows, "noise_scale": 120.0, "advice": advice}
 
 
 def write(directory: Path, results: dict[str, Any], curves: pa.Table) -> Path:

@@ -82,6 +82,12 @@ class LeastSquares:
     def target(self) -> Target:
         return Target(1.0, 20.0, 0.0, "5 % of the constant's loss")
 
+    def steps(self, batch_size: int) -> int:
+        return max(1, 40 // batch_size)
+
+    def measure(self, batch_size: int) -> dict[str, float]:
+        return {"seconds_per_step": 1e-3, "bytes": 100 * batch_size, "noise_scale": 10.0}
+
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:

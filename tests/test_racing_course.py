@@ -194,8 +194,14 @@ def test_a_rule_that_always_diverges_comes_last() -> None:
         _race(replace(TERMS, rules=("exploding",)))
 
 
-def _row(rule: str, epochs: int | None, lr: float = 0.012) -> dict[str, Any]:
-    return {"rule": rule, "hyper": {"lr": lr}, "batch_size": 32, "epochs_to_target": epochs}
+def _row(rule: str, epochs: int | None, schedule: str = "constant") -> dict[str, Any]:
+    return {
+        "rule": rule,
+        "hyper": {"lr": 0.012},
+        "schedule": schedule,
+        "batch_size": 32,
+        "epochs_to_target": epochs,
+    }
 
 
 @pytest.mark.parametrize(
@@ -219,6 +225,8 @@ def test_sentence(winner: int | None, sgd: int | None, ties: list[str], sentence
 
 def test_sentence_of_a_race_of_one() -> None:
     assert _sentence([_row("sgd", 3)], [], epochs=20) == "sgd, lr 0.012, batch 32"
+    scheduled = _row("sgd", 3, "cosine")
+    assert _sentence([scheduled], [], epochs=20) == "sgd, lr 0.012, cosine, batch 32"
     without_rate = {**_row("own", 3), "hyper": {}}
     assert _sentence([without_rate], [], epochs=20) == "own, batch 32"
 

@@ -192,7 +192,7 @@ def test_the_mean_is_of_one_batch_size_and_schedule() -> None:
     )
     alike = [p for w in rounds[:2] for p in w.points if (p.batch_size, p.schedule) == wanted]
     best = sorted(alike, key=_distance(0.02))[:4]
-    assert rounds[2].points == [searched.middle(best)]
+    assert rounds[2].points[0] == searched.middle(best)
     assert (found.point.batch_size, found.point.schedule) == wanted
 
 
@@ -318,3 +318,24 @@ def test_halving_leaves_a_third_on_each_rung_and_chooses_among_full_trainings(tr
     assert all(numbered[number] == 1 for number in (*found.again, found.defaults))
     spent = sum(w.share * len(w.points) for w in rounds if w.label.startswith("round"))
     assert full_trainings(trials, HALVING) - 1.5 <= spent <= full_trainings(trials, HALVING)
+
+
+def test_every_batch_size_has_its_own_best_rate_by_scaling_that_of_another() -> None:
+    def loss(point: Point) -> float:  # the best rate grows in proportion to the batch size
+        return _distance(0.001 * point.batch_size)(point) + 0.1 * (point.batch_size != 32)
+
+    searched = space.of(rules.get("sgd"), [8, 32, 512])
+    found, rounds = _run(searched, loss, 16)
+    guess, *others = rounds[-2].points
+    assert guess.batch_size == 32
+    assert [p.batch_size for p in others] == [8, 8, 8, 512, 512, 512]
+    for size in (8, 512):
+        best = min((p for p in rounds[-1].points if p.batch_size == size), key=loss)
+        assert _distance(0.001 * size)(best) < 0.2
+    assert found.point.batch_size == 32
+
+
+def test_a_rule_without_a_rate_is_resized_as_it_is() -> None:
+    beta = Dimension("beta", 0.0, 0.999, "one_minus_log", RANGES["beta"])
+    searched = Space({"beta": 0.9}, (beta,), (8, 32))
+    assert searched.resized(searched.start) == [Point({"beta": 0.9}, 32)]

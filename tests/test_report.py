@@ -149,7 +149,7 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     with pytest.raises(FileNotFoundError, match=r"results.json does not exist: no race has ended"):
         report.write(tmp_path)
     before = report.write(race_folder.write(tmp_path, *race)).read_bytes()
-    for damage in ('{"rules": [', "[]", "{}", json.dumps({**race[0], "schema": 2})):
+    for damage in ('{"rules": [', "[]", "{}", json.dumps({**race[0], "schema": 1})):
         (tmp_path / "results.json").write_text(damage, encoding="utf-8")
         with pytest.raises(ValueError, match=r"results.json (is not the results|must have schema)"):
             report.write(tmp_path)
@@ -162,6 +162,80 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
         report.write(tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
+
+
+def test_page_and_table_say_what_holds_at_a_budget_and_how_good_the_defaults_are(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    last = results["rules"][-1]
+    last["defaults"] |= {"val_loss": 12.34, "excess": 55.0}
+    results["by_budget"] = [
+        {"trials": 1, "best": "sgd", "val_loss": {**results["by_budget"][0]["val_loss"]}},
+        {
+            "trials": 16,
+            "best": "lion",
+            "val_loss": {row["rule"]: 0.777 for row in race[0]["rules"]},
+        },
+        {"trials": 64, "best": "lion", "val_loss": {row["rule"]: None for row in race[0]["rules"]}},
+    ]
+    said = "Best by validation loss: sgd after 1 trial (its defaults); lion after 16, 64 trials."
+    text = page(tmp_path, results, race[1]).text
+    assert said in text
+    assert "At your budget" in text
+    assert text.count("0.777") == len(results["rules"])
+    assert "> 999 % 12.3" in text
+    shown = printed(results, 120)
+    assert said in " ".join(shown.split())
+    assert "> 999 %" in shown
+    results["by_budget"] = []  # with halving there is nothing to compare
+    assert "At your budget" not in page(tmp_path, results, race[1]).text
+    assert "Best by" not in printed(results)
+
+
+def test_batch_sizes_are_compared_where_there_are_several(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    advice = results["batch_sizes"]["advice"]
+    text = page(tmp_path, results, race[1]).text
+    assert advice in text
+    assert advice in " ".join(printed(results).split())
+    assert "512 0.512 0.120 not reached 10.5 – 195 µs 1000 KiB" in text
+    assert "gradient noise scale of 120 examples" in text
+    results["batch_sizes"] |= {"noise_scale": None}
+    assert "noise scale (McCandlish" in page(tmp_path, results, race[1]).text
+    results["batch_sizes"] = None
+    assert "Batch size" not in page(tmp_path, results, race[1]).text
+    assert advice not in printed(results)
+
+
+def test_a_module_s_page_has_its_own_facts(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    split = results["data"]["split"]
+    data = {"name": "Net", "source": "TorchTask", "kind": "classification", "rows": 1797}
+    results["data"] = data | {"split": split}
+    results["protocol"] |= {
+        "loss": "cross_entropy", "model": "Net, 4,810 parameters", "l2": 0.0, "halving": True,
+        "label_smoothing": 0.1, "clip_norm": 1.0, "device": "cpu", "stacked": EVIL,
+        "schedules": ["constant", "cosine"],
+    }  # fmt: skip
+    results["rules"][0]["schedule"] = "cosine"
+    results["rules"][0]["sensitivity"]["within_5_percent"] = None
+    seen = page(tmp_path, results, race[1])
+    assert "script" not in seen.tags
+    for said in (
+        "1797 rows. Split into",
+        "loss: cross_entropy, label smoothing 0.1, gradients clipped to norm 1;",
+        f"computed in float32 on cpu; {EVIL}.",
+        "rate constant or cosine;",
+        "the best third of those for a third",
+        "cosine, batch",
+    ):
+        assert said in seen.text
+    assert "standardized" not in seen.text
 
 
 def test_the_same_race_gives_the_same_page(

@@ -1,11 +1,12 @@
 """How names and numbers read in messages, tables, pages and pictures."""
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["closest", "digits", "duration", "listed", "mark", "percent"]
+__all__ = ["budgets", "closest", "digits", "duration", "listed", "mark", "memory", "percent"]
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -42,6 +43,22 @@ def mark(results: Mapping[str, Any], rule: str) -> str:
     return sign + rule
 
 
+def budgets(results: Mapping[str, Any]) -> str:
+    """Return who is best after how many trials; nothing where that was not compared.
+
+    Example:
+        >>> best = [(1, "adam"), (16, "lion"), (64, "lion")]
+        >>> budgets({"by_budget": [{"trials": n, "best": rule} for n, rule in best]})
+        'Best by validation loss: adam after 1 trial (its defaults); lion after 16, 64 trials.'
+    """
+    known = [row for row in results["by_budget"] if row["best"] is not None]
+    said = []
+    for rule, rows in itertools.groupby(known, key=lambda row: row["best"]):
+        counts = ", ".join(str(row["trials"]) for row in rows)
+        said.append(f"{rule} after {counts} trial{' (its defaults)' if counts == '1' else 's'}")
+    return f"Best by validation loss: {'; '.join(said)}." if said else ""
+
+
 def digits(value: float | None, significant: int = 3, flags: str = "") -> str:
     """Return a number in a few significant digits; a dash where there is none or it is not finite.
 
@@ -73,11 +90,33 @@ def duration(seconds: float | None) -> str:
     return f"{value:.0f} {unit}" if value >= 9.5 else f"{value:.1f} {unit}"
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, flags: str = "") -> str:
     """Return a share of 1 as a whole percentage; a dash where there is none.
 
+    Args:
+        share: the share.
+        flags: "+" to write the sign of positive ones too.
+
     Example:
-        >>> percent(0.255)
-        '26 %'
+        >>> percent(0.255), percent(0.255, "+"), percent(123.4)
+        ('26 %', '+26 %', '> 999 %')
     """
-    return "–" if share is None else f"{share:.0%}".replace("%", " %")
+    if share is None:
+        return "–"
+    return "> 999 %" if share > 9.99 else f"{share:{flags}.0%}".replace("%", " %")
+
+
+def memory(count: float | None) -> str:
+    """Return a number of bytes in two digits, in KiB, MiB or GiB; a dash for none.
+
+    Example:
+        >>> memory(900), memory(20 * 1024), memory(3.5 * 2**30), memory(None)
+        ('0.9 KiB', '20 KiB', '3.5 GiB', '–')
+    """
+    if count is None:
+        return "–"
+    unit, size = ("GiB", 2**30) if count >= 2**30 else ("MiB", 2**20)
+    if count < 2**20:
+        unit, size = "KiB", 2**10
+    value = count / size
+    return f"{value:.0f} {unit}" if value >= 9.5 else f"{value:.1f} {unit}"

@@ -1,8 +1,9 @@
 """Linear models as a task of a race."""
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,19 @@ from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset, Part
 from thalweg.racing import snippets
+from thalweg.racing.protocol import TIMED
 from thalweg.racing.store import Trial, fingerprint
 from thalweg.racing.task import Lanes, Target
+from thalweg.racing.workers import seconds
 from thalweg.rule import Rule
+
+if TYPE_CHECKING:
+    from thalweg.linear import Training
 
 __all__ = ["LinearTask", "kind_word", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
+_MEASURED, _BATCH = 5, 32  # epochs whose time is measured; batch of Adam for the noise scale
 _LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
 
 _LOSSES = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
@@ -73,8 +80,7 @@ class LinearTask:
         """Return what lanes share: rule, length and the stream of minibatches."""
         return trial.rule, trial.epochs, trial.batch_size, trial.seed
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
-        """Train one lane per trial; see ``Task.run``."""
+    def _train(self, trials: Sequence[Trial], should_stop: Callable[[], bool]) -> "Training":
         from thalweg import linear  # noqa: PLC0415 - loads Numba
 
         first = trials[0]
@@ -83,7 +89,7 @@ class LinearTask:
         hyper: dict[str, Any] = {
             name: [trial.hyper[name] for trial in trials] for name in rule.hyperparameters
         }
-        training = linear.train(
+        return linear.train(
             train.X,
             train.y,
             loss=self.loss,
@@ -99,6 +105,10 @@ class LinearTask:
             should_stop=should_stop,
             **hyper,
         )
+
+    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+        """Train one lane per trial; see ``Task.run``."""
+        training = self._train(trials, should_stop)
 
         def judge() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             test = self.split.test
@@ -168,6 +178,40 @@ class LinearTask:
         note(start)
         minimize(objective, start, jac=True, method="L-BFGS-B", callback=note)
         return path
+
+    def steps(self, batch_size: int) -> int:
+        """Return how many steps an epoch has; the last batch may be smaller."""
+        return -(-self.parts["train"] // batch_size)
+
+    def measure(self, batch_size: int) -> dict[str, float]:
+        """Measure a step of Adam; see ``Task.measure``. The bytes are counted."""
+        trial = self._adam(batch_size, _MEASURED)
+        epoch = seconds(self, [trial], runs=TIMED, should_stop=lambda: False)
+        arrays = 2 + len(registry.get("adam").state)  # parameters, gradients, state
+        parameters = self.outputs * (self.split.train.X.shape[1] + 1)
+        return {
+            "seconds_per_step": epoch / self.steps(batch_size),
+            "bytes": 4 * (arrays * parameters + batch_size * self.outputs),
+            "noise_scale": self._noise_scale,
+        }
+
+    def _adam(self, batch_size: int, epochs: int) -> Trial:
+        hyper = registry.get("adam").defaults
+        return Trial("adam", "", 0, self.seed, batch_size, hyper, epochs)
+
+    @functools.cached_property
+    def _noise_scale(self) -> float:
+        """The ratio tr Σ / |G|² (McCandlish et al. 2018, equation 2.9) by every example."""
+        train = self.split.train
+        training = self._train([self._adam(min(_BATCH, len(train.y)), 1)], lambda: False)
+        # An example's gradient is the outer product of its slope and (x, 1).
+        X = np.column_stack([train.X, np.ones(len(train.X))])
+        slope = _loss(self.loss, training.decision(train.X)[0], train.y)[1] * len(train.y)
+        squares = np.sum(slope**2, axis=1) * np.sum(X**2, axis=1)
+        mean = slope.T @ X / len(X)
+        trace = len(X) / (len(X) - 1) * (squares.mean() - np.sum(mean**2))
+        mean[:, :-1] += self.l2 * training.coef[0]
+        return float(trace / np.sum(mean**2))
 
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str

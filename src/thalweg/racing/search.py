@@ -173,9 +173,11 @@ class _Search:
         around = self.draw(self.space.around(self.middle), second_round(self.trials) - 1)
         yield from self.round("round 2", around)
         yield from self.widen()
-        yield from self.rung("round 2", [self.middle])
+        middle = len(self.points)
+        guess = self.middle
+        yield from self.rung("round 2", [guess, *self.space.resized(guess)])
         defaults = next(n for n in self.full if self.points[n] == self.start)
-        chosen = self.finalists(defaults, self.full[-1])
+        chosen = self.finalists(defaults, middle)
         losses = yield Round(RERUN, [self.points[number] for number in chosen])
         again = dict(zip(chosen, losses, strict=True))
         number = min(chosen, key=again.__getitem__)
@@ -197,12 +199,13 @@ def search(
 
     Round 1 is the rule's defaults and a scrambled Sobol sequence over the space; round 2, half as
     many trials, is one over a quarter of each interval around the mean of the best four, and at
-    last the mean of the best four so far. After either, while the best lies in the outer 5 % of an
-    interval that may legally go on, the space is widened there (rates by two decades, memories by
-    one) and a quarter of the trials more are drawn in the new part: at most four times. A low loss
-    may be luck, most of all at a rate so large that the loss leaps about; so at last eight are run
-    again, and those losses alone choose among them: the defaults, the last mean, the best of each
-    batch size, and the best of all others.
+    last the mean of the best four so far. Where there are several batch sizes, that mean is tried
+    at all others too, at three rates each, beyond the count. After either round, while the best
+    lies in the outer 5 % of an interval that may legally go on, the space is widened there (rates
+    by two decades, memories by one) and a quarter of the trials more are drawn in the new part: at
+    most four times. A low loss may be luck, most of all at a rate so large that the loss leaps
+    about; so at last eight are run again, and those losses alone choose among them: the defaults,
+    the last mean, the best of each batch size, and the best of all others.
 
     On rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short trainings;
     the best third of each rung goes on to the next, three times as long, from the start again.

@@ -44,6 +44,7 @@ _FIXED = {
 
 EDGE = 0.05  # the outer part of an interval, on either side, where a best counts as at its edge
 SHRINK = 0.25  # the width of the box around a best, as a share of the space
+_POWERS = (0.0, 0.5, 1.0)  # of the ratio of two batch sizes, by which a rate is scaled
 _WIDER = {LOG: 2.0, ONE_MINUS_LOG: 1.0, LINEAR: 0.0}  # decades added to an interval
 
 
@@ -192,6 +193,32 @@ class Space:
             places = [d.coordinate(point.hyper[d.name]) for point in points]
             hyper[d.name] = d.value(float(np.mean(places)))
         return replace(points[0], hyper=hyper)
+
+    def resized(self, point: Point) -> list[Point]:
+        """Return a point at every other batch size, its rate scaled in the three ways in use.
+
+        The rate stays, or grows with the root of the batch size, or in proportion (Goyal et al.
+        2017, section 2.1).
+
+        Example:
+            >>> from thalweg import rules
+            >>> found = of(rules.get("sgd"), [8, 32]).resized(Point({"lr": 0.1}, 8))
+            >>> [(p.hyper["lr"], p.batch_size) for p in found]
+            [(0.1, 32), (0.2, 32), (0.4, 32)]
+        """
+        found = []
+        for size in self.batch_sizes:
+            if size != point.batch_size:
+                at_size = replace(point, batch_size=size)
+                rate = next((d for d in self.dimensions if d.name == "lr"), None)
+                if rate is None:
+                    found.append(at_size)
+                    continue
+                for power in _POWERS:
+                    lr = point.hyper["lr"] * (size / point.batch_size) ** power
+                    hyper = {**point.hyper, "lr": rate.value(rate.coordinate(lr))}
+                    found.append(replace(at_size, hyper=hyper))
+        return found
 
     def beyond(self, best: Point) -> "Dimension | None":
         """Return the first interval past an edge of this space at which the point lies."""

@@ -94,6 +94,17 @@ class Task(Protocol):
     def target(self) -> Target:
         """Fix the target."""
 
+    def steps(self, batch_size: int) -> int:
+        """Return how many steps an epoch has."""
+
+    def measure(self, batch_size: int) -> Mapping[str, float]:
+        """Measure what a step of Adam costs at a batch size, and how noisy gradients are.
+
+        Returns:
+            "seconds_per_step" and "bytes" of one training alone, and "noise_scale" in examples, at
+            the parameters after one epoch of Adam; NaN where the gradient drowns in its noise.
+        """
+
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +15,24 @@ from pyarrow import parquet
 
 from thalweg import files
 from thalweg import rule as registry
+from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.protocol import RERUNS, Protocol
+from thalweg.racing.schedule import CONSTANT, factor
 from thalweg.racing.search import Found, finalists, second_round
+from thalweg.racing.snippets import torch_class
 from thalweg.racing.space import Space
-from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity
-from thalweg.racing.store import FINAL, PHASES, Result, Store
+from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity, tied
+from thalweg.racing.store import FINAL, PHASES, RERUN, Result, Store
 from thalweg.racing.task import Target, Task
 from thalweg.words import digits, listed
 
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.optimizer import ParamsT
+
 __all__ = ["Verdict", "conclude"]
 
-_SCHEMA = 1  # of results.json; it changes when a name there changes its meaning
 _TIES_NAMED = 3  # in the verdict's sentence; the table has them all
 
 
@@ -35,7 +42,7 @@ class Verdict:
 
     Attributes:
         results: all of it, as in results.json: "winner", "ties", "sentence", "code", "target",
-            "protocol", "data" and "rules", best first.
+            "protocol", "data", "by_budget", "batch_sizes" and "rules", best first.
         directory: the folder of the race, None if it kept nothing.
     """
 
@@ -61,6 +68,44 @@ class Verdict:
     def code(self) -> Mapping[str, str]:
         """Lines to paste that train with the winner: "torch" and "thalweg"."""
         return dict(self.results["code"])
+
+    def best_optimizer(self, params: "ParamsT") -> "tuple[Optimizer, LRScheduler | None]":
+        """Return the winner's optimizer with its hyperparameters, and its scheduler.
+
+        They are those that the race trained with; a penalty or clipping that the task has is not
+        part of them. Call the scheduler's ``step()`` after each of the optimizer's.
+
+        Args:
+            params: parameters of a torch model.
+
+        Returns:
+            The class of ``thalweg.optim`` that is torch's of that rule, else ``optim.Descent``; and
+            the scheduler, None for a constant rate.
+
+        Raises:
+            ModuleNotFoundError: PyTorch is not installed.
+
+        Example:
+            >>> import torch, thalweg
+            >>> found = thalweg.race("iris", rules=["adam", "sgd"], epochs=2, trials=4, seeds=2)
+            >>> optimizer, scheduler = found.best_optimizer(torch.nn.Linear(4, 3).parameters())
+            >>> optimizer.param_groups[0]["lr"] == found.results["rules"][0]["hyper"]["lr"]
+            True
+        """
+        from thalweg import optim  # noqa: PLC0415 - needs torch, which nothing else here does
+
+        best = self.results["rules"][0]
+        rule = registry.get(best["rule"])
+        if known := torch_class(rule, best["hyper"]):
+            name, keywords = known
+            optimizer = getattr(optim, name)(params, **keywords)
+        else:
+            optimizer = optim.Descent(params, rule, **best["hyper"])
+        if best["schedule"] == CONSTANT:
+            return optimizer, None
+        from torch.optim.lr_scheduler import LambdaLR  # noqa: PLC0415
+
+        return optimizer, LambdaLR(optimizer, factor(best["schedule"], best["steps"]))
 
     def __str__(self) -> str:
         return self.sentence
@@ -100,40 +145,58 @@ def conclude(
     Raises:
         ValueError: no rule ended with a finite loss on at least half of the seeds.
     """
+    from thalweg.report import SCHEMA  # noqa: PLC0415 - the report reads what is written here
+
     target = task.target()
-    entries = _rank(protocol, store, found, target)
+    entries = _rank(task, protocol, store, found, target)
     best = entries[0]
     if not math.isfinite(best["test_loss"]["median"]):
         raise ValueError(
             "no rule ended with a finite test loss on most seeds; look at curves of single rules "
             "with lower rates"
         )
-    ties = [row["rule"] for row in entries if row["tie"]]
-    results = _plain(
+    trials = {name: store.of(name, "trial") for name in protocol.rules}
+    counts, name = store.counts(), best["rule"]
+    reruns = store.of(name, RERUN)
+    several = len(protocol.batch_sizes) > 1
+    results = files.plain(
         {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "version": metadata.version("thalweg"),
             "command": command,
             "seed": protocol.seed,
             "data": {**task.data, "split": task.parts},
-            "protocol": _terms(task, protocol, store.counts()),
+            "protocol": _terms(task, protocol, counts),
             "target": vars(target),
-            "winner": best["rule"],
-            "ties": ties,
-            "sentence": _sentence(entries, ties, protocol.epochs),
-            "code": task.code(
-                registry.get(best["rule"]),
-                best["hyper"],
-                batch_size=best["batch_size"],
-                epochs=protocol.epochs,
-                schedule=best["schedule"],
-            ),
+            **_decision(task, protocol, entries),
+            # A trial on a lower rung is no full one, and they cannot be compared.
+            "by_budget": [] if protocol.halving else by_budget(trials, min(counts.values())),
+            "batch_sizes": batch_sizes(task, best, found[name], reruns, target)
+            if several
+            else None,
             "rules": entries,
         }
     )
     if store.directory:
         _write(store, protocol, results)
     return Verdict(results, store.directory)
+
+
+def _decision(
+    task: Task, protocol: Protocol, entries: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return who won, who ties, the sentence that says so, and code that trains with the winner."""
+    best = entries[0]
+    ties = [row["rule"] for row in entries if row["tie"]]
+    code = task.code(
+        registry.get(best["rule"]),
+        best["hyper"],
+        batch_size=best["batch_size"],
+        epochs=protocol.epochs,
+        schedule=best["schedule"],
+    )
+    sentence = _sentence(entries, ties, protocol.epochs)
+    return {"winner": best["rule"], "ties": ties, "sentence": sentence, "code": code}
 
 
 def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -146,17 +209,20 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "trials_per_rule": counts,  # they differ under a budget in time
         "seeds": protocol.seeds,
         "batch_sizes": protocol.batch_sizes,
+        "schedules": task.schedules,
         "budget": protocol.budget,
+        "halving": protocol.halving,
         "selection": (
             f"A trial's loss is its validation loss after the last of {protocol.epochs} epochs. "
-            f"The {finalists(trials)} trials of the lowest loss are run again on {RERUNS} other "
-            "seeds; the one whose median loss there is the lowest is chosen."
+            f"{finalists(trials, protocol.rungs)} trials are run again on {RERUNS} other seeds: "
+            "the defaults, the best of each batch size, and the best of all others; the one whose "
+            "median loss there is the lowest is chosen."
         ),
     }
 
 
 def _rank(
-    protocol: Protocol, store: Store, found: Mapping[str, Found], target: Target
+    task: Task, protocol: Protocol, store: Store, found: Mapping[str, Found], target: Target
 ) -> list[dict[str, Any]]:
     """Return the rules' rows, best first, each compared with the best."""
     counts = store.counts()
@@ -165,7 +231,7 @@ def _rank(
     losses = {name: [r.test_loss for r in runs] for name, runs in finals.items()}
     rows = [
         {
-            **_searched(name, store.of(name, "trial"), found[name], counts[name]),
+            **_searched(store.of(name, "trial"), found[name], counts[name], protocol),
             **_judged(finals[name], target, timings[name]),
         }
         for name in protocol.rules
@@ -175,27 +241,34 @@ def _rank(
     for row in rows:
         apart = difference(losses[row["rule"]], losses[winner])
         row["difference"] = vars(apart)
-        row["tie"] = row["rule"] != winner and 0 in apart
+        row["steps"] = protocol.epochs * task.steps(row["batch_size"])
+        row["tie"] = row["rule"] != winner and tied(apart, rows[0]["test_loss"]["median"])
     return rows
 
 
-def _searched(name: str, trials: Sequence[Result], found: Found, spread: int) -> dict[str, Any]:
+def _searched(
+    trials: Sequence[Result], found: Found, spread: int, protocol: Protocol
+) -> dict[str, Any]:
     """Return what a rule's trials say."""
-    best = trials[found.number]
-    losses = [result.loss for result in trials]
-    rates = [result.trial.hyper.get("lr", np.nan) for result in trials]
+    best = trials[found.number].trial
+    full = [result.trial.epochs == protocol.epochs for result in trials]
     measured = sensitivity(
-        losses, [result.diverged for result in trials], rates, found.number, spread
+        [r.loss if ended else np.inf for r, ended in zip(trials, full, strict=True)],
+        [result.diverged for result in trials],
+        [result.trial.hyper.get("lr", np.nan) for result in trials],
+        found.number,
+        spread,
     )
+    untuned = found.again[found.defaults]
     return {
-        "rule": name,
-        "source": registry.get(name).source,
-        "hyper": best.trial.hyper,
-        "batch_size": best.trial.batch_size,
-        "schedule": best.trial.schedule,
+        "rule": best.rule,
+        "source": registry.get(best.rule).source,
+        "hyper": best.hyper,
+        "batch_size": best.batch_size,
+        "schedule": best.schedule,
         "val_loss": found.loss,
         "sensitivity": {
-            "within_5_percent": measured.within_5_percent,
+            "within_5_percent": measured.within_5_percent if all(full) else None,
             "good_lr": measured.good_lr,
             "good_lr_decades": measured.good_lr_decades,
         },
@@ -203,7 +276,11 @@ def _searched(name: str, trials: Sequence[Result], found: Found, spread: int) ->
         "trials": len(trials),
         "widened": found.widened,
         "space": _intervals(found.space),
-        "defaults": {"hyper": trials[0].trial.hyper, "val_loss": trials[0].loss},
+        "defaults": {
+            "hyper": trials[found.defaults].trial.hyper,
+            "val_loss": untuned,
+            "excess": (untuned - found.loss) / abs(found.loss) if found.loss else math.nan,
+        },
     }
 
 
@@ -229,7 +306,8 @@ def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs:
     """Say who won, with what, who ties, and what SGD (else Adam, else the last) would cost."""
     best = entries[0]
     rate = f", lr {best['hyper']['lr']:g}" if "lr" in best["hyper"] else ""
-    parts = [f"{best['rule']}{rate}, batch {best['batch_size']}"]
+    schedule = f", {best['schedule']}" if best["schedule"] != CONSTANT else ""
+    parts = [f"{best['rule']}{rate}{schedule}, batch {best['batch_size']}"]
     if ties:
         parts.append(f"tied with {listed(ties, _TIES_NAMED)}")
     others = {row["rule"]: row for row in entries[1:]}
@@ -253,15 +331,6 @@ def _compared(rule: str, epochs: int, least: int) -> str:
     return f"{rule} reaches the target in {times}"
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return the value as JSON has it: a number that is not finite is null."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _write(store: Store, protocol: Protocol, results: Mapping[str, Any]) -> None:
     from thalweg import report  # noqa: PLC0415 - loads matplotlib
 
@@ -277,7 +346,7 @@ def _write(store: Store, protocol: Protocol, results: Mapping[str, Any]) -> None
 def _curves(store: Store, protocol: Protocol) -> pa.Table:
     """Return every training's curve, a row per epoch."""
     results = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
-    points = protocol.epochs + 1
+    points = [len(result.validation_loss) for result in results]
 
     def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(np.repeat(values, points), kind)
@@ -290,7 +359,7 @@ def _curves(store: Store, protocol: Protocol) -> pa.Table:
             "seed": column([r.trial.seed for r in results], pa.int32()),
             "batch_size": column([r.trial.batch_size for r in results], pa.int32()),
             "lr": column([r.trial.hyper.get("lr", np.nan) for r in results], pa.float64()),
-            "epoch": pa.array(np.tile(np.arange(points), len(results)), pa.int32()),
+            "epoch": pa.array(np.concatenate([np.arange(n) for n in points]), pa.int32()),
             "train_loss": np.concatenate([r.train_loss for r in results]),
             "validation_loss": np.concatenate([r.validation_loss for r in results]),
             "diverged_at": column([r.diverged_at for r in results], pa.int64()),

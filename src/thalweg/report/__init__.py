@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg import files
-from thalweg.words import digits, duration, mark, percent
+from thalweg.words import budgets, digits, duration, mark, memory, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["read", "table", "write"]
 
-_SCHEMA = 1  # of results.json; it changes when a name there changes its meaning
+SCHEMA = 2  # of results.json; it changes when a name there changes its meaning
 
 # The width of a page's figures in inches: for a desk, and for a phone.
 _WIDTHS = {"wide": 7.2, "narrow": 3.7}
@@ -41,9 +41,9 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not the results of a race; repeat the race or restore the file"
         ) from None
-    if schema != _SCHEMA:
+    if schema != SCHEMA:
         raise ValueError(
-            f"{path} must have schema {_SCHEMA}, got {schema}: another version of thalweg wrote it"
+            f"{path} must have schema {SCHEMA}, got {schema}: another version of thalweg wrote it"
         )
     return results
 
@@ -91,8 +91,15 @@ def write(directory: str | os.PathLike[str]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"digits": digits, "duration": duration, "percent": percent}
-    page = environment.get_template("page.html").render(**results, figures=figures)
+    environment.filters |= {
+        "digits": digits,
+        "duration": duration,
+        "memory": memory,
+        "percent": percent,
+    }
+    page = environment.get_template("page.html").render(
+        **results, figures=figures, budgets=budgets(results)
+    )
     return files.write(directory / "report.html", page.encode())
 
 
@@ -108,7 +115,7 @@ def table(results: Mapping[str, Any], width: int = 100) -> "Table":
 
     columns = {heading: [cell(row) for row in results["rules"]] for heading, cell in _CELLS.items()}
     room = Console(width=10_000)
-    for least in ("", "good lr", "time", "batch", "to best"):
+    for least in ("", "good lr", "untuned", "time", "batch", "to best"):
         columns.pop(least, None)
         shown = _table(results, columns)
         if room.measure(shown).maximum <= width:
@@ -120,12 +127,14 @@ def _table(results: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> 
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415 - names are text, never Rich's markup
 
-    explained = (text for heading, text in _NOTES.items() if heading in columns)
-    seeds = results["protocol"]["seeds"]
+    explained = " ".join([_SIGNS, *(text for name, text in _NOTES.items() if name in columns)])
+    sizes = results["batch_sizes"]
+    found = [budgets(results), sizes["advice"] if sizes else ""]
+    caption = [explained.format(seeds=results["protocol"]["seeds"]), *filter(None, found)]
     shown = Table(
         title=Text(results["sentence"] + "\n", style="bold"),
         title_justify="left",
-        caption=Text(" ".join(["★ winner, = tied with it.", *explained]).format(seeds=seeds)),
+        caption=Text("\n".join(caption)),
         caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -146,6 +155,8 @@ def _interval(of: Mapping[str, float | None]) -> str:
     return "{} [{}, {}]".format(*(digits(of[k], 3, "#") for k in ("median", "low", "high")))
 
 
+_SIGNS = "★ winner, = tied with it: perhaps less than 1 % behind."
+
 # What a terminal shows of a row of results.json, by heading.
 _CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "lr": lambda row: digits(row["hyper"].get("lr")),
@@ -153,6 +164,7 @@ _CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "test loss [95 %]": lambda row: _interval(row["test_loss"]),
     "to best": lambda row: digits(row["difference"]["median"] or None, 2, "+"),
     "score": lambda row: digits(row["test_score"], 3, "#"),
+    "untuned": lambda row: percent(row["defaults"]["excess"], "+"),
     "epochs": lambda row: digits(row["epochs_to_target"]),
     "time": lambda row: duration(row["seconds_to_target"]),
     "good lr": lambda row: digits(row["sensitivity"]["good_lr_decades"], 2),
@@ -160,6 +172,7 @@ _CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 _NOTES = {
     "test loss [95 %]": "Test loss: median over {seeds} fresh seeds and its interval.",
     "to best": "To best: difference to the winner, paired by seed.",
+    "untuned": "Untuned: how much higher its defaults' validation loss is.",
     "epochs": "Epochs: to the target, which the data set fixes.",
     "time": "Time: to the same target.",
     "good lr": "Good lr: decades of rates within 5 % of the chosen one.",

@@ -1,0 +1,123 @@
+"""Advice: which rule at which budget, and which batch size."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thalweg.racing.search import Found
+from thalweg.racing.statistics import epochs_to
+from thalweg.racing.store import Result
+from thalweg.racing.task import Target, Task
+from thalweg.words import duration, memory
+
+__all__ = ["batch_sizes", "by_budget"]
+
+_BUDGETS = (1, 16, 64)  # trials: the defaults, an afternoon's, a race's
+_WASTE = 1.1  # at most so many times the fewest epochs is no waste
+
+
+def by_budget(trials: Mapping[str, Sequence[Result]], most: int) -> list[dict[str, Any]]:
+    """Return who is best after a few trials and after many, by the lowest validation loss so far.
+
+    Args:
+        trials: of each rule, by number: its defaults first, then those that spread evenly.
+        most: how many of each are those of the first round.
+
+    Returns:
+        For 1, 16, 64 and ``most`` trials, as far as there are so many: "trials", "val_loss" by
+        rule, and "best", None if no rule has a finite loss.
+    """
+    found = []
+    for count in sorted({k for k in _BUDGETS if k < most} | {most}):
+        losses = {rule: min(r.loss for r in results[:count]) for rule, results in trials.items()}
+        best = min(losses, key=losses.__getitem__)
+        known = best if math.isfinite(losses[best]) else None
+        found.append({"trials": count, "best": known, "val_loss": losses})
+    return found
+
+
+def batch_sizes(
+    task: Task, row: Mapping[str, Any], found: Found, reruns: Sequence[Result], target: Target
+) -> dict[str, Any]:
+    """Compare the batch sizes, each at the best setting that the winner's search found for it.
+
+    The prediction is that of McCandlish et al. 2018, section 2.3: to a given loss, batches of B
+    take (1 + B / B_noise) times the examples that the smallest ones would, B_noise being the
+    gradient noise scale.
+
+    Args:
+        task: measures the cost of a step at each batch size.
+        row: the winner's, of the results.
+        found: by its search.
+        reruns: of its best trials, by number.
+        target: of the race.
+
+    Returns:
+        "rows" by batch size, "noise_scale" in examples (NaN if it cannot be told) and "advice".
+    """
+    numbers = list(found.again)
+    settings = [result.trial for result in reruns[: len(numbers)]]
+    best: dict[int, int] = {}  # by batch size: the place of its best among those run again
+    for place in sorted(range(len(numbers)), key=lambda i: found.again[numbers[i]]):
+        best.setdefault(settings[place].batch_size, place)
+    costs = {size: task.measure(size) for size in sorted(best)}
+    noise = float(next(iter(costs.values()))["noise_scale"])
+    epoch = {size: task.steps(size) * cost["seconds_per_step"] for size, cost in costs.items()}
+    rows = []
+    for size, cost in costs.items():
+        trial = settings[best[size]]
+        curves = [result.validation_loss for result in reruns[best[size] :: len(numbers)]]
+        epochs = epochs_to(target.validation_loss, np.column_stack(curves))
+        # One step of Adam was measured; the winner's own epoch gives the ratio of the two.
+        seconds = row["seconds_per_epoch"] * epoch[size] / epoch[row["batch_size"]]
+        rows.append(
+            {
+                "batch_size": size,
+                "hyper": trial.hyper,
+                "schedule": trial.schedule,
+                "val_loss": found.again[numbers[best[size]]],
+                "epochs_to_target": epochs,
+                "seconds_per_epoch": seconds,
+                "seconds_to_target": None if epochs is None else epochs * seconds,
+                "bytes": cost["bytes"],
+            }
+        )
+    _predict(rows, noise)
+    return {"rows": rows, "noise_scale": noise, "advice": _advice(rows)}
+
+
+def _predict(rows: Sequence[dict[str, Any]], noise: float) -> None:
+    """Add the epochs that the noise scale predicts, from those of the smallest batch that came."""
+    first = next((row for row in rows if row["epochs_to_target"]), None)
+    for row in rows:
+        row["predicted_epochs"] = None
+        if first is not None and noise > 0:
+            more = (1 + row["batch_size"] / noise) / (1 + first["batch_size"] / noise)
+            row["predicted_epochs"] = first["epochs_to_target"] * more
+
+
+def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
+    came = [row for row in rows if row["epochs_to_target"] is not None]
+    if not came:
+        return "No batch size reaches the target."
+    first = min(came, key=lambda row: row["seconds_to_target"])
+    least = min(row["epochs_to_target"] for row in came)
+    frugal = max(
+        (row for row in came if row["epochs_to_target"] <= _WASTE * least),
+        key=lambda row: row["batch_size"],
+    )
+
+    def called(row: Mapping[str, Any]) -> str:
+        epochs = row["epochs_to_target"]
+        return (
+            f"{duration(row['seconds_to_target'])}, {epochs} epoch{'s' * (epochs != 1)}, "
+            f"{memory(row['bytes'])}"
+        )
+
+    said = f"Batch {first['batch_size']} reaches the target first ({called(first)})"
+    if frugal is first:
+        return f"{said}, and no larger one wastes nothing."
+    larger = f"{frugal['batch_size']} is the largest that wastes nothing ({called(frugal)})"
+    return f"{said}; {larger}."

@@ -1,0 +1,207 @@
+"""What a verdict says about budgets, batch sizes and ties."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import thalweg
+from racing_task import LeastSquares
+from thalweg import data, linear, rules
+from thalweg.racing import schedule
+from thalweg.racing.advice import batch_sizes, by_budget
+from thalweg.racing.linear import LinearTask
+from thalweg.racing.search import Found
+from thalweg.racing.space import Point, Space
+from thalweg.racing.statistics import Interval, tied
+from thalweg.racing.store import Result, Trial
+from thalweg.racing.task import Target
+from thalweg.racing.verdict import Verdict
+
+
+def _result(number: int, curve: Sequence[float], size: int = 32) -> Result:
+    trial = Trial("sgd", "rerun", number, 0, size, {"lr": float(number)}, len(curve) - 1)
+    losses = np.array(curve)
+    return Result(trial, 0, losses, losses)
+
+
+def test_best_at_each_budget_is_the_lowest_of_the_first_trials() -> None:
+    rng = np.random.default_rng(0)
+    losses = {name: rng.uniform(size=40) for name in ("adam", "lion", "sgd")}
+    losses["adam"][0], losses["sgd"][15], losses["lion"][39] = 0.0001, 0.00001, 0.0
+    losses["lion"][3] = np.inf
+    trials = {n: [_result(i, [9.0, v]) for i, v in enumerate(own)] for n, own in losses.items()}
+    found = by_budget(trials, 32)  # what follows was drawn around a best, and is no budget's
+    assert [(row["trials"], row["best"]) for row in found] == [
+        (1, "adam"),
+        (16, "sgd"),
+        (32, "sgd"),
+    ]
+    for row in found:
+        lowest = {name: min(own[: row["trials"]]) for name, own in losses.items()}
+        assert row["val_loss"] == pytest.approx(lowest)
+    assert [row["trials"] for row in by_budget(trials, 1)] == [1]
+
+
+def test_no_rule_is_best_where_all_diverged() -> None:
+    trials = {name: [_result(0, [1.0, np.nan])] for name in ("adam", "sgd")}
+    assert by_budget(trials, 1)[0]["best"] is None
+
+
+@pytest.mark.parametrize(
+    ("low", "expected"), [(-0.01, True), (0.0, True), (0.0199, True), (0.0201, False)]
+)
+def test_a_difference_counts_from_one_percent_of_the_winners_loss_on(
+    low: float, *, expected: bool
+) -> None:
+    assert tied(Interval(0.03, low, 0.05), 2.0) is expected
+    assert tied(Interval(0.03, low, 0.05), -2.0) is expected  # a log-likelihood, say
+
+
+class _Costs(LeastSquares):
+    """Costs by hand: 100 examples; a step takes 1 ms, or 10 ms at 64 examples."""
+
+    def steps(self, batch_size: int) -> int:
+        return -(-100 // batch_size)
+
+    def measure(self, batch_size: int) -> dict[str, float]:
+        seconds = 1e-2 if batch_size == 64 else 1e-3
+        return {"seconds_per_step": seconds, "bytes": 1024 * batch_size, "noise_scale": 8.0}
+
+
+def _compared(epochs: dict[int, int | None], again: dict[int, float]) -> dict[str, Any]:
+    """Compare sizes that reach the target after so many epochs, on two seeds each."""
+    sizes = list(epochs)
+    curves = [
+        [1.0] * 10 if at is None else [1.0] * at + [0.0] * (10 - at) for at in epochs.values()
+    ]
+    reruns = [_result(i, curve, size) for i, (size, curve) in enumerate(zip(sizes, curves))] * 2  # noqa: B905
+    point = Point({"lr": 0.1}, sizes[0])
+    found = Found(0, point, 0.0, Space({}, (), tuple(sizes)), (), again, 0)
+    row = {"seconds_per_epoch": 0.5, "batch_size": 4}
+    return batch_sizes(_Costs(), row, found, reruns, Target(0.5, 1.0, 0.0, ""))
+
+
+def test_batch_sizes_by_hand() -> None:
+    epochs = {4: 2, 16: 2, 64: 8}
+    found = _compared(epochs, {7: 0.1, 9: 0.2, 11: 0.3})
+    rows = found["rows"]
+    assert [row["epochs_to_target"] for row in rows] == [2, 2, 8]
+    # the winner's epoch at 4 takes 0.5 s for 25 steps; 7 steps at 16, 2 of tenfold length at 64
+    assert [row["seconds_per_epoch"] for row in rows] == pytest.approx([0.5, 0.14, 0.4])
+    assert [row["seconds_to_target"] for row in rows] == pytest.approx([1.0, 0.28, 3.2])
+    # (1 + B / 8) / (1 + 4 / 8) times the epochs at 4
+    assert [row["predicted_epochs"] for row in rows] == pytest.approx([2, 4, 12])
+    assert found["noise_scale"] == 8
+    assert found["advice"] == (
+        "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB), and no larger one wastes "
+        "nothing."
+    )
+
+
+def test_the_largest_batch_that_wastes_nothing_may_not_be_the_fastest() -> None:
+    found = _compared({4: 7, 16: 2, 64: 2}, {7: 0.1, 9: 0.2, 11: 0.3})
+    assert found["advice"] == (
+        "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB); 64 is the largest that "
+        "wastes nothing (800 ms, 2 epochs, 64 KiB)."
+    )
+
+
+def test_a_batch_size_is_shown_at_its_best_and_left_out_of_advice_if_it_never_arrives() -> None:
+    found = _compared({4: None, 16: 3}, {7: 0.1, 9: 0.2})
+    assert found["rows"][0]["seconds_to_target"] is None
+    assert found["rows"][1]["predicted_epochs"] == 3
+    assert found["advice"].startswith("Batch 16 reaches the target first")
+    none = _compared({4: None, 16: None}, {7: 0.1, 9: 0.2})
+    assert none["advice"] == "No batch size reaches the target."
+    assert [row["predicted_epochs"] for row in none["rows"]] == [None, None]
+
+
+@pytest.mark.parametrize("name", ["diabetes", "iris", "breast_cancer"])
+def test_noise_scale_of_a_linear_model_is_that_of_torch_s_gradients(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    task = LinearTask(data.load(name), l2=0.1, seed=3)
+    train = task.split.train
+    fit = linear.train(
+        train.X, train.y, loss=task.loss, rule="adam", epochs=1, batch_size=32,
+        l2=0.1, initial="uniform", seed=3,
+    )  # fmt: skip
+    model = torch.nn.Linear(train.X.shape[1], task.outputs, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor(fit.coef[0]))
+        model.bias.copy_(torch.tensor(fit.intercept[0]))
+    gradients = []
+    for x, y in zip(torch.tensor(train.X), torch.tensor(train.y), strict=True):
+        z = model(x)
+        loss = {
+            "squared": lambda z, y: (z[0] - y) ** 2 / 2,
+            "logistic": lambda z, y: torch.nn.functional.softplus(z[0]) - y * z[0],
+            "softmax": lambda z, y: torch.nn.functional.cross_entropy(z[None], y[None]),
+        }[task.loss](z, y) + 0.05 * model.weight.square().sum()
+        grads = torch.autograd.grad(loss, [model.weight, model.bias])
+        gradients.append(torch.cat([g.flatten() for g in grads]))
+    G = torch.stack(gradients)
+    expected = G.var(dim=0).sum() / G.mean(dim=0).square().sum()
+    assert task.measure(8)["noise_scale"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_race_compares_its_batch_sizes_and_says_how_good_the_defaults_are() -> None:
+    found = thalweg.race(
+        "iris", rules=["adam", "sgd"], batch_size=[8, 32], epochs=3, trials=8, seeds=2
+    ).results
+    rows = found["batch_sizes"]["rows"]
+    assert [row["batch_size"] for row in rows] == [8, 32]
+    assert all(row["seconds_per_epoch"] > 0 for row in rows)
+    best = found["rules"][0]
+    own = next(row for row in rows if row["batch_size"] == best["batch_size"])
+    assert own["hyper"] == best["hyper"]
+    assert own["val_loss"] == best["val_loss"] == min(row["val_loss"] for row in rows)
+    assert own["seconds_per_epoch"] == pytest.approx(best["seconds_per_epoch"])
+    assert [row["trials"] for row in found["by_budget"]] == [1, 8]
+    for row in found["rules"]:
+        untuned = row["defaults"]
+        assert untuned["excess"] == pytest.approx(untuned["val_loss"] / row["val_loss"] - 1)
+        assert untuned["excess"] >= 0
+    assert found["rules"][0]["steps"] == 3 * -(-90 // best["batch_size"])
+
+
+def test_one_batch_size_is_not_compared() -> None:
+    found = thalweg.race("iris", rules=["sgd"], epochs=2, trials=4, seeds=2).results
+    assert found["batch_sizes"] is None
+
+
+def _verdict(rule: str, kind: str, **hyper: float) -> Verdict:
+    best = {"rule": rule, "hyper": rules.get(rule).resolve(hyper), "schedule": kind, "steps": 40}
+    return Verdict({"rules": [best]}, None)
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw", "rmsprop_momentum", "lion"])
+def test_best_optimizer_steps_as_the_winner(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    w = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    optimizer, scheduler = _verdict(name, "constant", lr=0.05).best_optimizer([w])
+    assert scheduler is None
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    hyper = rules.get(name).resolve({"lr": 0.05})
+    x = w.detach().clone()
+    state = rules.get(name).first_state(x, hyper)
+    for t in range(1, 6):
+        x, state = rules.get(name).advance(2 * x, x, state, t=t, hyper=hyper)
+        optimizer.zero_grad()
+        w.square().sum().backward()
+        optimizer.step()
+        torch.testing.assert_close(w.detach(), x, rtol=1e-9, atol=0)
+
+
+def test_best_optimizer_has_the_winner_s_schedule() -> None:
+    torch = pytest.importorskip("torch")
+    w = torch.ones(1, requires_grad=True)
+    optimizer, scheduler = _verdict("adam", "cosine", lr=0.2).best_optimizer([w])
+    assert scheduler is not None
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(rates, 0.2 * schedule.factor("cosine", 40)(np.arange(40)))
