@@ -270,6 +270,19 @@ def test_groups_have_values_of_their_own_and_may_change_them() -> None:
     assert_same(made[0], made[1], 1e-6)
 
 
+def test_another_gradient_or_rate_is_sent_to_the_device() -> None:
+    made = []
+    for cls in (optim.SGD, torch.optim.SGD):
+        p = torch.ones(5, requires_grad=True)
+        optimizer: Optimizer = cls([p], lr=0.5)
+        gradients = [torch.full((5,), value) for value in (1.0, 2.0)]  # both stay where they lie
+        for gradient, lr in ((0, 0.5), (1, 0.5), (1, 0.25), (1, 0.25), (0, 0.25)):
+            p.grad, optimizer.param_groups[0]["lr"] = gradients[gradient], lr
+            optimizer.step()
+        made.append(p.detach())
+    assert torch.equal(made[0], made[1])
+
+
 def test_a_training_goes_on_where_torchs_stopped() -> None:
     theirs = torch.optim.Adam(new_parameters(), lr=0.05)
     follow(theirs, 1, 3)
