@@ -86,6 +86,20 @@ def test_a_gradient_that_is_not_finite_may_skip_the_step(
     assert_same(optimizer, before, 0.0)
 
 
+@every_configuration
+def test_a_step_skipped_before_the_first_leaves_nothing(configuration: Configuration) -> None:
+    with scalars_in(torch.float64):
+        ours = configuration.ours(new_parameters(), nonfinite="skip")
+        theirs = configuration.theirs(new_parameters())
+        set_gradients(members(ours), 1)
+        spoil(members(ours)[1], torch.nan)
+        ours.step()
+        assert_same(ours, theirs, 0.0)
+        follow(ours, 2, 6)
+        follow(theirs, 2, 6)
+    assert_same(ours, theirs, 1e-11)
+
+
 @every_class
 @pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
 def test_a_gradient_that_is_not_finite_may_raise(configuration: Configuration, named: bool) -> None:  # noqa: FBT001

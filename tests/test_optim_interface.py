@@ -196,6 +196,21 @@ def test_sparse_gradients_are_stepped_or_refused_as_torch_does(
         assert ended[0] == ended[1]
 
 
+@pytest.mark.parametrize("options", [{"dampening": 0.4}, {}, {"nesterov": True}], ids=str)
+def test_torch_makes_the_state_of_sparse_gradients(options: dict[str, Any]) -> None:
+    """It is sparse too; there is a dense step without any gradient for it."""
+    momentum = Configuration("SGD", {"lr": 0.05, "momentum": 0.8, **options})
+    assert_same(sparsely(momentum.ours), sparsely(momentum.theirs), 1e-6)
+
+
+def test_gradients_that_are_sparse_are_refused_with_options_of_ours() -> None:
+    for options in ({"clip_norm": 1.0}, {"nonfinite": "skip"}, {"cautious": True}):
+        made = sparsely(Configuration("SGD", {"lr": 0.05, **options}).ours)
+        assert made.startswith(
+            "SGD has no step of its own with sparse gradients, and torch's knows"
+        )
+
+
 def sparsely(build: Build) -> Any:
     """Train an embedding with sparse gradients between two dense steps; return what came out."""
     torch.manual_seed(0)

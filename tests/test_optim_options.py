@@ -184,6 +184,46 @@ def test_a_schedule_is_torchs_scheduler_and_survives_a_checkpoint(
     assert again.param_groups[0]["lr"] == falling(11)
 
 
+@pytest.mark.parametrize("name", ["Yogi", "AdaBelief", "Lion", "Descent"])
+def test_a_schedule_drives_classes_that_torch_does_not_have(name: str) -> None:
+    def rising(step: int) -> float:
+        return 0.004 * step  # 0 at first
+
+    more: Any = {"rule": "adamw"} if name == "Descent" else {}
+    ours = getattr(optim, name)(new_parameters(), lr=rising, **more)
+    stepped = getattr(optim, name)(new_parameters(), lr=1.0, **more)
+    for t in range(1, 13):
+        follow(ours, t, t)
+        stepped.param_groups[0]["lr"] = rising(t - 1)
+        follow(stepped, t, t)
+    assert_parameters_equal(ours, stepped)
+    group = {"params": [torch.ones(2, requires_grad=True)], "lr": schedules.exponential(0.5, 0.1)}
+    ours.add_param_group(group)
+    assert ours.param_groups[1]["lr"] == 0.5
+
+
+def assert_parameters_equal(ours: Any, others: Any) -> None:
+    assert all(map(torch.equal, members(ours), members(others)))
+
+
+def test_a_rate_of_0_stands_still_whatever_the_schedule() -> None:
+    """torch.distributed.checkpoint makes the state of a loaded optimizer by such a step."""
+    falling = schedules.exponential(0.05, 0.1)
+    ours, theirs = (
+        optim.AdamW(new_parameters(), lr=falling, weight_decay=0.1, independent_decay=True)
+        for _ in range(2)
+    )
+    rate, ours.param_groups[0]["lr"] = ours.param_groups[0]["lr"], 0.0
+    for p in members(ours):
+        p.grad = torch.zeros_like(p)
+    ours.step()
+    ours.param_groups[0]["lr"] = rate
+    for optimizer in (ours, theirs):
+        optimizer.state.clear()
+        follow(optimizer, 1, 5)
+    assert_parameters_equal(ours, theirs)
+
+
 @every_class
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_released_gradients_make_the_same_training(
@@ -225,6 +265,32 @@ def test_released_gradients_make_the_same_training(
 def test_values_outside_their_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         optim.Adam(new_parameters(), **options)
+
+
+class Strided(nn.Module):
+    """Has a parameter with gaps in its memory, which no kernel takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(1.0, 2.0, 24).reshape(4, 6)[:, ::2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+def test_a_parameter_with_gaps_is_released_too() -> None:
+    ended = []
+    for attached in (True, False):
+        model = Strided()
+        optimizer: Any = (optim if attached else torch.optim).Adam(model.parameters(), lr=0.05)
+        if attached:
+            optimizer.attach(model)
+        for t in range(1, 5):
+            model(torch.arange(4.0) * t).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        ended.append(optimizer)
+    assert_same(*ended, 1e-6)
 
 
 def test_release_refuses_what_it_cannot_do() -> None:

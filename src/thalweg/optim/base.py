@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from itertools import chain
 from operator import is_
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import release
-from thalweg.optim.bucket import Bucket, Member, SparseError, local
+from thalweg.optim.bucket import Bucket, Member, SparseError, local, reduced
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
@@ -24,7 +24,7 @@ from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys, prepare
 from thalweg.optim.tensors import step_tensor
 
-__all__ = ["OPTION_NAMES", "Compiled"]
+__all__ = ["OPTION_NAMES", "Compiled", "Schedule"]
 
 
 Schedule = Callable[[int], float]
@@ -81,11 +81,11 @@ class Compiled(Optimizer):
         self._schedules: dict[int, Schedule] = {}
         self._forget()
         given = list(arguments)
-        scheduled = given if len(given) > 1 else named
-        place: Any = 1 if len(given) > 1 else "lr"
-        self._default = named.get("lr") if place == "lr" else given[1]
+        options = given[1] if len(given) > 1 and isinstance(given[1], dict) else named
+        where, place = (given, 1) if len(given) > 1 and options is named else (options, "lr")
+        self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
-            scheduled[place] = self._default(0)
+            where[place] = self._default(0)  # type: ignore[index] # a list's place is 1
         super().__init__(*given, **named)
 
     def __init_subclass__(cls) -> None:
@@ -103,6 +103,9 @@ class Compiled(Optimizer):
     def _recipe(self, group: dict[str, Any]) -> Recipe | None:
         """Return what a step does to a group; None where torch's own step must do it."""
         raise NotImplementedError
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
 
     def _forget(self) -> None:
         """Drop what was laid out: parameters, state or groups have changed."""
@@ -125,6 +128,7 @@ class Compiled(Optimizer):
         if callable(schedule):
             self._schedules[len(self.param_groups)] = schedule
             param_group = {**param_group, "lr": schedule(0), "schedule_step": 0}
+        self._check(self.defaults | param_group)
         super().add_param_group(param_group)
 
     @_watched
@@ -159,7 +163,9 @@ class Compiled(Optimizer):
             t = group.get("schedule_step")
             if t is None:  # a checkpoint of torch's, which counts in the state
                 t = max((int(self.state[p].get("step", 0)) for p in group["params"]), default=0)
-            group["lr"], group["schedule_step"] = float(schedule(t)), t + 1
+            # Who sets a rate to 0 wants nothing to move: torch does so to make a state.
+            if group["lr"] != 0 or schedule(max(t - 1, 0)) == 0:
+                group["lr"], group["schedule_step"] = float(schedule(t)), t + 1
 
     def attach(self, model: torch.nn.Module, *, accumulate: int = 1) -> Callable[[], None]:
         """Step each parameter of a model as soon as its gradient is ready, and free the gradient.
@@ -175,7 +181,8 @@ class Compiled(Optimizer):
             A function that undoes it.
 
         Raises:
-            ValueError: accumulate is less than 1, or the optimizer clips the norm of all gradients.
+            ValueError: accumulate is less than 1, the optimizer clips the norm of all gradients, or
+                the model is a ``DistributedDataParallel``, which reduces them after the pass.
 
         Example:
             >>> from thalweg.optim import SGD
@@ -187,7 +194,7 @@ class Compiled(Optimizer):
             >>> round(model.weight.item() - before, 6), model.weight.grad
             (-0.5, None)
         """
-        return release.attach(self, model.parameters(), accumulate)
+        return release.attach(self, model, accumulate)
 
     def step_one(self, p: Tensor, group: int) -> None:
         """Step one parameter, from its gradient."""
@@ -229,19 +236,19 @@ class Compiled(Optimizer):
         return recipes
 
     def _step(self, recipes: list[Recipe]) -> None:
-        if self._buckets is None or not self._valid(recipes):
-            self._lay_out(recipes)
-        assert self._buckets is not None
+        valid = self._buckets is not None and self._valid(recipes)
+        ask: Any = device_scale if valid and self._on_device else gradient_scale
         try:
+            scale = ask(self, self.options, self._gradients())
+            if scale is None:
+                return
+            if not valid:
+                self._lay_out(recipes)
+            assert self._buckets is not None
             gradients = [bucket.gradients() for bucket in self._buckets]
+            alone = [(p, group) for p, group in self._alone if _dense(p.grad)]
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
-        alone = [(p, group) for p, group in self._alone if p.grad is not None]
-        every = (p.grad for p in chain(*self._listed) if p.grad is not None)
-        ask: Any = device_scale if self._on_device else gradient_scale
-        scale = ask(self, self.options, every)
-        if scale is None:
-            return
         for bucket, own in zip(self._buckets, gradients, strict=True):
             bucket.step(own, recipes, scale)
         for p, group in alone:
@@ -250,6 +257,17 @@ class Compiled(Optimizer):
             for p in chain(*(bucket.copied for bucket in self._buckets), (p for p, _ in alone)):
                 assert p.grad is not None
                 p.grad.zero_()
+
+    def _gradients(self) -> Iterator[Tensor]:
+        """Yield every gradient, reduced over processes.
+
+        Raises:
+            SparseError: one of them is sparse.
+        """
+        for group in self.param_groups:
+            for p in group["params"]:
+                if _dense(p.grad):
+                    yield reduced(p.grad, p)
 
     def _torch_step(self, why: str) -> None:
         """Take the step of the torch class, without the hooks that this one has run already."""
@@ -292,7 +310,12 @@ class Compiled(Optimizer):
 
     @torch.no_grad()
     def _lay_out(self, recipes: list[Recipe]) -> None:
-        """Give each parameter with a gradient its state and its bucket."""
+        """Give each parameter with a gradient its state and its bucket.
+
+        Raises:
+            SparseError: a gradient is sparse; torch's step makes a state of its own kind.
+        """
+        list(self._gradients())
         self._waiting: list[Tensor] = []
         self._alone: list[tuple[Tensor, int]] = []
         kinds: dict[Any, list[Member]] = defaultdict(list)
@@ -329,6 +352,17 @@ class Compiled(Optimizer):
         arrays = {key: state[key] for key in keys}
         made = bucket_for(p, [array for key, array in arrays.items() if key != LOST])
         return Member(p, state, group), made, list(arrays.values())
+
+
+def _dense(gradient: Tensor | None) -> bool:
+    """Return whether there is a gradient.
+
+    Raises:
+        SparseError: there is a sparse one.
+    """
+    if gradient is not None and gradient.layout is not torch.strided:
+        raise SparseError
+    return gradient is not None
 
 
 def _equal(values: list[Any], seen: list[Any]) -> bool:

@@ -20,7 +20,7 @@ from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
-__all__ = ["Bucket", "Member", "SparseError", "fits", "local"]
+__all__ = ["Bucket", "Member", "SparseError", "fits", "local", "reduced"]
 
 _FORMATS = {
     torch.float32: "float32",
@@ -45,6 +45,16 @@ def _use_threads(count: int) -> None:
 def local(tensor: Tensor) -> Tensor:
     """Return the part of a distributed tensor that this process holds, else the tensor itself."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def reduced(gradient: Tensor, p: Tensor) -> Tensor:
+    """Return a distributed gradient as its parameter is distributed: sums left open are taken."""
+    given: Any = gradient
+    like: Any = p
+    if not hasattr(like, "placements") or given.placements == like.placements:
+        return gradient
+    whole: Tensor = given.redistribute(like.device_mesh, like.placements)
+    return whole
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -234,9 +244,11 @@ class Bucket:
         if any(g.layout is not torch.strided for g in present):
             raise SparseError
         stepping = list(compress(self.parameters, self.pattern or [True] * len(present)))
-        here = present if self.plain else list(map(local, present))
+        whole = list(map(reduced, present, stepping))
+        here = list(map(local, whole))
         fitting = [_same_memory(g, local(p)) for g, p in zip(here, stepping, strict=True)]
-        differ = [ours is not theirs for ours, theirs in zip(fitting, here, strict=True)]
+        steps = zip(present, whole, here, fitting, strict=True)
+        differ = [given is not g or near is not ours for given, g, near, ours in steps]
         self.copied = list(compress(stepping, differ))
         self._check = _checker(present) if self.plain and not self.copied else _never
         return fitting

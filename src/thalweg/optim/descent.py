@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
-from thalweg.optim.base import OPTION_NAMES, Compiled
+from thalweg.optim.base import OPTION_NAMES, Compiled, Schedule
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.rule import Rule, get
 
 __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
+
+Rate = float | Tensor | Schedule
 
 _MOMENTS = {"step": "step", "m": "exp_avg", "v": "exp_avg_sq"}
 
@@ -23,9 +26,9 @@ class Descent(Compiled):
         params: parameters, or groups of them with options of their own.
         rule: a rule or its name.
         maximize: whether to climb; False by default.
-        **hyper: the rule's hyperparameters, its defaults for the rest; ``weight_decay``, where the
-            rule has none of its own: of L2 regularization, added to the gradient, >= 0, 0 by
-            default; and those of ``Options``.
+        **hyper: the rule's hyperparameters, its defaults for the rest (lr may be a schedule);
+            ``weight_decay``, where the rule has none of its own: of L2 regularization, added to the
+            gradient, >= 0, 0 by default; and those of ``Options``.
 
     Raises:
         ValueError: a hyperparameter outside its range.
@@ -47,25 +50,21 @@ class Descent(Compiled):
         rule: str | Rule,
         *,
         maximize: bool = False,
-        **hyper: Any,  # noqa: ANN401 - numbers, and what Options takes
+        **hyper: Any,  # noqa: ANN401 - numbers, a schedule as lr, and what Options takes
     ) -> None:
         self.rule = get(rule)
         options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
         around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
         around = {name: hyper.pop(name, default) for name, default in around.items()}
-        if not around.get("weight_decay", 0.0) >= 0:
-            raise ValueError(f"weight_decay must be >= 0, got {around['weight_decay']}")
-        defaults: dict[str, Any] = around | {"maximize": maximize}
-        super().__init__(params, defaults | self.rule.resolve(hyper), **options)
+        self.rule.check_names(hyper)
+        defaults = around | {"maximize": maximize} | self.rule.defaults | hyper
+        super().__init__(params, defaults, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule}
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own, which are checked."""
-        own = {n: v for n, v in param_group.items() if n in self.rule.hyperparameters}
-        self.rule.resolve(own)
-        super().add_param_group(param_group)
+    def _check(self, options: Mapping[str, Any]) -> None:
+        _check(self.rule, options)
 
     def _recipe(self, group: dict[str, Any]) -> Recipe | None:
         rule = self.rule
@@ -74,29 +73,24 @@ class Descent(Compiled):
         return recipe(rule, keys, maximize=group["maximize"], **hyper)
 
 
+def _check(rule: Rule, options: Mapping[str, Any]) -> None:
+    """Raise ValueError if a group's option is outside its range; a schedule's rate may be 0."""
+    for name, hyperparameter in rule.hyperparameters.items():
+        scheduled = name == "lr" and "schedule_step" in options
+        (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(options[name])
+    if not options["weight_decay"] >= 0:
+        raise ValueError(f"weight_decay must be >= 0, got {options['weight_decay']}")
+
+
 class _Betas(Compiled):
     """A rule with two moments, in the manner of torch.optim.Adam."""
 
     rule: Rule
     keys: Mapping[str, str]
 
-    def __init__(self, params: ParamsT, given: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
-        self._check(options)
-        super().__init__(params, options, **given)
-
     def _check(self, options: Mapping[str, Any]) -> None:
         beta1, beta2 = options["betas"]
-        given = {**options, "beta1": beta1, "beta2": beta2}
-        hyperparameters = self.rule.hyperparameters.values()
-        for hyperparameter in hyperparameters:
-            hyperparameter.check(given[hyperparameter.name])
-        if not options["weight_decay"] >= 0:
-            raise ValueError(f"weight_decay must be >= 0, got {options['weight_decay']}")
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own, which are checked."""
-        self._check(self.defaults | param_group)
-        super().add_param_group(param_group)
+        _check(self.rule, {**options, "beta1": beta1, "beta2": beta2})
 
     def _recipe(self, group: dict[str, Any]) -> Recipe | None:
         beta1, beta2 = group["betas"]
@@ -105,18 +99,35 @@ class _Betas(Compiled):
         return recipe(self.rule, self.keys, beta1=beta1, beta2=beta2, decoupled=decoupled, **given)
 
 
-class Yogi(_Betas):
+class _Adaptive(_Betas):
+    """A rule that divides by the root of its second moment; lr and eps are the rule's if None."""
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: Rate | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | None = None,
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        **given: Any,  # noqa: ANN401
+    ) -> None:
+        own: dict[str, Any] = {"lr": lr, "eps": eps}
+        own = {n: self.rule.defaults[n] if value is None else value for n, value in own.items()}
+        own |= {"betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        own["decoupled_weight_decay"] = decoupled_weight_decay
+        super().__init__(params, own, **given)
+
+
+class Yogi(_Adaptive):
     """Adam whose second moment moves by at most (1 - beta2) g² per step (Zaheer et al. 2018).
 
     Args:
-        params: parameters, or groups of them.
-        lr: learning rate, > 0; 1e-2 by default.
-        betas: decay of the two moments, each in [0, 1); (0.9, 0.999) by default.
+        params, betas, weight_decay, decoupled_weight_decay, maximize: as those of ``AdaBelief``.
+        lr: learning rate, > 0, or a schedule; 1e-2 by default.
         eps: added to the root, >= 0; 1e-3 by default.
-        weight_decay: >= 0; 0 by default.
-        decoupled_weight_decay: whether x shrinks by 1 - lr * weight_decay, as in AdamW, instead of
-            an L2 term in the gradient.
-        maximize: whether to climb.
         given: as ``thalweg.optim.options.Options``.
 
     Example:
@@ -132,30 +143,13 @@ class Yogi(_Betas):
     rule = rules.yogi
     keys = _MOMENTS
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-2,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-3,
-        weight_decay: float = 0.0,
-        *,
-        decoupled_weight_decay: bool = False,
-        maximize: bool = False,
-        **given: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(
-            params, given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-            decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
-        )  # fmt: skip
 
-
-class AdaBelief(_Betas):
+class AdaBelief(_Adaptive):
     """Adam scaled by the gradient's deviation from its prediction (Zhuang et al. 2020).
 
     Args:
         params: parameters, or groups of them.
-        lr: learning rate, > 0; 1e-3 by default.
+        lr: learning rate, > 0, or a schedule; 1e-3 by default.
         betas: decay of the two moments, each in [0, 1); (0.9, 0.999) by default.
         eps: added at each step to the second moment, and to its root, >= 0; 1e-16 by default.
         weight_decay: >= 0; 0 by default.
@@ -175,30 +169,13 @@ class AdaBelief(_Betas):
     rule = rules.adabelief
     keys = MappingProxyType({"step": "step", "m": "exp_avg", "s": "exp_avg_var"})
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-16,
-        weight_decay: float = 0.0,
-        *,
-        decoupled_weight_decay: bool = False,
-        maximize: bool = False,
-        **given: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(
-            params, given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-            decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
-        )  # fmt: skip
-
 
 class Lion(_Betas):
     """The sign of an interpolated momentum: every element moves by lr (Chen et al. 2023).
 
     Args:
         params: parameters, or groups of them.
-        lr: learning rate, > 0; 1e-4 by default.
+        lr: learning rate, > 0, or a schedule; 1e-4 by default.
         betas: of the interpolation and of the momentum, each in [0, 1); (0.9, 0.99) by default.
         weight_decay: decoupled, >= 0; 0 by default.
         maximize: whether to climb.
@@ -220,13 +197,12 @@ class Lion(_Betas):
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-4,
+        lr: Rate = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
         **given: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(
-            params, given, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize
-        )
+        own = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, own, **given)

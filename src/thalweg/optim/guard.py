@@ -1,7 +1,8 @@
 """What is asked of all gradients before a step: unscaling, being finite, clipping."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from thalweg.elementwise import minimum
+from thalweg.optim.bucket import local
 from thalweg.optim.options import Options
 
 __all__ = ["device_scale", "gradient_scale"]
@@ -72,22 +74,40 @@ def _guarded(
     filled = [g for g in gradients if g.numel()]
     finite: Any = True
     if filled and options.nonfinite != "propagate":
-        largest = read(_norm(filled, math.inf))
-        finite = largest - largest == 0
+        finite = read(_over_all(_nothing, filled)) == 0
         if options.nonfinite == "raise" and not finite:
             raise FloatingPointError(_which(optimizer))
     if filled and options.clip_norm is not None:
         # As torch.nn.utils.clip_grad_norm_: NaN makes every gradient NaN.
-        norm = read(_norm(filled, 2.0)) * scale
+        norm = read(_over_all(_square, filled).sqrt()) * scale
         scale = scale * minimum(options.clip_norm / (norm + 1e-6), 1.0)
     return scale, finite
 
 
-def _norm(gradients: list[Tensor], order: float) -> Tensor:
-    """Return the norm of all gradients together, those parts included that other processes hold."""
-    norm: Any = get_total_norm(gradients, norm_type=order)
-    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return whole
+def _square(gradients: Sequence[Tensor]) -> Tensor:
+    return get_total_norm(gradients).double().square()
+
+
+def _nothing(gradients: Sequence[Tensor]) -> Tensor:
+    """Return 0, or NaN if a gradient is not finite: its sum over processes says it for all."""
+    return 0 * get_total_norm(gradients, norm_type=math.inf).double()
+
+
+def _over_all(measure: Callable[[Sequence[Tensor]], Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Return the sum of a measure of all gradients; each process has parts of distributed ones."""
+    places: dict[Any, list[Tensor]] = defaultdict(list)
+    for g in gradients:
+        places[getattr(g, "device_mesh", None), getattr(g, "placements", ())].append(local(g))
+    total = torch.zeros((), dtype=torch.float64, device=local(gradients[0]).device)
+    for (mesh, placements), parts in places.items():
+        own = measure([part for part in parts if part.numel()]).to(total.device)
+        if mesh is not None:
+            from torch.distributed.tensor import DTensor, Partial, Replicate  # noqa: PLC0415 - slow
+
+            kinds = [Replicate() if p.is_replicate() else Partial() for p in placements]
+            own = DTensor.from_local(own, mesh, kinds).full_tensor()
+        total += own
+    return total
 
 
 def _which(optimizer: Optimizer) -> str:
@@ -96,7 +116,7 @@ def _which(optimizer: Optimizer) -> str:
     for number, group in enumerate(optimizer.param_groups):
         names: Any = group.get("param_names")
         for index, p in enumerate(group["params"]):
-            if p.grad is not None and not torch.isfinite(p.grad).all():
+            if p.grad is not None and p.grad.numel() and _over_all(_nothing, [p.grad]) != 0:
                 name = names[index] if names else f"parameter {index} of group {number}"
                 return f"the gradient of {name} is not finite; nothing was changed"
     return f"the gradient of {name} is not finite; nothing was changed"

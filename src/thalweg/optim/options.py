@@ -26,7 +26,7 @@ class Options:
             default. Liang et al. 2024, Algorithm 1, without their rescaling of the others, which
             would need a second pass over memory.
         independent_decay: whether decoupled weight decay shrinks parameters by 1 - weight_decay,
-            whatever the rate (Loshchilov & Hutter 2019, equation 12), in place of
+            whatever the rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of
             1 - lr * weight_decay; False by default.
         state_dtype: torch.bfloat16 or torch.float32, in which state is kept; None (default): that
             of the parameter, as in torch.

@@ -41,9 +41,13 @@ class Recipe:
         return self.rule, self.decoupled, self.without
 
     def independent(self) -> "Recipe":
-        """Return the same with a decay that shrinks x by 1 - weight_decay, whatever the rate."""
+        """Return the same with a decay that shrinks x by 1 - weight_decay at any rate but 0.
+
+        A step at the rate 0 changes no parameter: torch makes the state of a checkpoint by one.
+        """
         hyper = {n: 0.0 if n == "weight_decay" else value for n, value in self.hyper.items()}
-        return replace(self, hyper=hyper, decoupled=True, decay=1.0 - self.weight_decay)
+        decay = 1.0 - self.weight_decay if self.hyper["lr"] else 1.0
+        return replace(self, hyper=hyper, decoupled=True, decay=decay)
 
 
 def recipe(

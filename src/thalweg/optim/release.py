@@ -1,10 +1,11 @@
 """Gradient release: each parameter steps as soon as its gradient is ready, and frees it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["attach"]
 
 
-def attach(
-    optimizer: "Compiled", parameters: Iterable[Tensor], accumulate: int
-) -> Callable[[], None]:
+def attach(optimizer: "Compiled", model: nn.Module, accumulate: int) -> Callable[[], None]:
     """Step each parameter from inside the backward pass; see ``Compiled.attach``."""
     if accumulate < 1:
         raise ValueError(f"accumulate must be >= 1, got {accumulate}")
@@ -24,6 +23,12 @@ def attach(
         raise ValueError(
             "attach and clip_norm do not go together: the norm of all gradients is known when the "
             "backward pass is over, and then they are freed"
+        )
+    reduced_later = isinstance(model, DistributedDataParallel)
+    if reduced_later:
+        raise ValueError(
+            "attach and DistributedDataParallel do not go together: it reduces gradients when the "
+            "backward pass is over; use torch.distributed.fsdp.fully_shard"
         )
     groups = {
         p: index for index, group in enumerate(optimizer.param_groups) for p in group["params"]
@@ -38,7 +43,7 @@ def attach(
 
     handles: list[RemovableHandle] = [
         p.register_post_accumulate_grad_hook(ready)  # type: ignore[no-untyped-call] # torch leaves it so
-        for p in parameters
+        for p in model.parameters()
         if p in groups and p.requires_grad
     ]
 
