@@ -20,11 +20,17 @@ class Options:
 
     Args:
         clip_norm: greatest Euclidean norm of all gradients together, > 0; None (default): no bound.
+            The factor is applied in the step; the norm reads all gradients once more, for it must be
+            known before the first of them is used.
         nonfinite: what an infinite or NaN gradient does: "propagate" into the parameters, as in
             torch (default); "skip" the step; "raise" FloatingPointError with the parameter's name.
+            The last two read all gradients once more, as ``clip_norm`` does.
         cautious: whether an element that would move up its gradient stays where it is; False by
-            default. Liang et al. 2024, Algorithm 1, without their rescaling of the others, which
-            would need a second pass over memory.
+            default. Liang et al. 2024, Algorithm 1, without the factor size / (moved + 1) on those
+            that move, which needs a pass over the tensor before the step. The step is therefore
+            shorter than theirs by about the share that stays: of Adam on the digits, with 64 hidden
+            units and batches of 32, 27 % in the first epochs and 36 % in the twentieth. A rate
+            higher by 1 / (1 - share) makes up for it.
         independent_decay: whether decoupled weight decay shrinks parameters by 1 - weight_decay,
             whatever the rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of
             1 - lr * weight_decay; False by default.
