@@ -112,7 +112,7 @@ def set_gradients(parameters: Iterable[Tensor], t: int) -> None:
     """Give each parameter the gradient of step t: some elements are 0, each fifth is missing."""
     for index, p in enumerate(parameters):
         missing = (t + index) % 5 == 0
-        p.grad = None if missing else drawn(p.shape, t, index).to(p.dtype, copy=True)
+        p.grad = None if missing else drawn(p.shape, t, index).to(p.device, p.dtype, copy=True)
 
 
 @cache
