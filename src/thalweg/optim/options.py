@@ -20,8 +20,8 @@ class Options:
 
     Args:
         clip_norm: greatest Euclidean norm of all gradients together, > 0; None (default): no bound.
-            The factor is applied in the step; the norm reads all gradients once more, for it must be
-            known before the first of them is used.
+            The factor is applied in the step; the norm reads all gradients once more, for it must
+            be known before the first of them is used.
         nonfinite: what an infinite or NaN gradient does: "propagate" into the parameters, as in
             torch (default); "skip" the step; "raise" FloatingPointError with the parameter's name.
             The last two read all gradients once more, as ``clip_norm`` does.
