@@ -100,6 +100,36 @@ def test_a_process_forked_after_a_step_steps_too() -> None:
     assert run(FORK) == "done\n"
 
 
+FORK_WHILE_COMPILING = """
+import multiprocessing, os, tempfile, threading
+folder = tempfile.TemporaryDirectory()
+os.environ["THALWEG_CACHE"] = folder.name
+import torch
+from thalweg import optim
+from thalweg.kernels import kernel
+
+def first_step(name):
+    p = torch.ones(3, requires_grad=True)
+    p.grad = torch.ones(3)
+    getattr(optim, name)([p]).step()
+
+thread = threading.Thread(target=first_step, args=("NAdam",))
+thread.start()
+while thread.is_alive() and not kernel._one_at_a_time.locked():
+    pass
+fork = multiprocessing.get_context("fork")
+process = fork.Process(target=first_step, args=("Lion",), daemon=True)
+process.start()
+process.join(60)
+thread.join()
+print(process.exitcode)  # None: it hangs
+"""
+
+
+def test_a_process_forked_while_a_thread_compiles_compiles_too() -> None:
+    assert run(FORK_WHILE_COMPILING) == "0\n"
+
+
 WORKERS = """
 import torch
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,6 +1,7 @@
 """A rule, compiled: the addresses of its two functions, which the drivers call."""
 
 import functools
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from thalweg.kernels.generate import PLAIN, Wrap, generate
 from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
-__all__ = ["Kernel", "compiled", "source"]
+__all__ = ["Kernel", "compiled", "lock", "source"]
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
@@ -77,7 +78,17 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         return _compiled(rule, dtype, wrap)
 
 
-_one_at_a_time = threading.Lock()
+def lock() -> threading.Lock:
+    """Return a lock that no other thread holds at a fork: the child would wait for it for ever."""
+    made = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=made.acquire, after_in_parent=made.release, after_in_child=made.release
+        )
+    return made
+
+
+_one_at_a_time = lock()
 
 
 @functools.cache
