@@ -20,7 +20,7 @@ from thalweg import rules
 from thalweg.data import Dataset
 from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
-from thalweg.racing.search import Found
+from thalweg.racing.search import FULL, HALVING, Found, full_trainings
 from thalweg.racing.store import PHASES, Result, Store, Trial, fingerprint, load_data, save_data
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
@@ -392,6 +392,34 @@ def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
     assert results["protocol"]["trials_per_rule"] == dict.fromkeys(TERMS.rules, 24)
 
 
+def test_halving_trains_most_for_a_ninth_and_the_best_third_for_longer() -> None:
+    terms = Protocol(rules=("sgd",), trials=9, epochs=18, seeds=2, batch_sizes=(8,), halving=True)
+    told = []
+    _, curves = _race(terms, tell=told.append)
+    trials = [(trial, losses[-1]) for trial, _, losses in curves if trial.phase == "trial"]
+    assert all(len(losses) == trial.epochs + 1 for trial, _, losses in curves)
+    assert [trial.epochs for trial, _ in trials[:9]] == [2] * 9
+    rung = [trial for trial, _ in trials[9:] if trial.epochs == 6 and trial.round == "round 1"]
+    best = sorted(trials[:9], key=lambda pair: pair[1])[:3]
+    chosen = {trial.hyper["lr"] for trial, _ in best} | {trials[0][0].hyper["lr"]}
+    assert {trial.hyper["lr"] for trial in rung} == chosen
+    assert {trial.epochs for trial, *_ in curves if trial.phase != "trial"} == {18}
+    assert told[-1].done == told[-1].total
+
+
+def test_halving_buys_more_trials_for_the_same_budget() -> None:
+    terms = replace(TERMS, rules=("sgd",), epochs=9, budget="1000epochs")
+    plain, halved = (
+        Budget(1000.0, "epochs").trials(replace(terms, halving=halving), [Speed()], workers=1)[0]
+        for halving in (False, True)
+    )
+    # 1000 epochs, 4 finals and 32 re-runs of 9 epochs: 676 are left, 75 full trainings
+    assert plain == 50  # and 25 in round 2
+    assert 2.5 * plain < halved <= 3 * plain
+    for count, rungs in ((plain, FULL), (halved, HALVING)):
+        assert full_trainings(count, rungs) <= 75.1 < full_trainings(count + 1, rungs)
+
+
 def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
     terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
     speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=2e-3, alone=4e-3)]
@@ -442,6 +470,7 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"seeds": 1}, "seeds must be >= 2, got 1"),
         ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
         ({"l2": float("nan")}, "l2 must be >= 0, got nan"),
+        ({"epochs": 8, "halving": True}, "epochs must be >= 9 with halving, got 8"),
         ({"seed": -1}, "seed must be in [0, 2^32), got -1"),
         ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
         ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),

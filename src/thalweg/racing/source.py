@@ -86,7 +86,8 @@ def _imported(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise TaskError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+        own = error.filename == spec.origin
+        raise TaskError(f"{file if own else error.filename}:{error.lineno}: {error.msg}") from error
     except Exception as error:
         raise TaskError(_failed(error, str(file))) from error
     cloudpickle.register_pickle_by_value(module)

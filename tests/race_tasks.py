@@ -1,0 +1,45 @@
+"""Task files as users write them, small and each wrong in its own way, for the tests of races."""
+
+SMALL = """
+import torch
+from torch import nn
+
+import thalweg
+
+
+def net():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2))
+
+
+def task():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(120, 4, generator=generator)
+    y = (X.sum(1) + 0.3 * torch.randn(120, generator=generator) > 0).long()
+    return thalweg.TorchTask(
+        model=net, loss=nn.functional.cross_entropy, train=(X, y), name="small"
+    )
+"""
+
+# file, what is asked for, and the sentence; the line is that of the mistake
+WRONG = {
+    "syntax": ("def task(:\n", "wrong.py:1: invalid syntax"),
+    "import": ("import nonsuch\n", "wrong.py:1: ModuleNotFoundError: No module named 'nonsuch'"),
+    "name": ("def other():\n    pass\n", "wrong.py has no function 'task'; write one that returns"),
+    "value": ("task = 3\n", "wrong.py has no function 'task'"),
+    "returns": (
+        "def task():\n    return 3\n",
+        "wrong.py:task must return a thalweg.TorchTask, got 3",
+    ),
+    "raises": (
+        "def task():\n    return 1 / 0\n",
+        "wrong.py:2: ZeroDivisionError: division by zero",
+    ),
+    "argument": ("def task(x):\n    pass\n", "wrong.py:task: TypeError: task() missing 1 required"),
+    "forward": (
+        SMALL.replace("def net():\n    return", "class Net(nn.Module):\n    def __init__(self):\n"
+                      "        super().__init__()\n        self.layer = nn.Linear(4, 3)\n\n"
+                      "    def forward(self, x):\n        return self.layer(x[:, :3])\n\n\n"
+                      "def net():\n    return Net()\n    return"),
+        "loss: RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x3 and 4x3) (wrong.py:14)",
+    ),
+}  # fmt: skip
