@@ -15,7 +15,16 @@ from thalweg.linear.stream import stream
 from thalweg.rule import get
 from thalweg.stack import Model, Parts, TorchTask, Training, train
 
-__all__ = ["NETS", "Attention", "classes", "in_lanes", "make", "one_by_one", "one_thread"]
+__all__ = [
+    "NETS",
+    "Attention",
+    "classes",
+    "in_lanes",
+    "make",
+    "minibatches",
+    "one_by_one",
+    "one_thread",
+]
 
 SEED = 5
 
@@ -129,16 +138,14 @@ def one_by_one(
         module = task.model()
     steps = optimizer(module.parameters())
     (x, y), (valid_x, valid_y) = parts.train, parts.validation
-    orders = stream(
-        len(y), batch_size, itertools.repeat(1), "shuffle", np.random.SeedSequence(seed).spawn(2)[1]
-    )
+    batches = iter(minibatches(len(y), batch_size, seed, epochs=epochs))
     loss = task.loss
     assert loss is not None
     means, validation = [], [_evaluated(module, loss, valid_x, valid_y)]
     for _ in range(epochs):
         module.train()
         losses = []
-        for rows in torch.from_numpy(next(orders).order).split(batch_size):
+        for rows in itertools.islice(batches, -(-len(y) // batch_size)):
             steps.zero_grad()
             extra = {"label_smoothing": smoothing} if smoothing else {}
             value = loss(module(x[rows]), y[rows], **extra)
@@ -150,6 +157,14 @@ def one_by_one(
         means.append(sum(v * n for v, n in losses) / len(y))
         validation.append(_evaluated(module, loss, valid_x, valid_y))
     return module, means, validation
+
+
+def minibatches(examples: int, batch_size: int, seed: int, *, epochs: int) -> list[Tensor]:
+    """Return the rows of each step, in the order that thalweg.linear has for that seed."""
+    order_seed = np.random.SeedSequence(seed).spawn(2)[1]
+    whole = next(stream(examples, batch_size, [epochs], "shuffle", order_seed))
+    order = torch.from_numpy(whole.order).reshape(epochs, examples)
+    return [rows for epoch in order for rows in epoch.split(batch_size)]
 
 
 def _evaluated(module: nn.Module, loss: Callable[..., Tensor], x: Tensor, y: Tensor) -> float:

@@ -28,7 +28,8 @@ from thalweg.stack.training import Final, steps_per_epoch
 __all__ = ["ModuleTask"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
-_EPOCHS, _BATCH, _RATES = 10, 32, (3e-4, 1e-3, 3e-3)  # of the reference outside the race
+# Of the reference outside the race: small data need more epochs for as many steps.
+_EPOCHS, _STEPS, _BATCH, _RATES = 10, 1000, 32, (3e-4, 1e-3, 3e-3)
 
 
 class ModuleTask:
@@ -85,9 +86,12 @@ class ModuleTask:
     @functools.cached_property
     def lanes(self) -> int:
         """At most so many trials are trained in one piece of work; measured, unless it is set."""
-        size = min(_BATCH, self.parts["train"])
         with _one_thread():
-            return best_lanes(self.model, self._placed.train, size)
+            return best_lanes(self.model, self._placed.train, self._batch)
+
+    @property
+    def _batch(self) -> int:
+        return min(_BATCH, self.parts["train"])
 
     @property
     def stacked(self) -> bool:
@@ -203,13 +207,13 @@ class ModuleTask:
 
         The constant is the output of lowest training loss, the same for every example (of a user's
         own step: the untrained module); the reference is the lowest validation loss that Adam met
-        in 10 epochs at three rates, batch 32. Both are outside the race.
+        in 10 epochs, or 1000 steps if those are more, at three rates, batch 32. Both are outside
+        the race.
         """
+        epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
         with _one_thread():
-            path = self._adam(_RATES, _EPOCHS).validation_loss
-            constant = float(path[0, 0])
-            if self.description.step is None:
-                constant = min(constant, self._constant())
+            path = self._adam(_RATES, epochs).validation_loss
+            constant = self._constant() if self.description.step is None else float(path[0, 0])
         reference = float(np.nanmin([constant, np.nanmin(path)]))
         what = "untrained model" if self.description.step else "best constant output"
         return Target(
@@ -217,7 +221,7 @@ class ModuleTask:
             constant,
             reference,
             f"{1 - _SHARE:.0%} of the way from the {what} ({constant:.4g}) to the lowest "
-            f"validation loss that Adam met in {_EPOCHS} epochs at {len(_RATES)} rates "
+            f"validation loss that Adam met in {epochs} epochs at {len(_RATES)} rates "
             f"({reference:.4g})",
         )
 
@@ -229,7 +233,7 @@ class ModuleTask:
             rule,
             [rule.resolve({"lr": rate}) for rate in rates],
             seeds=[self.seed] * len(rates),
-            batch_size=min(_BATCH, self.parts["train"]),
+            batch_size=self._batch,
             epochs=epochs,
             shared=True,
             stacked=self.stacked,
@@ -260,8 +264,7 @@ class ModuleTask:
 
         with blamed("loss"):
             search.step(closure)  # type: ignore[no-untyped-call]
-            found = of(placed.validation).item()
-        return found if np.isfinite(found) else np.inf
+            return of(placed.validation).item()
 
     def steps(self, batch_size: int) -> int:
         """Return how many steps an epoch has."""

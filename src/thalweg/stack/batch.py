@@ -72,7 +72,7 @@ def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a 
         try:
             source = collate(examples)
         except Exception as error:
-            raise _failed(f"the examples of {name} do not make a batch", error) from error
+            raise _failed(f"the examples of {name}, made one batch", error) from error
     return each(lambda value: _tensor(value, name), source)
 
 
@@ -97,7 +97,7 @@ def _examples(dataset: "Dataset[Any]", name: str) -> Iterator[Any]:
 
 def _failed(what: str, error: Exception) -> TaskError:
     place = user_line(error)
-    return TaskError(f"{what}: {type(error).__name__}: {error}" + (f" ({place})" if place else ""))
+    return TaskError((f"{place}: " if place else "") + f"{type(error).__name__}: {error} ({what})")
 
 
 def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.stack.batch import Batch, count, each
-from thalweg.stack.model import Model, Values, mapped
+from thalweg.stack.model import Model, Values, blamed, mapped
 
 __all__ = ["Stack"]
 
@@ -49,7 +49,8 @@ class Stack:
         fixed = None if self.shared else 0
         dimensions = (0, 0, fixed, None if shared else 0, 0)
         given = (self.parameters, self.state, self.fixed, *arguments, self.seeds)
-        return mapped(function, dimensions, stacked=self.stacked)(*given)
+        with blamed("training"):
+            return mapped(function, dimensions, stacked=self.stacked)(*given)
 
     def gradients(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
         """Return each lane's loss on its minibatch and the gradients of its objective.

@@ -22,7 +22,7 @@ _MOST = 64  # lanes: a piece of work should not be a whole race
 _GAIN = 1.1  # what a doubling of lanes must gain in steps per second
 _SHARE = 0.25  # of the free memory, for all processes together
 _LONG = 0.5  # seconds of one step after which no more lanes are tried
-_BATCHES = 64  # minibatches of the smaller size from which the noise scale is taken
+_BATCHES = 256  # minibatches of the smaller size from which the noise scale is taken
 
 
 @dataclass(frozen=True)

@@ -316,10 +316,10 @@ def blamed(what: str) -> Iterator[None]:
     except TaskError:
         raise
     except Exception as error:
-        place = user_line(error)
+        short = isinstance(error, MemoryError) or "allocate" in str(error)
         raise TaskError(
-            f"{what}: {type(error).__name__}: {_first_sentence(error)}"
-            + (f" ({place})" if place else "")
+            f"{user_line(error) or what}: {type(error).__name__}: {_first_sentence(error)}"
+            + ("; take a smaller batch_size" if short else "")
         ) from error
 
 

@@ -1,0 +1,253 @@
+"""A PyTorch module as the task of a race."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stack_nets import (  # noqa: F401 - one_thread is a fixture
+    SEED,
+    classes,
+    minibatches,
+    one_by_one,
+    one_thread,
+)
+from thalweg import optim
+from thalweg.racing import schedule
+from thalweg.racing.modules import ModuleTask
+from thalweg.racing.store import FINAL, RERUN, Trial
+from thalweg.racing.task import Lanes
+from thalweg.rule import get, names
+from thalweg.stack import TorchTask
+from thalweg.stack.measure import cost
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def trial(rule: str = "sgd", **given: Any) -> Trial:
+    hyper = get(rule).defaults | given.pop("hyper", {})
+    settings = {"round": "round 1", "number": 0, "seed": SEED, "batch_size": 9, "epochs": 3}
+    return Trial(**{"rule": rule, "hyper": hyper, **settings, **given})
+
+
+def run(task: ModuleTask, trials: Sequence[Trial]) -> Lanes:
+    return task.run(trials, should_stop=lambda: False)
+
+
+@pytest.fixture(scope="module")
+def task() -> ModuleTask:
+    made = ModuleTask(classes("mlp"), 0)
+    made.lanes = 8  # measuring takes seconds
+    return made
+
+
+def test_what_results_say_of_it(task: ModuleTask) -> None:
+    assert task.parts == {"train": 36, "validation": 12, "test": 12}
+    assert task.data == {
+        "name": "model", "source": "TorchTask", "kind": "classification", "rows": 60
+    }  # fmt: skip
+    assert task.facts["model"] == "Sequential, 83 parameters"
+    assert task.facts["loss"] == "cross_entropy"
+    assert task.facts["metric"] == "accuracy"
+    assert task.facts["dtype"] == "float64"
+    assert task.facts["stacked"] == "many trainings in one pass"
+
+
+def test_trials_share_minibatches_and_finals_are_stacked_over_seeds(task: ModuleTask) -> None:
+    one, other = trial(seed=1), trial(seed=2)
+    assert task.together(one) == task.together(replace(one, hyper={"lr": 9.0}, schedule="cosine"))
+    for label, same in (("round 1", False), (RERUN, False), (FINAL, True)):
+        pair = replace(one, round=label), replace(other, round=label)
+        assert (task.together(pair[0]) == task.together(pair[1])) is same
+    for change in ({"batch_size": 4}, {"epochs": 9}, {"rule": "lion"}):
+        assert task.together(one) != task.together(replace(one, **change))
+
+
+def test_the_cosine_schedule_is_the_races(task: ModuleTask) -> None:
+    lanes = run(task, [trial(hyper={"lr": 0.5}, schedule="cosine"), trial(hyper={"lr": 0.5})])
+    factors = schedule.factor("cosine", 3 * 4)
+
+    class Cosine(torch.optim.SGD):
+        taken = 0
+
+        def step(self, closure: Any = None) -> Any:
+            self.param_groups[0]["lr"] = 0.5 * factors(self.taken)
+            self.taken += 1
+            return super().step(closure)
+
+    expected = one_by_one(task.description, Cosine, epochs=3)
+    np.testing.assert_allclose(lanes.validation_loss[:, 0], expected[2], rtol=1e-10)
+    assert lanes.validation_loss[-1, 0] != lanes.validation_loss[-1, 1]
+
+
+def test_the_test_part_is_judged_by_loss_and_accuracy(task: ModuleTask) -> None:
+    lanes = run(task, [trial(hyper={"lr": lr}, round=FINAL, seed=SEED) for lr in (0.5, 1e308)])
+    losses, scores = lanes.judge()
+    module, _, _ = one_by_one(task.description, lambda p: torch.optim.SGD(p, lr=0.5), epochs=3)
+    x, y = task._parts.test
+    outputs = module(x)
+    assert losses[0] == pytest.approx(functional.cross_entropy(outputs, y).item(), rel=1e-10)
+    assert scores[0] == (outputs.argmax(1) == y).double().mean().item()
+    assert np.isnan([losses[1], scores[1]]).all()  # it diverged
+    assert lanes.checkpoint(1) is None
+
+
+def line(**given: Any) -> TorchTask:
+    """Return y = 3 x + 1, fitted by least squares."""
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+    settings = {
+        "model": lambda: nn.Linear(1, 1).double(), "loss": functional.mse_loss,
+        "train": (x, 3 * x + 1),
+    }  # fmt: skip
+    return TorchTask(**{**settings, **given})
+
+
+def test_a_regression_is_scored_by_r2_a_users_metric_by_itself() -> None:
+    def largest(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).abs().max()
+
+    def ours(model: nn.Module, batch: Any) -> Tensor:
+        return largest(model(batch[0]), batch[1])
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return functional.mse_loss(model(batch[0]), batch[1])
+
+    found = {}
+    for name, given in {
+        "R²": {}, "largest": {"metric": largest}, "none": {"loss": None, "step": step},
+        "ours": {"metric": ours, "loss": None, "step": step},
+    }.items():  # fmt: skip
+        task = ModuleTask(line(**given), 0)
+        task.lanes = 2
+        assert task.facts["metric"] == name
+        found[name] = run(task, [trial(hyper={"lr": 0.1}, epochs=9)]).judge()[1].item()
+    assert 0.8 < found["R²"] < 1
+    assert found["largest"] == pytest.approx(found["ours"])
+    assert math.isnan(found["none"])
+
+
+@pytest.mark.parametrize("rule", names())
+def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None:
+    trials = [trial(rule, epochs=epochs, hyper={"lr": 0.01}) for epochs in (2, 3)]
+    file = io.BytesIO()
+    torch.save(run(task, trials[:1]).checkpoint(0), file)
+    file.seek(0)
+    kept = torch.load(file, weights_only=True)
+    assert (kept["rule"], kept["batch_size"], kept["epochs"]) == (rule, 9, 2)
+    module = task.description.model()
+    module.load_state_dict(kept["model"])
+    optimizer = optim.Descent(module.parameters(), rule, **kept["hyper"])
+    optimizer.load_state_dict(kept["optimizer"])
+    whole = run(task, trials[1:]).checkpoint(0)
+    assert whole
+    x, y = task._parts.train
+    for rows in minibatches(len(y), 9, SEED, epochs=3)[8:]:
+        optimizer.zero_grad()
+        functional.cross_entropy(module(x[rows]), y[rows]).backward()
+        optimizer.step()
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, whole["model"][name], rtol=1e-5, atol=1e-7)
+
+
+def test_the_target_lies_between_the_best_constant_and_adam(task: ModuleTask) -> None:
+    assert task._constant() == pytest.approx(math.log(3), abs=1e-3)  # three classes, equally often
+    x = torch.linspace(-1, 1, 500, dtype=torch.float64)[:, None]
+    fitted = ModuleTask(line(train=(x, 3 * x + 1)), 0)
+    fitted.lanes = 4
+    y = fitted._parts.train[1].mean()
+    target = fitted.target()
+    assert target.constant == pytest.approx(
+        (fitted._parts.validation[1] - y).square().mean().item(), rel=1e-6
+    )
+    assert target.reference < 0.1 * target.constant
+    assert target.validation_loss == pytest.approx(
+        target.reference + 0.05 * (target.constant - target.reference)
+    )
+
+
+def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:
+    def other(outputs: Tensor, targets: Tensor) -> Tensor:
+        return 2 * functional.mse_loss(outputs, targets)
+
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+    changed = {
+        "data": {"train": (x, 3 * x + 1 + 1e-9)}, "loss": {"loss": other}, "l2": {"l2": 1e-3},
+        "model": {"model": lambda: nn.Linear(1, 1, bias=False).double()},
+        "split": {"validation": 0.3}, "clip": {"clip_norm": 1.0},
+    }  # fmt: skip
+    first = ModuleTask(line(), 0).fingerprint()
+    assert first == ModuleTask(line(), 0).fingerprint()
+    others = [ModuleTask(line(**given), 0).fingerprint() for given in changed.values()]
+    others.append(ModuleTask(line(), 1).fingerprint())
+    assert len({first, *others}) == 8
+
+
+def test_it_travels_to_another_process(task: ModuleTask) -> None:
+    there = cloudpickle.loads(cloudpickle.dumps(task))
+    assert there.lanes == 8
+    assert there.fingerprint() == task.fingerprint()
+    settings = [trial(hyper={"lr": 0.1})]
+    np.testing.assert_array_equal(
+        run(there, settings).validation_loss, run(task, settings).validation_loss
+    )
+
+
+def test_lanes_are_measured_and_what_cannot_be_stacked_has_one() -> None:
+    task = ModuleTask(line(), 0)
+    assert task.lanes in {2, 4, 8, 16, 32, 64}
+
+    class Chooser(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() > -99 else x
+
+    one = ModuleTask(line(model=lambda: Chooser(1, 1).double()), 0)
+    assert one.lanes == 1
+    assert one.facts["stacked"].startswith("one training at a time: ")
+    task.lanes = 4
+    trials = [trial(hyper={"lr": lr}, batch_size=5) for lr in (0.1, 0.2)]
+    np.testing.assert_allclose(
+        run(one, trials).validation_loss, run(task, trials).validation_loss, rtol=1e-12
+    )
+
+
+def test_the_noise_scale_is_that_of_a_gradient_known_in_closed_form() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 3, dtype=torch.float64, generator=generator) * 2 + torch.tensor([3, 0, 0])
+
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.w  # the gradient of its mean is the mean of x, whatever w
+
+    task = ModuleTask(TorchTask(model=Slope, loss=lambda out, _: out.mean(), train=(x, x[:, 0])), 0)
+    task.lanes = 2
+    measured = task.measure(32)
+    rows = task._parts.train[0]
+    expected = (rows.var(0).sum() / rows.mean(0).square().sum()).item()
+    assert expected == pytest.approx(12 / 9, rel=0.1)  # tr Σ = 3 * 2², |G|² = 3²
+    assert measured["noise_scale"] == pytest.approx(expected, rel=0.05)
+    assert measured["seconds_per_step"] > 0
+
+
+def test_memory_of_a_step_counts_weights_gradients_state_and_activations() -> None:
+    x = torch.randn(64, 100)
+
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Linear(100, 100, bias=False), nn.Tanh())
+
+    task = ModuleTask(TorchTask(model=wide, loss=functional.mse_loss, train=(x, x)), 0)
+    small, large = (cost(task.model, task._placed.train, size, 1).bytes for size in (8, 32))
+    weights = 4 * 4 * 100 * 100  # x, g, m, v
+    assert weights <= small <= weights + 4 * 64 * 100 * 5
+    assert 24 * 4 * 100 <= large - small <= 24 * 4 * 100 * 5  # inputs, outputs, targets

@@ -1,0 +1,256 @@
+"""TorchTask, its data and what is said of a task that does not do."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from stack_nets import Attention, classes, in_lanes, make
+from thalweg.errors import TaskError
+from thalweg.stack import Model, Parts, TorchTask
+from thalweg.stack.batch import leaves
+
+X = torch.arange(100.0)[:, None]
+Y = torch.arange(100) % 4
+
+
+def zero(_: Tensor, __: Tensor) -> float:
+    return 0.0
+
+
+def task(**given: Any) -> TorchTask:
+    settings = {
+        "model": lambda: nn.Linear(1, 4), "loss": functional.cross_entropy, "train": (X, Y)
+    }  # fmt: skip
+    return TorchTask(**{**settings, **given})
+
+
+def rows(batch: Any) -> list[int]:
+    return [int(value) for value in batch[0].flatten()]
+
+
+def test_shares_are_drawn_once_each_and_stratified() -> None:
+    parts = Parts.of(task(validation=0.2, test=0.4), seed=0)
+    assert parts.sizes == {"train": 40, "validation": 20, "test": 40}
+    drawn = [rows(part) for part in (parts.train, parts.validation, parts.test)]
+    assert sorted(itertools.chain(*drawn)) == list(range(100))
+    for part in (parts.train, parts.validation, parts.test):
+        assert torch.equal(part[1], part[0].flatten().long() % 4)  # X and y still go together
+        assert torch.bincount(part[1]).unique().numel() == 1
+    assert drawn[2] == rows(Parts.of(task(validation=0.5, test=0.4), seed=0).test)
+    assert drawn[2] != rows(Parts.of(task(validation=0.2, test=0.4), seed=1).test)
+
+
+def test_parts_that_are_given_are_taken_whole() -> None:
+    given = (X[:3] + 1000, Y[:3])
+    parts = Parts.of(task(validation=given), seed=0)
+    assert rows(parts.validation) == [1000, 1001, 1002]
+    assert parts.sizes == {"train": 80, "validation": 3, "test": 20}
+    both = Parts.of(task(validation=given, test=given), seed=0)
+    assert rows(both.train) == list(range(100))  # in their own order
+
+
+@pytest.mark.parametrize("y", [torch.arange(100), X, torch.zeros(100, 3, dtype=torch.int64)])
+def test_targets_without_classes_to_stratify_by_are_split_all_the_same(y: Tensor) -> None:
+    assert Parts.of(task(train=(X, y)), seed=0).sizes["train"] == 60
+
+
+class Squares(Dataset[tuple[Tensor, int]]):
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor([float(index)]), index * index
+
+
+class Stream(IterableDataset[tuple[Tensor, int]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        squares = Squares()
+        return (squares[i] for i in range(10))
+
+
+def collate(examples: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    x, y = zip(*examples, strict=True)
+    return {"x": torch.stack(x), "y": torch.tensor(y)}
+
+
+def test_data_come_as_arrays_datasets_or_loaders() -> None:
+    expected = (torch.arange(10.0)[:, None], torch.arange(10) ** 2)
+    sources: list[Any] = [
+        Squares(), Stream(), TensorDataset(*expected), DataLoader(Squares(), batch_size=3),
+        [np.arange(10.0)[:, None], np.arange(10) ** 2],
+    ]  # fmt: skip
+    for source in sources:
+        given = Parts.of(task(train=source, validation=source, test=source), seed=0)
+        for found, right in zip(given.train, expected, strict=True):
+            assert found.dtype == right.dtype  # an array of doubles becomes float32
+            assert torch.equal(found, right)
+    named = DataLoader(Squares(), collate_fn=collate)
+    parts = Parts.of(task(train=named, validation=named, test=named), seed=0)
+    assert torch.equal(parts.train["y"], expected[1])
+
+
+def test_a_users_own_step_takes_whatever_a_batch_is() -> None:
+    def step(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        return (model(batch["x"]) - batch["y"]).square().mean()
+
+    x = torch.linspace(-1, 1, 40)[:, None]
+    own = task(
+        model=lambda: nn.Linear(1, 1), loss=None, step=step, train={"x": x, "y": 3 * x + 1}
+    )  # fmt: skip
+    training = in_lanes(own, "sgd", [{"lr": 0.3}, {"lr": 0.03}], epochs=40, batch_size=8)
+    weights = training.finals[0].stack.lane(0)[0]
+    assert [w.item() for w in weights.values()] == pytest.approx([3.0, 1.0], abs=1e-4)
+
+
+def test_several_inputs_are_handed_over_one_by_one() -> None:
+    two = task(model=lambda: nn.Bilinear(1, 1, 4), train=((X / 100, X / 100), Y))
+    training = in_lanes(two, "sgd", [{}] * 2, epochs=1)
+    assert np.isfinite(training.train_loss).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "message"),
+    [
+        (TypeError, {"model": nn.Linear(1, 4)}, "got Linear; write model=lambda: Net()"),
+        (TypeError, {"loss": None}, "give either loss(outputs, targets) or step(model, batch)"),
+        (TypeError, {"step": max}, "give either loss(outputs, targets) or step(model, batch)"),
+        (ValueError, {"validation": 1.5}, "validation must be a share in (0, 1) or"),
+        (ValueError, {"test": 0}, "test must be a share in (0, 1) or examples, got 0"),
+        (ValueError, {"l2": -1.0}, "l2 must be >= 0, got -1.0"),
+        (ValueError, {"l2": float("nan")}, "l2 must be >= 0, got nan"),
+        (ValueError, {"clip_norm": 0.0}, "clip_norm must be > 0 or None, got 0.0"),
+        (ValueError, {"label_smoothing": 1.0}, "label_smoothing must be in [0, 1), got 1.0"),
+        (ValueError, {"label_smoothing": 0.1, "loss": zero}, "label_smoothing needs a loss"),
+        (ValueError, {"autocast": torch.float16}, "autocast must be torch.bfloat16 or None, got"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_outside_its_bounds_is_refused(
+    error: type[Exception], given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        task(**given)
+
+
+class Breaks(Squares):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index == 7:
+            raise OSError("image_7.png is no image")
+        return super().__getitem__(index)
+
+
+def refuse() -> nn.Module:
+    raise RuntimeError("no weights\nhere")
+
+
+def wrong_shape(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+class Explodes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(self.w - 1) * x.expand(-1, 4)
+
+
+draws = np.random.default_rng(0)
+
+
+def drawn_elsewhere() -> nn.Module:
+    net = nn.Linear(1, 4)
+    nn.init.constant_(net.bias, draws.random())
+    return net
+
+
+HERE = r"test_stack_task\.py:\d+"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train": Breaks()}, rf"^.*{HERE}: OSError: image_7.png is no image \(train\[7\]\)$"),
+        ({"train": TensorDataset(X[:0], Y[:0])}, "^train has no examples$"),
+        ({"train": (X, Y[:50])}, "^train must have one row per .* got rows: 50, 100$"),
+        ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, got str$"),
+        ({"train": (X[:2], Y[:2])}, "^test=0.2 of train leaves 0 of its rows to that part"),
+        ({"train": [X, X, Y]}, r"^a loss needs examples that are pairs \(X, y\); give step="),
+        ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights$"),
+        ({"model": lambda: 3}, r"^model\(\) must return an nn.Module, got int$"),
+        ({"model": drawn_elsewhere}, r"^model\(\) drew bias otherwise under the same torch"),
+        ({"model": lambda: nn.Linear(1, 4).half()}, "must all be .* got torch.float16; autocast="),
+        ({"model": nn.Identity}, "^model's trained parameters must .* got none at all;"),
+        ({"model": lambda: nn.Linear(2, 4)}, "^loss: RuntimeError: mat1 and mat2 shapes"),
+        ({"loss": wrong_shape}, r"^loss\(.* must return one number, .* got shape \(8,\)$"),
+        ({"loss": zero}, r"^loss\(.* must return one number, .* got float$"),
+        ({"loss": lambda out, _: out.detach().sum()}, "does not depend on any parameter"),
+        ({"model": Explodes}, "^the loss of the untrained model is nan on the first"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_bad_task_is_told_in_one_sentence_with_the_place(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TaskError, match=message) as told:
+        make(task(**given))
+    assert "\n" not in str(told.value)
+
+
+def test_what_breaks_on_the_way_has_its_place() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(1, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) == 7:  # the last minibatch
+                raise ValueError("seven is too few")
+            scores: Tensor = self.out(x)
+            return scores
+
+    with pytest.raises(TaskError, match=rf"^.*{HERE}: ValueError: seven is too few$"):
+        in_lanes(task(model=Late), "sgd", [{}] * 2, epochs=1, batch_size=53)
+
+
+@pytest.mark.parametrize("call", [lambda: Attention(0.1), lambda: classes("lenet").model().float()])
+def test_these_are_stacked(call: Callable[[], nn.Module]) -> None:
+    name = "transformer" if isinstance(call(), Attention) else "lenet"
+    model, _ = make(classes(name, torch.float32, model=call))
+    assert model.stacked, model.why
+
+
+def test_a_recurrent_network_trains_stacked_or_not() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(12, 4)
+            self.memory = nn.LSTM(4, 5, batch_first=True)
+            self.out = nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.out(self.memory(self.tokens(x))[0][:, -1])
+            return scores
+
+    own = classes("transformer", torch.float32, model=Recurrent)
+    model, _ = make(own)
+    training = in_lanes(own, "adam", [{"lr": 0.01}] * 2, epochs=3, stacked=model.stacked)
+    assert (training.train_loss[-1] < training.train_loss[0]).all()
+
+
+def test_a_model_leaves_its_callers_random_numbers_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    own = classes("transformer", torch.float32, model=lambda: Attention(0.5))
+    Model(own, Parts.of(own, 0).train)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(tensor.grad_fn is None for tensor in leaves(own.train))
