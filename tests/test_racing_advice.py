@@ -95,8 +95,8 @@ def test_batch_sizes_by_hand() -> None:
     assert [row["predicted_epochs"] for row in rows] == pytest.approx([2, 4, 12])
     assert found["noise_scale"] == 8
     assert found["advice"] == (
-        "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB), and no larger one wastes "
-        "nothing."
+        "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB), and it is the largest that "
+        "wastes nothing."
     )
 
 

@@ -168,8 +168,13 @@ def test_search_has_two_rounds_and_ends_close_to_the_best() -> None:
     assert _distance(0.02)(found.point) < 0.2
 
 
+def _shallow(point: Point) -> float:
+    """A valley in which the best few are within 20 % of each other."""
+    return 1 + 0.1 * _distance(0.02)(point)
+
+
 def test_the_next_guess_is_the_mean_of_the_best_four_and_is_run_again() -> None:
-    _, rounds = _run(space.of(rules.get("sgd")), _distance(0.02))
+    _, rounds = _run(space.of(rules.get("sgd")), _shallow)
     trials = [*rounds[0].points, *rounds[1].points]
     best = sorted(trials, key=_distance(0.02))[:4]
     mean = np.mean([math.log10(point.hyper["lr"]) for point in best])
@@ -178,17 +183,30 @@ def test_the_next_guess_is_the_mean_of_the_best_four_and_is_run_again() -> None:
     assert guess in rounds[3].points
     asked = itertools.count(1)
     _, unlucky = _run(
-        space.of(rules.get("sgd")), lambda p: 9.0 if next(asked) == 24 else _distance(0.02)(p)
+        space.of(rules.get("sgd")), lambda p: 9.0 if next(asked) == 24 else _shallow(p)
     )
     assert unlucky[2].points == [guess]
     assert guess in unlucky[3].points
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trial_far_above_the_best_has_no_part_in_the_mean(sign: int) -> None:
+    asked = itertools.count()
+
+    def loss(_: Point) -> float:  # two good ones in the first round, and bad ones after it
+        return 2 * sign + {3: -1.0, 7: -0.9}.get(next(asked), 1.0)
+
+    _, rounds = _run(space.of(rules.get("sgd")), loss)
+    searched = space.of(rules.get("sgd"))
+    near = [rounds[0].points[3], rounds[0].points[7]]
+    assert rounds[-2].points == [searched.middle(near)]
 
 
 def test_the_mean_is_of_one_batch_size_and_schedule() -> None:
     searched = space.of(rules.get("sgd"), [8, 32], schedule.NAMES)
     wanted = (32, "cosine")
     found, rounds = _run(
-        searched, lambda p: _distance(0.02)(p) + 0.2 * ((p.batch_size, p.schedule) != wanted), 32
+        searched, lambda p: _shallow(p) + 0.02 * ((p.batch_size, p.schedule) != wanted), 32
     )
     alike = [p for w in rounds[:2] for p in w.points if (p.batch_size, p.schedule) == wanted]
     best = sorted(alike, key=_distance(0.02))[:4]
@@ -206,11 +224,12 @@ def test_a_trial_that_was_lucky_is_outvoted_when_it_is_run_again() -> None:
         wanted = steps.send([0.0 if p == lucky else honest(p) + 0.1 for p in wanted.points])
     points = wanted.points
     assert lucky == points[0]
-    assert [honest(p) for p in points[1:]] == sorted(honest(p) for p in points[1:])
+    others = [p for p in points if p != lucky]
+    assert [honest(p) for p in others] == sorted(honest(p) for p in others)
     with pytest.raises(StopIteration) as stop:
         steps.send([math.inf if p == lucky else honest(p) + 0.2 for p in points])
     found = stop.value.value
-    assert found.point == points[1]
+    assert found.point == others[0]
     assert found.loss == pytest.approx(honest(found.point) + 0.2)
 
 

@@ -118,6 +118,6 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
 
     said = f"Batch {first['batch_size']} reaches the target first ({called(first)})"
     if frugal is first:
-        return f"{said}, and no larger one wastes nothing."
+        return f"{said}, and it is the largest that wastes nothing."
     larger = f"{frugal['batch_size']} is the largest that wastes nothing ({called(frugal)})"
     return f"{said}; {larger}."

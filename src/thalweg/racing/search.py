@@ -25,6 +25,7 @@ __all__ = [
 WIDENED = "widened"  # the label of trials past an edge
 FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
 MIDDLE = 4  # whose mean is the next guess: the mean of several has less luck in it than the best
+NEAR = 0.2  # of the lowest loss: at most so far above it they may be, or they are no good
 WIDENINGS = 4  # at most so many per rule: an optimum may lie at infinity
 
 FULL = (1.0,)
@@ -143,11 +144,14 @@ class _Search:
 
     @property
     def middle(self) -> Point:
-        """The mean of the best few that share the best one's batch size and schedule."""
-        finite = [self.points[n] for n in self.ranked if math.isfinite(self.losses[n])]
-        choices = self.best.batch_size, self.best.schedule
-        alike = [p for p in finite if (p.batch_size, p.schedule) == choices]
-        return self.space.middle(alike[:MIDDLE] or [self.best])
+        """The mean of the best few of nearly equal loss that share batch size and schedule."""
+        best, least = self.best, self.losses[self.ranked[0]]
+        if not math.isfinite(least):
+            return best
+        near = [self.points[n] for n in self.ranked if self.losses[n] - least <= NEAR * abs(least)]
+        choices = best.batch_size, best.schedule
+        alike = [point for point in near if (point.batch_size, point.schedule) == choices]
+        return self.space.middle(alike[:MIDDLE])
 
     def widen(self) -> Generator[Round, Sequence[float], None]:
         while len(self.widened) < WIDENINGS and (beyond := self.space.beyond(self.best)):
@@ -198,14 +202,15 @@ def search(
     """Search a space: yield rounds of points, take their losses, return what was found.
 
     Round 1 is the rule's defaults and a scrambled Sobol sequence over the space; round 2, half as
-    many trials, is one over a quarter of each interval around the mean of the best four, and at
-    last the mean of the best four so far. Where there are several batch sizes, that mean is tried
-    at all others too, at three rates each, beyond the count. After either round, while the best
-    lies in the outer 5 % of an interval that may legally go on, the space is widened there (rates
-    by two decades, memories by one) and a quarter of the trials more are drawn in the new part: at
-    most four times. A low loss may be luck, most of all at a rate so large that the loss leaps
-    about; so at last eight are run again, and those losses alone choose among them: the defaults,
-    the last mean, the best of each batch size, and the best of all others.
+    many trials, is one over a quarter of each interval around the mean of the best four, as far as
+    they are within 20 % of the lowest loss, and at last such a mean again. Where there are several
+    batch sizes, that is tried at all others too, at three rates each, beyond the count. After
+    either round, while the best lies in the outer 5 % of an interval that may legally go on, the
+    space is widened there (rates by two decades, memories by one) and a quarter of the trials more
+    are drawn in the new part: at most four times. A low loss may be luck, most of all at a rate so
+    large that the loss leaps about; so at last eight are run again, and those losses alone choose
+    among them: the defaults, the last mean, the best of each batch size, and the best of all
+    others.
 
     On rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short trainings;
     the best third of each rung goes on to the next, three times as long, from the start again.
