@@ -16,7 +16,7 @@ __all__ = ["Table"]
 _BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
 )
-_SERIAL = 32_768  # up to this many elements, waking other threads costs more than it gains
+_SERIAL = 131_072  # up to this many elements, other threads save less than waking them may cost
 
 # A forked child has none of its parent's threads, and OpenMP ends a process that asks for them.
 _forked = threading.Event()

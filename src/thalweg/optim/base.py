@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd import profiler
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -39,11 +40,10 @@ class _TorchStepError(Exception):
 def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
     """Let torch's wrapper run hooks and tell the profiler, but only where there are some.
 
-    It takes as long as the step of a small model.
+    It takes as long as the step of a small model. A graph that torch compiles is left for the step.
     """
     wrapped = Optimizer.profile_hook_step(step)
 
-    @functools.wraps(step)
     def either(self: "Compiled", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the step's
         watching = (
             profiler._is_profiler_enabled  # noqa: SLF001 - torch's modules ask it too
@@ -56,8 +56,15 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
         chosen = wrapped if watching and not self._extended else step
         return chosen(self, *args, **kwargs)
 
-    either.hooked = True  # type: ignore[attr-defined] # torch wraps no such step
-    return either
+    # torch keeps its own optimizers out of graphs by this; it loads the compiler when called.
+    outside = _disable_dynamo(either)
+
+    @functools.wraps(step)
+    def anywhere(self: "Compiled", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return (outside if torch.compiler.is_compiling() else either)(self, *args, **kwargs)
+
+    anywhere.hooked = True  # type: ignore[attr-defined] # torch wraps no such step
+    return anywhere
 
 
 class Compiled(Optimizer):
@@ -211,13 +218,12 @@ class Compiled(Optimizer):
             bucket = self._single[p] = made([member], recipes[group], self.options)
         gradients = bucket.gradients()
         ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
-        if (factor := ask(self, self.options, gradients)) is not None:
+        every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
+        if (factor := ask(self, self.options, every)) is not None:
             bucket.step(gradients, recipes, factor)
 
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
-        if torch.compiler.is_compiling():
-            raise _TorchStepError("compiled by torch")
         values = [tuple(group.values()) for group in self.param_groups]
         if self._seen is not None and _equal(values, self._seen[0]):
             return self._seen[1]
