@@ -328,7 +328,7 @@ def compiled(name, real, wrap, target):
     fixed = {"LANES": 128, "BLOCK": 1024, "ALIGNED": True}
     for function in (made.uniforms, made.update):
         signature = {n: kinds.get(n, "constexpr") for n in function.arg_names}
-        constants = {(i,): fixed[n] for i, n in enumerate(function.arg_names) if n in fixed}
+        constants = {n: fixed[n] for n in function.arg_names if n in fixed}
         source = ASTSource(function, signature, constants)
         code = compile(source, target=target, options={"enable_fp_fusion": True}).asm
     return code
