@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import race_folder
-from thalweg import report, rules
+from thalweg import race_plots, report, rules, style
 
 EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
 
@@ -19,6 +19,14 @@ EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
 @pytest.fixture(scope="module")
 def race() -> tuple[dict[str, Any], pa.Table]:
     return race_folder.make(("sgd", "momentum", "adam", "asgd", "lion"), trials=16, seeds=6)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures out of pages, for tests of their words: they take most of the time."""
+    for draw in ("loss_curves", "learning_rates", "time_to_target"):
+        monkeypatch.setattr(race_plots, draw, lambda *_: None)
+    monkeypatch.setattr(style, "svg", lambda *_: "")
 
 
 class Page(HTMLParser):
@@ -164,6 +172,7 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_and_table_say_what_holds_at_a_budget_and_how_good_the_defaults_are(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
@@ -193,6 +202,7 @@ def test_page_and_table_say_what_holds_at_a_budget_and_how_good_the_defaults_are
     assert "Best by" not in printed(results)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_batch_sizes_are_compared_where_there_are_several(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
@@ -210,6 +220,7 @@ def test_batch_sizes_are_compared_where_there_are_several(
     assert advice not in printed(results)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_module_s_page_has_its_own_facts(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
