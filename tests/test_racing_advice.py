@@ -1,10 +1,12 @@
 """What a verdict says about budgets, batch sizes and ties."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 import thalweg
 from racing_task import LeastSquares
@@ -205,3 +207,26 @@ def test_best_optimizer_has_the_winner_s_schedule() -> None:
         optimizer.step()
         scheduler.step()
     np.testing.assert_allclose(rates, 0.2 * schedule.factor("cosine", 40)(np.arange(40)))
+
+
+def test_a_race_on_rungs_is_told_without_what_short_trials_cannot_say(tmp_path: Path) -> None:
+    found = thalweg.race(
+        "iris", rules=["sgd", "adam"], epochs=9, trials=9, seeds=2, halving=True,
+        out=tmp_path / "race",
+    ).results  # fmt: skip
+    assert found["by_budget"] == []
+    for row in found["rules"]:
+        assert row["sensitivity"]["within_5_percent"] is None
+        assert row["defaults"]["excess"] >= 0
+        assert row["defaults"]["hyper"] == rules.get(row["rule"]).defaults
+    curves = parquet.read_table(tmp_path / "race" / "curves.parquet").to_pylist()
+    epochs: dict[int, list[int]] = {}
+    for row in curves:
+        if (row["rule"], row["phase"]) == ("sgd", "trial"):
+            epochs.setdefault(row["trial"], []).append(row["epoch"])
+    assert [epochs[number] for number in range(9)] == [[0, 1]] * 9
+    assert {len(told) for told in epochs.values()} == {2, 4, 10}
+    assert all(told == list(range(len(told))) for told in epochs.values())
+    page = (tmp_path / "race" / "report.html").read_text(encoding="utf-8")
+    assert "Every trial, short ones too:" in page
+    assert "the best third of those for a third" in page
