@@ -4,6 +4,9 @@
 ``update`` steps every element of every tensor. Tensors are found by address, so one launch of each
 serves a whole model. What changes between steps lies in memory of the device: a changed
 hyperparameter compiles nothing, and a CUDA graph can replay a step.
+
+Division and root are IEEE's. Deviation from kernels of the CPU: exp, log and powers of single
+elements in float32 are the GPU's fast ones, right to about six digits; no built-in rule has any.
 """
 
 import ast
@@ -250,11 +253,9 @@ def _update(body: Body) -> Iterator[str]:
     yield "        places += k"
     yield f"        slots += k * {body.slots}"
     yield f"        salted = (tl.load(seed) * n + k) * {len(body.varying)}"
+    step = "step(gradient, places, n, slots, salted, i, i < end, {}, ALIGNED)"
     yield "        if start + BLOCK <= end:"
-    for whole in ("True", "False"):
-        yield (
-            f"            step(gradient, places, n, slots, salted, i, i < end, {whole}, ALIGNED)"
-        )
-        if whole == "True":
-            yield "        else:"
+    yield f"            {step.format('True')}"
+    yield "        else:"
+    yield f"            {step.format('False')}"
     yield ""
