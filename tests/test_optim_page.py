@@ -1,0 +1,28 @@
+"""What docs/optim.md says is what happens, and its tables are what was measured."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "optim.md"
+
+
+def test_every_example_of_the_page_is_true() -> None:
+    blocks = re.findall(r"```pycon\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, str(PAGE), 0)
+    assert len(test.examples) > 10
+    assert not doctest.DocTestRunner().run(test).failed
+
+
+def test_the_tables_of_the_page_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script: Any = importlib.import_module("optim_page")
+    if not (script.RESULTS / "optim.json").exists():
+        pytest.skip("nothing has been measured: there is no benchmarks/results/optim.json")
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == script.renewed(page)
