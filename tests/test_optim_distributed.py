@@ -230,6 +230,27 @@ def test_gradients_are_released_in_two_processes(pair: Pair) -> None:
         pair(released, "DDP")
 
 
+def released_in_vain() -> bool:
+    """Release gradients of which one in the second process is NaN; return whether it moved."""
+    model = fsdp(network(), (2,))
+    before = whole(model)
+
+    def spoil(p: Tensor) -> None:
+        if dist.get_rank() == 1 and isinstance(p.grad, DTensor) and p.grad.to_local().numel():
+            p.grad.to_local().view(-1)[0] = math.nan
+
+    layer = model.get_submodule("0")
+    for p in layer.parameters():
+        p.register_post_accumulate_grad_hook(spoil)
+    optim.SGD(layer.parameters(), lr=0.05, nonfinite="skip").attach(layer)
+    mse_loss(model(rows(1, "FSDP2")), torch.ones(1, dtype=torch.float64)).backward()
+    return whole(model) != before
+
+
+def test_a_released_gradient_is_finite_in_all_processes_or_in_none(pair: Pair) -> None:
+    assert pair(released_in_vain) == [False, False]
+
+
 def in_parts(configuration: Configuration) -> list[float]:
     """Train with each process keeping the state of a part of the parameters (ZeRO, stage 1)."""
     from torch.distributed.optim import ZeroRedundancyOptimizer  # noqa: PLC0415 - warns at import
@@ -294,6 +315,31 @@ def test_checkpoints_in_parts_are_torchs(
         pair(saved, getattr(configuration, first), tmp_path / first, "FSDP2")
         found = pair(loaded, getattr(configuration, second), tmp_path / first, "FSDP2")
         assert_alike(found, alone(configuration))
+
+
+def gone_on(options: dict[str, Any], folder: Path, steps: range, *, first: bool) -> list[float]:
+    """Train in bfloat16, with a step 4 before which the first saves in parts, the second loads."""
+    model = fsdp(network().bfloat16(), (2,))
+    optimizer = optim.AdamW(model.parameters(), lr=0.01, **options)
+    for t in steps:
+        if t == 4:
+            packed, state = get_state_dict(model, optimizer)
+            both = {"model": packed, "optimizer": state}
+            (dcp.save if first else dcp.load)(both, checkpoint_id=folder)
+        if t == 4 and not first:
+            set_state_dict(model, optimizer, model_state_dict=packed, optim_state_dict=state)
+        optimizer.zero_grad()
+        model(rows(t, "FSDP2").bfloat16()).square().mean().backward()
+        optimizer.step()
+    return whole(model)
+
+
+@pytest.mark.parametrize("options", [{"rounding": "kahan"}, {"betas": (0.0, 0.9)}], ids=str)
+def test_what_options_keep_is_in_checkpoints_in_parts(
+    pair: Pair, options: dict[str, Any], tmp_path: Path
+) -> None:
+    unbroken = pair(partial(gone_on, options, tmp_path, range(1, 7), first=True))
+    assert pair(partial(gone_on, options, tmp_path, range(4, 7), first=False)) == unbroken
 
 
 def gathered(configuration: Configuration) -> tuple[list[float], Any, list[float]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -324,3 +324,36 @@ def test_a_step_may_be_compiled_by_torch() -> None:
         step()
         theirs.step()
     assert_same(ours, theirs, 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch's own, of torch
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("NAdam", {"clip_norm": 0.1}),
+        ("Lion", {}),
+        ("Descent", {"rule": "adabelief", "cautious": True}),
+    ],
+)
+def test_a_whole_training_step_may_be_compiled_by_torch(name: str, options: dict[str, Any]) -> None:
+    """The step is taken outside torch's graph, with its hooks."""
+    ended = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1)).double()
+        optimizer = getattr(optim, name)(model.parameters(), lr=0.02, **options)
+        steps: list[Any] = []
+        optimizer.register_step_post_hook(lambda *given, log=steps: log.append(given))
+
+        def training_step(x: Tensor, model: Any = model, optimizer: Any = optimizer) -> None:
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+        take = torch.compile(training_step, backend="eager") if compiled else training_step
+        for t in range(1, 6):
+            take(torch.arange(10, dtype=torch.float64).reshape(2, 5) / t)
+        assert len(steps) == 5
+        ended.append(optimizer)
+    assert_same(ended[1], ended[0], 1e-12)
