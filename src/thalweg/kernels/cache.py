@@ -6,6 +6,7 @@ is not used at all: kernels are then compiled again in each process.
 
 import hashlib
 import importlib.util
+import linecache
 import os
 import stat
 import sys
@@ -62,7 +63,9 @@ def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
 
 def _from_text(module_name: str, text: str) -> ModuleType:
     module = ModuleType(module_name)
-    exec(compile(text, f"<{module_name}>", "exec"), vars(module))  # noqa: S102 - our own text
+    name = f"<{module_name}>"
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name  # Triton reads it
+    exec(compile(text, name, "exec"), vars(module))  # noqa: S102 - our own text
     return module
 
 

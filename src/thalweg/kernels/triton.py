@@ -11,7 +11,6 @@ elements in float32 are the GPU's fast ones, right to about six digits; no built
 
 import ast
 import inspect
-import linecache
 import re
 from collections.abc import Iterator
 from types import ModuleType
@@ -112,10 +111,7 @@ def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
         ValueError: a construct that cannot be compiled.
         ModuleNotFoundError: Triton is not installed.
     """
-    text = write(rule, real, wrap, number)
-    module, _ = load_module(f"triton_{rule.name}", text, "")
-    name = f"<{module.__name__}>"  # Triton reads the source again, also where it lies in no file
-    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    module, _ = load_module(f"triton_{rule.name}", write(rule, real, wrap, number), "")
     return module
 
 
