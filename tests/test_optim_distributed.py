@@ -48,7 +48,7 @@ def enter(place: Path, rank: int) -> None:
     """Make this process one of the group; who waits in vain for the other fails at last."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", f"file://{place}", rank=rank, world_size=2, timeout=timedelta(seconds=30)
+        "gloo", f"file://{place}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
 
 
@@ -65,7 +65,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
         def both(function: Callable[..., Any], *given: Any) -> list[Any]:
             futures = [pool.submit(function, *given) for pool in pools]
-            return [future.result(timeout=100) for future in futures]
+            return [future.result(timeout=200) for future in futures]
 
         yield both
         both(dist.destroy_process_group)
