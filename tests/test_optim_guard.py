@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from optim_pairs import (
+    CONFIGURATIONS,
     Build,
     Configuration,
     assert_close,
@@ -62,6 +63,31 @@ def test_a_gradient_that_is_not_finite_propagates_as_in_torch(
         clip_grad_norm_(members(theirs), bound)
     theirs.step()
     assert_same(ours, theirs, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "configuration", [c for c in CONFIGURATIONS if c.name != "ASGD"], ids=lambda c: c.id
+)
+def test_a_parameter_that_is_infinite_is_not_decayed_to_nan(configuration: Configuration) -> None:
+    """As in a mask that lies among the parameters: torch leaves a decay of 0 out.
+
+    ASGD's average of it is NaN: inf - inf; torch copies x while the weight is 1.
+    """
+    decay = {} if configuration.name == "Rprop" else {"weight_decay": 0.0}
+    with scalars_in(torch.float64):
+        ended = []
+        for build in (configuration.ours, configuration.theirs):
+            params = new_parameters()
+            with torch.no_grad():
+                params[1][::2] = -torch.inf
+            optimizer = build(params, **decay)
+            for t in range(1, 4):
+                set_gradients(params, t)
+                if params[1].grad is not None:
+                    params[1].grad[::2] = 0.0
+                optimizer.step()
+            ended.append(optimizer)
+    assert_same(*ended, 1e-11)
 
 
 def spoil(p: Tensor, bad: float) -> None:

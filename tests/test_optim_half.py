@@ -15,6 +15,7 @@ from optim_pairs import (
     new_parameters,
     set_gradients,
 )
+from thalweg import optim
 
 HALVES = [torch.bfloat16, torch.float16]
 PER_TENSOR = {"step", "mu_product", "eta", "mu"}  # stay in float32
@@ -52,3 +53,36 @@ def assert_rounded(value: Tensor, exact: Tensor) -> None:
     nearest = exact.to(value.dtype)
     excess = (value.float() - exact).abs() - (nearest.float() - exact).abs()
     assert not (excess > 1e-5 * exact.abs() + 1e-7).any()
+
+
+def patterns(seed: int, half: torch.dtype) -> Tensor:
+    """Return every number of a 16-bit format, NaNs with all their payloads too, and some twice."""
+    bits = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16)
+    order = torch.randperm(1 << 16, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([bits[order], bits[order[:11]]]).view(half)
+
+
+@pytest.mark.parametrize("half", HALVES, ids=str)
+@pytest.mark.parametrize("rounding", ["nearest", "kahan"])
+def test_every_number_is_read_and_rounded_as_torch_does(half: torch.dtype, rounding: str) -> None:
+    """With powers of two as hyperparameters each operation is exact but for one rounding."""
+    x, g, v = (patterns(seed, half) for seed in range(3))
+    p = x.clone().requires_grad_()
+    optimizer = optim.SGD([p], lr=1.0, momentum=0.5, rounding=rounding)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    state = optimizer.state[p]
+    with torch.no_grad():
+        p.copy_(x)
+        state["momentum_buffer"].copy_(v)
+    p.grad.copy_(g)
+    if "lost" in state:
+        state["lost"].zero_()
+    optimizer.step()
+    after = 0.5 * v.float() + g.float()
+    moved = x.float() - after
+    assert_close(state["momentum_buffer"], after.to(half), 0.0)
+    assert_close(p.detach(), moved.to(half), 0.0)
+    if "lost" in state:
+        lost = moved - moved.to(half).float()
+        assert_close(state["lost"], lost.to(half), 0.0)

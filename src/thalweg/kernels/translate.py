@@ -169,8 +169,11 @@ class _Translator:
         if wrap.scaled:
             self.replace(g, self.binary(ast.Mult(), g, uniform("gradient_scale")))
         if wrap.coupled:
-            decay = self.binary(ast.Mult(), uniform("coupled_decay"), x)
-            self.replace(g, self.binary(ast.Add(), g, decay))
+            decay = uniform("coupled_decay")
+            decayed = self.binary(ast.Add(), g, self.binary(ast.Mult(), decay, x))
+            zero = _Value(ast.Constant(0.0), varying=False, steady=True)
+            some = self.combine(lambda a, b: ast.Compare(a, [ast.NotEq()], [b]), decay, zero)
+            self.replace(g, self.pick(some, decayed, g))  # 0 times an infinite x is NaN
         if wrap.shrunk:
             self.replace(x, self.binary(ast.Mult(), x, uniform("shrink")))
         if wrap.cautious:
@@ -305,6 +308,10 @@ class _Translator:
         """``a if test else b``: both are computed, for lanes may differ in their test."""
         if test.varying:
             scope.refuse(node, "the test depends on the gradient; write where(test, a, b)")
+        return self.pick(test, a, b)
+
+    def pick(self, test: _Value, a: _Value, b: _Value) -> _Value:
+        """Return a or b by a uniform test."""
         if a.varying or b.varying:
             flag = ast.Call(
                 ast.Name("where"), [test.node, ast.Constant(1.0), ast.Constant(0.0)], []
