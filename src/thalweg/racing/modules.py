@@ -29,7 +29,7 @@ __all__ = ["ModuleTask"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
-_EPOCHS, _STEPS, _BATCH, _RATES = 10, 1000, 32, (3e-4, 1e-3, 3e-3)
+_EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3)
 
 
 class ModuleTask:
@@ -50,6 +50,7 @@ class ModuleTask:
         self.description = description
         self.seed = seed
         self.name = description.name
+        self._lanes: int | None = None
         self._parts = Parts.of(description, seed)
         self.parts: Mapping[str, int] = self._parts.sizes
         model = self.model
@@ -83,11 +84,17 @@ class ModuleTask:
     def _placed(self) -> Parts:
         return self._parts.to(self.model.device)
 
-    @functools.cached_property
+    @property
     def lanes(self) -> int:
         """At most so many trials are trained in one piece of work; measured, unless it is set."""
-        with _one_thread():
-            return best_lanes(self.model, self._placed.train, self._batch)
+        if self._lanes is None:
+            with _one_thread():
+                self._lanes = best_lanes(self.model, self._placed.train, self._batch)
+        return self._lanes
+
+    @lanes.setter
+    def lanes(self, lanes: int) -> None:
+        self._lanes = lanes
 
     @property
     def _batch(self) -> int:
@@ -207,7 +214,7 @@ class ModuleTask:
 
         The constant is the output of lowest training loss, the same for every example (of a user's
         own step: the untrained module); the reference is the lowest validation loss that Adam met
-        in 10 epochs, or 1000 steps if those are more, at three rates, batch 32. Both are outside
+        in 10 epochs, or 500 steps if those are more, at three rates, batch 32. Both are outside
         the race.
         """
         epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))

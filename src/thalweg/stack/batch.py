@@ -62,10 +62,10 @@ def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a 
     Raises:
         TaskError: the user's data raised; the message has the example and the line.
     """
-    collate = default_collate
-    if isinstance(source, DataLoader):
-        source, collate = source.dataset, source.collate_fn
-    if isinstance(source, Dataset):
+    loader = isinstance(source, DataLoader)  # whose dataset may be any sequence
+    collate = source.collate_fn if loader else default_collate
+    source = source.dataset if loader else source
+    if loader or isinstance(source, Dataset):
         examples = list(_examples(source, name))
         if not examples:
             raise TaskError(f"{name} has no examples")

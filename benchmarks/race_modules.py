@@ -1,0 +1,237 @@
+"""Trials per minute of a module's trainings in lanes, beside loops over the same trials.
+
+    python benchmarks/race_modules.py [--trials 64] [--epochs 3] [--rounds 3] [--only mlp lenet]
+
+The same settings of AdamW (rates from 1e-5 to 1), the same data, batch 32: an MLP 64-64-10 on
+scikit-learn's digits, LeNet on the digits enlarged to 28 x 28, softmax regression on the digits.
+Contestants, each with the whole machine, in turn, round by round; the fastest round counts:
+
+- thalweg: pieces of ``task.lanes`` trials in one process per core, as a race runs them;
+- loop: torch.optim.AdamW, trial after trial, tensors in memory, torch's own threads;
+- loop, 1 thread: the same with one thread, for small modules lose by more;
+- optuna: the loop driven by a study with random sampling (left out where it is not installed);
+- jax: optax.adamw, vmap over the trials of a scan over the steps (left out where not installed;
+  there is no LeNet of it).
+
+Processes are started and every program is compiled before the clock starts.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional
+
+import thalweg
+from measure import save, show
+from thalweg.racing.modules import ModuleTask
+from thalweg.racing.store import Trial
+from thalweg.racing.workers import hired, train
+from thalweg.rule import get
+
+BATCH = 32
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(),
+        nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def linear() -> nn.Module:
+    return nn.Linear(64, 10)
+
+
+MODULES: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "linear": linear, "lenet": lenet}
+
+
+def task(name: str) -> thalweg.TorchTask:
+    X, y = load_digits(return_X_y=True)
+    X = torch.tensor(X / 16, dtype=torch.float32)
+    if name == "lenet":
+        X = functional.interpolate(X.reshape(-1, 1, 8, 8), (28, 28), mode="bilinear")
+    return thalweg.TorchTask(model=MODULES[name], loss=functional.cross_entropy, train=(X, y))
+
+
+def rates(trials: int) -> list[float]:
+    drawn: list[float] = np.logspace(-5, 0, trials).tolist()
+    return drawn
+
+
+def in_lanes(prepared: ModuleTask, epochs: int, cores: int) -> tuple[Callable[[int], None], Any]:
+    """Return what runs so many trials on processes that are warm, and the processes."""
+    place = hired(prepared, "processes", cores)
+    workers = place.__enter__()
+
+    def run(trials: int) -> None:
+        own = [
+            Trial("adamw", "round 1", i, 0, BATCH, get("adamw").defaults | {"lr": lr}, epochs)
+            for i, lr in enumerate(rates(trials))
+        ]
+        units = [own[i : i + prepared.lanes] for i in range(0, trials, prepared.lanes)]
+        for number, unit in enumerate(units):
+            workers.submit(number, train, unit, keep=False)
+        for _ in units:
+            workers.next()
+
+    return run, place
+
+
+def loop(prepared: ModuleTask, epochs: int, threads: int) -> Callable[[int], None]:
+    (X, y), validation = prepared._parts.train, prepared._parts.validation  # noqa: SLF001
+
+    def one(lr: float) -> float:
+        torch.manual_seed(0)
+        model = prepared.description.model()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+        for _ in range(epochs):
+            for rows in torch.split(torch.randperm(len(y)), BATCH):
+                optimizer.zero_grad()
+                loss = functional.cross_entropy(model(X[rows]), y[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            with torch.no_grad():
+                found = functional.cross_entropy(model(validation[0]), validation[1]).item()
+        return found
+
+    def run(trials: int) -> None:
+        torch.set_num_threads(threads)
+        for lr in rates(trials):
+            one(lr)
+
+    run.one = one  # type: ignore[attr-defined] # what a study calls
+    return run
+
+
+def optuna_loop(prepared: ModuleTask, epochs: int, threads: int) -> Callable[[int], None] | None:
+    try:
+        import optuna  # noqa: PLC0415 - may be absent
+    except ModuleNotFoundError:
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    one = loop(prepared, epochs, threads).one  # type: ignore[attr-defined]
+
+    def run(trials: int) -> None:
+        torch.set_num_threads(threads)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(lambda t: one(t.suggest_float("lr", 1e-5, 1, log=True)), n_trials=trials)
+
+    return run
+
+
+def jax_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], None] | None:
+    if name == "lenet":
+        return None
+    try:
+        import jax  # noqa: PLC0415 - may be absent
+        import optax  # noqa: PLC0415 - may be absent
+    except ModuleNotFoundError:
+        return None
+    from jax import numpy as jnp  # noqa: PLC0415 - may be absent
+
+    (X, y), (Xv, yv) = ([jnp.asarray(t.numpy()) for t in part] for part in (
+        prepared._parts.train, prepared._parts.validation  # noqa: SLF001
+    ))  # fmt: skip
+    steps = len(y) // BATCH
+    start = [jnp.asarray(p.detach().numpy()) for p in prepared.description.model().parameters()]
+
+    def loss(p: Any, x: Any, labels: Any) -> Any:
+        for w, b in zip(p[:-2:2], p[1:-2:2], strict=True):
+            x = jax.nn.relu(x @ w.T + b)
+        logits = x @ p[-2].T + p[-1]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def training(lr: Any, rows: Any) -> Any:
+        optimizer = optax.adamw(lr)
+
+        def step(carry: Any, own: Any) -> Any:
+            p, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(p, X[own], y[own]), state, p)
+            return (optax.apply_updates(p, updates), state), None
+
+        def epoch(carry: Any, own: Any) -> Any:
+            carry, _ = jax.lax.scan(step, carry, own)
+            return carry, loss(carry[0], Xv, yv)
+
+        return jax.lax.scan(epoch, (start, optimizer.init(start)), rows)[1]
+
+    together = jax.jit(jax.vmap(training, in_axes=(0, None)))
+
+    def run(trials: int) -> None:
+        rng = np.random.default_rng(0)
+        orders = [rng.permutation(len(y))[: steps * BATCH] for _ in range(epochs)]
+        rows = np.stack(orders).reshape(epochs, steps, BATCH)
+        together(jnp.array(rates(trials)), rows).block_until_ready()
+
+    return run
+
+
+def per_minute(run: Callable[[int], None], trials: int) -> float:
+    start = time.perf_counter()
+    run(trials)
+    return 60 * trials / (time.perf_counter() - start)
+
+
+def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0))
+    prepared = ModuleTask(task(name), 0)
+    ours, place = in_lanes(prepared, epochs, cores)
+    contestants = {
+        "thalweg": ours,
+        "loop": loop(prepared, epochs, cores),
+        "loop, 1 thread": loop(prepared, epochs, 1),
+        "optuna": optuna_loop(prepared, epochs, 1),
+        "jax": jax_lanes(prepared, name, epochs),
+    }
+    few = max(2, trials // 16)  # of a loop: each costs as much as the next
+    counts = {n: trials if n in {"thalweg", "jax"} else few for n in contestants}
+    present = {n: run for n, run in contestants.items() if run is not None}
+    for n, run in present.items():
+        run(counts[n])
+    times: dict[str, list[float]] = {n: [] for n in present}
+    for _ in range(rounds):
+        for n, run in present.items():
+            times[n].append(per_minute(run, counts[n]))
+    place.__exit__(None, None, None)
+    best = {n: max(found) for n, found in times.items()}
+    row = {"module": name, "lanes": prepared.lanes, "epochs": epochs, "trials": trials}
+    return row | {"per_minute": best, "rounds": times}
+
+
+def cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    found = row["per_minute"]
+    ratios = [f"{found['thalweg'] / found[n]:.1f}" if n in found else "absent" for n in names]
+    return [row["module"], str(row["lanes"]), f"{found['thalweg']:.0f}", *ratios]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
+    args = parser.parse_args()
+    rows = [contest(name, args.trials, args.epochs, args.rounds) for name in args.only]
+    save("race_modules", rows)
+    names = ("loop", "loop, 1 thread", "optuna", "jax")
+    columns = ["module", "lanes", "trials per minute", *(f"over {n}" for n in names)]
+    show(f"batch {BATCH}, {args.epochs} epochs", columns, [cells(row, names) for row in rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The files of examples/ that a user would write: digits_mlp.py, mnist_lenet.py, text.py."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from thalweg.racing.modules import ModuleTask
+from thalweg.racing.store import FINAL, Trial
+from thalweg.rule import get
+from thalweg.stack import Parts
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Import from examples/ as it is, without MNIST."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("THALWEG_DATA", str(tmp_path))
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_a_users_file_races_from_the_command_line(tmp_path: Path) -> None:
+    file, out = EXAMPLES / "text.py", tmp_path / "race"
+    given = ("--rules", "adam", "--trials", "4", "--epochs", "3", "--seeds", "2", "--quiet")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "thalweg.cli", "race", file, *given, "--out", out],
+        env={**os.environ, "PYTHONUTF8": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["rules"][0]["test_score"]["median"] > 0.6
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "least"),  # of the accuracy: ten digits are equally frequent
+    [("digits_mlp", {}, 0.5), ("mnist_lenet", {"images": 400}, 0.3)],
+)
+def test_the_others_learn(name: str, given: dict[str, int], least: float, examples: Any) -> None:
+    task = ModuleTask(examples(name).task(**given), 0)
+    task.lanes = 2
+    rates = get("adam").defaults | {"lr": 0.003}
+    lanes = task.run([Trial("adam", FINAL, 0, 0, 32, rates, 5)], should_stop=lambda: False)
+    assert lanes.judge()[1] > least
+
+
+def test_the_text_example_pads_and_has_every_package(examples: Any) -> None:
+    text = examples("text")
+    parts = Parts.of(text.task(), seed=0)
+    words, packages = parts.train
+    assert words.shape[1] == text.WORDS
+    assert packages.unique().tolist() == [0, 1, 2, 3, 4]
+    assert 0 < (words == 0).float().mean() < 0.5  # what is padded
+
+
+def test_lenet_keeps_the_test_images_apart(examples: Any) -> None:
+    parts = Parts.of(examples("mnist_lenet").task(images=100), seed=0)
+    assert parts.sizes == {"train": 68, "validation": 12, "test": 20}
