@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import FINAL, Trial
 from thalweg.rule import get
 from thalweg.stack import Parts
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
