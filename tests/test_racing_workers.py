@@ -18,7 +18,7 @@ from test_racing_course import TERMS, _race
 from thalweg import rules
 from thalweg.errors import TaskError, user_line
 from thalweg.racing.course import Progress
-from thalweg.racing.store import Trial
+from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired
 
 
@@ -114,6 +114,59 @@ def test_an_interrupt_does_not_wait_for_processes() -> None:
     with pytest.raises(KeyboardInterrupt):
         _race(task=Endless(), on="processes")
     assert _working(os.getpid()) == []
+
+
+_ON_A_TERMINAL = """
+from racing_task import LeastSquares
+from thalweg.cli.terminal import no_interrupt_lost
+from thalweg.racing.workers import hired
+
+def work(task, should_stop):
+    print("working", flush=True)
+    while True:
+        pass
+
+if __name__ == "__main__":
+    with no_interrupt_lost(), hired(LeastSquares(), "processes", 2) as workers:
+        for _ in range(2):
+            workers.submit(None, work)
+        print("hired", flush=True)
+        workers.next()
+"""
+
+
+@pytest.mark.parametrize("when", ["hired", "working"])
+def test_processes_do_not_answer_to_ctrl_c(when: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL],
+        cwd=Path(__file__).parent,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout
+        while parent.stdout.readline() != f"{when}\n":
+            assert parent.poll() is None
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        _, err = parent.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert "popen_loky" not in err  # the parent's alone
+
+
+def test_what_was_finished_before_a_failure_is_kept(tmp_path: Path) -> None:
+    class Failing(LeastSquares):
+        def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
+            if trials[0].rule == "adam" and trials[0].phase == "rerun":
+                raise MemoryError
+            return super().run(trials, **terms)
+
+    store = Store(tmp_path)
+    with pytest.raises(TaskError, match=r"test_racing_workers.py:\d+: MemoryError"):
+        _race(task=Failing(), store=store, workers=1)
+    with Store(tmp_path) as kept:
+        assert len(kept.of("adam", "trial")) >= 30
+    assert _race(store=Store(tmp_path)) == _race()
 
 
 def test_a_task_that_cannot_travel_is_refused_in_a_sentence() -> None:

@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from thalweg.racing.task import Lanes, Task
 __all__ = ["Piece", "Workers", "hired", "seconds", "train"]
 
 _TRIES = 5  # of a piece of work whose worker is lost
+_GLANCE = 0.2  # seconds
 _LONG = 1.0  # seconds of an epoch that is measured once only
 
 # Libraries that start threads of their own read these when they are loaded.
@@ -183,7 +184,11 @@ class Workers:
             TaskError: its worker was lost every time that it was tried.
         """
         while True:
-            future = self._finished.get()
+            try:
+                # Not for ever: a Ctrl-C that comes just before would wait as long.
+                future = self._finished.get(timeout=_GLANCE)
+            except queue.Empty:
+                continue
             asked = self._asked.pop(future)
             try:
                 value = future.result()
@@ -194,11 +199,11 @@ class Workers:
                         "memory ran out, race with fewer workers or smaller batches"
                     ) from error
                 self._waiting.appendleft(replace(asked, tries=asked.tries + 1))
-                continue
-            finally:
                 self._call()
+                continue
             if isinstance(value, BaseException):
                 raise value
+            self._call()
             return asked.tag, value
 
 
@@ -317,8 +322,7 @@ _sent: list[bytes] = []  # the task, in a process that works
 
 
 def _hire(task: bytes, employer: int) -> None:
-    """Get a process ready: Ctrl-C is for its parent, and without that it has nothing to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Get a process ready: without its parent it has nothing to do."""
     _sent[:] = [task]
 
     def watch() -> None:
@@ -338,29 +342,41 @@ class _Processes:
 
     def __init__(self, task: Task, count: int, _: str) -> None:
         self.task, self.count = _packed(task), count
-        # No more: what a lost process takes with it is small, and loky's own end of work that still
-        # waits in it fails (KeyError in its manager's thread).
-        self.room = 2 * count
-        self.start()
-
-    def start(self) -> None:
-        from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415 - slow to load
-
-        self.executor: Any = ProcessPoolExecutor(
-            self.count, initializer=_hire, initargs=(self.task, os.getpid()), env=_ONE_THREAD
-        )
+        self.room = 2 * count  # no more: what a lost process takes with it is small
+        # All calls of loky come from one thread. A Ctrl-C reaches the main thread alone, and would
+        # break loky's state halfway; and processes inherit that thread's mask: a terminal sends
+        # Ctrl-C to all, but it is for their parent.
+        mask = partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGINT})
+        self.hand = ThreadPoolExecutor(1, initializer=mask)
+        self.executor: Any = None
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
-        called = partial(_in_process, work, *arguments, **settings)
-        try:
-            future: Future[Any] = self.executor.submit(called)
-        except BrokenExecutor:  # a process was lost, and the others with it
-            self.start()
-            future = self.executor.submit(called)
-        return future
+        return self.hand.submit(
+            self._call, partial(_in_process, work, *arguments, **settings)
+        ).result()
+
+    def _call(self, called: Callable[[], object]) -> "Future[Any]":
+        from joblib.externals.loky import ProcessPoolExecutor  # noqa: PLC0415 - slow to load
+
+        if self.executor is not None:
+            with suppress(BrokenExecutor):  # a process was lost, and the others with it
+                return self.executor.submit(called)  # type: ignore[no-any-return]
+        self.executor = ProcessPoolExecutor(
+            self.count, initializer=_hire, initargs=(self.task, os.getpid()), env=_ONE_THREAD
+        )
+        return self.executor.submit(called)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        self.executor.shutdown(kill_workers=True)
+        self.hand.submit(self._close).result()
+        self.hand.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self.executor is not None:
+            processes = self.executor._processes  # noqa: SLF001
+            self.executor.shutdown(kill_workers=True)
+            for process in list(processes.values()):
+                # loky's manager fails (KeyError) where work came in the moment before.
+                process.kill()
 
 
 class _Ray:
