@@ -146,7 +146,7 @@ def test_processes_do_not_answer_to_ctrl_c(when: str) -> None:
         text=True,
     ) as parent:
         assert parent.stdout
-        while parent.stdout.readline() != f"{when}\n":
+        while when not in parent.stdout.readline():  # two workers may share a line
             assert parent.poll() is None
         os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
         _, err = parent.communicate(timeout=60)
