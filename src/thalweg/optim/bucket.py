@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thalweg.kernels.generate import Wrap
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
 from thalweg.kernels.table import Table
+from thalweg.kernels.translate import Wrap
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
