@@ -197,14 +197,11 @@ class ModuleTask:
     def _optimizer_state(self, final: Final, lane: int, trial: Trial) -> dict[str, Any]:
         """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
         module = self.model.module
-        rule, place = registry.get(trial.rule), final.lanes.index(lane)
+        rule = registry.get(trial.rule)
         optimizer = Descent(module.parameters(), rule, **dict[str, Any](trial.hyper))
         names = dict(module.named_parameters())
-        for index, name in enumerate(final.stack.parameters):
-            own = {state: held[index][place].clone() for state, held in final.step.state.items()}
-            uniform = final.step.uniform[place, :, 0].tolist()
-            own |= {n: torch.tensor(v) for n, v in zip(rule.uniform_state, uniform, strict=True)}
-            own["step"] = torch.tensor(float(final.step.taken))
+        states = final.step.states(final.lanes.index(lane))
+        for name, own in zip(final.stack.parameters, states, strict=True):
             optimizer.state[names[name.removeprefix("module.")]] = own
         packed: dict[str, Any] = optimizer.state_dict()
         return packed

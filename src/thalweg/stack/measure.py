@@ -14,7 +14,7 @@ from thalweg.rule import get
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.lanes import Stack
 from thalweg.stack.model import Model
-from thalweg.stack.step import StackStep
+from thalweg.stack.step import Step, step_of
 
 __all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
 
@@ -51,7 +51,7 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
     stack = Stack(model, [0] * lanes, shared=True, stacked=lanes > 1)
     rule = get("adam")
     parameters = list(stack.parameters.values())
-    step = StackStep(rule, [rule.defaults] * lanes, parameters, steps=repeats + 1)
+    step = step_of(rule, [rule.defaults] * lanes, parameters, steps=repeats + 1)
     batch = each(lambda tensor: tensor[:batch_size], examples)
     kept: dict[int, int] = {}
 
@@ -71,7 +71,7 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
     return Cost(seconds / lanes, (sum(kept.values()) + arrays * own) // lanes)
 
 
-def _one(stack: Stack, step: StackStep, batch: Batch, t: int) -> float:
+def _one(stack: Stack, step: Step, batch: Batch, t: int) -> float:
     start = time.perf_counter()
     _, gradients = stack.gradients(batch, t)
     step(gradients, None)

@@ -1,6 +1,7 @@
 """Step: one step of a rule in all lanes, each with hyperparameters of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -13,16 +14,49 @@ from thalweg.kernels.generate import Wrap
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
 from thalweg.kernels.table import Table
+from thalweg.optim import Descent
 from thalweg.rule import Rule
 
-__all__ = ["Hyper", "StackStep"]
+__all__ = ["DeviceStep", "Hyper", "StackStep", "Step", "step_of"]
 
 Hyper = float | Callable[[int], float]
 """A hyperparameter: a number or a schedule, step -> value."""
 
 
-class StackStep:
+class Step(Protocol):
     """The state of a rule in all lanes, and its step.
+
+    Attributes:
+        taken: steps so far.
+    """
+
+    taken: int
+
+    def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
+        """Go on with some lanes, whose parameters now lie elsewhere."""
+
+    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+        """Take one step.
+
+        Args:
+            gradients: as the parameters.
+            scale: (lanes,), what each lane's gradient is multiplied by; None for 1.
+        """
+
+    def states(self, lane: int) -> list[dict[str, Tensor]]:
+        """Return the state of each of a lane's parameters, by name, "step" among them."""
+
+
+def step_of(
+    rule: Rule, hyper: Sequence[Mapping[str, Hyper]], parameters: Sequence[Tensor], steps: int
+) -> Step:
+    """Return the step for the device on which the parameters lie; see ``StackStep``."""
+    kind = StackStep if parameters[0].device.type == "cpu" else DeviceStep
+    return kind(rule, hyper, parameters, steps)
+
+
+class StackStep:
+    """The state of a rule in all lanes, and its step: one compiled call.
 
     Args:
         rule: the rule.
@@ -81,22 +115,80 @@ class StackStep:
         self._scheduled = {j: values[lanes] for j, values in self._scheduled.items()}
         self._lay_out(parameters)
 
-    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
-        """Take one step.
+    def states(self, lane: int) -> list[dict[str, Tensor]]:
+        """Return the state of each of a lane's parameters, by name, "step" among them."""
+        numbers = dict(zip(self.rule.uniform_state, self.uniform[lane, :, 0].tolist(), strict=True))
+        numbers["step"] = float(self.taken)
+        return [
+            {name: held[i][lane].clone() for name, held in self.state.items()}
+            | {name: torch.tensor(value) for name, value in numbers.items()}
+            for i in range(len(self._parameters))
+        ]
 
-        Args:
-            gradients: as the parameters.
-            scale: (lanes,), what each lane's gradient is multiplied by; None for 1.
-        """
+    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+        """Take one step; see ``Step``."""
         for j, values in self._scheduled.items():
             self._hyper[:, j] = values[:, self.taken, None]
-        if scale is not None:
-            self._hyper[:, -1] = scale.numpy()[:, None]
+        self._hyper[:, -1] = 1.0 if scale is None else scale.numpy()[:, None]
         kept = [g.contiguous() for g in gradients]
         taken = np.full(len(self._hyper), float(self.taken))
         if self._table.parallel:
             numba.set_num_threads(min(torch.get_num_threads(), numba.get_num_threads()))
         self._table.step(_addresses(kept), self._cohort, taken, self._hyper, self.uniform)
+        self.taken += 1
+
+
+class DeviceStep:
+    """The same by ``optim.Descent``, a group per lane: two launches on a GPU.
+
+    Args:
+        rule: the rule.
+        hyper: each lane's hyperparameters, all of them.
+        parameters: (lanes, *shape) each, contiguous; changed in place.
+        steps: of the whole training; not needed here.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        hyper: Sequence[Mapping[str, Hyper]],
+        parameters: Sequence[Tensor],
+        steps: int,  # noqa: ARG002 - as StackStep
+    ) -> None:
+        self.taken = 0
+        self._rule, self._hyper = rule, list(hyper)
+        self._lay_out(parameters)
+
+    def _lay_out(self, parameters: Sequence[Tensor]) -> None:
+        self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
+        groups = [
+            {"params": views, **{n: _at(value, self.taken) for n, value in own.items()}}
+            for views, own in zip(self._views, self._hyper, strict=True)
+        ]
+        self._optimizer = Descent(groups, self._rule)
+
+    def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
+        """Go on with some lanes, whose parameters now lie elsewhere."""
+        kept = [self.states(lane) for lane in lanes]
+        self._hyper = [self._hyper[lane] for lane in lanes]
+        self._lay_out(parameters)
+        for views, states in zip(self._views, kept, strict=True):
+            self._optimizer.state.update(zip(views, states, strict=True))
+
+    def states(self, lane: int) -> list[dict[str, Tensor]]:
+        """Return the state of each of a lane's parameters, by name, "step" among them."""
+        states = (self._optimizer.state[view] for view in self._views[lane])
+        return [{name: value.clone() for name, value in own.items()} for own in states]
+
+    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+        """Take one step; see ``Step``."""
+        for lane, (group, own) in enumerate(
+            zip(self._optimizer.param_groups, self._hyper, strict=True)
+        ):
+            group.update((n, value(self.taken)) for n, value in own.items() if callable(value))
+            for view, gradient in zip(self._views[lane], gradients, strict=True):
+                view.grad = gradient[lane] if scale is None else gradient[lane] * scale[lane]
+        self._optimizer.step()
         self.taken += 1
 
 

@@ -16,7 +16,7 @@ from thalweg.stack.batch import each
 from thalweg.stack.lanes import Stack
 from thalweg.stack.model import Model, seeded
 from thalweg.stack.parts import Parts
-from thalweg.stack.step import Hyper, StackStep
+from thalweg.stack.step import Hyper, Step, step_of
 
 __all__ = ["Final", "Training", "steps_per_epoch", "train"]
 
@@ -35,7 +35,7 @@ class Final:
     """
 
     stack: Stack
-    step: StackStep
+    step: Step
     lanes: list[int]
 
 
@@ -118,7 +118,7 @@ def train(
     for group in groups:
         orders = _orders(parts.sizes["train"], batch_size, [seeds[i] for i in group], shared=shared)
         stack = Stack(model, [seeds[i] for i in group], shared=shared, stacked=stacked)
-        step = StackStep(
+        step = step_of(
             rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
         )
         run = _Run(Final(stack, step, group), parts, results, should_stop)
@@ -250,5 +250,5 @@ def _clip(gradients: Sequence[Tensor], clip_norm: float | None) -> Tensor | None
         return None
     norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
     total = torch.linalg.vector_norm(norms, dim=0)
-    scale: Tensor = (clip_norm / (total + 1e-6)).clamp(max=1.0).cpu()
+    scale: Tensor = (clip_norm / (total + 1e-6)).clamp(max=1.0)
     return scale
