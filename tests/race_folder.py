@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from thalweg import rules
-from thalweg.racing.statistics import Interval, tied
 
 START, FLOOR = 2.303, 0.11  # the loss of an untrained softmax on ten classes; the best it can reach
 
@@ -134,13 +133,13 @@ def make(
         entries.append(_row(name, best_lr, trials=curve, lr=lr, diverged=diverged, finals=finals))
         finals_of[name] = finals[:, -1]
     entries.sort(key=lambda row: row["test_loss"]["median"])
-    winner, losses = entries[0]["rule"], entries[0]["test_loss"]["median"]
+    winner = entries[0]["rule"]
     for row in entries:
         low, median, high = np.quantile(
             finals_of[row["rule"]] - finals_of[winner], [0.025, 0.5, 0.975]
         )
         row["difference"] = {"low": low, "median": median, "high": high}
-        row["tie"] = bool(row["rule"] != winner and tied(Interval(median, low, high), losses))
+        row["tie"] = bool(row["rule"] != winner and low <= 0 <= high)
     return _results(entries, trials, seeds, epochs), pa.concat_tables(tables)
 
 

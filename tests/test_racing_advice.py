@@ -1,4 +1,4 @@
-"""What a verdict says about budgets, batch sizes and ties."""
+"""What a verdict says about budgets and batch sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,6 @@ from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.linear import LinearTask
 from thalweg.racing.search import Found
 from thalweg.racing.space import Point, Space
-from thalweg.racing.statistics import Interval, tied
 from thalweg.racing.store import Result, Trial
 from thalweg.racing.task import Target
 from thalweg.racing.verdict import Verdict
@@ -49,16 +48,6 @@ def test_best_at_each_budget_is_the_lowest_of_the_first_trials() -> None:
 def test_no_rule_is_best_where_all_diverged() -> None:
     trials = {name: [_result(0, [1.0, np.nan])] for name in ("adam", "sgd")}
     assert by_budget(trials, 1)[0]["best"] is None
-
-
-@pytest.mark.parametrize(
-    ("low", "expected"), [(-0.01, True), (0.0, True), (0.0199, True), (0.0201, False)]
-)
-def test_a_difference_counts_from_one_percent_of_the_winners_loss_on(
-    low: float, *, expected: bool
-) -> None:
-    assert tied(Interval(0.03, low, 0.05), 2.0) is expected
-    assert tied(Interval(0.03, low, 0.05), -2.0) is expected  # a log-likelihood, say
 
 
 class _Costs(LeastSquares):

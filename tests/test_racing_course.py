@@ -110,9 +110,10 @@ def test_selection_is_by_the_median_of_the_eight_best_when_run_again() -> None:
                 first.append((last, dict(trial.hyper)))
             elif trial.rule == row["rule"] and trial.phase == "rerun":
                 again.setdefault(str(trial.hyper), []).append(last)
-        defaults = first[0]
+        sure = [first[0], first[-1]]  # the defaults and the last guess
         first.sort(key=lambda pair: pair[0])
-        chosen = first[:8] if defaults in first[:8] else [*first[:7], defaults]
+        others = [pair for pair in first if pair not in sure]
+        chosen = sorted([*sure, *others[:6]], key=lambda pair: pair[0])
         assert list(again) == [str(hyper) for _, hyper in chosen]
         assert {len(losses) for losses in again.values()} == {4}
         medians = {hyper: np.median(losses) for hyper, losses in again.items()}
@@ -173,7 +174,9 @@ def test_a_rule_ties_with_its_twin() -> None:
     results, _ = _race(replace(TERMS, rules=("momentum", "twin_of_momentum")))
     assert results["winner"] == "momentum"
     assert results["ties"] == ["twin_of_momentum"]
-    assert results["rules"][1]["difference"] == {"median": 0, "low": 0, "high": 0}
+    apart = results["rules"][1]["difference"]
+    assert apart["median"] == 0
+    assert apart["low"] < 0 < apart["high"]  # another search might have parted them
 
 
 @pytest.mark.usefixtures("registry")

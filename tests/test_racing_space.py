@@ -189,6 +189,15 @@ def test_the_next_guess_is_the_mean_of_the_best_four_and_is_run_again() -> None:
     assert guess in unlucky[3].points
 
 
+def test_the_best_alone_is_not_tried_twice() -> None:
+    asked = itertools.count()
+    _, rounds = _run(space.of(rules.get("sgd")), lambda _: 0.1 if next(asked) == 5 else 1.0)
+    (guess,) = rounds[-2].points
+    best = rounds[0].points[5]
+    assert guess != best
+    assert abs(math.log10(guess.hyper["lr"] / best.hyper["lr"])) < 6 / 8  # half a quarter
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_trial_far_above_the_best_has_no_part_in_the_mean(sign: int) -> None:
     asked = itertools.count()

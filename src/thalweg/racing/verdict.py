@@ -21,7 +21,13 @@ from thalweg.racing.schedule import CONSTANT, factor
 from thalweg.racing.search import Found, finalists, second_round
 from thalweg.racing.snippets import torch_class
 from thalweg.racing.space import Space
-from thalweg.racing.statistics import difference, epochs_to, median_interval, sensitivity, tied
+from thalweg.racing.statistics import (
+    Interval,
+    difference,
+    epochs_to,
+    median_interval,
+    sensitivity,
+)
 from thalweg.racing.store import FINAL, PHASES, RERUN, Result, Store
 from thalweg.racing.task import Target, Task
 from thalweg.words import digits, listed
@@ -237,12 +243,13 @@ def _rank(
         for name in protocol.rules
     ]
     rows.sort(key=lambda row: row["test_loss"]["median"])
-    winner = rows[0]["rule"]
     for row in rows:
-        apart = difference(losses[row["rule"]], losses[winner])
+        first = row is rows[0]
+        name, winner = row["rule"], rows[0]["rule"]
+        apart = Interval(0.0, 0.0, 0.0) if first else difference(losses[name], losses[winner])
         row["difference"] = vars(apart)
         row["steps"] = protocol.epochs * task.steps(row["batch_size"])
-        row["tie"] = row["rule"] != winner and tied(apart, rows[0]["test_loss"]["median"])
+        row["tie"] = not first and 0 in apart
     return rows
 
 

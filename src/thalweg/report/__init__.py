@@ -155,7 +155,7 @@ def _interval(of: Mapping[str, float | None]) -> str:
     return "{} [{}, {}]".format(*(digits(of[k], 3, "#") for k in ("median", "low", "high")))
 
 
-_SIGNS = "★ winner, = tied with it: perhaps less than 1 % behind."
+_SIGNS = "★ winner, = tied with it: the difference may be the luck of seeds and search."
 
 # What a terminal shows of a row of results.json, by heading.
 _CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
