@@ -179,9 +179,10 @@ class _Search:
         yield from self.widen()
         middle = len(self.points)
         guess = self.middle
+        resized = self.space.resized(guess)
         if guess in self.points:  # it is the best itself, and would be no news
             (guess,) = self.draw(self.space.around(guess), 1)
-        yield from self.rung("round 2", [guess, *self.space.resized(guess)])
+        yield from self.rung("round 2", [guess, *resized])
         defaults = next(n for n in self.full if self.points[n] == self.start)
         chosen = self.finalists(defaults, middle)
         losses = yield Round(RERUN, [self.points[number] for number in chosen])
