@@ -29,7 +29,7 @@ __all__ = ["ModuleTask"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
-_EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3)
+_EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 class ModuleTask:
@@ -211,7 +211,7 @@ class ModuleTask:
 
         The constant is the output of lowest training loss, the same for every example (of a user's
         own step: the untrained module); the reference is the lowest validation loss that Adam met
-        in 10 epochs, or 500 steps if those are more, at three rates, batch 32. Both are outside
+        in 10 epochs, or 500 steps if those are more, at four rates, batch 32. Both are outside
         the race.
         """
         epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
