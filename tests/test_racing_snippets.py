@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+import thalweg
 from thalweg import rules
 from thalweg.racing import schedule, snippets
 
 torch = pytest.importorskip("torch")
+
+from thalweg.racing.modules import ModuleTask  # noqa: E402 - needs torch
 
 
 def _path(lines: str, steps: int) -> Any:
@@ -60,3 +63,18 @@ def test_schedule_has_a_rise_only_where_a_tenth_of_the_steps_is_one() -> None:
     assert "LinearLR" not in short
     long = snippets.module(rules.get("sgd"), {"lr": 0.1}, schedule="cosine", steps=10)["torch"]
     assert "LinearLR" in long
+
+
+def test_a_module_s_race_gives_lines_for_its_whole_training() -> None:
+    X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    line = thalweg.TorchTask(
+        model=lambda: torch.nn.Linear(3, 1),
+        loss=torch.nn.functional.mse_loss,
+        train=(X, X.sum(1, keepdim=True)),
+    )
+    task = ModuleTask(line, 0)
+    rule, hyper = rules.get("nesterov"), {"lr": 0.1, "beta": 0.9}
+    code = task.code(rule, hyper, batch_size=8, epochs=10, schedule="cosine")
+    steps = 10 * -(-task.parts["train"] // 8)
+    assert code == snippets.module(rule, hyper, schedule="cosine", steps=steps)
+    assert _path(code["thalweg"], steps).shape[0] == steps

@@ -14,6 +14,7 @@ from torch import Tensor
 from thalweg import rule as registry
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
+from thalweg.racing import snippets
 from thalweg.racing.store import FINAL, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Target
 from thalweg.rule import Rule
@@ -300,15 +301,8 @@ class ModuleTask:
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:
         """Return the lines to paste; see ``Task.code``."""
-        keywords = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
-        lines = f"optimizer = optim.Descent(model.parameters(), {rule.name!r}, {keywords})\n"
-        if schedule != schedules.CONSTANT:
-            steps = steps_per_epoch(self.parts["train"], batch_size) * epochs
-            lines += (
-                "scheduler = torch.optim.lr_scheduler.LambdaLR(\n"
-                f"    optimizer, schedule.factor({schedule!r}, {steps})\n)\n"
-            )
-        return {"thalweg": f"import torch\n\nfrom thalweg import optim\n\n{lines}"}
+        steps = self.steps(batch_size) * epochs
+        return snippets.module(rule, hyper, schedule=schedule, steps=steps)
 
     def fingerprint(self) -> str:
         """Return a hash of the data, the initial parameters, the settings and the first loss."""
