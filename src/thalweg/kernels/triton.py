@@ -83,7 +83,7 @@ def _expression(text: str) -> ast.expr:
 
 
 def source(rule: str | Rule) -> str:
-    """Return the source of a rule's Triton kernels, as ``thalweg kernel RULE --triton`` prints it.
+    """Return the source of a rule's Triton kernels; Triton need not be there.
 
     Args:
         rule: a rule or its name.
