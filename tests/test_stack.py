@@ -147,11 +147,12 @@ def test_each_lane_has_its_own_schedule() -> None:
     assert_lane(training, 0, one_by_one(task, peer("SGD", {"lr": 0.1}), epochs=5), 1e-10)
 
 
-def test_clipping_is_torchs_and_each_lanes_own() -> None:
-    task = classes("mlp", clip_norm=0.2)
+@pytest.mark.parametrize("bound", [0.2, 0.5, 10.0])  # always, sometimes and never reached
+def test_clipping_is_torchs_and_each_lanes_own(bound: float) -> None:
+    task = classes("mlp", clip_norm=bound)
     training = in_lanes(task, "sgd", [{"lr": 0.01}, {"lr": 1.0}], epochs=5)
     for lane, lr in enumerate((0.01, 1.0)):
-        expected = one_by_one(task, peer("SGD", {"lr": lr}), epochs=5, clip_norm=0.2)
+        expected = one_by_one(task, peer("SGD", {"lr": lr}), epochs=5, clip_norm=bound)
         assert_lane(training, lane, expected, 1e-10)
 
 
@@ -173,6 +174,12 @@ def test_labels_are_smoothed_in_training_only() -> None:
     training = in_lanes(task, "sgd", [{"lr": 0.1}] * 2, epochs=5)
     expected = one_by_one(task, peer("SGD", {"lr": 0.1}), epochs=5, smoothing=0.2)
     assert_lane(training, 1, expected, 1e-10)
+
+    def step(model: nn.Module, batch: Any, label_smoothing: float = 0.0) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1], label_smoothing=label_smoothing)
+
+    own = classes("mlp", label_smoothing=0.2, step=step, loss=None)
+    assert_lane(in_lanes(own, "sgd", [{"lr": 0.1}] * 2, epochs=5), 0, expected, 1e-10)
 
 
 class Odd(nn.Module):

@@ -188,6 +188,9 @@ def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:
     others = [ModuleTask(line(**given), 0).fingerprint() for given in changed.values()]
     others.append(ModuleTask(line(), 1).fingerprint())
     assert len({first, *others}) == 8
+    kept = {"validation": (x, x), "test": (x, x)}
+    both = [ModuleTask(line(train=(x, x + tiny), **kept), 0).fingerprint() for tiny in (0, 1e-9)]
+    assert both[0] != both[1]
 
 
 def test_it_travels_to_another_process(task: ModuleTask) -> None:
