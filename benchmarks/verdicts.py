@@ -35,7 +35,7 @@ from thalweg.rule import Rule
 SHARED = 0.08  # standard deviation of the logarithm of a loss over seeds
 OWN = (0.003, 0.01, 0.02, 0.05)  # that of what a rule does not share with another
 ADVANTAGE = 0.03
-_FIRST = 1000  # the luck of the search (racing/statistics.py) was measured on the races before
+_FIRST = 2000  # the luck of the search (racing/statistics.py) was measured on races before it
 APART = 0.5  # at most so far, in decades, the bottom of a copy's valley is from that of another
 
 # The bottom of the valley, and how steep it is: a rate half a decade off costs 5 %.

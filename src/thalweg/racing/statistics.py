@@ -18,7 +18,7 @@ __all__ = [
 
 # The standard deviation that the luck of two searches adds to a difference: a part that is there
 # without any noise, of the winner's loss, and one of the noise of a pair (benchmarks/verdicts.py).
-_SEARCH_ALONE, _SEARCH_NOISE = 0.005, 1 / 3
+_SEARCH_ALONE, _SEARCH_NOISE = 0.006, 0.4
 
 
 _RESAMPLES = 9999
@@ -78,9 +78,9 @@ def difference(values: ArrayLike, winner: ArrayLike) -> Interval:
 
     The interval has two kinds of luck in it. That of the seeds is the bootstrap's. That of the
     search is none of theirs: a rule that is searched once more, with other trials, ends with
-    another setting. Its standard deviation, hypot(0.5 % of the winner's loss, a third of that of
-    a pair), was found by searching the same rule many times on a synthetic task
-    (benchmarks/verdicts.py), and is added to both sides in quadrature.
+    another setting. Its standard deviation, hypot(0.6 % of the winner's loss, 0.4 of that of a
+    pair), was found by racing a rule against itself on a synthetic task (benchmarks/verdicts.py),
+    and is added to both sides in quadrature.
 
     Args:
         values: a rule's losses (n,), one per seed.
