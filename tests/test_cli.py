@@ -318,6 +318,10 @@ def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) 
 
     assert cli.main(["kernel", "adam"]) == 0
     assert capsys.readouterr().out.strip() == kernels.source("adam").strip()
+    assert cli.main(["kernel", "adam", "--triton"]) == 0
+    out = capsys.readouterr().out
+    assert "@triton.jit" in out
+    assert "tl.sqrt_rn(v_hat)" in out
 
 
 def test_interrupt_of_any_command_is_quiet(

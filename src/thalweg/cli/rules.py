@@ -11,11 +11,16 @@ __all__ = ["kernel", "rules"]
 
 def kernel(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of a rule.")],
+    *,
+    triton: Annotated[
+        bool, typer.Option("--triton", help="Print the Triton kernels, for GPUs.")
+    ] = False,
 ) -> None:
     """Print the source that is generated from a rule's equation and compiled."""
     from thalweg import kernels  # noqa: PLC0415
+    from thalweg.kernels import triton as for_gpus  # noqa: PLC0415
 
-    typer.echo(kernels.source(rule))
+    typer.echo(for_gpus.source(rule) if triton else kernels.source(rule))
 
 
 def rules() -> None:
