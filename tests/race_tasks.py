@@ -40,6 +40,6 @@ WRONG = {
                       "        super().__init__()\n        self.layer = nn.Linear(4, 3)\n\n"
                       "    def forward(self, x):\n        return self.layer(x[:, :3])\n\n\n"
                       "def net():\n    return Net()\n    return"),
-        "loss: RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x3 and 4x3) (wrong.py:14)",
+        "wrong.py:14: RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x3 and 4x3)",
     ),
 }  # fmt: skip

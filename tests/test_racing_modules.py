@@ -96,8 +96,12 @@ def test_the_verdict_is_that_of_other_workers_and_other_pieces(
     assert found.directory
     with Records(found.directory) as records:
         assert records.lanes() == 2
-    _same(found.directory, raced)
-    assert _timeless(found.results)["rules"] == _timeless(raced.results)["rules"]
+    # Another process may round a product of matrices otherwise in the last digit.
+    kept, expected = _kept(found.directory), _kept(raced.directory)  # type: ignore[arg-type]
+    for key, training in expected.items():
+        assert kept[key][0] == training[0]
+        np.testing.assert_allclose(kept[key][2], training[2], rtol=1e-4)
+    assert found.sentence == raced.sentence
 
 
 def test_a_killed_race_goes_on_to_the_same_verdict(raced: racing.Verdict, folder: Path) -> None:

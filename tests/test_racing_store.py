@@ -98,6 +98,9 @@ def test_a_file_of_another_schema_is_refused_and_kept(tmp_path: Path, version: i
 def test_records_of_no_race(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no race"):
         Records(tmp_path)
+    (tmp_path / "race.sqlite").touch()
+    with pytest.raises(FileNotFoundError, match="only just beginning"):
+        Records(tmp_path)
 
 
 def test_the_checkpoint_kept_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:

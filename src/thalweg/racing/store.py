@@ -143,7 +143,9 @@ class Records:
             raise FileNotFoundError(f"{directory} holds no race: there is no race.sqlite in it")
         self.directory: Path | None = directory
         self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        self._check()
+        if not self._check():
+            self._connection.close()
+            raise FileNotFoundError(f"{directory} holds a race that is only just beginning")
 
     def _check(self) -> bool:
         """Return whether the file has its tables; raise ValueError if it is something else."""
