@@ -54,11 +54,11 @@ def test_a_users_file_races_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "least"),  # of the accuracy: ten digits are equally frequent
-    [("digits_mlp", {}, 0.5), ("mnist_lenet", {"images": 400}, 0.3)],
+    ("file", "given", "least"),  # of the accuracy: ten digits are equally frequent
+    [("digits_mlp.py", {}, 0.5), ("mnist_lenet.py", {"images": 400}, 0.3)],
 )
-def test_the_others_learn(name: str, given: dict[str, int], least: float, examples: Any) -> None:
-    task = ModuleTask(examples(name).task(**given), 0)
+def test_the_others_learn(file: str, given: dict[str, int], least: float, examples: Any) -> None:
+    task = ModuleTask(examples(Path(file).stem).task(**given), 0)
     task.lanes = 2
     rates = get("adam").defaults | {"lr": 0.003}
     lanes = task.run([Trial("adam", FINAL, 0, 0, 32, rates, 5)], should_stop=lambda: False)
