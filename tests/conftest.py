@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import os
 import signal
 
 import pytest
@@ -8,6 +9,9 @@ from thalweg import rule, rules
 
 # A shell ignores Ctrl-C on behalf of what it starts in the background; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Triton reads it when it is imported, which any module of tests may bring about: no GPU is needed.
+os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -101,7 +101,7 @@ def test_a_process_forked_after_a_step_steps_too() -> None:
 
 
 FORK_WHILE_COMPILING = """
-import multiprocessing, os, tempfile, threading
+import multiprocessing, os, tempfile, threading, time
 folder = tempfile.TemporaryDirectory()
 os.environ["THALWEG_CACHE"] = folder.name
 import torch
@@ -116,7 +116,7 @@ def first_step(name):
 thread = threading.Thread(target=first_step, args=("NAdam",))
 thread.start()
 while thread.is_alive() and not kernel._one_at_a_time.locked():
-    pass
+    time.sleep(0.001)
 fork = multiprocessing.get_context("fork")
 process = fork.Process(target=first_step, args=("Lion",), daemon=True)
 process.start()

@@ -1,5 +1,6 @@
 """Where a race's pieces of work run changes none of its numbers, whatever happens to workers."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,8 +25,11 @@ from thalweg.racing.workers import hired
 
 def _children(parent: int) -> list[int]:
     """Return the processes that a process has started."""
-    tasks = Path(f"/proc/{parent}/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _working(parent: int) -> list[int]:

@@ -19,10 +19,8 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-# Triton reads it when it is imported.
-os.environ["TRITON_INTERPRET"] = "1"
 triton = pytest.importorskip("triton", reason="Triton is built for Linux alone")
-from triton.runtime import interpreter  # noqa: E402 - after the variable above
+from triton.runtime import interpreter  # noqa: E402 - after the line above
 
 from optim_pairs import (  # noqa: E402
     Configuration,

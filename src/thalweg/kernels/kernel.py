@@ -8,13 +8,14 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.generate import PLAIN, Wrap, generate
 from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
-__all__ = ["Kernel", "compiled", "lock", "source"]
+__all__ = ["Kernel", "compiled", "held_over_fork", "source"]
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
@@ -78,17 +79,21 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         return _compiled(rule, dtype, wrap)
 
 
-def lock() -> threading.Lock:
-    """Return a lock that no other thread holds at a fork: the child would wait for it for ever."""
-    made = threading.Lock()
+def held_over_fork(lock: Any) -> Any:  # noqa: ANN401 - Numba's lock has no type
+    """Return the lock; no other thread will hold it at a fork: the child would wait for ever.
+
+    Locks are taken in the reverse order of these calls, which must be the order in which a thread
+    takes them.
+    """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
-            before=made.acquire, after_in_parent=made.release, after_in_child=made.release
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
         )
-    return made
+    return lock
 
 
-_one_at_a_time = lock()
+held_over_fork(global_compiler_lock)  # a driver is compiled when it is first called
+_one_at_a_time = held_over_fork(threading.Lock())
 
 
 @functools.cache

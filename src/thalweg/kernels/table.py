@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.kernel import Kernel, lock
+from thalweg.kernels.kernel import Kernel, held_over_fork
 from thalweg.kernels.loops import read_scalars, step_parallel, step_serial
 from thalweg.kernels.simd import LANES
 
@@ -24,7 +24,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked.set)
 
 # Numba's plain thread pool must not be entered by two threads at once.
-_one_at_a_time = lock()
+_one_at_a_time = held_over_fork(threading.Lock())
 
 
 class Table:
