@@ -22,13 +22,17 @@ from thalweg.racing.course import Progress
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired
 
+# Processes and their threads may end while they are looked at.
+_ended = contextlib.suppress(FileNotFoundError, ProcessLookupError)
+
 
 def _children(parent: int) -> list[int]:
     """Return the processes that a process has started."""
     found: list[int] = []
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
-            found += map(int, (task / "children").read_text().split())
+    with _ended:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            with _ended:
+                found += map(int, (task / "children").read_text().split())
     return found
 
 
@@ -36,7 +40,9 @@ def _working(parent: int) -> list[int]:
     """Return those below it that take pieces of work: of loky, of Dask, of Ray."""
     found = []
     for pid in _children(parent):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = b""
+        with _ended:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
         if any(word in command for word in (b"popen_loky", b"spawn_main", b"ray::_remote")):
             found.append(pid)
         found += _working(pid)
