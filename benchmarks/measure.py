@@ -45,7 +45,7 @@ def interleaved(
     for _ in range(rounds):
         for name, timer in timers.items():
             time.sleep(0.02)  # until the threads of the one before have stopped spinning
-            contestants[name]()  # wakes its own: after a pause that takes milliseconds here
+            contestants[name]()  # wakes its own, which can take long after a pause
             times[name].append(timer())
     result = {}
     for name, values in times.items():

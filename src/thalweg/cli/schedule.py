@@ -1,5 +1,6 @@
 """``thalweg schedule``: the curve of a schedule, in numbers and as a picture."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,14 +100,10 @@ def _value(name: str, text: str) -> int | float | list[int | float]:
 
 
 def _number(name: str, text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, got {text!r}") from None
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    raise ValueError(f"{name} must be a number, got {text!r}")
 
 
 def _print(made: "Schedule", values: "NDArray[Any]") -> None:

@@ -28,9 +28,8 @@ class Options:
         cautious: whether an element that would move up its gradient stays where it is; False by
             default. Liang et al. 2024, Algorithm 1, without the factor size / (moved + 1) on those
             that move, which needs a pass over the tensor before the step. The step is therefore
-            shorter than theirs by about the share that stays: of Adam on the digits, with 64 hidden
-            units and batches of 32, 27 % in the first epochs and 36 % in the twentieth. A rate
-            higher by 1 / (1 - share) makes up for it.
+            shorter than theirs by about the share that stays. A rate higher by 1 / (1 - share)
+            makes up for it.
         independent_decay: whether decoupled weight decay shrinks parameters by 1 - weight_decay,
             whatever the rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of
             1 - lr * weight_decay; False by default.
