@@ -438,14 +438,27 @@ class _Dask:
         # Computed, not scattered: what is computed comes again where it is lost with its workers.
         with importlib.import_module("dask").config.set(_ANY_SIZE):
             self.task = self.client.submit(bytes, _packed(task))
-        self.executor = self.client.get_executor(pure=False, retries=_TRIES)
+        self.asked: set[Any] = set()  # Dask forgets what nobody holds
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
-        future: Future[Any] = self.executor.submit(_remote, self.task, work, *arguments, **settings)
+        asked = self.client.submit(
+            _remote, self.task, work, *arguments, **settings, pure=False, retries=_TRIES
+        )
+        self.asked.add(asked)
+        future: Future[Any] = Future()
+        # Not Dask's own executor: it fails where a worker is lost as its result is fetched.
+        asked.add_done_callback(partial(self._hand_over, future))
         return future
 
+    def _hand_over(self, future: "Future[Any]", asked: Any) -> None:  # noqa: ANN401 - Dask's
+        try:
+            future.set_result(asked.result())
+        except BaseException as error:  # noqa: BLE001 - raised again in Workers.next
+            future.set_exception(error)
+        self.asked.discard(asked)
+
     def close(self) -> None:
-        self.executor.shutdown(wait=False)
+        self.client.cancel(list(self.asked))
         self.client.close()
         if self.cluster:
             self.cluster.close()
