@@ -6,7 +6,9 @@ The same settings of AdamW (rates from 1e-5 to 1), the same data, batch 32: an M
 scikit-learn's digits, LeNet on the digits enlarged to 28 x 28, softmax regression on the digits.
 Contestants, each with the whole machine, in turn, round by round; the fastest round counts:
 
-- thalweg: pieces of ``task.lanes`` trials in one process per core, as a race runs them;
+- thalweg: pieces of at most ``task.lanes`` trials in one process per core, as a race of one rule
+  runs them;
+- compiled: the same with ``compile=True``;
 - loop: torch.optim.AdamW, trial after trial, tensors in memory, torch's own threads;
 - loop, 1 thread: the same with one thread, for small modules lose by more;
 - optuna: the loop driven by a study with random sampling (left out where it is not installed);
@@ -30,6 +32,7 @@ from torch.nn import functional
 
 import thalweg
 from measure import save, show
+from thalweg.racing.course import units_of
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Trial
 from thalweg.racing.workers import hired, train
@@ -58,12 +61,14 @@ def linear() -> nn.Module:
 MODULES: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "linear": linear, "lenet": lenet}
 
 
-def task(name: str) -> thalweg.TorchTask:
+def task(name: str, *, compiled: bool = False) -> thalweg.TorchTask:
     X, y = load_digits(return_X_y=True)
     X = torch.tensor(X / 16, dtype=torch.float32)
     if name == "lenet":
         X = functional.interpolate(X.reshape(-1, 1, 8, 8), (28, 28), mode="bilinear")
-    return thalweg.TorchTask(model=MODULES[name], loss=functional.cross_entropy, train=(X, y))
+    return thalweg.TorchTask(
+        model=MODULES[name], loss=functional.cross_entropy, train=(X, y), compile=compiled
+    )
 
 
 def rates(trials: int) -> list[float]:
@@ -81,7 +86,7 @@ def in_lanes(prepared: ModuleTask, epochs: int, cores: int) -> tuple[Callable[[i
             Trial("adamw", "round 1", i, 0, BATCH, get("adamw").defaults | {"lr": lr}, epochs)
             for i, lr in enumerate(rates(trials))
         ]
-        units = [own[i : i + prepared.lanes] for i in range(0, trials, prepared.lanes)]
+        units = list(units_of(prepared, own, cores))
         for number, unit in enumerate(units):
             workers.submit(number, train, unit, keep=False)
         for _ in units:
@@ -187,17 +192,18 @@ def per_minute(run: Callable[[int], None], trials: int) -> float:
 
 def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0))
-    prepared = ModuleTask(task(name), 0)
-    ours, place = in_lanes(prepared, epochs, cores)
+    prepared, compiled = (ModuleTask(task(name, compiled=c), 0) for c in (False, True))
+    ours, places = zip(*(in_lanes(t, epochs, cores) for t in (prepared, compiled)), strict=True)
     contestants = {
-        "thalweg": ours,
+        "thalweg": ours[0],
+        "compiled": ours[1],
         "loop": loop(prepared, epochs, cores),
         "loop, 1 thread": loop(prepared, epochs, 1),
         "optuna": optuna_loop(prepared, epochs, 1),
         "jax": jax_lanes(prepared, name, epochs),
     }
     few = max(2, trials // 16)  # of a loop: each costs as much as the next
-    counts = {n: trials if n in {"thalweg", "jax"} else few for n in contestants}
+    counts = {n: trials if n in {"thalweg", "compiled", "jax"} else few for n in contestants}
     present = {n: run for n, run in contestants.items() if run is not None}
     for n, run in present.items():
         run(counts[n])
@@ -205,16 +211,18 @@ def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for n, run in present.items():
             times[n].append(per_minute(run, counts[n]))
-    place.__exit__(None, None, None)
+    for place in places:
+        place.__exit__(None, None, None)
     best = {n: max(found) for n, found in times.items()}
-    row = {"module": name, "lanes": prepared.lanes, "epochs": epochs, "trials": trials}
+    lanes = [prepared.lanes, compiled.lanes]
+    row = {"module": name, "lanes": lanes, "epochs": epochs, "trials": trials}
     return row | {"per_minute": best, "rounds": times}
 
 
-def cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+def cells(row: dict[str, Any], ours: str, names: Sequence[str]) -> list[str]:
     found = row["per_minute"]
-    ratios = [f"{found['thalweg'] / found[n]:.1f}" if n in found else "absent" for n in names]
-    return [row["module"], str(row["lanes"]), f"{found['thalweg']:.0f}", *ratios]
+    ratios = [f"{found[ours] / found[n]:.1f}" if n in found else "absent" for n in names]
+    return [row["module"], ours, f"{found[ours]:.0f}", *ratios]
 
 
 def main() -> None:
@@ -229,8 +237,9 @@ def main() -> None:
     rows = [contest(name, args.trials, args.epochs, args.rounds) for name in args.only]
     save("race_modules", rows)
     names = ("loop", "loop, 1 thread", "optuna", "jax")
-    columns = ["module", "lanes", "trials per minute", *(f"over {n}" for n in names)]
-    show(f"batch {BATCH}, {args.epochs} epochs", columns, [cells(row, names) for row in rows])
+    columns = ["module", "", "trials per minute", *(f"over {n}" for n in names)]
+    lines = [cells(row, ours, names) for row in rows for ours in ("thalweg", "compiled")]
+    show(f"batch {BATCH}, {args.epochs} epochs", columns, lines)
 
 
 if __name__ == "__main__":

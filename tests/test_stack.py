@@ -281,7 +281,7 @@ def test_dropout_keeps_its_share_and_scales_it(layer: nn.Module, shape: tuple[in
     x = torch.ones(shape)
 
     def drawn(seed: int, step: int) -> tuple[Tensor, Tensor]:
-        with Randomness(torch.tensor(seed), step):
+        with Randomness(torch.tensor(seed), torch.tensor(step)):
             return layer(x), layer(x)
 
     first, second = drawn(1, 1)
@@ -312,7 +312,7 @@ def test_attention_is_torchs(given: dict[str, Any]) -> None:
     if "enable_gqa" in given:
         k, v = k[:, :2], v[:, :2]
     expected = functional.scaled_dot_product_attention(q, k, v, **given)
-    with Randomness(torch.tensor(0), 1):
+    with Randomness(torch.tensor(0), torch.tensor(1)):
         found = functional.scaled_dot_product_attention(q, k, v, **given)
     torch.testing.assert_close(found, expected)
 

@@ -248,7 +248,9 @@ class _Pool:
                 except StopIteration as stop:
                     found[name] = stop.value
                     return
-                units = list(_units(self.task, self.missing(wanted)))
+                # A worker without work is worse than a short stack.
+                pieces = -(-self.workers.count // len(contests))
+                units = list(units_of(self.task, self.missing(wanted), pieces))
                 if units:
                     waiting[name] = wanted, len(units)
                     for unit in units:
@@ -288,14 +290,15 @@ class _Pool:
         self.meter.show(_describe([result.trial for result in piece.results]))
 
 
-def _units(task: Task, trials: Sequence[Trial]) -> Iterator[list[Trial]]:
-    """Cut trainings into pieces of work."""
+def units_of(task: Task, trials: Sequence[Trial], least: int) -> Iterator[list[Trial]]:
+    """Cut trainings into pieces of work: what may be stacked, into at least so many."""
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(task.together(trial), []).append(trial)
     for group in groups.values():
-        for i in range(0, len(group), task.lanes):
-            yield group[i : i + task.lanes]
+        lanes = min(task.lanes, -(-len(group) // least))
+        for i in range(0, len(group), lanes):
+            yield group[i : i + lanes]
 
 
 def _describe(trials: Sequence[Trial]) -> str:

@@ -71,9 +71,12 @@ class ModuleTask:
             "label_smoothing": description.label_smoothing,
             "clip_norm": description.clip_norm,
             "device": str(model.device),
-            "stacked": "many trainings in one pass"
-            if model.stacked
-            else f"one training at a time: {model.why}",
+            "stacked": ("compiled: " if description.compile else "")
+            + (
+                "many trainings in one pass"
+                if model.stacked
+                else f"one training at a time: {model.why}"
+            ),
         }
 
     @functools.cached_property
@@ -318,6 +321,7 @@ class ModuleTask:
             task.label_smoothing,
             task.clip_norm,
             task.autocast,
+            task.compile,
             self.facts["loss"],
         )
         with _one_thread(), seeded(self.seed), self.model.mode(training=True):

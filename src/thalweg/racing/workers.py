@@ -33,7 +33,14 @@ _LONG = 1.0  # seconds of an epoch that is measured once only
 
 # Libraries that start threads of their own read these when they are loaded.
 _ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "TORCHINDUCTOR_COMPILE_THREADS",
+    ),
+    "1",
 )
 
 Work = Callable[..., Any]

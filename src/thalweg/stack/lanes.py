@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.stack.batch import Batch, count, each
-from thalweg.stack.model import Model, Values, blamed, mapped
+from thalweg.stack.model import Model, Values, blamed, compiled_gradients, mapped
 
 __all__ = ["Stack"]
 
@@ -23,14 +23,24 @@ class Stack:
         seeds: of each lane's start and of what it draws.
         shared: whether all lanes see the same minibatches; then their seeds are equal.
         stacked: whether lanes are computed in one pass; else there is one, called as it is.
+        compiled: whether torch.compile compiles what computes the gradients.
 
     Attributes:
         parameters: (lanes, *shape) by name: what is trained.
         state: the same of buffers that training changes.
     """
 
-    def __init__(self, model: Model, seeds: Sequence[int], *, shared: bool, stacked: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        seeds: Sequence[int],
+        *,
+        shared: bool,
+        stacked: bool,
+        compiled: bool = False,
+    ) -> None:
         self.model = model
+        self.compiled = compiled
         self.stacked = stacked
         self.shared = shared
         starts = [model.initial(seed) for seed in seeds]
@@ -45,12 +55,18 @@ class Stack:
         for parameter in self.parameters.values():
             parameter.requires_grad_()
 
-    def _mapped(self, function: Any, *arguments: Any, shared: bool) -> Any:  # noqa: ANN401
-        fixed = None if self.shared else 0
-        dimensions = (0, 0, fixed, None if shared else 0, 0)
-        given = (self.parameters, self.state, self.fixed, *arguments, self.seeds)
+    def _mapped(self, function: Any, batch: Batch, *more: Tensor, shared: bool) -> Any:  # noqa: ANN401
+        dimensions, given = self._given(batch, *more, shared=shared)
         with blamed("training"):
             return mapped(function, dimensions, stacked=self.stacked)(*given)
+
+    def _given(
+        self, batch: Batch, *more: Tensor, shared: bool
+    ) -> tuple[tuple[int | None, ...], tuple[Any, ...]]:
+        """Return which dimension of each argument counts the lanes, and the arguments."""
+        fixed, examples = (None if same else 0 for same in (self.shared, shared))
+        given = self.parameters, self.state, self.fixed, batch, self.seeds, *more
+        return (0, 0, fixed, examples, 0, *[None] * len(more)), given
 
     def gradients(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
         """Return each lane's loss on its minibatch and the gradients of its objective.
@@ -59,8 +75,15 @@ class Stack:
             batch: one minibatch for all, or, if not shared, one per lane.
             step: which the draws of this step depend on.
         """
-        function = partial(self.model.loss, step=step)
-        objective, (losses, state) = self._mapped(function, batch, shared=self.shared)
+        now = torch.tensor(step)
+        if self.compiled:
+            dimensions, given = self._given(batch, now, shared=self.shared)
+            with blamed("compile=True"), torch.no_grad():
+                found, (losses, self.state) = compiled_gradients(
+                    self.model, dimensions, *given, stacked=self.stacked
+                )
+            return losses, list(found.values())
+        objective, (losses, state) = self._mapped(self.model.loss, batch, now, shared=self.shared)
         leaves = list(self.parameters.values())
         gradients = torch.autograd.grad(
             objective.sum(), leaves, allow_unused=True, materialize_grads=True

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad, vmap
 
 from thalweg.errors import TaskError, user_line
 from thalweg.stack.batch import Batch, each
@@ -23,6 +23,7 @@ Values = Mapping[str, Tensor]
 """Tensors by their names in the module."""
 
 _PROBED = 8  # examples that show how a module behaves
+_SHAPES = 64  # a race has a few sizes of stacks, batches and last batches; torch gives up after 8
 _CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 
 
@@ -141,15 +142,14 @@ class Model:
         groups = [{n: values[n].clone() for n in names} for names in self._names]
         return Start(*groups)
 
-    def loss(
+    def loss(  # noqa: PLR0917 - vmap maps what it is given by place
         self,
         parameters: Values,
         state: Values,
         fixed: Values,
         batch: Batch,
         seed: Tensor,
-        *,
-        step: int,
+        step: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, Values]]:
         """Return the training objective of a batch, its loss without penalty, and the new state."""
         values = {**fixed, **parameters, **state}
@@ -166,7 +166,7 @@ class Model:
         what: str,
     ) -> Any:  # noqa: ANN401 # fmt: skip
         """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
-        with self._precision(), Randomness(seed, 0):
+        with self._precision(), Randomness(seed, torch.tensor(0)):
             return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
 
     def _precision(self) -> torch.autocast:
@@ -214,10 +214,10 @@ class Model:
             values[name].requires_grad_()
         after = dict(values)
         before = {n: t.detach().clone() for n, t in values.items()}
-        with self.mode(training=True), blamed("loss" if self.task.step is None else "step"):
-            seed = torch.tensor(0)
-            with self._precision(), Randomness(seed, 1):
-                loss = functional_call(self._objective, after, (batch, "loss"))
+        draws = Randomness(torch.tensor(0), torch.tensor(1))
+        what = "loss" if self.task.step is None else "step"
+        with self.mode(training=True), blamed(what), self._precision(), draws:
+            loss = functional_call(self._objective, after, (batch, "loss"))
         self._check(loss)
         leaves = sorted(trained)
         gradients = torch.autograd.grad(loss, [values[n] for n in leaves], allow_unused=True)
@@ -273,10 +273,10 @@ class Model:
         seeds = torch.zeros(lanes, dtype=torch.int64)
         found = []
         with self.mode(training=True):
-            train = partial(self.loss, step=1)
             for dimension, examples in ((None, batch), (0, repeated(batch))):
-                each_lane = mapped(train, (0, 0, None, dimension, 0), stacked=stacked)
-                found.append(each_lane(*own, start.fixed, examples, seeds)[1][0])
+                each_lane = mapped(self.loss, (0, 0, None, dimension, 0, None), stacked=stacked)
+                given = (*own, start.fixed, examples, seeds, torch.tensor(1))
+                found.append(each_lane(*given)[1][0])
         with self.mode(training=False):
             evaluate = partial(self.evaluate, what="loss")
             each_lane = mapped(evaluate, (0, 0, None, None, 0), stacked=stacked)
@@ -300,6 +300,26 @@ def mapped(
         return each(lambda tensor: tensor[None], function(*own))
 
     return alone
+
+
+def gradients(model: Model, dimensions: tuple[int | None, ...], *given: Any, stacked: bool) -> Any:  # noqa: ANN401
+    """Return what ``model.loss`` returns beside its objective, and the gradients, of each lane.
+
+    The same as by ``torch.autograd.grad``; a compiler sees all of it at once.
+    """
+    return mapped(grad(model.loss, has_aux=True), dimensions, stacked=stacked)(*given)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(gradients, fullgraph=True, dynamic=False)
+    return compiled
+
+
+def compiled_gradients(*arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
+    """Return what ``gradients`` does, by torch.compile: in one piece, for each shape anew."""
+    with torch._dynamo.config.patch(recompile_limit=_SHAPES):  # noqa: SLF001 - its documented place
+        return _compiled()(*arguments, stacked=stacked)
 
 
 @contextmanager

@@ -13,18 +13,27 @@ __all__ = ["Randomness"]
 
 @torch.library.custom_op("thalweg::keep", mutates_args=())
 def _keep(  # noqa: PLR0917 - an operator of torch's takes its arguments by position
-    seed: Tensor, step: int, call: int, shape: list[int], p: float, device: torch.device
+    seed: Tensor, step: Tensor, call: int, shape: list[int], p: float, device: torch.device
 ) -> Tensor:
-    """Return which elements a dropout keeps: each with probability 1 - p."""
-    # Python's hash of a tuple of integers is a good mixer, and the same in every process.
-    mixed = hash((int(seed), step, call)) & 0xFFFFFFFF
-    generator = torch.Generator(device).manual_seed(mixed)
-    return torch.rand(shape, generator=generator, device=device) >= p
+    """Return which elements a dropout keeps, each with probability 1 - p: (*seed.shape, *shape)."""
+    kept = torch.empty((seed.numel(), *shape), device=device)
+    for own, number in zip(kept, seed.flatten().tolist(), strict=True):
+        # Python's hash of a tuple of integers is a good mixer, and the same in every process.
+        mixed = hash((number, step.item(), call)) & 0xFFFFFFFF
+        own.uniform_(generator=torch.Generator(device).manual_seed(mixed))
+    return kept.reshape(*seed.shape, *shape) >= p
+
+
+@_keep.register_fake
+def _kept_shape(
+    seed: Tensor, _: Tensor, __: int, shape: list[int], ___: float, device: torch.device
+) -> Tensor:
+    return torch.empty((*seed.shape, *shape), dtype=torch.bool, device=device)
 
 
 @_keep.register_vmap
-def _keep_in_lanes(_: Any, __: Any, seed: Tensor, *arguments: Any) -> tuple[Tensor, int]:  # noqa: ANN401
-    return torch.stack([_keep(own, *arguments) for own in seed]), 0
+def _keep_in_lanes(_: Any, __: Any, *arguments: Any) -> tuple[Tensor, int]:  # noqa: ANN401
+    return _keep(*arguments), 0
 
 
 class Randomness(TorchFunctionMode):
@@ -35,10 +44,10 @@ class Randomness(TorchFunctionMode):
 
     Args:
         seed: the lane's, an integer tensor.
-        step: of the training, so that every step draws anew.
+        step: of the training, an integer tensor, so that every step draws anew.
     """
 
-    def __init__(self, seed: Tensor, step: int) -> None:
+    def __init__(self, seed: Tensor, step: Tensor) -> None:
         super().__init__()
         self._seed = seed
         self._step = step
@@ -93,6 +102,8 @@ class Randomness(TorchFunctionMode):
 
     def _heads(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
         """Attend with several heads: a function of torch's that calls the others unseen."""
+        if torch.compiler.is_compiling():  # which would begin anew at each change
+            return functional.multi_head_attention_forward(*arguments, **named)
         own = {"dropout": self._dropout, "scaled_dot_product_attention": self._attention}
         torchs = {name: getattr(functional, name) for name in own}
         try:

@@ -109,15 +109,13 @@ def train(
     length = steps_per_epoch(parts.sizes["train"], batch_size)
     curves = np.full((2, epochs + 1, lanes), np.nan)
     results = Training(curves[0], curves[1], np.zeros(lanes, np.int64), [])
-    # A lone lane has a copy beside it: with one, torch picks other convolutions, which round
-    # otherwise, and a lane's numbers must not depend on who runs beside it.
-    groups = [[i] for i in range(lanes)]
-    if stacked:
-        groups = [list(range(lanes)) if lanes > 1 else [0, 0]]
+    everyone = list(range(lanes))
+    groups = [_seated(everyone, model)] if stacked else [[i] for i in everyone]
     finals = []
     for group in groups:
-        orders = _orders(parts.sizes["train"], batch_size, [seeds[i] for i in group], shared=shared)
-        stack = Stack(model, [seeds[i] for i in group], shared=shared, stacked=stacked)
+        own = [seeds[i] for i in group]
+        orders = _orders(parts.sizes["train"], batch_size, own, shared=shared)
+        stack = Stack(model, own, shared=shared, stacked=stacked, compiled=model.task.compile)
         step = step_of(
             rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
         )
@@ -148,8 +146,17 @@ def _orders(
         yield orders[0] if shared else torch.stack([orders[place[seed]] for seed in seeds])
 
 
-def _order_seed(seed: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed).spawn(2)[1]  # as linear models draw their order
+def _seated(lanes: Sequence[int], model: Model) -> list[int]:
+    """Return who is in a stack of these lanes; the first as often as there is room.
+
+    A lone lane has a copy beside it: with one, torch picks other convolutions, which round
+    otherwise, and a lane's numbers must not depend on who runs beside it. Where steps are compiled,
+    which takes seconds for each size, sizes are powers of two.
+    """
+    size = max(2, len(lanes))
+    if model.task.compile:
+        size = 1 << (size - 1).bit_length()
+    return [*lanes, *[lanes[0]] * (size - len(lanes))]
 
 
 class _Run:
@@ -228,9 +235,10 @@ class _Run:
         if not bad.any():
             return None
         self.results.diverged_at[np.array(self.lanes)[bad]] = steps[bad]
-        kept: list[int] = np.flatnonzero(~bad).tolist()
-        if len(kept) == 1 and self.stack.stacked:
-            kept *= 2  # see train
+        places = {lane: i for i, lane in enumerate(self.lanes) if not bad[i]}  # one of copies
+        kept = list(places.values())
+        if kept and self.stack.stacked:
+            kept = _seated(kept, self.stack.model)
         self.lanes = [self.lanes[i] for i in kept]
         self.total = self.total[kept]
         if kept:

@@ -1,0 +1,90 @@
+"""Compiled steps: the numbers of steps that are not, whoever runs beside a lane."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stack_nets import classes, in_lanes
+from thalweg.errors import TaskError
+from thalweg.racing.modules import ModuleTask
+from thalweg.stack import Training
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own
+]
+
+
+def net() -> nn.Module:
+    """Return a network that has buffers and draws."""
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+    )
+
+
+def trained(rates: Sequence[float], *, compiled: bool) -> Training:
+    task = classes("mlp", torch.float32, model=net, compile=compiled)
+    hyper = [{"lr": rate} for rate in rates]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers do
+    try:
+        return in_lanes(task, "momentum", hyper, epochs=3, batch_size=12)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def five() -> Training:
+    return trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=True)
+
+
+def test_compiled_lanes_learn_what_others_do(five: Training) -> None:
+    expected = trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=False)
+    np.testing.assert_allclose(five.train_loss, expected.train_loss, rtol=1e-5)
+    np.testing.assert_allclose(five.validation_loss, expected.validation_loss, rtol=1e-5)
+    assert five.validation_loss.shape == (4, 5)
+    found, wanted = five.finals[0].stack.state, expected.finals[0].stack.state
+    for name, value in wanted.items():  # eight in a stack of five: copies of the first
+        torch.testing.assert_close(found[name][:5], value)
+        assert len(found[name]) == 8
+
+
+def test_a_lanes_bits_do_not_depend_on_its_neighbours(five: Training) -> None:
+    for rates in ([0.03], [0.003, 1e38, 0.1]):  # one that diverges on the way
+        found = trained(rates, compiled=True)
+        for lane, rate in enumerate(rates):
+            if rate == 1e38:
+                assert found.diverged_at[lane]
+                continue
+            other = [0.3, 0.1, 0.03, 0.01, 0.003].index(rate)
+            for curve in ("train_loss", "validation_loss"):
+                np.testing.assert_array_equal(
+                    getattr(found, curve)[:, lane], getattr(five, curve)[:, other]
+                )
+
+
+def test_results_say_that_steps_are_compiled_and_lanes_are_a_power_of_two() -> None:
+    task = ModuleTask(classes("mlp", torch.float32, compile=True), 0)
+    plain = ModuleTask(classes("mlp", torch.float32), 0)
+    assert task.facts["stacked"] == "compiled: many trainings in one pass"
+    assert task.lanes == 32
+    assert task.fingerprint() != plain.fingerprint()  # no race goes on as another one
+
+
+class Printing(nn.Linear):
+    """What no compiler takes in one piece."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return super().forward(x)
+
+
+def test_what_cannot_be_compiled_is_told_in_a_sentence() -> None:
+    task: Any = classes("mlp", torch.float32, model=lambda: Printing(6, 3), compile=True)
+    with pytest.raises(TaskError, match=r"^compile=True: .*graph_break"):
+        in_lanes(task, "sgd", [{"lr": 0.1}], epochs=1)
