@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.stack.batch import Batch, count, each
-from thalweg.stack.model import Model, Values, blamed, compiled_gradients, mapped
+from thalweg.stack.model import Model, Values, blamed, mapped, mapped_by_compiler
 
 __all__ = ["Stack"]
 
@@ -55,18 +55,20 @@ class Stack:
         for parameter in self.parameters.values():
             parameter.requires_grad_()
 
-    def _mapped(self, function: Any, batch: Batch, *more: Tensor, shared: bool) -> Any:  # noqa: ANN401
-        dimensions, given = self._given(batch, *more, shared=shared)
-        with blamed("training"):
-            return mapped(function, dimensions, stacked=self.stacked)(*given)
-
-    def _given(
-        self, batch: Batch, *more: Tensor, shared: bool
-    ) -> tuple[tuple[int | None, ...], tuple[Any, ...]]:
-        """Return which dimension of each argument counts the lanes, and the arguments."""
+    def _mapped(
+        self,
+        function: Any,  # noqa: ANN401
+        batch: Batch,
+        *more: Tensor,
+        shared: bool,
+        compiled: bool = False,
+    ) -> Any:  # noqa: ANN401
         fixed, examples = (None if same else 0 for same in (self.shared, shared))
+        dimensions = (0, 0, fixed, examples, 0, *[None] * len(more))
         given = self.parameters, self.state, self.fixed, batch, self.seeds, *more
-        return (0, 0, fixed, examples, 0, *[None] * len(more)), given
+        run = mapped_by_compiler if compiled else mapped
+        with blamed("compile=True" if compiled else "training"):
+            return run(function, dimensions, *given, stacked=self.stacked)
 
     def gradients(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
         """Return each lane's loss on its minibatch and the gradients of its objective.
@@ -77,19 +79,18 @@ class Stack:
         """
         now = torch.tensor(step)
         if self.compiled:
-            dimensions, given = self._given(batch, now, shared=self.shared)
-            with blamed("compile=True"), torch.no_grad():
-                found, (losses, self.state) = compiled_gradients(
-                    self.model, dimensions, *given, stacked=self.stacked
+            with torch.no_grad():
+                gradients, (losses, self.state) = self._mapped(
+                    self.model.gradients, batch, now, shared=self.shared, compiled=True
                 )
-            return losses, list(found.values())
+            return losses, list(gradients.values())
         objective, (losses, state) = self._mapped(self.model.loss, batch, now, shared=self.shared)
         leaves = list(self.parameters.values())
-        gradients = torch.autograd.grad(
+        found = torch.autograd.grad(
             objective.sum(), leaves, allow_unused=True, materialize_grads=True
         )
         self.state = {name: tensor.detach() for name, tensor in state.items()}
-        return losses.detach(), list(gradients)
+        return losses.detach(), list(found)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
@@ -97,7 +98,7 @@ class Stack:
         rows = count(batch, "batch")
         for piece in _chunks(batch, rows):
             function = partial(self.model.evaluate, what="loss")
-            losses = self._mapped(function, piece, shared=True)
+            losses = self._mapped(function, piece, shared=True, compiled=self.compiled)
             total += losses.double() * count(piece, "batch")
         return total.cpu() / rows
 

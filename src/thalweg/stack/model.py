@@ -161,6 +161,13 @@ class Model:
             objective = loss + self.task.l2 / 2 * sum(weights)
         return objective, (loss, {name: values[name] for name in state})
 
+    def gradients(self, *given: Any) -> Any:  # noqa: ANN401
+        """Return the gradients of the training objective, and what ``loss`` returns beside it.
+
+        As by ``torch.autograd.grad``, which is faster, but of which a compiler sees only half.
+        """
+        return grad(self.loss, has_aux=True)(*given)
+
     def evaluate(
         self, parameters: Values, state: Values, fixed: Values, batch: Batch, seed: Tensor, *,
         what: str,
@@ -274,50 +281,40 @@ class Model:
         found = []
         with self.mode(training=True):
             for dimension, examples in ((None, batch), (0, repeated(batch))):
-                each_lane = mapped(self.loss, (0, 0, None, dimension, 0, None), stacked=stacked)
-                given = (*own, start.fixed, examples, seeds, torch.tensor(1))
-                found.append(each_lane(*given)[1][0])
+                dimensions: tuple[int | None, ...] = (0, 0, None, dimension, 0, None)
+                given: tuple[Any, ...] = (*own, start.fixed, examples, seeds, torch.tensor(1))
+                found.append(mapped(self.loss, dimensions, *given, stacked=stacked)[1][0])
         with self.mode(training=False):
             evaluate = partial(self.evaluate, what="loss")
-            each_lane = mapped(evaluate, (0, 0, None, None, 0), stacked=stacked)
-            found.append(each_lane(*own, start.fixed, batch, seeds))
+            dimensions = (0, 0, None, None, 0)
+            given = (*own, start.fixed, batch, seeds)
+            found.append(mapped(evaluate, dimensions, *given, stacked=stacked))
         return torch.stack([losses.detach().double().cpu() for losses in found])
 
 
 def mapped(
-    function: Callable[..., Any], dimensions: tuple[int | None, ...], *, stacked: bool
-) -> Callable[..., Any]:
-    """Return the function of lanes: of all in one pass, or of the only one, called as it is."""
+    function: Callable[..., Any],
+    dimensions: tuple[int | None, ...],
+    *arguments: Any,  # noqa: ANN401
+    stacked: bool,
+) -> Any:  # noqa: ANN401
+    """Call the function of lanes: of all in one pass, or of the only one, called as it is."""
     if stacked:
-        mapping: Callable[..., Any] = vmap(function, dimensions, randomness="error")
-        return mapping
-
-    def alone(*arguments: Any) -> Any:  # noqa: ANN401
-        own = [
-            argument if dimension is None else each(lambda tensor: tensor[0], argument)
-            for argument, dimension in zip(arguments, dimensions, strict=True)
-        ]
-        return each(lambda tensor: tensor[None], function(*own))
-
-    return alone
-
-
-def gradients(model: Model, dimensions: tuple[int | None, ...], *given: Any, stacked: bool) -> Any:  # noqa: ANN401
-    """Return what ``model.loss`` returns beside its objective, and the gradients, of each lane.
-
-    The same as by ``torch.autograd.grad``; a compiler sees all of it at once.
-    """
-    return mapped(grad(model.loss, has_aux=True), dimensions, stacked=stacked)(*given)
+        return vmap(function, dimensions, randomness="error")(*arguments)
+    own = [
+        argument if dimension is None else each(lambda tensor: tensor[0], argument)
+        for argument, dimension in zip(arguments, dimensions, strict=True)
+    ]
+    return each(lambda tensor: tensor[None], function(*own))
 
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(gradients, fullgraph=True, dynamic=False)
-    return compiled
+    return torch.compile(mapped, fullgraph=True, dynamic=False)
 
 
-def compiled_gradients(*arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
-    """Return what ``gradients`` does, by torch.compile: in one piece, for each shape anew."""
+def mapped_by_compiler(*arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
+    """Return what ``mapped`` does, by torch.compile: in one piece, for each shape anew."""
     with torch._dynamo.config.patch(recompile_limit=_SHAPES):  # noqa: SLF001 - its documented place
         return _compiled()(*arguments, stacked=stacked)
 
