@@ -19,7 +19,8 @@ from thalweg.stack.step import Step, step_of
 __all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
 
 _MOST = 64  # lanes: a piece of work should not be a whole race
-_COMPILED = 32  # lanes of compiled steps, of which small and large modules gain nearly all there is
+# Of compiled steps: 64 lanes of small modules gain little over 32, and what no cache holds is slow.
+_COMPILED, _NEAR = 32, 24 * 2**20  # lanes, bytes
 _GAIN = 1.1  # what a doubling of lanes must gain in steps per second
 _SHARE = 0.25  # of the free memory, for all processes together
 _LONG = 0.5  # seconds of one step after which no more lanes are tried
@@ -87,7 +88,8 @@ def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
     Lanes are doubled while that gains a tenth in steps per second and lane, and while the lanes of
     as many processes as there are cores fit into a quarter of the free memory. One lane, not
     stacked, where that is the fastest: large convolutions gain nothing side by side. Where steps
-    are compiled, which would take longer than to measure them: 32, if memory and time allow.
+    are compiled, which would take longer than to measure them: 32, or what a processor's caches
+    hold.
 
     Args:
         model: the module.
@@ -99,6 +101,8 @@ def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
     compiled = model.task.compile
     most = _COMPILED if compiled else _MOST
     room = _SHARE * _free(model.device)
+    if compiled and model.device.type == "cpu":
+        room = min(room, _NEAR)
     lanes, now = 2, cost(model, examples, batch_size, 2)
     while 2 * lanes <= most and lanes * now.seconds < _LONG and 2 * lanes * now.bytes <= room:
         if not compiled:
