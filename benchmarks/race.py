@@ -1,14 +1,16 @@
-"""The race on digits with every rule: seconds and memory, with a cold and with a warm kernel cache.
+"""Two races: seconds and memory of all their processes, with a cold and with a warm kernel cache.
 
     python benchmarks/race.py [--rounds 3]
 
-Also the cost of ``import thalweg`` beside NumPy and of ``thalweg --help``. No other tool runs such
-a race, so there is no peer: seconds of this machine, not ratios.
+Every rule on digits, a linear model; and eight rules with 64 trials each on an MLP
+(``examples/digits_mlp.py``), with torch as it is and with compiled steps. Also the cost of
+``import thalweg`` beside NumPy and of ``thalweg --help``. No other tool runs such races, so there
+is no peer: seconds of this machine, not ratios.
 """
 
 import argparse
+import contextlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,47 +19,97 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
-from measure import save
+from measure import save, show
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "digits_mlp.py"
+EIGHT = ("--rules", "sgd,momentum,nesterov,rmsprop,adam,adamw,nadam,lion", "--trials", "64")
+COMPILED = """
+import dataclasses
+import digits_mlp
+
+def task():
+    return dataclasses.replace(digits_mlp.task(), compile=True)
+"""
 
 
-def seconds(*arguments: str, cache: str | None = None, folder: str | None = None) -> float:
-    """Run Python with these arguments; return the seconds that it took."""
-    place = {"THALWEG_CACHE": cache, "NUMBA_CACHE_DIR": f"{cache}/numba"} if cache else {}
+def run(*arguments: str, cache: str | None = None) -> tuple[float, float]:
+    """Run Python with these arguments; return its seconds and the peak MiB of its processes."""
+    places = ("THALWEG_CACHE", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+    own = {place: f"{cache}/{place}" for place in places} if cache else {}
     start = time.perf_counter()
-    subprocess.run(  # noqa: S603 - this project's own command line
+    with subprocess.Popen(  # noqa: S603 - this project's own command line
         [sys.executable, *arguments],
-        env={**os.environ, **place},
-        cwd=folder,
-        check=True,
+        env={**os.environ, **own, "PYTHONPATH": os.pathsep.join([str(EXAMPLE.parent), *sys.path])},
         stdout=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - start
+    ) as process:
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, memory(psutil.Process(process.pid)) if cache else 0.0)
+            time.sleep(0.1 if cache else 0.001)
+    if process.returncode:
+        sys.exit(f"{arguments} failed")
+    return time.perf_counter() - start, peak
 
 
-def race(cache: str) -> float:
+def memory(parent: psutil.Process) -> float:
+    """Return the MiB of a process and those below it, what they share counted once."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        for process in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().pss
+    return total / 2**20
+
+
+def race(rounds: int, *terms: str) -> dict[str, Any]:
+    """Run a race with a cold cache, then with a warm one."""
     with tempfile.TemporaryDirectory() as folder:
-        terms = ("race", "digits", "--rules", "all", "--quiet", "--out", str(Path(folder) / "race"))
-        return seconds("-m", "thalweg.cli", *terms, cache=cache)
+        found = [
+            run(
+                "-m",
+                "thalweg.cli",
+                "race",
+                *terms,
+                "--quiet",
+                "--out",
+                f"{folder}/{i}",
+                cache=folder,
+            )
+            for i in range(1 + rounds)
+        ]
+    (cold, _), *warm = found
+    return {"cold": cold, "warm": [w for w, _ in warm], "peak_mib": max(peak for _, peak in found)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as cache:
-        cold = race(cache)
-        warm = [race(cache) for _ in range(rounds)]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    numpy = min(seconds("-c", "import numpy") for _ in range(7))
-    both = min(seconds("-c", "import numpy, thalweg") for _ in range(7))
-    usage = float(np.median([seconds("-m", "thalweg.cli", "--help") for _ in range(7)]))
-    row: dict[str, Any] = {"cold": cold, "warm": warm, "peak_mib": peak}
-    save("race", [row | {"import_adds": both - numpy, "help": usage}])
-    print(
-        f"race digits --rules all: cold {cold:.1f} s; warm {', '.join(f'{w:.1f}' for w in warm)} s"
-    )
-    print(f"peak memory {peak:.0f} MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "compiled.py"
+        compiled.write_text(COMPILED)
+        rows = {
+            "digits, all rules": race(rounds, "digits", "--rules", "all"),
+            "MLP, 8 rules x 64": race(rounds, str(EXAMPLE), *EIGHT),
+            "MLP, compiled": race(rounds, str(compiled), *EIGHT),
+        }
+    numpy = min(run("-c", "import numpy")[0] for _ in range(7))
+    both = min(run("-c", "import numpy, thalweg")[0] for _ in range(7))
+    usage = float(np.median([run("-m", "thalweg.cli", "--help")[0] for _ in range(7)]))
+    costs = {"import_adds": both - numpy, "help": usage}
+    save("race", [*({"race": name} | row for name, row in rows.items()), costs])
+    lines = [
+        [
+            name,
+            f"{row['cold']:.0f}",
+            ", ".join(f"{w:.0f}" for w in row["warm"]),
+            f"{row['peak_mib']:.0f}",
+        ]
+        for name, row in rows.items()
+    ]
+    show("races", ["race", "cold s", "warm s", "peak MiB"], lines)
     print(f"import thalweg adds {1e3 * (both - numpy):.1f} ms to NumPy; --help {usage:.2f} s")
 
 

@@ -44,7 +44,8 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
         ValueError: as ``translate``.
     """
     body = translate(rule, wrap)
-    functions = "\n".join([*_uniforms(body), "", *_element(body), "", *_update(body, wrap), ""])
+    parts = _uniforms(body), body.element("@inlined"), _update(body, wrap)
+    functions = "\n".join(line for part in parts for line in [*part, ""])
     used = set(re.findall(r"\w+", functions))
     text = "\n".join(
         [
@@ -79,16 +80,6 @@ def _uniforms(body: Body) -> Iterator[str]:
         yield f"    {line}"
     for index, value in enumerate(body.new_uniform):
         yield f"    store(state, {index}, {value})"
-
-
-def _element(body: Body) -> Iterator[str]:
-    slots = [f"u{i}" for i in range(body.slots)]
-    yield "@inlined"
-    yield f"def element({', '.join([*body.varying, *slots])}):"
-    for line in body.element_lines:
-        yield f"    {line}"
-    comma = "," if len(body.results) == 1 else ""
-    yield f"    return {', '.join(body.results)}{comma}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -105,6 +105,16 @@ class Body:
     new_uniform: tuple[str, ...]
     slots: int
     powers: int
+
+    def element(self, decorator: str, dialect: Callable[[str], str] = str) -> Iterator[str]:
+        """Yield the lines of the function of one element, in the words of a kind of machine."""
+        slots = [f"u{index}" for index in range(self.slots)]
+        yield decorator
+        yield f"def element({', '.join([*self.varying, *slots])}):"
+        for line in self.element_lines:
+            yield f"    {dialect(line)}"
+        comma = "," if len(self.results) == 1 else ""
+        yield f"    return {', '.join(map(dialect, self.results))}{comma}"
 
 
 @dataclass(frozen=True)

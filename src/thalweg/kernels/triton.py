@@ -120,7 +120,8 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
     body = translate(rule, wrap)
     code = "\n".join(
         [
-            *_element(body, real),
+            *body.element("@triton.jit", _Dialect(real)),
+            "\n",
             *_uniforms(body, wrap, number),
             *_step(body, real, wrap),
             *_update(body),
@@ -143,18 +144,6 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
         "",
     ]
     return "\n".join([*header, *functions, code, ""]).replace('"tl.constexpr"', "tl.constexpr")
-
-
-def _element(body: Body, real: str) -> Iterator[str]:
-    dialect = _Dialect(real)
-    slots = [f"u{index}" for index in range(body.slots)]
-    yield "@triton.jit"
-    yield f"def element({', '.join([*body.varying, *slots])}):"
-    for line in body.element_lines:
-        yield f"    {dialect(line)}"
-    comma = "," if len(body.results) == 1 else ""
-    yield f"    return {', '.join(map(dialect, body.results))}{comma}"
-    yield "\n"
 
 
 def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Linear models trained in lanes: many trainings side by side on one stream of minibatches."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -139,32 +139,53 @@ def train(
         initial_parameters(initial, examples, start_seed),
         _per_lane(kernel.rule, hyper, lanes),
     )
-    cores = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(min(cores, blocks.count + 1)) as pool:
-        team = Team(pool, cores, blocks.count, should_stop)
-        most = blocks.epochs_per_call(n, -(-n // batch_size))
-        lengths = _cut(epochs, evaluate_every, most)
-        measured, losses = [0], [_losses(blocks, team, examples, held_out)]
-        done = 0
-        stretches = stream(n, batch_size, lengths, sampling, order_seed)
-        for stretch in _ahead(pool, stretches) if cores > 1 else stretches:
-            blocks.train(team, examples, stretch, l2)
-            done += stretch.epochs
-            if done % evaluate_every == 0 or done == epochs:
-                measured.append(done)
-                losses.append(_losses(blocks, team, examples, held_out))
-    train_loss, validation_loss = np.swapaxes(np.array(losses), 0, 1)
+    lengths = _cut(epochs, evaluate_every, blocks.epochs_per_call(n, -(-n // batch_size)))
+    losses = _losses_by_epoch(
+        blocks,
+        examples,
+        held_out,
+        stream(n, batch_size, lengths, sampling, order_seed),
+        l2=l2,
+        measured={*range(0, epochs, evaluate_every), epochs},
+        cores=threads or os.cpu_count() or 1,
+        should_stop=should_stop,
+    )
+    train_loss, validation_loss = np.swapaxes(np.array(list(losses.values())), 0, 1)
     w = blocks.parameters
     features = w.shape[1] - intercept
     return Training(
         loss,
-        np.array(measured),
+        np.array(list(losses)),
         train_loss,
         validation_loss,
         blocks.diverged_at.copy(),
         np.ascontiguousarray(w[:, :features].swapaxes(1, 2)),
         w[:, features] if intercept else np.zeros_like(w[:, 0]),
     )
+
+
+def _losses_by_epoch(
+    blocks: Blocks,
+    examples: Examples,
+    held_out: Examples | None,
+    stretches: Iterator[Stretch],
+    *,
+    l2: float,
+    measured: Container[int],
+    cores: int,
+    should_stop: Callable[[], bool] | None,
+) -> dict[int, list[NDArray[np.float64]]]:
+    """Train over the stretches; return the losses after those epochs."""
+    with ThreadPoolExecutor(min(cores, blocks.count + 1)) as pool:
+        team = Team(pool, cores, blocks.count, should_stop)
+        losses = {0: _losses(blocks, team, examples, held_out)}
+        done = 0
+        for stretch in _ahead(pool, stretches) if cores > 1 else stretches:
+            blocks.train(team, examples, stretch, l2)
+            done += stretch.epochs
+            if done in measured:
+                losses[done] = _losses(blocks, team, examples, held_out)
+    return losses
 
 
 def _ahead(pool: Executor, stretches: Iterator[Stretch]) -> Iterator[Stretch]:
