@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from common import arguments
+from matplotlib.figure import Figure
 
 from thalweg import data, descend, kernels, linear, plots, race, rules, style
+from thalweg.descent import Trace
 from thalweg.elementwise import sign
 
 
@@ -40,6 +42,38 @@ def kernel_difference() -> float:
     return float(np.abs(x - expected).max())
 
 
+def losses_by_rate(digits: data.Dataset, rates: list[float]) -> dict[str, np.ndarray]:
+    """Train one lane per rate by each rule; return the validation losses after 10 epochs."""
+    parts = data.split(digits)
+    losses = {}
+    for name in ("signum", "sgd", "adam"):
+        fit = linear.train(
+            parts.train.X, parts.train.y, loss="softmax", rule=name, epochs=10, l2=1e-4,
+            lr=rates, validation=(parts.validation.X, parts.validation.y),
+        )  # fmt: skip
+        losses[name] = fit.validation_loss[-1]
+        lane = int(np.nanargmin(losses[name]))
+        print(
+            f"{name:6} in {len(rates)} lanes:  best validation loss {losses[name][lane]:.4f} "
+            f"at lr {rates[lane]:.2g}"
+        )
+    return losses
+
+
+def draw(traces: list[Trace], rates: list[float], losses: dict[str, np.ndarray]) -> Figure:
+    """Draw the paths over the bowl, and the losses over the rates."""
+    picture, (left, right) = style.figure(9.0, 4.6, ncols=2, gridspec_kw={"wspace": 0.1})
+    plots.paths(traces, left).set_title("bowl x₁² + 2x₂², 20 steps")
+    for (name, values), marker in zip(losses.items(), "os^", strict=True):
+        right.loglog(rates, values, marker=marker, markersize=3, label=name)
+    right.set(
+        title="digits, batch 32, after 10 epochs", ylim=(0.05, 5),
+        xlabel="learning rate, a lane each", ylabel="validation loss (nats)",
+    )  # fmt: skip
+    right.legend()
+    return picture
+
+
 def main() -> None:
     """Use the rule in each place, print and draw what comes out."""
     args = arguments(__doc__)
@@ -51,21 +85,8 @@ def main() -> None:
     print(f"kernel against equation, 100 steps in float32:  apart by {kernel_difference():.1e}")
 
     digits = data.load("digits")
-    parts = data.split(digits)
     rates = np.geomspace(1e-5, 10, 49).tolist()
-    names = ["signum", "sgd", "adam"]
-    curves = {}
-    for name in names:
-        fit = linear.train(
-            parts.train.X, parts.train.y, loss="softmax", rule=name, epochs=10, l2=1e-4,
-            lr=rates, validation=(parts.validation.X, parts.validation.y),
-        )  # fmt: skip
-        curves[name] = fit.validation_loss[-1]
-        lane = int(np.nanargmin(curves[name]))
-        print(
-            f"{name:6} in {len(rates)} lanes:  best validation loss {curves[name][lane]:.4f} "
-            f"at lr {rates[lane]:.2g}"
-        )
+    losses = losses_by_rate(digits, rates)
 
     trials, seeds = (4, 5) if args.quick else (32, 20)
     verdict = race(digits, rules=[signum, "sgd", "adam"], epochs=10, trials=trials, seeds=seeds)
@@ -78,16 +99,7 @@ def main() -> None:
         )
 
     with style.styled():
-        picture, (left, right) = style.figure(9.0, 4.6, ncols=2, gridspec_kw={"wspace": 0.1})
-        plots.paths(traces, left).set_title("bowl x₁² + 2x₂², 20 steps")
-        for (name, losses), marker in zip(curves.items(), "os^", strict=True):
-            right.loglog(rates, losses, marker=marker, markersize=3, label=name)
-        right.set(
-            title="digits, batch 32, after 10 epochs", ylim=(0.05, 5),
-            xlabel="learning rate, a lane each", ylabel="validation loss (nats)",
-        )  # fmt: skip
-        right.legend()
-        print(f"picture: {style.save(picture, args.out)}")
+        print(f"picture: {style.save(draw(traces, rates, losses), args.out)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,13 @@ from torch import Tensor
 from thalweg.stack.batch import Batch, count, each
 from thalweg.stack.model import Model, Values, blamed, mapped, mapped_by_compiler
 
-__all__ = ["Stack"]
+__all__ = ["COMPILED_SIZES", "Stack"]
+
+COMPILED_SIZES = (
+    2,
+    8,
+    32,
+)  # lanes of stacks whose steps are compiled, which takes seconds for each
 
 _CHUNK = 256  # examples of a pass without gradients: bounds its memory
 
@@ -23,24 +29,14 @@ class Stack:
         seeds: of each lane's start and of what it draws.
         shared: whether all lanes see the same minibatches; then their seeds are equal.
         stacked: whether lanes are computed in one pass; else there is one, called as it is.
-        compiled: whether torch.compile compiles what computes the gradients.
 
     Attributes:
         parameters: (lanes, *shape) by name: what is trained.
         state: the same of buffers that training changes.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        seeds: Sequence[int],
-        *,
-        shared: bool,
-        stacked: bool,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, model: Model, seeds: Sequence[int], *, shared: bool, stacked: bool) -> None:
         self.model = model
-        self.compiled = compiled
         self.stacked = stacked
         self.shared = shared
         starts = [model.initial(seed) for seed in seeds]
@@ -70,15 +66,18 @@ class Stack:
         with blamed("compile=True" if compiled else "training"):
             return run(function, dimensions, *given, stacked=self.stacked)
 
-    def gradients(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
+    def gradients(
+        self, batch: Batch, step: int, *, compiled: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return each lane's loss on its minibatch and the gradients of its objective.
 
         Args:
             batch: one minibatch for all, or, if not shared, one per lane.
             step: which the draws of this step depend on.
+            compiled: whether by torch.compile.
         """
         now = torch.tensor(step)
-        if self.compiled:
+        if compiled:
             with torch.no_grad():
                 gradients, (losses, self.state) = self._mapped(
                     self.model.gradients, batch, now, shared=self.shared, compiled=True
@@ -92,14 +91,15 @@ class Stack:
         self.state = {name: tensor.detach() for name, tensor in state.items()}
         return losses.detach(), list(found)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Batch, *, compiled: bool = False) -> Tensor:
         """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
         for piece in _chunks(batch, rows):
             function = partial(self.model.evaluate, what="loss")
-            losses = self._mapped(function, piece, shared=True, compiled=self.compiled)
-            total += losses.double() * count(piece, "batch")
+            own = count(piece, "batch")
+            losses = self._mapped(function, piece, shared=True, compiled=compiled and own == _CHUNK)
+            total += losses.double() * own
         return total.cpu() / rows
 
     def outputs(self, batch: Batch) -> Tensor:

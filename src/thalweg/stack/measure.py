@@ -12,15 +12,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from thalweg.rule import get
 from thalweg.stack.batch import Batch, each
-from thalweg.stack.lanes import Stack
+from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.step import Step, step_of
 
 __all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
 
-_MOST = 64  # lanes: a piece of work should not be a whole race
-# Of compiled steps: 64 lanes of small modules gain little over 32, and what no cache holds is slow.
-_COMPILED, _NEAR = 32, 24 * 2**20  # lanes, bytes
+_SIZES = (2, 4, 8, 16, 32, 64)  # lanes: a piece of work should not be a whole race
+_NEAR = 24 * 2**20  # bytes of a compiled stack: what no cache holds is slow
 _GAIN = 1.1  # what a doubling of lanes must gain in steps per second
 _SHARE = 0.25  # of the free memory, for all processes together
 _LONG = 0.5  # seconds of one step after which no more lanes are tried
@@ -88,8 +87,8 @@ def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
     Lanes are doubled while that gains a tenth in steps per second and lane, and while the lanes of
     as many processes as there are cores fit into a quarter of the free memory. One lane, not
     stacked, where that is the fastest: large convolutions gain nothing side by side. Where steps
-    are compiled, which would take longer than to measure them: 32, or what a processor's caches
-    hold.
+    are compiled, which would take longer than to measure them: 2, 8 or 32, what a processor's
+    caches hold.
 
     Args:
         model: the module.
@@ -99,18 +98,19 @@ def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
     if not model.stacked:
         return 1
     compiled = model.task.compile
-    most = _COMPILED if compiled else _MOST
     room = _SHARE * _free(model.device)
     if compiled and model.device.type == "cpu":
         room = min(room, _NEAR)
     lanes, now = 2, cost(model, examples, batch_size, 2)
-    while 2 * lanes <= most and lanes * now.seconds < _LONG and 2 * lanes * now.bytes <= room:
+    for more in (COMPILED_SIZES if compiled else _SIZES)[1:]:
+        if lanes * now.seconds > _LONG or more * now.bytes > room:
+            break
         if not compiled:
-            before, now = now, cost(model, examples, batch_size, 2 * lanes)
+            before, now = now, cost(model, examples, batch_size, more)
             if before.seconds / now.seconds < _GAIN:
                 now = before
                 break
-        lanes *= 2
+        lanes = more
     if compiled:
         return lanes
     alone = cost(model, examples, batch_size, 1)

@@ -40,9 +40,9 @@ class TorchTask:
         label_smoothing: in [0, 1), handed to ``loss`` by that name in training; 0 by default.
         clip_norm: greatest Euclidean norm of a training's gradient, > 0; None (default): no bound.
         autocast: ``torch.bfloat16`` for mixed precision; None (default) for none.
-        compile: whether ``torch.compile`` compiles the steps; False by default. It needs a module
-            and a loss that torch.compile takes in one piece and, on a CPU, a C++ compiler; each
-            size of a stack or a batch takes it some seconds, once on a machine.
+        compile: whether ``torch.compile`` compiles the steps; False by default. Each size of a
+            stack takes it some seconds in each process, so that only long races gain. It needs a
+            module and a loss that torch.compile takes in one piece and, on a CPU, a C++ compiler.
         device: where to train; by default a GPU where there is one.
         name: what reports call it.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from thalweg.linear.stream import stream
 from thalweg.rule import Rule
 from thalweg.stack.batch import each
-from thalweg.stack.lanes import Stack
+from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model, seeded
 from thalweg.stack.parts import Parts
 from thalweg.stack.step import Hyper, Step, step_of
@@ -115,7 +115,7 @@ def train(
     for group in groups:
         own = [seeds[i] for i in group]
         orders = _orders(parts.sizes["train"], batch_size, own, shared=shared)
-        stack = Stack(model, own, shared=shared, stacked=stacked, compiled=model.task.compile)
+        stack = Stack(model, own, shared=shared, stacked=stacked)
         step = step_of(
             rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
         )
@@ -151,11 +151,11 @@ def _seated(lanes: Sequence[int], model: Model) -> list[int]:
 
     A lone lane has a copy beside it: with one, torch picks other convolutions, which round
     otherwise, and a lane's numbers must not depend on who runs beside it. Where steps are compiled,
-    which takes seconds for each size, sizes are powers of two.
+    which takes seconds for each size, there are few sizes.
     """
     size = max(2, len(lanes))
     if model.task.compile:
-        size = 1 << (size - 1).bit_length()
+        size = next((allowed for allowed in COMPILED_SIZES if allowed >= size), size)
     return [*lanes, *[lanes[0]] * (size - len(lanes))]
 
 
@@ -166,6 +166,7 @@ class _Run:
         self, final: Final, parts: Parts, results: Training, should_stop: Callable[[], bool]
     ) -> None:
         self.stack, self.step, self.lanes = final.stack, final.step, final.lanes
+        self.compiled = final.stack.model.task.compile
         self.parts = parts
         self.results = results
         self.should_stop = should_stop
@@ -192,7 +193,7 @@ class _Run:
         with self.stack.model.mode(training=True):
             for i in range(length):
                 rows = order[..., i * batch_size : (i + 1) * batch_size]
-                self.one(rows)
+                self.one(rows, compiled=self.compiled and rows.shape[-1] == batch_size)
                 trained += rows.shape[-1]
                 if epoch == 1 and i == 0:
                     self.results.train_loss[0, self.lanes] = self.met[0].double().cpu().numpy()
@@ -205,15 +206,15 @@ class _Run:
         if self.lanes:
             self.validate(epoch)
 
-    def one(self, rows: Tensor) -> None:
-        """Take one step."""
+    def one(self, rows: Tensor, *, compiled: bool) -> None:
+        """Take one step. A smaller last minibatch is not worth the time of a compiler."""
         now = time.monotonic()
         if now - self.asked > _ASKED:
             self.asked = now
             if self.should_stop():
                 raise KeyboardInterrupt
         batch = each(lambda tensor: tensor[rows], self.parts.train)
-        losses, gradients = self.stack.gradients(batch, self.step.taken + 1)
+        losses, gradients = self.stack.gradients(batch, self.step.taken + 1, compiled=compiled)
         self.step(gradients, _clip(gradients, self.stack.model.task.clip_norm))
         self.met.append(losses)
         self.sizes.append(rows.shape[-1])
@@ -248,7 +249,7 @@ class _Run:
 
     def validate(self, epoch: int) -> None:
         with self.stack.model.mode(training=False):
-            losses = self.stack.losses(self.parts.validation)
+            losses = self.stack.losses(self.parts.validation, compiled=self.compiled)
         self.results.validation_loss[epoch, self.lanes] = losses.numpy()
 
 
