@@ -29,7 +29,7 @@ __all__ = ["Piece", "Workers", "hired", "seconds", "train"]
 
 _TRIES = 5  # of a piece of work whose worker is lost
 _GLANCE = 0.2  # seconds
-_LONG = 1.0  # seconds of an epoch that is measured once only
+_LONG = 1.0  # seconds of an epoch of which one is enough
 
 # Libraries that start threads of their own read these when they are loaded.
 _ONE_THREAD = dict.fromkeys(
@@ -115,7 +115,8 @@ def seconds(
 ) -> float:
     """Return the seconds per epoch of a piece of work, the median of some runs once it is warm.
 
-    The first epoch warms it up; where that alone takes a second, what it warms up is no matter.
+    The first epoch warms it up; where that alone takes a second, one more is measured, no longer
+    run.
     """
 
     def measure(trials: Sequence[Trial]) -> float:
@@ -123,8 +124,10 @@ def seconds(
         task.run(trials, should_stop=should_stop)
         return (time.perf_counter() - start) / trials[0].epochs
 
-    once = measure([replace(trial, epochs=1) for trial in unit])
-    return once if once > _LONG else float(np.median([measure(unit) for _ in range(runs)]))
+    one = [replace(trial, epochs=1) for trial in unit]
+    if measure(one) > _LONG:
+        return measure(one)
+    return float(np.median([measure(unit) for _ in range(runs)]))
 
 
 class _Place(Protocol):
@@ -331,6 +334,9 @@ _sent: list[bytes] = []  # the task, in a process that works
 def _hire(task: bytes, employer: int) -> None:
     """Get a process ready: without its parent it has nothing to do."""
     _sent[:] = [task]
+    with suppress(ModuleNotFoundError):
+        # Its lock between processes, made as torch compiles, would be told as leaked at the end.
+        importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
     def watch() -> None:
         while os.getppid() == employer:
