@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from racing_task import LeastSquares
 from test_racing_course import TERMS, _race
 from thalweg import rules
 from thalweg.errors import TaskError, user_line
+from thalweg.racing import workers
 from thalweg.racing.course import Progress
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired
@@ -129,6 +131,7 @@ def test_an_interrupt_does_not_wait_for_processes() -> None:
 _ON_A_TERMINAL = """
 from racing_task import LeastSquares
 from thalweg.cli.terminal import no_interrupt_lost
+from thalweg.racing import workers
 from thalweg.racing.workers import hired
 
 def work(task, should_stop):
@@ -220,3 +223,23 @@ def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:
 def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _race(**arguments)
+
+
+def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(workers, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Warming(LeastSquares):
+        costs: tuple[float, ...] = ()
+
+        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
+            clock[0] += self.costs[0] * trials[0].epochs
+            self.costs = self.costs[1:]
+
+    trial = Trial("sgd", "", 0, 0, 8, {"lr": 0.1}, 5)
+    for costs, expected in (([30.0, 2.0], 2.0), ([0.5, 0.3, 0.1, 0.2], 0.2)):
+        task = Warming()
+        task.costs = tuple(costs)
+        found = workers.seconds(task, [trial], runs=3, should_stop=lambda: False)
+        assert found == pytest.approx(expected)
+        assert task.costs == ()
