@@ -7,10 +7,6 @@ the seed that all rules share, and luck of each training's own. Adam is raced ag
 two names, which should end in a tie, and against a copy whose losses are 3 % lower, which should be
 found. The valleys of two copies lie up to half a decade apart, so that the same trials do not suit
 both: the search has its luck too.
-
-The own luck of related rules on the bundled data is 0.2 to 1.6 % (sgd and momentum, adam and
-nadam, standard deviation over 20 seeds); that of unlike ones, or on a small network, up to 8 %, and
-there no test on 20 seeds can find 3 %.
 """
 
 import argparse
@@ -35,7 +31,7 @@ from thalweg.rule import Rule
 SHARED = 0.08  # standard deviation of the logarithm of a loss over seeds
 OWN = (0.003, 0.01, 0.02, 0.05)  # that of what a rule does not share with another
 ADVANTAGE = 0.03
-_FIRST = 2000  # the luck of the search (racing/statistics.py) was measured on races before it
+_FIRST = 2000  # the luck of the search (racing/statistics.py) was chosen on races before it
 APART = 0.5  # at most so far, in decades, the bottom of a copy's valley is from that of another
 
 # The bottom of the valley, and how steep it is: a rate half a decade off costs 5 %.

@@ -79,8 +79,8 @@ def difference(values: ArrayLike, winner: ArrayLike) -> Interval:
     The interval has two kinds of luck in it. That of the seeds is the bootstrap's. That of the
     search is none of theirs: a rule that is searched once more, with other trials, ends with
     another setting. Its standard deviation, hypot(0.6 % of the winner's loss, 0.4 of that of a
-    pair), was found by racing a rule against itself on a synthetic task (benchmarks/verdicts.py),
-    and is added to both sides in quadrature.
+    pair), is added to both sides in quadrature. It was chosen so that equal rules tie in races of
+    a synthetic task; benchmarks/verdicts.py counts how often they do in other races.
 
     Args:
         values: a rule's losses (n,), one per seed.

@@ -23,7 +23,7 @@ Values = Mapping[str, Tensor]
 """Tensors by their names in the module."""
 
 _PROBED = 8  # examples that show how a module behaves
-_SHAPES = 64  # a race has a few sizes of stacks, batches and last batches; torch gives up after 8
+_SHAPES = 64  # a race has more sizes of stacks and batches than the 8 after which torch gives up
 _CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 
 
