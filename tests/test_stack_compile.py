@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stack_nets import classes, in_lanes
+from stack_nets import Attention, classes, in_lanes, make
 from thalweg.errors import TaskError
 from thalweg.racing.modules import ModuleTask
 from thalweg.stack import Training
@@ -88,3 +88,8 @@ def test_what_cannot_be_compiled_is_told_in_a_sentence() -> None:
     task: Any = classes("mlp", torch.float32, model=lambda: Printing(6, 3), compile=True)
     with pytest.raises(TaskError, match=r"^compile=True: .*graph_break"):
         in_lanes(task, "sgd", [{"lr": 0.1}], epochs=1)
+
+
+def test_dropout_that_no_lane_can_draw_for_itself_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"MultiheadAttention .*got dropout=0.1; set it to 0"):
+        make(classes("transformer", model=lambda: Attention(0.1), compile=True))

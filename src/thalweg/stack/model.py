@@ -89,6 +89,7 @@ class Model:
         self.device = task.place
         self._objective = _Objective(task, self._build(0))
         self._check_pair(examples)
+        self._check_compiled()
         self.dtype = self._dtype()
         few = each(lambda tensor: tensor[:_PROBED].to(self.device), examples)
         with seeded(0):
@@ -121,6 +122,14 @@ class Model:
                 "a loss needs examples that are pairs (X, y); give step=(model, batch) -> loss for "
                 "others"
             )
+
+    def _check_compiled(self) -> None:
+        for module in self.module.modules():
+            if self.task.compile and isinstance(module, nn.MultiheadAttention) and module.dropout:
+                raise TaskError(
+                    "compile=True: the dropout inside nn.MultiheadAttention cannot be compiled in "
+                    f"lanes, got dropout={module.dropout}; set it to 0, or leave compile=False"
+                )
 
     def _dtype(self) -> torch.dtype:
         found = {p.dtype for p in self._objective.parameters() if p.requires_grad}
