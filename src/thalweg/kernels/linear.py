@@ -39,8 +39,8 @@ def _so_far(fresh, g, i, w, l2):
 
 # Tiles of matrix products: a line that names {i} or {c} stands for one line per row or column.
 _OUTPUTS = """
-def tile(X, base, d, k, w, z, p, c):
-    a{i} = base[p + {i}]
+def tile(X, rows, d, k, w, z, p, c):
+    a{i} = rows[p + {i}] * d
     w{c} = load(w, c + {c})
     z{i}{c} = X[a{i}] * w{c}
     for j in range(1, d):
@@ -49,11 +49,11 @@ def tile(X, base, d, k, w, z, p, c):
     store(z, (p + {i}) * k + c + {c}, z{i}{c})
 """
 _GRADIENT = """
-def tile(X, base, m, k, r, g, fresh, w, l2, penalized, j, c):
+def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c):
     s{i} = l2 if j + {i} < penalized else l2 - l2
     g{i}{c} = _so_far(fresh, g, (j + {i}) * k + c + {c}, w, s{i})
     for p in range(m):
-        a = base[p] + j
+        a = rows[p] * d + j
         r{c} = load(r, p * k + c + {c})
         g{i}{c} = g{i}{c} + X[a + {i}] * r{c}
     store(g, (j + {i}) * k + c + {c}, g{i}{c})
@@ -81,43 +81,43 @@ _gradient_8, _gradient_4, _gradient_2, _gradient_1 = (_tile(_GRADIENT, i, 1) for
 
 
 @inlined
-def _outputs(X, base, m, d, k, w, z):
+def _outputs(X, rows, m, d, k, w, z):
     """z[p, c] = sum_j X[p, j] w[j, c]."""
     for p in range(0, m - 3, 4):
         for c in range(0, k - 1, 2):
-            _outputs_4x2(X, base, d, k, w, z, p, c)
+            _outputs_4x2(X, rows, d, k, w, z, p, c)
     for p in range(m & ~3, m):
         for c in range(0, k - 1, 2):
-            _outputs_1x2(X, base, d, k, w, z, p, c)
+            _outputs_1x2(X, rows, d, k, w, z, p, c)
     if k & 1:
         for p in range(0, m - 7, 8):
-            _outputs_8(X, base, d, k, w, z, p, k - 1)
+            _outputs_8(X, rows, d, k, w, z, p, k - 1)
         if m & 4:
-            _outputs_4(X, base, d, k, w, z, m & ~7, k - 1)
+            _outputs_4(X, rows, d, k, w, z, m & ~7, k - 1)
         if m & 2:
-            _outputs_2(X, base, d, k, w, z, m & ~3, k - 1)
+            _outputs_2(X, rows, d, k, w, z, m & ~3, k - 1)
         if m & 1:
-            _outputs_1(X, base, d, k, w, z, m & ~1, k - 1)
+            _outputs_1(X, rows, d, k, w, z, m & ~1, k - 1)
 
 
 @inlined
-def _add_gradient(X, base, m, d, k, r, g, fresh, w, l2, penalized):
+def _add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
     """g[j, c] += sum_p X[p, j] r[p, c]."""
     for j in range(0, d - 3, 4):
         for c in range(0, k - 1, 2):
-            _gradient_4x2(X, base, m, k, r, g, fresh, w, l2, penalized, j, c)
+            _gradient_4x2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c)
     for j in range(d & ~3, d):
         for c in range(0, k - 1, 2):
-            _gradient_1x2(X, base, m, k, r, g, fresh, w, l2, penalized, j, c)
+            _gradient_1x2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c)
     if k & 1:
         for j in range(0, d - 7, 8):
-            _gradient_8(X, base, m, k, r, g, fresh, w, l2, penalized, j, k - 1)
+            _gradient_8(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
         if d & 4:
-            _gradient_4(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~7, k - 1)
+            _gradient_4(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~7, k - 1)
         if d & 2:
-            _gradient_2(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~3, k - 1)
+            _gradient_2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~3, k - 1)
         if d & 1:
-            _gradient_1(X, base, m, k, r, g, fresh, w, l2, penalized, d & ~1, k - 1)
+            _gradient_1(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~1, k - 1)
 
 
 @inlined
@@ -172,15 +172,15 @@ def _losses(loss, z, y, first, m, k):
 
 
 @inlined
-def _evaluate(loss, X, y, n, d, k, w, base, z, total, result):
+def _evaluate(loss, X, y, n, d, k, w, rows, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
         result[lane] = 0.0
     for first in range(0, n, _ROWS):
         m = min(_ROWS, n - first)
         for p in range(m):
-            base[p] = (first + p) * d
-        _outputs(X, base, m, d, k, w, z)
+            rows[p] = first + p
+        _outputs(X, rows, m, d, k, w, z)
         store(total, 0, _losses(loss, z, y, first, m, k))
         for lane in range(LANES):
             result[lane] += total[lane]  # float64: a float32 sum over many rows loses digits
@@ -189,7 +189,7 @@ def _evaluate(loss, X, y, n, d, k, w, base, z, total, result):
 
 
 @inlined
-def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, base, z, l2, penalized):
+def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized):
     """Write the gradient of the mean loss over a batch, plus l2 w, into g.
 
     Return whether an output of the batch's first row is infinite or NaN: then so is a parameter.
@@ -198,14 +198,12 @@ def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, base, z, l2, penalized
     for first in range(0, batch, _ROWS):
         m = min(_ROWS, batch - first)
         stretch = offset(rows, first)
-        for p in range(m):
-            base[p] = stretch[p] * d
-        _outputs(X, base, m, d, k, w, z)
+        _outputs(X, stretch, m, d, k, w, z)
         if first == 0:
             for c in range(k):
                 broken = broken or any_not_finite(load(z, c))
         _residuals(loss, z, y, stretch, m, k, scale)
-        _add_gradient(X, base, m, d, k, z, g, first == 0, w, l2, penalized)
+        _add_gradient(X, stretch, m, d, k, z, g, first == 0, w, l2, penalized)
     return broken
 
 
@@ -232,12 +230,12 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
     k = w.shape[2]
     z = np.empty((_ROWS * k, LANES), X.dtype)
     total = np.empty(LANES, X.dtype)
-    base = np.empty(_ROWS, np.intp)
+    rows = np.empty(_ROWS, np.intp)
     size = d * k * LANES
     for b in range(first, last):
         _evaluate(
             loss, pointer(X), pointer(y), n, d, k, offset(pointer(w), b * size),
-            pointer(base), pointer(z), pointer(total), offset(pointer(result), b * LANES),
+            pointer(rows), pointer(z), pointer(total), offset(pointer(result), b * LANES),
         )  # fmt: skip
 
 
@@ -281,7 +279,6 @@ def _train_blocks(
     g = np.empty((X.shape[1] * k, LANES), X.dtype)
     z = np.empty((min(_ROWS, order.size) * k, LANES), X.dtype)
     slots = np.empty((slot_count, LANES), X.dtype)
-    base = np.empty(_ROWS, np.intp)
     places = np.empty(2 + state.shape[1], np.intp)
     for b in range(first, last):
         places[0] = g.ctypes.data
@@ -295,7 +292,7 @@ def _train_blocks(
             offset(pointer(powers), b * powers.shape[1] * LANES),
             offset(pointer(uniform_state), b * uniform_state.shape[1] * LANES),
             scheduled, pointer(schedule), b, w.shape[0], offset(pointer(diverged), b * LANES), stop,
-            pointer(g), pointer(z), pointer(slots), pointer(base), pointer(places),
+            pointer(g), pointer(z), pointer(slots), pointer(places),
         )  # fmt: skip
 
 
@@ -303,7 +300,7 @@ def _train_blocks(
 def _train_block(
     update, uniforms, steady, loss, X, y, l2, penalized,
     rows, bounds, t, k, w, hyper, powers, uniform_state, scheduled, schedule, b, blocks,
-    diverged, stop, g, z, slots, base, places,
+    diverged, stop, g, z, slots, places,
 ):  # fmt: skip
     d = X.shape[1]
     steps = bounds.size - 1
@@ -326,12 +323,12 @@ def _train_block(
         broken = (
             _gradient(
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, 1,
-                w, g, base, z, l2, penalized,
+                w, g, z, l2, penalized,
             )
             if k == 1
             else _gradient(
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, k,
-                w, g, base, z, l2, penalized,
+                w, g, z, l2, penalized,
             )
         )  # fmt: skip
         if broken and _mark(w, d * k, t + s, diverged) == 0:
