@@ -58,9 +58,14 @@ def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c):
         g{i}{c} = g{i}{c} + X[a + {i}] * r{c}
     store(g, (j + {i}) * k + c + {c}, g{i}{c})
 """
+# A sum waits for its last addition: what is left over is one tile, not smaller ones in turn.
+_GRADIENT_REST = """
+def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
+    if d & 7 == {i} + 1: tile_{i}(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~7, 0)
+"""
 
 
-def _tile(template, rows, columns):
+def _tile(template, rows, columns, **names):
     """Write a template out for a tile of rows x columns; eight sums keep the multipliers busy."""
     lines = template.splitlines()
     for mark, count in (("{i}", rows), ("{c}", columns)):
@@ -69,15 +74,19 @@ def _tile(template, rows, columns):
             for line in lines
             for number in range(count if mark in line else 1)
         ]
-    names = {"load": load, "store": store, "_so_far": _so_far}
-    exec("\n".join(lines), names)  # noqa: S102 - the two templates above
+    names |= {"load": load, "store": store, "_so_far": _so_far}
+    exec("\n".join(lines), names)  # noqa: S102 - the three templates above
     return inlined(names["tile"])
 
 
 _outputs_4x2, _outputs_1x2 = _tile(_OUTPUTS, 4, 2), _tile(_OUTPUTS, 1, 2)
 _outputs_8, _outputs_4, _outputs_2, _outputs_1 = (_tile(_OUTPUTS, i, 1) for i in (8, 4, 2, 1))
 _gradient_4x2, _gradient_1x2 = _tile(_GRADIENT, 4, 2), _tile(_GRADIENT, 1, 2)
-_gradient_8, _gradient_4, _gradient_2, _gradient_1 = (_tile(_GRADIENT, i, 1) for i in (8, 4, 2, 1))
+_gradients = [_tile(_GRADIENT, i, 1) for i in range(1, 9)]
+_gradient_1, _gradient_4, _gradient_8 = _gradients[0], _gradients[3], _gradients[7]
+_gradient_rest = _tile(
+    _GRADIENT_REST, 7, 1, **{f"tile_{i}": tile for i, tile in enumerate(_gradients)}
+)
 
 
 @inlined
@@ -90,14 +99,23 @@ def _outputs(X, rows, m, d, k, w, z):
         for c in range(0, k - 1, 2):
             _outputs_1x2(X, rows, d, k, w, z, p, c)
     if k & 1:
-        for p in range(0, m - 7, 8):
-            _outputs_8(X, rows, d, k, w, z, p, k - 1)
-        if m & 4:
-            _outputs_4(X, rows, d, k, w, z, m & ~7, k - 1)
-        if m & 2:
-            _outputs_2(X, rows, d, k, w, z, m & ~3, k - 1)
-        if m & 1:
-            _outputs_1(X, rows, d, k, w, z, m & ~1, k - 1)
+        for p in range(0, m - 3, 4):
+            _outputs_4(X, rows, d, k, w, z, p, k - 1)
+        for p in range(m & ~3, m):
+            _outputs_1(X, rows, d, k, w, z, p, k - 1)
+
+
+@inlined
+def _outputs_of_one(X, rows, m, d, k, w, z):
+    """As ``_outputs``, for k = 1."""
+    for p in range(0, m - 7, 8):
+        _outputs_8(X, rows, d, 1, w, z, p, 0)
+    if m & 4:
+        _outputs_4(X, rows, d, 1, w, z, m & ~7, 0)
+    if m & 2:
+        _outputs_2(X, rows, d, 1, w, z, m & ~3, 0)
+    if m & 1:
+        _outputs_1(X, rows, d, 1, w, z, m & ~1, 0)
 
 
 @inlined
@@ -110,14 +128,18 @@ def _add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
         for c in range(0, k - 1, 2):
             _gradient_1x2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c)
     if k & 1:
-        for j in range(0, d - 7, 8):
-            _gradient_8(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
-        if d & 4:
-            _gradient_4(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~7, k - 1)
-        if d & 2:
-            _gradient_2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~3, k - 1)
-        if d & 1:
-            _gradient_1(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~1, k - 1)
+        for j in range(0, d - 3, 4):
+            _gradient_4(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
+        for j in range(d & ~3, d):
+            _gradient_1(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
+
+
+@inlined
+def _add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
+    """As ``_add_gradient``, for k = 1."""
+    for j in range(0, d - 7, 8):
+        _gradient_8(X, rows, m, d, 1, r, g, fresh, w, l2, penalized, j, 0)
+    _gradient_rest(X, rows, m, d, 1, r, g, fresh, w, l2, penalized)
 
 
 @inlined
@@ -172,7 +194,7 @@ def _losses(loss, z, y, first, m, k):
 
 
 @inlined
-def _evaluate(loss, X, y, n, d, k, w, rows, z, total, result):
+def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
         result[lane] = 0.0
@@ -180,7 +202,7 @@ def _evaluate(loss, X, y, n, d, k, w, rows, z, total, result):
         m = min(_ROWS, n - first)
         for p in range(m):
             rows[p] = first + p
-        _outputs(X, rows, m, d, k, w, z)
+        outputs(X, rows, m, d, k, w, z)
         store(total, 0, _losses(loss, z, y, first, m, k))
         for lane in range(LANES):
             result[lane] += total[lane]  # float64: a float32 sum over many rows loses digits
@@ -189,7 +211,10 @@ def _evaluate(loss, X, y, n, d, k, w, rows, z, total, result):
 
 
 @inlined
-def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized):
+def _gradient(
+    outputs, add_gradient,
+    loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized,
+):  # fmt: skip
     """Write the gradient of the mean loss over a batch, plus l2 w, into g.
 
     Return whether an output of the batch's first row is infinite or NaN: then so is a parameter.
@@ -198,12 +223,12 @@ def _gradient(loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized):
     for first in range(0, batch, _ROWS):
         m = min(_ROWS, batch - first)
         stretch = offset(rows, first)
-        _outputs(X, stretch, m, d, k, w, z)
+        outputs(X, stretch, m, d, k, w, z)
         if first == 0:
             for c in range(k):
                 broken = broken or any_not_finite(load(z, c))
         _residuals(loss, z, y, stretch, m, k, scale)
-        _add_gradient(X, stretch, m, d, k, z, g, first == 0, w, l2, penalized)
+        add_gradient(X, stretch, m, d, k, z, g, first == 0, w, l2, penalized)
     return broken
 
 
@@ -233,10 +258,17 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
     rows = np.empty(_ROWS, np.intp)
     size = d * k * LANES
     for b in range(first, last):
-        _evaluate(
-            loss, pointer(X), pointer(y), n, d, k, offset(pointer(w), b * size),
-            pointer(rows), pointer(z), pointer(total), offset(pointer(result), b * LANES),
-        )  # fmt: skip
+        own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)
+        if k == 1:
+            _evaluate(
+                _outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
+                pointer(rows), pointer(z), pointer(total), sums,
+            )  # fmt: skip
+        else:
+            _evaluate(
+                _outputs, loss, pointer(X), pointer(y), n, d, k, own,
+                pointer(rows), pointer(z), pointer(total), sums,
+            )  # fmt: skip
 
 
 @compiled_driver()
@@ -251,8 +283,7 @@ def train_blocks(
     (B, hyperparameters, L), powers and uniform_state alike; schedule (steps, B, scheduled, L), the
     values of the hyperparameters whose numbers are in scheduled; diverged (B, L), 0 or the step;
     t: steps taken before; steady: whether the uniform values change with neither t nor a schedule.
-    A block all of whose lanes have diverged is left alone. Returns at once
-    when stop[0] is set.
+    A block all of whose lanes have diverged is left alone. Returns at once when stop[0] is set.
 
     Subnormal numbers count as 0: state that decays for want of a gradient would pass through them,
     or stay there for ever, and processors are slow on them.
@@ -322,11 +353,13 @@ def _train_block(
         # The constant 1 lets the compiler drop the loops over outputs.
         broken = (
             _gradient(
+                _outputs_of_one, _add_gradient_of_one,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, 1,
                 w, g, z, l2, penalized,
             )
             if k == 1
             else _gradient(
+                _outputs, _add_gradient,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, k,
                 w, g, z, l2, penalized,
             )
