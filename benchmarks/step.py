@@ -78,8 +78,7 @@ def main() -> None:
             step = Step(name, [a.copy() for a in arrays], lr=1e-4)
             contestants = torch_steps(name, arrays, gradients)
             contestants["thalweg"] = lambda step=step, g=gradients: step(g)  # type: ignore[misc]
-            few = 5 if count * size > 10_000_000 else options.rounds
-            times = interleaved(contestants, few)
+            times = interleaved(contestants, options.rounds)
             ours = times.pop("thalweg")
             best = min(times, key=lambda p: times[p]["median"]) if times else None
             ratio = times[best]["median"] / ours["median"] if best else None
