@@ -12,8 +12,7 @@ Contestants, each with the whole machine, in turn, round by round; the fastest r
 - loop: torch.optim.AdamW, trial after trial, tensors in memory, torch's own threads;
 - loop, 1 thread: the same with one thread, for small modules lose by more;
 - optuna: the loop driven by a study with random sampling (left out where it is not installed);
-- jax: optax.adamw, vmap over the trials of a scan over the steps (left out where not installed;
-  there is no LeNet of it).
+- jax: optax.adamw, vmap over the trials of a scan over the steps (left out where not installed).
 
 Processes are started and every program is compiled before the clock starts.
 """
@@ -137,9 +136,26 @@ def optuna_loop(prepared: ModuleTask, epochs: int, threads: int) -> Callable[[in
     return run
 
 
-def jax_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], None] | None:
+def jax_outputs(name: str, parameters: list[Any], x: Any) -> Any:
+    """Return what the module of that name puts out, in JAX."""
+    import jax  # noqa: PLC0415 - may be absent
+    from jax import lax  # noqa: PLC0415 - may be absent
+    from jax import numpy as jnp  # noqa: PLC0415 - may be absent
+
+    layers = list(zip(parameters[::2], parameters[1::2], strict=True))
+    bend = jnp.tanh if name == "lenet" else jax.nn.relu
     if name == "lenet":
-        return None
+        for (w, b), padding in zip(layers[:2], ("SAME", "VALID"), strict=True):
+            x = bend(lax.conv_general_dilated(x, w, (1, 1), padding) + b[:, None, None])
+            x = lax.reduce_window(x, 0.0, lax.add, (1, 1, 2, 2), (1, 1, 2, 2), "VALID") / 4
+        x, layers = x.reshape(len(x), -1), layers[2:]
+    for w, b in layers[:-1]:
+        x = bend(x @ w.T + b)
+    w, b = layers[-1]
+    return x @ w.T + b
+
+
+def jax_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], None] | None:
     try:
         import jax  # noqa: PLC0415 - may be absent
         import optax  # noqa: PLC0415 - may be absent
@@ -154,9 +170,7 @@ def jax_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], N
     start = [jnp.asarray(p.detach().numpy()) for p in prepared.description.model().parameters()]
 
     def loss(p: Any, x: Any, labels: Any) -> Any:
-        for w, b in zip(p[:-2:2], p[1:-2:2], strict=True):
-            x = jax.nn.relu(x @ w.T + b)
-        logits = x @ p[-2].T + p[-1]
+        logits = jax_outputs(name, p, x)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def training(lr: Any, rows: Any) -> Any:
