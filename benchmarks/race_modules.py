@@ -9,6 +9,7 @@ Contestants, each with the whole machine, in turn, round by round; the fastest r
 - thalweg: pieces of at most ``task.lanes`` trials in one process per core, as a race of one rule
   runs them;
 - compiled: the same with ``compile=True``;
+- linear: ``thalweg.linear.train``, by which ``thalweg race digits`` trains softmax regression;
 - loop: torch.optim.AdamW, trial after trial, tensors in memory, torch's own threads;
 - loop, 1 thread: the same with one thread, for small modules lose by more;
 - optuna: the loop driven by a study with random sampling (left out where it is not installed);
@@ -31,6 +32,7 @@ from torch.nn import functional
 
 import thalweg
 from measure import save, show
+from thalweg.linear import train as train_linear
 from thalweg.racing.course import units_of
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Trial
@@ -92,6 +94,18 @@ def in_lanes(prepared: ModuleTask, epochs: int, cores: int) -> tuple[Callable[[i
             workers.next()
 
     return run, place
+
+
+def linear_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], None] | None:
+    if name != "linear":
+        return None
+    (X, y), (Xv, yv) = ([t.numpy() for t in part] for part in (
+        prepared._parts.train, prepared._parts.validation  # noqa: SLF001
+    ))  # fmt: skip
+    terms: dict[str, Any] = {"loss": "softmax", "rule": "adamw", "batch_size": BATCH}
+    return lambda trials: train_linear(
+        X, y, validation=(Xv, yv), lr=rates(trials), epochs=epochs, **terms
+    )
 
 
 def loop(prepared: ModuleTask, epochs: int, threads: int) -> Callable[[int], None]:
@@ -211,13 +225,15 @@ def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
     contestants = {
         "thalweg": ours[0],
         "compiled": ours[1],
+        "linear": linear_lanes(prepared, name, epochs),
         "loop": loop(prepared, epochs, cores),
         "loop, 1 thread": loop(prepared, epochs, 1),
         "optuna": optuna_loop(prepared, epochs, 1),
         "jax": jax_lanes(prepared, name, epochs),
     }
     few = max(2, trials // 16)  # of a loop: each costs as much as the next
-    counts = {n: trials if n in {"thalweg", "compiled", "jax"} else few for n in contestants}
+    whole = {"thalweg", "compiled", "linear", "jax"}
+    counts = {n: trials if n in whole else few for n in contestants}
     present = {n: run for n, run in contestants.items() if run is not None}
     for n, run in present.items():
         run(counts[n])
@@ -252,7 +268,12 @@ def main() -> None:
     save("race_modules", rows)
     names = ("loop", "loop, 1 thread", "optuna", "jax")
     columns = ["module", "", "trials per minute", *(f"over {n}" for n in names)]
-    lines = [cells(row, ours, names) for row in rows for ours in ("thalweg", "compiled")]
+    lines = [
+        cells(row, ours, names)
+        for row in rows
+        for ours in ("thalweg", "compiled", "linear")
+        if ours in row["per_minute"]
+    ]
     show(f"batch {BATCH}, {args.epochs} epochs", columns, lines)
 
 

@@ -322,9 +322,15 @@ def _compiled() -> Callable[..., Any]:
     return torch.compile(mapped, fullgraph=True, dynamic=False)
 
 
+@functools.cache
+def _room_for_shapes() -> Any:  # noqa: ANN401
+    """Return a context in which torch compiles that often; to make one takes as long as a layer."""
+    return torch._dynamo.config.patch(recompile_limit=_SHAPES)  # noqa: SLF001 - its documented place
+
+
 def mapped_by_compiler(*arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
     """Return what ``mapped`` does, by torch.compile: in one piece, for each shape anew."""
-    with torch._dynamo.config.patch(recompile_limit=_SHAPES):  # noqa: SLF001 - its documented place
+    with _room_for_shapes():
         return _compiled()(*arguments, stacked=stacked)
 
 
