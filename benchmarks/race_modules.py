@@ -103,9 +103,11 @@ def linear_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int]
         prepared._parts.train, prepared._parts.validation  # noqa: SLF001
     ))  # fmt: skip
     terms: dict[str, Any] = {"loss": "softmax", "rule": "adamw", "batch_size": BATCH}
-    return lambda trials: train_linear(
-        X, y, validation=(Xv, yv), lr=rates(trials), epochs=epochs, **terms
-    )
+
+    def run(trials: int) -> None:
+        train_linear(X, y, validation=(Xv, yv), lr=rates(trials), epochs=epochs, **terms)
+
+    return run
 
 
 def loop(prepared: ModuleTask, epochs: int, threads: int) -> Callable[[int], None]:
