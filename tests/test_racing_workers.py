@@ -131,7 +131,6 @@ def test_an_interrupt_does_not_wait_for_processes() -> None:
 _ON_A_TERMINAL = """
 from racing_task import LeastSquares
 from thalweg.cli.terminal import no_interrupt_lost
-from thalweg.racing import workers
 from thalweg.racing.workers import hired
 
 def work(task, should_stop):

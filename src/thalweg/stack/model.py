@@ -324,7 +324,7 @@ def _compiled() -> Callable[..., Any]:
 
 @functools.cache
 def _room_for_shapes() -> Any:  # noqa: ANN401
-    """Return a context in which torch compiles that often; to make one takes as long as a layer."""
+    """Return a context in which torch compiles that often; made once, for each is a new class."""
     return torch._dynamo.config.patch(recompile_limit=_SHAPES)  # noqa: SLF001 - its documented place
 
 
