@@ -33,7 +33,6 @@ from torch.nn import functional
 import thalweg
 from measure import save, show
 from thalweg.linear import train as train_linear
-from thalweg.racing.course import units_of
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Trial
 from thalweg.racing.workers import hired, train
@@ -87,10 +86,10 @@ def in_lanes(prepared: ModuleTask, epochs: int, cores: int) -> tuple[Callable[[i
             Trial("adamw", "round 1", i, 0, BATCH, get("adamw").defaults | {"lr": lr}, epochs)
             for i, lr in enumerate(rates(trials))
         ]
-        units = list(units_of(prepared, own, cores))
-        for number, unit in enumerate(units):
-            workers.submit(number, train, unit, keep=False)
-        for _ in units:
+        lanes = min(prepared.lanes, -(-trials // cores))
+        for first in range(0, trials, lanes):
+            workers.submit(None, train, own[first : first + lanes], keep=False)
+        for _ in range(0, trials, lanes):
             workers.next()
 
     return run, place

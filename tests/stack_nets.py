@@ -102,7 +102,7 @@ def make(task: TorchTask) -> tuple[Model, Parts]:
 
 def in_lanes(
     task: TorchTask,
-    rule: str,
+    rule: str | Sequence[str],
     hyper: Sequence[Mapping[str, Any]],
     *,
     epochs: int,
@@ -113,9 +113,13 @@ def in_lanes(
     """Train with each of the settings, on the minibatches of one seed unless there are several."""
     model, parts = make(task)
     assert model.stacked or not stacked, model.why
-    settings = [{n: h.get(n, default) for n, default in get(rule).defaults.items()} for h in hyper]
+    rules = [get(name) for name in ([rule] * len(hyper) if isinstance(rule, str) else rule)]
+    settings = [
+        {name: own.get(name, default) for name, default in rule.defaults.items()}
+        for rule, own in zip(rules, hyper, strict=True)
+    ]
     return train(
-        model, parts, get(rule), settings, seeds=seeds or [SEED] * len(hyper), epochs=epochs,
+        model, parts, rules, settings, seeds=seeds or [SEED] * len(hyper), epochs=epochs,
         batch_size=batch_size, shared=seeds is None, stacked=stacked,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
 from thalweg.racing.search import FULL, HALVING, Found, full_trainings
 from thalweg.racing.store import PHASES, Result, Store, Trial, fingerprint, load_data, save_data
+from thalweg.racing.task import Lanes
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule
@@ -239,6 +240,48 @@ def test_several_batch_sizes_are_searched() -> None:
     results, curves = _race(terms)
     assert {trial.batch_size for trial, *_ in curves if trial.round == "round 1"} == {4, 40}
     assert results["rules"][0]["batch_size"] == 4  # 50 steps instead of 5
+
+
+class Mixing(LeastSquares):
+    """Trains all rules of a seed together, and notes what it is given."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.units: list[list[Trial]] = []
+
+    def together(self, trial: Trial) -> Hashable:
+        return trial.seed
+
+    def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
+        self.units.append(list(trials))
+        alone = [super(Mixing, self).run([trial], **terms) for trial in trials]
+        curves = (
+            np.concatenate([getattr(lanes, name) for lanes in alone], axis=-1)
+            for name in ("train_loss", "validation_loss", "diverged_at")
+        )
+        return Lanes(*curves, lambda: np.concatenate([lanes.judge() for lanes in alone], axis=1))
+
+
+@pytest.mark.parametrize(("lanes", "workers"), [(64, 1), (64, 2), (7, 1), (7, 3), (1, 2)])
+def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
+    lanes: int, workers: int
+) -> None:
+    task, alone = Mixing(lanes), LeastSquares()
+    alone.lanes = 1
+    assert _race(task=task, workers=workers) == _race(task=alone)
+    trained = [trial.key for unit in task.units for trial in unit]
+    assert len(trained) == len(set(trained)) + 3 * (1 + 3)  # each once, then a timing of each rule
+    assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
+    sizes = [{trial.rule for trial in unit} for unit in task.units if len(unit) == lanes]
+    assert lanes == 1 or max(map(len, sizes), default=3) > 1
+
+
+def test_no_worker_is_without_work_while_another_has_a_stack() -> None:
+    task = Mixing(64)
+    _race(replace(TERMS, rules=("adam",)), task=task, workers=4)
+    first = [unit for unit in task.units if unit[0].round == "round 1"]
+    assert [len(unit) for unit in first] == [5, 5, 5, 5]
 
 
 def test_progress_ends_where_it_said() -> None:

@@ -24,8 +24,8 @@ DOCS = Path(__file__).parents[1] / "docs" / "store.md"
 CURVE = np.array([2.0, 1.0, np.nan, np.inf])
 
 
-def _result(number: int = 0, loss: float = 0.5, phase: str = "final") -> Result:
-    trial = Trial("adam", phase, number, 7, 32, {"lr": 0.1}, 3)
+def _result(number: int = 0, loss: float = 0.5, phase: str = "final", rule: str = "adam") -> Result:
+    trial = Trial(rule, phase, number, 7, 32, {"lr": 0.1}, 3)
     judged = (0.25, 0.75) if phase == "final" else (np.nan, np.nan)
     return Result(trial, 0, CURVE, np.array([3.0, 2.0, 1.0, loss]), *judged)
 
@@ -104,16 +104,18 @@ def test_records_of_no_race(tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_kept_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
-    def kept() -> bytes:
-        return (tmp_path / "checkpoints" / "adam.pt").read_bytes()
+    def kept(rule: str = "adam") -> bytes:
+        return (tmp_path / "checkpoints" / f"{rule}.pt").read_bytes()
 
     with Store(tmp_path) as store:
-        store.add([_result(2, np.nan)], b"diverged")
-        store.add([_result(3, 0.3), _result(4, 0.2)], b"good")
+        store.add([_result(2, np.nan)], {"adam": b"diverged"})
+        both = [_result(3, 0.3), _result(4, 0.2), _result(3, 0.1, rule="lion")]
+        store.add(both, {"adam": b"good", "lion": b"of another rule"})
         assert kept() == b"good"
-        store.add([_result(5, 0.2)], b"as good, later in number")
+        assert kept("lion") == b"of another rule"
+        store.add([_result(5, 0.2)], {"adam": b"as good, later in number"})
         assert kept() == b"good"
-        store.add([_result(1, 0.2)], b"as good, earlier")
+        store.add([_result(1, 0.2)], {"adam": b"as good, earlier"})
         assert kept() == b"as good, earlier"
 
 

@@ -98,6 +98,36 @@ def test_a_lanes_bits_do_not_depend_on_its_neighbours(name: str, dtype: torch.dt
                 np.testing.assert_array_equal(found[:, lane], expected[:, rates.index(lr)])
 
 
+@pytest.mark.parametrize("seeds", [None, [3, 9, 3, 5, 9, 7]])
+def test_lanes_of_several_rules_are_those_of_each_rule_alone(seeds: list[int] | None) -> None:
+    mixed = ["lion", "sgd", "adam", "sgd", "lion", "rmsprop"]  # in no order
+    rates = [1e-3, 0.1, 1e-2, 1e30, 1e-2, 1e-3]  # one diverges
+
+    def run(lanes: Sequence[int]) -> Training:
+        return in_lanes(
+            classes("lenet", torch.float32), [mixed[lane] for lane in lanes],
+            [{"lr": rates[lane]} for lane in lanes], epochs=3,
+            seeds=seeds and [seeds[lane] for lane in lanes],
+        )  # fmt: skip
+
+    whole = run(range(6))
+    assert whole.diverged_at.tolist() == [0, 0, 0, 2, 0, 0]
+    held = {}
+    for final in whole.finals:
+        held |= {lane: (final, place) for place, lane in enumerate(final.lanes)}
+    assert sorted(held) == [0, 1, 2, 4, 5]
+    for rule in set(mixed):
+        own = [lane for lane in range(6) if mixed[lane] == rule]
+        alone = run(own)
+        for curve in ("train_loss", "validation_loss"):
+            np.testing.assert_array_equal(getattr(whole, curve)[:, own], getattr(alone, curve))
+        (last,) = alone.finals
+        for place, lane in enumerate(last.lanes):
+            final, there = held[own[lane]]
+            for ours, theirs in zip(final.step.states(there), last.step.states(place), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 def test_a_lane_that_diverges_is_marked_and_its_neighbours_never_notice() -> None:
     task = classes("lenet", torch.float32)
     healthy = [{"lr": 0.01}, {"lr": 0.1}]
@@ -342,8 +372,9 @@ def test_it_stops_when_it_is_asked_to() -> None:
     model, parts = make(classes("mlp"))
     with pytest.raises(KeyboardInterrupt):
         train(
-            model, parts, get("sgd"), [get("sgd").defaults] * 2, seeds=[SEED] * 2, batch_size=1,
-            epochs=100_000, shared=True, stacked=True, should_stop=lambda: next(asked) == 2,
+            model, parts, [get("sgd")] * 2, [get("sgd").defaults] * 2, seeds=[SEED] * 2,
+            batch_size=1, epochs=100_000, shared=True, stacked=True,
+            should_stop=lambda: next(asked) == 2,
         )  # fmt: skip
 
 

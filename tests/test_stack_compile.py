@@ -27,13 +27,15 @@ def net() -> nn.Module:
     )
 
 
-def trained(rates: Sequence[float], *, compiled: bool) -> Training:
+def trained(
+    rates: Sequence[float], rule: str | Sequence[str] = "momentum", *, compiled: bool
+) -> Training:
     task = classes("mlp", torch.float32, model=net, compile=compiled)
     hyper = [{"lr": rate} for rate in rates]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as workers do
     try:
-        return in_lanes(task, "momentum", hyper, epochs=3, batch_size=10)
+        return in_lanes(task, rule, hyper, epochs=3, batch_size=10)
     finally:
         torch.set_num_threads(threads)
 
@@ -49,7 +51,7 @@ def test_compiled_lanes_learn_what_others_do(five: Training) -> None:
     np.testing.assert_allclose(five.validation_loss, expected.validation_loss, rtol=1e-5)
     assert five.validation_loss.shape == (4, 5)
     found, wanted = five.finals[0].stack.state, expected.finals[0].stack.state
-    for name, value in wanted.items():  # eight in a stack of five: copies of the first
+    for name, value in wanted.items():  # eight in a stack of five: copies of the last
         torch.testing.assert_close(found[name][:5], value)
         assert len(found[name]) == 8
 
@@ -66,6 +68,16 @@ def test_a_lanes_bits_do_not_depend_on_its_neighbours(five: Training) -> None:
                 np.testing.assert_array_equal(
                     getattr(found, curve)[:, lane], getattr(five, curve)[:, other]
                 )
+
+
+def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Training) -> None:
+    found = trained([0.1, 0.03, 1e38], ["sgd", "momentum", "momentum"], compiled=True)
+    assert found.diverged_at.astype(bool).tolist() == [False, False, True]
+    assert len(found.finals[0].lanes) == 2
+    for curve in ("train_loss", "validation_loss"):
+        np.testing.assert_array_equal(getattr(found, curve)[:, 1], getattr(five, curve)[:, 2])
+    alone = trained([0.1], "sgd", compiled=True)
+    np.testing.assert_array_equal(found.validation_loss[:, 0], alone.validation_loss[:, 0])
 
 
 def test_results_say_that_steps_are_compiled_and_lanes_are_32() -> None:

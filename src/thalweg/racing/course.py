@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -235,42 +235,52 @@ class _Pool:
         self.meter = meter
         self.workers = workers
         self.write = write
+        self.found: dict[str, Found] = {}
+        self.waiting: dict[str, list[Trial]] = {}  # what each contest waits for
+        self.groups: dict[Hashable, list[Trial]] = {}  # of that, what no worker has yet
 
     def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
-        found: dict[str, Found] = {}
-        waiting: dict[str, tuple[list[Trial], int]] = {}
-
-        def proceed(name: str, results: list[Result] | None) -> None:
-            """Let a contest go on until it needs a training that is not in the store."""
-            while name not in found:
-                try:
-                    wanted = contests[name].send(results)  # type: ignore[arg-type] # None starts it
-                except StopIteration as stop:
-                    found[name] = stop.value
-                    return
-                # A worker without work is worse than a short stack.
-                pieces = -(-self.workers.count // len(contests))
-                units = list(units_of(self.task, self.missing(wanted), pieces))
-                if units:
-                    waiting[name] = wanted, len(units)
-                    for unit in units:
-                        self.workers.submit(
-                            name, train, unit, keep=self.store.directory is not None
-                        )
-                    return
-                results = self.results(wanted)
-
-        for name in contests:
-            proceed(name, None)
-        while waiting:
-            name, piece = self.workers.next()
+        for name, contest in contests.items():
+            self.proceed(name, contest, None)
+        while self.waiting:
+            self.ask()
+            _, piece = self.workers.next()
             self.keep(piece)
-            wanted, units = waiting.pop(name)
-            if units > 1:
-                waiting[name] = wanted, units - 1
-            else:
-                proceed(name, self.results(wanted))
-        return found
+            for name in dict.fromkeys(result.trial.rule for result in piece.results):
+                if all(map(self.store.get, self.waiting[name])):
+                    self.proceed(name, contests[name], self.results(self.waiting.pop(name)))
+        return self.found
+
+    def proceed(self, name: str, contest: Contest, results: list[Result] | None) -> None:
+        """Let a contest go on until it needs a training that is not in the store."""
+        while True:
+            try:
+                wanted = contest.send(results)  # type: ignore[arg-type] # None starts it
+            except StopIteration as stop:
+                self.found[name] = stop.value
+                return
+            if missing := self.missing(wanted):
+                self.waiting[name] = wanted
+                for trial in missing:
+                    self.groups.setdefault(self.task.together(trial), []).append(trial)
+                return
+            results = self.results(wanted)
+
+    def ask(self) -> None:
+        """Give the idle workers pieces of work, of as many rules as can be trained together.
+
+        Not more of them than that: what comes later may join what still waits.
+        """
+        while self.groups and self.workers.idle:
+            key = max(self.groups, key=lambda key: len(self.groups[key]))
+            group = self.groups.pop(key)
+            # A worker without work is worse than a short stack.
+            pieces = -(-self.workers.idle // (1 + len(self.groups)))
+            lanes = min(self.task.lanes, -(-len(group) // pieces))
+            unit, rest = group[:lanes], group[lanes:]
+            if rest:
+                self.groups[key] = rest
+            self.workers.submit(None, train, unit, keep=self.store.directory is not None)
 
     def results(self, trials: Sequence[Trial]) -> list[Result]:
         return [result for trial in trials if (result := self.store.get(trial))]
@@ -283,26 +293,18 @@ class _Pool:
 
     def keep(self, piece: Piece) -> None:
         """Store a finished piece of work."""
-        self.store.add(piece.results, piece.checkpoint)
+        self.store.add(piece.results, piece.checkpoints)
         if self.write:
             self.write(piece.results)
         self.meter.count(piece.results, new=True)
         self.meter.show(_describe([result.trial for result in piece.results]))
 
 
-def units_of(task: Task, trials: Sequence[Trial], least: int) -> Iterator[list[Trial]]:
-    """Cut trainings into pieces of work: what may be stacked, into at least so many."""
-    groups: dict[Hashable, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(task.together(trial), []).append(trial)
-    for group in groups.values():
-        lanes = min(task.lanes, -(-len(group) // least))
-        for i in range(0, len(group), lanes):
-            yield group[i : i + lanes]
-
-
 def _describe(trials: Sequence[Trial]) -> str:
     what = {FINAL: "seed", RERUN: "re-run"}.get(trials[0].round, "trial")
+    rules = {trial.rule for trial in trials}
+    if len(rules) > 1:
+        return f"{len(rules)} rules: {len(trials)} {what}s"
     first, last = trials[0].number + 1, trials[-1].number + 1
     numbers = f"{what} {first}" if first == last else f"{what}s {first}-{last}"
     return f"{trials[0].rule}: {numbers}"

@@ -15,7 +15,7 @@ from thalweg import rule as registry
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
 from thalweg.racing import snippets
-from thalweg.racing.store import FINAL, Trial
+from thalweg.racing.store import FINAL, RERUN, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Target
 from thalweg.rule import Rule
 from thalweg.stack import Model, Parts, TorchTask, Training, train
@@ -28,6 +28,7 @@ from thalweg.stack.training import Final, steps_per_epoch
 
 __all__ = ["ModuleTask"]
 
+_OWN = (RERUN, FINAL)  # rounds over several seeds: no lane shares minibatches with the others
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
@@ -114,9 +115,9 @@ class ModuleTask:
         return {name: value for name, value in vars(self).items() if name not in made}
 
     def together(self, trial: Trial) -> Hashable:
-        """Return what lanes share: trials their minibatches too, finals have each their own."""
-        seed = None if trial.round == FINAL else trial.seed
-        return trial.rule, trial.epochs, trial.batch_size, seed
+        """Return what lanes share, of whatever rules: minibatches too, if not each has its own."""
+        own = trial.round in _OWN
+        return trial.epochs, trial.batch_size, trial.round if own else trial.seed
 
     def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
         """Train one lane per trial; see ``Task.run``."""
@@ -124,12 +125,12 @@ class ModuleTask:
         training = train(
             self.model,
             self._placed,
-            registry.get(first.rule),
+            [registry.get(trial.rule) for trial in trials],
             [self._hyper(trial) for trial in trials],
             seeds=[trial.seed for trial in trials],
             batch_size=first.batch_size,
             epochs=first.epochs,
-            shared=first.round != FINAL,
+            shared=first.round not in _OWN,
             stacked=self.stacked,
             should_stop=should_stop,
         )
@@ -238,7 +239,7 @@ class ModuleTask:
         return train(
             self.model,
             self._placed,
-            rule,
+            [rule] * len(rates),
             [rule.resolve({"lr": rate}) for rate in rates],
             seeds=[self.seed] * len(rates),
             batch_size=self._batch,

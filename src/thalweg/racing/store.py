@@ -296,16 +296,18 @@ class Store(Records):
             text = (json.dumps(state),)
             self._connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", text)
 
-    def add(self, results: Sequence[Result], checkpoint: bytes | None = None) -> None:
+    def add(
+        self, results: Sequence[Result], checkpoints: Mapping[str, bytes] | None = None
+    ) -> None:
         """Keep finished trainings, all or none of them.
 
         Args:
             results: of the trainings.
-            checkpoint: of the one with the lowest validation loss; it takes the place of the rule's
-                if its loss is lower than those of all finals before.
+            checkpoints: by rule, of the one with the lowest validation loss; it takes the place of
+                the rule's if its loss is lower than those of all finals before.
         """
-        if checkpoint is not None:
-            self._keep(results, checkpoint)
+        for rule, checkpoint in (checkpoints or {}).items():
+            self._keep([result for result in results if result.trial.rule == rule], checkpoint)
         with self._connection:
             for result in results:
                 row = _row(result)

@@ -11,11 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from thalweg.errors import TaskError, user_line
 from thalweg.racing.store import FINAL, Result, Trial
-from thalweg.racing.task import Lanes, Task
+from thalweg.racing.task import Checkpoint, Lanes, Task
 
 __all__ = ["Piece", "Workers", "hired", "seconds", "train"]
 
@@ -53,11 +52,11 @@ class Piece:
 
     Attributes:
         results: one per trial.
-        checkpoint: of the final with the lowest validation loss among them: a file's content.
+        checkpoints: of each rule's final with the lowest validation loss: a file's content.
     """
 
     results: list[Result]
-    checkpoint: bytes | None = None
+    checkpoints: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def train(
@@ -95,14 +94,17 @@ def train(
         )
         for i, (trial, test) in enumerate(zip(unit, judged, strict=True))
     ]
-    return Piece(results, _checkpoint(lanes, results) if final and keep else None)
+    return Piece(results, _checkpoints(lanes, results) if final and keep else {})
 
 
-def _checkpoint(lanes: Lanes, results: Sequence[Result]) -> bytes | None:
-    best = min(range(len(results)), key=lambda lane: results[lane].loss)
-    content = lanes.checkpoint(best)
-    if content is None:
-        return None
+def _checkpoints(lanes: Lanes, results: Sequence[Result]) -> dict[str, bytes]:
+    ranked = sorted(range(len(results)), key=lambda lane: results[lane].loss)
+    best = {results[lane].trial.rule: lane for lane in reversed(ranked)}
+    contents = {rule: lanes.checkpoint(lane) for rule, lane in best.items()}
+    return {rule: _saved(content) for rule, content in contents.items() if content is not None}
+
+
+def _saved(content: Checkpoint) -> bytes:
     import torch  # noqa: PLC0415 - only who has such a task has it
 
     file = io.BytesIO()
@@ -135,12 +137,10 @@ class _Place(Protocol):
 
     Attributes:
         count: of pieces that run at the same time.
-        room: for pieces that are asked for at the same time.
         lost: what a piece ends with whose worker is gone.
     """
 
     count: int
-    room: int
     lost: tuple[type[BaseException], ...]
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
@@ -168,24 +168,25 @@ class Workers:
         self._place = place
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._asked: dict[Future[Any], _Asked] = {}
-        self._waiting: deque[_Asked] = deque()
 
     @property
     def count(self) -> int:
         """How many of them work at the same time."""
         return self._place.count
 
+    @property
+    def idle(self) -> int:
+        """How many of them have nothing to do."""
+        return max(0, self.count - len(self._asked))
+
     def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
         """Ask for ``work(task, *arguments, **settings, should_stop=...)``."""
-        self._waiting.append(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))
-        self._call()
+        self._call(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))
 
-    def _call(self) -> None:
-        while self._waiting and len(self._asked) < self._place.room:
-            asked = self._waiting.popleft()
-            future = asked.call()
-            self._asked[future] = asked
-            future.add_done_callback(self._finished.put)
+    def _call(self, asked: _Asked) -> None:
+        future = asked.call()
+        self._asked[future] = asked
+        future.add_done_callback(self._finished.put)
 
     def next(self) -> tuple[Any, Any]:
         """Wait for one that finishes; return its tag and value, or raise its error.
@@ -208,12 +209,10 @@ class Workers:
                         f"a worker was lost {asked.tries} times: {_line(error)} If "
                         "memory ran out, race with fewer workers or smaller batches"
                     ) from error
-                self._waiting.appendleft(replace(asked, tries=asked.tries + 1))
-                self._call()
+                self._call(replace(asked, tries=asked.tries + 1))
                 continue
             if isinstance(value, BaseException):
                 raise value
-            self._call()
             return asked.tag, value
 
 
@@ -271,7 +270,6 @@ def _processors(task: Task) -> int:
 
 
 class _Threads:
-    room = sys.maxsize
     lost: tuple[type[BaseException], ...] = ()
 
     def __init__(self, task: Task, count: int, _: str) -> None:
@@ -355,7 +353,6 @@ class _Processes:
 
     def __init__(self, task: Task, count: int, _: str) -> None:
         self.task, self.count = _packed(task), count
-        self.room = 2 * count  # no more: what a lost process takes with it is small
         # All calls of loky come from one thread. A Ctrl-C reaches the main thread alone, and would
         # break loky's state halfway; and processes inherit that thread's mask: a terminal sends
         # Ctrl-C to all, but it is for their parent.
@@ -395,8 +392,6 @@ class _Processes:
 class _Ray:
     """A Ray cluster: the one at the address, else one of this machine's, for this race alone."""
 
-    room = sys.maxsize
-
     def __init__(self, task: Task, count: int, address: str) -> None:
         ray = _library("ray", "ray")
         self.ray = ray
@@ -433,8 +428,6 @@ _ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # a ta
 
 class _Dask:
     """A Dask cluster: the one at the address, else one of this machine's, for this race alone."""
-
-    room = sys.maxsize
 
     def __init__(self, task: Task, count: int, address: str) -> None:
         distributed = _library("distributed", "dask")

@@ -14,11 +14,11 @@ from thalweg.rule import get
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
-from thalweg.stack.step import Step, step_of
+from thalweg.stack.step import MixedStep, Step
 
 __all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
 
-_SIZES = (2, 4, 8, 16, 32, 64)  # lanes: a piece of work should not be a whole race
+_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)  # lanes: a piece of work should not be a whole race
 _NEAR = 24 * 2**20  # bytes of a compiled stack: what no cache holds is slow
 _GAIN = 1.1  # what a doubling of lanes must gain in steps per second
 _SHARE = 0.25  # of the free memory, for all processes together
@@ -52,7 +52,7 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
     stack = Stack(model, [0] * lanes, shared=True, stacked=lanes > 1)
     rule = get("adam")
     parameters = list(stack.parameters.values())
-    step = step_of(rule, [rule.defaults] * lanes, parameters, steps=repeats + 1)
+    step = MixedStep([rule] * lanes, [rule.defaults] * lanes, parameters, steps=repeats + 1)
     batch = each(lambda tensor: tensor[:batch_size], examples)
     kept: dict[int, int] = {}
 

@@ -1,5 +1,6 @@
-"""Step: one step of a rule in all lanes, each with hyperparameters of its own."""
+"""Step: one step in all lanes, each by a rule with hyperparameters of its own."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -17,20 +18,18 @@ from thalweg.kernels.table import Table
 from thalweg.optim import Descent
 from thalweg.rule import Rule
 
-__all__ = ["DeviceStep", "Hyper", "StackStep", "Step", "step_of"]
+__all__ = ["DeviceStep", "Hyper", "MixedStep", "StackStep", "Step"]
 
 Hyper = float | Callable[[int], float]
 """A hyperparameter: a number or a schedule, step -> value."""
 
 
 class Step(Protocol):
-    """The state of a rule in all lanes, and its step.
+    """The state of all lanes, and their step."""
 
-    Attributes:
-        taken: steps so far.
-    """
-
-    taken: int
+    @property
+    def taken(self) -> int:
+        """Steps so far."""
 
     def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
         """Go on with some lanes, whose parameters now lie elsewhere."""
@@ -47,12 +46,58 @@ class Step(Protocol):
         """Return the state of each of a lane's parameters, by name, "step" among them."""
 
 
-def step_of(
-    rule: Rule, hyper: Sequence[Mapping[str, Hyper]], parameters: Sequence[Tensor], steps: int
-) -> Step:
-    """Return the step for the device on which the parameters lie; see ``StackStep``."""
-    kind = StackStep if parameters[0].device.type == "cpu" else DeviceStep
-    return kind(rule, hyper, parameters, steps)
+class MixedStep:
+    """The state of several rules, each in lanes of its own, and their step: a call for each rule.
+
+    Args:
+        rules: each lane's; those of a rule lie side by side.
+        hyper: each lane's hyperparameters, all of them.
+        parameters: (lanes, *shape) each, contiguous; changed in place.
+        steps: of the whole training, for which schedules are evaluated at once.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        hyper: Sequence[Mapping[str, Hyper]],
+        parameters: Sequence[Tensor],
+        steps: int,
+    ) -> None:
+        kind = StackStep if parameters[0].device.type == "cpu" else DeviceStep
+        self._steps: list[tuple[slice, Step]] = []
+        begin = 0
+        for _, group in itertools.groupby(rules, key=lambda rule: rule.name):
+            same = list(group)
+            own = slice(begin, begin + len(same))
+            step = kind(same[0], hyper[own], _rows(own, parameters), steps)
+            self._steps.append((own, step))
+            begin = own.stop
+
+    @property
+    def taken(self) -> int:
+        """Steps so far."""
+        return self._steps[0][1].taken
+
+    def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
+        """Go on with some lanes, whose parameters now lie elsewhere."""
+        before, self._steps, begin = self._steps, [], 0
+        for own, step in before:
+            kept = [lane - own.start for lane in lanes if own.start <= lane < own.stop]
+            if kept:
+                now = slice(begin, begin + len(kept))
+                step.select(kept, _rows(now, parameters))
+                self._steps.append((now, step))
+                begin = now.stop
+
+    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+        """Take one step; see ``Step``."""
+        for own, step in self._steps:
+            step(_rows(own, gradients), None if scale is None else scale[own])
+
+    def states(self, lane: int) -> list[dict[str, Tensor]]:
+        """Return the state of each of a lane's parameters, by name, "step" among them."""
+        own, step = next(pair for pair in self._steps if lane < pair[0].stop)
+        return step.states(lane - own.start)
 
 
 class StackStep:
@@ -190,6 +235,10 @@ class DeviceStep:
                 view.grad = gradient[lane] if scale is None else gradient[lane] * scale[lane]
         self._optimizer.step()
         self.taken += 1
+
+
+def _rows(rows: slice, tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach()[rows] for tensor in tensors]
 
 
 def _at(value: Hyper, step: int) -> float:

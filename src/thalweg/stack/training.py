@@ -1,4 +1,4 @@
-"""Trainings in lanes: many settings of a rule on one module, side by side."""
+"""Trainings in lanes: many rules and settings on one module, side by side."""
 
 import itertools
 import time
@@ -16,7 +16,7 @@ from thalweg.stack.batch import each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model, seeded
 from thalweg.stack.parts import Parts
-from thalweg.stack.step import Hyper, Step, step_of
+from thalweg.stack.step import Hyper, MixedStep, Step
 
 __all__ = ["Final", "Training", "steps_per_epoch", "train"]
 
@@ -30,7 +30,7 @@ class Final:
 
     Attributes:
         stack: the modules.
-        step: the rule with its state.
+        step: the rules with their state.
         lanes: the number of each lane of the stack.
     """
 
@@ -75,7 +75,7 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 def train(
     model: Model,
     parts: Parts,
-    rule: Rule,
+    rules: Sequence[Rule],
     hyper: Sequence[Mapping[str, Hyper]],
     *,
     seeds: Sequence[int],
@@ -85,15 +85,15 @@ def train(
     stacked: bool,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Training:
-    """Train a module by a rule, in lanes that differ in settings or in seeds.
+    """Train a module in lanes that differ in rules, settings or seeds.
 
-    A lane's numbers depend on its settings and its seed; which lanes run beside it changes nothing.
-    A lane that is not finite leaves the stack.
+    A lane's numbers depend on its rule, its settings and its seed; which lanes run beside it
+    changes nothing. A lane that is not finite leaves the stack.
 
     Args:
         model: the module.
         parts: the data, on the model's device.
-        rule: the rule.
+        rules: each lane's.
         hyper: each lane's hyperparameters, numbers or schedules, all of them.
         seeds: each lane's: of its start, its minibatches and what it draws.
         batch_size: examples per step, from 1 to those of the training part.
@@ -109,15 +109,18 @@ def train(
     length = steps_per_epoch(parts.sizes["train"], batch_size)
     curves = np.full((2, epochs + 1, lanes), np.nan)
     results = Training(curves[0], curves[1], np.zeros(lanes, np.int64), [])
-    everyone = list(range(lanes))
+    everyone = sorted(range(lanes), key=lambda lane: rules[lane].name)  # one call per rule
     groups = [_seated(everyone, model)] if stacked else [[i] for i in everyone]
     finals = []
     for group in groups:
         own = [seeds[i] for i in group]
         orders = _orders(parts.sizes["train"], batch_size, own, shared=shared)
         stack = Stack(model, own, shared=shared, stacked=stacked)
-        step = step_of(
-            rule, [hyper[i] for i in group], list(stack.parameters.values()), length * epochs
+        step = MixedStep(
+            [rules[i] for i in group],
+            [hyper[i] for i in group],
+            list(stack.parameters.values()),
+            length * epochs,
         )
         run = _Run(Final(stack, step, group), parts, results, should_stop)
         with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does
@@ -147,7 +150,7 @@ def _orders(
 
 
 def _seated(lanes: Sequence[int], model: Model) -> list[int]:
-    """Return who is in a stack of these lanes; the first as often as there is room.
+    """Return who is in a stack of these lanes; the last as often as there is room.
 
     A lone lane has a copy beside it: with one, torch picks other convolutions, which round
     otherwise, and a lane's numbers must not depend on who runs beside it. Where steps are compiled,
@@ -156,7 +159,7 @@ def _seated(lanes: Sequence[int], model: Model) -> list[int]:
     size = max(2, len(lanes))
     if model.task.compile:
         size = next((allowed for allowed in COMPILED_SIZES if allowed >= size), size)
-    return [*lanes, *[lanes[0]] * (size - len(lanes))]
+    return [*lanes, *[lanes[-1]] * (size - len(lanes))]
 
 
 class _Run:
