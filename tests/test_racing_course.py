@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,16 @@ from thalweg.data import Dataset
 from thalweg.racing import course
 from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
 from thalweg.racing.search import FULL, HALVING, Found, full_trainings
-from thalweg.racing.store import PHASES, Result, Store, Trial, fingerprint, load_data, save_data
+from thalweg.racing.store import (
+    PHASES,
+    TIMING,
+    Result,
+    Store,
+    Trial,
+    fingerprint,
+    load_data,
+    save_data,
+)
 from thalweg.racing.task import Lanes
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
@@ -270,8 +280,8 @@ def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
     task, alone = Mixing(lanes), LeastSquares()
     alone.lanes = 1
     assert _race(task=task, workers=workers) == _race(task=alone)
-    trained = [trial.key for unit in task.units for trial in unit]
-    assert len(trained) == len(set(trained)) + 3 * (1 + 3)  # each once, then a timing of each rule
+    trained = [trial.key for unit in task.units for trial in unit if trial.round != TIMING]
+    assert len(trained) == len(set(trained))
     assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
     sizes = [{trial.rule for trial in unit} for unit in task.units if len(unit) == lanes]
     assert lanes == 1 or max(map(len, sizes), default=3) > 1
@@ -468,16 +478,21 @@ def test_halving_buys_more_trials_for_the_same_budget() -> None:
 
 def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
     terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
-    speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=2e-3, alone=4e-3)]
-    # 2 threads for 1.5 s: 1.5 s for each rule, of which 10 runs alone take 0.2 and 0.4 s and
-    # 32 re-runs 0.32 and 0.64 s
-    assert Budget(1.5, "s").trials(terms, speeds, workers=2) == [65, 15]
+    fast = Speed(among=1e-3, final=2e-3, alone=5e-3)
+    slow = Speed(among=2e-3, final=4e-3, alone=1e-2)
+    # 2 threads for 2.5 s, half a second of it gone: 2 s for each rule, of which 6 finals take 0.12
+    # and 0.24 s, 32 re-runs 0.32 and 0.64 s, and the timing of 32 epochs 0.16 and 0.32 s of both
+    found = Budget(2.5, "s").trials(terms, [fast, slow], workers=2, spent=0.5)
+    assert found == [83, 16]
+    alone = replace(fast, alone=1.0)  # two epochs, and a second
+    terms = replace(terms, rules=("sgd",))
+    assert Budget(4.506, "s").trials(terms, [alone], workers=2) == [171]
 
 
 def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
     terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
-    speeds = [Speed(among=1e-3, alone=2e-3), Speed(among=1e-2, alone=2e-3)]
-    assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [165, 4]
+    speeds = [Speed(among=among, final=2e-3, alone=1e-4) for among in (1e-3, 1e-2)]
+    assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [170, 4]
     with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 2s"):
         Budget(2.0, "s").trials(terms, speeds, workers=2)
 
@@ -487,6 +502,23 @@ def test_budget_too_small_names_the_smallest_that_works() -> None:
     with pytest.raises(ValueError, match=r"budget must be >= 210epochs .* got 10epochs"):
         _race(terms)
     assert _race(replace(terms, budget="210epochs"))[0]["protocol"]["trials"] == 4
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) -> None:
+    class Priced(Mixing):
+        def together(self, trial: Trial) -> Hashable:
+            return None if stacked else trial.seed
+
+        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
+            time.sleep(0.03 if trials[0].round == TIMING else 0.01)  # of one; of all sixteen
+
+    task = Priced(16)
+    with hired(task, None, 2) as workers:
+        speed = course._speed(task, replace(TERMS, epochs=1), "sgd", workers)
+    assert speed.alone >= 0.03
+    assert 0.01 / 16 <= speed.among < speed.alone / 4
+    assert speed.final == (speed.among if stacked else speed.alone)
 
 
 def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:

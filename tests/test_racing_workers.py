@@ -229,16 +229,22 @@ def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(workers, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     class Warming(LeastSquares):
-        costs: tuple[float, ...] = ()
+        costs: tuple[float, ...]
+        epochs: list[int]
 
         def run(self, trials: Sequence[Trial], **_: Any) -> Any:
             clock[0] += self.costs[0] * trials[0].epochs
             self.costs = self.costs[1:]
+            self.epochs.append(trials[0].epochs)
 
     trial = Trial("sgd", "", 0, 0, 8, {"lr": 0.1}, 5)
-    for costs, expected in (([30.0, 2.0], 2.0), ([0.5, 0.3, 0.1, 0.2], 0.2)):
+    for costs, expected, epochs in (
+        ([30.0, 2.0], 2.0, [1, 1]),
+        ([0.5, 0.2, 0.3, 0.1, 0.2], 0.2, [1, 1, 2, 2, 2]),  # runs of a third of a second
+        ([0.5, 0.01, 0.03, 0.01, 0.02], 0.02, [1, 1, 5, 5, 5]),  # no longer than asked for
+    ):
         task = Warming()
-        task.costs = tuple(costs)
+        task.costs, task.epochs = tuple(costs), []
         found = workers.seconds(task, [trial], runs=3, should_stop=lambda: False)
         assert found == pytest.approx(expected)
-        assert task.costs == ()
+        assert task.epochs == epochs

@@ -23,10 +23,10 @@ from stack_nets import (  # noqa: F401 - one_thread is a fixture
 from thalweg import optim
 from thalweg.racing import schedule
 from thalweg.racing.modules import ModuleTask
-from thalweg.racing.store import FINAL, RERUN, Trial
+from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
 from thalweg.racing.task import Lanes
 from thalweg.rule import get, names
-from thalweg.stack import TorchTask
+from thalweg.stack import TorchTask, train
 from thalweg.stack.measure import cost
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,6 +71,21 @@ def test_trials_share_minibatches_and_the_others_are_stacked_over_seeds(task: Mo
     assert task.together(replace(one, round=RERUN)) != task.together(replace(one, round=FINAL))
     for change in ({"batch_size": 4}, {"epochs": 9}):
         assert task.together(one) != task.together(replace(one, **change))
+
+
+def test_a_training_is_timed_as_its_user_would_run_it(
+    task: ModuleTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = []
+
+    def noted(*given: Any, stacked: bool, **settings: Any) -> Any:
+        stacks.append(stacked)
+        return train(*given, stacked=stacked, **settings)
+
+    monkeypatch.setattr("thalweg.racing.modules.train", noted)
+    timed, other = (run(task, [trial(round=label)]) for label in (TIMING, FINAL))
+    assert stacks == [False, True]
+    np.testing.assert_allclose(timed.train_loss, other.train_loss, rtol=1e-12)
 
 
 def test_the_cosine_schedule_is_the_races(task: ModuleTask) -> None:

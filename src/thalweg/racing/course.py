@@ -14,13 +14,13 @@ from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
 from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, search
 from thalweg.racing.space import Point
-from thalweg.racing.store import FINAL, RERUN, Result, Store, Trial
+from thalweg.racing.store import FINAL, RERUN, TIMING, Result, Store, Trial
 from thalweg.racing.task import Task
 from thalweg.racing.workers import Piece, Workers, seconds, train
 
 __all__ = ["Progress", "Standing", "run", "trials_per_rule"]
 
-_MEASURED = 5  # epochs that are enough to measure the time of one
+_TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
@@ -160,18 +160,18 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
     if protocol.budget is None:
         return dict.fromkeys(protocol.rules, protocol.trials)
     budget = Budget.parse(protocol.budget)
+    spent, speeds = 0.0, [Speed()] * len(protocol.rules)
     if budget.unit == "s":
+        start = time.monotonic()
         speeds = [_speed(task, protocol, name, workers) for name in protocol.rules]
-    else:
-        speeds = [Speed()] * len(protocol.rules)
-    return dict(zip(protocol.rules, budget.trials(protocol, speeds, workers.count), strict=True))
+        spent = time.monotonic() - start
+    counts = budget.trials(protocol, speeds, workers.count, spent)
+    return dict(zip(protocol.rules, counts, strict=True))
 
 
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
     """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
-    defaults, seed = registry.get(name).defaults, protocol.selection_seed
-    epochs = min(protocol.epochs, _MEASURED)
-    trials = [Trial(name, "", 0, seed, size, defaults, epochs) for size in protocol.batch_sizes]
+    defaults, seeds, epochs = registry.get(name).defaults, protocol.final_seeds, protocol.epochs
 
     def fastest(unit: list[Trial]) -> float:
         # What disturbs a short run of one worker, such as a first call, would count for all.
@@ -179,10 +179,16 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
             workers.submit(None, seconds, unit, runs=TIMED)
         return min(float(workers.next()[1]) for _ in range(workers.count))
 
-    def measured(lanes: int) -> float:
-        return float(np.mean([fastest([trial] * lanes) for trial in trials]))
+    def measured(label: str, lanes: int) -> float:
+        trials = [
+            Trial(name, label, 0, seeds[0], size, defaults, epochs) for size in protocol.batch_sizes
+        ]
+        return float(np.mean([fastest([trial] * lanes) for trial in trials])) / lanes
 
-    return Speed(among=measured(task.lanes) / task.lanes, alone=measured(1))
+    among, alone = measured("", min(task.lanes, _TYPICAL)), measured(TIMING, 1)
+    finals = [Trial(name, FINAL, 0, seed, 1, defaults, epochs) for seed in seeds]
+    stacked = len({task.together(final) for final in finals}) == 1
+    return Speed(among, among if stacked else alone, alone)
 
 
 def _contest(name: str, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
@@ -316,9 +322,8 @@ def _time(
     """Time each rule's best that was not timed yet, while nothing else runs."""
     for name in protocol.rules:
         if name not in store.timings():
-            epochs = min(protocol.epochs, _MEASURED)
             seed, best = protocol.final_seeds[0], found[name].point
-            trial = _trial(name, FINAL, best, number=0, seed=seed, epochs=epochs)
+            trial = _trial(name, TIMING, best, number=0, seed=seed, epochs=protocol.epochs)
             workers.submit(name, seconds, [trial], runs=TIMED)
             store.time(*workers.next())
         meter.done += _ALONE * TIMED

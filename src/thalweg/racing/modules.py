@@ -15,7 +15,7 @@ from thalweg import rule as registry
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
 from thalweg.racing import snippets
-from thalweg.racing.store import FINAL, RERUN, Trial
+from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Target
 from thalweg.rule import Rule
 from thalweg.stack import Model, Parts, TorchTask, Training, train
@@ -131,7 +131,7 @@ class ModuleTask:
             batch_size=first.batch_size,
             epochs=first.epochs,
             shared=first.round not in _OWN,
-            stacked=self.stacked,
+            stacked=self.stacked and first.round != TIMING,
             should_stop=should_stop,
         )
         return Lanes(

@@ -20,6 +20,7 @@ MIN_TRIALS = 4  # the defaults and three others: fewer are no search
 RERUNS = 4  # seeds on which the best few trials are run again: one lucky run is outvoted
 
 TIMED = 3  # runs alone from which the time per epoch is the median
+LONG = 1.0  # seconds that these runs take together
 
 _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -146,10 +147,12 @@ class Speed:
 
     Args:
         among: one of many lanes, per lane.
-        alone: a lane alone.
+        final: a lane of the finals.
+        alone: a training by itself.
     """
 
     among: float = 1.0
+    final: float = 1.0
     alone: float = 1.0
 
 
@@ -184,7 +187,9 @@ class Budget:
             return cls(amount, unit)
         return cls(amount * _SECONDS[unit], "s")
 
-    def trials(self, protocol: Protocol, speeds: Sequence[Speed], workers: int) -> list[int]:
+    def trials(
+        self, protocol: Protocol, speeds: Sequence[Speed], workers: int, spent: float = 0.0
+    ) -> list[int]:
         """Return how many first-round trials each rule can afford.
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
@@ -195,6 +200,7 @@ class Budget:
             protocol: the terms.
             speeds: of each rule.
             workers: that work at the same time.
+            spent: seconds that are gone already.
 
         Raises:
             ValueError: it is too small; the message has the smallest that is enough.
@@ -205,18 +211,20 @@ class Budget:
             [32]
         """
         timed = self.unit == "s"
-        share = self.amount * workers / len(speeds) if timed else self.amount
-        runs_alone = protocol.seeds + (TIMED + 1 if timed else 0)
+        scale = workers / len(speeds) if timed else 1.0  # of the budget to what a rule may spend
+        share = (self.amount - spent) * scale
         least = full_trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
         fixed = [
-            protocol.epochs * runs_alone * speed.alone + RERUNS * FINALISTS * p
+            protocol.epochs * protocol.seeds * speed.final
+            + RERUNS * FINALISTS * p
+            + timed * workers * _timing(protocol.epochs, speed.alone)
             for speed, p in zip(speeds, per_trial, strict=True)
         ]
         # A mean: one rule that was measured too slow must not refuse the others.
         needed = np.mean([f + least * p for f, p in zip(fixed, per_trial, strict=True)])
         if needed > share:
-            smallest = math.ceil(self.amount * needed / share)
+            smallest = math.ceil(needed / scale + spent)
             raise ValueError(
                 f"budget must be >= {smallest}{self.unit} for {len(speeds)} rules, "
                 f"{protocol.epochs} epochs and {protocol.seeds} seeds, "
@@ -226,6 +234,11 @@ class Budget:
             max(MIN_TRIALS, _affordable((share - f) / p, protocol.rungs))
             for f, p in zip(fixed, per_trial, strict=True)
         ]
+
+
+def _timing(epochs: int, alone: float) -> float:
+    """Return the seconds for which all workers but one wait."""
+    return min((2 + TIMED * epochs) * alone, 2 * alone + LONG)
 
 
 def _affordable(trainings: float, rungs: tuple[float, ...]) -> int:

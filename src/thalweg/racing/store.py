@@ -21,6 +21,7 @@ __all__ = [
     "PHASES",
     "RERUN",
     "SCHEMA",
+    "TIMING",
     "Records",
     "Result",
     "Store",
@@ -54,6 +55,7 @@ COMMIT;
 
 FINAL, RERUN = "final", "rerun"
 PHASES = ("trial", RERUN, FINAL)
+TIMING = "timing"  # a training for its seconds, as a user would run it; no store keeps it
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Trial:
 
     Args:
         rule: name.
-        round: ``"round 1"``, ``"widened"``, ``"round 2"``, ``"rerun"`` or ``"final"``.
+        round: ``"round 1"``, ``"widened"``, ``"round 2"``, ``"rerun"``, ``"final"`` or
+            ``"timing"``.
         number: counted from 0 in the rule's trials, in its re-runs, or in its finals.
         seed: of initial point and minibatches.
         batch_size: examples per step.

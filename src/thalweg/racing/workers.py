@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from thalweg.errors import TaskError, user_line
+from thalweg.racing.protocol import LONG
 from thalweg.racing.store import FINAL, Result, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Task
 
@@ -28,7 +29,6 @@ __all__ = ["Piece", "Workers", "hired", "seconds", "train"]
 
 _TRIES = 5  # of a piece of work whose worker is lost
 _GLANCE = 0.2  # seconds
-_LONG = 1.0  # seconds of an epoch of which one is enough
 
 # Libraries that start threads of their own read these when they are loaded.
 _ONE_THREAD = dict.fromkeys(
@@ -117,19 +117,21 @@ def seconds(
 ) -> float:
     """Return the seconds per epoch of a piece of work, the median of some runs once it is warm.
 
-    The first epoch warms it up; where that alone takes a second, one more is measured, no longer
-    run.
+    The first epoch warms it up. Where the second takes a second, that is enough; else all runs
+    together take about one.
     """
 
-    def measure(trials: Sequence[Trial]) -> float:
+    def measure(epochs: int) -> float:
         start = time.perf_counter()
-        task.run(trials, should_stop=should_stop)
-        return (time.perf_counter() - start) / trials[0].epochs
+        task.run([replace(trial, epochs=epochs) for trial in unit], should_stop=should_stop)
+        return (time.perf_counter() - start) / epochs
 
-    one = [replace(trial, epochs=1) for trial in unit]
-    if measure(one) > _LONG:
-        return measure(one)
-    return float(np.median([measure(unit) for _ in range(runs)]))
+    measure(1)
+    once = measure(1)
+    if once > LONG:
+        return once
+    epochs = min(unit[0].epochs, 1 + int(LONG / (runs * once)))
+    return float(np.median([measure(epochs) for _ in range(runs)]))
 
 
 class _Place(Protocol):
