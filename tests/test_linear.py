@@ -189,6 +189,27 @@ def test_float32_follows_float64() -> None:
     assert fits[0].coef.dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_outputs_however_large_have_their_loss_and_gradient(loss: str, dtype: str) -> None:
+    """Beyond 87 in float32 and 708 in float64 an exponential leaves the normal numbers."""
+    size = np.array([0.0, 0.1, 20, 43, 44, 80, 87.33, 87.34, 104, 353, 355, 708, 709, 1e4, 1e15])
+    outputs = np.concatenate([size, -size])
+    k = LOSSES[loss]
+    W = np.array([[1.0, 0.5, -1.0, -0.25]])[:, :k]
+    y = np.arange(len(outputs)) % max(2, k)
+    fit = train(
+        np.diag(outputs), y, loss=loss, rule="sgd", lr=1.0, epochs=1, batch_size=len(outputs),
+        dtype=dtype, intercept=False, initial=np.tile(W, (len(outputs), 1)),
+    )  # fmt: skip
+    z = outputs[:, None] * W
+    mean, residual = loss_and_residual(loss, z, y)
+    tolerance = 2e-6 if dtype == "float32" else 1e-13
+    assert fit.train_loss[0, 0] == pytest.approx(mean, rel=tolerance)
+    expected = W - outputs[:, None] * residual / len(outputs)
+    np.testing.assert_allclose(fit.coef[0], expected.T, rtol=tolerance, atol=1e-30)
+
+
 def test_it_finds_the_optimum_of_scikit_learn() -> None:
     X, y = data("squared", n=200)
     fit = train(X, y, rule="nesterov", lr=0.3, epochs=400, batch_size=200, l2=0.1, dtype="float64")

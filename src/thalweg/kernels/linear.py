@@ -8,13 +8,14 @@ and k outputs.
 
 import numpy as np
 
-from thalweg.elementwise import exp, log, maximum
+from thalweg.elementwise import log, maximum, where
 from thalweg.kernels.simd import (
     LANES,
     SUBNORMALS_ARE_ZERO,
     any_not_finite,
     call,
     compiled_driver,
+    exp_of_negative,
     float_mode,
     inlined,
     load,
@@ -150,7 +151,7 @@ def _exponentials(z, first, k):
         top = maximum(top, load(z, first + c))
     total = top - top
     for c in range(k):
-        e = exp(load(z, first + c) - top)
+        e = exp_of_negative(load(z, first + c) - top)
         total = total + e
         store(z, first + c, e)
     return top, total
@@ -164,7 +165,9 @@ def _residuals(loss, z, y, rows, m, k, scale):
         if loss == 0:
             store(z, p, (load(z, p) - target) * scale)
         elif loss == 1:
-            store(z, p, (1 / (1 + exp(-load(z, p))) - target) * scale)
+            a = load(z, p)
+            e = exp_of_negative(-abs(a))
+            store(z, p, (where(a >= 0, 1.0, e) / (1 + e) - target) * scale)
         else:
             _, total = _exponentials(z, p * k, k)
             share = scale / total
@@ -185,7 +188,7 @@ def _losses(loss, z, y, first, m, k):
             total = total + 0.5 * r * r
         elif loss == 1:
             a = load(z, p)
-            total = total + (maximum(a, 0) - target * a + log(1 + exp(-abs(a))))
+            total = total + (maximum(a, 0) - target * a + log(1 + exp_of_negative(-abs(a))))
         else:
             hit = load(z, p * k + int(target))
             top, sum_ = _exponentials(z, p * k, k)
