@@ -225,11 +225,18 @@ def test_watch_of_a_race_that_has_ended_is_its_verdict(
     assert "holds no race" in capsys.readouterr().err
 
 
-def test_a_race_tells_the_same_to_those_who_watch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [0.0, np.inf])  # seconds between what they see
+def test_a_race_tells_the_same_to_those_who_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: float
+) -> None:
     told: list[Progress] = []
+    shown = []
+    monkeypatch.setattr("thalweg.racing.course._SEEN", seen)
+    monkeypatch.setattr(Store, "tell", lambda *given, do=Store.tell: shown.append(do(*given)))
     with Store(tmp_path) as store:
         _run(LeastSquares(), TERMS, store, told.append)
         state: Any = store.progress()
+    assert len(shown) == (len(told) if seen == 0 else 2)  # the first and the last
     assert Progress.restored(state).standings == told[-1].standings
     best = min(standing.loss or np.inf for standing in told[-1].standings.values())
     assert told[-1].best.endswith(f" {best:.4g}")

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from thalweg.racing.workers import Piece, Workers, seconds, train
 __all__ = ["Progress", "Standing", "run", "trials_per_rule"]
 
 _TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
+_SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
@@ -133,9 +135,16 @@ def run(
     )
     alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
 
+    written = -math.inf
+
     def told(progress: Progress) -> None:
-        if store.directory is not None:
+        nonlocal written
+        now = time.monotonic()
+        if store.directory is not None and (
+            now - written > _SEEN or progress.done == progress.total
+        ):
             store.tell(files.plain(asdict(progress)))
+            written = now
         if tell:
             tell(progress)
 
@@ -242,8 +251,8 @@ class _Pool:
         self.workers = workers
         self.write = write
         self.found: dict[str, Found] = {}
-        self.waiting: dict[str, list[Trial]] = {}  # what each contest waits for
-        self.groups: dict[Hashable, list[Trial]] = {}  # of that, what no worker has yet
+        self.waiting: dict[str, tuple[list[Trial], int]] = {}  # for what, how many are missing
+        self.groups: dict[Hashable, list[Trial]] = {}  # of those, what no worker has yet
 
     def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
         for name, contest in contests.items():
@@ -252,9 +261,12 @@ class _Pool:
             self.ask()
             _, piece = self.workers.next()
             self.keep(piece)
-            for name in dict.fromkeys(result.trial.rule for result in piece.results):
-                if all(map(self.store.get, self.waiting[name])):
-                    self.proceed(name, contests[name], self.results(self.waiting.pop(name)))
+            for name, count in Counter(result.trial.rule for result in piece.results).items():
+                wanted, missing = self.waiting.pop(name)
+                if missing > count:
+                    self.waiting[name] = wanted, missing - count
+                else:
+                    self.proceed(name, contests[name], self.results(wanted))
         return self.found
 
     def proceed(self, name: str, contest: Contest, results: list[Result] | None) -> None:
@@ -266,7 +278,7 @@ class _Pool:
                 self.found[name] = stop.value
                 return
             if missing := self.missing(wanted):
-                self.waiting[name] = wanted
+                self.waiting[name] = wanted, len(missing)
                 for trial in missing:
                     self.groups.setdefault(self.task.together(trial), []).append(trial)
                 return

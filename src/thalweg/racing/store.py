@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -267,7 +267,8 @@ class Store(Records):
         except BaseException:
             self._unlock()
             raise
-        self._results = {result.trial.key: result for result in self.results()}
+        self._results: dict[tuple[str, str], dict[int, Result]] = {}
+        self._index(self.results())
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # somebody watches
@@ -326,7 +327,12 @@ class Store(Records):
                     "INSERT INTO evaluations VALUES (?, ?, ?, ?)",
                     [(key, epoch, *losses) for epoch, losses in enumerate(curves)],
                 )
-        self._results.update((result.trial.key, result) for result in results)
+        self._index(results)
+
+    def _index(self, results: Iterable[Result]) -> None:
+        for result in results:
+            trial = result.trial
+            self._results.setdefault((trial.phase, trial.rule), {})[trial.number] = result
 
     def _keep(self, results: Sequence[Result], checkpoint: bytes) -> None:
         assert self.directory
@@ -346,7 +352,7 @@ class Store(Records):
         Raises:
             ValueError: the store has another training in its place.
         """
-        result = self._results.get(trial.key)
+        result = self._results.get((trial.phase, trial.rule), {}).get(trial.number)
         if result and result.trial != trial:
             raise ValueError(
                 f"{self.directory} holds {result.trial} where this thalweg would run {trial}; "
@@ -356,8 +362,8 @@ class Store(Records):
 
     def of(self, rule: str, phase: str) -> list[Result]:
         """Return the results of a rule in one of ``PHASES``, by number."""
-        found = [r for r in self._results.values() if r.trial.key[:2] == (phase, rule)]
-        return sorted(found, key=lambda result: result.trial.number)
+        found = self._results.get((phase, rule), {})
+        return [found[number] for number in sorted(found)]
 
 
 def _locked(directory: Path) -> sqlite3.Connection:
