@@ -197,6 +197,21 @@ def test_a_loss_scale_is_taken_off_and_an_overflow_skipped(
     assert scaler.get_scale() == 1024.0 * 2 / 2 * 2 * 2  # doubled after 3, 7, 10; halved after 4
 
 
+@every_class
+def test_where_there_is_no_kernel_torchs_own_step_is_taken(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a device that no kernel knows; under a loss scale, of which torch's knows nothing."""
+    monkeypatch.setattr("thalweg.optim.base.served", lambda _: False)
+    ours, scaler = scaled_training(configuration.ours, unscale=False, clip=None)
+    theirs, like = scaled_training(configuration.theirs, unscale=True, clip=None)
+    assert_same(ours, theirs, 0.0)
+    assert scaler.state_dict() == like.state_dict()
+    guarded, _ = scaled_training(configuration.ours, unscale=False, clip=None, clip_norm=2.0)
+    theirs, _ = scaled_training(configuration.theirs, unscale=True, clip=2.0)
+    assert_same(guarded, theirs, 2e-5)  # by the rule: torch's has no such option
+
+
 @every_configuration
 def test_cautious_steps_never_climb(configuration: Configuration) -> None:
     """Liang et al. 2024, Algorithm 1 without rescaling, from torch's own step."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -211,8 +212,21 @@ def test_gradients_that_are_sparse_are_refused_with_options_of_ours() -> None:
         )
 
 
-def sparsely(build: Build) -> Any:
+@pytest.mark.parametrize("name", ["SGD", "Adagrad"])
+@pytest.mark.parametrize("scale", [1024.0, torch.inf])  # that overflows
+def test_sparse_gradients_are_unscaled_as_torch_does(name: str, scale: float) -> None:
+    both = Configuration(name, {"lr": 0.05})
+    ended = []
+    for build in (both.ours, both.theirs):
+        scaler = GradScaler("cpu", init_scale=scale)
+        ended.append((sparsely(build, scaler), scaler.state_dict()))
+    assert_same(ended[0][0], ended[1][0], 1e-6)
+    assert ended[0][1] == ended[1][1]
+
+
+def sparsely(build: Build, scaler: GradScaler | None = None) -> Any:
     """Train an embedding with sparse gradients between two dense steps; return what came out."""
+    scaler = scaler or GradScaler("cpu", enabled=False)
     torch.manual_seed(0)
     table, dense = nn.Embedding(10, 4, sparse=True), torch.ones(5, requires_grad=True)
     optimizer = build([*table.parameters(), dense])
@@ -220,15 +234,16 @@ def sparsely(build: Build) -> Any:
     optimizer.register_step_pre_hook(lambda *given: steps.append(given))
     for t in range(1, 6):
         optimizer.zero_grad()
-        dense.square().sum().backward()
+        scaler.scale(dense.square().sum()).backward()
         if t % 2:
-            table(torch.tensor([t, 3, 3])).sin().sum().backward()
+            scaler.scale(table(torch.tensor([t, 3, 3])).sin().sum()).backward()
         try:
             with torch.sparse.check_sparse_tensor_invariants():
-                optimizer.step()
+                scaler.step(optimizer)
+                scaler.update()
         except RuntimeError as refusal:
             return str(refusal)
-        assert len(steps) == t
+        assert scaler.is_enabled() or len(steps) == t
     return optimizer
 
 

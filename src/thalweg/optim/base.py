@@ -18,7 +18,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from thalweg.optim import release
 from thalweg.optim.bucket import Bucket, Member, SparseError, local, reduced
-from thalweg.optim.cuda import DeviceBucket, bucket_for, ready
+from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
@@ -270,22 +270,48 @@ class Compiled(Optimizer):
         Raises:
             SparseError: one of them is sparse.
         """
-        for group in self.param_groups:
-            for p in group["params"]:
-                if _dense(p.grad):
-                    yield reduced(p.grad, p)
+        for p in self._parameters():
+            if _dense(p.grad):
+                assert p.grad is not None
+                yield reduced(p.grad, p)
+
+    def _parameters(self) -> Iterator[Tensor]:
+        return chain.from_iterable(group["params"] for group in self.param_groups)
+
+    def _torch_steps(self) -> bool:
+        """Return whether there is a torch class beside this one that knows its options."""
+        step: Any = super().step
+        return self.options == Options() and step.__func__ is not Optimizer.step
 
     def _torch_step(self, why: str) -> None:
         """Take the step of the torch class, without the hooks that this one has run already."""
         step: Any = super().step
-        if self.options != Options() or step.__func__ is Optimizer.step:
+        if not self._torch_steps():
             raise RuntimeError(
                 f"{type(self).__name__} has no step of its own {why}, and torch's knows neither "
                 f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's"
             )
+        if not all(group.get("fused") for group in self.param_groups) and not self._unscale():
+            return
         function = step.__func__
         (function.__wrapped__ if getattr(function, "hooked", False) else function)(self)
         self._forget()
+
+    def _unscale(self) -> bool:
+        """Take a loss scale off the gradients, which torch's steps but the fused ones do not.
+
+        Returns:
+            Whether there is a step: whether no gradient has overflowed.
+        """
+        scale = gradient_scale(self, self.options, ())
+        for name in ("grad_scale", "found_inf"):
+            if hasattr(self, name):
+                setattr(self, name, None)
+        if scale not in {None, 1.0}:
+            for p in self._parameters():
+                if p.grad is not None:
+                    p.grad.mul_(scale)
+        return scale is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as torch's class has it; see torch.optim.Optimizer."""
@@ -320,8 +346,11 @@ class Compiled(Optimizer):
 
         Raises:
             SparseError: a gradient is sparse; torch's step makes a state of its own kind.
+            _TorchStepError: there is no kernel where a parameter lies, but a class of torch's.
         """
         list(self._gradients())
+        if self._torch_steps() and not all(map(served, self._parameters())):
+            raise _TorchStepError("on such a device")  # torch's steps many tensors at once there
         self._waiting: list[Tensor] = []
         self._alone: list[tuple[Tensor, int]] = []
         kinds: dict[Any, list[Member]] = defaultdict(list)

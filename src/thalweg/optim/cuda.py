@@ -19,7 +19,7 @@ from thalweg.optim.bucket import Bucket, Member, fits, local
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
-__all__ = ["DeviceBucket", "bucket_for", "ready"]
+__all__ = ["DeviceBucket", "bucket_for", "ready", "served"]
 
 _KIND = "cuda"  # which torch calls AMD's GPUs too
 _BLOCK = 1024  # elements of one program: 8 for each of its 128 threads, two loads of 16 bytes
@@ -49,6 +49,11 @@ def bucket_for(p: Tensor, kept: Sequence[Tensor]) -> type[Bucket] | None:
 def ready(p: Tensor) -> bool:
     """Return whether a parameter lies on a GPU that Triton knows, and Triton is there."""
     return _ready(local(p).device)
+
+
+def served(p: Tensor) -> bool:
+    """Return whether there are kernels for the device on which a parameter lies."""
+    return local(p).device.type == "cpu" or ready(p)
 
 
 class DeviceBucket(Bucket):
