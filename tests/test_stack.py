@@ -243,6 +243,35 @@ def test_tied_frozen_and_unused_weights_and_any_buffers() -> None:
         assert expected[0].calls == 20
 
 
+class Pretrained(nn.Module):
+    """A frozen layer, the same or drawn under each seed, below one that learns."""
+
+    def __init__(self, *, drawn: bool) -> None:
+        super().__init__()
+        self.below, self.above = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.below.requires_grad_(requires_grad=False)
+        if not drawn:
+            nn.init.eye_(self.below.weight)
+            nn.init.ones_(self.below.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.above(torch.tanh(self.below(x)))
+        return scores
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_what_is_the_same_under_every_seed_is_held_once(*, drawn: bool) -> None:
+    task = classes("mlp", model=lambda: Pretrained(drawn=drawn).double())
+    training = in_lanes(task, "sgd", [{"lr": 0.1}] * 3, epochs=4, seeds=[3, 9, 7])
+    for lane, seed in enumerate((3, 9, 7)):
+        expected = one_by_one(task, peer("SGD", {"lr": 0.1}), epochs=4, seed=seed)
+        assert_lane(training, lane, expected, 1e-10)
+    stack = training.finals[0].stack
+    assert stack.fixed["module.below.weight"].shape == ((3, 4, 6) if drawn else (4, 6))
+    first, again = (stack.model.initial(seed).fixed for seed in (3, 9))
+    assert (first is again) is not drawn  # nor kept for each seed
+
+
 class Chooser(nn.Module):
     """What cannot be stacked: its path depends on its data."""
 

@@ -271,3 +271,5 @@ def test_memory_of_a_step_counts_weights_gradients_state_and_activations() -> No
     weights = 4 * 4 * 100 * 100  # x, g, m, v
     assert weights <= small <= weights + 4 * 64 * 100 * 5
     assert 24 * 4 * 100 <= large - small <= 24 * 4 * 100 * 5  # inputs, outputs, targets
+    stacked = cost(task.model, task._placed.train, 32, 8).bytes  # with minibatches of their own
+    assert weights + 2 * 32 * 4 * 100 <= stacked <= large + 32 * 4 * 100

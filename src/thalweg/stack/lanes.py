@@ -44,7 +44,8 @@ class Stack:
         self.parameters = _stacked([start.parameters for start in starts])
         self.state = _stacked([start.state for start in starts])
         fixed = [start.fixed for start in starts]
-        self.fixed = fixed[0] if shared else _stacked(fixed)
+        self._one_fixed = shared or model.seedless
+        self.fixed = fixed[0] if self._one_fixed else _stacked(fixed)
         self._learn()
 
     def _learn(self) -> None:
@@ -59,7 +60,7 @@ class Stack:
         shared: bool,
         compiled: bool = False,
     ) -> Any:  # noqa: ANN401
-        fixed, examples = (None if same else 0 for same in (self.shared, shared))
+        fixed, examples = (None if same else 0 for same in (self._one_fixed, shared))
         dimensions = (0, 0, fixed, examples, 0, *[None] * len(more))
         given = self.parameters, self.state, self.fixed, batch, self.seeds, *more
         run = mapped_by_compiler if compiled else mapped
@@ -126,14 +127,14 @@ class Stack:
         self.seeds = self.seeds[index]
         self.parameters = {n: t.detach()[index] for n, t in self.parameters.items()}
         self.state = {n: t[index] for n, t in self.state.items()}
-        if not self.shared:
+        if not self._one_fixed:
             self.fixed = {n: t[index] for n, t in self.fixed.items()}
         self._learn()
 
     def lane(self, lane: int) -> tuple[Values, Values, Values]:
         """Return one lane's parameters, state and fixed values."""
         own = [{n: t.detach()[lane] for n, t in g.items()} for g in (self.parameters, self.state)]
-        fixed = self.fixed if self.shared else {n: t[lane] for n, t in self.fixed.items()}
+        fixed = self.fixed if self._one_fixed else {n: t[lane] for n, t in self.fixed.items()}
         return own[0], own[1], fixed
 
 

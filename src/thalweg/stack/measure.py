@@ -32,7 +32,8 @@ class Cost:
 
     Attributes:
         seconds: per lane.
-        bytes: per lane: parameters, gradients, state, and what the backward pass keeps.
+        bytes: per lane: parameters, gradients, state, what is fixed, and what the backward pass
+            keeps.
     """
 
     seconds: float
@@ -40,7 +41,7 @@ class Cost:
 
 
 def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: int = 5) -> Cost:
-    """Measure a step of Adam with so many lanes.
+    """Measure a step of Adam with so many lanes, each with a minibatch of its own.
 
     Args:
         model: the module.
@@ -49,11 +50,13 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
         lanes: side by side; one is called as it is.
         repeats: the fastest counts.
     """
-    stack = Stack(model, [0] * lanes, shared=True, stacked=lanes > 1)
+    alone = lanes == 1
+    stack = Stack(model, [0] * lanes, shared=alone, stacked=not alone)
     rule = get("adam")
     parameters = list(stack.parameters.values())
     step = MixedStep([rule] * lanes, [rule.defaults] * lanes, parameters, steps=repeats + 1)
-    batch = each(lambda tensor: tensor[:batch_size], examples)
+    rows = torch.arange(batch_size)
+    batch = each(partial(_rows, rows if alone else rows.expand(lanes, -1)), examples)
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -65,11 +68,12 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
         with saved_tensors_hooks(note, lambda tensor: tensor):
             stack.gradients(batch, 1)
         seconds = min(_one(stack, step, batch, t + 2) for t in range(repeats))
-    own = sum(p.numel() * p.element_size() for p in parameters)
-    for parameter in parameters:
-        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    fixed = stack.fixed.values()
+    for tensor in (*parameters, *fixed):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
     arrays = 2 + len(rule.state)
-    return Cost(seconds / lanes, (sum(kept.values()) + arrays * own) // lanes)
+    held = arrays * sum(p.nbytes for p in parameters) + sum(tensor.nbytes for tensor in fixed)
+    return Cost(seconds / lanes, (sum(kept.values()) + held) // lanes)
 
 
 def _one(stack: Stack, step: Step, batch: Batch, t: int) -> float:

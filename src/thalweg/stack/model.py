@@ -77,6 +77,7 @@ class Model:
         examples: a batch, of which some are used to see how the module behaves.
 
     Attributes:
+        seedless: whether all that is fixed is the same whatever the seed, as pretrained layers are.
         stacked: whether many copies can be trained in one pass.
         why: if not, why.
 
@@ -94,7 +95,11 @@ class Model:
         few = each(lambda tensor: tensor[:_PROBED].to(self.device), examples)
         with seeded(0):
             self._names = self._sort(few)
+            self._fixed: Values | None = None
             self.initial = functools.lru_cache(maxsize=32)(self._initial)
+            fixed, other = (self._initial(seed).fixed for seed in (0, 1))
+            self.seedless = all(_same(tensor, other[name]) for name, tensor in fixed.items())
+            self._fixed = fixed if self.seedless else None
             self.stacked, self.why = True, ""
             self._probe(few)
 
@@ -148,8 +153,8 @@ class Model:
     def _initial(self, seed: int) -> Start:
         """Return what a seed makes of the module; cached."""
         values = self._named(self._build(seed))
-        groups = [{n: values[n].clone() for n in names} for names in self._names]
-        return Start(*groups)
+        trained, state, fixed = ({n: values[n].clone() for n in names} for names in self._names)
+        return Start(trained, state, fixed if self._fixed is None else self._fixed)
 
     def loss(  # noqa: PLR0917 - vmap maps what it is given by place
         self,
