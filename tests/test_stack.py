@@ -16,7 +16,7 @@ from stack_nets import SEED, Attention, classes, in_lanes, make, one_by_one, one
 from thalweg import schedules
 from thalweg.rule import get, names
 from thalweg.stack import Training, train
-from thalweg.stack.randomness import Randomness
+from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.step import DeviceStep, StackStep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -340,7 +340,7 @@ def test_dropout_keeps_its_share_and_scales_it(layer: nn.Module, shape: tuple[in
     x = torch.ones(shape)
 
     def drawn(seed: int, step: int) -> tuple[Tensor, Tensor]:
-        with Randomness(torch.tensor(seed), torch.tensor(step)):
+        with LaneFunctions(torch.tensor(seed), torch.tensor(step)):
             return layer(x), layer(x)
 
     first, second = drawn(1, 1)
@@ -371,7 +371,7 @@ def test_attention_is_torchs(given: dict[str, Any]) -> None:
     if "enable_gqa" in given:
         k, v = k[:, :2], v[:, :2]
     expected = functional.scaled_dot_product_attention(q, k, v, **given)
-    with Randomness(torch.tensor(0), torch.tensor(1)):
+    with LaneFunctions(torch.tensor(0), torch.tensor(1)):
         found = functional.scaled_dot_product_attention(q, k, v, **given)
     torch.testing.assert_close(found, expected)
 

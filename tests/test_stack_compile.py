@@ -2,17 +2,20 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stack_nets import Attention, classes, in_lanes, make
 from thalweg.errors import TaskError
 from thalweg.racing.modules import ModuleTask
 from thalweg.stack import Training
+from thalweg.stack.functions import LaneFunctions
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
@@ -24,6 +27,12 @@ def net() -> nn.Module:
     """Return a network that has buffers and draws."""
     return nn.Sequential(
         nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+    )
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(288, 3)
     )
 
 
@@ -68,6 +77,48 @@ def test_a_lanes_bits_do_not_depend_on_its_neighbours(five: Training) -> None:
                 np.testing.assert_array_equal(
                     getattr(found, curve)[:, lane], getattr(five, curve)[:, other]
                 )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (2,),
+        (2, 2),
+        ((2, 3), (2, 3)),
+        (3,),
+        (2, None, 0, True),
+        (4, 2),
+        (2, 2, 1),
+        (2, 2, 0, False, True, 3),
+    ],
+    ids=str,
+)
+def test_average_pooling_that_is_compiled_is_torchs(
+    given: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    x = torch.randn(2, 3, 8, 6, dtype=torch.float64, requires_grad=True)
+    expected = functional.avg_pool2d(x, *given)
+    with LaneFunctions(torch.tensor(0), torch.tensor(1)):
+        found = functional.avg_pool2d(x, *given)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_compiled_convolutions_learn_what_others_do() -> None:
+    """Also of average pooling, and of a validation part of more than one chunk."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(190, 1, 48, 48, generator=generator)
+    task = classes("lenet", torch.float32, model=pooled, train=(x, torch.arange(190) % 3))
+    hyper = [{"lr": 0.1}, {"lr": 0.01}]
+    found, expected = (
+        in_lanes(replace(task, compile=compiled), "sgd", hyper, epochs=1, batch_size=32)
+        for compiled in (True, False)
+    )
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
+    np.testing.assert_allclose(found.validation_loss, expected.validation_loss, rtol=1e-5)
 
 
 def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Training) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.stack.batch import Batch, count, each
+from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.model import Model, Values, blamed, mapped, mapped_by_compiler
 
 __all__ = ["COMPILED_SIZES", "Stack"]
@@ -18,7 +18,8 @@ COMPILED_SIZES = (
     32,
 )  # lanes of stacks whose steps are compiled, which takes seconds for each
 
-_CHUNK = 256  # examples of a pass without gradients: bounds its memory
+# Examples of a pass without gradients: few enough for a processor's caches, judged by their inputs.
+_FEWEST, _MOST, _ELEMENTS = 32, 256, 2**16
 
 
 class Stack:
@@ -96,10 +97,11 @@ class Stack:
         """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
+        whole = _chunk(batch)
+        function = partial(self.model.evaluate, what="loss")
         for piece in _chunks(batch, rows):
-            function = partial(self.model.evaluate, what="loss")
             own = count(piece, "batch")
-            losses = self._mapped(function, piece, shared=True, compiled=compiled and own == _CHUNK)
+            losses = self._mapped(function, piece, shared=True, compiled=compiled and own == whole)
             total += losses.double() * own
         return total.cpu() / rows
 
@@ -142,10 +144,16 @@ def _stacked(groups: Sequence[Values]) -> dict[str, Tensor]:
     return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
 
 
+def _chunk(batch: Batch) -> int:
+    """Return how many examples make a chunk."""
+    elements = sum(tensor[0].numel() for tensor in leaves(batch))
+    return min(_MOST, max(_FEWEST, _ELEMENTS // elements))
+
+
 def _chunks(batch: Batch, rows: int) -> Iterator[Batch]:
-    for first in range(0, rows, _CHUNK):
-        piece = slice(first, first + _CHUNK)
-        yield each(partial(_sliced, piece), batch)
+    size = _chunk(batch)
+    for first in range(0, rows, size):
+        yield each(partial(_sliced, slice(first, first + size)), batch)
 
 
 def _sliced(piece: slice, tensor: Tensor) -> Tensor:

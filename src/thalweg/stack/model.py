@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from thalweg.errors import TaskError, user_line
 from thalweg.stack.batch import Batch, each
-from thalweg.stack.randomness import Randomness
+from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.task import TorchTask
 
 __all__ = ["Model", "Start", "Values"]
@@ -167,7 +167,7 @@ class Model:
     ) -> tuple[Tensor, tuple[Tensor, Values]]:
         """Return the training objective of a batch, its loss without penalty, and the new state."""
         values = {**fixed, **parameters, **state}
-        with self._precision(), Randomness(seed, step):
+        with self._precision(), LaneFunctions(seed, step):
             loss = functional_call(self._objective, values, (batch, "loss"))
         objective = loss
         if self.task.l2:
@@ -187,7 +187,7 @@ class Model:
         what: str,
     ) -> Any:  # noqa: ANN401 # fmt: skip
         """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
-        with self._precision(), Randomness(seed, torch.tensor(0)):
+        with self._precision(), LaneFunctions(seed, torch.tensor(0)):
             return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
 
     def _precision(self) -> torch.autocast:
@@ -235,7 +235,7 @@ class Model:
             values[name].requires_grad_()
         after = dict(values)
         before = {n: t.detach().clone() for n, t in values.items()}
-        draws = Randomness(torch.tensor(0), torch.tensor(1))
+        draws = LaneFunctions(torch.tensor(0), torch.tensor(1))
         what = "loss" if self.task.step is None else "step"
         with self.mode(training=True), blamed(what), self._precision(), draws:
             loss = functional_call(self._objective, after, (batch, "loss"))

@@ -1,4 +1,4 @@
-"""Randomness: what a module draws in a lane depends on that lane's seed and step alone."""
+"""LaneFunctions: what stands for some of torch's functions where a module is computed in lanes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Randomness"]
+__all__ = ["LaneFunctions"]
 
 
 @torch.library.custom_op("thalweg::keep", mutates_args=())
@@ -36,11 +36,12 @@ def _keep_in_lanes(_: Any, __: Any, *arguments: Any) -> tuple[Tensor, int]:  # n
     return _keep(*arguments), 0
 
 
-class Randomness(TorchFunctionMode):
-    """While it is entered, dropout draws from a lane's own generator.
+class LaneFunctions(TorchFunctionMode):
+    """While it is entered, some functions of torch's are computed otherwise, to the same end.
 
-    Attention is written out, as its documentation has it: the fused one draws where no lane can,
-    and ``torch.func`` runs it lane by lane.
+    What dropout draws in a lane depends on that lane's seed and step alone. Attention is written
+    out, as its documentation has it: the fused one draws where no lane can, and ``torch.func`` runs
+    it lane by lane. Compiled, so is average pooling, whose gradient torch compiles to slow code.
 
     Args:
         seed: the lane's, an integer tensor.
@@ -68,6 +69,7 @@ class Randomness(TorchFunctionMode):
             functional.dropout3d: self._dropout_channels,
             functional.scaled_dot_product_attention: self._attention,
             functional.multi_head_attention_forward: self._heads,
+            functional.avg_pool2d: self._pool,
         }
         return instead.get(function, function)(*args, **(kwargs or {}))
 
@@ -99,6 +101,29 @@ class Randomness(TorchFunctionMode):
         kept = _keep(self._seed, self._step, self._calls, shape, p, x.device)
         factor = kept.to(x.dtype) / (1 - p) if p < 1 else torch.zeros_like(x)
         return x.mul_(factor) if inplace else x * factor
+
+    @staticmethod
+    def _pool(  # noqa: PLR0917 - torch's signature
+        x: Tensor,
+        kernel_size: Any,  # noqa: ANN401 - a number or two
+        stride: Any = None,  # noqa: ANN401 - the same, or none
+        padding: Any = 0,  # noqa: ANN401 - a number or two
+        ceil_mode: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+        count_include_pad: bool = True,  # noqa: FBT001, FBT002 - torch's signature
+        divisor_override: int | None = None,
+    ) -> Tensor:
+        side, step, edge = (
+            tuple(number) if isinstance(number, (tuple, list)) else (number, number)
+            for number in (kernel_size, stride or kernel_size, padding)
+        )
+        rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
+        tiled = step == side and edge == (0, 0) and not rest and divisor_override is None
+        if not tiled or not torch.compiler.is_compiling():
+            return functional.avg_pool2d(
+                x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+            )
+        high, wide = (size // own for size, own in zip(x.shape[-2:], side, strict=True))
+        return x.reshape(*x.shape[:-2], high, side[0], wide, side[1]).mean((-3, -1))
 
     def _heads(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
         """Attend with several heads: a function of torch's that calls the others unseen."""
