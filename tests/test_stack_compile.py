@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stack_nets import Attention, classes, in_lanes, make
+from stack_nets import Attention, classes, in_lanes, make, one_by_one
 from thalweg.errors import TaskError
 from thalweg.racing.modules import ModuleTask
 from thalweg.stack import Training
@@ -119,6 +119,8 @@ def test_compiled_convolutions_learn_what_others_do() -> None:
     )
     np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
     np.testing.assert_allclose(found.validation_loss, expected.validation_loss, rtol=1e-5)
+    whole = one_by_one(task, lambda p: torch.optim.SGD(p, lr=0.1), epochs=1, batch_size=32)[2]
+    np.testing.assert_allclose(found.validation_loss[:, 0], whole, rtol=1e-5)
 
 
 def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Training) -> None:
