@@ -49,7 +49,7 @@ def kept(out: Path) -> tuple[dict[Any, str], Any]:
     """Return each training's numbers and the verdict, without what a clock measured."""
     with Records(out) as records:
         trainings = {
-            result.trial.key: repr(
+            (result.trial.phase, result.trial.rule, result.trial.number): repr(
                 (result, result.train_loss.tolist(), result.validation_loss.tolist())
             )
             for result in records.results()

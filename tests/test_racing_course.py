@@ -280,7 +280,12 @@ def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
     task, alone = Mixing(lanes), LeastSquares()
     alone.lanes = 1
     assert _race(task=task, workers=workers) == _race(task=alone)
-    trained = [trial.key for unit in task.units for trial in unit if trial.round != TIMING]
+    trained = [
+        (trial.phase, trial.rule, trial.number)
+        for unit in task.units
+        for trial in unit
+        if trial.round != TIMING
+    ]
     assert len(trained) == len(set(trained))
     assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
     sizes = [{trial.rule for trial in unit} for unit in task.units if len(unit) == lanes]

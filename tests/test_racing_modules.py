@@ -51,7 +51,7 @@ def _kept(directory: Path) -> dict[Any, Any]:
     """Return every number of a race's trainings."""
     with Records(directory) as records:
         return {
-            result.trial.key: (
+            (result.trial.phase, result.trial.rule, result.trial.number): (
                 result.trial, result.train_loss.tolist(), result.validation_loss.tolist(),
                 result.test_loss, result.test_score,
             )

@@ -89,11 +89,6 @@ class Trial:
         """What it is for: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
         return self.round if self.round in {RERUN, FINAL} else "trial"
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What tells it from all others of a race."""
-        return self.phase, self.rule, self.number
-
 
 @dataclass(frozen=True, eq=False)
 class Result:
