@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from racing_task import LeastSquares
 from test_racing_course import TERMS, _race, _run
 from thalweg import cli
+from thalweg.cli.live import view
 from thalweg.racing.course import Progress
 from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
 from thalweg.racing.writers import COLUMNS, writing
@@ -119,6 +121,17 @@ def test_the_checkpoint_kept_is_that_of_the_lowest_validation_loss(tmp_path: Pat
         assert kept() == b"as good, earlier"
 
 
+@pytest.mark.parametrize(
+    ("left", "since", "clock"),
+    [(12.0, 5.2, "0:00:07 left"), (12.0, 50.0, "0:00:00 left"), (None, 65.0, "0:01:05 so far")],
+)
+def test_the_clock_of_the_live_view_goes_on(left: float | None, since: float, clock: str) -> None:
+    progress = Progress(1.0, 4.0, "adam: trials 1-16", "adam 0.25", {}, left)
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(view(progress, since))
+    assert f" {clock} " in console.export_text()
+
+
 # -- writers -------------------------------------------------------------------------------------
 
 
@@ -198,7 +211,10 @@ def test_results_prints_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no race has ended" in capsys.readouterr().err
 
 
-def test_watch_shows_how_far_a_race_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_shows_how_far_a_race_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thalweg.racing.course._SEEN", 0.0)
     seen: list[str] = []
 
     def look(progress: Progress) -> None:

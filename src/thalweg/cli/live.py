@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -41,8 +42,13 @@ def sparkline(values: Sequence[float], width: int = 20) -> str:
     )
 
 
-def view(progress: "Progress") -> "Group":
-    """Return what a terminal shows of a race that goes on."""
+def view(progress: "Progress", since: float = 0.0) -> "Group":
+    """Return what a terminal shows of a race that goes on.
+
+    Args:
+        progress: how far it was.
+        since: seconds that have passed since then.
+    """
     from rich.console import Group  # noqa: PLC0415 - only who shows it waits for it
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -59,15 +65,27 @@ def view(progress: "Progress") -> "Group":
         cells = (name, str(standing.trainings), loss, sparkline(standing.curve))
         rules.add_row(*map(Text, cells), style="bold" if name == leader else "")
     left = progress.seconds_left
+    clock = timedelta(seconds=round(since if left is None else max(0.0, left - since)))
     line = Table.grid(padding=(0, 1))
     line.add_row(
         ProgressBar(progress.total, min(progress.done, progress.total), width=_BAR),
         f"{progress.done / progress.total:.0%}",
-        Text("" if left is None else f"{timedelta(seconds=round(left))} left"),
+        Text(f"{clock} so far" if left is None else f"{clock} left"),
         Text(f"best: {progress.best}" if progress.best else ""),
         Text(progress.doing if progress.done < progress.total else "writing the report"),
     )
     return Group(rules, line)
+
+
+class _Ticking:
+    """The view of a race, whose clock goes on between two pieces of work."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
+        self.told = time.monotonic()
+
+    def __rich__(self) -> "Group":
+        return view(self.progress, time.monotonic() - self.told)
 
 
 @contextmanager
@@ -78,6 +96,8 @@ def live(*, quiet: bool) -> "Iterator[Callable[[Progress], object]]":
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
+    from rich.spinner import Spinner  # noqa: PLC0415
 
-    with Live("getting ready", console=Console(stderr=True), transient=True) as shown:
-        yield lambda progress: shown.update(view(progress))
+    ready = Spinner("dots", "getting ready")
+    with Live(ready, console=Console(stderr=True), transient=True) as shown:
+        yield lambda progress: shown.update(_Ticking(progress))

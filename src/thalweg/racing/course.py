@@ -50,7 +50,7 @@ class Progress:
     Attributes:
         done: finished work.
         total: all work that is known of, in the same unit; grows when a space is widened.
-        doing: what finished last, such as ``"adam: trials 17-32"``.
+        doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"first trainings"``.
         best: the best so far, such as ``"lion 0.0931"``.
         standings: by rule.
         seconds_left: estimated from what was done since the start; None before that.
@@ -257,6 +257,8 @@ class _Pool:
     def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
         for name, contest in contests.items():
             self.proceed(name, contest, None)
+        if self.waiting:
+            self.meter.show("first trainings")
         while self.waiting:
             self.ask()
             _, piece = self.workers.next()
