@@ -313,6 +313,19 @@ def test_progress_ends_where_it_said() -> None:
     assert float(loss) > 0
 
 
+@pytest.mark.parametrize("stacked", [True, False])
+def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) -> None:
+    class Shared(Mixing):
+        def together(self, trial: Trial) -> Hashable:
+            return trial.phase, None if stacked else trial.seed
+
+    told: list[course.Progress] = []
+    _race(tell=told.append, task=Shared(16))
+    assert told[-1].done == told[-1].total
+    share = 3 * 8.0 * 3 + 3 * 4 * (1 if stacked else 8.0)  # timings, and four finals of each rule
+    assert told[0].total == 3 * (30 + 4 * 8) + share
+
+
 def test_an_interrupted_race_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     def interrupt(progress: course.Progress) -> None:
         if progress.done > 40:

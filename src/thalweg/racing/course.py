@@ -79,10 +79,14 @@ def _number(value: float | None) -> float:
 
 @dataclass
 class _Meter:
-    """Adds up what is done, in full trainings; what was not foreseen adds to the total."""
+    """Adds up what is done, in full trainings; what was not foreseen adds to the total.
+
+    A final is ``final`` of them.
+    """
 
     tell: Callable[[Progress], None]
     epochs: int
+    final: float
     total: float
     standings: dict[str, Standing]
     done: float = 0.0
@@ -91,7 +95,7 @@ class _Meter:
 
     def count(self, results: Sequence[Result], *, new: bool) -> None:
         for result in results:
-            work = _ALONE if result.trial.round == FINAL else result.trial.epochs / self.epochs
+            work = self.final if result.trial.round == FINAL else result.trial.epochs / self.epochs
             self.done += work
             self.new += work * new
             self.standings[result.trial.rule] = _after(self.standings[result.trial.rule], result)
@@ -133,7 +137,8 @@ def run(
     lanes = sum(
         full_trainings(count, rungs) + RERUNS * finalists(count, rungs) for count in counts.values()
     )
-    alone = _ALONE * len(counts) * (protocol.seeds + TIMED)
+    final = 1.0 if _finals_share_a_stack(task, protocol) else _ALONE
+    alone = len(counts) * (final * protocol.seeds + _ALONE * TIMED)
 
     written = -math.inf
 
@@ -149,7 +154,7 @@ def run(
             tell(progress)
 
     standings = {name: Standing() for name in protocol.rules}
-    meter = _Meter(told, protocol.epochs, lanes + alone, standings)
+    meter = _Meter(told, protocol.epochs, final, lanes + alone, standings)
     contests = {
         name: _contest(name, counts[name], protocol, task.schedules) for name in protocol.rules
     }
@@ -180,7 +185,7 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
 
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
     """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
-    defaults, seeds, epochs = registry.get(name).defaults, protocol.final_seeds, protocol.epochs
+    defaults, seed, epochs = registry.get(name).defaults, protocol.selection_seed, protocol.epochs
 
     def fastest(unit: list[Trial]) -> float:
         # What disturbs a short run of one worker, such as a first call, would count for all.
@@ -190,14 +195,22 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
 
     def measured(label: str, lanes: int) -> float:
         trials = [
-            Trial(name, label, 0, seeds[0], size, defaults, epochs) for size in protocol.batch_sizes
+            Trial(name, label, 0, seed, size, defaults, epochs) for size in protocol.batch_sizes
         ]
         return float(np.mean([fastest([trial] * lanes) for trial in trials])) / lanes
 
     among, alone = measured("", min(task.lanes, _TYPICAL)), measured(TIMING, 1)
-    finals = [Trial(name, FINAL, 0, seed, 1, defaults, epochs) for seed in seeds]
-    stacked = len({task.together(final) for final in finals}) == 1
-    return Speed(among, among if stacked else alone, alone)
+    return Speed(among, among if _finals_share_a_stack(task, protocol) else alone, alone)
+
+
+def _finals_share_a_stack(task: Task, protocol: Protocol) -> bool:
+    name = protocol.rules[0]
+    point = Point(registry.get(name).defaults, protocol.batch_sizes[0])
+    kinds = {
+        task.together(_trial(name, FINAL, point, number=0, seed=seed, epochs=protocol.epochs))
+        for seed in protocol.final_seeds
+    }
+    return len(kinds) == 1
 
 
 def _contest(name: str, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
