@@ -16,6 +16,8 @@ from optim_pairs import (
     set_gradients,
 )
 from thalweg import optim
+from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
+from thalweg.rule import rule
 
 HALVES = [torch.bfloat16, torch.float16]
 PER_TENSOR = {"step", "mu_product", "eta", "mu"}  # stay in float32
@@ -86,3 +88,24 @@ def test_every_number_is_read_and_rounded_as_torch_does(half: torch.dtype, round
     if "lost" in state:
         lost = moved - moved.to(half).float()
         assert_close(state["lost"], lost.to(half), 0.0)
+
+
+@rule("test")
+def every_function(g, x, m, *, t, lr=0.1, beta=0.5):  # noqa: ANN001, ANN201
+    m = beta * m + exp(-abs(g)) * sign(g) + maximum(x, m) - minimum(g, 0.5)
+    power = where(g > m, (abs(g) + 1.0) ** 1.5, log(m * m + 1.0) + 1.0)
+    return x - lr * m / (power + sqrt(abs(x))), m
+
+
+@pytest.mark.parametrize("half", HALVES, ids=str)
+@pytest.mark.parametrize("size", [1, 31, 32, 100, 500])
+def test_a_users_rule_steps_each_element_of_a_wide_register(half: torch.dtype, size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    x, g = (torch.randn(size, generator=generator).to(half) for _ in range(2))
+    p = x.clone().requires_grad_()
+    p.grad = g
+    optimizer = optim.Descent([p], every_function)
+    optimizer.step()
+    wanted = every_function(g.float(), x.float(), torch.zeros(size), t=1)
+    for value, exact in zip((p.detach(), optimizer.state[p]["m"]), wanted, strict=True):
+        assert_rounded(value, exact)

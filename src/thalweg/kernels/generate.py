@@ -118,7 +118,8 @@ class _Loop:
                 return f"store{part}_bfloat16_stochastic({name}, i, {value}{rest}, seed, {salt})"
             return f"store{part}{self.kind(name)}({name}, i, {value}{rest})"
 
-        load = {n: f"load{part}{self.kind(n)}({n}, i{rest})" for n in self.arrays}
+        kinds = {n: f"{part}{self.kind(n)}" or "_ahead" for n in self.arrays}
+        load = {n: f"load{kind}({n}, i{rest})" for n, kind in kinds.items()}
         yield self.call(load, "")
         for name in self.body.varying[1:]:
             yield f"        {store(name, f'{name}_new')}"
@@ -128,7 +129,7 @@ class _Loop:
             yield f"        {store('g', '0.0')}"
 
     def pair(self) -> Iterator[str]:
-        """Write the step of two blocks: of their even numbers, and of their odd ones."""
+        """Write the step of the pairs of neighbours of two wide blocks: even ones and odd ones."""
         load = {
             side: {name: f"load{side}_bfloat16({name}, i)" for name in self.arrays}
             for side in ("_even", "_odd")
@@ -150,7 +151,7 @@ class _Loop:
             inputs[1] += f" + {load['lost']}"
         names = [f"{name}{side}_new" for name in self.body.varying[1:]]
         new = ", ".join(names) + ("," if len(names) == 1 else "")
-        uniform = [f"u{i}" for i in range(self.body.slots)]
+        uniform = [f"widened(u{i})" if side else f"u{i}" for i in range(self.body.slots)]
         return f"        {new} = element({', '.join([*inputs, *uniform])})"
 
 
@@ -167,9 +168,9 @@ def _update(body: Body, wrap: Wrap) -> Iterator[str]:
         yield f"    u{index} = load(slots, {index})"
     first = ""
     if loop.paired:
-        yield "    for i in range(n // (2 * LANES)):"
+        yield "    for i in range(n // (2 * WIDE)):"
         yield from loop.pair()
-        first = "n // (2 * LANES) * 2, "
+        first = "n // (2 * WIDE) * (2 * WIDE // LANES), "
     yield f"    for i in range({first}n // LANES):"
     yield from loop.block()
     yield "    rest = n % LANES"

@@ -10,7 +10,16 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from thalweg.kernels.simd import LANES, Vector, as_vector, masked_load, masked_store, splat
+from thalweg.kernels.simd import (
+    LANES,
+    WIDE,
+    Vector,
+    as_vector,
+    fetch_ahead,
+    masked_load,
+    masked_store,
+    splat,
+)
 
 __all__ = [
     "load_bfloat16", "load_even_bfloat16", "load_float16", "load_odd_bfloat16",
@@ -21,15 +30,21 @@ __all__ = [
 
 _BITS, _WIDE_BITS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
 _SINGLE = ir.VectorType(ir.FloatType(), LANES)
+_PAIRS = ir.VectorType(ir.IntType(32), WIDE)  # two bfloat16 each, the even one in the lower half
 
 
 def _from_bfloat16(builder: Any, bits: Any) -> Any:
-    wide = builder.shl(builder.zext(bits, _WIDE_BITS), ir.Constant(_WIDE_BITS, [16] * LANES))
-    return builder.bitcast(wide, _SINGLE)
+    wide = builder.zext(bits, _WIDE_BITS)
+    return builder.bitcast(builder.shl(wide, _constant(wide, 16)), _SINGLE)
 
 
-def _constant(number: int) -> Any:
-    return ir.Constant(_WIDE_BITS, [number] * LANES)
+def _bits(builder: Any, value: Any) -> Any:
+    return builder.bitcast(value, ir.VectorType(ir.IntType(32), value.type.count))
+
+
+def _constant(like: Any, number: int) -> Any:
+    """Return a vector of as many lanes as another one, all that number."""
+    return ir.Constant(like.type, [number] * like.type.count)
 
 
 def _rounded(builder: Any, value: Any) -> Any:
@@ -37,18 +52,18 @@ def _rounded(builder: Any, value: Any) -> Any:
 
     A NaN stays one whose lower half is 0, as all are that come of bfloat16: nothing is carried.
     """
-    bits = builder.bitcast(value, _WIDE_BITS)
-    odd = builder.and_(builder.lshr(bits, _constant(16)), _constant(1))
-    return builder.add(bits, builder.add(odd, _constant(0x7FFF)))
+    bits = _bits(builder, value)
+    odd = builder.and_(builder.lshr(bits, _constant(bits, 16)), _constant(bits, 1))
+    return builder.add(bits, builder.add(odd, _constant(bits, 0x7FFF)))
 
 
 def _to_bfloat16(builder: Any, value: Any) -> Any:
     """Round to the nearest, ties to even; NaN stays NaN."""
-    bits = builder.bitcast(value, _WIDE_BITS)
+    bits = _bits(builder, value)
     nan = builder.fcmp_unordered("uno", value, value)
-    quiet = builder.or_(bits, _constant(0x400000))
+    quiet = builder.or_(bits, _constant(bits, 0x400000))
     kept = builder.select(nan, quiet, _rounded(builder, value))
-    return builder.trunc(builder.lshr(kept, _constant(16)), _BITS)
+    return builder.trunc(builder.lshr(kept, _constant(bits, 16)), _BITS)
 
 
 def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
@@ -56,27 +71,23 @@ def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
 
     The mixing is MurmurHash3's finalizer (Appleby 2011, public domain).
     """
-
-    def constant(number: int) -> Any:
-        return ir.Constant(_WIDE_BITS, [number] * LANES)
-
     start = builder.add(seed, builder.mul(block, ir.Constant(block.type, LANES)))
     start = builder.add(start, builder.mul(salt, ir.Constant(salt.type, 0x9E3779B9)))
     lanes = ir.Constant(_WIDE_BITS, list(range(LANES)))
     bits = builder.add(splat(builder, builder.trunc(start, ir.IntType(32))), lanes)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        mixed = builder.xor(bits, builder.lshr(bits, constant(shift)))
-        bits = builder.mul(mixed, constant(factor))
-    return builder.lshr(bits, constant(16))
+        mixed = builder.xor(bits, builder.lshr(bits, _constant(bits, shift)))
+        bits = builder.mul(mixed, _constant(bits, factor))
+    return builder.lshr(bits, _constant(bits, 16))
 
 
 def _to_bfloat16_stochastic(builder: Any, value: Any, random: Any) -> Any:
     """Round up with the chance that keeps the mean; what is not finite stays."""
-    bits = builder.bitcast(value, _WIDE_BITS)
+    bits = _bits(builder, value)
     gap = builder.fsub(value, value)
     finite = builder.fcmp_ordered("ord", gap, gap)
-    shift = ir.Constant(_WIDE_BITS, [16] * LANES)
-    raised = builder.trunc(builder.lshr(builder.add(bits, random), shift), _BITS)
+    raised = builder.lshr(builder.add(bits, random), _constant(bits, 16))
+    raised = builder.trunc(raised, _BITS)
     return builder.select(finite, raised, _to_bfloat16(builder, value))
 
 
@@ -93,8 +104,8 @@ def _half_place(builder: Any, address: Any, block: Any) -> Any:
 
 
 def _pair_place(builder: Any, address: Any, block: Any) -> Any:
-    """Return the address of the block-th pairs of neighbours, the even one in the lower half."""
-    return builder.gep(builder.inttoptr(address, _WIDE_BITS.as_pointer()), [block])
+    """Return the address of the block-th pairs of neighbours."""
+    return builder.gep(builder.inttoptr(address, _PAIRS.as_pointer()), [block])
 
 
 def _one_of_pair(widen: Callable[..., Any]) -> Any:
@@ -103,30 +114,40 @@ def _one_of_pair(widen: Callable[..., Any]) -> Any:
     @intrinsic
     def load(typingctx: Any, address: Any, block: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            bits = builder.load(_pair_place(builder, args[0], args[1]), align=2)
-            return builder.bitcast(widen(builder, bits), _SINGLE)
+            place = _pair_place(builder, args[0], args[1])
+            if widen is _even:  # the other one lies beside it
+                fetch_ahead(builder, place)
+            bits = builder.load(place, align=2)
+            return builder.bitcast(widen(builder, bits), ir.VectorType(ir.FloatType(), WIDE))
 
-        return Vector(types.float32)(types.intp, types.intp), codegen
+        return Vector(types.float32, WIDE)(types.intp, types.intp), codegen
 
     return load
 
 
-load_even_bfloat16 = _one_of_pair(lambda builder, bits: builder.shl(bits, _constant(16)))
-load_odd_bfloat16 = _one_of_pair(lambda builder, bits: builder.and_(bits, _constant(0xFFFF0000)))
+def _even(builder: Any, bits: Any) -> Any:
+    return builder.shl(bits, _constant(bits, 16))
+
+
+def _odd(builder: Any, bits: Any) -> Any:
+    return builder.and_(bits, _constant(bits, 0xFFFF0000))
+
+
+load_even_bfloat16, load_odd_bfloat16 = _one_of_pair(_even), _one_of_pair(_odd)
 
 
 @intrinsic
 def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd: Any) -> Any:
     """Round two vectors that came of bfloat16 alone, and write them as pairs of neighbours."""
-    single = Vector(types.float32)
+    single = Vector(types.float32, WIDE)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         low, high = (
             _rounded(builder, as_vector(context, builder, value, of, single))
             for value, of in zip(args[2:], sig.args[2:], strict=True)
         )
-        low = builder.lshr(low, _constant(16))
-        bits = builder.or_(low, builder.and_(high, _constant(0xFFFF0000)))
+        low = builder.lshr(low, _constant(low, 16))
+        bits = builder.or_(low, _odd(builder, high))
         builder.store(bits, _pair_place(builder, args[0], args[1]), align=2)
         return context.get_dummy_value()
 
@@ -140,7 +161,9 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
     @intrinsic
     def load(typingctx: Any, address: Any, block: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return widen(builder, builder.load(_half_place(builder, args[0], args[1]), align=2))
+            place = _half_place(builder, args[0], args[1])
+            fetch_ahead(builder, place)
+            return widen(builder, builder.load(place, align=2))
 
         return single(types.intp, types.intp), codegen
 

@@ -28,14 +28,23 @@ from numba.extending import intrinsic, lower_builtin, models, overload, register
 from thalweg import elementwise
 
 __all__ = [
-    "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "float_mode", "get_float32", "get_float64", "inlined", "load", "load_part", "offset", "pointer",
-    "power", "put_float32", "put_float64", "set_float_mode", "store", "store_part", "typed",
+    "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
+    "compiled_driver", "float_mode", "get_float32", "get_float64", "inlined", "load", "load_ahead",
+    "load_part", "offset", "pointer", "power", "put_float32", "put_float64", "set_float_mode",
+    "store", "store_part", "typed", "widened",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
+
+_FEATURES = binding.get_host_cpu_features()
+
+# The largest register of float32. Loops that compute more than they move, as those of bfloat16,
+# take it; others are no faster for it.
+WIDE = 2 * LANES if _FEATURES.get("avx512f") else LANES
+
+_AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
 
 # Division by zero gives infinity, as in NumPy and torch; compiled code runs beside Python threads.
 OPTIONS = {"error_model": "numpy", "nogil": True}
@@ -45,11 +54,11 @@ _FLAGS = ("contract",)
 
 
 class Vector(types.Type):
-    """LANES values of one element type (float32, float64 or boolean)."""
+    """So many values of one element type (float32, float64 or boolean)."""
 
-    def __init__(self, element: types.Type) -> None:
-        self.element = element
-        super().__init__(f"vector({element}, {LANES})")
+    def __init__(self, element: types.Type, count: int = LANES) -> None:
+        self.element, self.count = element, count
+        super().__init__(f"vector({element}, {count})")
 
 
 @register_model(Vector)
@@ -57,10 +66,7 @@ class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
         bits = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
         element = bits.get(fe_type.element, ir.IntType(1))
-        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
-
-
-MASK = Vector(types.boolean)
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.count))
 
 
 @intrinsic
@@ -91,6 +97,27 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = _vector_at(context, builder, sig, args)
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(pointer.dtype)(pointer, types.intp), codegen
+
+
+def fetch_ahead(builder: Any, place: Any) -> None:
+    """Ask for the memory _AHEAD bytes behind an address; it need not be anybody's."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    there = builder.gep(builder.bitcast(place, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
+    builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
+
+
+@intrinsic
+def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
+    """As ``load``, in a loop over memory: asks for what comes later."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        fetch_ahead(builder, place)
         return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp), codegen
@@ -276,10 +303,10 @@ def _suffix(vector: Any) -> str:
     return f"v{vector.count}{vector.element.intrinsic_name}"
 
 
-def splat(builder: Any, scalar: Any) -> Any:
-    empty = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+def splat(builder: Any, scalar: Any, count: int = LANES) -> Any:
+    empty = ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined)
     first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), count), None)
     return builder.shuffle_vector(first, empty, zeros)
 
 
@@ -287,7 +314,19 @@ def as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> An
     """Splat a scalar; a vector is returned as it is."""
     if isinstance(of, Vector):
         return value
-    return splat(builder, context.cast(builder, value, of, to.element))
+    return splat(builder, context.cast(builder, value, of, to.element), to.count)
+
+
+@intrinsic
+def widened(typingctx: Any, vector: Any) -> Any:
+    """Return a vector of WIDE lanes that repeats this one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = [lane % LANES for lane in range(WIDE)]
+        numbers = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), lanes)
+        return builder.shuffle_vector(args[0], args[0], numbers)
+
+    return Vector(vector.element, WIDE)(vector), codegen
 
 
 def _common(args: tuple[Any, ...]) -> Vector | None:
@@ -305,7 +344,8 @@ def _declare(function: Any, build: Callable[..., Any], *, to_mask: bool = False)
     class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             vector = _common(args)
-            return vector and signature(MASK if to_mask else vector, *args)
+            result = Vector(types.boolean, vector.count) if vector and to_mask else vector
+            return result and signature(result, *args)
 
     infer_global(function)(Template)
 
@@ -338,8 +378,7 @@ def _call(name: str) -> Callable[..., Any]:
 
 def _vector_library() -> bool:
     """Load the vector mathematics of the C library, if this machine has one for AVX2."""
-    features = binding.get_host_cpu_features()
-    if not (sys.platform == "linux" and features.get("avx2")):
+    if not (sys.platform == "linux" and _FEATURES.get("avx2")):
         return False
     try:
         binding.load_library_permanently("libmvec.so.1")
@@ -356,6 +395,7 @@ FINGERPRINT = hashlib.sha256(
         (
             [Path(__file__).with_name(n).read_text("utf-8") for n in ("simd.py", "half.py")],
             VECTOR_LIBRARY,
+            WIDE,
             sys.version_info,
             numba.__version__,
             llvmlite.__version__,
@@ -371,18 +411,18 @@ def _transcendental(name: str) -> Callable[..., Any]:
 
     def build(builder: Any, *operands: Any) -> Any:
         single = isinstance(operands[0].type.element, ir.FloatType)
-        width = LANES if single else LANES // 2  # what a 256-bit register holds
+        count, width = operands[0].type.count, 8 if single else 4  # of a 256-bit register
         vector = ir.VectorType(operands[0].type.element, width)
         full_name = f"_ZGVdN{width}{'v' * len(operands)}_{name}{'f' if single else ''}"
         kind = ir.FunctionType(vector, [vector] * len(operands))
         function = cgutils.get_or_insert_function(builder.module, kind, full_name)
-        if single:
+        if count == width:
             return builder.call(function, operands)
         low, high = (
             builder.call(function, [builder.shuffle_vector(o, o, _numbers(part)) for o in operands])
-            for part in (range(width), range(width, LANES))
+            for part in (range(width), range(width, count))
         )
-        return builder.shuffle_vector(low, high, _numbers(range(LANES)))
+        return builder.shuffle_vector(low, high, _numbers(range(count)))
 
     return build
 
@@ -471,7 +511,7 @@ def _exp_of_negative(x: Any) -> Any:
 
 @overload(elementwise.where, strict=False)
 def _where(condition: Any, a: Any, b: Any) -> Any:
-    if condition == MASK:
+    if isinstance(condition, Vector):
         return lambda condition, a, b: _select(condition, a, b)  # noqa: PLW0108 - the same
     return lambda condition, a, b: a if condition else b
 

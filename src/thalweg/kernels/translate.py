@@ -29,7 +29,7 @@ _FUNCTIONS = {name: getattr(elementwise, name) for name in elementwise.__all__} 
 # Names that the generated functions use for themselves; a rule's own get an underscore more.
 _RESERVED = re.compile(
     r"(u|power|factor)\d+|t|n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms"
-    r"|(load|store)(_part|_even|_odd|_pair)?(_b?float16)?(_stochastic)?|lost|seed|power|typed|LANES|inlined|before|moved|gradient|gradient_scale"
+    r"|(load|store)(_ahead|_part|_even|_odd|_pair)?(_b?float16)?(_stochastic)?|lost|seed|power|typed|LANES|WIDE|widened|inlined|before|moved|gradient|gradient_scale"
     r"|coupled_decay|shrink|tl|keep|number|place|stochastic|read|write|at_\w+|\w+_new|"
     + "|".join(_FUNCTIONS)
 )
