@@ -1,12 +1,12 @@
-"""thalweg.optim against torch.optim, pytorch_optimizer, torch-optimi and heavyball, on the CPU.
+"""thalweg.optim against torch.optim, pytorch_optimizer, torch-optimi and heavyball.
 
     python benchmarks/optim.py [--only Adam,Lion] [--shapes 10x100,gpt2] [--dtypes float32]
                                [--parts step,start,memory,leak] [--rounds 15] [--steps 100000]
-                               [--threads 2] [--compiled]
+                               [--threads 2] [--compiled] [--device cpu]
 
 step    seconds of one step, contestants in turn in one process with the same number of threads, on
         the same parameters and gradients. At 1x1.6e7 also a plain kernel that reads and writes as
-        many arrays: ours as a share of its bandwidth.
+        many arrays: ours as a share of its bandwidth. On a GPU that is a copy of as many bytes.
 start   importing and the first step, in a process of its own: from an empty cache of kernels, from
         one without this class's kernel, and from a warm one; what torch takes for its import and
         for its own first optimizer is shown apart.
@@ -17,10 +17,12 @@ leak    resident memory after so many steps of a tiny model with fresh gradients
 Other libraries than torch are compared where they are installed and have the rule; in bfloat16 they
 keep no compensation, and heavyball runs uncompiled. With --compiled also torch.compile'd steps and
 heavyball as it comes, compile times apart: minutes per cell where there are many tensors. Every run
-renews its own rows of results/optim.json and leaves the others.
+renews its own rows of results/optim.json and leaves the others; on another device than the CPU
+there are steps alone, and their rows are in results/optim_DEVICE.json.
 """
 
 import argparse
+import functools
 import importlib
 import itertools
 import json
@@ -185,8 +187,12 @@ def copied3(g: Any, x: Any, a: Any, b: Any, c: Any) -> None:
         c[i] += g[i]
 
 
-def plain_kernel(size: int, dtype: torch.dtype, states: int) -> Run:
+def plain_kernel(size: int, dtype: torch.dtype, states: int, device: torch.device) -> Run:
     """Return what reads g, x and so many states and writes all but g, with one addition each."""
+    if device.type != "cpu":
+        moved = 3 + 2 * states
+        source = torch.ones(size * moved // 2, dtype=dtype, device=device)
+        return functools.partial(torch.empty_like(source).copy_, source)
     kind = np.float32 if dtype is torch.float32 else np.int16  # whole numbers of the same size
     arrays = [np.ones(size, kind) for _ in range(2 + states)]
     kernel = (copied0, copied1, copied2, copied3)[states]
@@ -200,13 +206,14 @@ class Cell:
     entry: Entry
     shapes: list[Shape]
     dtype: torch.dtype
+    device: torch.device
     runs: dict[str, Run] = field(default_factory=dict)
     compile_seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
         drawn = [torch.randn(s, generator=generator) for s in self.shapes + self.shapes]
-        values = [tensor.to(self.dtype) for tensor in drawn]
+        values = [tensor.to(self.device, self.dtype) for tensor in drawn]
         self.values, self.gradients = values[: len(self.shapes)], values[len(self.shapes) :]
 
     def optimizer(self, make: Any, options: Mapping[str, Any]) -> Any:
@@ -252,7 +259,8 @@ class Cell:
                 self.add_peer(name, kind, options, compiled=compiled)
         if self.shapes == SHAPES[ONE_LARGE]:
             states = sum(t.numel() > 1 for state in ours.state.values() for t in tensors(state))
-            self.runs[COPIED] = plain_kernel(self.shapes[0][0], self.dtype, states)
+            size = self.shapes[0][0]
+            self.runs[COPIED] = plain_kernel(size, self.dtype, states, self.device)
 
     def add_peer(self, name: str, kind: str, options: Mapping[str, Any], *, compiled: bool) -> None:
         """Add a library's class; heavyball's as often as it has modes."""
@@ -287,12 +295,25 @@ def installed(name: str) -> str | None:
         return None
 
 
-def steps(label: str, shape: str, dtype: str, rounds: int, *, compiled: bool) -> Row:
+def waited(run: Run) -> Run:
+    """Return what waits for the accelerator, which works on after a call."""
+
+    def until_done() -> None:
+        run()
+        torch.accelerator.synchronize()
+
+    return until_done
+
+
+def steps(
+    label: str, shape: str, dtype: str, rounds: int, *, compiled: bool, device: torch.device
+) -> Row:
     """Measure one cell."""
-    cell = Cell(CLASSES[label], SHAPES[shape], getattr(torch, dtype))
+    cell = Cell(CLASSES[label], SHAPES[shape], getattr(torch, dtype), device)
     cell.add_all(compiled=compiled)
     large = sum(value.numel() for value in cell.values) > 10_000_000
-    times = interleaved(cell.runs, min(rounds, 5) if large else rounds)
+    runs = cell.runs if device.type == "cpu" else {n: waited(run) for n, run in cell.runs.items()}
+    times = interleaved(runs, min(rounds, 5) if large else rounds)
     ours = times.pop("thalweg")
     medians = {name: t["median"] for name, t in times.items()}
     row: Row = {"part": "step", "class": label, "shape": shape, "dtype": dtype}
@@ -490,19 +511,20 @@ def show_starts(rows: list[Row]) -> None:
 # All of it.
 
 
-def renew(rows: list[Row]) -> None:
-    """Write the rows in place of those of the same cells in results/optim.json."""
+def renew(rows: list[Row], device: torch.device) -> None:
+    """Write the rows in place of those of the same cells in that device's results."""
 
     def cell(row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in ("part", "class", "shape", "dtype"))
 
-    path = RESULTS / "optim.json"
+    name = "optim" if device.type == "cpu" else f"optim_{device.type}"
+    path = RESULTS / f"{name}.json"
     kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    save("optim", list({cell(row): row for row in [*kept, *rows]}.values()))
+    save(name, list({cell(row): row for row in [*kept, *rows]}.values()))
 
 
-def setting() -> Row:
-    """Return what is compared and with how many threads."""
+def setting(device: torch.device) -> Row:
+    """Return what is compared, where, and with how many threads."""
     others = {name: installed(name) for name in MODULES}
     load = os.getloadavg()[0]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {load:.1f}")
@@ -516,6 +538,7 @@ def setting() -> Row:
         "torch": torch.__version__,
         "threads": threads,
         "load": load,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         **others,
     }
 
@@ -527,11 +550,13 @@ def chosen(given: str, known: Iterable[str]) -> list[str]:
     return names
 
 
-def all_steps(labels: list[str], shapes: list[str], dtypes: list[str], **how: Any) -> list[Row]:
+def all_steps(
+    labels: list[str], shapes: list[str], dtypes: list[str], device: torch.device, **how: Any
+) -> list[Row]:
     rows = []
     for label, shape, dtype in itertools.product(labels, shapes, dtypes):
-        row = steps(label, shape, dtype, **how)
-        renew([row])  # hours may follow
+        row = steps(label, shape, dtype, device=device, **how)
+        renew([row], device)  # hours may follow
         rows.append(row)
         milliseconds = f"{1e3 * row['seconds']:9.4f} ms"
         print(f"{label:16s} {shape:8s} {dtype:8s} {milliseconds}  {in_words(row)}", flush=True)
@@ -548,6 +573,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000, help="of the search for leaks")
     parser.add_argument("--threads", type=int, default=numba.get_num_threads())
     parser.add_argument("--compiled", action="store_true", help="torch.compile'd steps as well")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="where to step")
     options = parser.parse_args()
     labels, shapes = chosen(options.only, CLASSES), chosen(options.shapes, SHAPES)
     dtypes = chosen(options.dtypes, ("float32", "bfloat16"))
@@ -555,16 +581,18 @@ def main() -> None:
     numba.set_num_threads(options.threads)
     how = {"rounds": options.rounds, "compiled": options.compiled}
     parts: dict[str, tuple[Callable[[], list[Row]], Callable[[list[Row]], None]]] = {
-        "step": (lambda: all_steps(labels, shapes, dtypes, **how), show_steps),
+        "step": (lambda: all_steps(labels, shapes, dtypes, options.device, **how), show_steps),
         "start": (lambda: starts(labels), show_starts),
         "memory": (lambda: memories(labels), show_memories),
         "leak": (lambda: leaks(labels, options.steps), show_leaks),
     }
-    renew([setting()])
+    if options.device.type != "cpu":
+        parts = {"step": parts["step"]}
+    renew([setting(options.device)], options.device)
     for part in chosen(options.parts, parts):
         measured, shown = parts[part]
         rows = measured()
-        renew(rows)
+        renew(rows, options.device)
         shown(rows)
 
 

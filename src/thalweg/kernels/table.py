@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +12,7 @@ from thalweg.kernels.kernel import Kernel, held_over_fork
 from thalweg.kernels.loops import read_scalars, step_parallel, step_serial
 from thalweg.kernels.simd import LANES
 
-__all__ = ["Table"]
+__all__ = ["Table", "use_threads"]
 
 _BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
@@ -25,6 +26,15 @@ if hasattr(os, "register_at_fork"):
 
 # Numba's plain thread pool must not be entered by two threads at once.
 _one_at_a_time = held_over_fork(threading.Lock())
+
+_MOST_THREADS = numba.get_num_threads()  # as many as Numba has started
+
+
+def use_threads(count: int) -> None:
+    """Let parallel steps of this thread use so many threads, or as many as Numba has started."""
+    count = min(count, _MOST_THREADS)
+    if numba.get_num_threads() != count:
+        numba.set_num_threads(count)
 
 
 class Table:

@@ -6,7 +6,6 @@ from itertools import chain, compress
 from operator import itemgetter
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import Table
+from thalweg.kernels.table import Table, use_threads
 from thalweg.kernels.translate import Wrap
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
@@ -29,17 +28,8 @@ _FORMATS = {
     torch.float16: "float16",
 }
 _data_ptr: Any = Tensor.data_ptr
-_MOST_THREADS = numba.get_num_threads()  # as many as Numba has started
-
 
 _COMPLEX = (torch.complex64, torch.complex128)
-
-
-def _use_threads(count: int) -> None:
-    """Let Numba use so many threads, or as many as it has started."""
-    count = min(count, _MOST_THREADS)
-    if numba.get_num_threads() != count:
-        numba.set_num_threads(count)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -270,7 +260,7 @@ class Bucket:
             self._places = addresses, places
         places = self._places[1]
         if self.table.parallel:
-            _use_threads(torch.get_num_threads())
+            use_threads(torch.get_num_threads())
         while not self._run(places, recipes, scale):
             self._gather()  # somebody has written into the state
 

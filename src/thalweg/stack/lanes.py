@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from thalweg.stack.batch import Batch, count, each, leaves
-from thalweg.stack.model import Model, Values, blamed, mapped, mapped_by_compiler
+from thalweg.stack.mapped import Program, mapped
+from thalweg.stack.model import Model, Values, blamed
 
 __all__ = ["COMPILED_SIZES", "Stack"]
 
@@ -55,18 +56,19 @@ class Stack:
 
     def _mapped(
         self,
-        function: Any,  # noqa: ANN401
+        function: Any,  # noqa: ANN401 - or a program
         batch: Batch,
         *more: Tensor,
         shared: bool,
-        compiled: bool = False,
     ) -> Any:  # noqa: ANN401
         fixed, examples = (None if same else 0 for same in (self._one_fixed, shared))
         dimensions = (0, 0, fixed, examples, 0, *[None] * len(more))
         given = self.parameters, self.state, self.fixed, batch, self.seeds, *more
-        run = mapped_by_compiler if compiled else mapped
-        with blamed("compile=True" if compiled else "training"):
-            return run(function, dimensions, *given, stacked=self.stacked)
+        if isinstance(function, Program):
+            with blamed("compile=True", "; leave compile=False"):
+                return function(dimensions, *given, stacked=self.stacked)
+        with blamed("training"):
+            return mapped(function, dimensions, *given, stacked=self.stacked)
 
     def gradients(
         self, batch: Batch, step: int, *, compiled: bool = False
@@ -76,13 +78,13 @@ class Stack:
         Args:
             batch: one minibatch for all, or, if not shared, one per lane.
             step: which the draws of this step depend on.
-            compiled: whether by torch.compile.
+            compiled: whether by a program that torch has compiled.
         """
         now = torch.tensor(step)
         if compiled:
             with torch.no_grad():
                 gradients, (losses, self.state) = self._mapped(
-                    self.model.gradients, batch, now, shared=self.shared, compiled=True
+                    self.model.programs["gradients"], batch, now, shared=self.shared
                 )
             return losses, list(gradients.values())
         objective, (losses, state) = self._mapped(self.model.loss, batch, now, shared=self.shared)
@@ -97,11 +99,12 @@ class Stack:
         """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
-        whole = _chunk(batch)
-        function = partial(self.model.evaluate, what="loss")
+        whole = _chunk(batch, rows)
+        plain, program = partial(self.model.evaluate, what="loss"), self.model.programs["loss"]
         for piece in _chunks(batch, rows):
             own = count(piece, "batch")
-            losses = self._mapped(function, piece, shared=True, compiled=compiled and own == whole)
+            function = program if compiled and own == whole else plain
+            losses = self._mapped(function, piece, shared=True)
             total += losses.double() * own
         return total.cpu() / rows
 
@@ -144,14 +147,19 @@ def _stacked(groups: Sequence[Values]) -> dict[str, Tensor]:
     return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
 
 
-def _chunk(batch: Batch) -> int:
-    """Return how many examples make a chunk."""
+def _chunk(batch: Batch, rows: int) -> int:
+    """Return how many examples make a chunk: a divisor of all if one is large enough.
+
+    What would be left is not compiled, and takes as long as a chunk that is.
+    """
     elements = sum(tensor[0].numel() for tensor in leaves(batch))
-    return min(_MOST, max(_FEWEST, _ELEMENTS // elements))
+    most = max(_FEWEST, min(_MOST, _ELEMENTS // elements))
+    sizes = range(most + most // 2, most // 2, -1)
+    return next((size for size in sizes if rows % size == 0), min(most, rows))
 
 
 def _chunks(batch: Batch, rows: int) -> Iterator[Batch]:
-    size = _chunk(batch)
+    size = _chunk(batch, rows)
     for first in range(0, rows, size):
         yield each(partial(_sliced, slice(first, first + size)), batch)
 

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 
 from thalweg.errors import TaskError, user_line
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.functions import LaneFunctions
+from thalweg.stack.mapped import Program, mapped
 from thalweg.stack.task import TorchTask
 
 __all__ = ["Model", "Start", "Values"]
@@ -23,7 +24,6 @@ Values = Mapping[str, Tensor]
 """Tensors by their names in the module."""
 
 _PROBED = 8  # examples that show how a module behaves
-_SHAPES = 64  # a race has more sizes of stacks and batches than the 8 after which torch gives up
 _CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 
 
@@ -80,6 +80,7 @@ class Model:
         seedless: whether all that is fixed is the same whatever the seed, as pretrained layers are.
         stacked: whether many copies can be trained in one pass.
         why: if not, why.
+        programs: ``gradients`` and the "loss" of ``evaluate``, compiled where they are called.
 
     Raises:
         TaskError: the module, its loss or its step cannot be trained; a sentence with the place.
@@ -90,7 +91,6 @@ class Model:
         self.device = task.place
         self._objective = _Objective(task, self._build(0))
         self._check_pair(examples)
-        self._check_compiled()
         self.dtype = self._dtype()
         few = each(lambda tensor: tensor[:_PROBED].to(self.device), examples)
         with seeded(0):
@@ -102,6 +102,8 @@ class Model:
             self._fixed = fixed if self.seedless else None
             self.stacked, self.why = True, ""
             self._probe(few)
+        loss = partial(self.evaluate, what="loss")
+        self.programs = {"gradients": Program(self.gradients), "loss": Program(loss)}
 
     @property
     def module(self) -> nn.Module:
@@ -127,14 +129,6 @@ class Model:
                 "a loss needs examples that are pairs (X, y); give step=(model, batch) -> loss for "
                 "others"
             )
-
-    def _check_compiled(self) -> None:
-        for module in self.module.modules():
-            if self.task.compile and isinstance(module, nn.MultiheadAttention) and module.dropout:
-                raise TaskError(
-                    "compile=True: the dropout inside nn.MultiheadAttention cannot be compiled in "
-                    f"lanes, got dropout={module.dropout}; set it to 0, or leave compile=False"
-                )
 
     def _dtype(self) -> torch.dtype:
         found = {p.dtype for p in self._objective.parameters() if p.requires_grad}
@@ -306,39 +300,6 @@ class Model:
         return torch.stack([losses.detach().double().cpu() for losses in found])
 
 
-def mapped(
-    function: Callable[..., Any],
-    dimensions: tuple[int | None, ...],
-    *arguments: Any,  # noqa: ANN401
-    stacked: bool,
-) -> Any:  # noqa: ANN401
-    """Call the function of lanes: of all in one pass, or of the only one, called as it is."""
-    if stacked:
-        return vmap(function, dimensions, randomness="error")(*arguments)
-    own = [
-        argument if dimension is None else each(lambda tensor: tensor[0], argument)
-        for argument, dimension in zip(arguments, dimensions, strict=True)
-    ]
-    return each(lambda tensor: tensor[None], function(*own))
-
-
-@functools.cache
-def _compiled() -> Callable[..., Any]:
-    return torch.compile(mapped, fullgraph=True, dynamic=False)
-
-
-@functools.cache
-def _room_for_shapes() -> Any:  # noqa: ANN401
-    """Return a context in which torch compiles that often; made once, for each is a new class."""
-    return torch._dynamo.config.patch(recompile_limit=_SHAPES)  # noqa: SLF001 - its documented place
-
-
-def mapped_by_compiler(*arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
-    """Return what ``mapped`` does, by torch.compile: in one piece, for each shape anew."""
-    with _room_for_shapes():
-        return _compiled()(*arguments, stacked=stacked)
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's random numbers; afterwards they go on as if nothing had been drawn."""
@@ -348,8 +309,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
+def blamed(what: str, advice: str = "") -> Iterator[None]:
     """Turn what the user's code raises into one sentence with its place.
+
+    Args:
+        what: where the error has no place in the user's code.
+        advice: what to do, if that is known.
 
     Raises:
         TaskError: in place of any other error.
@@ -359,10 +324,10 @@ def blamed(what: str) -> Iterator[None]:
     except TaskError:
         raise
     except Exception as error:
-        short = isinstance(error, MemoryError) or "allocate" in str(error)
+        if isinstance(error, MemoryError) or "allocate" in str(error):
+            advice = "; take a smaller batch_size"
         raise TaskError(
-            f"{user_line(error) or what}: {type(error).__name__}: {_first_sentence(error)}"
-            + ("; take a smaller batch_size" if short else "")
+            f"{user_line(error) or what}: {type(error).__name__}: {_first_sentence(error)}{advice}"
         ) from error
 
 

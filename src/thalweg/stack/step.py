@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from thalweg import schedules
 from thalweg.kernels.generate import Wrap
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import Table
+from thalweg.kernels.table import Table, use_threads
 from thalweg.optim import Descent
 from thalweg.rule import Rule
 
@@ -92,7 +91,7 @@ class MixedStep:
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
         """Take one step; see ``Step``."""
         for own, step in self._steps:
-            step(_rows(own, gradients), None if scale is None else scale[own])
+            step([g[own] for g in gradients], None if scale is None else scale[own])
 
     def states(self, lane: int) -> list[dict[str, Tensor]]:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
@@ -144,10 +143,13 @@ class StackStep:
         dtype = np.dtype(str(parameters[0].dtype).removeprefix("torch."))
         columns = [list(parameters), *self.state.values()]
         self._parameters = parameters
+        sizes = np.array([p[0].numel() for p in parameters], np.intp)
+        # Where each lane of each tensor lies, from where the tensor begins.
+        self._offsets = np.multiply.outer(sizes * dtype.itemsize, np.arange(lanes, dtype=np.intp))
         self._table = Table(
             compiled(self.rule, dtype, Wrap(scaled=True)),
-            [p[0].numel() for p in parameters for _ in range(lanes)],
-            np.stack([_addresses(column) for column in columns], axis=1).tolist(),
+            np.repeat(sizes, lanes).tolist(),
+            np.stack([self._addresses(column) for column in columns], axis=1).tolist(),
             [dtype.itemsize] * (1 + len(columns)),
         )
         self._cohort = np.tile(np.arange(lanes), len(parameters))
@@ -178,9 +180,14 @@ class StackStep:
         kept = [g.contiguous() for g in gradients]
         taken = np.full(len(self._hyper), float(self.taken))
         if self._table.parallel:
-            numba.set_num_threads(min(torch.get_num_threads(), numba.get_num_threads()))
-        self._table.step(_addresses(kept), self._cohort, taken, self._hyper, self.uniform)
+            use_threads(torch.get_num_threads())
+        self._table.step(self._addresses(kept), self._cohort, taken, self._hyper, self.uniform)
         self.taken += 1
+
+    def _addresses(self, tensors: Sequence[Tensor]) -> NDArray[np.intp]:
+        """Return where each lane of each tensor, contiguous as the parameters, lies."""
+        first = np.array([tensor.data_ptr() for tensor in tensors], np.intp)
+        return (first[:, None] + self._offsets).ravel()
 
 
 class DeviceStep:
@@ -249,11 +256,3 @@ def _filled(like: Tensor, starts: Sequence[float]) -> Tensor:
     """Return a tensor of the same shape that holds one value per lane."""
     values = torch.tensor(starts, dtype=like.dtype).reshape(-1, *[1] * (like.ndim - 1))
     return values.expand(like.shape).contiguous()
-
-
-def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.intp]:
-    """Return where each lane of each tensor lies."""
-    first = np.array([tensor.data_ptr() for tensor in tensors], np.intp)
-    size = [tensor[0].numel() * tensor.element_size() for tensor in tensors]
-    lanes = np.arange(len(tensors[0]), dtype=np.intp)
-    return (first[:, None] + np.multiply.outer(np.array(size, np.intp), lanes)).ravel()

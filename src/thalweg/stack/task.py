@@ -40,9 +40,10 @@ class TorchTask:
         label_smoothing: in [0, 1), handed to ``loss`` by that name in training; 0 by default.
         clip_norm: greatest Euclidean norm of a training's gradient, > 0; None (default): no bound.
         autocast: ``torch.bfloat16`` for mixed precision; None (default) for none.
-        compile: whether ``torch.compile`` compiles the steps; False by default. Each size of a
-            stack takes it some seconds in each process, so that only long races gain. It needs a
-            module and a loss that torch.compile takes in one piece and, on a CPU, a C++ compiler.
+        compile: whether torch's compiler compiles the steps; False by default. That takes seconds
+            in each process, so that only long races gain. The Python of module and loss runs once
+            for each size of a stack, so it must do the same at every step: count nothing, draw with
+            torch alone. It needs torch 2.8 or later and, on a CPU, a C++ compiler.
         device: where to train; by default a GPU where there is one.
         name: what reports call it.
 

@@ -1,0 +1,102 @@
+"""Functions of lanes: called as they are, in one pass over all lanes, or compiled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from thalweg.stack.batch import each, leaves
+
+__all__ = ["Program", "mapped"]
+
+Dimensions = tuple[int | None, ...]
+"""For each argument 0, if it has a row per lane, or None."""
+
+
+def mapped(
+    function: Callable[..., Any],
+    dimensions: Dimensions,
+    *arguments: Any,  # noqa: ANN401
+    stacked: bool,
+) -> Any:  # noqa: ANN401
+    """Call the function of lanes: of all in one pass, or of the only one, called as it is."""
+    if stacked:
+        return vmap(function, dimensions, randomness="error")(*arguments)
+    own = [
+        argument if dimension is None else each(lambda tensor: tensor[0], argument)
+        for argument, dimension in zip(arguments, dimensions, strict=True)
+    ]
+    return each(lambda tensor: tensor[None], function(*own))
+
+
+class Program:
+    """A function of lanes, compiled by torch for each shape that it is called with.
+
+    Its Python runs once for each: what is compiled are the operations that it called then. So a
+    step costs no more Python than the calls of its kernels, where ``torch.compile`` would compare
+    all that the function has read with what it read then.
+
+    Args:
+        function: of tensors, tuples and dicts of them.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._made: dict[Any, tuple[Callable[..., list[Tensor]], Any]] = {}
+
+    def __call__(self, dimensions: Dimensions, *arguments: Any, stacked: bool) -> Any:  # noqa: ANN401
+        """Return what ``mapped`` does."""
+        given = list(leaves(arguments))
+        key = dimensions, stacked, *((t.shape, t.stride(), t.dtype) for t in given)
+        if key not in self._made:
+            self._made[key] = self._compiled(dimensions, arguments, stacked=stacked)
+        program, structure = self._made[key]
+        found = iter(program(*given))
+        return each(lambda _: next(found), structure)
+
+    def _compiled(
+        self, dimensions: Dimensions, arguments: tuple[Any, ...], *, stacked: bool
+    ) -> tuple[Callable[..., list[Tensor]], Any]:
+        """Return the program, which takes and returns a row of tensors, and what they make up."""
+        from torch._inductor import standalone_compile  # noqa: PLC0415 - takes seconds to load
+
+        structure = None
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            nonlocal structure
+            rest = iter(tensors)
+            own = each(lambda _: next(rest), arguments)
+            result = mapped(self._function, dimensions, *own, stacked=stacked)
+            structure = each(lambda _: None, result)
+            return list(leaves(result))
+
+        given: list[Any] = [tensor.detach() for tensor in leaves(arguments)]
+        copies = [tensor.clone() for tensor in given]  # the function may write into its state
+        graph = make_fx(flat, _WRITTEN_OUT)(*copies)
+        program: Any = standalone_compile(graph, given, dynamic_shapes="from_example_inputs")
+        return program, structure
+
+
+def _pooled(  # noqa: PLR0917 - torch's signature
+    gradient: Tensor,
+    x: Tensor,
+    side: list[int],
+    step: list[int],
+    edge: list[int],
+    ceil_mode: bool,  # noqa: FBT001
+    count_include_pad: bool,  # noqa: FBT001, ARG001 - there is no edge
+    divisor: int | None,
+) -> Any:  # noqa: ANN401
+    """Spread the gradient of average pooling over its tiles, which torch compiles to slow code."""
+    rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
+    if rest or step not in ([], side) or any(edge) or ceil_mode or divisor is not None:
+        return NotImplemented
+    shared = gradient[..., :, None, :, None] / (side[0] * side[1])
+    high, wide = gradient.shape[-2:]
+    return shared.expand(*gradient.shape[:-2], high, side[0], wide, side[1]).reshape(x.shape)
+
+
+_WRITTEN_OUT = {torch.ops.aten.avg_pool2d_backward.default: _pooled}
