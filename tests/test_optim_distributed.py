@@ -184,7 +184,7 @@ def spoiled(way: str, kind: str) -> tuple[str, bool]:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_gradient_that_is_not_finite_in_one_process_counts_in_all(pair: Pair, way: str) -> None:
     assert pair(spoiled, way, "skip") == [("", False)] * 2
-    message = "the gradient of parameter 1 of group 0 is not finite; nothing was changed"
+    message = "the gradient of parameter 1 of group 0 is not finite; the step was not taken"
     assert pair(spoiled, way, "raise") == [(message, False)] * 2
 
 

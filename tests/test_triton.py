@@ -236,6 +236,18 @@ def test_a_gradient_that_is_not_finite_may_skip_the_step_or_raise(bad: float) ->
         assert_same(optimizer, before, 0.0)
 
 
+def test_an_overflow_does_not_stay_in_gradients_that_the_step_zeroes() -> None:
+    optimizer = optim.Adam(new_parameters(), nonfinite="skip", zero_gradients=True)
+    follow(optimizer, 1, 2)
+    before = [p.detach().clone() for p in members(optimizer)]
+    set_gradients(members(optimizer), 3)
+    gradients = [p.grad for p in members(optimizer) if p.grad is not None]
+    gradients[1][3, 2] = torch.inf
+    optimizer.step()
+    assert not any(g.any() for g in gradients)
+    assert all(map(torch.equal, members(optimizer), before))
+
+
 def test_nobody_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would fetch a number from a GPU is forbidden; "raise" has to."""
     optimizer = optim.NAdam(new_parameters(), clip_norm=0.5, nonfinite="skip")

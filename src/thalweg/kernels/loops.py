@@ -24,7 +24,10 @@ STRIDE = 0x2545F491  # between the seeds of two steps
 
 @inlined
 def _is(place, wide, value):
-    """Return whether that value lies there, as the float64 or float32 that it is."""
+    """Return whether that value lies there, as the float64 or float32 that it is; NaN is NaN."""
+    if value != value:  # noqa: PLR0124 - so is NaN alone
+        found = get_float64(place) if wide else float(get_float32(place))
+        return found != found  # noqa: PLR0124
     return get_float64(place) == value if wide else get_float32(place) == np.float32(value)
 
 

@@ -1,6 +1,7 @@
 """One step of a rule over all arrays of a model, in one compiled call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ class Step:
     Attributes:
         t: steps taken so far; set it to go on from somewhere else.
         hyper: the hyperparameters; may be changed between steps.
-        state: arrays of the varying state, by name, one per parameter array.
-        uniform_state: float64 value of the uniform state, by name.
+        state: arrays of the varying state, by name, one per parameter array; to go on with others,
+            write into them.
+        uniform_state: float64 value of the uniform state, by name; may be set.
 
     Raises:
         ValueError: a hyperparameter outside its range, an array that does not fit.
@@ -53,7 +55,7 @@ class Step:
     ) -> None:
         self.rule = get(rule)
         self.rule.check_names(hyper)
-        self.arrays = list(arrays)
+        self.arrays = tuple(arrays)
         self.hyper: dict[str, float | Callable[[int], float]] = {**self.rule.defaults, **hyper}
         self.t = 0
         self._kernel = compiled(self.rule, _common_dtype(self.arrays))
@@ -61,13 +63,14 @@ class Step:
         self._hyper = np.empty((1, len(self.hyper), LANES))
         self._resolve()
         first = dict(zip(self.hyper, self._values, strict=True))
-        self.state = {
-            name: [np.full_like(a, self.rule.start_of(name, first)) for a in self.arrays]
+        state = {
+            name: tuple(np.full_like(a, self.rule.start_of(name, first)) for a in self.arrays)
             for name in self.rule.state
         }
+        self.state = MappingProxyType(state)  # the kernel knows these arrays by address
         starts = [[self.rule.start_of(name, first)] * LANES for name in self.rule.uniform_state]
         self._uniform = np.array(starts).reshape(1, -1, LANES)
-        columns = [self.arrays, *self.state.values()]
+        columns = self._columns = [self.arrays, *state.values()]
         self._table = Table(
             self._kernel,
             [array.size for array in self.arrays],
@@ -83,6 +86,10 @@ class Step:
         """The value of each uniform state."""
         values = self._uniform[0, :, 0].tolist()
         return dict(zip(self.rule.uniform_state, values, strict=True))
+
+    @uniform_state.setter
+    def uniform_state(self, values: Mapping[str, float]) -> None:
+        self._uniform[0] = [[values[name]] * LANES for name in self.rule.uniform_state]
 
     def _resolve(self) -> None:
         """Read the hyperparameters of the coming step; check those that have changed."""

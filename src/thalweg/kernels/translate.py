@@ -14,6 +14,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NoReturn
 
 from thalweg import elementwise
@@ -134,6 +135,12 @@ class _Value:
         return isinstance(self.node, ast.Constant)
 
 
+def _literal(number: Any) -> _Value:  # noqa: ANN401 - whatever is a real number
+    """Return a number as the source has it, NumPy's as Python's."""
+    plain = number if isinstance(number, int) else float(number)
+    return _Value(ast.Constant(plain), varying=False, steady=True)
+
+
 class _Translator:
     """Walks a rule's statements, appending to the lines of ``uniforms`` and of ``element``."""
 
@@ -181,7 +188,7 @@ class _Translator:
         if wrap.coupled:
             decay = uniform("coupled_decay")
             decayed = self.binary(ast.Add(), g, self.binary(ast.Mult(), decay, x))
-            zero = _Value(ast.Constant(0.0), varying=False, steady=True)
+            zero = _literal(0.0)
             some = self.combine(lambda a, b: ast.Compare(a, [ast.NotEq()], [b]), decay, zero)
             self.replace(g, self.pick(some, decayed, g))  # 0 times an infinite x is NaN
         if wrap.shrunk:
@@ -233,11 +240,11 @@ class _Translator:
         except TypeError as error:
             scope.refuse(node, str(error))
         bound.apply_defaults()
+        for name, default in bound.arguments.items():
+            if not isinstance(default, (_Value, Real)):
+                scope.refuse(node, f"the default of {name!r} is no number")
         given = {
-            name: v
-            if isinstance(v, _Value)
-            else _Value(ast.Constant(v), varying=False, steady=True)
-            for name, v in bound.arguments.items()
+            name: v if isinstance(v, _Value) else _literal(v) for name, v in bound.arguments.items()
         }
         self.calls += 1
         return self.function(function, given, f"{function.__name__}{self.calls}_")
@@ -283,13 +290,13 @@ class _Translator:
     def binary(self, operator: ast.operator, left: _Value, right: _Value) -> _Value:
         if isinstance(operator, ast.Div) and left.varying and not right.varying:
             # One division per step instead of one per element.
-            one = _Value(ast.Constant(1), varying=False, steady=True)
+            one = _literal(1)
             return self.binary(ast.Mult(), left, self.binary(ast.Div(), one, right))
         if isinstance(operator, ast.Pow):
             if right.text == "t" and left.steady:
                 return self.running_power(left)
             if left.varying and right.literal and right.node.value in (2, 3, 4):  # type: ignore[attr-defined]
-                return self.product(left, right.node.value)  # type: ignore[attr-defined]
+                return self.product(left, int(right.node.value))  # type: ignore[attr-defined]
         return self.combine(lambda a, b: ast.BinOp(a, operator, b), left, right)
 
     def running_power(self, base: _Value) -> _Value:
@@ -379,8 +386,8 @@ class _Scope:
         if name in self.names:
             return self.names[name]
         constant = self.globals.get(name)
-        if isinstance(constant, (int, float)):
-            return _Value(ast.Constant(constant), varying=False, steady=True)
+        if isinstance(constant, Real):
+            return _literal(constant)
         self.refuse(
             node, f"{name!r} is neither an argument, nor a name assigned before, nor a number"
         )
@@ -464,7 +471,7 @@ def _given(rule: Rule, wrap: Wrap) -> dict[str, _Value]:
     """Return what the rule's arguments are in its kernel."""
     given = {n: _Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *rule.state)}
     for name in wrap.without:
-        given[name] = _Value(ast.Constant(0.0), varying=False, steady=True)
+        given[name] = _literal(0.0)
     given["t"] = _Value(ast.Name("t"), varying=False)
     for name in rule.uniform_state:
         given[name] = _Value(ast.Name(_own(name)), varying=False)

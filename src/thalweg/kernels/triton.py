@@ -1,4 +1,4 @@
-"""A rule as Triton kernels, for GPUs: the lines of ``generate.translate`` in Triton's dialect.
+"""A rule as Triton kernels, for GPUs: the lines of ``translate`` in Triton's dialect.
 
 ``uniforms`` runs once per step and computes, for each tensor, what all its elements share; then
 ``update`` steps every element of every tensor. Tensors are found by address, so one launch of each
@@ -124,7 +124,7 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
             "\n",
             *_uniforms(body, wrap, number),
             *_step(body, real, wrap),
-            *_update(body),
+            *_update(body, real, wrap),
         ]
     )
     used = [name for name in triton_functions.__all__ if re.search(rf"\b{name}\(", code)]
@@ -221,7 +221,7 @@ def _step(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
     yield "\n"
 
 
-def _update(body: Body) -> Iterator[str]:
+def _update(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
     yield "@triton.jit"
     yield (
         "def update(gradients, places, tensor, first, size, scale, slots, seed, n, "
@@ -243,4 +243,10 @@ def _update(body: Body) -> Iterator[str]:
     yield f"            {step.format('True')}"
     yield "        else:"
     yield f"            {step.format('False')}"
+    if wrap.zeroed:  # also where the step is skipped: what is not finite would stay for ever
+        yield "    if (gradient != 0) & (tl.load(scale + 1) == 0):"
+        yield "        start = (block - tl.load(first + k)).to(tl.int64) * BLOCK"
+        yield "        i = start + tl.arange(0, BLOCK)"
+        yield f"        at_g = place(gradient, tl.{wrap.values or real}, False) + i"
+        yield "        write(at_g, 0.0, i < tl.load(size + k), False)"
     yield ""

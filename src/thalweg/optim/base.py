@@ -3,7 +3,8 @@
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from itertools import chain
 from operator import is_
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import profiler
+from torch.autograd.graph import increment_version
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import release
-from thalweg.optim.bucket import Bucket, Member, SparseError, local, reduced
+from thalweg.optim.bucket import Bucket, Member, ResizedError, SparseError, local, reduced
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
@@ -100,15 +102,17 @@ class Compiled(Optimizer):
         super().__init_subclass__()
         cls._extended = cls._extended or "step" in vars(cls)
         theirs: Any = super().__init__
-        if theirs is not Optimizer.__init__:
+        if "__init__" in vars(cls):
+            cls.__signature__ = None  # type: ignore[attr-defined] # its own is shown
+        elif theirs is not Optimizer.__init__:
             own = inspect.signature(Options).parameters.values()
             added = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own]
             whole = inspect.signature(theirs)
             given = [*list(whole.parameters.values())[1:], *added]
             cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
-        """Return what a step does to a group; None where torch's own step must do it."""
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
+        """Return what a step does to a group."""
         raise NotImplementedError
 
     def _check(self, options: Mapping[str, Any]) -> None:
@@ -204,10 +208,26 @@ class Compiled(Optimizer):
         return release.attach(self, model, accumulate)
 
     def step_one(self, p: Tensor, group: int) -> None:
-        """Step one parameter, from its gradient."""
-        recipes = self._recipes()
+        """Step one parameter, from its gradient.
+
+        Raises:
+            RuntimeError: the step is one that torch must take, for all parameters at once.
+        """
+        try:
+            _dense(p.grad)
+            recipes = self._recipes()
+        except SparseError:
+            reason = "with sparse gradients"
+        except _TorchStepError as error:
+            reason = str(error)
+        else:
+            self._step_one(p, group, recipes)
+            return
+        raise RuntimeError(f"attach has no step {reason}: call step() after the backward pass")
+
+    def _step_one(self, p: Tensor, group: int, recipes: list[Recipe]) -> None:
         bucket = self._single.get(p)
-        if bucket is None or not bucket.valid():
+        if bucket is None or not self._holds(bucket, recipes[group]):
             member, made, _ = self._placed(p, group, recipes[group])
             if made is None:
                 assert p.grad is not None
@@ -216,11 +236,23 @@ class Compiled(Optimizer):
                     step_tensor(p, member.state, recipes[group], scale, self.options)
                 return
             bucket = self._single[p] = made([member], recipes[group], self.options)
-        gradients = bucket.gradients()
+        try:
+            gradients = bucket.gradients()
+        except ResizedError:
+            del self._single[p]
+            self._step_one(p, group, recipes)
+            return
         ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
         if (factor := ask(self, self.options, every)) is not None:
             bucket.step(gradients, recipes, factor)
+            increment_version(p)
+
+    def _holds(self, bucket: Bucket, found: Recipe) -> bool:
+        """Return whether what was laid out for one parameter still holds."""
+        own = bucket.states[0]
+        known = not own or self.state.get(bucket.parameters[0]) is own
+        return known and bucket.form == found.form and bucket.valid()
 
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
@@ -234,11 +266,16 @@ class Compiled(Optimizer):
             captured = group.get("capturable") and not (
                 all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
             )
-            if found is None or captured or group.get("differentiable"):
+            if captured or group.get("differentiable"):
                 raise _TorchStepError("with these options")
             recipes.append(found.independent() if self.options.independent_decay else found)
-        fixed = not any(isinstance(value, Tensor) for row in values for value in row)
-        self._seen = (values, recipes) if fixed else None  # a tensor may change in place
+        fixed = not any(
+            _changeable(value)
+            for group in self.param_groups
+            for name, value in group.items()
+            if name not in {"params", "param_names"}
+        )
+        self._seen = (values, recipes) if fixed else None
         return recipes
 
     def _step(self, recipes: list[Recipe]) -> None:
@@ -247,22 +284,37 @@ class Compiled(Optimizer):
         try:
             scale = ask(self, self.options, self._gradients())
             if scale is None:
+                self._zero(self._parameters())
                 return
-            if not valid:
-                self._lay_out(recipes)
-            assert self._buckets is not None
-            gradients = [bucket.gradients() for bucket in self._buckets]
+            ready = self._ready(recipes, valid=valid)
             alone = [(p, group) for p, group in self._alone if _dense(p.grad)]
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
-        for bucket, own in zip(self._buckets, gradients, strict=True):
-            bucket.step(own, recipes, scale)
+        for bucket, gradients in ready:
+            bucket.step(gradients, recipes, scale)
+            increment_version(bucket.stepping)  # a backward pass through old values must say so
         for p, group in alone:
             step_tensor(p, self.state[p], recipes[group], scale, self.options)
+        copied = (bucket.copied for bucket, _ in ready)
+        self._zero(chain(*copied, (p for p, _ in alone)))
+
+    def _ready(self, recipes: list[Recipe], *, valid: bool) -> list[tuple[Bucket, list[Tensor]]]:
+        """Return each bucket with its gradients; lay out anew what is no longer as it was.
+
+        Raises:
+            SparseError: one of them is sparse.
+        """
+        if valid and self._buckets is not None:
+            with suppress(ResizedError):
+                return [(bucket, bucket.gradients()) for bucket in self._buckets]
+        return [(bucket, bucket.gradients()) for bucket in self._lay_out(recipes)]
+
+    def _zero(self, parameters: Iterable[Tensor]) -> None:
+        """Zero what gradients there are, if the options ask for it."""
         if self.options.zero_gradients:
-            for p in chain(*(bucket.copied for bucket in self._buckets), (p for p, _ in alone)):
-                assert p.grad is not None
-                p.grad.zero_()
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.zero_()
 
     def _gradients(self) -> Iterator[Tensor]:
         """Yield every gradient, reduced over processes.
@@ -289,7 +341,7 @@ class Compiled(Optimizer):
         if not self._torch_steps():
             raise RuntimeError(
                 f"{type(self).__name__} has no step of its own {why}, and torch's knows neither "
-                f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's"
+                f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's: leave these, or that"
             )
         if not all(group.get("fused") for group in self.param_groups) and not self._unscale():
             return
@@ -321,11 +373,27 @@ class Compiled(Optimizer):
             found = self._recipe(group)
             for p in group["params"]:
                 own = packed["state"].get(number)
-                if found and own:  # torch keeps a moment of which no value counts
+                if own:  # torch keeps a moment of which no value counts
                     missing = {found.keys[name]: torch.zeros_like(p) for name in found.without}
                     packed["state"][number] = missing | own
                 number += 1
         return packed
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, in the dtype that the options ask for; see torch.optim.Optimizer."""
+        given: dict[str, Any] = {}
+        handle = self.register_load_state_dict_pre_hook(lambda _, final: given.update(final))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        # torch has rounded it to the parameters' dtype.
+        numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
+        for number, p in zip(numbers, self._parameters(), strict=True):
+            for name, value in self.state.get(p, {}).items():
+                kept = given["state"][number][name]
+                if isinstance(kept, Tensor) and kept.dtype is self.options.state_dtype:
+                    self.state[p][name] = kept.detach().to(value.device, copy=True)
 
     def _valid(self, recipes: list[Recipe]) -> bool:
         """Return whether what was laid out still holds."""
@@ -341,8 +409,11 @@ class Compiled(Optimizer):
         )
 
     @torch.no_grad()
-    def _lay_out(self, recipes: list[Recipe]) -> None:
+    def _lay_out(self, recipes: list[Recipe]) -> list[Bucket]:
         """Give each parameter with a gradient its state and its bucket.
+
+        Returns:
+            The buckets.
 
         Raises:
             SparseError: a gradient is sparse; torch's step makes a state of its own kind.
@@ -376,6 +447,7 @@ class Compiled(Optimizer):
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
+        return self._buckets
 
     def _placed(
         self, p: Tensor, group: int, found: Recipe
@@ -398,6 +470,12 @@ def _dense(gradient: Tensor | None) -> bool:
     if gradient is not None and gradient.layout is not torch.strided:
         raise SparseError
     return gradient is not None
+
+
+def _changeable(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
+    """Return whether an option can change without being another object."""
+    tensors = isinstance(value, tuple) and any(isinstance(own, Tensor) for own in value)
+    return tensors or isinstance(value, (Tensor, list))
 
 
 def _equal(values: list[Any], seen: list[Any]) -> bool:

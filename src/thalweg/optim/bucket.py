@@ -19,7 +19,7 @@ from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
-__all__ = ["Bucket", "Member", "SparseError", "fits", "local", "reduced"]
+__all__ = ["Bucket", "Member", "ResizedError", "SparseError", "fits", "local", "reduced"]
 
 _FORMATS = {
     torch.float32: "float32",
@@ -30,6 +30,7 @@ _FORMATS = {
 _data_ptr: Any = Tensor.data_ptr
 
 _COMPLEX = (torch.complex64, torch.complex128)
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -56,8 +57,8 @@ def _real(tensor: Tensor) -> Tensor:
 def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
     """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
 
-    They must lie there, in one order without gaps, in formats that the kernels know; a state may be
-    narrower than what is computed in, as long as all are.
+    They must lie there, of one shape and in one order without gaps, in formats that the kernels
+    know; a state may be narrower than float32, as long as all are.
     """
     arrays = [local(tensor) for tensor in (p, *kept)]
     first = arrays[0]
@@ -65,12 +66,13 @@ def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
         right = all(a.dtype is first.dtype for a in arrays)
     else:
         computed = torch.float64 if first.dtype is torch.float64 else torch.float32
-        legal = {computed, torch.bfloat16, torch.float16}
+        legal = {computed} if computed is torch.float64 else {computed, *_HALF}
         states = {a.dtype for a in arrays[1:]}
         right = first.dtype in legal and states <= legal and len(states) < 2
     lazy = any(a.is_conj() or a.is_neg() for a in arrays)  # bits that no kernel reads
     alike = not lazy and all(
-        a.stride() == first.stride() and a.device.type == device for a in arrays
+        a.shape == first.shape and a.stride() == first.stride() and a.device.type == device
+        for a in arrays
     )
     return right and alike and _dense(first)
 
@@ -117,6 +119,10 @@ class SparseError(Exception):
     """A gradient is sparse: no kernel takes it."""
 
 
+class ResizedError(Exception):
+    """A parameter is no longer of the shape that was laid out."""
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """A parameter, its state and the group that it belongs to."""
@@ -136,12 +142,13 @@ class Bucket:
         options: what the kernel does beside.
 
     Attributes:
+        form: of the recipe: what decides the kernel.
         pattern: which of them have a gradient in this step; None: all.
         copied: those whose gradient had to be copied for this step.
     """
 
     def __init__(self, members: Sequence[Member], recipe: Recipe, options: Options) -> None:
-        self.rule = recipe.rule
+        self.rule, self.form = recipe.rule, recipe.form
         self.groups = [member.group for member in members]
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
@@ -151,6 +158,7 @@ class Bucket:
         self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
         self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
         self.addresses = self._addresses()
+        self.shapes = [local(p).shape for p in self.parameters]
         arrays = [self.parameters, *self.held[: len(keys)]]
         columns = [[_real(tensor) for tensor in column] for column in arrays]
         formats = [column[0].dtype for column in columns]
@@ -216,6 +224,7 @@ class Bucket:
 
         Raises:
             SparseError: one of them is sparse.
+            ResizedError: a parameter has another shape than when it was laid out.
         """
         found = [p.grad for p in self.parameters]
         if self.pattern is None and self._check(*found):
@@ -229,11 +238,18 @@ class Bucket:
             self._gather()
         return self._look(present)
 
+    @property
+    def stepping(self) -> list[Tensor]:
+        """The parameters that have a gradient in this step."""
+        return list(compress(self.parameters, self.pattern)) if self.pattern else self.parameters
+
     def _look(self, present: list[Tensor]) -> list[Tensor]:
         """Look at each gradient; remember their kinds if none had to be copied."""
         if any(g.layout is not torch.strided for g in present):
             raise SparseError
-        stepping = list(compress(self.parameters, self.pattern or [True] * len(present)))
+        if [local(p).shape for p in self.parameters] != self.shapes:
+            raise ResizedError
+        stepping = self.stepping
         whole = list(map(reduced, present, stepping))
         here = list(map(local, whole))
         fitting = [_same_memory(g, local(p)) for g, p in zip(here, stepping, strict=True)]

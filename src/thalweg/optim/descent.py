@@ -66,7 +66,7 @@ class Descent(Compiled):
     def _check(self, options: Mapping[str, Any]) -> None:
         _check(self.rule, options)
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         rule = self.rule
         keys = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
         hyper = {name: group[name] for name in ("weight_decay", *rule.hyperparameters)}
@@ -92,7 +92,7 @@ class _Betas(Compiled):
         beta1, beta2 = options["betas"]
         _check(self.rule, {**options, "beta1": beta1, "beta2": beta2})
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         beta1, beta2 = group["betas"]
         given = {n: group[n] for n in ("lr", "eps", "weight_decay", "maximize") if n in group}
         decoupled = group.get("decoupled_weight_decay", False)

@@ -41,7 +41,7 @@ def _adaptive(group: dict[str, Any]) -> dict[str, Any]:
 class SGD(Compiled, torch.optim.SGD):
     """Stochastic gradient descent, plain, with momentum or Nesterov's; see torch.optim.SGD."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         beta, given = group["momentum"], _common(group)
         if beta == 0:
             return recipe(rules.sgd, {}, **given)
@@ -55,7 +55,7 @@ class SGD(Compiled, torch.optim.SGD):
 class Adagrad(Compiled, torch.optim.Adagrad):
     """Adagrad; see torch.optim.Adagrad."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         initial = self.defaults["initial_accumulator_value"]
         given = _common(group, eps=group["eps"], lr_decay=group["lr_decay"], initial=initial)
         return recipe(DECAYING_ADAGRAD, {"step": "step", "s": "sum"}, **given)
@@ -71,7 +71,7 @@ class RMSprop(Compiled, torch.optim.RMSprop):
         (True, True): CENTERED_RMSPROP_MOMENTUM,
     }
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = {"step": "step", "s": "square_avg"}
         given = _common(group, gamma=group["alpha"], eps=group["eps"])
         if group["momentum"] > 0:
@@ -84,7 +84,7 @@ class RMSprop(Compiled, torch.optim.RMSprop):
 class Adadelta(Compiled, torch.optim.Adadelta):
     """Adadelta; see torch.optim.Adadelta."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = {"step": "step", "s": "square_avg", "u": "acc_delta"}
         return recipe(rules.adadelta, keys, **_common(group, rho=group["rho"], eps=group["eps"]))
 
@@ -92,7 +92,7 @@ class Adadelta(Compiled, torch.optim.Adadelta):
 class Adam(Compiled, torch.optim.Adam):
     """Adam, or AMSGrad; see torch.optim.Adam."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         if group["amsgrad"]:
             keys = _MOMENTS | {"v_max": "max_exp_avg_sq"}
             return recipe(rules.amsgrad, keys, **_adaptive(group))
@@ -106,7 +106,7 @@ class AdamW(Adam, torch.optim.AdamW):
 class Adamax(Compiled, torch.optim.Adamax):
     """Adam in the infinity norm; see torch.optim.Adamax."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = {"step": "step", "m": "exp_avg", "u": "exp_inf"}
         return recipe(rules.adamax, keys, **_adaptive(group))
 
@@ -114,7 +114,7 @@ class Adamax(Compiled, torch.optim.Adamax):
 class NAdam(Compiled, torch.optim.NAdam):
     """Adam with Nesterov's look-ahead; see torch.optim.NAdam."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = _MOMENTS | {"mu_product": "mu_product"}
         return recipe(rules.nadam, keys, momentum_decay=group["momentum_decay"], **_adaptive(group))
 
@@ -122,14 +122,14 @@ class NAdam(Compiled, torch.optim.NAdam):
 class RAdam(Compiled, torch.optim.RAdam):
     """Rectified Adam; see torch.optim.RAdam."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         return recipe(rules.radam, _MOMENTS, **_adaptive(group))
 
 
 class ASGD(Compiled, torch.optim.ASGD):
     """Averaged SGD; see torch.optim.ASGD."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = {name: name for name in ("step", "ax", "eta", "mu")}
         own = {name: group[name] for name in ("lambd", "alpha", "t0")}
         return recipe(rules.asgd, keys, **_common(group, **own))
@@ -138,7 +138,7 @@ class ASGD(Compiled, torch.optim.ASGD):
 class Rprop(Compiled, torch.optim.Rprop):
     """Rprop, for full gradients; see torch.optim.Rprop."""
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe | None:
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
         keys = {"step": "step", "g_last": "prev", "step_size": "step_size"}
         eta_minus, eta_plus = group["etas"]
         step_min, step_max = group["step_sizes"]

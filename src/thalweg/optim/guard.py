@@ -118,5 +118,5 @@ def _which(optimizer: Optimizer) -> str:
         for index, p in enumerate(group["params"]):
             if p.grad is not None and p.grad.numel() and _over_all(_nothing, [p.grad]) != 0:
                 name = names[index] if names else f"parameter {index} of group {number}"
-                return f"the gradient of {name} is not finite; nothing was changed"
-    return f"the gradient of {name} is not finite; nothing was changed"
+                return f"the gradient of {name} is not finite; the step was not taken"
+    return f"the gradient of {name} is not finite; the step was not taken"

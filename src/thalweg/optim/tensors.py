@@ -68,6 +68,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 def _write(target: Tensor, value: Tensor, *, stochastic: bool = False) -> None:
     if stochastic and target.dtype is torch.bfloat16:
+        value = value.float()
         bits = value.contiguous().view(torch.int32)
         raised = bits + torch.randint_like(bits, 1 << 16)  # bfloat16 is the upper half
         kept = torch.where(torch.isfinite(value), raised & -(1 << 16), bits)

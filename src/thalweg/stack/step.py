@@ -213,8 +213,9 @@ class DeviceStep:
 
     def _lay_out(self, parameters: Sequence[Tensor]) -> None:
         self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
+        # A schedule's value is set before each step; the last step may have been taken.
         groups = [
-            {"params": views, **{n: _at(value, self.taken) for n, value in own.items()}}
+            {"params": views, **{n: value for n, value in own.items() if not callable(value)}}
             for views, own in zip(self._views, self._hyper, strict=True)
         ]
         self._optimizer = Descent(groups, self._rule)
