@@ -16,6 +16,7 @@ from stack_nets import Attention, classes, in_lanes, one_by_one
 from thalweg.errors import TaskError
 from thalweg.racing.modules import ModuleTask
 from thalweg.stack import Training
+from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.mapped import Program
 
 pytestmark = [
@@ -94,18 +95,21 @@ def test_a_lanes_bits_do_not_depend_on_its_neighbours(five: Training) -> None:
     ],
     ids=str,
 )
-def test_the_gradient_of_average_pooling_is_torchs(given: tuple[Any, ...]) -> None:
+def test_average_pooling_that_is_compiled_is_torchs(given: tuple[Any, ...]) -> None:
     x = torch.randn(2, 3, 8, 6, dtype=torch.float64, requires_grad=True)
     pooled = functional.avg_pool2d(x, *given)
     weights = torch.randn_like(pooled)
     expected = torch.autograd.grad((pooled * weights).sum(), x)[0]
 
-    def gradient(x: Tensor, weights: Tensor) -> Tensor:
-        return grad(lambda x: (functional.avg_pool2d(x, *given) * weights).sum())(x)
+    def weighted(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        with LaneFunctions(torch.tensor(0), torch.tensor(1)):
+            found = functional.avg_pool2d(x, *given)
+        return (found * weights).sum(), found
 
     with torch.no_grad():
-        found = Program(gradient)((0, 0), x[None], weights[None], stacked=True)
-    torch.testing.assert_close(found[0], expected)
+        program = Program(grad(weighted, has_aux=True))
+        found = program((0, 0), x[None], weights[None], stacked=True)
+    torch.testing.assert_close(found, (expected[None], pooled[None]))
 
 
 def test_compiled_convolutions_learn_what_others_do() -> None:

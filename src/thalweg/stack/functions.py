@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -41,7 +42,7 @@ class LaneFunctions(TorchFunctionMode):
 
     What dropout draws in a lane depends on that lane's seed and step alone. Attention is written
     out, as its documentation has it: the fused one draws where no lane can, and ``torch.func`` runs
-    it lane by lane.
+    it lane by lane. Traced for a compiler, so is average pooling, whose gradient becomes slow code.
 
     Args:
         seed: the lane's, an integer tensor.
@@ -69,6 +70,7 @@ class LaneFunctions(TorchFunctionMode):
             functional.dropout3d: self._dropout_channels,
             functional.scaled_dot_product_attention: self._attention,
             functional.multi_head_attention_forward: self._heads,
+            functional.avg_pool2d: self._pool,
         }
         return instead.get(function, function)(*args, **(kwargs or {}))
 
@@ -100,6 +102,29 @@ class LaneFunctions(TorchFunctionMode):
         kept = _keep(self._seed, self._step, self._calls, shape, p, x.device)
         factor = kept.to(x.dtype) / (1 - p) if p < 1 else torch.zeros_like(x)
         return x.mul_(factor) if inplace else x * factor
+
+    @staticmethod
+    def _pool(  # noqa: PLR0917 - torch's signature
+        x: Tensor,
+        kernel_size: Any,  # noqa: ANN401 - a number or two
+        stride: Any = None,  # noqa: ANN401 - the same, or none
+        padding: Any = 0,  # noqa: ANN401 - a number or two
+        ceil_mode: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+        count_include_pad: bool = True,  # noqa: FBT001, FBT002 - torch's signature
+        divisor_override: int | None = None,
+    ) -> Tensor:
+        side, step, edge = (
+            tuple(number) if isinstance(number, (tuple, list)) else (number, number)
+            for number in (kernel_size, stride or kernel_size, padding)
+        )
+        rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
+        tiled = step == side and edge == (0, 0) and not rest and divisor_override is None
+        if not tiled or get_proxy_mode() is None:
+            return functional.avg_pool2d(
+                x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+            )
+        high, wide = (size // own for size, own in zip(x.shape[-2:], side, strict=True))
+        return x.reshape(*x.shape[:-2], high, side[0], wide, side[1]).mean((-3, -1))
 
     def _heads(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
         """Attend with several heads: a function of torch's that calls the others unseen."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -75,28 +74,6 @@ class Program:
 
         given: list[Any] = [tensor.detach() for tensor in leaves(arguments)]
         copies = [tensor.clone() for tensor in given]  # the function may write into its state
-        graph = make_fx(flat, _WRITTEN_OUT)(*copies)
+        graph = make_fx(flat)(*copies)
         program: Any = standalone_compile(graph, given, dynamic_shapes="from_example_inputs")
         return program, structure
-
-
-def _pooled(  # noqa: PLR0917 - torch's signature
-    gradient: Tensor,
-    x: Tensor,
-    side: list[int],
-    step: list[int],
-    edge: list[int],
-    ceil_mode: bool,  # noqa: FBT001
-    count_include_pad: bool,  # noqa: FBT001, ARG001 - there is no edge
-    divisor: int | None,
-) -> Any:  # noqa: ANN401
-    """Spread the gradient of average pooling over its tiles, which torch compiles to slow code."""
-    rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
-    if rest or step not in ([], side) or any(edge) or ceil_mode or divisor is not None:
-        return NotImplemented
-    shared = gradient[..., :, None, :, None] / (side[0] * side[1])
-    high, wide = gradient.shape[-2:]
-    return shared.expand(*gradient.shape[:-2], high, side[0], wide, side[1]).reshape(x.shape)
-
-
-_WRITTEN_OUT = {torch.ops.aten.avg_pool2d_backward.default: _pooled}
