@@ -19,10 +19,11 @@ def test_every_example_of_the_page_is_true() -> None:
     assert not doctest.DocTestRunner().run(test).failed
 
 
-def test_the_tables_of_the_page_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["optim.md", "speed.md"])
+def test_the_tables_of_a_page_are_those_of_the_results(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    script: Any = importlib.import_module("optim_page")
-    if not (script.RESULTS / "optim.json").exists():
-        pytest.skip("nothing has been measured: there is no benchmarks/results/optim.json")
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == script.renewed(page)
+    script: Any = importlib.import_module("pages")
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert page == script.renewed(page, name)
