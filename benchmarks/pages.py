@@ -140,7 +140,7 @@ def epochs() -> Iterator[str]:
 
 
 def in_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"  # noqa: PLR2004 - three digits do
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def noises(rows: Iterable[Row]) -> str:
