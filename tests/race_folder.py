@@ -166,6 +166,7 @@ def _results(entries: list[dict[str, Any]], trials: int, seeds: int, epochs: int
         "protocol": {
             "epochs": epochs,
             "trials": trials,
+            "trials_per_rule": {row["rule"]: trials for row in entries},
             "seeds": seeds,
             "batch_sizes": [32],
             "schedules": ["constant"],

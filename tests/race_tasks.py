@@ -20,12 +20,50 @@ def task():
     )
 """
 
+# The same with a rule of its user's, which calls another one and a function, and has a constant.
+OWN_RULE = (
+    """
+from thalweg.elementwise import sign
+from thalweg.rule import rule
+
+SHARE = 0.25
+
+
+def mixed(g, m):
+    return SHARE * g + (1 - SHARE) * m
+
+
+@rule("Bernstein et al. 2018, Algorithm 1")
+def signsgd(g, x, *, t, lr=1e-2):
+    return x - lr * sign(g)
+
+
+@rule("Bernstein et al. 2018, Algorithm 2")
+def signum(g, x, m, *, t, lr=1e-2):
+    m = mixed(g, m)
+    return signsgd(m, x, t=t, lr=lr), m
+
+"""
+    + SMALL
+)
+
 # file, what is asked for, and the sentence; the line is that of the mistake
 WRONG = {
     "syntax": ("def task(:\n", "wrong.py:1: invalid syntax"),
     "import": ("import nonsuch\n", "wrong.py:1: ModuleNotFoundError: No module named 'nonsuch'"),
     "name": ("def other():\n    pass\n", "wrong.py has no function 'task'; write one that returns"),
     "value": ("task = 3\n", "wrong.py has no function 'task'"),
+    "exits": (
+        "import argparse\nargparse.ArgumentParser().exit()\n",
+        (
+            "wrong.py:2 ends the program as the file is imported; what runs it as a program "
+            'belongs under if __name__ == "__main__":\n'
+        ),
+    ),
+    "ends": (
+        "import sys\n\n\ndef task():\n    sys.exit()\n",
+        "wrong.py:5 ends the program; task must return a thalweg.TorchTask\n",
+    ),
     "returns": (
         "def task():\n    return 3\n",
         "wrong.py:task must return a thalweg.TorchTask, got 3",

@@ -1,6 +1,7 @@
 """The command line, in this process; the race itself has its own tests."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import race_folder
 from thalweg import cli, racing, rules, second_order
+from thalweg.racing.store import Result, Store, Trial
 
 Told = dict[str, Any]
 
@@ -146,30 +149,30 @@ def test_resume_continues_on_the_races_own_terms(
     assert refused(capsys, "race", "iris", "--resume", "there").startswith("DATA cannot be given")
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("kept", ["nothing", "no terms", "a race"])
 def test_interrupt_says_what_was_kept_and_how_to_go_on(
     told: Told,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    begun: bool,
+    kept: str,
 ) -> None:
     def interrupted(_: Any, *, out: Path, on_progress: Any, **__: Any) -> None:
-        if begun:
-            out.mkdir()
-            (out / "race.sqlite").touch()
-            on_progress(racing.Progress(30, 120, "adam: trials 1-16", ""))
+        if kept != "nothing":
+            with Store(out) as store:
+                if kept == "a race":
+                    store.begin({}, {"adam": 4}, None, 1)
+                    on_progress(racing.Progress(30, 120, "adam: trials 1-16", ""))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(racing, "race", interrupted)
     assert cli.main(["race", "iris", "--out", "a folder"]) == 130
     out, err = capsys.readouterr()
     assert not out
-    if begun:
+    if kept == "a race":
         assert "interrupted with 25% done; every finished training is kept in a folder" in err
         assert err.endswith("continue with: thalweg race --resume 'a folder'\n")
     else:
-        assert "nothing was kept" in err
+        assert err == "interrupted before the race began; nothing was kept\n"
     assert not told
 
 
@@ -198,7 +201,7 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, *command.split()], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not (tmp_path / "kept" / "race.sqlite").exists():
+        while not cli.race._begun(tmp_path / "kept"):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -265,6 +268,40 @@ def test_what_fails_is_a_sentence_too(
     Path("file").touch()
     assert refused(capsys, "trace", "sgd", "--out", "file/a.png", code=1).startswith("file/")
     assert not told
+
+
+def _printed_into(stdout: int, directory: Path, trainings: int) -> tuple[int, str]:
+    """Return the exit code and the words on stderr of a command that prints trainings."""
+    curve = np.zeros(50)
+    trials = [Trial("sgd", "round 1", i, 0, 32, {"lr": 0.1}, 49) for i in range(trainings)]
+    with Store(directory) as store:
+        store.add([Result(trial, 0, curve, curve) for trial in trials])
+    ended = subprocess.run(
+        [sys.executable, "-m", "thalweg.cli", "results", str(directory), "--csv"],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+    )
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("trainings", [1, 100])  # less than Python's buffer holds, and more
+def test_a_reader_that_goes_hears_no_complaint(tmp_path: Path, trainings: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert _printed_into(writer, tmp_path, trainings) == (1, "")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("trainings", [1, 100])
+def test_a_full_disk_is_a_sentence(tmp_path: Path, trainings: int) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        code, err = _printed_into(full.fileno(), tmp_path, trainings)
+    assert (code, err) == (1, "error: [Errno 28] No space left on device\n")
 
 
 def test_a_bug_shows_its_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

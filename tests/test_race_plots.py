@@ -67,6 +67,80 @@ def test_a_loss_of_zero_has_a_place_on_the_logarithmic_axis(six: Race, draw: Any
     assert 0 < low <= 1e-8 < high
 
 
+def lowered(race: Race, by: float) -> Race:
+    """The same race with every loss so much lower, such as that of a Gaussian's likelihood."""
+    results, curves = race
+    index = curves.schema.get_field_index("validation_loss")
+    lower = pc.subtract(curves["validation_loss"], by)
+    target = {k: results["target"][k] - by for k in ("validation_loss", "constant", "reference")}
+    rows = [{**row, "val_loss": row["val_loss"] - by} for row in results["rules"]]
+    return {**results, "target": target, "rules": rows}, curves.set_column(
+        index, "validation_loss", lower
+    )
+
+
+@pytest.mark.parametrize("by", [1.0, 5.0])  # losses of both signs; none above 0
+def test_negative_losses_have_a_linear_axis(six: Race, by: float) -> None:
+    results, curves = lowered(six, by)
+    figure = race_plots.loss_curves(results, curves)
+    for rule in ("sgd", "nesterov"):
+        axes = panel(figure, rule)
+        expected = np.median(losses(curves, rule, "final", "seed")[1], axis=0)
+        assert axes.get_yscale() == "linear"
+        assert any(np.allclose(y, expected) for y in (line.get_ydata() for line in axes.lines[:2]))
+        low, high = axes.get_ylim()
+        assert low < min(expected.min(), results["target"]["validation_loss"])
+        assert expected.max() < high < low + 1.4 * (expected.max() - low)
+    figure = race_plots.learning_rates(results, curves)
+    for rule in ("sgd", "nesterov"):
+        lr, loss = (values[:, -1] for values in losses(curves, rule, "trial", "trial"))
+        axes = panel(figure, rule)
+        assert axes.get_yscale() == "linear"
+        low, high = axes.get_ylim()
+        assert low < np.nanmin(loss)
+        assert results["target"]["constant"] < high < results["target"]["constant"] + 0.3
+        shown = points(axes, "o")
+        order = np.argsort(shown[:, 0])
+        np.testing.assert_allclose(shown[order, 1], loss[loss < high][np.argsort(lr[loss < high])])
+        np.testing.assert_allclose(points(axes, "*"), [[lr[np.nanargmin(loss)], np.nanmin(loss)]])
+
+
+def test_a_curve_that_diverges_below_zero_leaves_a_linear_panel(six: Race) -> None:
+    results, curves = lowered(six, 5.0)
+    index = curves.schema.get_field_index("validation_loss")
+    lost = (curves["rule"].to_numpy() == "sgd") & (curves["epoch"].to_numpy() > 3)
+    loss = np.where(lost, np.nan, curves["validation_loss"].to_numpy())
+    figure = race_plots.loss_curves(
+        results, curves.set_column(index, "validation_loss", pa.array(loss))
+    )
+    axes = panel(figure, "sgd")
+    _, median, *_ = axes.lines
+    assert axes.get_ylim()[1] < median.get_ydata()[-1] < 1e5  # further up no browser draws
+
+
+def test_a_target_of_zero_has_a_linear_axis(six: Race) -> None:
+    results, curves = six
+    target = {**results["target"], "validation_loss": 0.0}
+    axes = race_plots.loss_curves({**results, "target": target}, curves).axes[0]
+    assert axes.get_yscale() == "linear"
+    assert -0.5 < axes.get_ylim()[0] < 0
+
+
+def test_a_lucky_trial_below_zero_does_not_flatten_the_others(six: Race) -> None:
+    results, curves = six
+    index = curves.schema.get_field_index("validation_loss")
+    lucky = np.where(curves["trial"].to_numpy() == 1, -50.0, curves["validation_loss"].to_numpy())
+    figure = race_plots.learning_rates(
+        results, curves.set_column(index, "validation_loss", pa.array(lucky))
+    )
+    constant = results["target"]["constant"]
+    least = min(row["val_loss"] for row in results["rules"])
+    for rule in ("sgd", "nesterov"):
+        assert points(panel(figure, rule), "o")[:, 1].min() == pytest.approx(
+            least - (constant - least) / 2
+        )
+
+
 def test_a_lucky_trial_does_not_flatten_the_others(six: Race) -> None:
     results, curves = six
     column = curves.column_names.index("validation_loss")
@@ -180,6 +254,20 @@ def test_no_rule_reaches_the_target(six: Race) -> None:
     ]
     figure = race_plots.time_to_target({**results, "rules": rows})
     assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 6
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_rule_that_starts_at_the_target_has_no_time(six: Race, *, others: bool) -> None:
+    results, _ = six
+    rows = [
+        {**row, "seconds_to_target": others * 0.02 * i, "epochs_to_target": others * i}
+        for i, row in enumerate(results["rules"])
+    ]
+    axes = race_plots.time_to_target({**results, "rules": rows}).axes[0]
+    assert [text.get_text() for text in axes.texts].count("at the start") == (1 if others else 6)
+    if others:
+        assert sorted(points(axes, "o")[:, 0]) == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+        assert axes.get_xlim() == pytest.approx((0.7 * 0.02, 1.4 * 0.1))
 
 
 def test_svg_follows_the_pages_theme_and_keeps_its_text() -> None:

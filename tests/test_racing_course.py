@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,10 @@ import pytest
 
 import thalweg.rule
 from racing_task import LeastSquares
-from thalweg import rules
 from thalweg.data import Dataset
 from thalweg.racing import course
-from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
-from thalweg.racing.search import FULL, HALVING, Found, full_trainings
+from thalweg.racing.protocol import Protocol
+from thalweg.racing.search import Found
 from thalweg.racing.store import (
     PHASES,
     TIMING,
@@ -455,137 +453,3 @@ def test_data_beside_a_race_are_the_data(tmp_path: Path) -> None:
     restored = load_data(tmp_path)
     assert fingerprint(restored) == fingerprint(DATA)
     assert {**vars(restored), "X": 0, "y": 0} == {**vars(DATA), "X": 0, "y": 0}
-
-
-def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
-    terms = replace(TERMS, budget="360epochs")
-    results, _ = _race(terms)
-    # 360 / 5 epochs = 72 trainings: 4 finals, 4 * 8 re-runs, 24 + 12 trials
-    assert results["protocol"]["trials"] == 24
-    assert results["protocol"]["second_round"] == 12
-    assert results["protocol"]["trials_per_rule"] == dict.fromkeys(TERMS.rules, 24)
-
-
-def test_halving_trains_most_for_a_ninth_and_the_best_third_for_longer() -> None:
-    terms = Protocol(rules=("sgd",), trials=9, epochs=18, seeds=2, batch_sizes=(8,), halving=True)
-    told = []
-    _, curves = _race(terms, tell=told.append)
-    trials = [(trial, losses[-1]) for trial, _, losses in curves if trial.phase == "trial"]
-    assert all(len(losses) == trial.epochs + 1 for trial, _, losses in curves)
-    assert [trial.epochs for trial, _ in trials[:9]] == [2] * 9
-    rung = [trial for trial, _ in trials[9:] if trial.epochs == 6 and trial.round == "round 1"]
-    best = sorted(trials[:9], key=lambda pair: pair[1])[:3]
-    chosen = {trial.hyper["lr"] for trial, _ in best} | {trials[0][0].hyper["lr"]}
-    assert {trial.hyper["lr"] for trial in rung} == chosen
-    assert {trial.epochs for trial, *_ in curves if trial.phase != "trial"} == {18}
-    assert told[-1].done == told[-1].total
-
-
-def test_halving_buys_more_trials_for_the_same_budget() -> None:
-    terms = replace(TERMS, rules=("sgd",), epochs=9, budget="1000epochs")
-    plain, halved = (
-        Budget(1000.0, "epochs").trials(replace(terms, halving=halving), [Speed()], workers=1)[0]
-        for halving in (False, True)
-    )
-    # 1000 epochs, 4 finals and 32 re-runs of 9 epochs: 676 are left, 75 full trainings
-    assert plain == 50  # and 25 in round 2
-    assert 2.5 * plain < halved <= 3 * plain
-    for count, rungs in ((plain, FULL), (halved, HALVING)):
-        assert full_trainings(count, rungs) <= 75.1 < full_trainings(count + 1, rungs)
-
-
-def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
-    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
-    fast = Speed(among=1e-3, final=2e-3, alone=5e-3)
-    slow = Speed(among=2e-3, final=4e-3, alone=1e-2)
-    # 2 threads for 2.5 s, half a second of it gone: 2 s for each rule, of which 6 finals take 0.12
-    # and 0.24 s, 32 re-runs 0.32 and 0.64 s, and the timing of 32 epochs 0.16 and 0.32 s of both
-    found = Budget(2.5, "s").trials(terms, [fast, slow], workers=2, spent=0.5)
-    assert found == [83, 16]
-    alone = replace(fast, alone=1.0)  # two epochs, and a second
-    terms = replace(terms, rules=("sgd",))
-    assert Budget(4.506, "s").trials(terms, [alone], workers=2) == [171]
-
-
-def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
-    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
-    speeds = [Speed(among=among, final=2e-3, alone=1e-4) for among in (1e-3, 1e-2)]
-    assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [170, 4]
-    with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 2s"):
-        Budget(2.0, "s").trials(terms, speeds, workers=2)
-
-
-def test_budget_too_small_names_the_smallest_that_works() -> None:
-    terms = replace(TERMS, budget="10epochs")
-    with pytest.raises(ValueError, match=r"budget must be >= 210epochs .* got 10epochs"):
-        _race(terms)
-    assert _race(replace(terms, budget="210epochs"))[0]["protocol"]["trials"] == 4
-
-
-@pytest.mark.parametrize("stacked", [True, False])
-def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) -> None:
-    class Priced(Mixing):
-        def together(self, trial: Trial) -> Hashable:
-            return None if stacked else trial.seed
-
-        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
-            time.sleep(0.03 if trials[0].round == TIMING else 0.01)  # of one; of all sixteen
-
-    task = Priced(16)
-    with hired(task, None, 2) as workers:
-        speed = course._speed(task, replace(TERMS, epochs=1), "sgd", workers)
-    assert speed.alone >= 0.03
-    assert 0.01 / 16 <= speed.among < speed.alone / 4
-    assert speed.final == (speed.among if stacked else speed.alone)
-
-
-def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
-    terms = replace(TERMS, budget="0.2s")
-
-    def interrupt(_: course.Progress) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        _race(terms, Store(tmp_path), interrupt)
-    with Store(tmp_path) as store:
-        counts = store.counts()
-    assert min(counts.values()) >= 4
-    results, _ = _race(terms, Store(tmp_path))
-    assert results["protocol"]["trials_per_rule"] == counts
-
-
-@pytest.mark.parametrize(
-    ("terms", "message"),
-    [
-        ({"rules": ()}, "rules must name at least one rule, got none"),
-        ({"rules": ("sgd", "sgd")}, "rules must name each one once, got 'sgd' twice"),
-        ({"batch_sizes": ()}, "batch_size must be a number or a sequence of them, got none"),
-        ({"batch_sizes": (8, 8)}, "batch_size must name each one once, got 8 twice"),
-        ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"trials": 3}, "trials must be >= 4, got 3"),
-        ({"seeds": 1}, "seeds must be >= 2, got 1"),
-        ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
-        ({"l2": float("nan")}, "l2 must be >= 0, got nan"),
-        ({"epochs": 8, "halving": True}, "epochs must be >= 9 with halving, got 8"),
-        ({"seed": -1}, "seed must be in [0, 2^32), got -1"),
-        ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
-        ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),
-    ],
-)
-def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
-        replace(TERMS, **terms)
-    assert str(caught.value) == message
-
-
-def test_batch_larger_than_the_training_part() -> None:
-    with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 7\] .* got 8"):
-        TERMS.check_batch_sizes(7)
-
-
-def test_rules_by_name_object_or_all() -> None:
-    assert names_of(None) == names_of("all") == rules.names()
-    assert names_of("sgd") == ("sgd",)
-    assert names_of([rules.adam, "sgd"]) == ("adam", "sgd")
-    with pytest.raises(ValueError, match="unknown rule 'adma'; did you mean"):
-        names_of(["adma"])

@@ -102,6 +102,12 @@ def test_sensitivity_is_measured_by_the_chosen_trial_and_not_by_a_lucky_one() ->
     assert found.good_lr == (0.1, 50.0)
 
 
+def test_sensitivity_of_losses_below_zero() -> None:
+    found = sensitivity([-2.0, -1.91, -1.89, -2.5], [False] * 4, [0.1, 1.0, 10.0, 0.01], 0, 4)
+    assert found.within_5_percent == 0.75
+    assert found.good_lr == (0.01, 1.0)
+
+
 def test_sensitivity_where_nothing_works_or_there_is_no_rate() -> None:
     nothing = sensitivity([np.inf, np.inf], [True, True], [0.1, 1.0], 0, 2)
     assert (nothing.within_5_percent, nothing.good_lr, nothing.good_lr_decades) == (0, None, 0)

@@ -230,6 +230,15 @@ def test_watch_shows_how_far_a_race_is(
     assert f"nobody races there now; continue with: thalweg race --resume {tmp_path}" in shown
 
 
+def test_watch_of_a_race_that_never_began_does_not_advise_to_resume_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(tmp_path):
+        assert "nobody races" not in _said(capsys, "watch", tmp_path)
+    shown = _said(capsys, "watch", tmp_path)
+    assert shown == "nobody races there now, and the race had not begun; start it anew\n"
+
+
 def test_watch_of_a_race_that_has_ended_is_its_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

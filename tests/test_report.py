@@ -221,6 +221,21 @@ def test_batch_sizes_are_compared_where_there_are_several(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_page_says_who_had_how_many_trials(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    results = copy.deepcopy(race[0])
+    results["protocol"]["second_round"] = 8
+    said = "The same for every rule: 16 trials spread over its search space, one of them its "
+    said += "defaults, then 8 around the best, each of 20 epochs;"
+    assert said in page(tmp_path, results, race[1]).text
+    results["protocol"]["trials_per_rule"] |= {"adam": 83, "lion": 9}
+    said = "The same time for every rule: 9 (lion) to 83 (adam) trials spread over its search "
+    said += "space, one of them its defaults, then half as many around the best, each of 20 epochs;"
+    assert said in page(tmp_path, results, race[1]).text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_module_s_page_has_its_own_facts(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:

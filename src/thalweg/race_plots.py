@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from thalweg import style
 from thalweg.words import mark
@@ -30,7 +30,7 @@ Results = Mapping[str, Any]
 # A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
 _DIVERGED = 1e30
 
-# A loss of 0 is drawn here: it has no place on a logarithmic axis.
+# A loss of 0, but for rounding, is drawn here: it has no place on a logarithmic axis.
 _LEAST = 1e-8
 
 
@@ -39,7 +39,8 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
     """Draw the validation loss of each rule's best trial by epoch, re-run on fresh seeds.
 
     The line is the median over seeds, the band holds the middle 80 %, the dotted line is the
-    target, the thin line in every panel is the winner.
+    target, the thin line in every panel is the winner. The axis is logarithmic, unless a loss or
+    the target is negative.
 
     Args:
         results: the record of ``results.json``.
@@ -49,9 +50,14 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
     bands = {row["rule"]: _band(_final_losses(curves, row["rule"])) for row in results["rules"]}
     picture, panels = _panels(results, width)
     target = _number(results["target"]["validation_loss"])
-    drawn = np.concatenate([band[1] for band in bands.values()])
-    top = 1.1 * max(band[1, 0] for band in bands.values())
-    low = 0.9 * np.nanmin(np.append(drawn, target))
+    start = max(band[1, 0] for band in bands.values())
+    top = start + 0.1 * abs(start)
+    low = np.nanmin([target, *(band[1].min() for band in bands.values())])
+    least = min(band.min() for band in bands.values())
+    if least < 0:
+        low = min(low, least)
+    # What diverged leaves the panel, but not for a height that no browser can draw.
+    bands = {rule: np.minimum(band, top + 1e3 * (top - low)) for rule, band in bands.items()}
     for rule, (axes, color) in panels.items():
         axes.plot(bands[results["winner"]][1], color=style.WINNER, linestyle="-", linewidth=0.7)
         below, median, above = bands[rule]
@@ -59,7 +65,7 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
         axes.plot(median, color=color, linestyle="-")
         axes.axhline(target, **_TARGET)
         axes.set_xlim(0, max(len(median) - 1, 1))
-    _log(axes, "y", low, top)
+    _scale_losses(axes, low, top, room=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
     _explain(picture, "epochs", [
         Line2D([], [], color=style.INK, linestyle="-", label="median over seeds"),
@@ -75,8 +81,9 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
 def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
     """Draw each trial's last validation loss against its learning rate, a panel per rule.
 
-    The shaded rates are those of trials within 5 % of the rule's best. A cross at the top is a
-    trial that diverged, a triangle one whose loss is above the scale.
+    The shaded rates are those of trials within 5 % of the rule's chosen one. A cross at the top is
+    a trial that diverged, a triangle one whose loss is above the scale. The axis of losses is
+    logarithmic, unless one is negative.
 
     Args:
         results: the record of ``results.json``.
@@ -87,12 +94,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
     picture, panels = _panels(results, width)
     losses = np.concatenate([loss for _, loss in trials.values()])
     rates = np.concatenate([lr for lr, _ in trials.values()])
-    top = 1.3 * _number(results["target"]["constant"])
-    known = [row["val_loss"] for row in results["rules"] if row["val_loss"] is not None]
-    # A lucky trial far below every chosen one lies at the foot: it must not flatten the others.
-    best = max(losses.min(), min(known, default=0) / 3, _LEAST)
-    if not best < top:
-        top = 10 * best
+    foot, top = _heights(results, losses.min())
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
         row = _row(results, rule)
@@ -100,7 +102,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         if good and None not in good:
             axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
         shown = loss < top
-        axes.plot(lr[shown], np.maximum(loss[shown], best), **_TRIAL, color=color)
+        axes.plot(lr[shown], np.maximum(loss[shown], foot), **_TRIAL, color=color)
         edge = axes.get_xaxis_transform()
         for marker, chosen in (("x", loss >= _DIVERGED), ("^", ~shown & (loss < _DIVERGED))):
             heights = np.full(chosen.sum(), 0.96)
@@ -108,8 +110,8 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
                 lr[chosen], heights, **{**_TRIAL, "marker": marker}, color=color, transform=edge
             )
         chosen = row["hyper"].get("lr", math.nan)
-        axes.plot(chosen, max(_number(row["val_loss"]), _LEAST), **_BEST, color=color)
-    _log(axes, "y", 0.85 * best, top)
+        axes.plot(chosen, _off_zero(_number(row["val_loss"])), **_BEST, color=color)
+    _scale_losses(axes, foot, top, room=0.15)
     if np.isfinite(rates).any():  # a rule may have no rate
         _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     _explain(picture, "learning rate", [
@@ -117,7 +119,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         Line2D([], [], **_BEST, color=style.INK, label="chosen, on other seeds"),
         Line2D([], [], **{**_TRIAL, "marker": "x"}, color=style.INK, label="diverged"),
         Line2D([], [], **{**_TRIAL, "marker": "^"}, color=style.INK, label="above the scale"),
-        Patch(color=style.FAINT, alpha=0.6, linewidth=0, label="within 5 % of best"),
+        Patch(color=style.FAINT, alpha=0.6, linewidth=0, label="within 5 % of chosen"),
     ])  # fmt: skip
     return picture
 
@@ -137,8 +139,8 @@ def time_to_target(results: Results, width: float = 7.2) -> Figure:
         color, seconds, epochs = (
             _color(results, row["rule"]), row["seconds_to_target"], row["epochs_to_target"]
         )  # fmt: skip
-        text = "not reached"
-        if seconds is not None:
+        text = "not reached" if seconds is None else "at the start"
+        if seconds:  # a logarithmic axis has no 0
             axes.plot(seconds, y, "o", color=color, markersize=5)
             text = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
         axes.text(1.02, y, text, color=color, va="center", fontsize=8, transform=beside)
@@ -147,7 +149,7 @@ def time_to_target(results: Results, width: float = 7.2) -> Figure:
         label.set_color(_color(results, row["rule"]))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    reached = [row["seconds_to_target"] for row in rows if row["seconds_to_target"] is not None]
+    reached = [row["seconds_to_target"] for row in rows if row["seconds_to_target"]]
     if reached:
         _log(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
     else:
@@ -235,12 +237,50 @@ def _trial_losses(curves: pa.Table, rule: str) -> tuple[NDArray[np.float64], NDA
 
 def _ranked(column: pa.ChunkedArray) -> NDArray[np.float64]:
     losses: NDArray[np.float64] = column.to_numpy()
-    return np.maximum(np.nan_to_num(losses, nan=_DIVERGED, posinf=_DIVERGED), _LEAST)
+    return _off_zero(np.nan_to_num(losses, nan=_DIVERGED, posinf=_DIVERGED))
+
+
+def _off_zero(losses: ArrayLike) -> NDArray[np.float64]:
+    return np.where(np.abs(losses) < _LEAST, _LEAST, losses)
 
 
 def _band(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """The 10 %, 50 % and 90 % points over seeds, of shape (3, epochs + 1)."""
     return np.quantile(losses, (0.1, 0.5, 0.9), axis=0)
+
+
+def _heights(results: Results, lowest: float) -> tuple[float, float]:
+    """Return the foot and the top of the scale of trials, given the lowest loss of them all.
+
+    A lucky trial far below every chosen one lies at the foot: it must not flatten the others.
+    """
+    known = [row["val_loss"] for row in results["rules"] if row["val_loss"] is not None]
+    constant = _number(results["target"]["constant"])
+    lowest = min([lowest, *known])
+    if lowest >= 0:
+        foot = max(lowest, min(known, default=0) / 3, _LEAST)
+        top = 1.3 * constant
+        return foot, top if foot < top else 10 * foot
+    least = min(known, default=lowest)
+    fall = constant - least if constant > least else max(abs(least), abs(lowest))
+    return max(lowest, least - fall / 2), least + 1.1 * fall
+
+
+def _scale_losses(axes: Axes, low: float, top: float, room: float) -> None:
+    """Make the axis of losses logarithmic, or linear where the lowest is not positive.
+
+    Args:
+        axes: any of the panels, which share it.
+        low: the lowest loss.
+        top: the upper end of the axis.
+        room: below the lowest, as a share of it or of the linear axis.
+    """
+    if low > 0:
+        _log(axes, "y", (1 - room) * low, top)
+        return
+    axes.set_ylim(low - room / 2 * (top - low), top)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(_digits)
 
 
 def _log(axes: Axes, name: Literal["x", "y"], low: float, high: float, ticks: int = 5) -> None:
@@ -259,7 +299,7 @@ def _log(axes: Axes, name: Literal["x", "y"], low: float, high: float, ticks: in
 
 
 def _digits(value: float, _: float) -> str:
-    """A tick's label, short at any size: 0.001, 20, 1e-6, 1e4."""
-    if 1e-3 <= value < 1e4:
+    """A tick's label, short at any size: 0, 0.001, -20, 1e-6, 1e4."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:g}"
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

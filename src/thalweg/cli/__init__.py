@@ -42,10 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
-    code = _answer(arguments)
+    code = _flushed(_answer(arguments))
     if code == INTERRUPTED and arguments is None:
         # Threads in the midst of a compilation can keep Python's own end waiting for ever.
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -68,6 +67,20 @@ def _answer(arguments: Sequence[str] | None) -> int:
             raise
         _complain(error.format_message())
         return 2
+
+
+def _flushed(code: int) -> int:
+    """Return the exit code of a command after writing the rest of what it printed."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at its end, and fail with a message of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        gone = isinstance(error, BrokenPipeError)  # a reader such as head has what it wanted
+        if not gone and code == 0:
+            _complain(error)
+        return code or 1
+    return code
 
 
 def _complain(error: object) -> None:

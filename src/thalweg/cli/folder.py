@@ -87,15 +87,19 @@ def watch(directory: _Directory) -> None:
             if state := kept.progress():
                 shown.update(view(Progress.restored(state)))
             time.sleep(_EACH)
-        state = kept.progress()
+        state, begun = kept.progress(), kept.terms() is not None
     if over.exists():
         results(directory)
         return
     if state:
         console().print(view(Progress.restored(state)))
-    if not races(directory):
+    if races(directory):
+        return
+    if begun:
         again = shlex.join(["thalweg", "race", "--resume", str(directory)])
         typer.echo(f"nobody races there now; continue with: {again}")
+    else:
+        typer.echo("nobody races there now, and the race had not begun; start it anew")
 
 
 def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:

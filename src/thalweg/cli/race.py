@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +170,7 @@ def _refuse_terms(context: typer.Context, *free: str) -> None:
 
 
 def _say_interrupted(directory: Path | None, said: str) -> None:
-    if directory is None or not (directory / "race.sqlite").exists():
+    if directory is None or not _begun(directory):
         typer.echo("interrupted before the race began; nothing was kept", err=True)
         return
     command = shlex.join(["thalweg", "race", "--resume", str(directory)])
@@ -177,6 +179,19 @@ def _say_interrupted(directory: Path | None, said: str) -> None:
         f"continue with: {command}",
         err=True,
     )
+
+
+def _begun(directory: Path) -> bool:
+    """Return whether the folder's race has its terms, without which it cannot be resumed.
+
+    SQLite alone is asked: an interrupt may have left the modules of the store half loaded.
+    """
+    try:
+        address = f"{(directory / 'race.sqlite').resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as kept:
+            return kept.execute("SELECT terms FROM race").fetchone() is not None
+    except sqlite3.Error:  # no such file or table
+        return False
 
 
 def _batch_sizes(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from thalweg import files
 from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
-from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, search
+from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
 from thalweg.racing.space import Point
 from thalweg.racing.store import FINAL, RERUN, TIMING, Result, Store, Trial
 from thalweg.racing.task import Task
@@ -135,7 +135,10 @@ def run(
     """
     counts, rungs = store.counts(), protocol.rungs
     lanes = sum(
-        full_trainings(count, rungs) + RERUNS * finalists(count, rungs) for count in counts.values()
+        full_trainings(count, rungs)
+        + resizings(space.of(registry.get(name), protocol.batch_sizes))
+        + RERUNS * finalists(count, rungs)
+        for name, count in counts.items()
     )
     final = 1.0 if _finals_share_a_stack(task, protocol) else _ALONE
     alone = len(counts) * (final * protocol.seeds + _ALONE * TIMED)

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from thalweg import rule as registry
-from thalweg.racing.search import FINALISTS, FULL, HALVING, full_trainings
+from thalweg.racing import space
+from thalweg.racing.search import FINALISTS, FULL, HALVING, full_trainings, resizings
 from thalweg.rule import Rule
 
 __all__ = ["MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of"]
@@ -36,7 +37,8 @@ class Protocol:
         epochs: of every training, >= 1.
         trials: in the first round, >= 4; with a budget, what it allows takes its place.
         seeds: fresh seeds on which each rule's best is judged, >= 2.
-        budget: what each rule may spend, such as ``"60s"``, ``"5min"`` or ``"2000epochs"``.
+        budget: what the race may take (``"60s"``, ``"5min"``), shared equally by the rules, or
+            what each rule may (``"2000epochs"``).
         halving: whether rounds begin with trainings of a ninth of the epochs, of which the best
             third goes on (``search``); epochs is then >= 9.
         l2: strength of the penalty, >= 0; None where the task has its own.
@@ -158,10 +160,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Budget:
-    """What each rule may spend.
+    """What a race may take in time, or each of its rules in epochs.
 
     Args:
-        amount: seconds or epochs.
+        amount: seconds of the race, or epochs of each rule.
         unit: ``"s"`` or ``"epochs"``.
     """
 
@@ -193,8 +195,9 @@ class Budget:
         """Return how many first-round trials each rule can afford.
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
-        workers can do in it equally, so that a slow rule affords fewer trials. The re-runs, the
-        finals and the timing are paid first; trials that widen a space come on top.
+        workers can do in it equally, so that a slow rule affords fewer trials. The trials at other
+        batch sizes, the re-runs, the finals and the timing are paid first; trials that widen a
+        space come on top.
 
         Args:
             protocol: the terms.
@@ -215,11 +218,12 @@ class Budget:
         share = (self.amount - spent) * scale
         least = full_trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
+        spaces = [space.of(registry.get(name), protocol.batch_sizes) for name in protocol.rules]
         fixed = [
             protocol.epochs * protocol.seeds * speed.final
-            + RERUNS * FINALISTS * p
+            + (resizings(searched) + RERUNS * FINALISTS) * p
             + timed * workers * _timing(protocol.epochs, speed.alone)
-            for speed, p in zip(speeds, per_trial, strict=True)
+            for searched, speed, p in zip(spaces, speeds, per_trial, strict=True)
         ]
         # A mean: one rule that was measured too slow must not refuse the others.
         needed = np.mean([f + least * p for f, p in zip(fixed, per_trial, strict=True)])

@@ -18,6 +18,7 @@ __all__ = [
     "extra",
     "finalists",
     "full_trainings",
+    "resizings",
     "search",
     "second_round",
 ]
@@ -63,6 +64,11 @@ def full_trainings(trials: int, rungs: Sequence[float] = FULL) -> float:
     rounds = (trials, second_round(trials) - 1)
     spent = (s * n for count in rounds for s, n in zip(rungs, _left(count, rungs), strict=True))
     return sum(spent) + 1 + sum(rungs[1:])  # the mean; the defaults go on, whatever their loss
+
+
+def resizings(space: Space) -> int:
+    """Return how many full trainings at other batch sizes come on top of both rounds."""
+    return len(space.resized(space.start))
 
 
 def finalists(trials: int, rungs: Sequence[float] = FULL) -> int:

@@ -66,6 +66,10 @@ def load_task(text: str) -> "TorchTask":
 
     try:
         task = function()
+    except SystemExit as error:
+        raise TaskError(
+            f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
+        ) from error
     except Exception as error:
         raise TaskError(_failed(error, f"{file}:{name}")) from error
     if not isinstance(task, TorchTask):
@@ -88,6 +92,11 @@ def _imported(file: Path) -> ModuleType:
     except SyntaxError as error:
         own = error.filename == spec.origin
         raise TaskError(f"{file if own else error.filename}:{error.lineno}: {error.msg}") from error
+    except SystemExit as error:  # it parses arguments, or calls sys.exit
+        raise TaskError(
+            f"{user_line(error) or file} ends the program as the file is imported; what runs it as "
+            'a program belongs under if __name__ == "__main__":'
+        ) from error
     except Exception as error:
         raise TaskError(_failed(error, str(file))) from error
     cloudpickle.register_pickle_by_value(module)

@@ -167,7 +167,8 @@ def sensitivity(
         (0.67, (0.01, 1.0), 2.0)
     """
     losses, rates = np.asarray(losses, float), np.asarray(rates, float)
-    good = np.isfinite(losses) & (losses <= 1.05 * losses[chosen])
+    best = losses[chosen]  # it may be negative
+    good = np.isfinite(losses) & (losses <= best + 0.05 * abs(best))
     known = rates[good & ~np.isnan(rates)]
     found = (float(known.min()), float(known.max())) if len(known) else None
     return Sensitivity(float(good[:spread].mean()), float(np.mean(diverged[:spread])), found)

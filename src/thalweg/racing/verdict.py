@@ -206,7 +206,8 @@ def _decision(
 
 
 def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[str, Any]:
-    trials = min(counts.values())
+    trials, most = min(counts.values()), max(counts.values())
+    rerun = [str(finalists(count, protocol.rungs)) for count in (trials, most)]
     return {
         **task.facts,
         "epochs": protocol.epochs,
@@ -220,7 +221,7 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "halving": protocol.halving,
         "selection": (
             f"A trial's loss is its validation loss after the last of {protocol.epochs} epochs. "
-            f"{finalists(trials, protocol.rungs)} trials are run again on {RERUNS} other seeds: "
+            f"{' to '.join(dict.fromkeys(rerun))} trials are run again on {RERUNS} other seeds: "
             "the defaults, the best of each batch size, and the best of all others; the one whose "
             "median loss there is the lowest is chosen."
         ),

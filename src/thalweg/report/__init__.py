@@ -98,9 +98,23 @@ def write(directory: str | os.PathLike[str]) -> Path:
         "percent": percent,
     }
     page = environment.get_template("page.html").render(
-        **results, figures=figures, budgets=budgets(results)
+        **results, figures=figures, budgets=budgets(results), rounds=_rounds(results["protocol"])
     )
     return files.write(directory / "report.html", page.encode())
+
+
+def _rounds(protocol: Mapping[str, Any]) -> str:
+    """Return what each rule's search was given: under a budget in time a slow one tries less."""
+    counts = protocol["trials_per_rule"]
+    slow, fast = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+    same, trials, more = "The same", str(counts[fast]), str(protocol["second_round"])
+    if counts[slow] < counts[fast]:
+        same, more = "The same time", "half as many"
+        trials = f"{counts[slow]} ({slow}) to {counts[fast]} ({fast})"
+    return (
+        f"{same} for every rule: {trials} trials spread over its search space, one of them its "
+        f"defaults, then {more} around the best"
+    )
 
 
 def table(results: Mapping[str, Any], width: int = 100) -> "Table":
