@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import thalweg
-from race_tasks import SMALL, WRONG
+from race_tasks import OWN_RULE, SMALL, WRONG
 from thalweg import cli, racing
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Records, Store
@@ -96,11 +96,8 @@ def test_the_verdict_is_that_of_other_workers_and_other_pieces(
     assert found.directory
     with Records(found.directory) as records:
         assert records.lanes() == 2
-    # Another process may round a product of matrices otherwise in the last digit.
-    kept, expected = _kept(found.directory), _kept(raced.directory)  # type: ignore[arg-type]
-    for key, training in expected.items():
-        assert kept[key][0] == training[0]
-        np.testing.assert_allclose(kept[key][2], training[2], rtol=1e-4)
+    assert raced.directory
+    _close(found.directory, raced.directory)
     assert found.sentence == raced.sentence
 
 
@@ -123,6 +120,62 @@ def test_a_killed_race_goes_on_to_the_same_verdict(raced: racing.Verdict, folder
     assert sum(standing.trainings for standing in told[0].standings.values()) == kept
     _same(out, raced)
     assert _timeless(found.results)["rules"] == _timeless(raced.results)["rules"]
+
+
+OWN: dict[str, Any] = {**TERMS, "rules": ["signum", "sgd"]}
+
+
+@pytest.fixture(scope="module")
+def own_rule(folder: Path) -> Path:
+    file = folder / "own_rule.py"
+    file.write_text(OWN_RULE, encoding="utf-8")
+    return file
+
+
+def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(own_rule: Path) -> None:
+    def stop(progress: racing.Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    how = {"on": "processes", "workers": 1, "on_progress": stop}
+    out = own_rule.with_name("own-rule")
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.race("own_rule.py", out=out, **how, **OWN)
+    assert _count(out) > 0
+    assert not (out / "results.json").exists()
+    command = [sys.executable, "-m", "thalweg.cli", "race", "--resume", out, "--workers", "1"]
+    subprocess.run(command, check=True, capture_output=True)  # which knows no rule of this process
+    whole = thalweg.race("own_rule.py", out="whole", on="threads", **OWN)
+    assert whole.directory
+    _close(out, whole.directory)
+
+
+_SCRIPT = """
+if __name__ == "__main__":
+    found = thalweg.race(
+        task(), rules=[signum, "sgd"], trials=4, seeds=3, epochs=2, workers=1, out="script"
+    )
+    print(found.winner)
+"""
+
+
+def test_a_rule_of_a_program_races_in_processes(own_rule: Path) -> None:
+    program = own_rule.with_name("program.py")
+    program.write_text(OWN_RULE + _SCRIPT, encoding="utf-8")
+    ended = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() in OWN["rules"]
+    file = thalweg.race("own_rule.py", out="file", on="threads", **OWN)
+    assert file.directory
+    _close(Path("script"), file.directory)
+
+
+def _close(directory: Path, other: Path) -> None:
+    """Another process may round a product of matrices otherwise in the last digit."""
+    kept, expected = _kept(directory), _kept(other)
+    assert kept.keys() == expected.keys()
+    for key, training in expected.items():
+        assert kept[key][0] == training[0]
+        np.testing.assert_allclose(kept[key][2], training[2], rtol=1e-4)
 
 
 def _count(out: Path) -> int:

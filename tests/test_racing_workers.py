@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from race_tasks import OWN_RULE
 from racing_task import LeastSquares
 from test_racing_course import TERMS, _race
-from thalweg import rules
+from thalweg import kernels, rules
 from thalweg.errors import TaskError, user_line
 from thalweg.racing import workers
 from thalweg.racing.course import Progress
+from thalweg.racing.parcel import packed, unpacked
+from thalweg.racing.source import load_task
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired
+from thalweg.rule import get, rule
 
 # Processes and their threads may end while they are looked at.
 _ended = contextlib.suppress(FileNotFoundError, ProcessLookupError)
@@ -77,6 +81,63 @@ def test_a_lost_worker_s_work_is_done_again(on: str, library: str, unbroken: Any
     assert _race(on=on, tell=kill) == unbroken
     assert killed
     assert _working(os.getpid()) == []
+
+
+@pytest.mark.parametrize(
+    ("on", "library"), [("processes", "joblib"), ("ray", "ray"), ("dask", "distributed")]
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")  # theirs
+def test_a_user_s_own_rules_are_known_to_workers_without_their_file(
+    on: str, library: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    pytest.importorskip("torch")
+
+    def work(_: Any, should_stop: Any) -> tuple[str, Any]:
+        return kernels.source("signum"), get("signum")(2.0, 1.0, 4.0, t=1, lr=0.5)
+
+    file = tmp_path / "own_rule.py"
+    file.write_text(OWN_RULE, encoding="utf-8")
+    load_task(str(file))
+    expected = kernels.source("signum"), (0.5, 3.5)
+    with hired(LeastSquares(), on, 1) as held:
+        file.unlink()  # as on another machine
+        held.submit(None, work)
+        assert held.next()[1] == expected
+
+
+def test_a_worker_has_the_rules_of_the_race_that_it_works_for() -> None:
+    def declared(factor: float) -> bytes:
+        @rule("a test")
+        def stretched(g: float, x: float, *, t: int, lr: float = 1.0) -> float:
+            return x - factor * lr * g
+
+        return packed(LeastSquares())
+
+    parcels = {factor: declared(factor) for factor in (2.0, 3.0)}
+    for factor in (2.0, 3.0, 2.0):  # races may take turns on a cluster
+        unpacked(parcels[factor])
+        assert get("stretched")(1.0, 0.0, t=1) == -factor
+    assert get("stretched").resolve({}) == {"lr": 1.0}
+    with pytest.raises(ValueError, match="lr must be > 0, got 0"):
+        get("stretched").resolve({"lr": 0})
+
+
+def test_dask_workers_of_several_threads_are_refused_for_modules_alone() -> None:
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    task, module = LeastSquares(), LeastSquares()
+    module.processes = True
+    local = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=False, protocol="tcp://",
+        dashboard_address=None, silence_logs=50,
+    )  # fmt: skip
+    with local as cluster:
+        address = cluster.scheduler_address.replace("tcp", "dask")
+        with hired(task, address, None) as held:
+            assert held.count == 3
+        sentence = f"workers at {address} must have 1 thread each .* with 3; .* --nthreads 1"
+        with pytest.raises(ValueError, match=sentence), hired(module, address, None):
+            pass
 
 
 class Deadly(LeastSquares):

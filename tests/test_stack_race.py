@@ -20,7 +20,8 @@ from stack_nets import (  # noqa: F401 - one_thread is a fixture
     one_by_one,
     one_thread,
 )
-from thalweg import optim
+from thalweg import optim, race
+from thalweg.errors import TaskError
 from thalweg.racing import schedule
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
@@ -236,6 +237,74 @@ def test_lanes_are_measured_and_what_cannot_be_stacked_has_one() -> None:
     np.testing.assert_allclose(
         run(one, trials).validation_loss, run(task, trials).validation_loss, rtol=1e-12
     )
+
+
+def test_lanes_have_room_for_the_largest_batch_of_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def noted(_: Any, examples: Any, batch_size: int) -> int:
+        assert len(examples[1]) == 30
+        sizes.append(batch_size)
+        return 2
+
+    monkeypatch.setattr("thalweg.racing.modules.best_lanes", noted)
+    terms = {"rules": "sgd", "trials": 4, "seeds": 2, "epochs": 1, "on": "threads"}
+    race(line(), batch_size=[4, 16, 8], **terms)
+    assert ModuleTask(line(), 0, batch_size=31).lanes == 2
+    assert sizes == [16, 30]
+
+
+def test_results_say_one_at_a_time_where_that_was_the_fastest() -> None:
+    task = ModuleTask(line(), 0)
+    for lanes, said in ((1, "one training at a time: that was measured to be the fastest"),
+                        (2, "many trainings in one pass")):  # fmt: skip
+        task.lanes = lanes
+        assert task.facts["stacked"] == said
+        assert task.stacked is (lanes > 1)
+
+
+def test_the_fingerprint_takes_bfloat16_which_numpy_has_not() -> None:
+    x = torch.linspace(-1, 1, 50)[:, None]
+
+    def frozen(value: float) -> nn.Module:
+        backbone = nn.Linear(1, 1).bfloat16().requires_grad_(requires_grad=False)
+        nn.init.constant_(backbone.weight, value)
+        return nn.Sequential(backbone, Widened(), nn.Linear(1, 1))
+
+    def prints(value: float, tiny: float) -> str:
+        inputs = (x + tiny).bfloat16()
+        task = line(model=lambda: frozen(value), train=(inputs, 3 * x + 1))
+        return ModuleTask(task, 0).fingerprint()
+
+    found = [prints(0.5, 0.0), prints(0.25, 0.0), prints(0.5, 0.25), prints(0.5, 0.0)]
+    assert len(set(found)) == 3
+    assert found[0] == found[3]
+
+
+class Widened(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+def test_a_model_that_breaks_in_evaluation_alone_is_told_in_a_sentence() -> None:
+    class Late(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                raise RuntimeError("no running mean\nat all")
+            return super().forward(x)
+
+    with pytest.raises(TaskError, match=r"test_stack_race\.py:\d+: RuntimeError: no running mean$"):
+        ModuleTask(line(model=lambda: Late(1, 1).double()), 0)
+
+
+def test_a_model_whose_gradient_breaks_is_told_in_a_sentence() -> None:
+    class InPlace(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            squashed = super().forward(x).sigmoid()
+            return squashed.mul_(2.0)
+
+    with pytest.raises(TaskError, match=r"^task: RuntimeError: one of the variables needed for"):
+        ModuleTask(line(model=lambda: InPlace(1, 1).double()), 0)
 
 
 def test_the_noise_scale_is_that_of_a_gradient_known_in_closed_form() -> None:

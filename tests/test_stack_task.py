@@ -129,6 +129,8 @@ def test_several_inputs_are_handed_over_one_by_one() -> None:
         (ValueError, {"clip_norm": 0.0}, "clip_norm must be > 0 or None, got 0.0"),
         (ValueError, {"label_smoothing": 1.0}, "label_smoothing must be in [0, 1), got 1.0"),
         (ValueError, {"label_smoothing": 0.1, "loss": zero}, "label_smoothing needs a loss"),
+        (ValueError, {"device": "gpu"}, "device must be one of torch's, such as 'cpu', 'cuda' or"),
+        (ValueError, {"device": 1.5}, "'cuda:1', got 1.5"),
         (ValueError, {"autocast": torch.float16}, "autocast must be torch.bfloat16 or None, got"),
     ],
     ids=str,
@@ -145,6 +147,16 @@ class Breaks(Squares):
         if index == 7:
             raise OSError("image_7.png is no image")
         return super().__getitem__(index)
+
+
+class Endless(Dataset[tuple[Tensor, int]]):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1), index
+
+
+class Unopened(IterableDataset[tuple[Tensor, int]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        raise OSError("no shards in /data")
 
 
 def refuse() -> nn.Module:
@@ -180,6 +192,9 @@ HERE = r"test_stack_task\.py:\d+"
     ("given", "message"),
     [
         ({"train": Breaks()}, rf"^.*{HERE}: OSError: image_7.png is no image \(train\[7\]\)$"),
+        ({"train": Endless()}, r"^TypeError: .* 'Endless' has no len\(\) \(train\[0\]\)$"),
+        ({"train": Unopened()}, rf"^.*{HERE}: OSError: no shards in /data \(train\[0\]\)$"),
+        ({"test": Unopened()}, r"no shards in /data \(test\[0\]\)$"),
         ({"train": TensorDataset(X[:0], Y[:0])}, "^train has no examples$"),
         ({"train": (X, Y[:50])}, "^train must have one row per .* got rows: 50, 100$"),
         ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, got str$"),

@@ -5,13 +5,23 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from thalweg.words import closest
 
-__all__ = ["RANGES", "Hyperparameter", "Range", "Rule", "get", "names", "read_signature", "rule"]
+__all__ = [
+    "RANGES",
+    "Hyperparameter",
+    "Range",
+    "Rule",
+    "adopt",
+    "get",
+    "names",
+    "read_signature",
+    "rule",
+]
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,11 @@ class Rule:
         return result[0], dict(zip([*self.state, *self.uniform_state], result[1:], strict=True))
 
     @property
+    def built_in(self) -> bool:
+        """Whether thalweg declares it, not its user."""
+        return self.function.__module__.partition(".")[0] == __package__
+
+    @property
     def defaults(self) -> dict[str, float]:
         """The default of each hyperparameter."""
         return {h.name: h.default for h in self.hyperparameters.values()}
@@ -247,6 +262,11 @@ def rule(
         return declared
 
     return declare
+
+
+def adopt(rules: Iterable[Rule]) -> None:
+    """Register rules that another process declared, in place of those of their names."""
+    _rules.update({rule.name: rule for rule in rules})
 
 
 def read_signature(

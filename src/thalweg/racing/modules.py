@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thalweg import rule as registry
+from thalweg.errors import TaskError
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
-from thalweg.racing import snippets
+from thalweg.racing import score, snippets
 from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Target
 from thalweg.rule import Rule
 from thalweg.stack import Model, Parts, TorchTask, Training, train
-from thalweg.stack.batch import Batch, each, leaves
+from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
 from thalweg.stack.model import blamed, seeded
@@ -32,6 +34,7 @@ _OWN = (RERUN, FINAL)  # rounds over several seeds: no lane shares minibatches w
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
+_FEW = 8  # examples by which it is seen whether a task can be judged
 
 
 class ModuleTask:
@@ -40,6 +43,7 @@ class ModuleTask:
     Args:
         description: what the user says.
         seed: of the split.
+        batch_size: the largest of the race, for which the lanes must have room.
 
     Raises:
         TaskError: the user's model, loss or data do not do; a sentence with the place.
@@ -48,37 +52,49 @@ class ModuleTask:
     schedules: tuple[str, ...] = schedules.NAMES
     processes = True
 
-    def __init__(self, description: TorchTask, seed: int) -> None:
+    def __init__(self, description: TorchTask, seed: int, *, batch_size: int = _BATCH) -> None:
         self.description = description
         self.seed = seed
         self.name = description.name
+        self._largest = batch_size
         self._lanes: int | None = None
         self._parts = Parts.of(description, seed)
         self.parts: Mapping[str, int] = self._parts.sizes
-        model = self.model
-        count = sum(p.numel() for p in model.initial(0).parameters.values())
+        with blamed("task"):
+            model = self.model
+            self._check()
+        parameters = sum(p.numel() for p in model.initial(0).parameters.values())
         self.data: Mapping[str, Any] = {
             "name": description.name,
             "source": "TorchTask",
-            "kind": self._kind(),
+            "kind": self._kind,
             "rows": sum(self.parts.values()),
         }
-        self.facts: Mapping[str, Any] = {
+        self._facts = {
             "loss": _name(description.loss or description.step),
             "metric": self._metric_name(),
-            "model": f"{model.title}, {count:,} parameters",
+            "model": f"{model.title}, {parameters:,} parameters",
             "dtype": str(description.autocast or model.dtype).removeprefix("torch."),
             "l2": description.l2,
             "label_smoothing": description.label_smoothing,
             "clip_norm": description.clip_norm,
             "device": str(model.device),
-            "stacked": ("compiled: " if description.compile else "")
-            + (
-                "many trainings in one pass"
-                if model.stacked
-                else f"one training at a time: {model.why}"
-            ),
         }
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What results say of the training; that lanes are alone only once it is measured."""
+        return {**self._facts, "stacked": self._how()}
+
+    def _how(self) -> str:
+        model = self.model
+        if not model.stacked:
+            how = f"one training at a time: {model.why}"
+        elif self._lanes == 1:
+            how = "one training at a time: that was measured to be the fastest"
+        else:
+            how = "many trainings in one pass"
+        return "compiled: " * self.description.compile + how
 
     @functools.cached_property
     def model(self) -> Model:
@@ -94,7 +110,8 @@ class ModuleTask:
         """At most so many trials are trained in one piece of work; measured, unless it is set."""
         if self._lanes is None:
             with _one_thread():
-                self._lanes = best_lanes(self.model, self._placed.train, self._batch)
+                most = min(self._largest, self.parts["train"])
+                self._lanes = best_lanes(self.model, self._placed.train, most)
         return self._lanes
 
     @lanes.setter
@@ -103,6 +120,7 @@ class ModuleTask:
 
     @property
     def _batch(self) -> int:
+        """The batch size of what is trained outside the race."""
         return min(_BATCH, self.parts["train"])
 
     @property
@@ -157,28 +175,75 @@ class ModuleTask:
             if final.lanes:
                 with self.model.mode(training=False):
                     found[0, final.lanes] = final.stack.losses(self._placed.test).numpy()
-                    found[1, final.lanes] = self._scores(final.stack)
+                    found[1, final.lanes] = self._scores(final.stack, self._placed.test)
         return found[0], found[1]
 
-    def _scores(self, stack: Stack) -> Sequence[float]:
-        task, test = self.description, self._placed.test
+    def _scores(self, stack: Stack, test: Batch) -> Sequence[float]:
+        task = self.description
         if task.step is not None:
             return stack.scores(test) if task.metric else [np.nan] * len(stack.seeds)
+        metric = task.metric or score.of
         with blamed("metric"):
-            return [
-                float((task.metric or _score)(outputs, test[1])) for outputs in stack.outputs(test)
-            ]
+            return [float(metric(outputs, test[1])) for outputs in stack.outputs(test)]
 
     def _metric_name(self) -> str:
         task = self.description
         if task.metric is not None or task.step is not None:
             return _name(task.metric) if task.metric else "none"
-        return "R²" if self._parts.test[1].is_floating_point() else "accuracy"
+        return "R²" if self._kind == "regression" else "accuracy"
 
+    @property
     def _kind(self) -> str:
         if self.description.step is not None:
             return "own step"
-        return "regression" if self._parts.test[1].is_floating_point() else "classification"
+        targets = self._parts.test[1]
+        if not isinstance(targets, Tensor):
+            return "own targets"
+        return "regression" if targets.is_floating_point() else "classification"
+
+    def _check(self) -> None:
+        """Judge the untrained model by a few examples: what would fail at the end fails now."""
+        task, parts = self.description, self._parts
+        for name in ("validation", "test"):
+            with blamed(name):
+                self._evaluate(self._few(getattr(parts, name)), "loss")
+        few = self._few(parts.test)
+        if task.loss is not None:
+            outputs = self._outputs(few)
+            if task.metric is None:
+                score.check(outputs, parts.test[1], task.loss)
+            with blamed("loss"):
+                self._loss_of(self._first_constant(), self._few(parts.train))
+        copies = 2 if self.model.stacked else 1
+        stack = Stack(self.model, [0] * copies, shared=True, stacked=self.model.stacked)
+        with self.model.mode(training=False), seeded(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a metric that so few examples do not suit
+            try:
+                self._scores(stack, few)
+            except Exception:  # noqa: BLE001 - a metric may need more of them
+                self._scores(stack, self._placed.test)
+
+    def _few(self, batch: Batch) -> Batch:
+        return each(lambda tensor: tensor[:_FEW].to(self.model.device), batch)
+
+    def _evaluate(self, batch: Batch, what: str) -> Any:  # noqa: ANN401 - what the module returns
+        start = self.model.initial(0)
+        values = start.parameters, start.state, start.fixed
+        with self.model.mode(training=False), seeded(0):
+            return self.model.evaluate(*values, batch, torch.tensor(0), what=what)
+
+    def _outputs(self, batch: Batch) -> Tensor:
+        """Return what the untrained model puts out, a row per example."""
+        with blamed("model"):
+            outputs = self._evaluate(batch, "outputs")
+        rows = count(batch, "test")
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if not isinstance(outputs, Tensor) or outputs.shape[:1] != (rows,):
+            raise TaskError(
+                f"model must return a tensor with a row per example, got {got} for {rows} "
+                "examples; give step=(model, batch) -> loss in place of loss for others"
+            )
+        return outputs
 
     def _checkpoint(
         self, training: Training, trials: Sequence[Trial], lane: int
@@ -250,30 +315,30 @@ class ModuleTask:
 
     def _constant(self) -> float:
         """Return the validation loss of the output that fits the training part best."""
-        loss, placed = self.description.loss, self._placed
-        assert loss is not None
-        with self.model.mode(training=False):
-            shape = (
-                Stack(self.model, [0], shared=True, stacked=False)
-                .outputs(each(lambda tensor: tensor[:1], placed.train))
-                .shape[2:]
-            )
-        output = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
-        output.requires_grad_()
+        output = self._first_constant()
         search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
-
-        def of(batch: Batch) -> Tensor:
-            return loss(output.expand(len(batch[1]), *shape), batch[1])
 
         def closure() -> Tensor:
             search.zero_grad()
-            value = of(placed.train)
+            value = self._loss_of(output, self._placed.train)
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
         with blamed("loss"):
             search.step(closure)  # type: ignore[no-untyped-call]
-            return of(placed.validation).item()
+            return self._loss_of(output, self._placed.validation).item()
+
+    def _first_constant(self) -> Tensor:
+        """Return the output of one example, all zero, to be fitted."""
+        shape = self._outputs(self._few(self._parts.train)).shape[1:]
+        output = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
+        return output.requires_grad_()
+
+    def _loss_of(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of a batch whose outputs are all the same."""
+        assert self.description.loss is not None
+        rows = count(batch, "batch")
+        return self.description.loss(output.expand(rows, *output.shape), batch[1])
 
     def steps(self, batch_size: int) -> int:
         """Return how many steps an epoch has."""
@@ -316,31 +381,21 @@ class ModuleTask:
         kept = start.parameters, start.state, start.fixed
         for tensor in leaves((parts.train, parts.validation, parts.test, *kept)):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
+            flat = tensor.cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)  # NumPy has no bfloat16
         settings = (
             task.l2,
             task.label_smoothing,
             task.clip_norm,
             task.autocast,
             task.compile,
-            self.facts["loss"],
+            self._facts["loss"],
         )
         with _one_thread(), seeded(self.seed), self.model.mode(training=True):
             few = each(lambda tensor: tensor[:32], self._placed.train)
             losses, _ = Stack(self.model, [self.seed], shared=True, stacked=False).gradients(few, 1)
         digest.update(f"{settings} {losses.item():.5g}".encode())
         return digest.hexdigest()
-
-
-def _score(outputs: Tensor, targets: Tensor) -> float:
-    """Return the accuracy of integer targets, R² of others."""
-    if targets.is_floating_point():
-        from sklearn.metrics import r2_score  # noqa: PLC0415 - takes a second to load
-
-        rows = len(targets)
-        return float(r2_score(targets.cpu().reshape(rows, -1), outputs.cpu().reshape(rows, -1)))
-    found = outputs.argmax(1) if outputs.ndim > targets.ndim else (outputs > 0).long()
-    return (found == targets).double().mean().item()
 
 
 def _name(function: Callable[..., Any] | None) -> str:

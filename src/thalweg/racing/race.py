@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -248,14 +248,23 @@ def _task(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) 
         return linear, call("X, y", protocol, **own)
     from thalweg.racing.modules import ModuleTask  # noqa: PLC0415 - loads torch
 
-    # mypy takes a cached_property for read-only
-    task = cast("Task", ModuleTask(given, protocol.seed))
+    task = ModuleTask(given, protocol.seed, batch_size=max(protocol.batch_sizes))
     return task, call("task", protocol) if source is None else command([source], protocol)
+
+
+def _equation(name: str) -> str:
+    """Return the source of a rule."""
+    try:
+        return inspect.getsource(registry.get(name).function)
+    except OSError as error:
+        raise ValueError(
+            f"the source of rule {name!r} cannot be read; define it in a file or in a notebook cell"
+        ) from error
 
 
 def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
     """Return all that fixes a race's numbers."""
-    sources = {name: inspect.getsource(registry.get(name).function) for name in protocol.rules}
+    sources = {name: _equation(name) for name in protocol.rules}
     terms = {
         "schema": SCHEMA,
         "version": metadata.version("thalweg"),

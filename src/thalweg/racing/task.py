@@ -63,7 +63,6 @@ class Task(Protocol):
     Attributes:
         name: what reports call it.
         parts: number of examples in "train", "validation" and "test".
-        facts: what results say of the training: "loss", "metric", "model", "dtype", "l2".
         data: what results say of the data: "name", "source", "kind", "rows".
         lanes: at most so many trials are trained in one piece of work.
         schedules: of the rate, that it can train with; the first is the default.
@@ -72,11 +71,14 @@ class Task(Protocol):
 
     name: str
     parts: Mapping[str, int]
-    facts: Mapping[str, Any]
     data: Mapping[str, Any]
     lanes: int
     schedules: tuple[str, ...]
     processes: bool
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What results say of the training: "loss", "metric", "model", "dtype", "l2"."""
 
     def together(self, trial: Trial) -> Hashable:
         """Return what trials of one piece of work have in common."""

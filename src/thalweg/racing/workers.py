@@ -1,10 +1,8 @@
 """Workers: where a race's pieces of work run: threads, processes, a Ray or a Dask cluster."""
 
-import functools
 import importlib
 import io
 import os
-import pickle
 import queue
 import signal
 import sys
@@ -235,7 +233,8 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
             processes has one thread.
 
     Raises:
-        ValueError: there is no such place, or the count is below 1.
+        ValueError: there is no such place, the count is below 1, or a Dask worker has several
+            threads where a task needs processes.
         TaskError: the task cannot be sent.
         ImportError: Ray or Dask is not installed.
 
@@ -298,34 +297,21 @@ def _alone(work: Work, task: Task, *arguments: object, **settings: object) -> ob
     return work(task, *arguments, **settings)
 
 
-def _packed(task: Task) -> bytes:
-    import cloudpickle  # noqa: PLC0415 - lambdas and classes of a user's file travel, too
-
-    try:
-        # The path finds modules beside the user's file that were imported there.
-        return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(task))))
-    except Exception as error:
-        raise TaskError(
-            f"{task.name} cannot be sent to other processes ({error}); make what cannot be sent "
-            "inside the task's functions, or race with on='threads'"
-        ) from error
-
-
-@functools.lru_cache(maxsize=1)
-def _unpacked(task: bytes) -> Task:
-    path, packed = pickle.loads(task)  # noqa: S301 - sent by this race
-    sys.path += [folder for folder in path if folder not in sys.path]
-    unpacked: Task = pickle.loads(packed)  # noqa: S301 - the same
-    return unpacked
-
-
 def _remote(task: bytes, work: Work, *arguments: object, **settings: object) -> object:
     """Work far from the parent. An error is a value here: Ray would wrap it."""
+    from thalweg.racing.parcel import unpacked  # noqa: PLC0415 - threads need no cloudpickle
+
     try:
-        return _alone(work, _unpacked(task), *arguments, **settings, should_stop=lambda: False)
+        return _alone(work, unpacked(task), *arguments, **settings, should_stop=lambda: False)
     except Exception as error:  # noqa: BLE001 - raised again in Workers.next
         error.add_note(traceback.format_exc())
         return error
+
+
+def _packed(task: Task) -> bytes:
+    from thalweg.racing.parcel import packed  # noqa: PLC0415 - the same
+
+    return packed(task)
 
 
 _sent: list[bytes] = []  # the task, in a process that works
@@ -442,7 +428,14 @@ class _Dask:
             )
         )
         self.client = distributed.Client(self.cluster or f"tcp://{address}")
-        self.count = sum(self.client.nthreads().values())
+        threads = self.client.nthreads().values()
+        if task.processes and (most := max(threads, default=1)) > 1:
+            self.client.close()
+            raise ValueError(
+                f"workers at dask://{address} must have 1 thread each to train modules, got one "
+                f"with {most}; start them with dask worker --nthreads 1"
+            )
+        self.count = sum(threads)
         # Computed, not scattered: what is computed comes again where it is lost with its workers.
         with importlib.import_module("dask").config.set(_ANY_SIZE):
             self.task = self.client.submit(bytes, _packed(task))

@@ -77,12 +77,8 @@ def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a 
 
 
 def _examples(dataset: "Dataset[Any]", name: str) -> Iterator[Any]:
-    """Yield a Dataset's examples, of whatever kind it is."""
-    rows: Iterator[Any]
-    if isinstance(dataset, IterableDataset):
-        rows = iter(dataset)
-    else:
-        rows = (dataset[i] for i in range(len(dataset)))  # type: ignore[arg-type] # or it raises
+    """Yield a Dataset's examples, of whatever kind it is; what it raises is told with the place."""
+    rows = _rows(dataset)
     index = 0
     while True:
         try:
@@ -93,6 +89,13 @@ def _examples(dataset: "Dataset[Any]", name: str) -> Iterator[Any]:
             raise _failed(f"{name}[{index}]", error) from error
         yield example
         index += 1
+
+
+def _rows(dataset: "Dataset[Any]") -> Iterator[Any]:
+    if isinstance(dataset, IterableDataset):
+        yield from dataset
+    else:
+        yield from (dataset[i] for i in range(len(dataset)))  # type: ignore[arg-type] # or it raises
 
 
 def _failed(what: str, error: Exception) -> TaskError:

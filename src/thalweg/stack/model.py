@@ -54,11 +54,12 @@ class _Objective(nn.Module):
         """Return the "loss" of a batch or the "score"; in training mode the loss is smoothed."""
         task = self.task
         if task.step is not None:
-            function = task.step if what == "loss" else task.metric
-            assert function is not None
+            if what == "score":
+                assert task.metric is not None
+                return torch.as_tensor(task.metric(self.module, batch))
             smoothing = {"label_smoothing": task.label_smoothing}
             given = smoothing if self.training and task.label_smoothing else {}
-            return function(self.module, batch, **given)
+            return task.step(self.module, batch, **given)
         x, y = batch
         outputs = self.module(*x) if isinstance(x, tuple) else self.module(x)
         if what == "outputs":

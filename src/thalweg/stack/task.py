@@ -33,7 +33,8 @@ class TorchTask:
             default, or examples.
         test: what is judged once, at the end: the same.
         metric: ``metric(outputs, targets)``, a number that results quote for the test part; None
-            (default): accuracy where targets are integers, else R².
+            (default): R², or accuracy where targets are integers and outputs have their classes
+            along axis 1, or are one logit per target.
         step: ``step(model, batch)``, a scalar loss, in place of ``loss``: whatever one batch of the
             data does. The score is then that of ``metric(model, batch)``, NaN without one.
         l2: strength of the penalty, >= 0; 0 by default.
@@ -43,7 +44,7 @@ class TorchTask:
         compile: whether torch's compiler compiles the steps; False by default. That takes seconds
             in each process, so that only long races gain. The Python of module and loss runs once
             for each size of a stack, so it must do the same at every step: count nothing, draw with
-            torch alone. It needs torch 2.8 or later and, on a CPU, a C++ compiler.
+            torch alone. On a CPU it needs a C++ compiler.
         device: where to train; by default a GPU where there is one.
         name: what reports call it.
 
@@ -94,7 +95,17 @@ class TorchTask:
             raise ValueError(f"clip_norm must be > 0 or None, got {self.clip_norm}")
         if self.autocast not in _AUTOCAST:
             raise ValueError(f"autocast must be torch.bfloat16 or None, got {self.autocast}")
+        self._check_device()
         self._check_smoothing()
+
+    def _check_device(self) -> None:
+        try:
+            _ = self.place
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:1', got "
+                f"{self.device!r}"
+            ) from error
 
     def _check_smoothing(self) -> None:
         if not 0 <= self.label_smoothing < 1:

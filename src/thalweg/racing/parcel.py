@@ -1,0 +1,73 @@
+"""Parcel: a task as it travels to other processes, and with it the rules that its user declared."""
+
+import functools
+import io
+import linecache
+import pickle
+import sys
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+
+from thalweg import rule as registry
+from thalweg.errors import TaskError
+from thalweg.racing.task import Task
+from thalweg.rule import Rule
+
+__all__ = ["packed", "unpacked"]
+
+
+class _RulePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    """Pickles a user's rules with their equations.
+
+    Attributes:
+        sources: the files of all functions that travel, as ``linecache`` keeps them: a kernel is
+            generated from a rule's source, which another machine does not have.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.sources: dict[str, tuple[int, None, list[str], str]] = {}
+
+    def reducer_override(self, value: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        if isinstance(value, Rule) and not value.built_in:
+            return object.__new__, (Rule,), vars(value)
+        reduced = super().reducer_override(value)
+        if isinstance(value, FunctionType) and reduced is not NotImplemented:  # else by its name
+            file = value.__code__.co_filename
+            if lines := linecache.getlines(file):
+                self.sources[file] = len("".join(lines)), None, lines, file
+        return reduced
+
+
+def packed(task: Task) -> bytes:
+    """Return a task and its user's rules as bytes: lambdas and classes of a user's file, too.
+
+    Raises:
+        TaskError: something in them cannot be sent.
+    """
+    file = io.BytesIO()
+    pickler = _RulePickler(file)
+    own = [rule for name in registry.names() if not (rule := registry.get(name)).built_in]
+    try:
+        pickler.dump(own)
+        # The path finds modules beside the user's file that were imported there.
+        parts = sys.path, pickler.sources, file.getvalue(), cloudpickle.dumps(task)
+        return bytes(cloudpickle.dumps(parts))
+    except Exception as error:
+        raise TaskError(
+            f"{task.name} cannot be sent to other processes ({error}); make what cannot be sent "
+            "inside the task's functions, or race with on='threads'"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def unpacked(parcel: bytes) -> Task:
+    """Return the task, its user's rules declared; what is unpacked once is kept."""
+    path, sources, own, task = pickle.loads(parcel)  # noqa: S301 - sent by this race
+    sys.path += [folder for folder in path if folder not in sys.path]
+    linecache.cache.update(sources)
+    registry.adopt(pickle.loads(own))  # noqa: S301 - the same
+    unpacked: Task = pickle.loads(task)  # noqa: S301 - the same
+    return unpacked

@@ -1,0 +1,74 @@
+"""Score: what results quote of a module on the test part where its user gives no metric."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thalweg.errors import TaskError
+from thalweg.stack.batch import Batch
+
+__all__ = ["check", "of"]
+
+_REMEDY = "give metric=(outputs, targets) -> number"
+# Losses that have classes along axis 1: functions, and classes of such.
+_FUNCTIONS = (functional.cross_entropy, functional.nll_loss)
+_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
+
+
+def check(outputs: Tensor, targets: Batch, loss: Callable[..., Any]) -> None:
+    """Raise TaskError where outputs do not say what a score would compare with the targets.
+
+    Args:
+        outputs: of some examples.
+        targets: of the whole part.
+        loss: what is trained with.
+    """
+    if not isinstance(targets, Tensor):
+        raise TaskError(
+            f"accuracy and R² need targets in one tensor, got a {type(targets).__name__}; {_REMEDY}"
+        )
+    given, wanted = tuple(outputs.shape[1:]), tuple(targets.shape[1:])
+    got = f"got outputs of shape {given} for targets of shape {wanted} per example; {_REMEDY}"
+    if targets.is_floating_point():
+        if outputs[0].numel() != targets[0].numel():
+            raise TaskError(f"R² needs as many outputs as targets, {got}")
+    elif given in (wanted, (1, *wanted)):
+        if ((targets != 0) & (targets != 1)).any():
+            raise TaskError(f"accuracy of single outputs needs targets that are 0 or 1; {_REMEDY}")
+    elif given[1:] != wanted:
+        raise TaskError(f"accuracy needs outputs of shape (examples, classes, ...), {got}")
+    elif wanted and given[:-1] == wanted and not _by_class(loss):
+        raise TaskError(f"accuracy needs to know along which axis the classes are, {got}")
+
+
+def _by_class(loss: Callable[..., Any]) -> bool:
+    return loss in _FUNCTIONS or isinstance(loss, _CLASSES)
+
+
+def of(outputs: Tensor, targets: Tensor) -> float:
+    """Return the accuracy of integer targets, R² of others; NaN of outputs that are not finite.
+
+    Example:
+        >>> from torch import tensor
+        >>> logits = tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0], [1.0, 0.0]])
+        >>> of(logits, tensor([0, 1, 1, 0])), of(logits[:, :1] - 1.5, tensor([1, 0, 1, 1]))
+        (0.75, 0.75)
+    """
+    if not targets.is_floating_point():
+        classes = outputs.ndim > targets.ndim and outputs.shape[1] > 1
+        found = outputs.argmax(1) if classes else (outputs.reshape(targets.shape) > 0).long()
+        return (found == targets).double().mean().item()
+    if not outputs.isfinite().all():
+        return float("nan")
+    from sklearn.metrics import r2_score  # noqa: PLC0415 - takes a second to load
+
+    return float(r2_score(_table(targets), _table(outputs)))
+
+
+def _table(values: Tensor) -> Tensor:
+    """Return a row per example, in a format that NumPy has: it has no bfloat16."""
+    values = values.float() if values.dtype is torch.bfloat16 else values
+    return values.cpu().reshape(len(values), -1)

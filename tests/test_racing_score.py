@@ -1,0 +1,170 @@
+"""What a module is quoted for where its user gives no metric, and what is asked for one."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from sklearn.metrics import accuracy_score, r2_score  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from thalweg.errors import TaskError  # noqa: E402
+from thalweg.racing import score  # noqa: E402
+from thalweg.racing.modules import ModuleTask  # noqa: E402
+from thalweg.racing.store import FINAL, Trial  # noqa: E402
+from thalweg.stack import TorchTask  # noqa: E402
+
+ROWS, TIME = 60, 5
+X = torch.linspace(-2, 2, ROWS)[:, None]
+LABELS = (X[:, 0] > 0.3).long()
+SERIES = torch.arange(ROWS * TIME).reshape(ROWS, TIME) % 4
+
+
+class Reshaped(nn.Module):
+    """A linear layer whose outputs have some shape."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.layer = nn.Linear(1, int(torch.tensor(shape).prod()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x).reshape(len(x), *self.shape)
+        return outputs
+
+
+def binary(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(
+        outputs.reshape(targets.shape), targets.float()
+    )
+
+
+def last_axis(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
+def made(model: Callable[[], nn.Module], loss: Any, y: Any, **given: Any) -> ModuleTask:
+    task = ModuleTask(TorchTask(model=model, loss=loss, train=(X, y), **given), 0)
+    task.lanes = 2
+    return task
+
+
+def judged(task: ModuleTask) -> float:
+    trial = Trial("adam", FINAL, 0, 0, 8, {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}, 8)
+    lanes = task.run([trial], should_stop=lambda: False)
+    return float(lanes.judge()[1][0])
+
+
+def test_one_logit_is_judged_by_its_sign_however_it_lies() -> None:
+    found = {
+        judged(made(lambda s=shape: Reshaped(*s), binary, y, validation=(X, y), test=(X, y)))
+        for shape, y in (((1,), LABELS), ((), LABELS), ((1,), LABELS[:, None]))
+    }
+    assert len(found) == 1
+    assert found.pop() > 0.8  # the class of all zeros has 0.57
+
+
+def test_classes_lie_along_axis_1_whatever_follows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((), (3,), (2, 3)):
+        outputs = torch.randn(40, 4, *shape, generator=generator)
+        targets = torch.randint(4, (40, *shape), generator=generator)
+        expected = accuracy_score(targets.flatten(), outputs.movedim(1, -1).argmax(-1).flatten())
+        assert score.of(outputs, targets) == pytest.approx(expected, rel=1e-12)
+        score.check(outputs[:8], targets, functional.nll_loss)
+
+
+def test_other_targets_are_judged_by_r2() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(40, 2, generator=generator)
+    outputs = targets + 0.1 * torch.randn(40, 2, generator=generator)
+    expected = r2_score(targets, outputs)
+    assert score.of(outputs, targets) == expected
+    assert score.of(outputs.bfloat16(), targets) == pytest.approx(expected, abs=1e-3)
+    assert score.of(outputs, targets.bfloat16()) == pytest.approx(expected, abs=1e-3)
+    outputs[3, 1] = torch.inf
+    assert math.isnan(score.of(outputs, targets))
+
+
+class Both(nn.Linear):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), x
+
+
+def fit_first(outputs: Any, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs[0], targets)
+
+
+def ours(_: Tensor, __: Tensor) -> float:
+    return 0.5
+
+
+def backwards(outputs: Tensor, targets: Tensor) -> float:
+    return float((outputs @ targets).mean())
+
+
+ASKED = r"; give metric=\(outputs, targets\) -> number$"
+SQUARE = SERIES[:, :4]
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "y", "given", "message"),
+    [
+        (lambda: Both(1, 2), fit_first, LABELS, {},
+         r"^model must return a tensor .* got tuple for 8 examples; give step=\(model, batch\)"),
+        (lambda: Both(1, 2), fit_first, LABELS, {"metric": ours}, "^model must return a tensor"),
+        (lambda: Reshaped(TIME, 4), last_axis, SERIES, {},
+         r"^accuracy needs .* \(examples, classes, ...\), got outputs of shape \(5, 4\) for "
+         r"targets of shape \(5,\) per example" + ASKED),
+        (lambda: Reshaped(4, 4), last_axis, SQUARE, {}, "^accuracy needs to know along" + ".*"
+         + ASKED),
+        (lambda: nn.Linear(1, 1), lambda out, y: functional.mse_loss(out[:, 0], y.float()),
+         SERIES[:, 0], {}, "^accuracy of single outputs needs targets that are 0 or 1" + ASKED),
+        (lambda: nn.Linear(1, 2), lambda out, y: (out[:, 0] - y).square().mean(), X[:, 0], {},
+         r"^R² needs as many .* \(2,\) for targets of shape \(\) per example" + ASKED),
+        (lambda: nn.Linear(1, 4), lambda out, y: functional.cross_entropy(out, y["class"]),
+         {"class": SERIES[:, 0]}, {}, "^accuracy and R² need targets in one .* got a dict" + ASKED),
+        (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS, {"metric": backwards},
+         r"test_racing_score\.py:\d+: RuntimeError: size mismatch"),
+        (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS,
+         {"test": (X.expand(-1, 3), LABELS)}, "^test: RuntimeError: mat1 and mat2 shapes cannot"),
+        (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS,
+         {"validation": (X, LABELS.float())}, "^validation: RuntimeError: expected target dtype"),
+        (lambda: Reshaped(TIME, 4),
+         lambda out, y: functional.cross_entropy(out.view(-1, 4), y.flatten()), SERIES,
+         {"metric": ours}, r"test_racing_score\.py:\d+: RuntimeError: view size is not compatible"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_is_refused_before_anything_is_trained(
+    model: Callable[[], nn.Module], loss: Any, y: Any, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TaskError, match=message) as told:
+        made(model, loss, y, **given)
+    assert "\n" not in str(told.value)
+
+
+def test_a_metric_takes_whatever_targets_are() -> None:
+    def loss(outputs: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(outputs, targets["class"])
+
+    def right(outputs: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        if len(outputs) < 10:
+            raise ValueError("that few say nothing")
+        return (outputs.argmax(1) == targets["class"]).float().mean()
+
+    given = {"class": LABELS, "weight": X[:, 0]}
+    task = made(lambda: nn.Linear(1, 2), loss, given, metric=right)
+    assert (task.data["kind"], task.facts["metric"]) == ("own targets", "right")
+    assert judged(task) > 0.8
+    plain = made(lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS, test=(X, LABELS))
+    own = made(lambda: nn.Linear(1, 2), loss, given, metric=right, test=(X, given))
+    assert own.target().constant == pytest.approx(plain.target().constant, rel=1e-6)
+
+
+def test_classes_along_both_axes_are_no_riddle_to_torch_s_own_losses() -> None:
+    for loss in (functional.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1)):
+        assert made(lambda: Reshaped(4, 4), loss, SQUARE).facts["metric"] == "accuracy"
