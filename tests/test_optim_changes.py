@@ -204,7 +204,6 @@ def test_a_subclass_shows_its_own_arguments() -> None:
 ROOT = np.sqrt(2.0)
 
 
-@rule("test")
 def with_numpys_numbers(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN201
     return x - lr * ROOT * (g**2.0 + g**3)
 
@@ -213,7 +212,7 @@ def test_numbers_of_numpys_and_whole_powers_are_compiled() -> None:
     x = np.array([1.0, -2.0])
     g = np.array([0.5, 3.0])
     expected = x - 0.1 * np.sqrt(2.0) * (g**2 + g**3)
-    Step(with_numpys_numbers, [x])([g])
+    Step(rule("test")(with_numpys_numbers), [x])([g])
     np.testing.assert_allclose(x, expected, rtol=1e-15)
 
 

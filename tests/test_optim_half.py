@@ -90,7 +90,6 @@ def test_every_number_is_read_and_rounded_as_torch_does(half: torch.dtype, round
         assert_close(state["lost"], lost.to(half), 0.0)
 
 
-@rule("test")
 def every_function(g, x, m, *, t, lr=0.1, beta=0.5):  # noqa: ANN001, ANN201
     m = beta * m + exp(-abs(g)) * sign(g) + maximum(x, m) - minimum(g, 0.5)
     power = where(g > m, (abs(g) + 1.0) ** 1.5, log(m * m + 1.0) + 1.0)
@@ -104,7 +103,7 @@ def test_a_users_rule_steps_each_element_of_a_wide_register(half: torch.dtype, s
     x, g = (torch.randn(size, generator=generator).to(half) for _ in range(2))
     p = x.clone().requires_grad_()
     p.grad = g
-    optimizer = optim.Descent([p], every_function)
+    optimizer = optim.Descent([p], rule("test")(every_function))
     optimizer.step()
     wanted = every_function(g.float(), x.float(), torch.zeros(size), t=1)
     for value, exact in zip((p.detach(), optimizer.state[p]["m"]), wanted, strict=True):
