@@ -208,6 +208,16 @@ if __name__ == "__main__":
 """
 
 
+def test_processes_are_deaf_to_ctrl_c_from_their_start() -> None:
+    def work(_: Any, should_stop: Any) -> bool:
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+    with hired(LeastSquares(), "processes", 2) as held:
+        for _ in range(4):
+            held.submit(None, work)
+        assert all(held.next()[1] for _ in range(4))
+
+
 @pytest.mark.parametrize("when", ["hired", "working"])
 def test_processes_do_not_answer_to_ctrl_c(when: str) -> None:
     with subprocess.Popen(

@@ -14,6 +14,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoo
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 import numpy as np
@@ -342,10 +343,8 @@ class _Processes:
     def __init__(self, task: Task, count: int, _: str) -> None:
         self.task, self.count = _packed(task), count
         # All calls of loky come from one thread. A Ctrl-C reaches the main thread alone, and would
-        # break loky's state halfway; and processes inherit that thread's mask: a terminal sends
-        # Ctrl-C to all, but it is for their parent.
-        mask = partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGINT})
-        self.hand = ThreadPoolExecutor(1, initializer=mask)
+        # break loky's state halfway.
+        self.hand = ThreadPoolExecutor(1)
         self.executor: Any = None
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
@@ -362,6 +361,10 @@ class _Processes:
         self.executor = ProcessPoolExecutor(
             self.count, initializer=_hire, initargs=(self.task, os.getpid()), env=_ONE_THREAD
         )
+        # Processes inherit this thread's mask: a terminal sends Ctrl-C to all, but it is for their
+        # parent. Python's tracker lets it through again as it starts: that must be over by then.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         return self.executor.submit(called)  # type: ignore[no-any-return]
 
     def close(self) -> None:
