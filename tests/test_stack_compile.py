@@ -1,7 +1,7 @@
 """Compiled steps: the numbers of steps that are not, whoever runs beside a lane."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,10 @@ def net() -> nn.Module:
 
 def pooled() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(288, 3)
-    )
+        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.AvgPool2d(4),
+        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d((2, 3)),
+        nn.Flatten(), nn.Linear(72, 3),
+    )  # fmt: skip
 
 
 def trained(
@@ -96,20 +98,52 @@ def test_a_lanes_bits_do_not_depend_on_its_neighbours(five: Training) -> None:
     ids=str,
 )
 def test_average_pooling_that_is_compiled_is_torchs(given: tuple[Any, ...]) -> None:
-    x = torch.randn(2, 3, 8, 6, dtype=torch.float64, requires_grad=True)
-    pooled = functional.avg_pool2d(x, *given)
-    weights = torch.randn_like(pooled)
-    expected = torch.autograd.grad((pooled * weights).sum(), x)[0]
+    x = torch.randn(2, 3, 8, 6, dtype=torch.float64)
+    compare_compiled(lambda x: functional.avg_pool2d(x, *given), x)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": (4, 3)},
+        {"kernel_size": 2, "dilation": 2},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+    ],
+    ids=str,
+)
+def test_maximum_pooling_that_is_compiled_is_torchs(given: dict[str, Any]) -> None:
+    """The gradient of several that are largest, and what is not a number, too."""
+    x = torch.randint(3, (2, 3, 8, 6)).double()
+    if "padding" not in given:  # of two in windows that overlap torch's compiler takes another
+        x[0, 0, 0, 0] = x[0, 0, 1, 1] = torch.nan
+    compare_compiled(lambda x: functional.max_pool2d(x, **given), x)
+
+
+def test_group_normalization_of_images_is_compiled() -> None:
+    """It takes no lanes that lie as convolutions want them."""
+    filters = torch.randn(4, 2, 3, 3, dtype=torch.float64)
+    images = torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    compare_compiled(lambda x: functional.group_norm(functional.conv2d(x, filters), 2), images)
+
+
+def compare_compiled(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Compare a compiled function of two lanes, and its gradient, with those of each by torch."""
+    lanes = torch.stack([x, x.flip(0)])
+    leaves = lanes.clone().requires_grad_()
+    expected = torch.stack([function(leaf) for leaf in leaves])
+    weights = torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, leaves, weights)[0]
 
     def weighted(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         with LaneFunctions(torch.tensor(0), torch.tensor(1)):
-            found = functional.avg_pool2d(x, *given)
+            found = function(x)
         return (found * weights).sum(), found
 
     with torch.no_grad():
-        program = Program(grad(weighted, has_aux=True))
-        found = program((0, 0), x[None], weights[None], stacked=True)
-    torch.testing.assert_close(found, (expected[None], pooled[None]))
+        found = Program(grad(weighted, has_aux=True))((0, 0), lanes, weights, stacked=True)
+    torch.testing.assert_close(found[1], expected.detach(), equal_nan=True)
+    torch.testing.assert_close(found[0], gradients)
 
 
 def test_compiled_convolutions_learn_what_others_do() -> None:

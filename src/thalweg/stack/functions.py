@@ -42,7 +42,7 @@ class LaneFunctions(TorchFunctionMode):
 
     What dropout draws in a lane depends on that lane's seed and step alone. Attention is written
     out, as its documentation has it: the fused one draws where no lane can, and ``torch.func`` runs
-    it lane by lane. Traced for a compiler, so is average pooling, whose gradient becomes slow code.
+    it lane by lane. Traced for a compiler, so is pooling, whose gradient becomes slow code.
 
     Args:
         seed: the lane's, an integer tensor.
@@ -70,7 +70,8 @@ class LaneFunctions(TorchFunctionMode):
             functional.dropout3d: self._dropout_channels,
             functional.scaled_dot_product_attention: self._attention,
             functional.multi_head_attention_forward: self._heads,
-            functional.avg_pool2d: self._pool,
+            functional.avg_pool2d: self._average_pool,
+            functional.max_pool2d: self._max_pool,
         }
         return instead.get(function, function)(*args, **(kwargs or {}))
 
@@ -104,7 +105,7 @@ class LaneFunctions(TorchFunctionMode):
         return x.mul_(factor) if inplace else x * factor
 
     @staticmethod
-    def _pool(  # noqa: PLR0917 - torch's signature
+    def _average_pool(  # noqa: PLR0917 - torch's signature
         x: Tensor,
         kernel_size: Any,  # noqa: ANN401 - a number or two
         stride: Any = None,  # noqa: ANN401 - the same, or none
@@ -113,18 +114,30 @@ class LaneFunctions(TorchFunctionMode):
         count_include_pad: bool = True,  # noqa: FBT001, FBT002 - torch's signature
         divisor_override: int | None = None,
     ) -> Tensor:
-        side, step, edge = (
-            tuple(number) if isinstance(number, (tuple, list)) else (number, number)
-            for number in (kernel_size, stride or kernel_size, padding)
-        )
-        rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
-        tiled = step == side and edge == (0, 0) and not rest and divisor_override is None
-        if not tiled or get_proxy_mode() is None:
+        tiles = _tiles(x, kernel_size, stride, padding)
+        if tiles is None or divisor_override is not None:
             return functional.avg_pool2d(
                 x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
             )
-        high, wide = (size // own for size, own in zip(x.shape[-2:], side, strict=True))
-        return x.reshape(*x.shape[:-2], high, side[0], wide, side[1]).mean((-3, -1))
+        return tiles.mean((-3, -1))
+
+    @staticmethod
+    def _max_pool(
+        x: Tensor,
+        kernel_size: Any,  # noqa: ANN401 - a number or two
+        stride: Any = None,  # noqa: ANN401 - the same, or none
+        padding: Any = 0,  # noqa: ANN401 - a number or two
+        dilation: Any = 1,  # noqa: ANN401 - a number or two
+        **named: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        tiles = _tiles(x, kernel_size, stride, padding)
+        if tiles is None or dilation not in {1, (1, 1)} or named.get("return_indices"):
+            return functional.max_pool2d(x, kernel_size, stride, padding, dilation, **named)
+        high, wide = tiles.shape[-3], tiles.shape[-1]
+        first, *rest = (tiles[..., i, :, j] for i in range(high) for j in range(wide))
+        for other in rest:  # the first of the largest has the gradient, as torch has it
+            first = torch.where((other > first) | other.isnan(), other, first)
+        return first
 
     def _heads(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
         """Attend with several heads: a function of torch's that calls the others unseen."""
@@ -160,3 +173,19 @@ class LaneFunctions(TorchFunctionMode):
             else:
                 scores = scores + attn_mask
         return self._dropout(scores.softmax(-1), dropout_p) @ value
+
+
+def _tiles(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> Tensor | None:  # noqa: ANN401
+    """Return images as tiles, (..., rows, height, columns, width), where a compiler traces.
+
+    None where it does not, or other parts of the images than tiles are pooled.
+    """
+    side, step, edge = (
+        tuple(number) if isinstance(number, (tuple, list)) else (number, number)
+        for number in (kernel_size, stride or kernel_size, padding)
+    )
+    rest = any(size % own for size, own in zip(x.shape[-2:], side, strict=True))
+    if step != side or edge != (0, 0) or rest or get_proxy_mode() is None:
+        return None
+    high, wide = (size // own for size, own in zip(x.shape[-2:], side, strict=True))
+    return x.reshape(*x.shape[:-2], high, side[0], wide, side[1])

@@ -1,6 +1,7 @@
 """Functions of lanes: called as they are, in one pass over all lanes, or compiled."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from thalweg.stack.batch import each, leaves
+from thalweg.stack.layout import ChannelsLast
 
 __all__ = ["Program", "mapped"]
 
@@ -73,7 +75,15 @@ class Program:
             return list(leaves(result))
 
         given: list[Any] = [tensor.detach() for tensor in leaves(arguments)]
-        copies = [tensor.clone() for tensor in given]  # the function may write into its state
-        graph = make_fx(flat)(*copies)
+
+        def traced(layout: AbstractContextManager[Any]) -> Any:  # noqa: ANN401 - as torch has it
+            with layout:
+                # Of copies: the function may write into its state.
+                return make_fx(flat)(*(tensor.clone() for tensor in given))
+
+        try:
+            graph = traced(ChannelsLast())  # type: ignore[no-untyped-call] # torch leaves it so
+        except RuntimeError:  # group normalization takes no lanes that are laid out so
+            graph = traced(nullcontext())
         program: Any = standalone_compile(graph, given, dynamic_shapes="from_example_inputs")
         return program, structure
