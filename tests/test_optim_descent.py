@@ -26,7 +26,7 @@ from optim_pairs import (
 from thalweg import optim, rules
 from thalweg.elementwise import maximum, sign, sqrt, where
 from thalweg.kernels import kernel
-from thalweg.rule import Range, Rule, rule
+from thalweg.rule import Range, Rule, read_signature, rule
 
 ADAM = {"m": "exp_avg", "v": "exp_avg_sq"}
 CLASSES = {
@@ -125,6 +125,49 @@ def test_descent_takes_a_users_own_rule() -> None:
         assert_follows(optimizer, points, states, {n: n for n in ("m", "scale", "used")})
 
 
+def named_step(g, x, step, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - lr * g, step
+
+
+def named_lost(g, x, *, t, lost, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - lr * g, lost
+
+
+def named_maximize(g, x, *, t, maximize=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - maximize * g
+
+
+def named_clip_norm(g, x, *, t, lr=0.1, clip_norm=1.0):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - lr * clip_norm * g
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (named_step, "state 'step'"), (named_lost, "state 'lost'"),
+        (named_maximize, "hyperparameter 'maximize'"),
+        (named_clip_norm, "hyperparameter 'clip_norm'"),
+    ],
+)  # fmt: skip
+def test_a_name_of_the_optimizers_own_is_refused(function: Any, what: str) -> None:
+    of = read_signature(function, "test", {}, {})
+    with pytest.raises(TypeError, match=f"rule '{function.__name__}' has a {what}, a name that"):
+        optim.Descent(new_parameters(), of)
+
+
+def without_a_rate(g, x, *, t, gain=0.5):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - gain * g
+
+
+def test_a_rule_without_a_rate_decays_independently() -> None:
+    p = torch.ones(3, requires_grad=True)
+    of = read_signature(without_a_rate, "test", {}, {})
+    optimizer = optim.Descent([p], of, weight_decay=0.25, independent_decay=True)
+    p.grad = torch.ones(3)
+    optimizer.step()
+    assert p.tolist() == [0.25] * 3
+
+
 def test_a_group_may_have_hyperparameters_of_its_own() -> None:
     params = new_parameters()
     optimizer = optim.Descent(
@@ -148,6 +191,14 @@ REFUSED = [
     (
         lambda p: optim.Descent([{"params": p, "beta": 2.0}], "momentum"),
         "beta must be in [0, 1), got 2.0",
+    ),
+    (lambda p: optim.Yogi(p, betas=(0.9,)), "betas must be two numbers, got (0.9,)"),
+    (lambda p: optim.Lion(p, betas=0.9), "betas must be two numbers, got 0.9"),
+    (lambda p: optim.Yogi(p, weight_decay="a"), "weight_decay must be a number, got 'a'"),
+    (lambda p: optim.Yogi(p, weight_decay=torch.inf), "weight_decay must be >= 0, got inf"),
+    (
+        lambda p: optim.Descent(p, None),
+        "rule must be the name of a rule or what @thalweg.rule.rule made of a function, got None",
     ),
     (lambda p: optim.Yogi(p, lr=0.0), "lr must be > 0, got 0.0"),
     (lambda p: optim.Yogi(p, betas=(0.9, 1.0)), "beta2 must be in [0, 1), got 1.0"),

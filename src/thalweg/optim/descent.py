@@ -10,13 +10,22 @@ from torch.optim.optimizer import ParamsT
 from thalweg import rules
 from thalweg.optim.base import OPTION_NAMES, Compiled, Schedule
 from thalweg.optim.recipe import Recipe, recipe
-from thalweg.rule import Rule, get
+from thalweg.optim.state import LOST
+from thalweg.rule import RANGES, Hyperparameter, Rule, get
 
 __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 
 Rate = float | Tensor | Schedule
 
 _MOMENTS = {"step": "step", "m": "exp_avg", "v": "exp_avg_sq"}
+_DECAY = Hyperparameter("weight_decay", 0.0, RANGES["weight_decay"])
+
+# Names under which the optimizer keeps, or torch looks for, something of its own.
+_OWN_STATE = {"step", LOST}
+_OWN_OPTIONS = OPTION_NAMES | {
+    "params", "param_names", "rule", "keys", "decoupled", "maximize", "schedule", "schedule_step",
+    "capturable", "differentiable",
+}  # fmt: skip
 
 
 class Descent(Compiled):
@@ -32,7 +41,8 @@ class Descent(Compiled):
 
     Raises:
         ValueError: a hyperparameter outside its range.
-        TypeError: a name that is no hyperparameter of the rule.
+        TypeError: a name that is no hyperparameter of the rule, or a rule that has a name of the
+            optimizer's own.
 
     Example:
         >>> import torch
@@ -52,7 +62,13 @@ class Descent(Compiled):
         maximize: bool = False,
         **hyper: Any,  # noqa: ANN401 - numbers, a schedule as lr, and what Options takes
     ) -> None:
+        if not isinstance(rule, str | Rule):
+            raise TypeError(
+                "rule must be the name of a rule or what @thalweg.rule.rule made of a function, "
+                f"got {rule!r}"
+            )
         self.rule = get(rule)
+        _check_names(self.rule)
         options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
         around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
         around = {name: hyper.pop(name, default) for name, default in around.items()}
@@ -73,13 +89,25 @@ class Descent(Compiled):
         return recipe(rule, keys, maximize=group["maximize"], **hyper)
 
 
+def _check_names(rule: Rule) -> None:
+    """Raise TypeError if a name of the rule means something else to an optimizer."""
+    for kind, given, own in (
+        ("state", {*rule.state, *rule.uniform_state}, _OWN_STATE),
+        ("hyperparameter", rule.hyperparameters.keys(), _OWN_OPTIONS),
+    ):
+        if taken := sorted(given & own):
+            raise TypeError(
+                f"rule {rule.name!r} has a {kind} {taken[0]!r}, a name that optimizers use "
+                "themselves: give it another"
+            )
+
+
 def _check(rule: Rule, options: Mapping[str, Any]) -> None:
     """Raise ValueError if a group's option is outside its range; a schedule's rate may be 0."""
     for name, hyperparameter in rule.hyperparameters.items():
         scheduled = name == "lr" and "schedule_step" in options
         (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(options[name])
-    if not options["weight_decay"] >= 0:
-        raise ValueError(f"weight_decay must be >= 0, got {options['weight_decay']}")
+    _DECAY.check(options["weight_decay"])
 
 
 class _Betas(Compiled):
@@ -89,7 +117,10 @@ class _Betas(Compiled):
     keys: Mapping[str, str]
 
     def _check(self, options: Mapping[str, Any]) -> None:
-        beta1, beta2 = options["betas"]
+        try:
+            beta1, beta2 = options["betas"]
+        except (TypeError, ValueError):
+            raise ValueError(f"betas must be two numbers, got {options['betas']!r}") from None
         _check(self.rule, {**options, "beta1": beta1, "beta2": beta2})
 
     def _recipe(self, group: dict[str, Any]) -> Recipe:

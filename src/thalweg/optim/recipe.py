@@ -46,7 +46,7 @@ class Recipe:
         A step at the rate 0 changes no parameter: torch makes the state of a checkpoint by one.
         """
         hyper = {n: 0.0 if n == "weight_decay" else value for n, value in self.hyper.items()}
-        decay = 1.0 - self.weight_decay if self.hyper["lr"] else 1.0
+        decay = 1.0 - self.weight_decay if self.hyper.get("lr", 1.0) else 1.0
         return replace(self, hyper=hyper, decoupled=True, decay=decay)
 
 
