@@ -260,6 +260,11 @@ def test_released_gradients_make_the_same_training(
             {"state_dtype": torch.float16},
             "state_dtype must be one of None, torch.float32, torch.bfloat16, got torch.float16",
         ),
+        ({"clip_norm": "1"}, "clip_norm must be > 0 or None, got '1'"),
+        ({"clip_norm": True}, "clip_norm must be > 0 or None, got True"),
+        ({"cautious": "no"}, "cautious must be one of False, True, got 'no'"),
+        ({"zero_gradients": "false"}, "zero_gradients must be one of False, True, got 'false'"),
+        ({"independent_decay": 2}, "independent_decay must be one of False, True, got 2"),
     ],
 )
 def test_values_outside_their_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -8,6 +8,9 @@ import torch
 __all__ = ["Options"]
 
 _CHOICES = {
+    "cautious": (False, True),
+    "independent_decay": (False, True),
+    "zero_gradients": (False, True),
     "nonfinite": ("propagate", "skip", "raise"),
     "rounding": ("nearest", "stochastic", "kahan"),
     "state_dtype": (None, torch.float32, torch.bfloat16),
@@ -30,9 +33,9 @@ class Options:
             that move, which needs a pass over the tensor before the step. The step is therefore
             shorter than theirs by about the share that stays. A rate higher by 1 / (1 - share)
             makes up for it.
-        independent_decay: whether decoupled weight decay shrinks parameters by 1 - weight_decay,
-            whatever the rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of
-            1 - lr * weight_decay; False by default.
+        independent_decay: whether weight decay shrinks parameters by 1 - weight_decay, whatever the
+            rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of 1 - lr * weight_decay,
+            or of the term in the gradient of classes that couple it; False by default.
         state_dtype: torch.bfloat16 or torch.float32, in which state is kept; None (default): that
             of the parameter, as in torch.
         rounding: how bfloat16 is written: to the "nearest" (default); "stochastic", up or down with
@@ -58,8 +61,9 @@ class Options:
         return self.clip_norm is not None or self.nonfinite != "propagate"
 
     def __post_init__(self) -> None:
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be > 0 or None, got {self.clip_norm}")
+        bound = self.clip_norm
+        if isinstance(bound, (bool, str)) or not (bound is None or bound > 0):
+            raise ValueError(f"clip_norm must be > 0 or None, got {bound!r}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 legal = ", ".join(map(str, choices))
