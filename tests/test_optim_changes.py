@@ -174,6 +174,31 @@ def test_a_narrow_state_of_float64_parameters_is_computed_in_float64(rounding: s
     assert narrow.state[p]["exp_avg"].dtype is torch.bfloat16
 
 
+def test_a_parameter_that_has_no_shape_yet_waits_for_it() -> None:
+    found = []
+    for library in BOTH.values():
+        torch.manual_seed(0)
+        model = nn.LazyLinear(3)
+        optimizer = library.SGD(model.parameters(), lr=0.1)
+        optimizer.step()
+        for _ in range(2):
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+        found.append(model.weight.detach())
+    assert torch.equal(*found)
+
+
+def test_counts_lie_on_the_host_whatever_the_default_device() -> None:
+    p = leaf(torch.ones(3))
+    optimizer = optim.Adam([p], lr=0.1)
+    for device in ("meta", "cpu"):
+        p.grad = torch.ones(3)
+        with torch.device(device):
+            optimizer.step()
+    assert optimizer.state[p]["step"].device.type == "cpu"
+    assert optimizer.state[p]["step"] == 2
+
+
 def test_what_changes_within_an_option_is_followed() -> None:
     found = []
     for library in BOTH.values():

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import profiler
 from torch.autograd.graph import increment_version
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -214,7 +215,7 @@ class Compiled(Optimizer):
             RuntimeError: the step is one that torch must take, for all parameters at once.
         """
         try:
-            _dense(p.grad)
+            _has_gradient(p.grad)
             recipes = self._recipes()
         except SparseError:
             reason = "with sparse gradients"
@@ -287,7 +288,7 @@ class Compiled(Optimizer):
                 self._zero(self._parameters())
                 return
             ready = self._ready(recipes, valid=valid)
-            alone = [(p, group) for p, group in self._alone if _dense(p.grad)]
+            alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
         for bucket, gradients in ready:
@@ -323,7 +324,7 @@ class Compiled(Optimizer):
             SparseError: one of them is sparse.
         """
         for p in self._parameters():
-            if _dense(p.grad):
+            if _has_gradient(p.grad):
                 assert p.grad is not None
                 yield reduced(p.grad, p)
 
@@ -428,8 +429,8 @@ class Compiled(Optimizer):
         first: dict[Any, Recipe] = {}
         for index, (group, found) in enumerate(zip(self.param_groups, recipes, strict=True)):
             for p in group["params"]:
-                keys = kept_keys(found, p, self.options)
-                if p.grad is None and (found.keys or keys) and p not in self.state:
+                kept = found.keys or kept_keys(found, p, self.options) or is_lazy(p)
+                if p.grad is None and kept and p not in self.state:
                     self._waiting.append(p)
                     continue
                 member, made, arrays = self._placed(p, index, found)
@@ -461,7 +462,7 @@ class Compiled(Optimizer):
         return Member(p, state, group), made, list(arrays.values())
 
 
-def _dense(gradient: Tensor | None) -> bool:
+def _has_gradient(gradient: Tensor | None) -> bool:
     """Return whether there is a gradient.
 
     Raises:

@@ -29,7 +29,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
             start = 0.0 if name == "step" else rule.start_of(name, recipe.hyper)
             number = state.get(key, start)
             if not _is_number(number, p.device):  # torch loads some in the parameter's dtype
-                state[key] = torch.tensor(float(number), dtype=_scalar_dtype())
+                state[key] = torch.tensor(float(number), dtype=_scalar_dtype(), device="cpu")
         elif state.get(key) is None:
             state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
         elif options.state_dtype and state[key].is_floating_point():
