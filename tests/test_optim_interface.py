@@ -170,6 +170,24 @@ def test_a_hook_may_change_the_arguments_of_a_step() -> None:
     assert returned[0] == returned[1] == [7.0, 7.0]
 
 
+def test_hooks_may_make_anything_of_a_state() -> None:
+    optimizer = optim.Adam(new_parameters(), betas=(0.0, 0.9), state_dtype=torch.float32)
+    follow(optimizer, 1, 2)
+    optimizer.register_state_dict_post_hook(lambda _, packed: {"wrapped": packed})
+    optimizer.register_load_state_dict_pre_hook(lambda _, given: given["wrapped"])
+
+    def add(o: Optimizer) -> None:
+        for state in o.state.values():
+            state["more"] = 1
+
+    optimizer.register_load_state_dict_post_hook(add)
+    packed = optimizer.state_dict()
+    assert "exp_avg" in packed["wrapped"]["state"][0]
+    optimizer.load_state_dict(packed)
+    assert {state["more"] for state in optimizer.state.values()} == {1}
+    follow(optimizer, 3, 4)
+
+
 @every_class
 def test_the_profiler_sees_a_step_under_torchs_name(configuration: Configuration) -> None:
     seen = []

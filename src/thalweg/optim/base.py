@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from thalweg.optim import release
+from thalweg.optim import rates, release
 from thalweg.optim.bucket import Bucket, Member, ResizedError, SparseError, local, reduced
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
@@ -28,10 +28,8 @@ from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys, prepare
 from thalweg.optim.tensors import step_tensor
 
-__all__ = ["OPTION_NAMES", "Compiled", "Schedule"]
+__all__ = ["OPTION_NAMES", "Compiled"]
 
-
-Schedule = Callable[[int], float]
 
 OPTION_NAMES = {field.name for field in fields(Options)}
 
@@ -80,6 +78,7 @@ class Compiled(Optimizer):
     # GradScaler leaves unscaling and skipping to ``step``.
     _step_supports_amp_scaling = True
     _extended = False
+    attached = 0  # to how many models
 
     def __init__(
         self,
@@ -88,14 +87,13 @@ class Compiled(Optimizer):
     ) -> None:
         own = {name: named.pop(name) for name in OPTION_NAMES & named.keys()}
         self.options = Options(**own)
-        self._schedules: dict[int, Schedule] = {}
         self._forget()
         given = list(arguments)
         options = given[1] if len(given) > 1 and isinstance(given[1], dict) else named
         where, place = (given, 1) if len(given) > 1 and options is named else (options, "lr")
         self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
-            where[place] = self._default(0)  # type: ignore[index] # a list's place is 1
+            where[place] = rates.rate(self._default, 0)  # type: ignore[index] # a list's place is 1
         super().__init__(*given, **named)
 
     def __init_subclass__(cls) -> None:
@@ -126,7 +124,7 @@ class Compiled(Optimizer):
         self._seen: tuple[list[Any], list[Recipe]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"options": self.options, "_schedules": self._schedules, "_default": self._default}
+        own = {"options": self.options, "_default": self._default}
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -138,8 +136,12 @@ class Compiled(Optimizer):
         self._forget()
         schedule = param_group.get("lr", self._default)
         if callable(schedule):
-            self._schedules[len(self.param_groups)] = schedule
-            param_group = {**param_group, "lr": schedule(0), "schedule_step": 0}
+            param_group = {**param_group, **rates.scheduled(schedule)}
+        for name in OPTION_NAMES & param_group.keys():
+            raise ValueError(
+                f"{name} must be given for all groups together, as a keyword of "
+                f"{type(self).__name__}, got {param_group[name]!r} in one group"
+            )
         self._check(self.defaults | param_group)
         super().add_param_group(param_group)
 
@@ -157,27 +159,26 @@ class Compiled(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        left = None
-        try:
-            if self._schedules:
-                self._follow_schedules()
-            self._step(self._recipes())
-        except _TorchStepError as reason:
-            left = str(reason)
-        if left:
-            self._torch_step(left)
+        if self.attached and getattr(self, "found_inf", None) is not None:
+            # GradScaler would multiply the next scale by one that is left.
+            del self.grad_scale, self.found_inf  # type: ignore[attr-defined]
+            raise RuntimeError(
+                "attach and a loss scale do not go together: parameters were stepped in the "
+                "backward pass, by gradients still scaled; train without GradScaler, or detach"
+            )
+        if scheduled := [group for group in self.param_groups if "schedule" in group]:
+            rates.take(scheduled, self._take)
+        else:
+            self._take()
         return loss
 
-    def _follow_schedules(self) -> None:
-        """Give each group whose rate is a schedule the rate of the coming step."""
-        for index, schedule in self._schedules.items():
-            group = self.param_groups[index]
-            t = group.get("schedule_step")
-            if t is None:  # a checkpoint of torch's, which counts in the state
-                t = max((int(self.state[p].get("step", 0)) for p in group["params"]), default=0)
-            # Who sets a rate to 0 wants nothing to move: torch does so to make a state.
-            if group["lr"] != 0 or schedule(max(t - 1, 0)) == 0:
-                group["lr"], group["schedule_step"] = float(schedule(t)), t + 1
+    def _take(self) -> bool:
+        """Take the step, or let torch take it; return False where it is known to be skipped."""
+        try:
+            return self._step(self._recipes())
+        except _TorchStepError as reason:
+            left = str(reason)
+        return self._torch_step(left)
 
     def attach(self, model: torch.nn.Module, *, accumulate: int = 1) -> Callable[[], None]:
         """Step each parameter of a model as soon as its gradient is ready, and free the gradient.
@@ -279,14 +280,15 @@ class Compiled(Optimizer):
         self._seen = (values, recipes) if fixed else None
         return recipes
 
-    def _step(self, recipes: list[Recipe]) -> None:
+    def _step(self, recipes: list[Recipe]) -> bool:
+        """Take the step; return False where it is known to be skipped."""
         valid = self._buckets is not None and self._valid(recipes)
         ask: Any = device_scale if valid and self._on_device else gradient_scale
         try:
             scale = ask(self, self.options, self._gradients())
             if scale is None:
                 self._zero(self._parameters())
-                return
+                return False
             ready = self._ready(recipes, valid=valid)
             alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
         except SparseError:
@@ -298,6 +300,7 @@ class Compiled(Optimizer):
             step_tensor(p, self.state[p], recipes[group], scale, self.options)
         copied = (bucket.copied for bucket, _ in ready)
         self._zero(chain(*copied, (p for p, _ in alone)))
+        return True
 
     def _ready(self, recipes: list[Recipe], *, valid: bool) -> list[tuple[Bucket, list[Tensor]]]:
         """Return each bucket with its gradients; lay out anew what is no longer as it was.
@@ -336,8 +339,12 @@ class Compiled(Optimizer):
         step: Any = super().step
         return self.options == Options() and step.__func__ is not Optimizer.step
 
-    def _torch_step(self, why: str) -> None:
-        """Take the step of the torch class, without the hooks that this one has run already."""
+    def _torch_step(self, why: str) -> bool:
+        """Take the step of the torch class, without the hooks that this one has run already.
+
+        Returns:
+            False where it is known to be skipped.
+        """
         step: Any = super().step
         if not self._torch_steps():
             raise RuntimeError(
@@ -345,10 +352,11 @@ class Compiled(Optimizer):
                 f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's: leave these, or that"
             )
         if not all(group.get("fused") for group in self.param_groups) and not self._unscale():
-            return
+            return False
         function = step.__func__
         (function.__wrapped__ if getattr(function, "hooked", False) else function)(self)
         self._forget()
+        return True
 
     def _unscale(self) -> bool:
         """Take a loss scale off the gradients, which torch's steps but the fused ones do not.
@@ -368,9 +376,18 @@ class Compiled(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as torch's class has it; see torch.optim.Optimizer."""
-        packed = super().state_dict()
+        # Before the user's own hooks, which may make anything of it.
+        handle = self.register_state_dict_post_hook(lambda _, p: self._complete(p), prepend=True)
+        try:
+            return super().state_dict()
+        finally:
+            handle.remove()
+
+    def _complete(self, packed: dict[str, Any]) -> None:
+        """Make of a packed state what torch's class would have packed."""
         number = 0
-        for group in self.param_groups:
+        for group, shown in zip(self.param_groups, packed["param_groups"], strict=True):
+            shown.pop("schedule", None)  # code, which no checkpoint holds
             found = self._recipe(group)
             for p in group["params"]:
                 own = packed["state"].get(number)
@@ -378,17 +395,30 @@ class Compiled(Optimizer):
                     missing = {found.keys[name]: torch.zeros_like(p) for name in found.without}
                     packed["state"][number] = missing | own
                 number += 1
-        return packed
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, in the dtype that the options ask for; see torch.optim.Optimizer."""
         given: dict[str, Any] = {}
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: given.update(final))
+        schedules = [group.get("schedule") for group in self.param_groups]
+
+        def finish(_: Optimizer) -> None:
+            self._restore(given)
+            for group, schedule in zip(self.param_groups, schedules, strict=True):
+                rates.resume(group, schedule, self.state)
+
+        # After the user's hooks that change what is loaded, before those that change the state.
+        handles = [
+            self.register_load_state_dict_pre_hook(lambda _, final: given.update(final)),
+            self.register_load_state_dict_post_hook(finish, prepend=True),
+        ]
         try:
             super().load_state_dict(state_dict)
         finally:
-            handle.remove()
-        # torch has rounded it to the parameters' dtype.
+            for handle in handles:
+                handle.remove()
+
+    def _restore(self, given: dict[str, Any]) -> None:
+        """Take the state as it was given: torch has rounded it to the parameters' dtype."""
         numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
         for number, p in zip(numbers, self._parameters(), strict=True):
             for name, value in self.state.get(p, {}).items():

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
-from thalweg.optim.base import OPTION_NAMES, Compiled, Schedule
+from thalweg.optim.base import OPTION_NAMES, Compiled
+from thalweg.optim.rates import Schedule
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.optim.state import LOST
 from thalweg.rule import RANGES, Hyperparameter, Rule, get
@@ -105,7 +106,7 @@ def _check_names(rule: Rule) -> None:
 def _check(rule: Rule, options: Mapping[str, Any]) -> None:
     """Raise ValueError if a group's option is outside its range; a schedule's rate may be 0."""
     for name, hyperparameter in rule.hyperparameters.items():
-        scheduled = name == "lr" and "schedule_step" in options
+        scheduled = name == "lr" and "schedule" in options
         (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(options[name])
     _DECAY.check(options["weight_decay"])
 
