@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR
 
 from optim_pairs import (
@@ -272,6 +273,12 @@ def test_values_outside_their_range_are_refused(options: dict[str, Any], message
         optim.Adam(new_parameters(), **options)
 
 
+def test_an_option_of_all_groups_is_refused_in_one() -> None:
+    message = "clip_norm must be given for all groups together, as a keyword of Adam, got 1.0"
+    with pytest.raises(ValueError, match=message):
+        optim.Adam([{"params": new_parameters(), "clip_norm": 1.0}])
+
+
 class Strided(nn.Module):
     """Has a parameter with gaps in its memory, which no kernel takes."""
 
@@ -302,5 +309,21 @@ def test_release_refuses_what_it_cannot_do() -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="attach and clip_norm do not go together"):
         optim.SGD(model.parameters(), clip_norm=1.0).attach(model)
-    with pytest.raises(ValueError, match="accumulate must be >= 1, got 0"):
-        optim.SGD(model.parameters()).attach(model, accumulate=0)
+    for bad in (0, 1.5):
+        with pytest.raises(ValueError, match=f"accumulate must be an integer >= 1, got {bad}"):
+            optim.SGD(model.parameters()).attach(model, accumulate=bad)  # type: ignore[arg-type]
+
+
+def test_release_refuses_a_loss_scale_until_it_is_undone() -> None:
+    model = nn.Linear(2, 2)
+    optimizer, scaler = optim.SGD(model.parameters(), lr=0.5), GradScaler("cpu", init_scale=2.0)
+    detach = optimizer.attach(model)
+    scaler.scale(model(torch.ones(1, 2)).sum()).backward()
+    with pytest.raises(RuntimeError, match="attach and a loss scale do not go together"):
+        scaler.step(optimizer)
+    detach()
+    detach()
+    before, scaler = model.bias.tolist(), GradScaler("cpu", init_scale=2.0)
+    scaler.scale(model(torch.ones(1, 2)).sum()).backward()
+    scaler.step(optimizer)
+    assert model.bias.tolist() == [value - 0.5 for value in before]

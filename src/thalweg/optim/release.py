@@ -17,8 +17,8 @@ __all__ = ["attach"]
 
 def attach(optimizer: "Compiled", model: nn.Module, accumulate: int) -> Callable[[], None]:
     """Step each parameter from inside the backward pass; see ``Compiled.attach``."""
-    if accumulate < 1:
-        raise ValueError(f"accumulate must be >= 1, got {accumulate}")
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"accumulate must be an integer >= 1, got {accumulate!r}")
     if optimizer.options.clip_norm is not None:
         raise ValueError(
             "attach and clip_norm do not go together: the norm of all gradients is known when the "
@@ -47,8 +47,11 @@ def attach(optimizer: "Compiled", model: nn.Module, accumulate: int) -> Callable
         if p in groups and p.requires_grad
     ]
 
+    optimizer.attached += bool(handles)
+
     def detach() -> None:
-        for handle in handles:
-            handle.remove()
+        optimizer.attached -= bool(handles)
+        while handles:
+            handles.pop().remove()
 
     return detach
