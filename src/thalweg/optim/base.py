@@ -5,7 +5,7 @@ import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -256,6 +256,17 @@ class Compiled(Optimizer):
         known = not own or self.state.get(bucket.parameters[0]) is own
         return known and bucket.form == found.form and bucket.valid()
 
+    def _found(self, group: dict[str, Any]) -> Recipe:
+        """Return a group's recipe, without a moment that its first state did not need either.
+
+        What is kept stays: schedulers that cycle momentum come back from a beta1 of 0.
+        """
+        found = self._recipe(group)
+        if not found.forgetful:
+            return found
+        own: dict[str, Any] = next(filter(None, (self.state.get(p) for p in group["params"])), {})
+        return found if found.keys["m"] in own else replace(found, without=("m",))
+
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
         values = [tuple(group.values()) for group in self.param_groups]
@@ -263,7 +274,7 @@ class Compiled(Optimizer):
             return self._seen[1]
         recipes = []
         for group in self.param_groups:
-            found = self._recipe(group)
+            found = self._found(group)
             # Kernels on a GPU can be captured, but a graph would keep the number that a rate was.
             captured = group.get("capturable") and not (
                 all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
@@ -388,10 +399,10 @@ class Compiled(Optimizer):
         number = 0
         for group, shown in zip(self.param_groups, packed["param_groups"], strict=True):
             shown.pop("schedule", None)  # code, which no checkpoint holds
-            found = self._recipe(group)
+            found = self._found(group)
             for p in group["params"]:
                 own = packed["state"].get(number)
-                if own:  # torch keeps a moment of which no value counts
+                if own:
                     missing = {found.keys[name]: torch.zeros_like(p) for name in found.without}
                     packed["state"][number] = missing | own
                 number += 1
@@ -405,6 +416,7 @@ class Compiled(Optimizer):
             self._restore(given)
             for group, schedule in zip(self.param_groups, schedules, strict=True):
                 rates.resume(group, schedule, self.state)
+                self._drop_moment(group)
 
         # After the user's hooks that change what is loaded, before those that change the state.
         handles = [
@@ -425,6 +437,16 @@ class Compiled(Optimizer):
                 kept = given["state"][number][name]
                 if isinstance(kept, Tensor) and kept.dtype is self.options.state_dtype:
                     self.state[p][name] = kept.detach().to(value.device, copy=True)
+
+    def _drop_moment(self, group: dict[str, Any]) -> None:
+        """Drop what ``_complete`` added to a checkpoint: moments of 0 that no step needs."""
+        found = self._recipe(group)
+        if found.forgetful:
+            key = found.keys["m"]
+            own = [s for p in group["params"] if key in (s := self.state.get(p, {}))]
+            if not any(local(state[key]).any() for state in own):
+                for state in own:
+                    del state[key]
 
     def _valid(self, recipes: list[Recipe]) -> bool:
         """Return whether what was laid out still holds."""

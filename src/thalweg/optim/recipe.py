@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from thalweg import rules
 from thalweg.rule import Rule
 
 __all__ = ["Recipe", "recipe"]
+
+# Rules whose first moment is the gradient itself where beta1 is 0: no step reads the one before.
+_AVERAGING = frozenset({
+    rules.adam, rules.amsgrad, rules.adamw, rules.adamax, rules.nadam, rules.radam, rules.yogi,
+    rules.adabelief,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,7 @@ class Recipe:
         decoupled: whether the decay shrinks x before the rule, or is added to the gradient.
         decay: what x is multiplied by, if decoupled; else its weight in the gradient.
         maximize: whether to climb.
+        without: the states that are not kept.
     """
 
     rule: Rule
@@ -29,11 +37,17 @@ class Recipe:
     decoupled: bool
     decay: float
     maximize: bool
+    without: tuple[str, ...] = ()
 
     @property
-    def without(self) -> tuple[str, ...]:
-        """The states that need not be kept: a first moment that remembers nothing."""
-        return ("m",) if self.hyper.get("beta1") == 0 and "m" in self.rule.state else ()
+    def averaging(self) -> bool:
+        """Whether the rule steps along an average of gradients, ``m``, that beta1 decays."""
+        return self.rule in _AVERAGING
+
+    @property
+    def forgetful(self) -> bool:
+        """Whether no step reads the ``m`` of the step before."""
+        return self.averaging and self.hyper["beta1"] == 0
 
     @property
     def form(self) -> tuple[Rule, bool, tuple[str, ...]]:

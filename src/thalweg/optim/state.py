@@ -1,5 +1,6 @@
 """State: what a rule keeps of a parameter, under torch's own names."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -12,6 +13,12 @@ __all__ = ["LOST", "kept_keys", "prepare"]
 
 LOST = "lost"  # what bfloat16 parameters have lost, with rounding="kahan"
 
+_NOT_KEPT = (
+    "betas[0] was 0 from the start, so that no first moment was kept, and now is not: the moment "
+    "begins at 0, where torch has the last gradient; start with a betas[0] > 0, however small, to "
+    "keep it"
+)
+
 
 def kept_keys(recipe: Recipe, p: Tensor, options: Options) -> list[str]:
     """Return the names of a parameter's arrays of state, in the order of the kernel."""
@@ -21,7 +28,7 @@ def kept_keys(recipe: Recipe, p: Tensor, options: Options) -> list[str]:
 
 def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:
     """Complete a parameter's state; what it has is kept, in the dtype that the options ask for."""
-    rule = recipe.rule
+    rule, begun = recipe.rule, bool(state)
     for name, key in recipe.keys.items():
         if name in recipe.without:
             state.pop(key, None)
@@ -31,6 +38,8 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
             if not _is_number(number, p.device):  # torch loads some in the parameter's dtype
                 state[key] = torch.tensor(float(number), dtype=_scalar_dtype(), device="cpu")
         elif state.get(key) is None:
+            if name == "m" and begun and recipe.averaging:
+                warnings.warn(_NOT_KEPT, stacklevel=2)
             state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
         elif options.state_dtype and state[key].is_floating_point():
             state[key] = state[key].to(options.state_dtype)
