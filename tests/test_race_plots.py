@@ -173,6 +173,24 @@ def test_learning_rates_draw_every_trial_once(six: Race) -> None:
         np.testing.assert_allclose(points(axes, "*"), [[lr[np.nanargmin(loss)], np.nanmin(loss)]])
 
 
+def test_of_very_many_trials_those_that_cover_each_other_are_drawn_once() -> None:
+    results, curves = race_folder.make(("sgd", "adam"), trials=20_000, seeds=2, epochs=1)
+    figure = race_plots.learning_rates(results, curves)
+    lr, loss = (values[:, -1] for values in losses(curves, "adam", "trial", "trial"))
+    axes = panel(figure, "adam")
+    shown = loss < axes.get_ylim()[1]
+    for marker, every, transform in (
+        ("o", np.column_stack([lr, loss])[shown], axes.transData),
+        ("x", np.column_stack([lr, 0.96 * np.ones(len(lr))])[np.isnan(loss)],
+         axes.get_xaxis_transform()),
+    ):  # fmt: skip
+        drawn = points(axes, marker)
+        assert len(drawn) < len(every) / 5
+        known, there = transform.transform(drawn), transform.transform(every)
+        apart = np.linalg.norm(there[:, None] - known, axis=-1).min(axis=1)
+        assert apart.max() < 3 * np.sqrt(2)  # pixels; a marker is larger
+
+
 def test_finite_losses_above_the_scale_are_triangles(six: Race) -> None:
     results, curves = six
     loss = curves["validation_loss"].to_numpy().copy()

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import style
@@ -29,6 +30,9 @@ Results = Mapping[str, Any]
 
 # A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
 _DIVERGED = 1e30
+
+# So many trials of a rule are drawn whatever their places: more may fill a page with megabytes.
+_MANY = 256
 
 # A loss of 0, but for rounding, is drawn here: it has no place on a logarithmic axis.
 _LEAST = 1e-8
@@ -82,8 +86,9 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
     """Draw each trial's last validation loss against its learning rate, a panel per rule.
 
     The shaded rates are those of trials within 5 % of the rule's chosen one. A cross at the top is
-    a trial that diverged, a triangle one whose loss is above the scale. The axis of losses is
-    logarithmic, unless one is negative.
+    a trial that diverged, a triangle one whose loss is above the scale. Where a rule has more than
+    256 trials, those that would cover each other are drawn once. The axis of losses is logarithmic,
+    unless one is negative.
 
     Args:
         results: the record of ``results.json``.
@@ -95,6 +100,10 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
     losses = np.concatenate([loss for _, loss in trials.values()])
     rates = np.concatenate([lr for lr, _ in trials.values()])
     foot, top = _heights(results, losses.min())
+    axes, _ = next(iter(panels.values()))
+    _scale_losses(axes, foot, top, room=0.15)
+    if np.isfinite(rates).any():  # a rule may have no rate
+        _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
         row = _row(results, rule)
@@ -102,18 +111,17 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         if good and None not in good:
             axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
         shown = loss < top
-        axes.plot(lr[shown], np.maximum(loss[shown], foot), **_TRIAL, color=color)
-        edge = axes.get_xaxis_transform()
-        for marker, chosen in (("x", loss >= _DIVERGED), ("^", ~shown & (loss < _DIVERGED))):
-            heights = np.full(chosen.sum(), 0.96)
-            axes.plot(
-                lr[chosen], heights, **{**_TRIAL, "marker": marker}, color=color, transform=edge
-            )
+        inside, edge = axes.transData, axes.get_xaxis_transform()
+        for marker, drawn, heights, transform in (
+            ("o", shown, np.maximum(loss, foot), inside),
+            ("x", loss >= _DIVERGED, np.full(len(loss), 0.96), edge),
+            ("^", ~shown & (loss < _DIVERGED), np.full(len(loss), 0.96), edge),
+        ):
+            places = _apart(np.column_stack([lr, heights])[drawn], transform)
+            style_of = {**_TRIAL, "marker": marker}
+            axes.plot(*places.T, **style_of, color=color, transform=transform)
         chosen = row["hyper"].get("lr", math.nan)
         axes.plot(chosen, _off_zero(_number(row["val_loss"])), **_BEST, color=color)
-    _scale_losses(axes, foot, top, room=0.15)
-    if np.isfinite(rates).any():  # a rule may have no rate
-        _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     _explain(picture, "learning rate", [
         Line2D([], [], **_TRIAL, color=style.INK, label="trial"),
         Line2D([], [], **_BEST, color=style.INK, label="chosen, on other seeds"),
@@ -210,6 +218,14 @@ def _color(results: Results, rule: str) -> str:
 
 def _row(results: Results, rule: str) -> Mapping[str, Any]:
     return next(row for row in results["rules"] if row["rule"] == rule)
+
+
+def _apart(places: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+    """Return the places (n, 2), of very many the first in each square of a marker's size."""
+    if len(places) <= _MANY:
+        return places
+    squares = np.nan_to_num(np.round(transform.transform(places) / _TRIAL["markersize"]))
+    return places[np.sort(np.unique(squares, axis=0, return_index=True)[1])]
 
 
 def _number(value: float | None, otherwise: float = math.nan) -> float:
