@@ -448,6 +448,19 @@ def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
         assert store.of("adam", "trial") == []
 
 
+def test_damaged_data_are_a_sentence_with_the_remedy(tmp_path: Path) -> None:
+    save_data(DATA, tmp_path)
+    path = tmp_path / "data.npz"
+    whole = path.read_bytes()
+    for content in (b"", b"nonsense", whole[:500], whole[:-40]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{path} is damaged \(.*\); restore it, or repeat"):
+            load_data(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{path} does not exist; restore it, or repeat"):
+        load_data(tmp_path)
+
+
 def test_data_beside_a_race_are_the_data(tmp_path: Path) -> None:
     save_data(DATA, tmp_path)
     restored = load_data(tmp_path)

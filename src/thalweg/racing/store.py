@@ -5,9 +5,11 @@ import hashlib
 import io
 import json
 import sqlite3
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -125,14 +127,16 @@ class Result:
 class Records:
     """What a race's file holds; it may be read while the race runs.
 
-    A context manager; leaving it closes the file.
+    A context manager; leaving it closes the file. An error of SQLite that leaves it names the
+    file and the remedy.
 
     Args:
         directory: the folder of the race.
 
     Raises:
         FileNotFoundError: the folder holds no race.
-        ValueError: its race.sqlite is something else.
+        ValueError: its race.sqlite is something else, or damaged.
+        OSError: the disk is full or fails.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -166,8 +170,12 @@ class Records:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._connection.close()
+        if isinstance(error, sqlite3.Error) and self.directory is not None:
+            raise _sentence(error, self.directory / "race.sqlite") from error
 
     def _one(self, query: str) -> Any:  # noqa: ANN401 - what a column holds
         row = self._connection.execute(query).fetchone()
@@ -243,15 +251,17 @@ class Store(Records):
 
     Raises:
         BlockingIOError: another process races in this folder.
-        ValueError: the folder's race.sqlite is something else.
+        ValueError: the folder's race.sqlite is something else, or damaged.
+        OSError: the folder cannot be written, its disk is full or fails.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self._lock = None if directory is None else _locked(directory)
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
-        self._connection = sqlite3.connect(path)
+        self._results: dict[tuple[str, str], dict[int, Result]] = {}
         try:
+            self._connection = sqlite3.connect(path)
             begun = self._check()
             # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting for
             # the disk.
@@ -259,17 +269,20 @@ class Store(Records):
             self._connection.execute("PRAGMA synchronous = NORMAL")
             if not begun:
                 self._connection.executescript(_TABLES)
-        except BaseException:
+            self._index(self.results())
+        except BaseException as error:
             self._unlock()
+            if isinstance(error, sqlite3.Error):
+                raise _sentence(error, Path(path)) from error
             raise
-        self._results: dict[tuple[str, str], dict[int, Result]] = {}
-        self._index(self.results())
 
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(sqlite3.OperationalError):  # somebody watches
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(sqlite3.Error):  # somebody watches, or the disk is full
             self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, that is all
-        super().__exit__()
         self._unlock()
+        super().__exit__(kind, error, traceback)
 
     def _unlock(self) -> None:
         if self._lock:
@@ -367,17 +380,28 @@ def _locked(directory: Path) -> sqlite3.Connection:
     It is on a file of its own, so that the race's can be read meanwhile.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = sqlite3.connect(directory / "race.lock", timeout=1)  # who looks takes it for a moment
+    path = directory / "race.lock"
     try:
+        lock = sqlite3.connect(path, timeout=1)  # who looks takes it for a moment
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
+    except sqlite3.Error as error:
         if "locked" not in str(error):
-            raise
+            raise _sentence(error, path) from error
+        lock.close()
         raise BlockingIOError(
             f"another process is racing in {directory}; wait for it, or choose another --out"
         ) from None
     return lock
+
+
+def _sentence(error: sqlite3.Error, path: Path) -> Exception:
+    """Return the error that names the file and the remedy."""
+    if isinstance(error, sqlite3.OperationalError):
+        return OSError(
+            f"{path}: {error}; see that the folder can be written and its disk has room, then "
+            "repeat the command: trainings that were finished are kept"
+        )
+    return ValueError(f"{path} is damaged ({error}); restore it, or race with another --out")
 
 
 def races(directory: Path) -> bool:
@@ -438,9 +462,18 @@ def load_data(directory: Path) -> Dataset:
 
     Raises:
         FileNotFoundError: it is gone.
+        ValueError: it is damaged.
     """
-    with contextlib.closing(np.load(directory / "data.npz")) as arrays:
-        names = json.loads(str(arrays["names"]))
-        names["features"] = tuple(names["features"])
-        names["classes"] = tuple(names["classes"]) if names["classes"] is not None else None
-        return Dataset(X=arrays["X"], y=arrays["y"], **names)
+    path = directory / "data.npz"
+    remedy = "restore it, or repeat the command that began the race, with its data"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; {remedy}")
+    try:
+        with path.open("rb") as file, contextlib.closing(np.load(file)) as arrays:
+            names = json.loads(str(arrays["names"]))
+            X, y = arrays["X"], arrays["y"]
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
+    names["features"] = tuple(names["features"])
+    names["classes"] = tuple(names["classes"]) if names["classes"] is not None else None
+    return Dataset(X=X, y=y, **names)
