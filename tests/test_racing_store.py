@@ -105,6 +105,40 @@ def test_records_of_no_race(tmp_path: Path) -> None:
         Records(tmp_path)
 
 
+def test_a_damaged_file_is_named_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(tmp_path) as store:
+        store.add([_result(i) for i in range(200)])
+    path = tmp_path / "race.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    said = rf"{path} is damaged \(database disk image is malformed\); restore it, or race with an"
+    with pytest.raises(ValueError, match=said):
+        Store(tmp_path)
+    with pytest.raises(ValueError, match=said), Records(tmp_path) as records:
+        list(records.results())
+    assert cli.main(["results", str(tmp_path), "--csv"]) == 2
+    assert re.search(said, capsys.readouterr().err)
+    path.write_bytes(whole)
+    with Store(tmp_path) as store:  # nobody holds the lock
+        assert len(store.of("adam", "final")) == 200
+
+
+def test_a_full_disk_is_named_with_the_remedy_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    def fill() -> None:
+        with Store(tmp_path) as store:
+            store.add([_result()])
+            pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+            store._connection.execute(f"PRAGMA max_page_count = {pages}")
+            store.add([_result(i) for i in range(1, 200)])
+
+    with pytest.raises(OSError, match=r"race.sqlite: database or disk is full; see that .* are ke"):
+        fill()
+    with Store(tmp_path) as store:
+        assert len(store.of("adam", "final")) == 1
+
+
 def test_the_checkpoint_kept_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     def kept(rule: str = "adam") -> bytes:
         return (tmp_path / "checkpoints" / f"{rule}.pt").read_bytes()
@@ -135,7 +169,9 @@ def test_the_clock_of_the_live_view_goes_on(left: float | None, since: float, cl
 # -- writers -------------------------------------------------------------------------------------
 
 
-def test_csv_has_every_evaluation_also_of_what_was_finished_before(tmp_path: Path) -> None:
+def test_csv_has_every_evaluation_also_of_what_was_finished_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Store(tmp_path) as store:
         store.add([_result()])
         with writing(["csv"], store) as write:
@@ -150,6 +186,8 @@ def test_csv_has_every_evaluation_also_of_what_was_finished_before(tmp_path: Pat
     assert [float(row["train_loss"]) for row in rows[:2]] == [2.0, 1.0]
     assert json.loads(rows[0]["hyper"]) == {"lr": 0.1}
     assert float(rows[0]["test_score"]) == 0.75
+    written = (tmp_path / "evaluations.csv").read_bytes()
+    assert written.decode() == _said(capsys, "results", tmp_path, "--csv")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
@@ -159,12 +197,17 @@ def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
         EventAccumulator,
     )
 
-    with Store(tmp_path) as store, writing(["tensorboard"], store) as write:
-        write([_result(4)])
+    for _ in range(2):  # a race that is resumed writes again what it had written
+        with Store(tmp_path) as store, writing(["tensorboard"], store) as write:
+            write([_result(4)])
     events = EventAccumulator(str(tmp_path / "tensorboard" / "adam" / "final-4"))
     events.Reload()
     curve = [(event.step, event.value) for event in events.Scalars("validation_loss")]
     assert curve == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
+    judged = [(event.step, event.value) for event in events.Scalars("test_loss")]
+    assert judged == [(3, 0.25)]
+    (text,) = events.Tensors("training/text_summary")
+    assert json.loads(text.tensor_proto.string_val[0])["hyper"] == {"lr": 0.1}
 
 
 def test_writers_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +270,20 @@ def test_watch_shows_how_far_a_race_is(
         assert word in seen[0]
     assert "nobody races" not in seen[0]
     shown = _said(capsys, "watch", tmp_path)
-    assert f"nobody races there now; continue with: thalweg race --resume {tmp_path}" in shown
+    assert "nobody races there now; all is trained, but there is no verdict\n" in shown
+    assert f"with: thalweg race --resume {tmp_path}\n" in shown
+    assert f"with: thalweg results {tmp_path} --csv\n" in shown
+    assert "writing the report" not in shown
+
+
+def test_watch_of_a_race_that_was_cut_short_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(tmp_path) as store:
+        store.begin({}, {"adam": 4}, None, 16)
+        store.add([_result()])
+    shown = _said(capsys, "watch", tmp_path)
+    assert shown == f"nobody races there now; continue with: thalweg race --resume {tmp_path}\n"
 
 
 def test_watch_of_a_race_that_never_began_does_not_advise_to_resume_it(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli import folder, race, rates, rules, schedule, trace
-from thalweg.cli.terminal import INTERRUPTED
+from thalweg.cli.terminal import INTERRUPTED, STDOUT
 
 __all__ = ["app", "main"]
 
@@ -78,6 +78,7 @@ def _flushed(code: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)  # a reader such as head has what it wanted
         if not gone and code == 0:
+            error.filename = STDOUT
             _complain(error)
         return code or 1
     return code

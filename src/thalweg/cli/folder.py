@@ -1,6 +1,5 @@
 """``thalweg report``, ``results`` and ``watch``: what a race's folder holds."""
 
-import csv as tables
 import json as records
 import shlex
 import sys
@@ -14,7 +13,7 @@ import typer
 
 from thalweg import files
 from thalweg.cli.live import view
-from thalweg.cli.terminal import console
+from thalweg.cli.terminal import STDOUT, console
 
 __all__ = ["report", "results", "show_verdict", "watch"]
 
@@ -43,7 +42,11 @@ def results(
     if csv and json:
         raise ValueError("give either --csv or --json")
     if csv or json:
-        _print_trainings(directory, as_csv=csv)
+        try:
+            _print_trainings(directory, as_csv=csv)
+        except OSError as error:
+            error.filename = error.filename or STDOUT
+            raise
         return
     from thalweg import report as pages  # noqa: PLC0415
 
@@ -52,14 +55,13 @@ def results(
 
 def _print_trainings(directory: Path, *, as_csv: bool) -> None:
     from thalweg.racing.store import Records  # noqa: PLC0415
-    from thalweg.racing.writers import COLUMNS, rows  # noqa: PLC0415
+    from thalweg.racing.writers import table  # noqa: PLC0415
 
     with Records(directory) as kept:
         if as_csv:
-            table = tables.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-            table.writeheader()
+            write = table(sys.stdout)
             for result in kept.results():
-                table.writerows(rows(result))
+                write([result])
             return
         for result in kept.results():
             curves = ("train_loss", "validation_loss")
@@ -88,15 +90,24 @@ def watch(directory: _Directory) -> None:
                 shown.update(view(Progress.restored(state)))
             time.sleep(_EACH)
         state, begun = kept.progress(), kept.terms() is not None
+        trained = begun and kept.timings().keys() == kept.counts().keys()
     if over.exists():
         results(directory)
         return
-    if state:
+    going = races(directory)
+    if state and (going or not trained):
         console().print(view(Progress.restored(state)))
-    if races(directory):
+    if going:
         return
-    if begun:
-        again = shlex.join(["thalweg", "race", "--resume", str(directory)])
+    again = shlex.join(["thalweg", "race", "--resume", str(directory)])
+    if trained:
+        every = shlex.join(["thalweg", "results", str(directory), "--csv"])
+        typer.echo(
+            "nobody races there now; all is trained, but there is no verdict\n"
+            f"write it, or hear why there is none, with: {again}\n"
+            f"print the trainings with: {every}"
+        )
+    elif begun:
         typer.echo(f"nobody races there now; continue with: {again}")
     else:
         typer.echo("nobody races there now, and the race had not begun; start it anew")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["INTERRUPTED", "console", "no_interrupt_lost"]
+__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost"]
 
+STDOUT = "standard output"  # the name of what has none, in messages
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 

@@ -2,14 +2,16 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from thalweg.racing.store import Result, Store
+from thalweg.racing.store import FINAL, Result, Store
 
-__all__ = ["COLUMNS", "rows", "writing"]
+__all__ = ["COLUMNS", "rows", "table", "writing"]
 
 Write = Callable[[Sequence[Result]], None]
 
@@ -29,6 +31,18 @@ def rows(result: Result) -> Iterator[dict[str, Any]]:
     ):
         losses = {"epoch": epoch, "train_loss": train, "validation_loss": validation}
         yield trial | judged | losses
+
+
+def table(file: IO[str]) -> Write:
+    """Begin a CSV table with its header; return what writes trainings into it."""
+    kept = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    kept.writeheader()
+
+    def write(results: Sequence[Result]) -> None:
+        for result in results:
+            kept.writerows(rows(result))
+
+    return write
 
 
 @contextmanager
@@ -63,11 +77,10 @@ def writing(names: Sequence[str], store: Store) -> Iterator[Write]:
 @contextmanager
 def _csv(directory: Path) -> Iterator[Write]:
     with (directory / "evaluations.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
+        kept = table(file)
 
         def write(results: Sequence[Result]) -> None:
-            table.writerows(row for result in results for row in rows(result))
+            kept(results)
             file.flush()
 
         yield write
@@ -86,7 +99,13 @@ def _tensorboard(directory: Path) -> Iterator[Write]:
         for result in results:
             trial = result.trial
             name = f"{trial.rule}/{trial.phase}-{trial.number}"
-            with SummaryWriter(str(directory / "tensorboard" / name)) as run:
+            folder = directory / "tensorboard" / name
+            shutil.rmtree(folder, ignore_errors=True)  # of a race cut short: the same once more
+            with SummaryWriter(str(folder)) as run:
+                run.add_text("training", json.dumps(asdict(trial)))
+                if trial.phase == FINAL:
+                    run.add_scalar("test_loss", result.test_loss, trial.epochs)
+                    run.add_scalar("test_score", result.test_score, trial.epochs)
                 for row in rows(result):
                     for loss in ("train_loss", "validation_loss"):
                         run.add_scalar(loss, row[loss], row["epoch"])

@@ -17,6 +17,11 @@ __all__ = ["read", "table", "write"]
 
 SCHEMA = 2  # of results.json; it changes when a name there changes its meaning
 
+_KEYS = {  # of results.json that a page or a table reads
+    "version", "command", "seed", "data", "protocol", "target", "winner", "ties", "sentence",
+    "code", "by_budget", "batch_sizes", "rules",
+}  # fmt: skip
+
 # The width of a page's figures in inches: for a desk, and for a phone.
 _WIDTHS = {"wide": 7.2, "narrow": 3.7}
 
@@ -31,8 +36,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(directory) / "results.json"
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} does not exist: no race has ended in {str(directory)!r} "
-            "(continue one with thalweg race --resume DIR)"
+            f"{path} does not exist: no race has ended there; continue one with thalweg race "
+            f"--resume {directory}, or print its trainings with thalweg results {directory} --csv"
         )
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -44,6 +49,11 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if schema != SCHEMA:
         raise ValueError(
             f"{path} must have schema {SCHEMA}, got {schema}: another version of thalweg wrote it"
+        )
+    if missing := _KEYS - results.keys():
+        raise ValueError(
+            f"{path} is not the results of a race, for it has no {', '.join(sorted(missing))}; "
+            "repeat the race or restore the file"
         )
     return results
 
@@ -123,13 +133,13 @@ def table(results: Mapping[str, Any], width: int = 100) -> "Table":
     Args:
         results: the record of ``results.json``.
         width: columns of the terminal; where they are few, the less telling of the table's are left
-            out, so that no name or number is cut.
+            out, so that from 40 on no name or number is cut.
     """
     from rich.console import Console  # noqa: PLC0415 - only who prints a table waits for it
 
     columns = {heading: [cell(row) for row in results["rules"]] for heading, cell in _CELLS.items()}
     room = Console(width=10_000)
-    for least in ("", "good lr", "untuned", "time", "batch", "to best"):
+    for least in ("", "good lr", "untuned", "time", "batch", "to best", "epochs", "score", "lr"):
         columns.pop(least, None)
         shown = _table(results, columns)
         if room.measure(shown).maximum <= width:
