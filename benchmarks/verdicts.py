@@ -133,7 +133,8 @@ def results(factors: Mapping[str, float], own: float, races: int) -> list[Mappin
         task = Synthetic(seed, factors, own)
         protocol = Protocol(rules=tuple(map(named, factors)), epochs=1, seed=seed)
         with Store(None) as store, hired(task, "threads", 1) as workers:
-            store.begin({}, dict.fromkeys(factors, protocol.trials), None, task.lanes)
+            counts = course.trials_per_rule(task, protocol, workers)
+            store.begin({}, counts, None, task.lanes)
             best = course.run(task, protocol, store, workers)
             found.append(verdict.conclude(task, protocol, store, best, "").results)
     return found

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -149,6 +150,22 @@ def test_resume_continues_on_the_races_own_terms(
     assert refused(capsys, "race", "iris", "--resume", "there").startswith("DATA cannot be given")
 
 
+def test_resume_does_not_advise_what_has_just_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    racing.race(Path("iris"), rules=["sgd"], epochs=1, trials=4, seeds=2, out=tmp_path)
+    for before, after, said in (
+        ('"version": "', '"version": "0.', "(version changed); put back what it began with, or ch"),
+        ('["sgd"]', '["signum"]', "a race of the rule 'signum', which is not declared here; decla"),
+    ):
+        with sqlite3.connect(tmp_path / "race.sqlite") as kept:
+            kept.execute("UPDATE race SET terms = replace(terms, ?, ?)", (before, after))
+        kept.close()
+        found = refused(capsys, "race", "--resume", str(tmp_path))
+        assert said in found
+        assert "--resume" not in found
+
+
 @pytest.mark.parametrize("kept", ["nothing", "no terms", "a race"])
 def test_interrupt_says_what_was_kept_and_how_to_go_on(
     told: Told,
@@ -220,6 +237,8 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
         ("race iris --batch-size 32,many", "batch-size must be whole numbers such as 32 or 32,128"),
         ("race iris --epochs many", "--epochs"),
         ("race iris --epoch 3", "--epochs"),
+        ("race iris --trials 8 --budget 60s", "give either trials or a budget"),
+        ("race iris --trials 2000", "trials must be in [4, 1024], got 2000"),
         ("rase", "race"),
         ("kernel adma", "unknown rule 'adma'; did you mean adamax, adam, radam?"),
         ("kernel", "RULE"),
@@ -253,8 +272,6 @@ def test_what_cannot_be_done_is_a_sentence(
 def test_what_fails_is_a_sentence_too(
     told: Told, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sqlite3  # noqa: PLC0415 - for its error alone
-
     for error in (sqlite3.OperationalError("disk is full"), BlockingIOError("another process")):
 
         def fail(*_: Any, error: Exception = error, **__: Any) -> None:
@@ -301,7 +318,7 @@ def test_a_reader_that_goes_hears_no_complaint(tmp_path: Path, trainings: int) -
 def test_a_full_disk_is_a_sentence(tmp_path: Path, trainings: int) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         code, err = _printed_into(full.fileno(), tmp_path, trainings)
-    assert (code, err) == (1, "error: [Errno 28] No space left on device\n")
+    assert (code, err) == (1, "error: standard output: No space left on device\n")
 
 
 def test_a_bug_shows_its_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,33 +1,35 @@
 """The terms of a race and its budget, on a task whose every number is known."""
 
+import json
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from test_racing_course import TERMS, Mixing, _race
 from thalweg import rules
 from thalweg.racing import course
-from thalweg.racing.protocol import Budget, Protocol, Speed, names_of
+from thalweg.racing.protocol import MAX_TRIALS, MIN_TRIALS, Budget, Protocol, Speed, names_of
 from thalweg.racing.search import FULL, HALVING, full_trainings
-from thalweg.racing.store import TIMING, Store, Trial
+from thalweg.racing.store import TIMING, Result, Store, Trial
 from thalweg.racing.workers import hired
 
 
 def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
-    terms = replace(TERMS, budget="360epochs")
+    terms = replace(TERMS, trials=None, budget="360epochs")
     results, _ = _race(terms)
-    # 360 / 5 epochs = 72 trainings: 4 finals, 4 * 8 re-runs, 24 + 12 trials
+    # 360 / 5 epochs = 72 trainings: 4 finals, 4 * 8 re-runs, 24 + 12 trials; widenings come on top
     assert results["protocol"]["trials"] == 24
     assert results["protocol"]["second_round"] == 12
     assert results["protocol"]["trials_per_rule"] == dict.fromkeys(TERMS.rules, 24)
 
 
 def test_other_batch_sizes_are_part_of_the_budget_and_of_the_work() -> None:
-    terms = replace(TERMS, batch_sizes=(4, 8, 40), budget="500epochs")
+    terms = replace(TERMS, batch_sizes=(4, 8, 40), trials=None, budget="500epochs")
     told: list[course.Progress] = []
     results, curves = _race(terms, tell=told.append)
     # 500 / 5 epochs = 100 trainings: 4 finals, 4 * 8 re-runs, 2 * 3 at other sizes, 39 + 19 trials
@@ -69,7 +71,7 @@ def test_halving_trains_most_for_a_ninth_and_the_best_third_for_longer() -> None
 
 
 def test_halving_buys_more_trials_for_the_same_budget() -> None:
-    terms = replace(TERMS, rules=("sgd",), epochs=9, budget="1000epochs")
+    terms = replace(TERMS, rules=("sgd",), epochs=9, trials=None, budget="1000epochs")
     plain, halved = (
         Budget(1000.0, "epochs").trials(replace(terms, halving=halving), [Speed()], workers=1)[0]
         for halving in (False, True)
@@ -79,6 +81,43 @@ def test_halving_buys_more_trials_for_the_same_budget() -> None:
     assert 2.5 * plain < halved <= 3 * plain
     for count, rungs in ((plain, FULL), (halved, HALVING)):
         assert full_trainings(count, rungs) <= 75.1 < full_trainings(count + 1, rungs)
+
+
+@pytest.mark.parametrize("budget", ["100000h", "9" * 400 + "epochs"])
+def test_no_budget_buys_more_trials_than_a_race_can_hold(budget: str) -> None:
+    terms = Protocol(rules=("sgd", "adam"), epochs=2, seeds=2, budget=budget)
+    speeds = [Speed(), Speed(among=1e-3, final=1e-3, alone=1e-3)]
+    assert Budget.parse(budget).trials(terms, speeds, workers=2) == [MAX_TRIALS] * 2
+
+
+def test_few_trials_pay_for_as_few_re_runs() -> None:
+    terms = Protocol(rules=("sgd",), epochs=5, seeds=4, batch_sizes=(8,), budget="170epochs")
+    # 34 trainings: 4 finals, 4 + 2 trials, of which all 6 are run again on 4 seeds
+    assert Budget(170.0, "epochs").trials(terms, [Speed()], workers=1) == [4]
+    with pytest.raises(ValueError, match=r"budget must be >= 170epochs"):
+        Budget(169.0, "epochs").trials(terms, [Speed()], workers=1)
+    _, curves = _race(terms)
+    assert sum(trial.epochs for trial, *_ in curves if trial.round != "widened") == 170
+
+
+def test_budget_in_time_has_the_time_in_it_that_keeping_results_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Free(Mixing):
+        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
+            pass
+
+    def slow(results: Sequence[Result], *_: object) -> None:
+        time.sleep(0.005 * len(results))
+
+    monkeypatch.setattr(Store, "add", lambda _, results: slow(results))
+    terms = Protocol(rules=("sgd", "adam"), epochs=5, seeds=2, batch_sizes=(8,), budget="4s")
+    task = Free(16)
+    with hired(task, None, 2) as workers:
+        counts = course.trials_per_rule(task, terms, workers)
+    for count in counts.values():  # in 2 s each: 2 finals, both rounds and 4 * 8 re-runs
+        assert count > MIN_TRIALS
+        assert 0.005 * (2 + 1.5 * count + 32) <= 2
 
 
 def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
@@ -98,15 +137,15 @@ def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
     terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
     speeds = [Speed(among=among, final=2e-3, alone=1e-4) for among in (1e-3, 1e-2)]
     assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [170, 4]
-    with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 2s"):
-        Budget(2.0, "s").trials(terms, speeds, workers=2)
+    with pytest.raises(ValueError, match=r"budget must be >= 2s for 2 rules, .* got 1s"):
+        Budget(1.0, "s").trials(terms, speeds, workers=2)
 
 
 def test_budget_too_small_names_the_smallest_that_works() -> None:
-    terms = replace(TERMS, budget="10epochs")
-    with pytest.raises(ValueError, match=r"budget must be >= 210epochs .* got 10epochs"):
+    terms = replace(TERMS, trials=None, budget="10epochs")
+    with pytest.raises(ValueError, match=r"budget must be >= 170epochs .* got 10epochs"):
         _race(terms)
-    assert _race(replace(terms, budget="210epochs"))[0]["protocol"]["trials"] == 4
+    assert _race(replace(terms, budget="170epochs"))[0]["protocol"]["trials"] == 4
 
 
 @pytest.mark.parametrize("stacked", [True, False])
@@ -127,7 +166,7 @@ def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) ->
 
 
 def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
-    terms = replace(TERMS, budget="0.2s")
+    terms = replace(TERMS, trials=None, budget="1s")
 
     def interrupt(_: course.Progress) -> None:
         raise KeyboardInterrupt
@@ -149,14 +188,18 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"batch_sizes": ()}, "batch_size must be a number or a sequence of them, got none"),
         ({"batch_sizes": (8, 8)}, "batch_size must name each one once, got 8 twice"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"trials": 3}, "trials must be >= 4, got 3"),
+        ({"trials": 3}, "trials must be in [4, 1024], got 3"),
+        ({"trials": 1025}, "trials must be in [4, 1024], got 1025"),
+        ({"budget": "60s"}, "give either trials or a budget, got trials 20 and budget 60s"),
         ({"seeds": 1}, "seeds must be >= 2, got 1"),
-        ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
-        ({"l2": float("nan")}, "l2 must be >= 0, got nan"),
+        ({"l2": -1.0}, "l2 must be a number >= 0, got -1.0"),
+        ({"l2": float("nan")}, "l2 must be a number >= 0, got nan"),
+        ({"l2": "0.1"}, "l2 must be a number >= 0, got '0.1'"),
         ({"epochs": 8, "halving": True}, "epochs must be >= 9 with halving, got 8"),
         ({"seed": -1}, "seed must be in [0, 2^32), got -1"),
         ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
         ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),
+        ({"budget": 60}, "budget must look like 60s, 5min, 1h or 2000epochs, got 60"),
     ],
 )
 def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
@@ -165,9 +208,26 @@ def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["epochs", "trials", "seeds", "seed"])
+@pytest.mark.parametrize("value", [4.5, True, "8", np.float64(5.0), np.True_])
+def test_terms_that_are_not_whole(name: str, value: object) -> None:
+    with pytest.raises(TypeError) as caught:
+        replace(TERMS, **{name: value})
+    assert str(caught.value) == f"{name} must be a whole number, got {value!r}"
+
+
+def test_terms_of_numpy_are_kept_as_python_s_own() -> None:
+    own = Protocol(("sgd",), epochs=10, trials=4, seeds=3, seed=1, halving=True, l2=0.5)
+    given = {k: np.int64(getattr(own, k)) for k in ("epochs", "trials", "seeds", "seed")}
+    terms = Protocol(("sgd",), **given, halving=np.True_, l2=np.float32(0.5))
+    assert json.dumps(asdict(terms)) == json.dumps(asdict(own))
+
+
 def test_batch_larger_than_the_training_part() -> None:
     with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 7\] .* got 8"):
         TERMS.check_batch_sizes(7)
+    with pytest.raises(ValueError, match=r"batch_size must be whole .* got True"):
+        replace(TERMS, batch_sizes=(True,)).check_batch_sizes(7)
 
 
 def test_rules_by_name_object_or_all() -> None:
@@ -176,3 +236,6 @@ def test_rules_by_name_object_or_all() -> None:
     assert names_of([rules.adam, "sgd"]) == ("adam", "sgd")
     with pytest.raises(ValueError, match="unknown rule 'adma'; did you mean"):
         names_of(["adma"])
+    for wrong in ([3], 3):
+        with pytest.raises(TypeError, match="rules must be names or rules, got 3"):
+            names_of(wrong)  # type: ignore[arg-type] # that is the question

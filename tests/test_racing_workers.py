@@ -288,10 +288,12 @@ def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:
         ({"workers": 0}, "workers must be >= 1, got 0"),
         ({"on": "cloud"}, "on must be threads, processes, ray, dask, .* got 'cloud'"),
         ({"on": "processes://x"}, "got 'processes://x'"),
+        ({"on": 3}, "on must be threads, .* got 3"),
+        ({"workers": 1.5}, "workers must be a whole number, got 1.5"),
     ],
 )
 def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         _race(**arguments)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 import race_folder
 from thalweg import race_plots, report, rules, style
+from thalweg.racing.protocol import MAX_TRIALS
 
 EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
 
@@ -136,7 +137,7 @@ def test_table_fits_a_hundred_columns_and_says_ties(
         assert len(rows) == len(results["rules"])
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
 def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
     race: tuple[dict[str, Any], pa.Table], width: int
 ) -> None:
@@ -157,7 +158,8 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     with pytest.raises(FileNotFoundError, match=r"results.json does not exist: no race has ended"):
         report.write(tmp_path)
     before = report.write(race_folder.write(tmp_path, *race)).read_bytes()
-    for damage in ('{"rules": [', "[]", "{}", json.dumps({**race[0], "schema": 1})):
+    damages = ('{"rules": [', "[]", "{}", '{"schema": 2}', json.dumps({**race[0], "schema": 1}))
+    for damage in damages:
         (tmp_path / "results.json").write_text(damage, encoding="utf-8")
         with pytest.raises(ValueError, match=r"results.json (is not the results|must have schema)"):
             report.write(tmp_path)
@@ -262,6 +264,16 @@ def test_a_module_s_page_has_its_own_facts(
     ):
         assert said in seen.text
     assert "standardized" not in seen.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_page_says_what_a_budget_buys_at_most(
+    tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
+) -> None:
+    said = f"within 60s, at most {MAX_TRIALS} trials spread, and what widens a space on top."
+    results = {**race[0], "protocol": {**race[0]["protocol"], "budget": "60s"}}
+    assert said in page(tmp_path, results, race[1]).text
+    assert "within" not in page(tmp_path, *race).text.partition("How it was done")[2]
 
 
 def test_the_same_race_gives_the_same_page(

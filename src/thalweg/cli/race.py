@@ -41,11 +41,17 @@ _BatchSize = Annotated[
     str, typer.Option(help="Examples per step; several, such as 32,128, are searched among.")
 ]
 _Epochs = Annotated[int, typer.Option(help="Length of every training.")]
-_Trials = Annotated[int, typer.Option(help="Trials of each rule in the first round.")]
+_Trials = Annotated[
+    int | None,
+    typer.Option(help="Trials of each rule in the first round, 4 to 1024; 32 by default."),
+]
 _Seeds = Annotated[int, typer.Option(help="Fresh seeds on which each best is judged.")]
 _Budget = Annotated[
     str | None,
-    typer.Option(help="Instead of --trials: 60s or 5min for the race, 2000epochs per rule."),
+    typer.Option(
+        help="Instead of --trials: 60s or 5min for the race, 2000epochs per rule. It buys at most "
+        "1024 trials of each in the first round; those that widen a search space come on top."
+    ),
 ]
 _Halving = Annotated[
     bool,
@@ -87,7 +93,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.
 def race(
     context: typer.Context, source: _Data = None, *,
     target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
-    batch_size: _BatchSize = "32", epochs: _Epochs = 20, trials: _Trials = 32, seeds: _Seeds = 20,
+    batch_size: _BatchSize = "32", epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
     skip_bad_rows: _SkipBadRows = False, out: _Out = None, resume: _Resume = None,
     workers: _Workers = None, on: _On = None, csv: _Csv = False,

@@ -175,12 +175,17 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
         ValueError: the budget is too small.
     """
     if protocol.budget is None:
+        assert protocol.trials
         return dict.fromkeys(protocol.rules, protocol.trials)
     budget = Budget.parse(protocol.budget)
     spent, speeds = 0.0, [Speed()] * len(protocol.rules)
     if budget.unit == "s":
         start = time.monotonic()
-        speeds = [_speed(task, protocol, name, workers) for name in protocol.rules]
+        kept = _keeping(protocol) * workers.count  # for so long they may all wait
+        speeds = [
+            replace(speed, among=speed.among + kept, final=speed.final + kept)
+            for speed in (_speed(task, protocol, name, workers) for name in protocol.rules)
+        ]
         spent = time.monotonic() - start
     counts = budget.trials(protocol, speeds, workers.count, spent)
     return dict(zip(protocol.rules, counts, strict=True))
@@ -204,6 +209,17 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
 
     among, alone = measured("", min(task.lanes, _TYPICAL)), measured(TIMING, 1)
     return Speed(among, among if _finals_share_a_stack(task, protocol) else alone, alone)
+
+
+def _keeping(protocol: Protocol) -> float:
+    """Return the seconds per epoch of a training that this process takes to keep its result."""
+    trial = Trial("", "", 0, 0, 0, registry.get(protocol.rules[0]).defaults, protocol.epochs)
+    losses = np.zeros(protocol.epochs + 1)
+    results = [Result(replace(trial, number=i), 0, losses, losses) for i in range(_TYPICAL)]
+    with Store(None) as store:
+        start = time.perf_counter()
+        store.add(results)
+        return (time.perf_counter() - start) / len(results) / protocol.epochs
 
 
 def _finals_share_a_stack(task: Task, protocol: Protocol) -> bool:

@@ -1,22 +1,26 @@
 """Protocol: the terms of a race, the same for every rule."""
 
 import math
+import operator
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from typing import SupportsFloat
 
 import numpy as np
 
 from thalweg import rule as registry
 from thalweg.racing import space
-from thalweg.racing.search import FINALISTS, FULL, HALVING, full_trainings, resizings
+from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
 
-__all__ = ["MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of"]
+__all__ = ["MAX_TRIALS", "MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of", "whole"]
 
 MIN_TRIALS = 4  # the defaults and three others: fewer are no search
+MAX_TRIALS = 1024  # per rule in a first round: more find nothing better, and fill memory and page
+_TRIALS = 32  # unless it is said, or a budget decides
 
 RERUNS = 4  # seeds on which the best few trials are run again: one lucky run is outvoted
 
@@ -35,10 +39,10 @@ class Protocol:
         rules: names of the rules, each once.
         batch_sizes: to choose from, each from 1 to the number of training examples.
         epochs: of every training, >= 1.
-        trials: in the first round, >= 4; with a budget, what it allows takes its place.
+        trials: in the first round, in [4, 1024], 32 by default; None with a budget, which decides.
         seeds: fresh seeds on which each rule's best is judged, >= 2.
         budget: what the race may take (``"60s"``, ``"5min"``), shared equally by the rules, or
-            what each rule may (``"2000epochs"``).
+            what each rule may (``"2000epochs"``); what 1024 trials of each leave is not used.
         halving: whether rounds begin with trainings of a ninth of the epochs, of which the best
             third goes on (``search``); epochs is then >= 9.
         l2: strength of the penalty, >= 0; None where the task has its own.
@@ -46,18 +50,19 @@ class Protocol:
 
     Raises:
         ValueError: a term is out of its bounds.
+        TypeError: a number is not whole.
 
     Example:
         >>> Protocol(rules=("sgd",), trials=2)
         Traceback (most recent call last):
         ...
-        ValueError: trials must be >= 4, got 2
+        ValueError: trials must be in [4, 1024], got 2
     """
 
     rules: tuple[str, ...]
     batch_sizes: tuple[int, ...] = (32,)
     epochs: int = 20
-    trials: int = 32
+    trials: int | None = None
     seeds: int = 20
     budget: str | None = None
     halving: bool = False
@@ -65,31 +70,46 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("epochs", 9 if self.halving else 1),
-            ("trials", MIN_TRIALS),
-            ("seeds", 2),
-        ):
+        # Python's own numbers take the place of NumPy's: terms are kept as JSON.
+        self._check_trials()
+        self._set("halving", bool(self.halving))
+        for name, low in (("epochs", 9 if self.halving else 1), ("seeds", 2)):
+            self._set(name, whole(name, getattr(self, name)))
             if getattr(self, name) < low:
                 why = " with halving" * (low == 9)
                 raise ValueError(f"{name} must be >= {low}{why}, got {getattr(self, name)}")
+        self._set("seed", whole("seed", self.seed))
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), got {self.seed}")
-        if self.l2 is not None and not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise ValueError(f"l2 must be >= 0, got {self.l2}")
+        if self.l2 is not None:
+            self._set("l2", _strength(self.l2))
         if not self.rules:
             raise ValueError("rules must name at least one rule, got none")
         _once("rules", self.rules)
         if not self.batch_sizes:
             raise ValueError("batch_size must be a number or a sequence of them, got none")
         _once("batch_size", self.batch_sizes)
-        if self.budget is not None:
-            Budget.parse(self.budget)
+
+    def _check_trials(self) -> None:
+        if self.budget is None:
+            trials = whole("trials", _TRIALS if self.trials is None else self.trials)
+            if not MIN_TRIALS <= trials <= MAX_TRIALS:
+                raise ValueError(f"trials must be in [{MIN_TRIALS}, {MAX_TRIALS}], got {trials}")
+            self._set("trials", trials)
+            return
+        Budget.parse(self.budget)
+        if self.trials is not None:
+            raise ValueError(
+                f"give either trials or a budget, got trials {self.trials} and budget {self.budget}"
+            )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def check_batch_sizes(self, examples: int) -> None:
         """Raise ValueError for a batch that is empty or larger than the training part."""
         for size in self.batch_sizes:
-            if not (isinstance(size, int) and 1 <= size <= examples):
+            if not (type(size) is int and 1 <= size <= examples):  # True is an int, too
                 raise ValueError(
                     f"batch_size must be whole and in [1, {examples}] (the training part has "
                     f"{examples} rows), got {size!r}"
@@ -127,11 +147,34 @@ def _once(name: str, values: Sequence[object]) -> None:
             raise ValueError(f"{name} must name each one once, got {value!r} twice")
 
 
+def whole(name: str, value: object) -> int:
+    """Return a whole number as Python's own.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> whole("epochs", np.int64(2))
+        2
+    """
+    with suppress(TypeError):
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type] # that is the question
+    raise TypeError(f"{name} must be a whole number, got {value!r}")
+
+
+def _strength(l2: object) -> float:
+    if not (isinstance(l2, SupportsFloat) and math.isfinite(l2) and float(l2) >= 0):
+        raise ValueError(f"l2 must be a number >= 0, got {l2!r}")
+    return float(l2)
+
+
 def names_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[str, ...]:
     """Return the names of the rules meant: all for None or ``"all"``.
 
     Raises:
         ValueError: no rule has that name; the message lists the closest ones.
+        TypeError: what is given is neither a name nor a rule.
 
     Example:
         >>> names_of(["sgd", registry.get("adam")])
@@ -139,8 +182,15 @@ def names_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[str, ...]
     """
     if rules is None or rules == "all":
         return registry.names()
-    chosen = [rules] if isinstance(rules, (str, Rule)) else rules
-    return tuple(registry.get(rule).name for rule in chosen)
+    several = isinstance(rules, Iterable) and not isinstance(rules, str)
+    chosen: Iterable[object] = rules if several else [rules]  # type: ignore[assignment] # Iterable
+    return tuple(map(_name_of, chosen))
+
+
+def _name_of(rule: object) -> str:
+    if not isinstance(rule, (str, Rule)):
+        raise TypeError(f"rules must be names or rules, got {rule!r}")
+    return registry.get(rule).name
 
 
 @dataclass(frozen=True)
@@ -181,7 +231,7 @@ class Budget:
             >>> Budget.parse("1.5min"), Budget.parse("2000epochs")
             (Budget(amount=90.0, unit='s'), Budget(amount=2000.0, unit='epochs'))
         """
-        match = _BUDGET.fullmatch(text.strip())
+        match = _BUDGET.fullmatch(str(text).strip())
         if not match or float(match[1]) <= 0:
             raise ValueError(f"budget must look like 60s, 5min, 1h or 2000epochs, got {text!r}")
         amount, unit = float(match[1]), match[2]
@@ -196,8 +246,8 @@ class Budget:
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
         workers can do in it equally, so that a slow rule affords fewer trials. The trials at other
-        batch sizes, the re-runs, the finals and the timing are paid first; trials that widen a
-        space come on top.
+        batch sizes, the re-runs, the finals and the timing are paid as well; trials that widen a
+        space come on top. What is left when each rule has 1024 trials is not used.
 
         Args:
             protocol: the terms.
@@ -212,16 +262,18 @@ class Budget:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
             >>> Budget(820.0, "epochs").trials(terms, [Speed()], workers=2)
             [32]
+            >>> Budget(math.inf, "epochs").trials(terms, [Speed()], workers=2)
+            [1024]
         """
         timed = self.unit == "s"
         scale = workers / len(speeds) if timed else 1.0  # of the budget to what a rule may spend
         share = (self.amount - spent) * scale
-        least = full_trainings(MIN_TRIALS, protocol.rungs)
+        least = _trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
         spaces = [space.of(registry.get(name), protocol.batch_sizes) for name in protocol.rules]
         fixed = [
             protocol.epochs * protocol.seeds * speed.final
-            + (resizings(searched) + RERUNS * FINALISTS) * p
+            + resizings(searched) * p
             + timed * workers * _timing(protocol.epochs, speed.alone)
             for searched, speed, p in zip(spaces, speeds, per_trial, strict=True)
         ]
@@ -235,7 +287,7 @@ class Budget:
                 f"got {self.amount:g}{self.unit}"
             )
         return [
-            max(MIN_TRIALS, _affordable((share - f) / p, protocol.rungs))
+            _affordable((share - f) / p, protocol.rungs)
             for f, p in zip(fixed, per_trial, strict=True)
         ]
 
@@ -245,7 +297,13 @@ def _timing(epochs: int, alone: float) -> float:
     return min((2 + TIMED * epochs) * alone, 2 * alone + LONG)
 
 
+def _trainings(trials: int, rungs: tuple[float, ...]) -> float:
+    """Return the full trainings of a search: both rounds, and the best ones run again."""
+    return full_trainings(trials, rungs) + RERUNS * finalists(trials, rungs)
+
+
 def _affordable(trainings: float, rungs: tuple[float, ...]) -> int:
-    """Return the most first-round trials whose rounds cost no more than so many full trainings."""
-    cost = partial(full_trainings, rungs=rungs)
-    return bisect_right(range(int(max(trainings, 0) * 9) + 1), trainings, key=cost) - 1
+    """Return the most first-round trials whose search costs no more than so many trainings."""
+    counts = range(MIN_TRIALS, MAX_TRIALS + 1)
+    found = bisect_right(counts, trainings, key=lambda count: _trainings(count, rungs))
+    return counts[max(0, found - 1)]

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -43,13 +44,13 @@ _L2 = 1e-4  # of linear models, unless another is asked for
 
 
 def race(
-    X: "ArrayLike | Dataset | TorchTask | str",
+    X: "ArrayLike | Dataset | TorchTask | str | os.PathLike[str]",
     y: ArrayLike | None = None,
     *,
     rules: str | Rule | Sequence[str | Rule] | None = None,
     batch_size: int | Sequence[int] = 32,
     epochs: int = 20,
-    trials: int = 32,
+    trials: int | None = None,
     seeds: int = 20,
     budget: str | None = None,
     halving: bool = False,
@@ -78,10 +79,12 @@ def race(
         batch_size: examples per step, from 1 to the training part's rows (60 % of a
             table's); several are searched among.
         epochs: of every training, >= 1.
-        trials: of each rule in the first round, >= 4; half as many follow in the second.
+        trials: of each rule in the first round, in [4, 1024], 32 by default; half as many follow
+            in the second, and a quarter more each time that a space is widened.
         seeds: on which each best is judged, >= 2.
         budget: instead of trials, what the race may take (``"60s"``, ``"5min"``), shared equally by
-            the rules, or what each rule may (``"2000epochs"``).
+            the rules, or what each rule may (``"2000epochs"``). Trials that widen a space come on
+            top; what 1024 first-round trials of each rule leave is not used.
         halving: begin each round with trainings of a ninth of the epochs (>= 9), and let the best
             third go on to a third, and of those the best third to all of them (``search``).
         l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
@@ -102,6 +105,7 @@ def race(
 
     Raises:
         ValueError: an argument is out of its bounds, or ``out`` holds another race.
+        TypeError: a number is not whole, or a rule is neither a name nor a rule.
         TaskError: the task's own code failed; a ValueError whose sentence says where.
         BlockingIOError: another process is racing in ``out``.
         KeyboardInterrupt: it was interrupted; with ``out``, finished trainings are kept.
@@ -111,6 +115,7 @@ def race(
         >>> found.winner in ("sgd", "adam"), found.results["data"]["split"]["train"]
         (True, 90)
     """
+    X = os.fspath(X) if isinstance(X, os.PathLike) else X
     source = X if isinstance(X, str) and is_task_file(X) else None
     given: Any = X if source is None else load_task(source)
     if module := is_torch_task(given):
@@ -150,8 +155,8 @@ def resume(
         writers: as in ``race``.
 
     Raises:
-        FileNotFoundError: the folder holds no race.
-        ValueError: the data, a rule or thalweg itself changed since.
+        FileNotFoundError: the folder holds no race, or its data are gone.
+        ValueError: the data, a rule or thalweg itself changed since, or a rule is not declared.
         BlockingIOError: another process is racing there.
     """
     directory = Path(directory)
@@ -171,6 +176,12 @@ def resume(
         )
     else:
         given = load_data(directory)
+    for name in protocol.rules:
+        if name not in registry.names():
+            raise ValueError(
+                f"{directory} holds a race of the rule {name!r}, which is not declared here; "
+                f"declare it in Python again and call thalweg.resume({str(directory)!r})"
+            )
     return _run(given, source, protocol, directory, Running(on_progress, workers, on, writers))
 
 
@@ -199,10 +210,11 @@ def _run(
     with Store(directory) as store:
         begun = store.terms()
         if begun is not None and begun != terms:
+            changed, asked = _differences(begun, terms)
+            go_on = "" if changed else f", continue it as it is with thalweg race --resume {out}"
             raise ValueError(
-                f"{out} holds another race ({_differences(begun, terms)}); put back what it began "
-                f"with, continue it as it is with thalweg race --resume {out}, or choose another "
-                "--out"
+                f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
+                f"with{go_on}, or choose another --out"
             )
         task.lanes = task.lanes if begun is None else store.lanes()  # measured once
         with hired(task, how.on, how.workers) as workers, writing(how.writers, store) as write:
@@ -276,20 +288,20 @@ def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
     return restored
 
 
-def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what differs between two races' terms."""
+def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Say what differs between two races' terms: what changed, and what is asked for."""
     data = "data" if begun["protocol"]["l2"] is not None else "data, model or settings"
     words = {"schema": "schema", "version": "version", "data": data}
-    found = [f"{word} changed" for key, word in words.items() if begun[key] != now[key]]
+    changed = [f"{word} changed" for key, word in words.items() if begun[key] != now[key]]
     old, new = begun["equations"], now["equations"]
-    found += [f"rule {name} changed" for name in old if old[name] != new.get(name, old[name])]
+    changed += [f"rule {name} changed" for name in old if old[name] != new.get(name, old[name])]
     old, new = begun["protocol"], now["protocol"]
-    found += [
+    asked = [
         f"{key} {_listed(old[key])} instead of {_listed(new[key])}"
         for key in old
         if old[key] != new[key]
     ]
-    return ", ".join(found)
+    return changed, asked
 
 
 def _listed(value: Any) -> str:  # noqa: ANN401 - a term

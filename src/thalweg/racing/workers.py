@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from thalweg.errors import TaskError, user_line
-from thalweg.racing.protocol import LONG
+from thalweg.racing.protocol import LONG, whole
 from thalweg.racing.store import FINAL, Result, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Task
 
@@ -236,6 +236,7 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
     Raises:
         ValueError: there is no such place, the count is below 1, or a Dask worker has several
             threads where a task needs processes.
+        TypeError: the count is not whole.
         TaskError: the task cannot be sent.
         ImportError: Ray or Dask is not installed.
 
@@ -248,9 +249,10 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
         ...     print(workers.next())
         ('the tag', ('iris', 7))
     """
-    if count is not None and count < 1:
+    if count is not None and (count := whole("workers", count)) < 1:
         raise ValueError(f"workers must be >= 1, got {count}")
-    name, _, address = (on or ("processes" if task.processes else "threads")).partition("://")
+    suited = "processes" if task.processes else "threads"
+    name, _, address = str(on or suited).partition("://")
     if name not in _PLACES or (address and name not in {"ray", "dask"}):
         raise ValueError(
             "on must be threads, processes, ray, dask, ray://HOST:PORT or dask://HOST:PORT, "
