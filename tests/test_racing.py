@@ -272,7 +272,7 @@ def test_own_rule_must_be_the_same_on_resume(
     with pytest.raises(ValueError, match=r"another race \(rule homemade changed\); put back"):
         racing.resume(out)
     monkeypatch.setattr(thalweg.rule, "_rules", declared)
-    with pytest.raises(ValueError, match="unknown rule 'homemade'"):
+    with pytest.raises(ValueError, match="rule 'homemade', which is not declared here"):
         racing.resume(out)
 
 
