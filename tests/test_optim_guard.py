@@ -48,6 +48,23 @@ def test_clip_norm_is_torchs_clipping_before_the_step(
     assert_same(ours, theirs, 1e-11)
 
 
+@pytest.mark.parametrize("loss_scale", [None, 2.0**16])
+def test_the_norm_of_float16_is_bounded_where_float16_could_not_hold_it(
+    loss_scale: float | None,
+) -> None:
+    """Against the norm in float64."""
+    params: list[Any] = [torch.zeros(n, dtype=torch.float16) for n in (100_000, 7)]
+    optimizer = optim.SGD(params, lr=64.0, clip_norm=1.0)
+    for p, value in zip(params, (0.5, 0.25), strict=True):
+        p.grad = torch.full_like(p, value * (loss_scale or 1000))
+    whole = torch.cat([p.grad for p in params]).double()
+    if loss_scale is not None:
+        optimizer.grad_scale = torch.tensor(loss_scale)  # type: ignore[attr-defined]
+    optimizer.step()
+    wanted = -64 * whole / whole.norm()
+    torch.testing.assert_close(torch.cat(params).double(), wanted, rtol=2**-10, atol=0.0)
+
+
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan])
 @pytest.mark.parametrize("bound", [None, 0.5])
 def test_a_gradient_that_is_not_finite_propagates_as_in_torch(

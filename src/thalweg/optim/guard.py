@@ -85,7 +85,12 @@ def _guarded(
 
 
 def _square(gradients: Sequence[Tensor]) -> Tensor:
-    return get_total_norm(gradients).double().square()
+    """Return the square of the norm; float16 could hold none above 65504."""
+    norms = [
+        torch.linalg.vector_norm(g, dtype=torch.float32) if g.dtype is torch.float16 else g
+        for g in gradients
+    ]
+    return get_total_norm(norms).double().square()
 
 
 def _nothing(gradients: Sequence[Tensor]) -> Tensor:
