@@ -248,6 +248,17 @@ def test_an_overflow_does_not_stay_in_gradients_that_the_step_zeroes() -> None:
     assert all(map(torch.equal, members(optimizer), before))
 
 
+def test_a_gradient_that_parameters_share_is_zeroed_when_all_have_read_it() -> None:
+    params = [torch.ones(5, requires_grad=True) for _ in range(2)]
+    optimizer = optim.SGD(params, lr=0.25, zero_gradients=True)
+    shared = torch.ones(5)
+    for t in (1, 2):
+        params[0].grad = params[1].grad = shared.fill_(1.0)
+        optimizer.step()
+        assert not shared.any()
+        assert [p.tolist() for p in params] == [[1 - 0.25 * t] * 5] * 2
+
+
 def test_nobody_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would fetch a number from a GPU is forbidden; "raise" has to."""
     optimizer = optim.NAdam(new_parameters(), clip_norm=0.5, nonfinite="skip")

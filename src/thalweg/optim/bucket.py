@@ -19,7 +19,7 @@ from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
-__all__ = ["Bucket", "Member", "ResizedError", "SparseError", "fits", "local", "reduced"]
+__all__ = ["Bucket", "Member", "ResizedError", "SparseError", "apart", "fits", "local", "reduced"]
 
 _FORMATS = {
     torch.float32: "float32",
@@ -94,6 +94,12 @@ def _same_memory(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.dtype is like.dtype and tensor.stride() == like.stride() and not lazy:
         return tensor
     return torch.empty_like(like).copy_(tensor)
+
+
+def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients, with a copy of each that is a later one too: each can be zeroed."""
+    last = {g.data_ptr(): i for i, g in enumerate(gradients)}
+    return [g if last[g.data_ptr()] == i else g.clone() for i, g in enumerate(gradients)]
 
 
 def _checker(gradients: Sequence[Tensor]) -> Callable[..., bool]:
@@ -177,6 +183,7 @@ class Bucket:
             without=recipe.without,
             rounding=options.rounding if "bfloat16" in names else "nearest",
         )
+        self.zeroed = options.zero_gradients
         self.pattern: list[bool] | None = None
         self.copied: list[Tensor] = []
         self._check: Callable[..., bool] = _never
@@ -271,6 +278,9 @@ class Bucket:
             return
         addresses = list(map(_data_ptr, gradients))
         if self._places is None or self._places[0] != addresses:
+            if self.zeroed:
+                gradients = apart(gradients)
+                addresses = list(map(_data_ptr, gradients))
             places = np.zeros(len(self.parameters), np.intp)
             places[self.pattern or slice(None)] = addresses
             self._places = addresses, places

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thalweg.kernels import triton
 from thalweg.kernels.translate import Wrap
-from thalweg.optim.bucket import Bucket, Member, fits, local
+from thalweg.optim.bucket import Bucket, Member, apart, fits, local
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
@@ -126,6 +126,7 @@ class DeviceBucket(Bucket):
             return
         count = len(self.parameters)
         given = scale if isinstance(scale, float) else 1.0
+        gradients = apart(gradients) if self.zeroed else gradients
         addresses, factor, hyper, aligned = self._send(gradients, recipes, given)
         if isinstance(scale, Tensor):
             factor = scale.to(self.device, non_blocking=True)
