@@ -1,6 +1,7 @@
 """Parameters of 16 bits: a step is the step in float32, rounded once."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -108,3 +109,21 @@ def test_a_users_rule_steps_each_element_of_a_wide_register(half: torch.dtype, s
     wanted = every_function(g.float(), x.float(), torch.zeros(size), t=1)
     for value, exact in zip((p.detach(), optimizer.state[p]["m"]), wanted, strict=True):
         assert_rounded(value, exact)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Lion", "Adam"])
+def test_the_noise_of_rounding_is_another_at_each_step_of_heads_in_turn(name: str) -> None:
+    """Steps of 1e-3 down from 1, where bfloat16 has no number between 1 and 1 - 2**-8."""
+    torch.manual_seed(0)
+    heads = [torch.ones(5_000, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    options: dict[str, Any] = {} if name == "SGD" else {"betas": (0.5, 0.5)}
+    optimizer = getattr(optim, name)(heads, lr=1e-3, rounding="stochastic", **options)
+    for step in range(120):
+        for i, p in enumerate(heads):  # and at times none
+            p.grad = torch.ones_like(p) if step % 4 == i else None
+        optimizer.step()
+    deviation = (30 * 1e-3 * 2**-8) ** 0.5  # of a walk whose steps are 2**-8 or nothing
+    for p in heads:
+        moved = p.detach().float()
+        assert moved.std() == pytest.approx(deviation, rel=0.2)
+        assert moved.mean() == pytest.approx(0.97, abs=5 * deviation / 5_000**0.5)

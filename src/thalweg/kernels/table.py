@@ -47,7 +47,7 @@ class Table:
         sizes: elements of each array.
         addresses: of x and of each varying state, a sequence per array.
         items: bytes of one element of g, of x and of each varying state.
-        seed: of what is rounded at random.
+        seeds: of what is rounded at random, each >= 0; (0,) by default.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Table:
         sizes: Sequence[int],
         addresses: Sequence[Sequence[int]],
         items: Sequence[int],
-        seed: int = 0,
+        seeds: Sequence[int] = (0,),
     ) -> None:
         self.kernel = kernel
         blocks = [
@@ -73,7 +73,7 @@ class Table:
         firsts = np.array(addresses, np.intp).reshape(len(sizes), count - 1)
         offsets = starts[:, None] * np.array(items[1:], np.intp)
         self._places[:, 1:count] = firsts[self._tensor] + offsets
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(seeds)
         self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
         self._powers = np.empty((kernel.powers, LANES))
         self._slots = np.empty((0, kernel.slots, LANES), kernel.dtype)

@@ -146,6 +146,8 @@ class Bucket:
             order of their memory.
         recipe: of the first of them; the others differ in values only.
         options: what the kernel does beside.
+        number: of the buckets that the optimizer made before, >= 0; 0 by default. With torch's seed
+            it decides what is rounded at random: no two buckets are rounded alike.
 
     Attributes:
         form: of the recipe: what decides the kernel.
@@ -153,7 +155,10 @@ class Bucket:
         copied: those whose gradient had to be copied for this step.
     """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, options: Options) -> None:
+    def __init__(
+        self, members: Sequence[Member], recipe: Recipe, options: Options, number: int = 0
+    ) -> None:
+        self.seeds = torch.initial_seed(), number
         self.rule, self.form = recipe.rule, recipe.form
         self.groups = [member.group for member in members]
         self.parameters = [member.parameter for member in members]
@@ -190,6 +195,7 @@ class Bucket:
         self._places: tuple[list[int], NDArray[np.intp]] | None = None
         self._recipes: Sequence[Recipe] | None = None
         self._scale = 1.0
+        self.t, self.taken = np.zeros(0), 0.0
         self._prepare(columns, computed, wrap)
 
     def _prepare(
@@ -202,7 +208,7 @@ class Bucket:
             [value.numel() for value in columns[0]],
             [[t.data_ptr() for t in row] for row in zip(*columns, strict=True)],
             [items[0], *items],
-            seed=torch.initial_seed(),
+            seeds=self.seeds,
         )
         kept = [[s[key] if key else None for key in self.numbers] for s in self.states]
         self.table.keep(
@@ -304,7 +310,10 @@ class Bucket:
     def _gather(self) -> None:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""
         chosen = self.pattern or [True] * len(self.groups)
-        key = np.column_stack([self.groups, self.table.numbers()])[chosen]
+        numbers = self.table.numbers()
+        if self.numbers[0] is None:  # nothing but the noise of rounding depends on t then
+            numbers[:, 0] = self.taken = self.t.max(initial=self.taken)
+        key = np.column_stack([self.groups, numbers])[chosen]
         cohorts, inverse = np.unique(key, axis=0, return_inverse=True)
         self.cohort = np.full(len(chosen), -1, np.intp)
         self.cohort[chosen] = inverse.ravel()

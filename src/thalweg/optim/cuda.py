@@ -64,17 +64,20 @@ class DeviceBucket(Bucket):
             in the order of their memory and in their device.
         recipe: of the first of them; the others differ in values only.
         options: what the kernels do beside.
+        number: as that of ``Bucket``.
     """
 
     _sent: tuple[Tensor, Tensor, Tensor, bool]
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, options: Options) -> None:
+    def __init__(
+        self, members: Sequence[Member], recipe: Recipe, options: Options, number: int = 0
+    ) -> None:
         for member in members:
             for name in ("step", *recipe.rule.uniform_state):
                 if key := recipe.keys.get(name):
-                    number = member.state[key]
-                    member.state[key] = number.to(local(member.parameter).device)
-        super().__init__(members, recipe, options)
+                    kept = member.state[key]
+                    member.state[key] = kept.to(local(member.parameter).device)
+        super().__init__(members, recipe, options, number)
 
     def _prepare(
         self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype, wrap: Wrap
@@ -101,7 +104,8 @@ class DeviceBucket(Bucket):
         self.slots = torch.empty(
             len(sizes), max(1, self.kernels.SLOTS), dtype=computed, device=self.device
         )
-        self.seed = torch.tensor([torch.initial_seed() % (1 << 62)], device=self.device)
+        first = np.random.default_rng(self.seeds).integers(1 << 62)
+        self.seed = torch.tensor([first], device=self.device)
         self._gather()
 
     def _on_device(self, numbers: Any) -> Tensor:  # noqa: ANN401 - an array of any dtype
