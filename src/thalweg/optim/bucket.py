@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, product
 from operator import itemgetter
 from typing import Any
 
@@ -57,8 +57,8 @@ def _real(tensor: Tensor) -> Tensor:
 def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
     """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
 
-    They must lie there, of one shape and in one order without gaps, in formats that the kernels
-    know; a state may be narrower than float32, as long as all are.
+    They must lie there, of one shape, the parameter without gaps, in formats that the kernels know;
+    a state may be narrower than float32, as long as all are.
     """
     arrays = [local(tensor) for tensor in (p, *kept)]
     first = arrays[0]
@@ -70,10 +70,7 @@ def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
         states = {a.dtype for a in arrays[1:]}
         right = first.dtype in legal and states <= legal and len(states) < 2
     lazy = any(a.is_conj() or a.is_neg() for a in arrays)  # bits that no kernel reads
-    alike = not lazy and all(
-        a.shape == first.shape and a.stride() == first.stride() and a.device.type == device
-        for a in arrays
-    )
+    alike = not lazy and all(a.shape == first.shape and a.device.type == device for a in arrays)
     return right and alike and _dense(first)
 
 
@@ -88,12 +85,20 @@ def _dense(tensor: Tensor) -> bool:
     return True
 
 
-def _same_memory(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return the tensor in the dtype and memory order of another, itself if it has them."""
-    lazy = tensor.is_conj() or tensor.is_neg()  # of bits that no kernel reads
-    if tensor.dtype is like.dtype and tensor.stride() == like.stride() and not lazy:
+def _ordered(tensor: Tensor, like: Tensor) -> bool:
+    """Return whether two tensors are of one shape and in one order of memory."""
+    strides = zip(tensor.stride(), like.stride(), tensor.shape, strict=False)
+    # The stride of a single element is never taken.
+    return tensor.shape == like.shape and all(a == b or size == 1 for a, b, size in strides)
+
+
+def _laid_as(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the tensor in a dtype and the memory order of another, itself if it has them."""
+    here = local(tensor)
+    lazy = here.is_conj() or here.is_neg()  # bits that no kernel reads
+    if here.dtype is dtype and _ordered(here, local(like)) and not lazy:
         return tensor
-    return torch.empty_like(like).copy_(tensor)
+    return torch.empty_like(like, dtype=dtype).copy_(tensor)
 
 
 def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
@@ -142,8 +147,8 @@ class Bucket:
     """Tensors that one compiled call steps.
 
     Args:
-        members: parameters that ``fits`` takes; they and their states agree in dtypes and in the
-            order of their memory.
+        members: parameters that ``fits`` takes; they and their states agree in dtypes. A state in
+            another order of memory than its parameter's is replaced by one in that order.
         recipe: of the first of them; the others differ in values only.
         options: what the kernel does beside.
         number: of the buckets that the optimizer made before, >= 0; 0 by default. With torch's seed
@@ -165,6 +170,9 @@ class Bucket:
         self.states = [member.state for member in members]
         self.plain = not any(hasattr(p, "to_local") for p in self.parameters)
         keys = kept_keys(recipe, self.parameters[0], options)
+        for member, key in product(members, keys):  # a checkpoint may have them in another order
+            kept = member.state[key]
+            member.state[key] = _laid_as(kept, member.parameter, kept.dtype)
         self.numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
         self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
         self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
@@ -265,7 +273,7 @@ class Bucket:
         stepping = self.stepping
         whole = list(map(reduced, present, stepping))
         here = list(map(local, whole))
-        fitting = [_same_memory(g, local(p)) for g, p in zip(here, stepping, strict=True)]
+        fitting = [_laid_as(g, local(p), p.dtype) for g, p in zip(here, stepping, strict=True)]
         steps = zip(present, whole, here, fitting, strict=True)
         differ = [given is not g or near is not ours for given, g, near, ours in steps]
         self.copied = list(compress(stepping, differ))

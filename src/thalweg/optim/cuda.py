@@ -60,8 +60,8 @@ class DeviceBucket(Bucket):
     """Tensors on one GPU that one pair of launches steps.
 
     Args:
-        members: parameters that ``bucket_for`` sends here; they and their states agree in dtypes,
-            in the order of their memory and in their device.
+        members: parameters that ``bucket_for`` sends here; they and their states agree in dtypes
+            and in their device.
         recipe: of the first of them; the others differ in values only.
         options: what the kernels do beside.
         number: as that of ``Bucket``.
