@@ -1,5 +1,6 @@
 """Orders of memory, in which parameters, state and gradients may differ; memory that they share."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -20,6 +21,43 @@ def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
 
 def no_kernel(*_: Any) -> None:
     raise AssertionError("not by a kernel")
+
+
+def transposed(values: Tensor) -> Tensor:
+    return values.t()
+
+
+def in_columns(values: Tensor) -> Tensor:
+    """Return a tensor of the same shape and memory, whose columns lie where the rows did."""
+    return values.flatten().view(values.shape[::-1]).t()
+
+
+@every_rule
+@pytest.mark.parametrize("kept", [True, False], ids=["gradients kept", "gradients anew"])
+@pytest.mark.parametrize(("change", "shape"), [(transposed, (4, 4)), (in_columns, (3, 5))])
+def test_a_parameter_may_turn_within_its_memory(
+    name: str,
+    options: dict[str, Any],
+    change: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    *,
+    kept: bool,
+) -> None:
+    found = []
+    for library in (optim, torch.optim):
+        p = drawn(shape, 0).requires_grad_()
+        optimizer = getattr(library, name)([p, torch.zeros((), requires_grad=True)], **options)
+        p.grad = torch.zeros(shape)
+        for t in range(1, 6):
+            if kept:
+                p.grad.copy_(drawn(shape, t))
+            else:
+                p.grad = drawn(shape, t)
+            optimizer.step()
+            if t in {1, 3}:
+                p.data = change(p.data)
+        found.append(p.detach())
+    assert_close(*found, 1e-6)
 
 
 def convolutions(order: torch.memory_format) -> list[Tensor]:
@@ -104,6 +142,16 @@ def test_what_bfloat16_lost_of_another_shape_is_refused() -> None:
     large.grad = torch.ones_like(large)
     with pytest.raises(RuntimeError, match="size"):
         taking.step()
+
+
+def test_a_gradient_of_another_shape_is_refused_as_in_torch() -> None:
+    memory = torch.ones(12, 2)
+    for library in (optim, torch.optim):
+        p = torch.ones(10, 2, requires_grad=True)
+        p.grad = torch.ones(10, 2)
+        p.data = memory
+        with pytest.raises(RuntimeError, match="size"):
+            getattr(library, "SGD")([p], lr=0.5).step()  # noqa: B009 - a module's class by its name
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["from the first step", "later"])

@@ -259,6 +259,21 @@ def test_a_gradient_that_parameters_share_is_zeroed_when_all_have_read_it() -> N
         assert [p.tolist() for p in params] == [[1 - 0.25 * t] * 5] * 2
 
 
+def test_a_state_in_another_order_is_brought_into_the_parameters() -> None:
+    made = []
+    for cls in (optim.SGD, torch.optim.SGD):
+        p = drawn(20, 0, torch.float64).view(4, 5).requires_grad_()
+        optimizer: Optimizer = cls([p], lr=0.5, momentum=0.5)
+        for t in range(1, 6):
+            p.grad = drawn(20, t, torch.float64).view(4, 5)
+            optimizer.step()
+            if t == 2:  # in the same memory
+                p.data = p.data.flatten().view(5, 4).t()
+        made.append(optimizer)
+    assert type(made[0]._buckets[0]) is cuda.DeviceBucket  # type: ignore[attr-defined]
+    assert_same(made[0], made[1], 1e-12)
+
+
 def test_nobody_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would fetch a number from a GPU is forbidden; "raise" has to."""
     optimizer = optim.NAdam(new_parameters(), clip_norm=0.5, nonfinite="skip")

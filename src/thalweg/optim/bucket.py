@@ -107,7 +107,7 @@ def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
     return [g if last[g.data_ptr()] == i else g.clone() for i, g in enumerate(gradients)]
 
 
-def _checker(gradients: Sequence[Tensor]) -> Callable[..., bool]:
+def _checker(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     """Return what tells whether as many objects are tensors of the same kinds as these.
 
     torch compares type, layout, dtype, sizes and strides in one call, by what guards its compiled
@@ -116,7 +116,7 @@ def _checker(gradients: Sequence[Tensor]) -> Callable[..., bool]:
     try:
         from torch._C._dynamo.guards import TensorGuards  # noqa: PLC0415 - may be missing
 
-        guards = TensorGuards(*gradients, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        guards = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
     except (ImportError, TypeError):
         return _never
     return guards.check
@@ -131,7 +131,7 @@ class SparseError(Exception):
 
 
 class ResizedError(Exception):
-    """A parameter is no longer of the shape that was laid out."""
+    """A parameter no longer has the shape and the strides that were laid out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,10 @@ class Bucket:
         self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
         self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
         self.addresses = self._addresses()
-        self.shapes = [local(p).shape for p in self.parameters]
+        self.orders = self._orders()
+        # Of one dimension there is one order, and distributed ones are looked at with gradients.
+        wide = [self.plain and sum(size > 1 for size in p.shape) > 1 for p in self.parameters]
+        self.wide = list(compress(self.parameters, wide))
         arrays = [self.parameters, *self.held[: len(keys)]]
         columns = [[_real(tensor) for tensor in column] for column in arrays]
         formats = [column[0].dtype for column in columns]
@@ -200,6 +203,7 @@ class Bucket:
         self.pattern: list[bool] | None = None
         self.copied: list[Tensor] = []
         self._check: Callable[..., bool] = _never
+        self._as_wide: Callable[..., bool] = _never
         self._places: tuple[list[int], NDArray[np.intp]] | None = None
         self._recipes: Sequence[Recipe] | None = None
         self._scale = 1.0
@@ -233,19 +237,31 @@ class Bucket:
         arrays = chain(self.parameters, *(map(fetch, self.states) for fetch in self.fetch))
         return list(map(_data_ptr, arrays if self.plain else map(local, arrays)))
 
+    def _orders(self) -> list[tuple[Any, ...]]:
+        """Return shape and strides of each parameter."""
+        return [(p.shape, p.stride()) for p in map(local, self.parameters)]
+
     def valid(self) -> bool:
-        """Return whether parameters and state still lie where they were found."""
+        """Return whether parameters and state still lie where they were found, and how."""
         try:
-            return self._addresses() == self.addresses
+            return self._addresses() == self.addresses and self._in_order()
         except (KeyError, TypeError):  # a state is gone, or no tensor any more
             return False
+
+    def _in_order(self) -> bool:
+        """Return whether parameters of several dimensions have their shapes and strides still."""
+        if self.wide and not self._as_wide(*self.wide):
+            if self._orders() != self.orders:
+                return False
+            self._as_wide = _checker(self.wide)
+        return True
 
     def gradients(self) -> list[Tensor]:
         """Return the gradients that are there, in the parameters' own dtype and memory order.
 
         Raises:
             SparseError: one of them is sparse.
-            ResizedError: a parameter has another shape than when it was laid out.
+            ResizedError: a parameter has another shape or order than when it was laid out.
         """
         found = [p.grad for p in self.parameters]
         if self.pattern is None and self._check(*found):
@@ -268,7 +284,7 @@ class Bucket:
         """Look at each gradient; remember their kinds if none had to be copied."""
         if any(g.layout is not torch.strided for g in present):
             raise SparseError
-        if [local(p).shape for p in self.parameters] != self.shapes:
+        if self._orders() != self.orders:
             raise ResizedError
         stepping = self.stepping
         whole = list(map(reduced, present, stepping))
