@@ -262,6 +262,20 @@ def test_integer_classes_stay_classes_when_a_bad_row_goes(tmp_path: Path) -> Non
     assert data.load(path, target="grade", skip_bad_rows=True).classes == ("0", "1", "2")
 
 
+UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+
+
+@pytest.mark.parametrize("kind", UNSIGNED, ids=str)
+@pytest.mark.parametrize("ending", [".parquet", ".feather"])
+def test_unsigned_integers_are_integers(tmp_path: Path, ending: str, kind: pa.DataType) -> None:
+    most = np.iinfo(kind.to_pandas_dtype()).max
+    grade = pa.array([0, 1, most] * 4, kind)
+    path = write(tmp_path / f"t{ending}", table(grade=grade, rooms=grade))
+    loaded = data.load(path, target="grade")
+    assert (loaded.kind, loaded.classes) == ("multiclass", ("0", "1", str(most)))
+    np.testing.assert_array_equal(loaded.X[:, 1], [0.0, 1.0, float(most)] * 4)
+
+
 def test_half_numbers_are_categories_and_more_are_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", table(town=["1", "a"] * 6))
     assert data.load(path, target="price").features[-2:] == ("town=1", "town=a")

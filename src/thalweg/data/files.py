@@ -170,7 +170,7 @@ def _bad(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the column as booleans, int64, float64 or text; what does not fit becomes null."""
+    """Return the column as booleans, integers, float64 or text; what does not fit becomes null."""
     kind = column.type
     categorical = pa.types.is_dictionary(kind)  # its writer said so
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
@@ -180,11 +180,9 @@ def _typed(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         raise ValueError(f"column {name!r} has no values; leave it out")
     if text:
         return _parsed(column)
-    if categorical or pa.types.is_boolean(kind):
+    if categorical or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return column
-    if pa.types.is_signed_integer(kind):
-        return column.cast(pa.int64())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.float64(), safe=False)
     raise ValueError(
         f"column {name!r} has the type {kind}; make it numbers or text, or leave it out"
