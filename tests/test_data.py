@@ -302,6 +302,42 @@ def test_ragged_lines_are_named_or_dropped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.X[:, 0], np.arange(11))
 
 
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), ("\t", "\r\n")])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "first", "count"),
+    [
+        ({3: '3.5,"t0,3'}, 4, 37),  # to the end of the file, too few values
+        ({3: '3.5,t0,"3'}, 4, 37),  # to its end, as the last value
+        ({3: '3.5,"t0,3', 9: '9.5,"t1,9'}, 4, 7),
+        ({3: '3.5,"t0', 9: '9.5,"t1,9'}, 4, 7),  # the line of the quote is too short besides
+        ({3: '3.5,"t0,3', 4: '4.5,"t1,4'}, 4, 2),
+        ({3: '3.5,"t0,3', 9: '"9.5,t1,9'}, 4, 7),  # closed in another column
+        ({1: "1.5", 3: '"3.5,t0,3', 9: '"9.5,t1,9'}, 4, 7),  # after a row that could be skipped
+    ],
+)
+def test_rows_within_an_open_quote_are_never_lost(  # noqa: PLR0917 - one row of the table
+    tmp_path: Path,
+    lines: dict[int, str],
+    first: int,
+    count: int,
+    skip: bool,  # noqa: FBT001
+    delimiter: str,
+    end: str,
+) -> None:
+    rows = ["a,b,c", *(lines.get(i, f"{i}.5,t{i % 3},{i}") for i in range(40)), ""]
+    path = written(tmp_path, end.join(rows).replace(",", delimiter))
+    message = f"row {first}: a quote that is not closed on its line makes one row of {count} lines"
+    with pytest.raises(ValueError, match=message):
+        data.load(path, target="c", skip_bad_rows=skip)
+
+
+def test_a_text_of_several_lines_is_a_category(tmp_path: Path) -> None:
+    texts = ["one\ntwo", "a, b\nc", 'a "quoted"\nword'] * 4
+    loaded = data.load(write(tmp_path / "t.csv", table(town=texts)), target="price")
+    assert loaded.features[3:] == tuple(f"town={text}" for text in sorted(set(texts)))
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -325,7 +361,7 @@ UNUSABLE = [
     ("", "must begin with a line of two or more column names"),
     ("\na,b\n", "must begin with a line of two or more column names"),
     ("b\n" + "1\n" * 12, "between commas, semicolons or tabs, got 'b'"),
-    ("a,b", "Empty CSV file"),
+    ("a,b", "has no rows of data"),
     ("a,b\n", "has no rows of data"),
     ("a,b\n1,2\n", "at least 10 rows are needed, got 1"),
     ("a, a\n" + ROWS, "two columns have the name 'a'; rename one"),

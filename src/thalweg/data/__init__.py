@@ -31,7 +31,8 @@ def load(
             parts the header.
         target: the column to predict; required for a file, refused for a named set.
         skip_bad_rows: drop rows with a bad value and count them in ``Dataset.dropped``, instead
-            of an error that names the first.
+            of an error that names the first. A quote that is left open in a CSV file is an error
+            all the same, for it hides whole rows.
         kind: for a file, ``"regression"`` or ``"classification"``; by default as in
             ``Dataset.from_arrays``.
 

@@ -96,7 +96,7 @@ def _read_csv(path: Path, *, skip_bad_rows: bool) -> tuple[pa.Table, int]:
         ragged.append(row)
         return "skip"
 
-    table = pyarrow.csv.read_csv(
+    read = pyarrow.csv.read_csv(
         path,
         read_options=pyarrow.csv.ReadOptions(use_threads=False),  # else rows have no number
         parse_options=pyarrow.csv.ParseOptions(
@@ -106,12 +106,37 @@ def _read_csv(path: Path, *, skip_bad_rows: bool) -> tuple[pa.Table, int]:
             column_types=dict.fromkeys(header, pa.large_string()), strings_can_be_null=True
         ),
     )
+    table = read.rename_columns([name.strip() for name in header])
+    _check_quotes(table, ragged, delimiter)
     if ragged and not skip_bad_rows:
         raise ValueError(
             f"row {ragged[0].number - 1}: expected {len(header)} values as in the header, got "
             f"{ragged[0].actual_columns} {_REMEDY}"
         )
-    return table.rename_columns([name.strip() for name in header]), len(ragged)
+    return table, len(ragged)
+
+
+def _check_quotes(table: pa.Table, ragged: Sequence[Any], delimiter: str) -> None:
+    """Refuse an open quote: whole rows are in its value, and how many are bad cannot be said.
+
+    A value holds rows if one of its lines has the delimiters of a row, or its ends have together.
+    """
+    found = [(row.number - 1, row.text.strip().count("\n")) for row in ragged]
+    for column in table.columns:
+        for i in np.flatnonzero(pc.count_substring(column, "\n").fill_null(0).to_numpy()):
+            first, *inner = column[i].as_py().strip("\r\n").split("\n")
+            lines = [first + inner.pop(), *inner] if inner else []
+            if any(line.count(delimiter) == table.num_columns - 1 for line in lines):
+                row = int(i) + 1
+                for each in ragged:  # rows that the table does without
+                    row += each.number - 1 <= row
+                found.append((row, len(lines)))
+    row, breaks = min((each for each in found if each[1]), default=(0, 0))
+    if breaks:
+        raise ValueError(
+            f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} "
+            "lines; close it, or take the line breaks out of the text"
+        )
 
 
 def _header(path: Path) -> tuple[list[str], str]:
@@ -120,6 +145,8 @@ def _header(path: Path) -> tuple[list[str], str]:
         for delimiter in ",;\t":
             file.seek(0)
             header = next(csv.reader(file, delimiter=delimiter), [])
+            if len(header) > 1 and next(file, None) is None:
+                raise ValueError(f"{path} has no rows of data")
             if len(header) > 1:
                 return header, delimiter
     raise ValueError(
