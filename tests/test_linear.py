@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from thalweg import rules, schedules
 from thalweg.kernels.simd import LANES
 from thalweg.linear import train
+from thalweg.linear.examples import Examples
 from thalweg.linear.stream import stream
 
 LOSSES = {"squared": 1, "logistic": 1, "softmax": 4}
@@ -319,6 +322,9 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
     ("wrong", "message"),
     [
         ({"loss": "hinge"}, "loss must be one of squared, logistic, softmax, got 'hinge'"),
+        ({"X": csr_array(np.eye(4))}, r"X must be dense, got csr_array; use X.toarray\(\)"),
+        ({"X": np.eye(4) * 1j}, "X must be real, got complex128; use X.real"),
+        ({"y": np.zeros(4, complex)}, "y must be real, got complex128; use y.real"),
         ({"X": np.zeros(4)}, r"X must have shape \(rows, features\), got \(4,\)"),
         ({"X": np.zeros((0, 3)), "y": []}, r"X must have shape \(rows, features\), got \(0, 3\)"),
         ({"y": np.zeros(3)}, r"y must have shape \(4,\) like X, got \(3,\)"),
@@ -362,6 +368,31 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
 def test_bad_arguments_get_a_sentence(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(**{**GOOD, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (csr_array(np.eye(4)), r"X must be dense, got csr_array; use X.toarray\(\)"),
+        (np.eye(3), r"X must have shape \(rows, 4\), got \(3, 3\)"),
+        (np.zeros(4), r"X must have shape \(rows, 4\), got \(4,\)"),
+    ],
+)
+def test_a_model_refuses_data_that_are_not_rows_of_its_features(X: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(**GOOD).predict(X)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_data_are_laid_out_without_a_wider_copy(intercept: bool) -> None:  # noqa: FBT001
+    X = np.random.default_rng(0).standard_normal((20_000, 50), dtype=np.float32)
+    tracemalloc.start()
+    made = Examples.of(X, X[:, 0], loss="squared", intercept=intercept, dtype=X.dtype)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(made.X[:, :50], X)
+    assert (made.X[:, 50:] == 1).all()
+    assert peak < 1.5 * X.nbytes  # the table, and a byte per number while it is checked
 
 
 _BESIDE_ANOTHER_ALLOCATOR = """

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset"]
+__all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset", "real"]
 
 MIN_ROWS = 10
 """Fewer rows than this cannot be split into three parts that mean anything."""
@@ -101,11 +101,33 @@ class Dataset:
         return cls(name, matrix, values, features, target, classes, source, dropped)
 
 
-def _matrix(X: ArrayLike) -> NDArray[np.float64]:
-    if hasattr(X, "toarray"):
-        raise ValueError(f"X must be dense, got {type(X).__name__}; use X.toarray()")
+def real(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return the values as an array; raise ValueError where they are ragged, sparse or complex.
+
+    Args:
+        name: what messages call them.
+        values: an array, a list or a data frame.
+
+    Example:
+        >>> real("X", [[1, 2]]).shape
+        (1, 2)
+    """
+    if hasattr(values, "toarray"):
+        kind = type(values).__name__
+        raise ValueError(f"{name} must be dense, got {kind}; use {name}.toarray()")
     try:
-        matrix = np.array(X, dtype=np.float64)
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from None
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must be real, got {array.dtype}; use {name}.real")
+    return array
+
+
+def _matrix(X: ArrayLike) -> NDArray[np.float64]:
+    dense = real("X", X)
+    try:
+        matrix = np.array(dense, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"X must be a table of numbers: {error}") from None
     if matrix.ndim != 2 or matrix.shape[1] == 0:
@@ -124,7 +146,7 @@ def _target(
     """Return the values and None for regression, else the codes and the classes."""
     if kind not in (None, "regression", "classification"):
         raise ValueError(f"kind must be 'regression' or 'classification', got {kind!r}")
-    values = np.asarray(y)
+    values = real("y", y)
     if values.ndim != 1:
         raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
     if values.dtype.kind not in "biuf":

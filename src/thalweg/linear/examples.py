@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from thalweg.data.dataset import real
 from thalweg.kernels.linear import LOSSES
 
 __all__ = ["Examples", "initial_parameters"]
@@ -55,14 +56,15 @@ class Examples:
         """
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-        data, target = np.asarray(X), np.asarray(y)
+        data, target = real(f"{what}X", X), real(f"{what}y", y)
         if data.ndim != 2 or 0 in data.shape:
             raise ValueError(f"{what}X must have shape (rows, features), got {data.shape}")
         if target.shape != (len(data),):
             raise ValueError(f"{what}y must have shape ({len(data)},) like X, got {target.shape}")
-        columns = [data, np.ones((len(data), int(intercept)))]
+        features = data.shape[1]
+        table = np.ones((len(data), features + int(intercept)), dtype)
         with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
-            table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype)
+            table[:, :features] = data
             numbers = np.ascontiguousarray(target, dtype)
         for name, array in (("X", table), ("y", numbers)):
             if not np.isfinite(array).all():

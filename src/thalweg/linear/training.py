@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from thalweg.data.dataset import real
 from thalweg.kernels.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
@@ -42,7 +43,10 @@ class Training:
 
     def decision(self, X: ArrayLike) -> NDArray[Any]:
         """Return the models' outputs, shape (lanes, n, outputs)."""
-        z: NDArray[Any] = np.asarray(X) @ self.coef.swapaxes(1, 2) + self.intercept[:, None, :]
+        data, features = real("X", X), self.coef.shape[2]
+        if data.ndim != 2 or data.shape[1] != features:
+            raise ValueError(f"X must have shape (rows, {features}), got {data.shape}")
+        z: NDArray[Any] = data @ self.coef.swapaxes(1, 2) + self.intercept[:, None, :]
         return z
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
