@@ -464,6 +464,8 @@ def test_from_arrays_takes_lists_and_copies() -> None:
     assert data.Dataset.from_arrays(X, [True, False] * 6).classes == ("False", "True")
     assert data.Dataset.from_arrays(X, [3, 1, 2] * 4).y.tolist() == [2, 0, 1] * 4
     assert data.Dataset.from_arrays(X, np.array(["b", "a"] * 6, object)).classes == ("a", "b")
+    assert data.Dataset.from_arrays(X, np.array([3, 1, 2] * 4, object)).classes == ("1", "2", "3")
+    assert data.Dataset.from_arrays(X, np.array([0.5, 1] * 6, object)).kind == "regression"
 
 
 X12 = np.zeros((12, 2))
@@ -485,6 +487,7 @@ Y12 = [0.5 * i for i in range(12)]
         (X12, [Y12] * 12, r"y must have the shape \(rows,\), got \(12, 12\); use y.ravel\(\)"),
         (X12, [*Y12[:11], np.nan], r"y must be finite, got y\[11\] = nan"),
         (X12, [None, *["a"] * 11], r"y must be all numbers or all text, got y\[0\] = None"),
+        (X12, [1.5, *[None] * 11], r"y must be all numbers or all text, got y\[1\] = None"),
         (X12, [1] * 12, "target 'y' has the one value 1 in every row; nothing can be learned"),
     ],
 )

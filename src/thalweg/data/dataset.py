@@ -1,6 +1,7 @@
 """Dataset: features, target, and what they are called."""
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,11 @@ def _target(
     values = real("y", y)
     if values.ndim != 1:
         raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
+    if values.dtype.kind == "O" and all(isinstance(value, Real) for value in values):
+        values = np.asarray(values.tolist())  # a data frame keeps numbers as objects at times
     if values.dtype.kind not in "biuf":
-        odd = next((i for i, value in enumerate(values) if not isinstance(value, str)), None)
+        meant = str if isinstance(next(iter(values), None), str) else Real
+        odd = next((i for i, value in enumerate(values) if not isinstance(value, meant)), None)
         if odd is not None:
             raise ValueError(f"y must be all numbers or all text, got y[{odd}] = {values[odd]!r}")
     elif not np.isfinite(values).all():
