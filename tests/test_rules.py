@@ -13,6 +13,7 @@ from cases import CASES, REFUSED, Case
 from thalweg import rules
 from thalweg.elementwise import sign
 from thalweg.rule import RANGES, Hyperparameter, Range
+from thalweg.second_order import METHODS
 
 Array = NDArray[Any]
 PEERS = [case for case in CASES if case.peer]
@@ -402,6 +403,42 @@ def test_a_users_rule_may_be_declared_again_but_a_built_in_one_may_not() -> None
     assert rules.get("adam").source == "Kingma & Ba 2015, Algorithm 1"
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("registry")
+def test_a_users_rule_may_not_be_called_like_a_second_order_method(method: str) -> None:
+    def mine(g, x, *, t, lr=0.5):  # noqa: ANN001, ANN202
+        return x - lr * g
+
+    mine.__name__ = method
+    with pytest.raises(TypeError) as refusal:
+        rules.rule("mine")(mine)
+    assert str(refusal.value) == (
+        f"a rule {method!r} exists already in thalweg.second_order; give yours another name"
+    )
+    assert method not in rules.names()
+
+
+@pytest.mark.parametrize(
+    ("state", "returned", "message"),
+    [
+        ("m, ", "x, m, m", "rule 'mine' must return 2 values (x and its state), not 3"),
+        ("m, ", "x", "rule 'mine' must return 2 values (x and its state), not 1"),
+        ("", "x, x", "rule 'mine' must return 1 values (x and its state), not 2"),
+    ],
+)
+@pytest.mark.usefixtures("registry")
+def test_a_rule_that_returns_other_values_than_it_declares_is_refused(
+    state: str, returned: str, message: str
+) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def mine(g, x, {state}*, t, lr=0.5): return {returned}", scope)  # noqa: S102 - see above
+    mine = rules.rule("a test")(scope["mine"])
+    x = np.array([1.0, 2.0])  # as long as x and m together
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole message is compared
+        mine.advance(x, x, mine.first_state(x, mine.defaults), t=1, hyper=mine.defaults)
+    assert str(refusal.value) == message
+
+
 START = "rule 'mine': start={} must map a state to a number or to the name of a hyperparameter"
 FORM = "rule 'mine' must have the signature (g, x, <state>, *, t, <hyper>=...)"
 
@@ -428,6 +465,11 @@ FORM = "rule 'mine' must have the signature (g, x, <state>, *, t, <hyper>=...)"
             "g, x, m, *, t, lr=1.0",
             {"m": "rate"},
             START.format("{'m': 'rate'}"),
+        ),
+        (
+            "g, x, *, t, lr=None",
+            {},
+            "rule 'mine': the default of lr must be a number, got None",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from thalweg.words import closest
@@ -163,6 +164,9 @@ class Rule:
     ) -> tuple[Any, dict[str, Any]]:
         """Take step t: return the new x and the new state, by name.
 
+        Raises:
+            ValueError: the function returns more or fewer values than x and its states.
+
         Example:
             >>> get("momentum").advance(2.0, 1.0, {"v": 4.0}, t=1, hyper={"lr": 0.5, "beta": 0.5})
             (-1.0, {'v': 4.0})
@@ -170,14 +174,22 @@ class Rule:
         varying = [state[name] for name in self.state]
         uniform = {name: state[name] for name in self.uniform_state}
         result = self.function(g, x, *varying, t=t, **uniform, **hyper)
-        if not state:
-            return result, {}
-        return result[0], dict(zip([*self.state, *self.uniform_state], result[1:], strict=True))
+        values = result if isinstance(result, tuple) else (result,)
+        count = 1 + len(self.state) + len(self.uniform_state)
+        if len(values) != count:
+            raise ValueError(
+                f"rule {self.name!r} must return {count} values (x and its state), "
+                f"not {len(values)}"
+            )
+        if count == 1:
+            return values[0], {}
+        return values[0], dict(zip([*self.state, *self.uniform_state], values[1:], strict=True))
 
     @property
     def built_in(self) -> bool:
         """Whether thalweg declares it, not its user."""
-        return self.function.__module__.partition(".")[0] == __package__
+        home = self.function.__module__ or ""  # code given to exec() has none
+        return home.partition(".")[0] == __package__
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -235,7 +247,8 @@ def rule(
             may take every finite value.
 
     Raises:
-        TypeError: the signature is not of that form, or a built-in rule has that name.
+        TypeError: the signature is not of that form, or a built-in rule or a second-order method
+            has that name.
 
     Example:
         >>> from thalweg.elementwise import sign
@@ -248,11 +261,10 @@ def rule(
 
     def declare(function: Callable[..., Any]) -> Rule:
         declared = read_signature(function, source, start or {}, ranges or {})
-        existing = _rules.get(declared.name)
-        if existing and existing.function.__module__ != function.__module__:
+        home = _home(declared)
+        if home not in {None, function.__module__}:
             raise TypeError(
-                f"a rule {declared.name!r} exists already in {existing.function.__module__}; "
-                "give yours another name"
+                f"a rule {declared.name!r} exists already in {home}; give yours another name"
             )
         # Documentation tools and doctest treat the rule as the function that it wraps.
         vars(declared).update(
@@ -262,6 +274,17 @@ def rule(
         return declared
 
     return declare
+
+
+def _home(declared: Rule) -> str | None:
+    """Return the module of the rule or second-order method that has the name; None if none has."""
+    if not declared.built_in:
+        from thalweg.second_order import METHODS  # noqa: PLC0415 - it is made of rules
+
+        if declared.name in METHODS:
+            return METHODS[declared.name].__module__
+    existing = _rules.get(declared.name)
+    return existing.function.__module__ if existing else None
 
 
 def adopt(rules: Iterable[Rule]) -> None:
@@ -284,6 +307,11 @@ def read_signature(
         raise TypeError(f"rule {name!r} must have the signature (g, x, <state>, *, t, <hyper>=...)")
     if "t" not in [p.name for p in keywords]:
         raise TypeError(f"rule {name!r} must take the step t as a keyword: (g, x, ..., *, t, ...)")
+    for p in keywords:
+        if p.default is not p.empty and not isinstance(p.default, Real):
+            raise TypeError(
+                f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
+            )
     uniform = [p.name for p in keywords if p.default is p.empty and p.name != "t"]
     hyper = {
         p.name: Hyperparameter(
