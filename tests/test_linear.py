@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,50 @@ def test_any_hyperparameter_may_be_a_schedule(rule: str) -> None:
     if "beta1" in rules.get(rule).hyperparameters:
         hyper["beta1"] = lambda step: 0.5 + 0.02 * step  # a callable of the user's own
     assert_is_plain_loop("squared", rule, **hyper)
+
+
+@dataclass
+class Falling:
+    """A schedule of a user's own that, like any dataclass, cannot be hashed."""
+
+    rate: float
+
+    def __call__(self, step: int) -> float:
+        return self.rate / (step + 1)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_schedule_need_not_be_hashable(wrapped: bool) -> None:  # noqa: FBT001 - a row of the table
+    falling = Falling(0.1)
+    assert_is_plain_loop("squared", "sgd", lr=schedules.warmup(falling, 3) if wrapped else falling)
+
+
+class Labelled:
+    """Values with an index of labels, as a column of a data frame has them."""
+
+    def __init__(self, by_label: dict[int, float]) -> None:
+        self.by_label = by_label
+
+    def __len__(self) -> int:
+        return len(self.by_label)
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.by_label.values())
+
+    def __getitem__(self, label: int) -> float:
+        return self.by_label[label]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        return np.array([*self], *args, **kwargs)
+
+
+@pytest.mark.parametrize("labels", [(2, 0, 1), (5, 6, 7)])
+def test_lanes_follow_the_order_of_values_not_their_labels(labels: tuple[int, ...]) -> None:
+    X, y = data("squared")
+    rates = [0.001, 0.1, 0.3]
+    labelled: Any = Labelled(dict(zip(labels, rates, strict=True)))
+    fits = [train(X, y, rule="sgd", epochs=2, lr=lr) for lr in (labelled, rates)]
+    np.testing.assert_array_equal(fits[0].coef, fits[1].coef)
 
 
 @settings(max_examples=40, deadline=None)
@@ -358,10 +403,18 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
         ({"initial": np.zeros(4)}, r"initial must have shape \(5, 1\), got \(4,\)"),
         ({"dtype": "float16"}, "dtype must be float32 or float64, got float16"),
         ({"lr": -0.1}, "lr must be > 0, got -0.1"),
-        ({"lr": [0.1, np.nan]}, "lr must be > 0, got nan"),
+        ({"lr": [0.1, np.nan]}, "lr must be finite, got nan"),
         ({"lr": [0.1, 0.2], "lanes": 3}, r"lr must hold one value per lane \(3\), got 2"),
-        ({"lr": lambda _: -1.0}, "lr must be >= 0, got -1.0"),
-        ({"lanes": 0}, "lanes must be >= 1, got 0"),
+        (
+            {"lr": lambda t: 0.5 - t, "batch_size": 2},
+            "lr must be >= 0, got -0.5 from its schedule at step 1",
+        ),
+        (
+            {"lr": lambda t: np.nan if t else 0.1, "batch_size": 2},
+            "lr must be finite, got nan from its schedule at step 1",
+        ),
+        ({"lanes": 0}, "lanes must be an integer >= 1, got 0"),
+        ({"lanes": 1.5}, "lanes must be an integer >= 1, got 1.5"),
         ({"rule": "sdg"}, "unknown rule 'sdg'; did you mean sgd"),
     ],
 )

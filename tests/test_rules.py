@@ -297,11 +297,10 @@ def test_every_hyperparameter_has_a_refused_value() -> None:
 @pytest.mark.parametrize(("name", "hyper"), REFUSALS)
 def test_a_value_out_of_range_is_refused_with_its_bound(name: str, hyper: str) -> None:
     rule, (value, message) = rules.get(name), REFUSED[hyper]
-    bound = rule.hyperparameters[hyper].range
     for bad, text in [
         (value, message),
-        (math.nan, f"{hyper} must be {bound}, got nan"),
-        (math.inf, f"{hyper} must be {bound}, got inf"),
+        (math.nan, f"{hyper} must be finite, got nan"),
+        (math.inf, f"{hyper} must be finite, got inf"),
     ]:
         with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole message is compared
             rule.resolve({hyper: bad})

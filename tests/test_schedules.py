@@ -220,6 +220,7 @@ def test_values_takes_numbers_schedules_and_any_callable() -> None:
     [
         (lambda: schedules.constant(math.nan), "value must be finite, got nan"),
         (lambda: schedules.cosine(math.inf, 5), "initial must be finite, got inf"),
+        (lambda: schedules.exponential(0.1, math.inf), "decay must be finite, got inf"),
         (lambda: schedules.cosine(0.1, 0), "steps must be an integer >= 1, got 0"),
         (lambda: schedules.cosine(0.1, 2.5), "steps must be an integer >= 1, got 2.5"),
         (lambda: schedules.linear(0.1, -3), "steps must be an integer >= 1, got -3"),

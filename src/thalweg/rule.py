@@ -100,7 +100,9 @@ class Hyperparameter:
             number = float(value)
         except (TypeError, ValueError):
             raise TypeError(f"{self.name} must be a number, got {value!r}") from None
-        if not math.isfinite(number) or number not in self.range:
+        if not math.isfinite(number):
+            raise ValueError(f"{self.name} must be finite, got {value}")
+        if number not in self.range:
             raise ValueError(f"{self.name} must be {self.range}, got {value}")
         return number
 

@@ -95,7 +95,7 @@ class Blocks:
         padded = [*lanes, *[lanes[-1]] * (self.count * LANES - len(lanes))]
         self._padded = padded
         self._scheduled = [n for n in rule.hyperparameters if any(callable(h[n]) for h in lanes)]
-        first = [{n: _at(v, 0) for n, v in hyper.items()} for hyper in padded]
+        first = [{n: _first(v) for n, v in hyper.items()} for hyper in padded]
         self._hyper = self._rows([[h[n] for h in first] for n in rule.hyperparameters])
         self._uniform = self._rows(
             [[rule.start_of(s, h) for h in first] for s in rule.uniform_state]
@@ -151,14 +151,14 @@ class Blocks:
         shape = (len(steps), self.count, len(self._scheduled), LANES)
         if not self._scheduled:
             return np.empty(shape)
-        known: dict[tuple[str, Any], NDArray[np.float64]] = {}
+        known: dict[tuple[str, int], NDArray[np.float64]] = {}
         table = np.empty((len(self._scheduled), len(self._padded), len(steps)))
         for row, name in zip(table, self._scheduled, strict=True):
             check = self.kernel.rule.hyperparameters[name]
             for lane, hyper in zip(row, self._padded, strict=True):
-                key = name, hyper[name]
+                key = name, id(hyper[name])  # a schedule need not be hashable
                 if key not in known:
-                    known[key] = _checked(check, values(hyper[name], steps))
+                    known[key] = _checked(check, hyper[name], steps)
                 lane[:] = known[key]
         return np.ascontiguousarray(
             table.reshape(len(self._scheduled), self.count, LANES, len(steps)).transpose(3, 1, 0, 2)
@@ -187,11 +187,15 @@ class Blocks:
         return moved.reshape(-1, *self.w.shape[1:3])[: len(self.lanes)].copy()
 
 
-def _at(hyper: Hyper, step: int) -> float:
-    return float(hyper(step)) if callable(hyper) else float(hyper)
+def _first(hyper: Hyper) -> float:
+    return float(values(hyper, np.zeros(1, np.int64))[0]) if callable(hyper) else float(hyper)
 
 
-def _checked(check: Hyperparameter, scheduled: NDArray[np.float64]) -> NDArray[np.float64]:
-    for value in (scheduled.min(), scheduled.max()):  # NaN is both
-        check.check_scheduled(float(value))
+def _checked(check: Hyperparameter, hyper: Hyper, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    scheduled = values(hyper, steps)
+    for i in (scheduled.argmin(), scheduled.argmax()):  # NaN is both
+        try:
+            check.check_scheduled(float(scheduled[i]))
+        except ValueError as error:
+            raise ValueError(f"{error} from its schedule at step {steps[i]}") from None
     return scheduled
