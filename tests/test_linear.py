@@ -391,9 +391,19 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
             {"validation": (np.eye(4), [0, 0, 0, 5]), "loss": "softmax"},
             "validation y must hold class codes below 1, got 5",
         ),
-        ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"batch_size": 5}, r"batch_size must be from 1 to 4 \(the rows of X\), got 5"),
-        ({"batch_size": 0}, "batch_size must be from 1 to 4"),
+        (
+            {"validation": (csr_array(np.eye(4)), np.zeros(4))},
+            "validation X must be dense, got csr_array",
+        ),
+        ({"validation": (np.eye(4),)}, r"None or two arrays \(X, y\), got 1 of them"),
+        ({"validation": np.eye(4)}, r"None or two arrays \(X, y\), got one ndarray"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+        ({"epochs": "3"}, "epochs must be an integer >= 1, got '3'"),
+        ({"evaluate_every": 2.5}, "evaluate_every must be an integer >= 1, got 2.5"),
+        ({"batch_size": 5}, "batch_size must be at most 4, the rows of X, got 5"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer >= 1, got 2.5"),
+        ({"threads": -1}, "threads must be an integer >= 1, got -1"),
         (
             {"sampling": "random"},
             "sampling must be one of shuffle, replacement, sequential, got 'random'",
@@ -484,6 +494,18 @@ def test_a_training_uses_no_memory_that_another_thread_may_be_given() -> None:
         check=False,
     )
     assert run.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"l2": "a"}, "l2 must be a number, got 'a'"),
+        ({"lr": lambda _: None}, "schedule .* at step 0 must be a number, got None"),
+    ],
+)
+def test_what_is_no_number_gets_a_sentence(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        train(**GOOD, **wrong)
 
 
 def test_an_unknown_hyperparameter_is_refused() -> None:

@@ -5,6 +5,7 @@
 
 import inspect
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -18,6 +19,7 @@ __all__ = [
     "Range",
     "Rule",
     "adopt",
+    "check_count",
     "get",
     "names",
     "read_signature",
@@ -110,6 +112,23 @@ class Hyperparameter:
         """As ``check``, for a value of a schedule: it may touch an open low end (a rate of 0)."""
         closed = Range(self.range.low, self.range.high, "[" + self.range.ends[1])
         return Hyperparameter(self.name, self.default, closed).check(value)
+
+
+def check_count(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - what a user gave
+    """Raise ValueError unless the value is an integer of at least so much.
+
+    Example:
+        >>> check_count("steps", 2.5, 1)
+        Traceback (most recent call last):
+        ...
+        ValueError: steps must be an integer >= 1, got 2.5
+    """
+    try:
+        legal = operator.index(value) >= least
+    except TypeError:
+        legal = False
+    if not legal:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)  # a rule is itself: hashable, equal to nothing else

@@ -9,7 +9,6 @@ scheduled, not only the rate; beyond its last step a schedule keeps its last val
 # ruff: noqa: N801 - schedules are called like functions, as rules are
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.rule import Hyperparameter, Range
+from thalweg.rule import Hyperparameter, Range, check_count
 
 __all__ = [
     "Schedule", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time", "linear",
@@ -54,15 +53,6 @@ _COUNTS = {
 }
 
 
-def _check_count(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - what a user gave
-    try:
-        legal = operator.index(value) >= least
-    except TypeError:
-        legal = False
-    if not legal:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-
-
 class Schedule(ABC):
     """What the schedules of this module share: checked arguments, one step or an array of them.
 
@@ -84,7 +74,7 @@ class Schedule(ABC):
             if field.name in _NUMBERS:
                 Hyperparameter(field.name, math.nan, _NUMBERS[field.name]).check(value)
             elif field.name in _COUNTS:
-                _check_count(field.name, value, _COUNTS[field.name])
+                check_count(field.name, value, _COUNTS[field.name])
 
     @overload
     def __call__(self, step: int) -> float: ...
@@ -176,7 +166,7 @@ class piecewise_constant(Schedule):
         for value in self.values:
             Hyperparameter("values", math.nan, _FINITE).check(value)
         for boundary in self.boundaries:
-            _check_count("boundaries", boundary, 1)
+            check_count("boundaries", boundary, 1)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"values must be one more than boundaries, got {len(self.values)} values and "

@@ -14,7 +14,7 @@ from thalweg.kernels.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
-from thalweg.rule import Rule, get
+from thalweg.rule import Hyperparameter, Range, Rule, check_count, get
 
 __all__ = ["Training", "train"]
 
@@ -103,8 +103,8 @@ def train(
             of shape (d, k); with an intercept, whose row is the last, (d + 1, k).
         dtype: "float32" (default) or "float64".
         seed: seeds the initial point and the order of rows; default 0.
-        evaluate_every: epochs between two measurements of the loss; default 1.
-        threads: how many threads share the lanes; default: all cores.
+        evaluate_every: epochs between two measurements of the loss, >= 1; default 1.
+        threads: how many threads share the lanes, >= 1; default: all cores.
         should_stop: asked about twenty times a second; when it returns True, the training ends in
             KeyboardInterrupt.
         **hyper: the rule's hyperparameters: a number, a schedule, or a sequence of either, one per
@@ -127,16 +127,21 @@ def train(
     kernel = compiled(get(rule), np.dtype(dtype))
     layout: dict[str, Any] = {"loss": loss, "intercept": intercept, "dtype": kernel.dtype}
     examples = Examples.of(X, y, **layout)
-    held_out = validation and Examples.of(*validation, **layout, what="validation ")
-    if held_out:
+    held_out = None
+    if validation is not None:
+        held_out = Examples.of(*_pair(validation), **layout, what="validation ")
         held_out.check_like(examples, "validation ")
     n = len(examples.X)
     batch_size = min(32, n) if batch_size is None else batch_size
-    _check_counts(n, epochs=epochs, batch_size=batch_size, evaluate_every=evaluate_every)
+    threads = os.cpu_count() or 1 if threads is None else threads
+    counts = {"epochs": epochs, "batch_size": batch_size, "evaluate_every": evaluate_every}
+    for name, value in {**counts, "threads": threads}.items():
+        check_count(name, value, 1)
+    if batch_size > n:
+        raise ValueError(f"batch_size must be at most {n}, the rows of X, got {batch_size}")
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
-    if not 0 <= l2 < np.inf:
-        raise ValueError(f"l2 must be >= 0, got {l2}")
+    l2 = Hyperparameter("l2", 0.0, Range(0.0, ends="[)")).check(l2)
     start_seed, order_seed = np.random.SeedSequence(seed).spawn(2)
     blocks = Blocks(
         kernel,
@@ -151,7 +156,7 @@ def train(
         stream(n, batch_size, lengths, sampling, order_seed),
         l2=l2,
         measured={*range(0, epochs, evaluate_every), epochs},
-        cores=threads or os.cpu_count() or 1,
+        threads=threads,
         should_stop=should_stop,
     )
     train_loss, validation_loss = np.swapaxes(np.array(list(losses.values())), 0, 1)
@@ -176,15 +181,15 @@ def _losses_by_epoch(
     *,
     l2: float,
     measured: Container[int],
-    cores: int,
+    threads: int,
     should_stop: Callable[[], bool] | None,
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Train over the stretches; return the losses after those epochs."""
-    with ThreadPoolExecutor(min(cores, blocks.count + 1)) as pool:
-        team = Team(pool, cores, blocks.count, should_stop)
+    with ThreadPoolExecutor(min(threads, blocks.count + 1)) as pool:
+        team = Team(pool, threads, blocks.count, should_stop)
         losses = {0: _losses(blocks, team, examples, held_out)}
         done = 0
-        for stretch in _ahead(pool, stretches) if cores > 1 else stretches:
+        for stretch in _ahead(pool, stretches) if threads > 1 else stretches:
             blocks.train(team, examples, stretch, l2)
             done += stretch.epochs
             if done in measured:
@@ -216,12 +221,15 @@ def _cut(epochs: int, evaluate_every: int, most: int) -> Iterator[int]:
         yield from (min(most, gap - done) for done in range(0, gap, most))
 
 
-def _check_counts(n: int, **counts: int) -> None:
-    for name, value in counts.items():
-        highest = n if name == "batch_size" else None
-        if value < 1 or (highest is not None and value > highest):
-            bound = f"from 1 to {n} (the rows of X)" if highest else ">= 1"
-            raise ValueError(f"{name} must be {bound}, got {value}")
+def _pair(validation: Any) -> tuple[ArrayLike, ArrayLike]:  # noqa: ANN401 - what a user gave
+    match validation:
+        case [X, y]:  # not of an array, which is no sequence
+            return X, y
+        case [*several]:
+            got = f"{len(several)} of them"
+        case _:
+            got = f"one {type(validation).__name__}"
+    raise ValueError(f"validation must be None or two arrays (X, y), got {got}")
 
 
 def _per_lane(rule: Rule, hyper: Mapping[str, Any], lanes: int | None) -> list[dict[str, Hyper]]:
