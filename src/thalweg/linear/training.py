@@ -235,16 +235,15 @@ def _pair(validation: Any) -> tuple[ArrayLike, ArrayLike]:  # noqa: ANN401 - wha
 def _per_lane(rule: Rule, hyper: Mapping[str, Any], lanes: int | None) -> list[dict[str, Hyper]]:
     """Return each lane's hyperparameters, defaults filled in, numbers checked."""
     rule.check_names(hyper)
-    lengths = {n: len(v) for n, v in hyper.items() if np.ndim(v) == 1}
-    count = lanes if lanes is not None else max(lengths.values(), default=1)
-    for name, length in lengths.items():
-        if length != count:
-            raise ValueError(f"{name} must hold one value per lane ({count}), got {length}")
-    if count < 1:
-        raise ValueError(f"lanes must be >= 1, got {count}")
+    sequences = {n: list(v) for n, v in hyper.items() if np.ndim(v) == 1}  # whatever their index
+    count = lanes if lanes is not None else max(map(len, sequences.values()), default=1)
+    check_count("lanes", count, 1)
+    for name, sequence in sequences.items():
+        if len(sequence) != count:
+            raise ValueError(f"{name} must hold one value per lane ({count}), got {len(sequence)}")
     result = []
     for lane in range(count):
-        own = {n: v[lane] if n in lengths else v for n, v in hyper.items()}
+        own = {n: sequences[n][lane] if n in sequences else v for n, v in hyper.items()}
         numbers = rule.resolve({n: v for n, v in own.items() if not callable(v)})
         result.append({n: own[n] if callable(own.get(n)) else v for n, v in numbers.items()})
     return result
