@@ -30,10 +30,13 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content)
-        return beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        try:
+            beside.write_bytes(content)
+            return beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:  # it has a name that nobody gave
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
