@@ -187,7 +187,8 @@ def nadam(
 def radam(g, x, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Rectified Adam: averaged momentum until the variance of 1/√v̂ is known to be finite.
 
-    Deviation: eps is added to √v before the bias correction, as in torch; the paper has none.
+    Deviations: it waits until rho_t > 5 and adds eps to √v before the bias correction, both as in
+    torch; the paper waits until rho_t > 4 and has no eps.
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
