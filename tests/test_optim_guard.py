@@ -274,3 +274,13 @@ def shrunk(optimizer: Optimizer, p: Tensor) -> Tensor:
     if p.grad is None or not group.get("decoupled_weight_decay"):
         return p.detach().clone()
     return p.detach() * (1 - group["lr"] * group["weight_decay"])
+
+
+def test_a_scaler_may_step_where_nothing_has_a_gradient() -> None:
+    p = torch.ones(2, requires_grad=True)
+    optimizer, scaler = optim.SGD([p], lr=1.0), GradScaler("cpu")
+    scaler.scale(torch.ones(()))
+    with pytest.raises(AssertionError, match="No inf checks"):  # of torch's own, afterwards
+        scaler.step(optimizer)
+        scaler.update()
+    assert p.tolist() == [1.0, 1.0]

@@ -127,3 +127,12 @@ def test_the_noise_of_rounding_is_another_at_each_step_of_heads_in_turn(name: st
         moved = p.detach().float()
         assert moved.std() == pytest.approx(deviation, rel=0.2)
         assert moved.mean() == pytest.approx(0.97, abs=5 * deviation / 5_000**0.5)
+
+
+def test_parameters_that_are_stepped_one_by_one_are_rounded_by_other_numbers() -> None:
+    model = torch.nn.ParameterList([torch.ones(200, dtype=torch.bfloat16) for _ in range(2)])
+    optim.SGD(model.parameters(), lr=1e-3, rounding="stochastic").attach(model)
+    sum(p.sum() for p in model).backward()  # type: ignore[union-attr] # two are no int
+    first, second = model
+    assert 0 < (first != 1).sum() < 200
+    assert not torch.equal(first, second)

@@ -321,6 +321,8 @@ def read_signature(
 ) -> Rule:
     """Return the Rule that a function's signature declares, not registered; see ``rule``."""
     name = function.__name__
+    if not name.isidentifier():
+        raise TypeError(f"a rule must be a function that def declares, got {name}")
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -79,6 +79,7 @@ class Compiled(Optimizer):
     _step_supports_amp_scaling = True
     _extended = False
     attached = 0  # to how many models
+    _made = 0  # buckets so far
 
     def __init__(
         self,
@@ -237,7 +238,7 @@ class Compiled(Optimizer):
                 if scale is not None:
                     step_tensor(p, member.state, recipes[group], scale, self.options)
                 return
-            bucket = self._single[p] = made([member], recipes[group], self.options)
+            bucket = self._single[p] = self._bucket(made, [member], recipes[group])
         try:
             gradients = bucket.gradients()
         except ResizedError:
@@ -494,13 +495,17 @@ class Compiled(Optimizer):
                 kinds[key].append(member)
                 first[key] = found
         self._buckets = [
-            key[0](members, first[key], self.options) for key, members in kinds.items()
+            self._bucket(key[0], members, first[key]) for key, members in kinds.items()
         ]
         self._on_device = not self._alone and all(key[0] is DeviceBucket for key in kinds)
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
         return self._buckets
+
+    def _bucket(self, kind: type[Bucket], members: list[Member], found: Recipe) -> Bucket:
+        self._made += 1
+        return kind(members, found, self.options, self._made)
 
     def _placed(
         self, p: Tensor, group: int, found: Recipe

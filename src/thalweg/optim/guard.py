@@ -26,7 +26,7 @@ def gradient_scale(
         FloatingPointError: a gradient is not finite and nonfinite is "raise".
     """
     found, loss_scale = (getattr(optimizer, name, None) for name in ("found_inf", "grad_scale"))
-    if found is not None and found.item():
+    if found is not None and found:  # a GradScaler that met no gradient gives the number 0
         return None
     scale = 1.0 if loss_scale is None else 1.0 / float(loss_scale)
     if not options.guarded:
