@@ -280,7 +280,5 @@ def test_a_scaler_may_step_where_nothing_has_a_gradient() -> None:
     p = torch.ones(2, requires_grad=True)
     optimizer, scaler = optim.SGD([p], lr=1.0), GradScaler("cpu")
     scaler.scale(torch.ones(()))
-    with pytest.raises(AssertionError, match="No inf checks"):  # of torch's own, afterwards
-        scaler.step(optimizer)
-        scaler.update()
+    scaler.step(optimizer)
     assert p.tolist() == [1.0, 1.0]

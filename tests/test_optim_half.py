@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from optim_pairs import (
     Configuration,
@@ -129,10 +129,25 @@ def test_the_noise_of_rounding_is_another_at_each_step_of_heads_in_turn(name: st
         assert moved.mean() == pytest.approx(0.97, abs=5 * deviation / 5_000**0.5)
 
 
-def test_parameters_that_are_stepped_one_by_one_are_rounded_by_other_numbers() -> None:
-    model = torch.nn.ParameterList([torch.ones(200, dtype=torch.bfloat16) for _ in range(2)])
+def test_the_noise_of_rounding_is_another_for_each_parameter_that_steps_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.ParameterList([nn.Parameter(torch.ones(5_000)) for _ in range(2)]).bfloat16()
     optim.SGD(model.parameters(), lr=1e-3, rounding="stochastic").attach(model)
-    sum(p.sum() for p in model).backward()  # type: ignore[union-attr] # two are no int
-    first, second = model
-    assert 0 < (first != 1).sum() < 200
-    assert not torch.equal(first, second)
+    torch.stack([p.sum() for p in model]).sum().backward()
+    moved = [(p != 1.0).float() for p in model]
+    chance = 1e-3 * 2**8
+    both = (moved[0] * moved[1]).mean()
+    assert both == pytest.approx(chance**2, abs=5 * chance / 5_000**0.5)
+
+
+def test_the_noise_of_rounding_is_another_where_parameters_are_replaced_at_each_step() -> None:
+    torch.manual_seed(0)
+    p = torch.ones(5_000, dtype=torch.bfloat16, requires_grad=True)
+    optimizer = optim.SGD([p], lr=1e-3, rounding="stochastic")
+    kept = []
+    for _ in range(30):
+        kept.append(p.data)
+        p.data = p.data.clone()
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+    assert p.detach().float().std() == pytest.approx((30 * 1e-3 * 2**-8) ** 0.5, rel=0.2)

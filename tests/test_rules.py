@@ -486,7 +486,7 @@ def test_a_signature_that_declares_no_rule_is_refused(
 
 def test_a_rule_has_a_name() -> None:
     with pytest.raises(TypeError, match="a rule must be a function that def declares, got <lamb"):
-        rules.rule("a test")(lambda g, x, *, t, lr=0.1: x - lr * g)
+        rules.rule("a test")(lambda g, x, *, t, lr=0.1: x - lr * g / t)
 
 
 def test_ranges_say_what_they_are() -> None:

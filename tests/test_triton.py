@@ -195,6 +195,17 @@ def test_stochastic_rounding_goes_to_a_neighbour_and_keeps_the_mean() -> None:
     assert not torch.equal(ended[0], ended[2])
 
 
+def test_the_noise_of_rounding_is_another_for_each_parameter_that_steps_alone() -> None:
+    torch.manual_seed(0)
+    params = [torch.nn.Parameter(torch.ones(2_000, dtype=torch.bfloat16)) for _ in range(2)]
+    model = torch.nn.ParameterList(params)
+    optim.SGD(params, lr=1e-3, rounding="stochastic").attach(model)
+    torch.stack([p.sum() for p in params]).sum().backward()
+    chance = 1e-3 * 2**8
+    both = ((params[0] != 1.0) & (params[1] != 1.0)).float().mean()
+    assert both == pytest.approx(chance**2, abs=5 * chance / 2_000**0.5)
+
+
 def scaled(*, ours: bool, unscale: bool) -> Optimizer:
     """Train under a loss scale that overflows in step 3."""
     params = new_parameters(torch.float32)

@@ -70,7 +70,10 @@ def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
         states = {a.dtype for a in arrays[1:]}
         right = first.dtype in legal and states <= legal and len(states) < 2
     lazy = any(a.is_conj() or a.is_neg() for a in arrays)  # bits that no kernel reads
-    alike = not lazy and all(a.shape == first.shape and a.device.type == device for a in arrays)
+    alike = not lazy and all(
+        a.shape == first.shape and a.layout is torch.strided and a.device.type == device
+        for a in arrays
+    )
     return right and alike and _dense(first)
 
 
