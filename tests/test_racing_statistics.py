@@ -70,12 +70,17 @@ def test_difference_of_diverged_runs() -> None:
     found = difference([np.inf, np.nan, np.inf], [np.inf, np.inf, np.nan])
     assert (found.median, found.low, found.high) == (0, 0, 0)
     assert difference([np.inf] * 3, [1.0] * 3).median == np.inf
+    assert 0 not in difference([np.inf] * 3, [1.0] * 3, 20)
+    assert 0 not in difference([1.1, np.inf], [1.0, 1.0])
 
 
-def test_epochs_to_target_is_null_when_fewer_than_half_get_there() -> None:
+def test_epochs_to_target_is_null_unless_more_than_half_get_there() -> None:
     curves = np.array([[9, 9, 9, 9], [1, 9, 9, 9], [5, 1, 9, 9], [5, 1, 1, 9]], float)
-    assert epochs_to(1.0, curves) == 2
-    assert epochs_to(1.0, curves[:, 2:]) == 3
+    assert epochs_to(1.0, curves) == 3
+    assert epochs_to(1.0, curves[:3]) is None  # a half: their median never gets there
+    assert epochs_to(1.0, curves[:, :2]) == 2
+    assert epochs_to(1.0, curves[:, :3]) == 2
+    assert epochs_to(1.0, curves[:, 2:]) is None
     assert epochs_to(1.0, curves[:, 3:]) is None
     assert epochs_to(1.0, curves[:3, 1:]) is None
     assert epochs_to(9.0, curves) == 0

@@ -105,15 +105,15 @@ def difference(values: ArrayLike, winner: ArrayLike) -> Interval:
 
 
 def epochs_to(target: float, curves: NDArray[np.float64]) -> int | None:
-    """Return the median over lanes of the first epoch at or below the target.
+    """Return the first epoch by which more than half of the lanes have met the target.
 
     Args:
         target: loss.
         curves: (epochs + 1, lanes); row 0 is before the first step.
 
     Returns:
-        An epoch, the lower of the two middle ones; None when fewer than half of the lanes get
-        there.
+        An epoch; None when half of the lanes or fewer get there. A lane that rises above the
+        target again has met it.
 
     Example:
         >>> epochs_to(1.0, np.array([[3.0, 3.0, 3.0], [2.0, 1.0, 2.0], [0.5, 0.5, 2.0]]))
@@ -121,7 +121,7 @@ def epochs_to(target: float, curves: NDArray[np.float64]) -> int | None:
     """
     reached = curves <= target
     first = np.where(reached.any(axis=0), reached.argmax(axis=0), np.inf)
-    epoch = np.quantile(first, 0.5, method="inverted_cdf")
+    epoch = np.sort(first)[len(first) // 2]
     return int(epoch) if np.isfinite(epoch) else None
 
 

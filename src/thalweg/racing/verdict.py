@@ -149,7 +149,7 @@ def conclude(
         command: that repeats the race.
 
     Raises:
-        ValueError: no rule ended with a finite loss on at least half of the seeds.
+        ValueError: no rule ended with a finite loss on more than half of the seeds.
     """
     from thalweg.report import SCHEMA  # noqa: PLC0415 - the report reads what is written here
 
