@@ -116,4 +116,6 @@ def test_sensitivity_of_losses_below_zero() -> None:
 def test_sensitivity_where_nothing_works_or_there_is_no_rate() -> None:
     nothing = sensitivity([np.inf, np.inf], [True, True], [0.1, 1.0], 0, 2)
     assert (nothing.within_5_percent, nothing.good_lr, nothing.good_lr_decades) == (0, None, 0)
+    chosen = sensitivity([np.inf, 1.0, 100.0], [True, False, False], [0.1, 1.0, 10.0], 0, 3)
+    assert (chosen.within_5_percent, chosen.good_lr) == (0, None)
     assert sensitivity([1.0, 2.0], [False, False], [np.nan, np.nan], 0, 2).good_lr is None

@@ -158,7 +158,8 @@ def sensitivity(
         diverged: (trials,).
         rates: lr of each (trials,), NaN for a rule without one.
         chosen: number of the rule's chosen trial. It is the measure, not the lowest loss of all,
-            which may be one trial's luck; all have the same seed.
+            which may be one trial's luck; all have the same seed. No trial is within 5 % of a loss
+            that is not finite.
         spread: number of trials of the first round, which come first.
 
     Example:
@@ -168,7 +169,7 @@ def sensitivity(
     """
     losses, rates = np.asarray(losses, float), np.asarray(rates, float)
     best = losses[chosen]  # it may be negative
-    good = np.isfinite(losses) & (losses <= best + 0.05 * abs(best))
+    good = np.isfinite(losses) & np.isfinite(best) & (losses <= best + 0.05 * abs(best))
     known = rates[good & ~np.isnan(rates)]
     found = (float(known.min()), float(known.max())) if len(known) else None
     return Sensitivity(float(good[:spread].mean()), float(np.mean(diverged[:spread])), found)
