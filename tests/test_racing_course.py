@@ -224,8 +224,8 @@ def _row(rule: str, epochs: int | None, schedule: str = "constant") -> dict[str,
         (5, 4, ["sgd"], "tied with sgd; sgd reaches the target in 0.8× the epochs"),
         (4, 4, [], "sgd reaches the target in as many epochs"),
         (4, None, list("abcd"), "tied with a, b, c, d; sgd does not reach the target in 20 epochs"),
-        (None, 4, list("abcdefgh"),
-         "tied with a, b, c and 5 more; it does not reach the target in 20 epochs"),
+        (1, 17, list("abcdefgh"), "tied with a, b, c and 5 more; sgd needs 17× the epochs"),
+        (None, 4, [], "adam does not reach the target in 20 epochs, lion, sgd, yogi do"),
         (0, 4, [], ""),
     ],
 )  # fmt: skip
@@ -233,6 +233,18 @@ def test_sentence(winner: int | None, sgd: int | None, ties: list[str], sentence
     rows = [_row("adam", winner), _row("lion", 3), _row("sgd", sgd), _row("yogi", 1)]
     found = _sentence(rows, ties, epochs=20)
     assert found == "; ".join(filter(None, ["adam, lr 0.012, batch 32", sentence]))
+
+
+@pytest.mark.parametrize(
+    ("sgd", "sentence"),
+    [
+        (None, "adam does not reach the target in 3 epochs"),
+        (2, "adam does not reach the target in 3 epochs, sgd does"),
+    ],
+)
+def test_sentence_names_who_misses_the_target(sgd: int | None, sentence: str) -> None:
+    found = _sentence([_row("adam", None), _row("sgd", sgd)], ["sgd"], epochs=3)
+    assert found == f"adam, lr 0.012, batch 32; tied with sgd; {sentence}"
 
 
 def test_sentence_of_a_race_of_one() -> None:

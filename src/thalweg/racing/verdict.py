@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Verdict", "conclude"]
 
-_TIES_NAMED = 3  # in the verdict's sentence; the table has them all
+_NAMED = 3  # at most, or one more, of a kind in the verdict's sentence; the table has them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,17 +311,23 @@ def _judged(finals: Sequence[Result], target: Target, seconds_per_epoch: float) 
 
 
 def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs: int) -> str:
-    """Say who won, with what, who ties, and what SGD (else Adam, else the last) would cost."""
+    """Say who won, with what, who ties, and what SGD (else Adam, else the last) would cost.
+
+    Where the winner does not reach the target, say who does.
+    """
     best = entries[0]
     rate = f", lr {best['hyper']['lr']:g}" if "lr" in best["hyper"] else ""
     schedule = f", {best['schedule']}" if best["schedule"] != CONSTANT else ""
     parts = [f"{best['rule']}{rate}{schedule}, batch {best['batch_size']}"]
     if ties:
-        parts.append(f"tied with {listed(ties, _TIES_NAMED)}")
+        parts.append(f"tied with {listed(ties, _NAMED)}")
     others = {row["rule"]: row for row in entries[1:]}
     other = others.get("sgd") or others.get("adam") or entries[-1]
     if best["epochs_to_target"] is None:
-        parts.append(f"it does not reach the target in {epochs} epochs")
+        arrived = [row["rule"] for row in entries if row["epochs_to_target"] is not None]
+        others_do = f", {listed(arrived, _NAMED)} {'does' if len(arrived) == 1 else 'do'}"
+        said = f"{best['rule']} does not reach the target in {epochs} epochs"
+        parts.append(said + others_do if arrived else said)
     elif other is not best and other["epochs_to_target"] is None:
         parts.append(f"{other['rule']} does not reach the target in {epochs} epochs")
     elif other is not best and best["epochs_to_target"] > 0:
