@@ -5,8 +5,9 @@
 A synthetic task draws each training's loss from a model: a valley in every hyperparameter, luck of
 the seed that all rules share, and luck of each training's own. Adam is raced against itself under
 two names, which should end in a tie, and against a copy whose losses are 3 % lower, which should be
-found. The valleys of two copies lie up to half a decade apart, so that the same trials do not suit
-both: the search has its luck too.
+found. A quarter as many races are of twenty copies: equal ones, all of which should tie, and such
+of which one is 3 % better. The valleys of two copies lie up to half a decade apart, so that the
+same trials do not suit both: the search has its luck too.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from thalweg.rule import Rule
 SHARED = 0.08  # standard deviation of the logarithm of a loss over seeds
 OWN = (0.003, 0.01, 0.02, 0.05)  # that of what a rule does not share with another
 ADVANTAGE = 0.03
+MANY = 20  # as many as race by default
 _FIRST = 2000  # the luck of the search (racing/statistics.py) was chosen on races before it
 APART = 0.5  # at most so far, in decades, the bottom of a copy's valley is from that of another
 
@@ -146,23 +148,35 @@ def share(what: str, hits: int, of: int) -> dict[str, Any]:
     return {"what": what, "hits": hits, "of": of, "low": low, "high": high}
 
 
+def all_tie(races: Sequence[Mapping[str, Any]]) -> int:
+    """Count the races that call no rule worse."""
+    return sum(len(race["ties"]) == len(race["rules"]) - 1 for race in races)
+
+
+def alone(races: Sequence[Mapping[str, Any]], rule: str) -> int:
+    """Count the races that the rule wins without a tie."""
+    return sum(race["winner"] == rule and not race["ties"] for race in races)
+
+
 def measured(own: float, races: int) -> list[dict[str, Any]]:
     """Return the shares at one strength of the own luck."""
     equal = results({"left": 1.0, "right": 1.0}, own, races)
     planted = results({"left": 1.0, "right": 1.0 - ADVANTAGE}, own, races)
-    eight = results({f"copy{i}": 1.0 for i in range(8)}, own, races // 4)
-    alone = sum(r["winner"] == "right" and not r["ties"] for r in planted)
+    copies = {f"copy{i}": 1.0 for i in range(MANY)}
+    many = results(copies, own, races // 4)
+    among = results({**copies, "copy0": 1.0 - ADVANTAGE}, own, races // 4)
     rows = [
-        share("two equal rules tie", sum(len(r["ties"]) == 1 for r in equal), races),
-        share("3 % better wins alone", alone, races),
-        share("8 equal: tie with the winner", sum(len(r["ties"]) for r in eight), 7 * len(eight)),
+        share("two equal rules tie", all_tie(equal), races),
+        share("3 % better wins alone", alone(planted, "right"), races),
+        share(f"{MANY} equal rules all tie", all_tie(many), len(many)),
+        share(f"3 % better than {MANY - 1} wins alone", alone(among, "copy0"), len(among)),
     ]
     return [{"own": own, **row} for row in rows]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--races", type=int, default=100)
+    parser.add_argument("--races", type=int, default=100, help=">= 4; 100 by default")
     races = parser.parse_args().races
     rows = [row for own in OWN for row in measured(own, races)]
     save("verdicts", rows)

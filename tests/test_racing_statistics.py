@@ -22,6 +22,25 @@ def test_interval_covers_the_median_as_often_as_it_says() -> None:
     assert 88 <= covered <= 100  # Bin(100, 0.95) lies there with probability 0.996
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+def test_few_values_have_student_s_interval(seeds: int) -> None:
+    values = np.random.default_rng(seeds).normal(size=seeds)
+    found = median_interval(values)
+    by_scipy = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.median == np.median(values)
+    assert (found.low, found.high) == pytest.approx((by_scipy.low, by_scipy.high))
+    assert found.median in found
+    same = median_interval(np.full(seeds, 3.0))
+    assert (same.median, same.low, same.high) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 6, 7, 8, 9])
+def test_interval_of_few_values_covers_the_median_as_often_as_it_says(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    covered = sum(0.0 in median_interval(rng.normal(size=seeds)) for _ in range(200))
+    assert covered >= 180  # Bin(200, 0.95) is below with probability 0.0015
+
+
 def test_diverged_runs_count_as_the_worst() -> None:
     found = median_interval([1.0, 2.0, np.nan, np.inf, 3.0])
     assert found.median == 3.0
@@ -64,6 +83,32 @@ def test_a_difference_has_the_luck_of_the_search_in_its_interval() -> None:
         (seeds.high - seeds.median) ** 2 + luck**2, rel=1e-3
     )
     assert difference(winner - 5, winner - 4).low == pytest.approx(-1 - 1.96 * 0.012, abs=1e-5)
+
+
+def _worse(rules: int, seeds: int, rng: np.random.Generator) -> bool:
+    """Race equal rules, each with its search's luck, drawn; return whether one is called worse."""
+    own = 0.01
+    luck = np.hypot(0.006, 0.4 * np.sqrt(2) * own) / np.sqrt(2)  # of one rule, not of a pair
+    losses = 1 + luck * rng.normal(size=(rules, 1)) + own * rng.normal(size=(rules, seeds))
+    ranked = sorted(losses, key=np.median)
+    return any(0 not in difference(row, ranked[0], rules) for row in ranked[1:])
+
+
+@pytest.mark.parametrize("seeds", [4, 20])
+def test_of_equal_rules_none_is_called_worse(seeds: int) -> None:
+    rng = np.random.default_rng(3)
+    assert sum(_worse(8, seeds, rng) for _ in range(40)) <= 6  # Bin(40, 0.05): with 0.997
+
+
+def test_a_difference_is_widened_for_the_pairs_that_might_have_been_compared() -> None:
+    rng = np.random.default_rng(4)
+    winner, other = rng.normal(size=20), 1 + rng.normal(size=20)
+    two, twenty = difference(other, winner, 2), difference(other, winner, 20)
+    assert two == difference(other, winner)
+    one, all_pairs = (stats.t.ppf(1 - 0.05 / (2 * pairs), 19) for pairs in (1, 190))
+    assert twenty.median == two.median
+    assert twenty.median - twenty.low == pytest.approx(all_pairs / one * (two.median - two.low))
+    assert twenty.high - twenty.median == pytest.approx(all_pairs / one * (two.high - two.median))
 
 
 def test_difference_of_diverged_runs() -> None:

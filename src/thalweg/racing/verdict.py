@@ -247,7 +247,9 @@ def _rank(
     for row in rows:
         first = row is rows[0]
         name, winner = row["rule"], rows[0]["rule"]
-        apart = Interval(0.0, 0.0, 0.0) if first else difference(losses[name], losses[winner])
+        apart = Interval(0.0, 0.0, 0.0)
+        if not first:
+            apart = difference(losses[name], losses[winner], len(rows))
         row["difference"] = vars(apart)
         row["steps"] = protocol.epochs * task.steps(row["batch_size"])
         row["tie"] = not first and 0 in apart
