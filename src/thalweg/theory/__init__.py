@@ -6,8 +6,9 @@ from thalweg.theory.linearization import iteration_matrix
 from thalweg.theory.maps import RateMap, rate_map
 from thalweg.theory.noise import noise_floor
 from thalweg.theory.optimum import Best, best
-from thalweg.theory.rates import max_lr, rate, steps_to
+from thalweg.theory.rates import max_lr, rate
 from thalweg.theory.risk import horizon_lr, risk_bound, strong_risk_bound
+from thalweg.theory.steps import steps_to
 
 __all__ = [
     "Best",

@@ -1,4 +1,4 @@
-"""Rates: how fast a rule converges on a quadratic, up to which lr, and in how many steps."""
+"""Rates: how fast a rule converges on a quadratic, and up to which lr."""
 
 import math
 from collections.abc import Mapping
@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
 from thalweg import rules
 from thalweg.rule import Rule
 from thalweg.theory.linearization import Linearization, linearize, positive
 
-__all__ = ["converging", "max_lr", "radius", "rate", "steps_to", "worst_radius"]
+__all__ = ["converging", "max_lr", "radius", "rate", "worst_radius"]
 
 Array = NDArray[np.float64]
 
@@ -126,56 +125,3 @@ def converging(rule: Rule, spectrum: Array, hyper: Mapping[str, float]) -> Linea
         f"{', '.join(f'{name} = {value:g}' for name, value in hyper.items())}; take an lr well "
         "between 0 and max_lr"
     )
-
-
-def steps_to(rule: Rule | str, spectrum: ArrayLike, accuracy: float, **hyper: float) -> int:
-    """Return after how many steps every eigen-coordinate is within an accuracy, for good.
-
-    The least k with |x_i(j)| <= accuracy · |x_i(0)| for every j >= k and every eigenvalue λ_i,
-    where x_i(j) = eᵀ M(λ_i)ʲ e · x_i(0): the states start at zero. It is exact, so that the first
-    steps count, in which momentum may be far above its rate: log(accuracy) / log(rate) is not it.
-    For an adaptive rule, with its preconditioner held and its bias corrections gone.
-
-    Args:
-        rule: a Rule, or the name of one.
-        spectrum: the Hessian's eigenvalues, each > 0: (d,), or one number.
-        accuracy: in (0, 1): the part of the first error that is left.
-        hyper: the rule's hyperparameters; its defaults for the rest.
-
-    Raises:
-        ValueError: a value is out of range, the rule is not linear, or it does not converge.
-        TypeError: the rule has no such hyperparameter.
-
-    Example:
-        >>> steps_to("sgd", [0.2, 4.0], 1e-6, lr=0.4)  # 0.92^166 < 1e-6 < 0.92^165
-        166
-    """
-    rule, eigenvalues = rules.get(rule), np.unique(positive("spectrum", spectrum))
-    if not 0 < accuracy < 1:
-        raise ValueError(f"accuracy must be in (0, 1), got {accuracy}")
-    map_ = converging(rule, eigenvalues, rule.resolve(hyper))
-    return 1 + max(_last_above(matrix, accuracy) for matrix in map_.matrix(eigenvalues))
-
-
-def _last_above(matrix: Array, accuracy: float) -> int:
-    """Return the last step k at which |eᵀ Mᵏ e| > accuracy.
-
-    With P = MᵀPM + I no step grows zᵀPz, so that no later |x| is above √(zᵀPz · eᵀP⁻¹e). Once z is
-    an eigenvector, what follows is a geometric series.
-    """
-    P = solve_discrete_lyapunov(matrix.T, np.eye(len(matrix)))
-    inverse = np.linalg.inv(P)[-1, -1]
-    ahead, power = np.eye(len(matrix))[-1:], matrix  # row j of ahead is eᵀ Mʲ
-    while len(ahead) < 4096:
-        ahead, power = np.vstack([ahead, ahead @ power]), power @ power
-    z, k, last = np.eye(len(matrix))[-1], 0, -1
-    while math.sqrt(z @ P @ z * inverse) > accuracy:
-        following = matrix @ z
-        factor = following @ z / (z @ z)
-        if k and np.abs(following - factor * z).max() <= 1e-13 * np.abs(z).max():
-            left = math.log(accuracy / abs(z[-1])) / math.log(abs(factor))
-            return max(last, k + math.ceil(left) - 1)
-        above = np.flatnonzero(np.abs(ahead @ z) > accuracy)
-        last = k + int(above[-1]) if above.size else last
-        z, k = power @ z, k + len(ahead)
-    return last
