@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import rules
 from thalweg.rule import Rule
 
-__all__ = ["Linearization", "iteration_matrix", "linearize", "positive"]
+__all__ = ["Linearization", "iteration_matrix", "linearize", "positive", "positive_number"]
 
 Array = NDArray[np.float64]
 # A rule's answer by name, its states and "x", for the named arguments; the rest are zero.
@@ -78,9 +78,7 @@ def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Arr
     Stability".
     """
     rule = rules.get(rule)
-    value = positive("eigenvalue", eigenvalue)
-    if value.ndim:
-        raise ValueError(f"eigenvalue must be one number, got {value.tolist()}; rate takes many")
+    value = positive_number("eigenvalue", eigenvalue)
     return linearize(rule, rule.resolve(hyper)).matrix(value)
 
 
@@ -93,6 +91,14 @@ def positive(name: str, value: ArrayLike) -> Array:
     if wrong.any():
         raise ValueError(f"{name} must be finite and > 0, got {array[wrong].flat[0]:g}")
     return array
+
+
+def positive_number(name: str, value: ArrayLike) -> float:
+    """Return the value as a float, or raise ValueError unless it is one number, finite and > 0."""
+    array = positive(name, value)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, got {array.tolist()}; call once for each")
+    return array.item()
 
 
 def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:

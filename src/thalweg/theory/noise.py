@@ -5,7 +5,7 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from thalweg import rules
 from thalweg.rule import Hyperparameter, Range, Rule
-from thalweg.theory.linearization import positive
+from thalweg.theory.linearization import positive_number
 from thalweg.theory.rates import converging
 
 __all__ = ["noise_floor"]
@@ -35,7 +35,7 @@ def noise_floor(rule: Rule | str, eigenvalue: float, variance: float, **hyper: f
         >>> round(noise_floor("sgd", 2.0, 0.01, lr=0.5), 12)  # 0.5 · 0.01 / (2 · (2 − 1))
         0.0025
     """
-    rule, curvature = rules.get(rule), positive("eigenvalue", eigenvalue)
+    rule, curvature = rules.get(rule), positive_number("eigenvalue", eigenvalue)
     variance = Hyperparameter("variance", 0.0, Range(0.0, ends="[)")).check(variance)
     map_ = converging(rule, curvature, rule.resolve(hyper))
     covariance = solve_discrete_lyapunov(map_.matrix(curvature), np.outer(map_.b, map_.b))

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from thalweg import rules
 from thalweg.rule import Rule
-from thalweg.theory.linearization import linearize, positive
+from thalweg.theory.linearization import linearize, positive_number
 from thalweg.theory.rates import worst_radius
 
 __all__ = ["Best", "best"]
@@ -84,7 +84,7 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
     """
     rule = rules.get(rule)
     fixed = rule.resolve(hyper)
-    mu, L = positive("mu", mu).item(), positive("L", L).item()
+    mu, L = positive_number("mu", mu), positive_number("L", L)
     if mu > L:
         raise ValueError(f"mu must be <= L, got mu = {mu:g} and L = {L:g}")
     if "lr" not in fixed or "lr" in hyper:

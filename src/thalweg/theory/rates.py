@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from thalweg import rules
 from thalweg.rule import Rule
-from thalweg.theory.linearization import Linearization, linearize, positive
+from thalweg.theory.linearization import Linearization, linearize, positive, positive_number
 
 __all__ = ["converging", "max_lr", "radius", "rate", "worst_radius"]
 
@@ -41,7 +41,7 @@ def rate(rule: Rule | str, spectrum: ArrayLike, **hyper: float) -> float:
     return float(worst_radius(map_, positive("spectrum", spectrum)))
 
 
-def worst_radius(map_: Linearization, spectrum: Array) -> Array:
+def worst_radius(map_: Linearization, spectrum: ArrayLike) -> Array:
     """Return the largest spectral radius over a spectrum, one per grid point (...)."""
     worst = np.zeros(map_.b.shape[:-1])
     for eigenvalue in np.ravel(spectrum):  # one at a time: a fine grid times a spectrum is large
@@ -69,7 +69,7 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
 
     Args:
         rule: a Rule, or the name of one.
-        sharpness: λ > 0, the largest eigenvalue of the Hessian.
+        sharpness: λ in [1e-200, 1e200], the largest eigenvalue of the Hessian.
         hyper: the rule's other hyperparameters; its defaults for the rest.
 
     Returns:
@@ -93,7 +93,9 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
     fixed = rule.resolve(hyper)
     if "lr" not in fixed:
         raise ValueError(f"rule {rule.name!r} has no lr to limit")
-    eigenvalue = positive("sharpness", sharpness).item()
+    eigenvalue = positive_number("sharpness", sharpness)
+    if not 1e-200 <= eigenvalue <= 1e200:  # beyond it products of lr leave the floats
+        raise ValueError(f"sharpness must be in [1e-200, 1e200], got {eigenvalue:g}; scale f")
 
     def excess(lr: Any) -> Any:  # noqa: ANN401 - a number or an array, as lr
         return radius(linearize(rule, {**fixed, "lr": lr}).matrix(eigenvalue)) - 1
@@ -103,7 +105,7 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
     excesses = excess(lrs)
     stable = excesses < 0
     if not stable.any() or (excesses[: np.argmax(stable)] > 1e-9).any():
-        raise ValueError(f"rule {rule.name!r} diverges at every lr with {_given(fixed)}")
+        raise ValueError(f"rule {rule.name!r} diverges at every lr{_given(fixed)}")
     after = np.argmax(stable) + np.argmin(stable[np.argmax(stable) :])
     if stable[after]:
         return math.inf
@@ -111,10 +113,11 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
 
 
 def _given(hyper: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} = {value:g}" for name, value in hyper.items() if name != "lr")
+    others = ", ".join(f"{name} = {value:g}" for name, value in hyper.items() if name != "lr")
+    return f" with {others}" if others else ""
 
 
-def converging(rule: Rule, spectrum: Array, hyper: Mapping[str, float]) -> Linearization:
+def converging(rule: Rule, spectrum: ArrayLike, hyper: Mapping[str, float]) -> Linearization:
     """Return a rule's linear map, or raise ValueError if its rate is not below 1."""
     map_ = linearize(rule, hyper)
     worst = float(worst_radius(map_, spectrum))
