@@ -206,6 +206,17 @@ def test_the_picture_of_a_saddle_holds_it() -> None:
     assert low < 0 < high
 
 
+def test_a_factor_of_the_ticks_is_not_beneath_the_title() -> None:
+    ax = plots.paths([descend("bowl", "sgd", [1e-9, 1e-9], lr=0.1)])
+    ax.figure.canvas.figure.draw_without_rendering()
+    factor = ax.yaxis.get_offset_text()
+    assert factor.get_text()
+    titles = [text for text in (ax.title, ax._left_title) if text.get_text()]  # type: ignore[attr-defined]
+    assert titles
+    for title in titles:
+        assert not title.get_window_extent().overlaps(factor.get_window_extent())
+
+
 def test_a_path_on_one_variable_stands_on_the_curve() -> None:
     trace = descend("ripples", "sgd", [2.0], lr=0.05)
     ax = plots.paths([trace])

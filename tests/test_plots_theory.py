@@ -40,6 +40,15 @@ PICTURES: dict[str, Callable[[], Axes]] = {
     "rates, one eigenvalue": lambda: plots.rates("averaged_momentum", 1.0),
     "rates, ill-conditioned": lambda: plots.rates("adam", [1e-6, 1.0], beta1=0.99),
     "rate map": lambda: plots.rate_map(momentum_map()),
+    "rate map, short memories": lambda: plots.rate_map(
+        theory.rate_map("momentum", 1.0, {"lr": LR, "beta": np.linspace(0.1, 0.5, 20)})
+    ),
+    "loss, eight": lambda: plots.loss(
+        [descend("bowl", "sgd", lr=lr, steps=40) for lr in (0.01, 0.05, 0.1, 0.15)]
+        + [descend("bowl", "adam", lr=lr, steps=40) for lr in (0.01, 0.05, 0.1, 0.15)]
+    ),
+    "loss, one point": lambda: plots.loss([descend("bowl", "sgd", lr=1e307)]),
+    "leaky, very long": lambda: plots.leaky_weights([1 - 1e-9]),
 }
 
 
@@ -118,6 +127,13 @@ def test_leaky_weights_are_powers_with_a_mark_at_the_window() -> None:
     assert np.ravel(other.get_data()).tolist() == pytest.approx([2, 0.5])
     assert ax.get_xscale() == "linear"
     assert plots.leaky_weights([0.5, 0.999]).get_xscale() == "log"
+    long = plots.leaky_weights([1 - 1e-9])
+    age, weight = (np.asarray(values) for values in long.lines[0].get_data())
+    assert (len(age) < 5000, age[0], age[-1]) == (True, 1, pytest.approx(3e9))
+    np.testing.assert_allclose(weight, np.exp(-(age - 1) / 1e9), rtol=1e-6)
+    assert texts(long) == ["beta 0.999999999, effective window 1e+09 steps"]
+    with pytest.raises(ValueError, match="n must be >= 1, got 0"):
+        plots.leaky_weights([0.5], n=0)
     for betas, message in (([], "needs one beta or more"), ([1.0], r"beta must be in \[0, 1\)")):
         with pytest.raises(ValueError, match=message):
             plots.leaky_weights(betas)
@@ -153,6 +169,20 @@ def test_descents_without_a_rate_have_no_line(problem: str, rule: str, hyper: An
     ax = plots.loss([descend(problem, rule, **hyper)])
     assert len(ax.lines) == 1
     assert "predicted" not in " ".join(texts(ax))
+
+
+def test_many_curves_differ_in_colour_or_dash() -> None:
+    ax = plots.schedule([float(i) for i in range(20)], 3)
+    looks = {(line.get_color(), str(line._dash_pattern)) for line in ax.lines}  # type: ignore[attr-defined]
+    assert len(looks) == 20
+
+
+def test_a_descent_of_one_point_is_seen() -> None:
+    ax = plots.loss([descend("bowl", "sgd", lr=1e307), descend("bowl", "sgd", lr=0.1)])
+    assert [line.get_marker() for line in ax.lines if line.get_label() != "predicted"] == [
+        "o",
+        "None",
+    ]
 
 
 def test_a_loss_of_zero_has_a_place_and_a_diverging_one_leaves() -> None:
@@ -234,14 +264,43 @@ def test_the_rate_map_marks_its_best_point_and_its_border() -> None:
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "function")
 
 
+def test_rates_and_memories_near_one_are_told_in_enough_digits() -> None:
+    best = theory.best("nesterov", 1e-10, 1.0)
+    lr, beta = best.hyper["lr"], best.hyper["beta"]
+    ax = plots.rates("nesterov", [1e-10, 1.0], beta=beta)
+    assert "least rate 0.9999885 at lr 1.333" in texts(ax)
+    over = {"lr": lr * np.linspace(0.5, 1, 9), "beta": np.sort([*np.linspace(0, 0.9999, 9), beta])}
+    mapped = plots.rate_map(theory.rate_map("nesterov", [1e-10, 1.0], over))
+    assert texts(mapped)[0] == "best on this grid: lr 1.33, beta 0.9999769, rate 0.9999885"
+    contours = [float(text.get_text()) for text in mapped.texts]
+    assert len(set(contours)) == len(contours)
+    assert max(contours) < 1
+
+
+def test_short_memories_have_ticks() -> None:
+    over = {"lr": [0.1, 0.5, 1.0], "beta": [0.1, 0.3, 0.5]}
+    ax = plots.rate_map(theory.rate_map("momentum", 1.0, over))
+    low, high = ax.get_ylim()
+    assert sum(low <= tick <= high for tick in ax.get_yticks()) > 2
+
+
 def test_what_makes_no_picture_is_refused() -> None:
     bowl, saddle = descend("bowl", "sgd"), descend("saddle", "sgd")
     far = theory.rate_map("momentum", 1.0, over={"lr": [5.0, 6.0], "beta": [0.1, 0.2]})
+    point = theory.rate_map("momentum", 1.0, over={"lr": [0.1], "beta": [0.1]})
     refusals: list[tuple[Callable[[], Axes], str]] = [
         (lambda: plots.loss([]), "loss needs one trace or more, got none"),
         (
             lambda: plots.loss([bowl, saddle]),
             "loss needs a known minimum, problem 'saddle' has none",
+        ),
+        (
+            lambda: plots.loss([bowl, descend("bowl", "sgd", [0.0, 0.0])]),
+            "loss needs descents that do not start at the minimum",
+        ),
+        (
+            lambda: plots.rate_map(point),
+            "rate_map needs two values or more of each, got (1, 1)",
         ),
         (
             lambda: plots.components(saddle),

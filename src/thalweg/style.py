@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from thalweg import files
 
-__all__ = ["FAINT", "INK", "MUTED", "TIE", "WINNER", "figure", "save", "styled", "svg"]
+__all__ = ["FAINT", "INK", "MUTED", "TIE", "WINNER", "figure", "format_of", "save", "styled", "svg"]
 
 # Roles, not series: a picture of twenty rules needs three tones, not twenty colours. Each differs
 # in lightness as well as in hue. In a page they become CSS variables, which follow its theme.
@@ -29,11 +29,15 @@ TIE = "#c25700"
 _VARIABLES = {INK: "ink", MUTED: "muted", FAINT: "faint", WINNER: "winner", TIE: "tie"}
 
 # Series that are named in a legend: Okabe & Ito's colours, dark ones first, each with its own dash.
+# With seven of one and nine of the other no two of 63 look the same.
 _COLORS = [WINNER, TIE, "#007a5a", "#a84f86", "#8a6d00", "#3f8fc4", "#6f7680"]
-_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), "-", "--"]
+_DASHES: list[Any] = [
+    "-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)),
+    (0, (12, 2)), "--", (0, (9, 1.5, 1.2, 1.5, 1.2, 1.5)), (0, (1.2, 3)),
+]  # fmt: skip
 
 _SETTINGS: Any = {
-    "axes.prop_cycle": cycler(color=_COLORS) + cycler(linestyle=_DASHES),
+    "axes.prop_cycle": cycler(color=9 * _COLORS) + cycler(linestyle=7 * _DASHES),
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.grid": True,

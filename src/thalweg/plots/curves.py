@@ -1,6 +1,7 @@
 """Pictures of curves over steps: schedules, and the weights of a leaky average."""
 
 import math
+import operator
 import textwrap
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -9,9 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from thalweg import schedules, style, theory
-from thalweg.plots.legend import below
+from thalweg.plots.legend import below, near_one
 
 __all__ = ["leaky_weights", "schedule"]
+
+_AGES = 4000  # drawn at the most
 
 
 @style.styled()
@@ -56,7 +59,7 @@ def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None 
 
     Args:
         betas: one memory β or more, each in [0, 1).
-        n: how many weights, >= 1; three times the longest window by default.
+        n: the last age, an integer >= 1; three times the longest window by default.
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
@@ -70,12 +73,14 @@ def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None 
     if not len(betas):
         raise ValueError("leaky_weights needs one beta or more, got none")
     windows = [theory.effective_window(beta) for beta in betas]
-    n = n or math.ceil(3 * max(windows))
+    n = math.ceil(3 * max(windows)) if n is None else operator.index(n)
+    if n < 1:
+        raise ValueError(f"n must be >= 1, got {n}")
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(betas))[1]
-    age = np.arange(1, n + 1)
+    age = np.unique(np.geomspace(1, n, _AGES).round())  # all of them, unless there are many
     for beta, window, marker in zip(betas, windows, cycle("osD^vPX<"), strict=False):
-        weights = theory.leaky_weights(beta, n) / (1 - beta)
-        label = f"beta {beta:g}, effective window {window:.4g} steps"
+        label = f"beta {near_one(beta)}, effective window {window:.4g} steps"
+        weights = beta ** (age - 1)  # of the newest one's
         (line,) = ax.plot(age, weights, label=label, marker=marker, markersize=8, markevery=[])
         ax.plot(
             window, beta ** (window - 1), linestyle="none", color=line.get_color(),

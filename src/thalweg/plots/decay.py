@@ -9,18 +9,18 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from thalweg import style, theory
-from thalweg.descent import Trace, descend
-from thalweg.plots.legend import below, label_of
-from thalweg.problems import Problem, quadratic
-from thalweg.rule import Rule
+from thalweg.descent import Trace
+from thalweg.plots.legend import below, label_of, near_one
+from thalweg.problems import Problem
 from thalweg.second_order import METHODS
+from thalweg.theory.linearization import adaptive
 
 __all__ = ["components", "loss"]
 
 Array = NDArray[np.float64]
 
 _PREDICTED: dict[str, Any] = {"color": style.INK, "linestyle": "-", "linewidth": 0.6}
-_MOST = 5  # lines of components: as many as there are dashes
+_MOST = 5  # lines of components
 _FOOT = 1e-16  # as a part of the first value: below it there is nothing but rounding
 _TOP = 1e4  # the same: a diverging descent must not flatten the others
 
@@ -40,9 +40,10 @@ def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
-        ValueError: there is no trace, or the minimum of a problem is not known.
+        ValueError: there is no trace, a minimum is not known, or a descent starts at it.
 
     Example:
+        >>> from thalweg.descent import descend
         >>> ax = loss([descend("bowl", "sgd", lr=0.3)])
         >>> ax.get_legend().get_texts()[0].get_text()
         'sgd  lr 0.3  →  f = 3e-15, predicted rate 0.4'
@@ -51,6 +52,8 @@ def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
         raise ValueError("loss needs one trace or more, got none")
     ax = ax or style.figure(6.4, 3.6 + 0.2 * len(traces))[1]
     heights = [trace.f - _minimum(trace.problem) for trace in traces]
+    if not all(height[0] > 0 for height in heights):
+        raise ValueError("loss needs descents that do not start at the minimum")
     curves = zip(heights, map(_predicted_rate, traces), map(label_of, traces), strict=True)
     _draw(ax, list(curves), 2)
     names = ", ".join(dict.fromkeys(trace.problem.name for trace in traces))
@@ -74,6 +77,7 @@ def components(trace: Trace, ax: Axes | None = None) -> Axes:
         ValueError: the problem is not such a quadratic, or the descent starts at the minimizer.
 
     Example:
+        >>> from thalweg.descent import descend
         >>> ax = components(descend("stretched_bowl", "sgd", lr=0.4))
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['λ = 0.2, predicted rate 0.92', 'λ = 4, predicted rate 0.6', 'predicted']
@@ -117,18 +121,14 @@ def _predicted_rate(trace: Trace, eigenvalue: float | None = None) -> float | No
     hyper = {name: value for name, value in trace.hyper.items() if not callable(value)}
     if spectrum is None or spectrum[0] <= 0 or len(hyper) < len(trace.hyper):
         return None
-    if trace.rule.name in METHODS or not _linear(trace.rule):
+    if trace.rule.name in METHODS:
         return None
     try:
+        if adaptive(trace.rule):
+            return None
         return theory.rate(trace.rule, spectrum if eigenvalue is None else eigenvalue, **hyper)
-    except ValueError:  # its step changes with time, as asgd's does
+    except ValueError:  # it is not linear, or its step changes with time, as asgd's does
         return None
-
-
-def _linear(rule: Rule) -> bool:
-    """Whether a descent from twice as far is twice as far: an adaptive rule's is not."""
-    near, far = (descend(quadratic([1.0]), rule, [x], steps=3).x for x in (1.0, 2.0))
-    return bool((far == 2 * near).all())
 
 
 def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: int) -> None:
@@ -139,8 +139,10 @@ def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: in
     lines, predicted = [], []
     for values, rate, label in curves:
         step = np.arange(len(values))
-        told = label if rate is None else f"{label}, predicted rate {rate:.4g}"
-        lines += ax.plot(step, _seen(values), label=told)
+        told = label if rate is None else f"{label}, predicted rate {near_one(rate)}"
+        seen = _seen(values)
+        alone = int(np.isfinite(seen).sum()) == 1  # one point makes no line
+        lines += ax.plot(step, seen, label=told, marker="o" if alone else None, clip_on=not alone)
         if rate is not None:
             with np.errstate(over="ignore", under="ignore"):
                 line = values[0] * rate ** (power * step.astype(np.float64))

@@ -1,5 +1,6 @@
 """Legends: below every picture, where they cover nothing, and what they call a descent."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 
 from thalweg.descent import Trace
 
-__all__ = ["below", "label_of"]
+__all__ = ["below", "digits", "label_of", "near_one"]
 
 
 def below(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
@@ -43,6 +44,21 @@ def label_of(trace: Trace, *, end: bool = True) -> str:
         return f"{said}  →  diverged at step {trace.diverged_at}"
     when = f" at step {len(trace.f) - 1}" if trace.end == "converged" else ""
     return f"{said}  →  f = {trace.f[-1]:.2g}{when}"
+
+
+def digits(value: float) -> int:
+    """Return how many digits of a number tell how far from 1 it is: four or more."""
+    return max(4, 2 - math.floor(math.log10(max(abs(1 - value), 1e-15))))
+
+
+def near_one(value: float) -> str:
+    """Return a rate or a memory in as many digits as tell it from 1.
+
+    Example:
+        >>> near_one(0.634512), near_one(0.99998845)
+        ('0.6345', '0.9999885')
+    """
+    return f"{value:.{digits(value)}g}"
 
 
 def _number(value: Any) -> str:  # noqa: ANN401 - a number or any schedule

@@ -10,7 +10,7 @@ from matplotlib.scale import FuncScale
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import rules, style, theory
-from thalweg.plots.legend import below
+from thalweg.plots.legend import below, digits, near_one
 from thalweg.rule import RANGES, Rule
 from thalweg.theory.linearization import linearize, positive
 
@@ -76,7 +76,7 @@ def rates(rule: Rule | str, spectrum: ArrayLike, ax: Axes | None = None, **hyper
     fixed = {name: value for name, value in rule.resolve(hyper).items() if name != "lr"}
     best = theory.best(rule, eigenvalues[0], eigenvalues[-1], **fixed)
     at = best.hyper["lr"]
-    ax.plot(at, best.rate, label=f"least rate {best.rate:.4g} at lr {at:.4g}", **_BEST)
+    ax.plot(at, best.rate, label=f"least rate {near_one(best.rate)} at lr {at:.4g}", **_BEST)
     gain = 1 - best.rate
     ax.set_ylim(max(0.0, 1 - 4 * gain), 1 + gain)
     ax.ticklabel_format(axis="y", useOffset=False)
@@ -101,7 +101,7 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
-        ValueError: no point of the grid converges.
+        ValueError: no point of the grid converges, or it has one value of a hyperparameter.
 
     Example:
         >>> over = {"lr": np.linspace(0.1, 1.5, 40), "beta": np.linspace(0, 0.95, 40)}
@@ -110,6 +110,8 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
         ('lr', 'beta')
     """
     (x_name, x), (y_name, y) = found.over.items()
+    if min(found.rate.shape) < 2:
+        raise ValueError(f"rate_map needs two values or more of each, got {found.rate.shape}")
     least = float(found.rate.min())
     if least >= 1:
         raise ValueError(f"rate_map needs a point that converges, the least rate is {least:.4g}")
@@ -118,19 +120,24 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
     _scale(ax, "x", x_name, x)
     _scale(ax, "y", y_name, y)
     shown = found.rate.T  # rows are y
+    precision = f"%.{digits(least)}g"
     colors = ax.pcolormesh(
         x, y, shown, vmin=least, vmax=1, cmap="Blues_r", shading="gouraud", rasterized=True
     )
-    ax.figure.colorbar(colors, ax=ax, label="rate: error factor per step", format="%.4g")
+    ax.figure.colorbar(colors, ax=ax, label="rate: error factor per step", format=precision)
     ax.contourf(x, y, shown, levels=[1, np.inf], colors=["white"])
     ax.contourf(x, y, shown, levels=[1, np.inf], colors="none", hatches=["///"])
     levels = 1 - (1 - least) * np.array([0.75, 0.5, 0.25, 0.1])
     lines = ax.contour(x, y, shown, levels=levels, colors=style.INK, linewidths=0.6)
-    ax.clabel(lines, fmt="%.4g", fontsize=7)
+    ax.clabel(lines, fmt=precision, fontsize=7)
     ax.contour(x, y, shown, levels=[1], colors=style.INK, linewidths=1.8)
     at = found.best
-    told = ", ".join(f"{name} {value:.3g}" for name, value in at.items())
-    (star,) = ax.plot(*at.values(), label=f"best on this grid: {told}, rate {least:.4g}", **_BEST)
+    told = ", ".join(
+        f"{name} {near_one(value) if _is_memory(name) else f'{value:.3g}'}"
+        for name, value in at.items()
+    )
+    best = f"best on this grid: {told}, rate {near_one(least)}"
+    (star,) = ax.plot(*at.values(), label=best, **_BEST)
     below(ax, [
         star,
         Line2D([], [], color=style.INK, linewidth=1.8, linestyle="-", label="limit of stability"),
@@ -141,14 +148,19 @@ def rate_map(found: theory.RateMap, ax: Axes | None = None) -> Axes:
 
 def _scale(ax: Axes, axis: Literal["x", "y"], name: str, values: Array) -> None:
     """Give an axis the scale on which its hyperparameter is searched."""
-    if str(RANGES.get(name)) == "in [0, 1)":
+    if _is_memory(name):
         ticks = np.array([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999])
         ticks = ticks[(values[0] <= ticks) & (ticks <= values[-1])]
         labels = [f"{tick:g}" for tick in ticks]
-        memory = FuncScale(None, (_log_of_memory, _memory_of_log))
-        ax.set(**{f"{axis}scale": memory, f"{axis}ticks": ticks, f"{axis}ticklabels": labels})
+        ax.set(**{f"{axis}scale": FuncScale(None, (_log_of_memory, _memory_of_log))})
+        if len(ticks) > 2:  # else those of any axis
+            ax.set(**{f"{axis}ticks": ticks, f"{axis}ticklabels": labels})
     elif values.min() > 0 and values.max() >= 30 * values.min():
         ax.set(**{f"{axis}scale": "log"})
+
+
+def _is_memory(name: str) -> bool:
+    return str(RANGES.get(name)) == "in [0, 1)"
 
 
 def _log_of_memory(beta: ArrayLike) -> Array:

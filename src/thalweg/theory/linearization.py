@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import rules
 from thalweg.rule import Rule
 
-__all__ = ["Linearization", "iteration_matrix", "linearize", "positive", "positive_number"]
+__all__ = [
+    "Linearization",
+    "adaptive",
+    "iteration_matrix",
+    "linearize",
+    "positive",
+    "positive_number",
+]
 
 Array = NDArray[np.float64]
 # A rule's answer by name, its states and "x", for the named arguments; the rest are zero.
@@ -198,6 +205,15 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> Step:
         uniform[name] = 1.0
         uniform[name] = at_zero / (1 - (step(**ones)[name] - at_zero))
     return step
+
+
+def adaptive(rule: Rule) -> bool:
+    """Return whether a rule has a preconditioner, which is held fixed here and moves in a descent.
+
+    Raises:
+        ValueError: a step from −g is not the opposite of one from g.
+    """
+    return bool(_parities(rule)[1])
 
 
 @cache
