@@ -85,6 +85,28 @@ def test_rates_takes_what_is_given_and_says_what_diverges(
     assert row_of(kept, "momentum")[:2] == pytest.approx([3, math.sqrt(0.5)], rel=1e-5)
 
 
+def test_rates_far_from_the_predicted_ones_are_explained_by_what_parts_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.rates, "_MOST_STEPS", 1000)
+    cut = said(capsys, "rates nesterov --kappa 1e8")
+    assert "≠" in cut
+    assert "measured for 1,000" in cut
+    assert "preconditioner" not in cut
+    adaptive = said(capsys, "rates rmsprop --kappa 1e4")
+    assert "preconditioner" in adaptive
+    assert "measured for" not in adaptive
+    assert "≠" not in said(capsys, "rates sgd --lr 1e200 --spectrum 1")
+
+
+def test_rates_of_very_stretched_bowls_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    ball, averaged = (
+        row_of(said(capsys, f"rates {rule} --kappa 1e11"), rule)[3]
+        for rule in ("momentum", "averaged_momentum")
+    )
+    assert averaged == pytest.approx(ball, rel=1e-2)
+
+
 def test_rates_are_measured_above_the_least_floats_and_where_one_step_lands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -175,7 +197,8 @@ def test_trace_takes_second_order_methods_and_animates(
     assert f"newton (lr 0.25, damping 0) on rotated_bowl, 3 steps:\n  x = ({', '.join(x)})" in out
     assert "bfgs (curvature 0.9)" in out
     assert "lbfgs (memory 10, curvature 0.9)" in out
-    assert out.endswith(f"picture: {still}\npicture: {moving}\n")
+    assert out.startswith(f"picture: {moving}\n")
+    assert out.endswith(f"picture: {still}\n")
     with Image.open(moving) as frames:
         assert frames.n_frames == 4  # type: ignore[attr-defined] # of a GIF
     assert {each.name for each in tmp_path.iterdir()} == {"a.png", "a.gif"}
@@ -188,6 +211,19 @@ def test_trace_says_how_it_ended(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "; converged" in converged
     indefinite = said(capsys, f"trace newton --problem saddle --steps 7 {out}")
     assert "the Hessian had a negative eigenvalue at 7 of the steps" in indefinite
+    noisy = said(capsys, f"trace sgd --start=0,0 --noise 1 --lr 0.1 {out}")
+    assert noisy.splitlines()[1].endswith("; f grew")  # to its floor: it does not diverge
+
+
+def test_trace_tells_of_an_animation_though_the_picture_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    moving, nowhere = tmp_path / "a.gif", tmp_path / "none" / "a.png"
+    assert cli.main(f"trace sgd --steps 2 --animate {moving} --out {nowhere}".split()) == 1
+    out, err = capsys.readouterr()
+    assert moving.exists()
+    assert out == f"picture: {moving}\n"
+    assert "No such file or directory" in err
 
 
 def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -205,6 +241,7 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
         ("rates sgd", "give either --spectrum, such as 0.2,4, or --kappa, such as 1e4"),
         ("rates sgd --kappa 3 --spectrum 1,3", "give either --spectrum"),
         ("rates --kappa 3", "give one RULE, or several separated by commas, got ''"),
+        ("rates , --kappa 3", "give one RULE, or several separated by commas, got ','"),
         ("rates sgd --kappa 0.5", "kappa must be >= 1 and finite, got 0.5"),
         ("rates sgd --spectrum=-1,2", "spectrum must be finite and > 0, got -1"),
         ("rates sgd --spectrum 1,b", "spectrum must be numbers such as 0.2,4, got '1,b'"),
@@ -223,6 +260,7 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
             "nor an argument of cosine, which has: initial, steps, final",
         ),
         ("schedule cosine --initial big", "initial must be a number, got 'big'"),
+        ("schedule cosine --initial 1,2", "initial must be a number, got '1,2'"),
         ("schedule cosine --steps 0", "steps must be in [1, 1000000], got 0"),
         ("schedule cosine --steps 1000000000", "steps must be in [1, 1000000], got 1000000000"),
         ("schedule cosine --warmup 9 --steps 9", "warmup must be >= 0 and < steps"),
@@ -234,7 +272,9 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
         ("trace newton --dampin 1", "nor a hyperparameter of newton, which has: lr, damping"),
         ("trace sgd --batch-size 1", "batch_size needs a problem with parts"),
         ("trace sgd --tolerance=-1", "tolerance must be >= 0, got -1"),
-        ("trace sgd --steps 1000000000", "steps must be in [0, 100000], got 1000000000"),
+        ("trace sgd --steps 1000000000", "steps must be in [1, 100000], got 1000000000"),
+        ("trace sgd --steps 0", "steps must be in [1, 100000], got 0"),
+        ("trace ,", "give one RULE, or several separated by commas, got ','"),
         ("trace sgd --animate a.mp4", "an animation's name must end in .gif, got a.mp4"),
         ("trace sgd --animate a.gif --out a.xyz", "a picture's name must end in ."),
     ],

@@ -58,7 +58,7 @@ def rules_and_hyper(
         [('sgd', {'lr': 1.0}), ('adam', {'lr': 1.0})]
     """
     listed, values = positional_and_options(words)
-    if len(listed) != 1:
+    if len(listed) != 1 or not names(listed[0]):
         raise ValueError(f"give one RULE, or several separated by commas, got {' '.join(listed)!r}")
     chosen = [get(name) for name in names(listed[0])]
     for name in values:

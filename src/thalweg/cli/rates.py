@@ -43,10 +43,29 @@ class _Row:
     @property
     def far(self) -> bool:
         """Whether the measured rate is far from the predicted one."""
+        if math.isinf(self.measured_rate):
+            return self.rate < 1
         if min(self.rate, self.measured_rate) <= 0:
             return max(self.rate, self.measured_rate) > 0.01
         predicted, measured = math.log(self.rate), math.log(self.measured_rate)
         return abs(predicted - measured) > _FAR * abs(predicted)
+
+    @property
+    def reason(self) -> str:
+        """Why they are far apart, where that is known."""
+        from thalweg.theory.linearization import adaptive  # noqa: PLC0415
+
+        if adaptive(self.rule):
+            return (
+                ": an adaptive rule is predicted with its\n  preconditioner held fixed, at 1, and "
+                "a descent adapts it"
+            )
+        if self.steps is not None and len(self.trace.x) - 1 < self.steps:
+            return (
+                f": a descent is measured for {_MOST_STEPS:,}\n  steps at the most, too few here "
+                "to come to its long run"
+            )
+        return ""
 
 
 def rates(
@@ -175,11 +194,8 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
             f"{row.measured_steps:,}" if row.measured_steps else f"> {len(row.trace.x) - 1:,}",
         )
     console().print(shown)
-    if any(row.far for row in rows):
-        typer.echo(
-            f"≠ the logarithms of the rates differ by more than {_FAR:.0%}: an adaptive rule is "
-            "predicted with its\n  preconditioner held fixed, at 1, and a descent adapts it"
-        )
+    for reason in dict.fromkeys(row.reason for row in rows if row.far):
+        typer.echo(f"≠ the logarithms of the rates differ by more than {_FAR:.0%}{reason}")
 
 
 def _spectrum(eigenvalues: Sequence[float]) -> str:

@@ -93,8 +93,8 @@ def _make(name: str, given: Mapping[str, str], steps: int) -> "Schedule":
 
 
 def _value(name: str, text: str) -> int | float | list[int | float]:
-    """Read a whole number, a number, or several of them with commas between."""
-    if "," in text or name in {"values", "boundaries"}:
+    """Read a whole number or a number; of an argument that takes several, all between commas."""
+    if name in {"values", "boundaries"}:
         return [_number(name, word) for word in text.split(",")]
     return _number(name, text)
 

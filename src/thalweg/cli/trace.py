@@ -58,8 +58,8 @@ def trace(
     """Draw rules' paths over a problem's contours, and print where they end."""
     from thalweg import descend, problems, second_order  # noqa: PLC0415
 
-    if steps > _MOST_STEPS:
-        raise ValueError(f"steps must be in [0, {_MOST_STEPS}], got {steps}")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise ValueError(f"steps must be in [1, {_MOST_STEPS}], got {steps}")
     chosen = problems.get(problem)
     first = None if start is None else numbers("start", start, "-5,-2")
     traces = [
@@ -74,12 +74,12 @@ def trace(
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
     style.format_of(out)  # a wrong name is refused before either picture is written
-    animated = [] if animate is None else [plots.animate(traces, animate)]
-    written = [style.save(plots.paths(traces).figure.canvas.figure, out), *animated]
+    if animate is not None:  # told once it is there: the other may fail
+        typer.echo(f"picture: {plots.animate(traces, animate)}")
+    picture = style.save(plots.paths(traces).figure.canvas.figure, out)
     for path in traces:
         typer.echo(_end(path))
-    for picture in written:
-        typer.echo(f"picture: {picture}")
+    typer.echo(f"picture: {picture}")
 
 
 def _end(path: "Trace") -> str:
@@ -89,7 +89,7 @@ def _end(path: "Trace") -> str:
         return f"{head} diverged, not finite from step {path.diverged_at} on"
     point = ", ".join(f"{value:.6g}" for value in path.x[-1])
     notes = "; converged" * (path.end == "converged")
-    notes += "; diverging: f grew" * bool(path.f[-1] > path.f[0])
+    notes += "; f grew" * bool(path.f[-1] > path.f[0])
     if indefinite := path.state.get("indefinite"):
         notes += f"; the Hessian had a negative eigenvalue at {indefinite:g} of the steps"
     return (
