@@ -362,7 +362,7 @@ def test_trace_gives_each_rule_its_own_hyperparameters(
 def test_trace_says_when_it_diverges(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "path.png"
     assert cli.main(["trace", "sgd", "--lr", "0.6", "--out", str(out)]) == 0
-    assert "diverging: f grew" in capsys.readouterr().out
+    assert "; f grew" in capsys.readouterr().out
     assert cli.main(["trace", "sgd", "--lr", "1e200", "--out", str(out)]) == 0
     assert "diverged, not finite from step" in capsys.readouterr().out
 

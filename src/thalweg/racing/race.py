@@ -69,7 +69,8 @@ def race(
     Every rule searches its own space with the same number of trials, in two rounds (``search``);
     the lowest validation loss after the last epoch is its best. Each best is trained again on fresh
     seeds and judged once on the test part. The winner has the lowest median test loss; a rule ties
-    with it when the 95 % bootstrap interval of the median difference, paired by seed, contains 0.
+    with it when the interval of the median difference, paired by seed and 95 % for all pairs of
+    rules at once, contains 0.
 
     Args:
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
