@@ -189,7 +189,7 @@ def test_a_rule_ties_with_its_twin() -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_rule_that_always_diverges_comes_last() -> None:
+def test_a_rule_that_always_diverges_comes_last(tmp_path: Path) -> None:
     @rule("made to fail")
     def exploding(g, x, *, t, lr=1e-3):  # noqa: ANN001, ANN202
         return x - lr * np.inf * g
@@ -204,6 +204,11 @@ def test_a_rule_that_always_diverges_comes_last() -> None:
     assert results["sentence"].endswith("exploding does not reach the target in 5 epochs")
     with pytest.raises(ValueError, match="no rule ended with a finite test loss"):
         _race(replace(TERMS, rules=("exploding",)))
+    out = tmp_path / "race"
+    terms: Any = {"epochs": 2, "trials": 4, "seeds": 2, "out": out, "workers": 1}
+    with pytest.raises(ValueError, match=rf"thalweg results {out} --csv prints them"):
+        thalweg.race("diabetes", rules="exploding", **terms)
+    assert (out / "curves.parquet").exists()  # they show what happened
 
 
 def _row(rule: str, epochs: int | None, schedule: str = "constant") -> dict[str, Any]:

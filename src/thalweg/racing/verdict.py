@@ -156,10 +156,13 @@ def conclude(
     target = task.target()
     entries = _rank(task, protocol, store, found, target)
     best = entries[0]
+    if store.directory:
+        _write_curves(store, protocol, store.directory)
     if not math.isfinite(best["test_loss"]["median"]):
+        where = f" (thalweg results {store.directory} --csv prints them)" if store.directory else ""
         raise ValueError(
-            "no rule ended with a finite test loss on most seeds; look at curves of single rules "
-            "with lower rates"
+            "no rule ended with a finite test loss on most seeds; look at the losses of all epochs"
+            f"{where}, and race with lower rates"
         )
     trials = {name: store.of(name, "trial") for name in protocol.rules}
     counts, name = store.counts(), best["rule"]
@@ -184,7 +187,7 @@ def conclude(
         }
     )
     if store.directory:
-        _write(store, protocol, results)
+        _write(results, store.directory)
     return Verdict(results, store.directory)
 
 
@@ -347,16 +350,18 @@ def _compared(rule: str, epochs: int, least: int) -> str:
     return f"{rule} reaches the target in {times}"
 
 
-def _write(store: Store, protocol: Protocol, results: Mapping[str, Any]) -> None:
+def _write(results: Mapping[str, Any], directory: Path) -> None:
     from thalweg import report  # noqa: PLC0415 - loads matplotlib
 
-    assert store.directory
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-    files.write(store.directory / "results.json", text.encode())
+    files.write(directory / "results.json", text.encode())
+    report.write(directory)
+
+
+def _write_curves(store: Store, protocol: Protocol, directory: Path) -> None:
     buffer = pa.BufferOutputStream()
     parquet.write_table(_curves(store, protocol), buffer)
-    files.write(store.directory / "curves.parquet", buffer.getvalue().to_pybytes())
-    report.write(store.directory)
+    files.write(directory / "curves.parquet", buffer.getvalue().to_pybytes())
 
 
 def _curves(store: Store, protocol: Protocol) -> pa.Table:
