@@ -46,7 +46,8 @@ class Training:
         data, features = real("X", X), self.coef.shape[2]
         if data.ndim != 2 or data.shape[1] != features:
             raise ValueError(f"X must have shape (rows, {features}), got {data.shape}")
-        z: NDArray[Any] = data @ self.coef.swapaxes(1, 2) + self.intercept[:, None, :]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverged
+            z: NDArray[Any] = data @ self.coef.swapaxes(1, 2) + self.intercept[:, None, :]
         return z
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
