@@ -5,7 +5,6 @@ is not used at all: kernels are then compiled again in each process.
 """
 
 import hashlib
-import importlib.util
 import linecache
 import os
 import stat
@@ -55,33 +54,33 @@ def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
     key = hashlib.sha256(f"{text}\0{depends}".encode()).hexdigest()[:16]
     module_name = f"thalweg_kernel_{name}_{key}"
     if module_name not in sys.modules:
-        made = _from_file(module_name, text) or _from_text(module_name, text)
-        sys.modules[module_name] = made
+        sys.modules[module_name] = _made(module_name, text)
     module = sys.modules[module_name]
     return module, hasattr(module, "__file__")
 
 
-def _from_text(module_name: str, text: str) -> ModuleType:
+def _made(module_name: str, text: str) -> ModuleType:
+    """Return the module of our own text, whatever a file may hold by now."""
     module = ModuleType(module_name)
-    name = f"<{module_name}>"
-    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name  # Triton reads it
-    exec(compile(text, name, "exec"), vars(module))  # noqa: S102 - our own text
+    path = _written(f"{module_name}.py", text.encode())
+    file = str(path or f"<{module_name}>")
+    if path:
+        module.__file__ = file
+    else:
+        lines = text.splitlines(keepends=True)
+        linecache.cache[file] = len(text), None, lines, file  # Triton reads it
+    exec(compile(text, file, "exec"), vars(module))  # noqa: S102 - our own text
     return module
 
 
-def _from_file(module_name: str, text: str) -> ModuleType | None:
+def _written(name: str, content: bytes) -> Path | None:
     place = folder()
     if place is None:
         return None
-    path = place / f"{module_name}.py"
-    if not path.is_file() or path.read_bytes() != text.encode():  # only our own text is executed
-        try:
-            write(path, text.encode())
-        except OSError:  # a full disk
-            return None
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    path = place / name
+    try:
+        if not path.is_file() or path.read_bytes() != content:
+            write(path, content)
+    except OSError:  # a full disk
+        return None
+    return path

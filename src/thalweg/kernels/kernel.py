@@ -6,12 +6,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.generate import PLAIN, Wrap, generate
+from thalweg.kernels.machine_code import callback
 from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
@@ -102,13 +102,10 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap) -> Kernel:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     generated = generate(rule, wrap)
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
-    number = _NUMBERS[dtype]
-    update, uniforms = (
-        numba.cfunc(signature, cache=cached, error_model="numpy")(function)
-        for function, signature in (
-            (module.update, f"void(CPointer(intp), intp, CPointer({number}))"),
-            (module.uniforms, f"void(float64, boolean, {_DOUBLES}, CPointer({number}))"),
-        )
+    pointer = f"CPointer({_NUMBERS[dtype]})"
+    update = callback(module.update, f"void(CPointer(intp), intp, {pointer})", cached=cached)
+    uniforms = callback(
+        module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
     )
     return Kernel(
         rule,

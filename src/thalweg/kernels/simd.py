@@ -26,6 +26,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model
 
 from thalweg import elementwise
+from thalweg.kernels.machine_code import keep_on_disk
 
 __all__ = [
     "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
@@ -534,18 +535,14 @@ def _minimum(a: Any, b: Any) -> Any:
 
 
 def compiled_driver(**options: Any) -> Callable[..., Any]:
-    """Compile a driver when it is first called; its machine code is kept beside the package.
-
-    Where neither that place nor the user's cache folder can be written, nothing is kept.
-    """
+    """Compile a driver when it is first called; its machine code is kept beside the package."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         # Numba files machine code under this name and looks at no other file than the driver's own.
         function.__qualname__ += f"_{FINGERPRINT}"
-        try:
-            return njit(cache=True, **OPTIONS, **options)(function)
-        except RuntimeError:  # Numba found no folder
-            return njit(**OPTIONS, **options)(function)
+        compiled = njit(**OPTIONS, **options)(function)
+        keep_on_disk(compiled, function)
+        return compiled
 
     return decorate
 

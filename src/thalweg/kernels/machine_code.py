@@ -1,0 +1,81 @@
+"""Machine code on disk: Numba's own cache, without what processes side by side can do to it."""
+
+# mypy: allow-untyped-calls
+# Numba's methods have no types.
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
+
+__all__ = ["callback", "keep_on_disk"]
+
+
+class _Files(IndexDataCacheFile):
+    """Numba's files without their index: one for each signature and processor.
+
+    Numba writes an index of them ahead of the machine code. Of two processes that compile at once,
+    for two types, one can write the index last and the other the code: all later processes would
+    step float64 by the code for float32.
+    """
+
+    def _name(self, key: object) -> str:
+        told_apart = repr((self._version, self._source_stamp, key)).encode()
+        return str(self._data_name(int(hashlib.sha256(told_apart).hexdigest()[:16], 16)))
+
+    def load(self, key: object) -> Any:  # noqa: ANN401 - what Numba makes of machine code
+        return self._load_data(self._name(key))
+
+    def save(self, key: object, data: object) -> None:
+        self._save_data(self._name(key), data)
+
+
+class _MachineCode(FunctionCache):
+    """Numba's cache of a function; what it cannot read or write is compiled in each process."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: object, target_context: object) -> Any:  # noqa: ANN401
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # noqa: BLE001 - no file, or a damaged one, which may raise anything
+            return None
+
+    def save_overload(self, sig: object, data: object) -> None:
+        with suppress(OSError):  # a full disk
+            super().save_overload(sig, data)
+
+
+def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:  # noqa: ANN401 - Numba's
+    """Let Numba look for a function's machine code on disk before it compiles, and keep it there.
+
+    Beside its source, else in the user's cache folder; nowhere if neither can be written.
+
+    Args:
+        compiled: Numba's dispatcher or callback, not compiled yet.
+        function: what it compiles.
+    """
+    with suppress(RuntimeError):  # Numba found no folder
+        compiled._cache = _MachineCode(function)  # noqa: SLF001 - Numba has no other way
+
+
+def callback(function: Callable[..., Any], signature: str, *, cached: bool) -> CFunc:
+    """Return the compiled function, which has an address.
+
+    Args:
+        function: a function of generated source.
+        signature: its types.
+        cached: whether its machine code may be kept on disk.
+    """
+    made = CFunc(function, normalize_signature(signature), {}, {"error_model": "numpy"})
+    if cached:
+        keep_on_disk(made, function)
+    made.compile()
+    return made
