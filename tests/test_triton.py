@@ -170,6 +170,13 @@ def test_options_do_what_they_do_on_the_cpu(options: dict[str, Any], dtype: torc
             torch.testing.assert_close(ours.state[p][key], value, rtol=2**-6, atol=1e-5)
 
 
+def test_a_cautious_step_does_not_hide_nan() -> None:
+    p = torch.ones(3, requires_grad=True)
+    p.grad = torch.tensor([1.0, torch.nan, -1.0])
+    optim.SGD([p], lr=0.5, cautious=True).step()
+    torch.testing.assert_close(p.detach(), torch.tensor([0.5, torch.nan, 1.5]), equal_nan=True)
+
+
 def several(dtype: torch.dtype) -> list[Tensor]:
     """Return parameters of all shapes and memory orders."""
     wide = torch.linspace(1.0, 2.0, 40).reshape(4, 10).to(dtype)

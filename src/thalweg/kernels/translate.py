@@ -200,9 +200,12 @@ class _Translator:
         self.element_lines.append(f"{name.text} = {value.text}")
 
     def cautious(self, x: ast.expr) -> ast.expr:
-        """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1)."""
+        """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1).
+
+        Or to NaN: an element that stayed where it is would hide that its state is lost.
+        """
         self.element_lines.append(f"moved = {ast.unparse(x)}")
-        return ast.parse("where((before - moved) * gradient > 0, moved, before)", mode="eval").body
+        return ast.parse("where((before - moved) * gradient <= 0, before, moved)", mode="eval").body
 
     def assign(self, targets: Sequence[ast.expr], values: list[_Value], scope: "_Scope") -> None:
         if len(targets) != len(values):

@@ -45,7 +45,7 @@ def step_tensor(
     before |= {name: float(state[keys[name]]) for name in rule.uniform_state}
     moved, after = rule.advance(g, x, before, t=t, hyper=recipe.hyper)
     if options.cautious:
-        moved = torch.where((x - moved) * g > 0, moved, x)
+        moved = torch.where((x - moved) * g <= 0, x, moved)  # or to NaN
     stochastic = options.rounding == "stochastic"
     _write(p.detach(), moved, stochastic=stochastic)
     if LOST in state:
