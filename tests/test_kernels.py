@@ -19,6 +19,8 @@ from thalweg import rules, schedules
 from thalweg.elementwise import exp, log, maximum, sign, sqrt, where
 from thalweg.kernels import Step, cache, source
 from thalweg.kernels.generate import generate
+from thalweg.kernels.linear import LOSSES, evaluate_blocks
+from thalweg.kernels.simd import LANES
 from thalweg.rule import Range, Rule, rule
 
 RULES = rules.names()
@@ -395,3 +397,29 @@ def test_a_range_may_be_the_users_own() -> None:
 
     with pytest.raises(ValueError, match=r"kick must be in \[0, 1\], got 2"):
         Step(kicked, [np.zeros(1)], kick=2)
+def test_powers_of_a_negative_number_alternate() -> None:
+    """In a training, where a power is last step's times the base."""
+    from thalweg.linear import train  # noqa: PLC0415
+
+    @rule("test")
+    def alternating(g, x, *, t, lr=0.1, base=-0.9):  # noqa: ANN001, ANN202
+        return x - lr * (2 + base**t) * g
+
+    X, y = np.ones((1, 1)), np.ones(1)
+    fit = train(X, y, rule=alternating, epochs=9, evaluate_every=9, batch_size=1, dtype="float64")
+    w = np.zeros(2)  # intercept and weight: the loss is (sum w - 1)^2 / 2
+    for t in range(1, 10):
+        w = alternating(np.full(2, w.sum() - 1), w, t=t)
+    np.testing.assert_allclose(fit.coef.ravel(), w[:1], rtol=1e-12)
+
+
+def test_a_small_logistic_loss_keeps_its_digits() -> None:
+    margins = np.array([0.1, 1.0, 10.0, 16.0, 17.0, 20.0, 50.0], np.float32)
+    w = np.full((1, 1, 1, LANES), 1, np.float32)
+    for margin in margins:
+        found = np.empty((1, LANES))
+        X, y = np.array([[margin]]), np.ones(1, np.float32)
+        evaluate_blocks(LOSSES["logistic"], X, y, w, 0, 1, found)
+        np.testing.assert_allclose(found, np.log1p(np.exp(-float(margin))), rtol=3e-7)
+
+

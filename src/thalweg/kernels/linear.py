@@ -178,6 +178,13 @@ def _residuals(loss, z, y, rows, m, k, scale):
 
 
 @inlined
+def _log_1_plus(e):
+    """Return log(1 + e) for e in [0, 1], with the digits that the sum loses."""
+    total = 1 + e
+    return log(total) + (e - (total - 1))
+
+
+@inlined
 def _losses(loss, z, y, first, m, k):
     """Return the sum of the losses of m rows from first on."""
     total = load(z, 0) - load(z, 0)
@@ -188,7 +195,8 @@ def _losses(loss, z, y, first, m, k):
             total = total + 0.5 * r * r
         elif loss == 1:
             a = load(z, p)
-            total = total + (maximum(a, 0) - target * a + log(1 + exp_of_negative(-abs(a))))
+            rest = _log_1_plus(exp_of_negative(-abs(a)))
+            total = total + (where(a > 0, a, 0.0) - target * a + rest)
         else:
             hit = load(z, p * k + int(target))
             top, sum_ = _exponentials(z, p * k, k)
