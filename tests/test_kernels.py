@@ -194,8 +194,16 @@ def halved(v):  # noqa: ANN001, ANN201
     return v / 2
 
 
+def colliding(g, x, v, *, t, lr=0.1):  # noqa: ANN001, ANN201
+    helper1_v = g * 2  # names that the variables of a called function have had, and have
+    v_call1 = g * 3
+    y, v = helper(g, x, v, factor=lr)
+    return y + helper1_v + v_call1, v
+
+
 @pytest.mark.parametrize(
-    ("function", "start"), [(mixed, {}), (counting, {"count": 2.0}), (nested, {})]
+    ("function", "start"),
+    [(mixed, {}), (counting, {"count": 2.0}), (nested, {}), (colliding, {})],
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 3e-5)])
 def test_a_users_rule_is_compiled_as_it_is_written(

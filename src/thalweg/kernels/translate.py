@@ -31,7 +31,7 @@ _FUNCTIONS = {name: getattr(elementwise, name) for name in elementwise.__all__} 
 _RESERVED = re.compile(
     r"(u|power|factor)\d+|t|n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms"
     r"|(load|store)(_ahead|_part|_even|_odd|_pair)?(_b?float16)?(_stochastic)?|lost|seed|power|typed|LANES|WIDE|widened|inlined|before|moved|gradient|gradient_scale"
-    r"|coupled_decay|shrink|tl|keep|number|place|stochastic|read|write|at_\w+|\w+_new|"
+    r"|coupled_decay|shrink|tl|keep|number|place|stochastic|read|write|at_\w+|\w+_new|\w+_call\d+|"
     + "|".join(_FUNCTIONS)
 )
 
@@ -154,10 +154,10 @@ class _Translator:
         self.calls = 0
 
     def function(
-        self, function: Callable[..., Any], given: dict[str, _Value], prefix: str
+        self, function: Callable[..., Any], given: dict[str, _Value], suffix: str
     ) -> list[_Value]:
         """Translate a function's body with its parameters bound; return the values it returns."""
-        scope = _Scope(function, dict(given), prefix)
+        scope = _Scope(function, dict(given), suffix)
         for statement in scope.body:
             match statement:
                 case ast.Return(value=ast.expr() as value):
@@ -214,10 +214,10 @@ class _Translator:
         for varying, lines in ((True, self.element_lines), (False, self.uniform_lines)):
             chosen = [(n, v) for n, v in zip(names, values, strict=True) if v.varying is varying]
             if chosen:
-                left = ", ".join(scope.prefix + _own(name) for name, _ in chosen)
+                left = ", ".join(scope.own(name) for name, _ in chosen)
                 lines.append(f"{left} = {', '.join(value.text for _, value in chosen)}")
         for name, value in zip(names, values, strict=True):
-            new = scope.prefix + _own(name)
+            new = scope.own(name)
             scope.names[name] = _Value(ast.Name(new), value.varying, value.steady)
             for known in (self.slots, self.powers):  # they speak of the name's old value
                 for text in [k for k in known if new in names_in(k)]:
@@ -250,7 +250,7 @@ class _Translator:
             name: v if isinstance(v, _Value) else _literal(v) for name, v in bound.arguments.items()
         }
         self.calls += 1
-        return self.function(function, given, f"{function.__name__}{self.calls}_")
+        return self.function(function, given, f"_call{self.calls}")
 
     def value(self, node: ast.expr, scope: "_Scope") -> _Value:  # noqa: C901, PLR0911 - one case a node
         """Translate an expression; a mixed one gets its uniform operands as slots."""
@@ -366,9 +366,9 @@ class _Translator:
 class _Scope:
     """A function being translated: its statements, its names, and where to point in errors."""
 
-    def __init__(self, function: Callable[..., Any], names: dict[str, _Value], prefix: str) -> None:
+    def __init__(self, function: Callable[..., Any], names: dict[str, _Value], suffix: str) -> None:
         self.names = names
-        self.prefix = prefix
+        self.suffix = suffix  # of the variables of a function that is called; empty for the rule's
         outside = inspect.getclosurevars(function)
         self.globals = {**outside.globals, **outside.nonlocals}
         self.file = inspect.getsourcefile(function) or "<unknown>"
@@ -384,6 +384,10 @@ class _Scope:
         assert isinstance(definition, ast.FunctionDef)
         documented = ast.get_docstring(definition) is not None
         self.body = definition.body[1:] if documented else definition.body
+
+    def own(self, name: str) -> str:
+        """Return the name of a variable in the generated code."""
+        return name + self.suffix if self.suffix else _own(name)
 
     def lookup(self, node: ast.expr, name: str) -> _Value:
         if name in self.names:
