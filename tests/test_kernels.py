@@ -22,6 +22,7 @@ from thalweg.kernels.generate import generate
 from thalweg.kernels.linear import LOSSES, evaluate_blocks
 from thalweg.kernels.simd import LANES
 from thalweg.rule import Range, Rule, rule
+from thalweg.rules import adam
 
 RULES = rules.names()
 SHAPES = [(3,), (17, 5), (0,), (1,), (8,), (40_000,)]
@@ -194,6 +195,28 @@ def halved(v):  # noqa: ANN001, ANN201
     return v / 2
 
 
+DECAY = 0.9
+
+
+def numbered(g, x, m, *, t, c, lr=0.1, boost=2.0, flag=1.0):  # noqa: ANN001, ANN201
+    m = DECAY * m + g  # uniform numbers and tests that are no vectors
+    rate = lr * (boost if t > 2 else 1.0) / (1 - DECAY**t)
+    c = c + 1 if t > 3 else 0.0
+    n = 3
+    return x - rate * (-1) ** t * (m if flag else -m) - lr * c * 2**-n, m, c
+
+
+def asking(g, x, up, *, t, lr=0.1, kappa=3.0):  # noqa: ANN001, ANN201
+    turned = (g > 0) == (up > 0)  # tests as numbers
+    climbs = g > 0
+    x = x - lr * turned - 0.5 * climbs * (kappa > 2) * (t > 1) * (x > 0) + where(turned, lr, 0.0)
+    return x, climbs
+
+
+def calling(g, x, m, v, *, t, lr=0.1):  # noqa: ANN001, ANN201
+    return adam(g, x, m, v, t=t, lr=lr)  # its other hyperparameters are numbers
+
+
 def colliding(g, x, v, *, t, lr=0.1):  # noqa: ANN001, ANN201
     helper1_v = g * 2  # names that the variables of a called function have had, and have
     v_call1 = g * 3
@@ -203,8 +226,11 @@ def colliding(g, x, v, *, t, lr=0.1):  # noqa: ANN001, ANN201
 
 @pytest.mark.parametrize(
     ("function", "start"),
-    [(mixed, {}), (counting, {"count": 2.0}), (nested, {}), (colliding, {})],
-)
+    [
+        (mixed, {}), (counting, {"count": 2.0}), (nested, {}), (numbered, {"c": 1.0}),
+        (asking, {}), (calling, {}), (colliding, {}),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 3e-5)])
 def test_a_users_rule_is_compiled_as_it_is_written(
     function: Callable[..., Any], start: dict[str, float], dtype: str, tolerance: float
@@ -253,6 +279,7 @@ def refused(body: str, tmp_path: Path, signature: str = "g, x, v, *, t, lr=0.1")
         ("v = v + g", 6, "must end in a return"),
         ("return (lambda: x), v", 6, "lambda: x"),
         ("return f'{x}', v", 6, "f'{x}'"),
+        ("return x - lr * ((g > 0) + (x > 0)), v", 6, "arrays of tests do not add up; write where"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_with_its_line(
@@ -265,6 +292,19 @@ def test_what_cannot_be_compiled_is_refused_with_its_line(
 
 def test_a_wrong_number_of_results_is_refused(tmp_path: Path) -> None:
     assert "must return 2 values (x and its state), not 1" in refused("return x", tmp_path)
+
+
+def test_what_numba_refuses_is_refused_with_the_rules_line() -> None:
+    @rule("test")
+    def complex_rate(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN202
+        return x - lr * (-2) ** 0.5 * g
+
+    line = complex_rate.function.__code__.co_firstlineno
+    message = (
+        rf"test_kernels\.py, line {line}: rule 'complex_rate' cannot be compiled.*: Cannot cast"
+    )
+    with pytest.raises(ValueError, match=message):
+        Step(complex_rate, [np.zeros(1)])
 
 
 def test_names_of_the_generated_code_are_free_for_rules() -> None:
@@ -287,7 +327,7 @@ def test_uniform_state_must_stay_uniform(tmp_path: Path) -> None:
 
 
 def test_of_two_literals_one_carries_the_element_type() -> None:
-    assert "where(g > 0, u" in source(rule("test")(mixed))
+    assert "where(g > 0.0, u" in source(rule("test")(mixed))
 
 
 def test_uniform_expressions_leave_the_loop() -> None:
@@ -398,13 +438,6 @@ def test_powers_do_not_become_subnormal() -> None:
     assert math.isclose(fit.coef[0, 0, 0], 1.0, abs_tol=0.05)
 
 
-def test_a_range_may_be_the_users_own() -> None:
-    @rule("test", ranges={"kick": Range(0.0, 1.0, "[]")})
-    def kicked(g, x, *, t, kick=0.5):  # noqa: ANN001, ANN202
-        return x - kick * g
-
-    with pytest.raises(ValueError, match=r"kick must be in \[0, 1\], got 2"):
-        Step(kicked, [np.zeros(1)], kick=2)
 def test_powers_of_a_negative_number_alternate() -> None:
     """In a training, where a power is last step's times the base."""
     from thalweg.linear import train  # noqa: PLC0415
@@ -431,3 +464,10 @@ def test_a_small_logistic_loss_keeps_its_digits() -> None:
         np.testing.assert_allclose(found, np.log1p(np.exp(-float(margin))), rtol=3e-7)
 
 
+def test_a_range_may_be_the_users_own() -> None:
+    @rule("test", ranges={"kick": Range(0.0, 1.0, "[]")})
+    def kicked(g, x, *, t, kick=0.5):  # noqa: ANN001, ANN202
+        return x - kick * g
+
+    with pytest.raises(ValueError, match=r"kick must be in \[0, 1\], got 2"):
+        Step(kicked, [np.zeros(1)], kick=2)

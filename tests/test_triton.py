@@ -32,7 +32,7 @@ from optim_pairs import (  # noqa: E402
     scalars_in,
     set_gradients,
 )
-from test_kernels import counting, mixed, nested  # noqa: E402
+from test_kernels import asking, calling, counting, mixed, nested  # noqa: E402
 from thalweg import optim, rules  # noqa: E402
 from thalweg.elementwise import exp, log, minimum, sqrt  # noqa: E402
 from thalweg.kernels.triton import source  # noqa: E402
@@ -89,7 +89,7 @@ def powers(g, x, m, *, t, lr=0.01, kappa=3.0):  # type: ignore[no-untyped-def] #
     return x - lr * m / sqrt(1 + log(1 + exp(g)) ** kappa), m
 
 
-OWN = {f.__name__: f for f in (mixed, counting, nested, powers)}
+OWN = {f.__name__: f for f in (mixed, counting, nested, asking, calling, powers)}
 
 
 def named(name: str) -> Rule:

@@ -1,13 +1,16 @@
 """A rule, compiled: the addresses of its two functions, which the drivers call."""
 
 import functools
+import inspect
 import os
+import textwrap
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError
 
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.generate import PLAIN, Wrap, generate
@@ -103,10 +106,13 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap) -> Kernel:
     generated = generate(rule, wrap)
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     pointer = f"CPointer({_NUMBERS[dtype]})"
-    update = callback(module.update, f"void(CPointer(intp), intp, {pointer})", cached=cached)
-    uniforms = callback(
-        module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
-    )
+    try:
+        update = callback(module.update, f"void(CPointer(intp), intp, {pointer})", cached=cached)
+        uniforms = callback(
+            module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
+        )
+    except (NumbaError, RuntimeError) as error:  # LLVM raises the latter
+        raise ValueError(_refusal(rule, str(error))) from error
     return Kernel(
         rule,
         dtype,
@@ -117,4 +123,14 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap) -> Kernel:
         generated.powers,
         generated.steady,
         (update, uniforms),
+    )
+
+
+def _refusal(rule: Rule, why: str) -> str:
+    """Return a sentence on a rule whose kernel could be written but not compiled."""
+    file, line = inspect.getsourcefile(rule.function), rule.function.__code__.co_firstlineno
+    reason = next((said for said in why.splitlines() if not said.startswith("Failed in")), why)
+    return (
+        f"{file}, line {line}: rule {rule.name!r} cannot be compiled, for Numba refuses its kernel "
+        f"(thalweg.kernels.source shows it): {textwrap.shorten(reason, 200)}"
     )

@@ -512,7 +512,7 @@ def _exp_of_negative(x: Any) -> Any:
 
 @overload(elementwise.where, strict=False)
 def _where(condition: Any, a: Any, b: Any) -> Any:
-    if isinstance(condition, Vector):
+    if any(isinstance(value, Vector) for value in (condition, a, b)):
         return lambda condition, a, b: _select(condition, a, b)  # noqa: PLW0108 - the same
     return lambda condition, a, b: a if condition else b
 
@@ -554,13 +554,12 @@ inlined = njit(forceinline=True, **OPTIONS)
 def power(powers: Any, index: Any, base: Any, t: Any, fresh: Any) -> Any:
     """Return base**t: last step's value times base, or computed afresh.
 
-    Below 1e-300 it is 0: repeated products would stay subnormal for ever, and processors are slow
-    on such numbers.
+    Nearer to 0 than 1e-300 it is 0: repeated products would stay subnormal for ever, and processors
+    are slow on such numbers.
     """
     if fresh:
-        value = base**t
+        store(powers, index, base**t)
     else:
         product = load(powers, index) * base
-        value = elementwise.where(product < 1e-300, 0.0, product)
-    store(powers, index, value)
-    return value
+        store(powers, index, elementwise.where(abs(product) < 1e-300, 0.0, product))
+    return load(powers, index)

@@ -13,7 +13,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal, NoReturn
 
@@ -125,6 +125,7 @@ class _Value:
     node: ast.expr
     varying: bool
     steady: bool = False  # uniform and the same at every step while the hyperparameters are
+    test: bool = False  # a comparison's result
 
     @property
     def text(self) -> str:
@@ -136,8 +137,8 @@ class _Value:
 
 
 def _literal(number: Any) -> _Value:  # noqa: ANN401 - whatever is a real number
-    """Return a number as the source has it, NumPy's as Python's."""
-    plain = number if isinstance(number, int) else float(number)
+    """Return a number as one of floating point: whole ones overflow."""
+    plain = number if isinstance(number, bool) else float(number)
     return _Value(ast.Constant(plain), varying=False, steady=True)
 
 
@@ -188,8 +189,7 @@ class _Translator:
         if wrap.coupled:
             decay = uniform("coupled_decay")
             decayed = self.binary(ast.Add(), g, self.binary(ast.Mult(), decay, x))
-            zero = _literal(0.0)
-            some = self.combine(lambda a, b: ast.Compare(a, [ast.NotEq()], [b]), decay, zero)
+            some = self.compare(ast.NotEq(), decay, _literal(0.0))
             self.replace(g, self.pick(some, decayed, g))  # 0 times an infinite x is NaN
         if wrap.shrunk:
             self.replace(x, self.binary(ast.Mult(), x, uniform("shrink")))
@@ -218,7 +218,7 @@ class _Translator:
                 lines.append(f"{left} = {', '.join(value.text for _, value in chosen)}")
         for name, value in zip(names, values, strict=True):
             new = scope.own(name)
-            scope.names[name] = _Value(ast.Name(new), value.varying, value.steady)
+            scope.names[name] = replace(value, node=ast.Name(new))
             for known in (self.slots, self.powers):  # they speak of the name's old value
                 for text in [k for k in known if new in names_in(k)]:
                     del known[text]
@@ -255,21 +255,23 @@ class _Translator:
     def value(self, node: ast.expr, scope: "_Scope") -> _Value:  # noqa: C901, PLR0911 - one case a node
         """Translate an expression; a mixed one gets its uniform operands as slots."""
         match node:
-            case ast.Constant(value=bool() | int() | float()):
-                return _Value(node, varying=False, steady=True)
+            case ast.Constant(value=bool() | int() | float() as number):
+                return _literal(number)
             case ast.Name(id=name):
                 return scope.lookup(node, name)
             case ast.BinOp(left, operator, right) if isinstance(operator, _OPERATORS):
-                return self.binary(operator, self.value(left, scope), self.value(right, scope))
+                operands = self.value(left, scope), self.value(right, scope)
+                tests = all(o.test for o in operands) and any(o.varying for o in operands)
+                if tests and isinstance(operator, ast.Add):
+                    scope.refuse(node, "arrays of tests do not add up; write where(test, 1.0, 0.0)")
+                return self.binary(operator, *operands)
             case ast.UnaryOp(ast.USub(), operand):
-                return self.combine(
-                    lambda a: ast.UnaryOp(ast.USub(), a), self.value(operand, scope)
-                )
+                negated = self.number(self.value(operand, scope))
+                return self.combine(lambda a: ast.UnaryOp(ast.USub(), a), negated)
             case ast.UnaryOp(ast.UAdd(), operand):
                 return self.value(operand, scope)
             case ast.Compare(left, [operator], [right]) if isinstance(operator, _COMPARISONS):
-                operands = self.value(left, scope), self.value(right, scope)
-                return self.combine(lambda a, b: ast.Compare(a, [operator], [b]), *operands)
+                return self.compare(operator, self.value(left, scope), self.value(right, scope))
             case ast.IfExp(test, body, orelse):
                 chosen = self.value(body, scope), self.value(orelse, scope)
                 return self.choose(scope, node, self.value(test, scope), *chosen)
@@ -277,7 +279,8 @@ class _Translator:
                 values = [self.value(a, scope) for a in arguments]
                 if function == "where" and len(values) == 3:
                     return self.where(*values)
-                return self.combine(lambda *a: ast.Call(ast.Name(function), list(a), []), *values)
+                numbers = map(self.number, values)
+                return self.combine(lambda *a: ast.Call(ast.Name(function), list(a), []), *numbers)
             case ast.Call():
                 values = self.inline(node, scope)
                 return values[0] if len(values) == 1 else scope.refuse(node)
@@ -290,7 +293,17 @@ class _Translator:
         steady = not varying and all(o.steady for o in operands)
         return _Value(build(*nodes), varying, steady)
 
+    def number(self, value: _Value) -> _Value:
+        """Return a test as 1 or 0; a number is returned as it is."""
+        return self.where(value, _literal(1.0), _literal(0.0)) if value.test else value
+
+    def compare(self, operator: ast.cmpop, left: _Value, right: _Value) -> _Value:
+        operands = self.number(left), self.number(right)
+        made = self.combine(lambda a, b: ast.Compare(a, [operator], [b]), *operands)
+        return replace(made, test=True)
+
     def binary(self, operator: ast.operator, left: _Value, right: _Value) -> _Value:
+        left, right = self.number(left), self.number(right)
         if isinstance(operator, ast.Div) and left.varying and not right.varying:
             # One division per step instead of one per element.
             one = _literal(1)
@@ -332,15 +345,17 @@ class _Translator:
 
     def pick(self, test: _Value, a: _Value, b: _Value) -> _Value:
         """Return a or b by a uniform test."""
-        if a.varying or b.varying:
-            flag = ast.Call(
-                ast.Name("where"), [test.node, ast.Constant(1.0), ast.Constant(0.0)], []
-            )
-            slot = self.slot(_Value(flag, varying=False))
-            test = _Value(ast.Compare(slot, [ast.Gt()], [ast.Constant(0)]), varying=True)
+        if (a.varying or b.varying) and not test.literal:
+            flag = self.where(test, _literal(1.0), _literal(0.0))
+            test = self.compare(ast.Gt(), _Value(self.store(flag), varying=True), _literal(0))
         return self.where(test, a, b)
 
     def where(self, test: _Value, a: _Value, b: _Value) -> _Value:
+        if test.literal:
+            return a if test.node.value else b  # type: ignore[attr-defined]
+        if not test.test:
+            test = self.compare(ast.NotEq(), test, _literal(0.0))
+        a, b = self.number(a), self.number(b)
         if test.varying and a.literal and b.literal:
             a = _Value(self.store(a), varying=True)  # one of the two must carry the element type
         return self.combine(lambda *o: ast.Call(ast.Name("where"), list(o), []), test, a, b)
@@ -445,7 +460,7 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
     kept = [name for name in rule.state if name not in wrap.without]
     translator = _Translator()
     translator.before(given, wrap)
-    results = translator.function(rule.function, given, "")
+    results = list(map(translator.number, translator.function(rule.function, given, "")))
     names = ("x", *rule.state, *rule.uniform_state)
     if len(results) != len(names):
         raise ValueError(

@@ -59,7 +59,7 @@ class _Dialect(ast.NodeTransformer):
         self.generic_visit(node)
         name = ast.unparse(node.func)
         if name == "store":
-            slots, index, value = map(ast.unparse, node.args)
+            slots, index, value = map(ast.unparse, [*node.args[:2], self.typed(node.args[2])])
             return _expression(f"tl.store({slots} + {index}, {value}, fresh)")
         if name == "power":
             return self.call("power", *node.args[2:4])
