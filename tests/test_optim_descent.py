@@ -195,7 +195,7 @@ REFUSED = [
     (lambda p: optim.Yogi(p, betas=(0.9,)), "betas must be two numbers, got (0.9,)"),
     (lambda p: optim.Lion(p, betas=0.9), "betas must be two numbers, got 0.9"),
     (lambda p: optim.Yogi(p, weight_decay="a"), "weight_decay must be a number, got 'a'"),
-    (lambda p: optim.Yogi(p, weight_decay=torch.inf), "weight_decay must be >= 0, got inf"),
+    (lambda p: optim.Yogi(p, weight_decay=torch.inf), "weight_decay must be finite, got inf"),
     (
         lambda p: optim.Descent(p, None),
         "rule must be the name of a rule or what @thalweg.rule.rule made of a function, got None",

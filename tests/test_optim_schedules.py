@@ -128,7 +128,7 @@ def test_schedules_go_with_their_groups() -> None:
     ("schedule", "message"),
     [
         (lambda t: 1.0 - t, "lr must be >= 0, got -1.0"),
-        (lambda t: float("nan") if t == 2 else 1.0, "lr must be >= 0, got nan"),
+        (lambda t: float("nan") if t == 2 else 1.0, "lr must be finite, got nan"),
         (lambda t: None if t == 2 else 1.0, "lr must be a number, got None"),
     ],
 )
