@@ -159,6 +159,11 @@ class Unopened(IterableDataset[tuple[Tensor, int]]):
         raise OSError("no shards in /data")
 
 
+class Twofold(Squares):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        raise IndexError("no row\n  at all")
+
+
 def refuse() -> nn.Module:
     raise RuntimeError("no weights\nhere")
 
@@ -194,13 +199,15 @@ HERE = r"test_stack_task\.py:\d+"
         ({"train": Breaks()}, rf"^.*{HERE}: OSError: image_7.png is no image \(train\[7\]\)$"),
         ({"train": Endless()}, r"^TypeError: .* 'Endless' has no len\(\) \(train\[0\]\)$"),
         ({"train": Unopened()}, rf"^.*{HERE}: OSError: no shards in /data \(train\[0\]\)$"),
+        ({"test": Twofold()}, rf"^.*{HERE}: IndexError: no row; at all \(test\[0\]\)$"),
         ({"test": Unopened()}, r"no shards in /data \(test\[0\]\)$"),
         ({"train": TensorDataset(X[:0], Y[:0])}, "^train has no examples$"),
         ({"train": (X, Y[:50])}, "^train must have one row per .* got rows: 50, 100$"),
         ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, got str$"),
         ({"train": (X[:2], Y[:2])}, "^test=0.2 of train leaves 0 of its rows to that part"),
         ({"train": [X, X, Y]}, r"^a loss needs examples that are pairs \(X, y\); give step="),
-        ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights$"),
+        ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights; here$"),
+        ({"model": lambda: nn.LazyLinear(4)}, r"^model\(\) must .* weight waits for a first batch;"),
         ({"model": lambda: 3}, r"^model\(\) must return an nn.Module, got int$"),
         ({"model": drawn_elsewhere}, r"^model\(\) drew bias otherwise under the same torch"),
         ({"model": lambda: nn.Linear(1, 4).half()}, "must all be .* got torch.float16; autocast="),
@@ -235,6 +242,12 @@ def test_what_breaks_on_the_way_has_its_place() -> None:
 
     with pytest.raises(TaskError, match=rf"^.*{HERE}: ValueError: seven is too few$"):
         in_lanes(task(model=Late), "sgd", [{}] * 2, epochs=1, batch_size=53)
+
+
+def test_the_part_whose_labels_are_wrong_is_named() -> None:
+    wrong = (X, torch.full((100,), 4))
+    with pytest.raises(TaskError, match=r"^validation: .*4 is out of bounds"):
+        in_lanes(task(validation=wrong), "sgd", [{}] * 2, epochs=1)
 
 
 @pytest.mark.parametrize("call", [lambda: Attention(0.1), lambda: classes("lenet").model().float()])

@@ -1,16 +1,36 @@
 """Errors: what failed in a user's own code, and where."""
 
+import re
 import sysconfig
+import textwrap
 import traceback
 from pathlib import Path
 
-__all__ = ["TaskError", "user_line"]
+__all__ = ["TaskError", "told", "user_line"]
 
 _HERE = Path(__file__).parent  # thalweg itself
+_LONGEST = 400  # characters of a message that are told: some of torch's are pages
 
 
 class TaskError(ValueError):
     """The user's own code, or what it asks of the machine, failed: a sentence with the place."""
+
+
+def told(error: BaseException, otherwise: str = "") -> str:
+    """Return what failed in the user's own code, where and why, in one line.
+
+    Args:
+        error: with its traceback from where it is caught.
+        otherwise: the place of an error that passed no line of the user's own; "" for none.
+
+    Example:
+        >>> told(ValueError("two things:\\n no rows\\n no columns"), "net.py")
+        'net.py: ValueError: two things: no rows; no columns'
+    """
+    place = user_line(error) or otherwise
+    message = re.sub(r"(?<!:)\s*\n\s*", "; ", str(error).strip())
+    message = textwrap.shorten(message, _LONGEST, placeholder=" ...")
+    return ": ".join(filter(None, (place, type(error).__name__, message)))
 
 
 def user_line(error: BaseException) -> str | None:

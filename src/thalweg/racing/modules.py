@@ -174,7 +174,7 @@ class ModuleTask:
         for final in training.finals:
             if final.lanes:
                 with self.model.mode(training=False):
-                    found[0, final.lanes] = final.stack.losses(self._placed.test).numpy()
+                    found[0, final.lanes] = final.stack.losses(self._placed.test, "test").numpy()
                     found[1, final.lanes] = self._scores(final.stack, self._placed.test)
         return found[0], found[1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from thalweg.errors import TaskError, user_line
+from thalweg.errors import TaskError, told, user_line
 from thalweg.racing.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def load_task(text: str) -> "TorchTask":
             f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
         ) from error
     except Exception as error:
-        raise TaskError(_failed(error, f"{file}:{name}")) from error
+        raise TaskError(told(error, f"{file}:{name}")) from error
     if not isinstance(task, TorchTask):
         raise TaskError(f"{file}:{name} must return a thalweg.TorchTask, got {task!r}")
     return task
@@ -98,13 +98,9 @@ def _imported(file: Path) -> ModuleType:
             'a program belongs under if __name__ == "__main__":'
         ) from error
     except Exception as error:
-        raise TaskError(_failed(error, str(file))) from error
+        raise TaskError(told(error, str(file))) from error
     cloudpickle.register_pickle_by_value(module)
     return module
-
-
-def _failed(error: Exception, otherwise: str) -> str:
-    return f"{user_line(error) or otherwise}: {type(error).__name__}: {error}"
 
 
 def command(words: Sequence[str], protocol: Protocol) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from thalweg.errors import TaskError, user_line
+from thalweg.errors import TaskError, told
 
 __all__ = ["Batch", "count", "each", "leaves", "read"]
 
@@ -72,7 +72,7 @@ def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a 
         try:
             source = collate(examples)
         except Exception as error:
-            raise _failed(f"the examples of {name}, made one batch", error) from error
+            raise TaskError(f"{told(error)} (the examples of {name}, made one batch)") from error
     return each(lambda value: _tensor(value, name), source)
 
 
@@ -86,7 +86,7 @@ def _examples(dataset: "Dataset[Any]", name: str) -> Iterator[Any]:
         except StopIteration:
             return
         except Exception as error:
-            raise _failed(f"{name}[{index}]", error) from error
+            raise TaskError(f"{told(error)} ({name}[{index}])") from error
         yield example
         index += 1
 
@@ -96,11 +96,6 @@ def _rows(dataset: "Dataset[Any]") -> Iterator[Any]:
         yield from dataset
     else:
         yield from (dataset[i] for i in range(len(dataset)))  # type: ignore[arg-type] # or it raises
-
-
-def _failed(what: str, error: Exception) -> TaskError:
-    place = user_line(error)
-    return TaskError((f"{place}: " if place else "") + f"{type(error).__name__}: {error} ({what})")
 
 
 def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401

@@ -60,6 +60,7 @@ class Stack:
         batch: Batch,
         *more: Tensor,
         shared: bool,
+        what: str = "training",
     ) -> Any:  # noqa: ANN401
         fixed, examples = (None if same else 0 for same in (self._one_fixed, shared))
         dimensions = (0, 0, fixed, examples, 0, *[None] * len(more))
@@ -67,7 +68,7 @@ class Stack:
         if isinstance(function, Program):
             with blamed("compile=True", "; leave compile=False"):
                 return function(dimensions, *given, stacked=self.stacked)
-        with blamed("training"):
+        with blamed(what):
             return mapped(function, dimensions, *given, stacked=self.stacked)
 
     def gradients(
@@ -95,8 +96,8 @@ class Stack:
         self.state = {name: tensor.detach() for name, tensor in state.items()}
         return losses.detach(), list(found)
 
-    def losses(self, batch: Batch, *, compiled: bool = False) -> Tensor:
-        """Return each lane's mean loss on examples, (lanes,), float64, in evaluation mode."""
+    def losses(self, batch: Batch, part: str, *, compiled: bool = False) -> Tensor:
+        """Return each lane's mean loss on a part, (lanes,), float64, in evaluation mode."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
         whole = _chunk(batch, rows)
@@ -104,7 +105,7 @@ class Stack:
         for piece in _chunks(batch, rows):
             own = count(piece, "batch")
             function = program if compiled and own == whole else plain
-            losses = self._mapped(function, piece, shared=True)
+            losses = self._mapped(function, piece, shared=True, what=part)
             total += losses.double() * own
         return total.cpu() / rows
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
+from torch.nn.parameter import is_lazy
 
-from thalweg.errors import TaskError, user_line
+from thalweg.errors import TaskError, told
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.mapped import Program, mapped
@@ -122,6 +123,12 @@ class Model:
             module = self.task.model()
             if not isinstance(module, nn.Module):
                 raise TaskError(f"model() must return an nn.Module, got {type(module).__name__}")
+            for name, tensor in _all(module):
+                if is_lazy(tensor):
+                    raise TaskError(
+                        f"model() must give every parameter its shape, but {name} waits for a "
+                        "first batch; give the layer its sizes, or call it once within model()"
+                    )
             return module.to(self.device)
 
     def _check_pair(self, examples: Batch) -> None:
@@ -327,9 +334,7 @@ def blamed(what: str, advice: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or "allocate" in str(error):
             advice = "; take a smaller batch_size"
-        raise TaskError(
-            f"{user_line(error) or what}: {type(error).__name__}: {_first_sentence(error)}{advice}"
-        ) from error
+        raise TaskError(told(error, what) + advice) from error
 
 
 def _first_sentence(error: Exception) -> str:
