@@ -303,7 +303,7 @@ def test_a_model_whose_gradient_breaks_is_told_in_a_sentence() -> None:
             squashed = super().forward(x).sigmoid()
             return squashed.mul_(2.0)
 
-    with pytest.raises(TaskError, match=r"^task: RuntimeError: one of the variables needed for"):
+    with pytest.raises(TaskError, match=r"^loss: RuntimeError: one of the variables needed for"):
         ModuleTask(line(model=lambda: InPlace(1, 1).double()), 0)
 
 

@@ -4,9 +4,11 @@ import re
 import sysconfig
 import textwrap
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TaskError", "told", "user_line"]
+__all__ = ["TaskError", "blamed", "told", "user_line"]
 
 _HERE = Path(__file__).parent  # thalweg itself
 _LONGEST = 400  # characters of a message that are told: some of torch's are pages
@@ -56,3 +58,24 @@ def user_line(error: BaseException) -> str | None:
             near = file.relative_to(here) if file.is_relative_to(here) else file
             return f"{near}:{frame.lineno}"
     return None
+
+
+@contextmanager
+def blamed(what: str, advice: str = "") -> Iterator[None]:
+    """Turn what the user's code raises into one sentence with its place.
+
+    Args:
+        what: where the error has no place in the user's code.
+        advice: what to do, if that is known.
+
+    Raises:
+        TaskError: in place of any other error.
+    """
+    try:
+        yield
+    except TaskError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or "allocate" in str(error):
+            advice = "; take a smaller batch_size"
+        raise TaskError(told(error, what) + advice) from error

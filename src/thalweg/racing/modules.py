@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thalweg import rule as registry
-from thalweg.errors import TaskError
+from thalweg.errors import TaskError, blamed
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
 from thalweg.racing import score, snippets
@@ -24,7 +24,7 @@ from thalweg.stack import Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
-from thalweg.stack.model import blamed, seeded
+from thalweg.stack.model import seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
 
@@ -182,9 +182,9 @@ class ModuleTask:
         task = self.description
         if task.step is not None:
             return stack.scores(test) if task.metric else [np.nan] * len(stack.seeds)
-        metric = task.metric or score.of
+        metric, found = task.metric or score.of, stack.outputs(test, "test")
         with blamed("metric"):
-            return [float(metric(outputs, test[1])) for outputs in stack.outputs(test)]
+            return [float(metric(outputs, test[1])) for outputs in found]
 
     def _metric_name(self) -> str:
         task = self.description

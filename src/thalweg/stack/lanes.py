@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.errors import blamed
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.mapped import Program, mapped
-from thalweg.stack.model import Model, Values, blamed
+from thalweg.stack.model import Model, Values
+from thalweg.stack.objective import Alone
 
 __all__ = ["COMPILED_SIZES", "Stack"]
 
@@ -30,7 +32,7 @@ class Stack:
         model: the module.
         seeds: of each lane's start and of what it draws.
         shared: whether all lanes see the same minibatches; then their seeds are equal.
-        stacked: whether lanes are computed in one pass; else there is one, called as it is.
+        stacked: whether lanes are computed in one pass; else there is one, whose module is its own.
 
     Attributes:
         parameters: (lanes, *shape) by name: what is trained.
@@ -41,7 +43,13 @@ class Stack:
         self.model = model
         self.stacked = stacked
         self.shared = shared
-        starts = [model.initial(seed) for seed in seeds]
+        self._alone: Alone | None = None
+        if stacked:
+            made = {seed: model.initial(seed) for seed in set(seeds)}
+            starts = [made[seed] for seed in seeds]
+        else:
+            self._alone, start = model.alone(*seeds)
+            starts = [start]
         self.seeds = torch.tensor(seeds)
         self.parameters = _stacked([start.parameters for start in starts])
         self.state = _stacked([start.state for start in starts])
@@ -88,39 +96,76 @@ class Stack:
                     self.model.programs["gradients"], batch, now, shared=self.shared
                 )
             return losses, list(gradients.values())
+        if self._alone:
+            return self._gradients_alone(self._alone, batch, now)
         objective, (losses, state) = self._mapped(self.model.loss, batch, now, shared=self.shared)
-        leaves = list(self.parameters.values())
-        found = torch.autograd.grad(
-            objective.sum(), leaves, allow_unused=True, materialize_grads=True
-        )
+        with blamed("training"):
+            found = torch.autograd.grad(
+                objective.sum(), list(self.parameters.values()), allow_unused=True,
+                materialize_grads=True,
+            )  # fmt: skip
         self.state = {name: tensor.detach() for name, tensor in state.items()}
         return losses.detach(), list(found)
+
+    def _gradients_alone(
+        self, alone: Alone, batch: Batch, step: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        values, batch = self._values(0), batch if self.shared else each(_first, batch)
+        with blamed("training"):
+            loss, found = alone.gradients(
+                values, list(self.parameters), batch, self.seeds[0], step
+            )
+        self.state = {name: values[name][None] for name in self.state}
+        zeros = (torch.zeros_like(parameter[0]) for parameter in self.parameters.values())
+        both = zip(found, zeros, strict=True)
+        return loss[None], [(zero if own is None else own)[None] for own, zero in both]
+
+    def _values(self, lane: int) -> dict[str, Tensor]:
+        parameters, state, fixed = self.lane(lane)
+        return {**fixed, **parameters, **state}
 
     def losses(self, batch: Batch, part: str, *, compiled: bool = False) -> Tensor:
         """Return each lane's mean loss on a part, (lanes,), float64, in evaluation mode."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
         whole = _chunk(batch, rows)
-        plain, program = partial(self.model.evaluate, what="loss"), self.model.programs["loss"]
         for piece in _chunks(batch, rows):
             own = count(piece, "batch")
-            function = program if compiled and own == whole else plain
-            losses = self._mapped(function, piece, shared=True, what=part)
+            losses = self._evaluated("loss", piece, part, compiled=compiled and own == whole)
             total += losses.double() * own
         return total.cpu() / rows
 
-    def outputs(self, batch: Batch) -> Tensor:
+    def outputs(self, batch: Batch, part: str) -> Tensor:
         """Return what each lane's module puts out for examples, (lanes, examples, ...)."""
-        function = partial(self.model.evaluate, what="outputs")
         rows = count(batch, "batch")
-        pieces = [self._mapped(function, piece, shared=True) for piece in _chunks(batch, rows)]
+        pieces = [self._evaluated("outputs", piece, part) for piece in _chunks(batch, rows)]
         return torch.cat(pieces, dim=1)
 
     def scores(self, batch: Batch) -> list[float]:
-        """Return each lane's score of a user's own step on all the examples."""
-        function = partial(self.model.evaluate, what="score")
-        scores: list[float] = self._mapped(function, batch, shared=True).tolist()
-        return scores
+        """Return each lane's score of a user's own step on all the examples, one by one.
+
+        A metric may do what no lanes can, and memory holds the passes of one.
+        """
+        with blamed("metric"):
+            return [float(self._one("score", batch, lane)) for lane in range(len(self.seeds))]
+
+    def _evaluated(self, what: str, batch: Batch, part: str, *, compiled: bool = False) -> Any:  # noqa: ANN401
+        if self._alone and not compiled:
+            with blamed(part):
+                return each(lambda tensor: tensor[None], self._one(what, batch, 0))
+        function: Any = partial(self.model.evaluate, what=what)
+        if compiled:
+            function = self.model.programs[what]
+        return self._mapped(function, batch, shared=True, what=part)
+
+    def _one(self, what: str, batch: Batch, lane: int) -> Any:  # noqa: ANN401
+        """Return what one lane's module makes of a batch."""
+        if not self._alone:
+            return self.model.evaluate(*self.lane(lane), batch, self.seeds[lane], what=what)
+        values = self._values(lane)
+        found = self._alone(values, batch, what, self.seeds[lane], torch.tensor(0), training=False)
+        self.state = {name: values[name][None] for name in self.state}
+        return found
 
     def finite(self) -> Tensor:
         """Return which lanes' parameters are finite, (lanes,)."""
@@ -163,6 +208,10 @@ def _chunks(batch: Batch, rows: int) -> Iterator[Batch]:
     size = _chunk(batch, rows)
     for first in range(0, rows, size):
         yield each(partial(_sliced, slice(first, first + size)), batch)
+
+
+def _first(tensor: Tensor) -> Tensor:
+    return tensor[0]
 
 
 def _sliced(piece: slice, tensor: Tensor) -> Tensor:

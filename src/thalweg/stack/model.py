@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn.parameter import is_lazy
 
-from thalweg.errors import TaskError, told
+from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.functions import LaneFunctions
-from thalweg.stack.mapped import Program, mapped
+from thalweg.stack.mapped import Program
+from thalweg.stack.objective import Alone, Objective
+from thalweg.stack.probe import Seen, alike, differences, look, same
 from thalweg.stack.task import TorchTask
 
 __all__ = ["Model", "Start", "Values"]
@@ -25,7 +27,6 @@ Values = Mapping[str, Tensor]
 """Tensors by their names in the module."""
 
 _PROBED = 8  # examples that show how a module behaves
-_CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,34 +42,6 @@ class Start:
     parameters: Values
     state: Values
     fixed: Values
-
-
-class _Objective(nn.Module):
-    """A module with its loss: what ``functional_call`` calls."""
-
-    def __init__(self, task: TorchTask, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.task = task
-
-    def forward(self, batch: Batch, what: str) -> Any:  # noqa: ANN401
-        """Return the "loss" of a batch or the "score"; in training mode the loss is smoothed."""
-        task = self.task
-        if task.step is not None:
-            if what == "score":
-                assert task.metric is not None
-                return torch.as_tensor(task.metric(self.module, batch))
-            smoothing = {"label_smoothing": task.label_smoothing}
-            given = smoothing if self.training and task.label_smoothing else {}
-            return task.step(self.module, batch, **given)
-        x, y = batch
-        outputs = self.module(*x) if isinstance(x, tuple) else self.module(x)
-        if what == "outputs":
-            return outputs
-        assert task.loss is not None
-        if self.training and task.label_smoothing:
-            return task.loss(outputs, y, label_smoothing=task.label_smoothing)
-        return task.loss(outputs, y)
 
 
 class Model:
@@ -91,19 +64,24 @@ class Model:
     def __init__(self, task: TorchTask, examples: Batch) -> None:
         self.task = task
         self.device = task.place
-        self._objective = _Objective(task, self._build(0))
+        self._objective = Objective(task, self._build(0))
         self._check_pair(examples)
         self.dtype = self._dtype()
         few = each(lambda tensor: tensor[:_PROBED].to(self.device), examples)
         with seeded(0):
-            self._names = self._sort(few)
+            own, other = Alone(Objective(task, self._build(0))), self._build(1)
+            self._check_draws(own)
+            seen = look(self, own, other, few)
+            self._names = seen.trained, seen.changed
             self._fixed: Values | None = None
-            self.initial = functools.lru_cache(maxsize=32)(self._initial)
-            fixed, other = (self._initial(seed).fixed for seed in (0, 1))
-            self.seedless = all(_same(tensor, other[name]) for name, tensor in fixed.items())
-            self._fixed = fixed if self.seedless else None
-            self.stacked, self.why = True, ""
-            self._probe(few)
+            start, fixed = self._start(self.module), self._start(other).fixed
+            self.seedless = all(same(tensor, fixed[name]) for name, tensor in start.fixed.items())
+            self._fixed = start.fixed if self.seedless else None
+            self.initial = functools.lru_cache(maxsize=1)(self._initial)
+            self.why = seen.why or differences(self, start, seen, few)
+            self.stacked = not self.why
+            if task.compile and self.why:
+                self._check_compiled(start, seen, few)
         loss = partial(self.evaluate, what="loss")
         self.programs = {"gradients": Program(self.gradients), "loss": Program(loss)}
 
@@ -148,15 +126,14 @@ class Model:
             "autocast=torch.bfloat16 computes in that format"
         )
 
-    def _named(self, module: nn.Module) -> dict[str, Tensor]:
-        named = [*module.named_parameters(), *module.named_buffers()]
-        return {f"module.{name}": tensor.detach() for name, tensor in named}
-
     def _initial(self, seed: int) -> Start:
-        """Return what a seed makes of the module; cached."""
-        values = self._named(self._build(seed))
-        trained, state, fixed = ({n: values[n].clone() for n in names} for names in self._names)
-        return Start(trained, state, fixed if self._fixed is None else self._fixed)
+        """Return what a seed makes of the module; the last one is kept."""
+        return self._start(self._build(seed))
+
+    def _start(self, module: nn.Module) -> Start:
+        values = {f"module.{name}": tensor.detach().clone() for name, tensor in _all(module)}
+        trained, state = ({n: values.pop(n) for n in names} for names in self._names)
+        return Start(trained, state, values if self._fixed is None else self._fixed)
 
     def loss(  # noqa: PLR0917 - vmap maps what it is given by place
         self,
@@ -169,12 +146,9 @@ class Model:
     ) -> tuple[Tensor, tuple[Tensor, Values]]:
         """Return the training objective of a batch, its loss without penalty, and the new state."""
         values = {**fixed, **parameters, **state}
-        with self._precision(), LaneFunctions(seed, step):
+        with self._objective.precision(), LaneFunctions(seed, step):
             loss = functional_call(self._objective, values, (batch, "loss"))
-        objective = loss
-        if self.task.l2:
-            weights = (p.square().sum() for p in parameters.values() if p.ndim > 1)
-            objective = loss + self.task.l2 / 2 * sum(weights)
+        objective = self._objective.penalized(loss, parameters.values())
         return objective, (loss, {name: values[name] for name in state})
 
     def gradients(self, *given: Any) -> Any:  # noqa: ANN401
@@ -189,12 +163,8 @@ class Model:
         what: str,
     ) -> Any:  # noqa: ANN401 # fmt: skip
         """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
-        with self._precision(), LaneFunctions(seed, torch.tensor(0)):
+        with self._objective.precision(), LaneFunctions(seed, torch.tensor(0)):
             return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
-
-    def _precision(self) -> torch.autocast:
-        cast = self.task.autocast
-        return torch.autocast(self.device.type, dtype=cast, enabled=cast is not None)
 
     @contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:
@@ -228,84 +198,36 @@ class Model:
             for name, tensor in own.items()
         }
 
-    def _sort(self, batch: Batch) -> tuple[list[str], list[str], list[str]]:
-        """Take a step to see which parameters are trained and which buffers change."""
-        module = self.module
-        values = {name: tensor.clone() for name, tensor in self._named(module).items()}
-        trained = {f"module.{n}" for n, p in module.named_parameters() if p.requires_grad}
-        for name in trained:
-            values[name].requires_grad_()
-        after = dict(values)
-        before = {n: t.detach().clone() for n, t in values.items()}
-        draws = LaneFunctions(torch.tensor(0), torch.tensor(1))
-        what = "loss" if self.task.step is None else "step"
-        with self.mode(training=True), blamed(what), self._precision(), draws:
-            loss = functional_call(self._objective, after, (batch, "loss"))
-        self._check(loss)
-        leaves = sorted(trained)
-        gradients = torch.autograd.grad(loss, [values[n] for n in leaves], allow_unused=True)
-        used = {n for n, g in zip(leaves, gradients, strict=True) if g is not None}
-        changed = {
-            n for n in before if n not in trained and not _same(before[n], after[n].detach())
-        }
-        return (
-            [n for n in values if n in used],
-            [n for n in values if n in changed],
-            [n for n in values if n not in used | changed],
-        )
+    def alone(self, seed: int) -> tuple[Alone, Start]:
+        """Return a new module for one lane, and what the seed makes of it.
 
-    def _check(self, loss: Any) -> None:  # noqa: ANN401
-        what = "step(model, batch)" if self.task.loss is None else "loss(outputs, targets)"
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise TaskError(f"{what} must return one number, the mean over the batch, got {got}")
-        if not loss.requires_grad:
-            raise TaskError(f"{what} does not depend on any parameter that is trained")
-        if not torch.isfinite(loss):
-            raise TaskError(
-                f"the loss of the untrained model is {loss.item()} on the first examples; check "
-                "the data, the initial parameters and the loss"
-            )
+        Every buffer is state, for it may come to change one that the first step left as it was.
+        """
+        own = Alone(Objective(self.task, self._build(seed)))
+        start = self._start(own.objective.module)
+        buffers = dict(own.objective.named_buffers())
+        fixed = {name: tensor for name, tensor in start.fixed.items() if name not in buffers}
+        state = {name: tensor for name, tensor in start.fixed.items() if name in buffers}
+        return own, Start(start.parameters, {**start.state, **state}, fixed)
 
-    def _probe(self, batch: Batch) -> None:
-        """See whether the module is a function of the seed, and whether it can be stacked."""
-        first, again = self.initial(0), self._initial(0)
-        for name, tensor in first.parameters.items():
-            if not _same(tensor, again.parameters[name]):
+    def _check_compiled(self, start: Start, seen: Seen, batch: Batch) -> None:
+        """See whether a lane alone, which a compiler gets as a function, is what it was called."""
+        given = start.parameters, start.state, start.fixed, batch
+        with self.mode(training=True), blamed("compile=True", "; leave compile=False"):
+            found, _ = self.gradients(*given, torch.tensor(0), torch.tensor(1))
+        near = alike([gradient[None] for gradient in found.values()], seen.gradients)
+        if why := seen.why or ("" if near else "its gradients are others then"):
+            raise TaskError(f"compile=True runs a module's Python once, and {why}; leave it out")
+
+    def _check_draws(self, own: Alone) -> None:
+        """See whether the module is a function of the seed."""
+        again = own.values()
+        for name, parameter in self._objective.named_parameters():
+            if parameter.requires_grad and not same(parameter, again[name]):
                 raise TaskError(
                     f"model() drew {name.removeprefix('module.')} otherwise under the same torch "
                     "seed; draw it with torch's random numbers"
                 )
-        alone = self._lane_losses(batch, 1, stacked=False)
-        try:
-            both = self._lane_losses(batch, 2, stacked=True)
-        except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
-            self.stacked, self.why = False, _first_sentence(error)
-            return
-        if not torch.allclose(both, alone, rtol=_CLOSE, atol=1e-6):
-            self.stacked, self.why = False, "its losses differ when it is stacked"
-
-    def _lane_losses(self, batch: Batch, lanes: int, *, stacked: bool) -> Tensor:
-        """Return equal lanes' losses: in training on one minibatch, on one each, evaluated."""
-
-        def repeated(values: Batch) -> Batch:
-            return each(lambda tensor: torch.stack([tensor] * lanes), values)
-
-        start = self.initial(0)
-        own = repeated(start.parameters), repeated(start.state)
-        seeds = torch.zeros(lanes, dtype=torch.int64)
-        found = []
-        with self.mode(training=True):
-            for dimension, examples in ((None, batch), (0, repeated(batch))):
-                dimensions: tuple[int | None, ...] = (0, 0, None, dimension, 0, None)
-                given: tuple[Any, ...] = (*own, start.fixed, examples, seeds, torch.tensor(1))
-                found.append(mapped(self.loss, dimensions, *given, stacked=stacked)[1][0])
-        with self.mode(training=False):
-            evaluate = partial(self.evaluate, what="loss")
-            dimensions = (0, 0, None, None, 0)
-            given = (*own, start.fixed, batch, seeds)
-            found.append(mapped(evaluate, dimensions, *given, stacked=stacked))
-        return torch.stack([losses.detach().double().cpu() for losses in found])
 
 
 @contextmanager
@@ -316,36 +238,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def blamed(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what the user's code raises into one sentence with its place.
-
-    Args:
-        what: where the error has no place in the user's code.
-        advice: what to do, if that is known.
-
-    Raises:
-        TaskError: in place of any other error.
-    """
-    try:
-        yield
-    except TaskError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or "allocate" in str(error):
-            advice = "; take a smaller batch_size"
-        raise TaskError(told(error, what) + advice) from error
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _all(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.equal(a, b))

@@ -1,0 +1,191 @@
+"""Probe: what a few examples show of a module, and whether it can be stacked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.errors import TaskError, blamed
+from thalweg.stack.batch import Batch, each
+from thalweg.stack.mapped import mapped
+from thalweg.stack.objective import Alone
+
+if TYPE_CHECKING:
+    from thalweg.stack.model import Model, Start
+
+__all__ = ["Seen", "alike", "differences", "look", "same"]
+
+_CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
+_ALIKE = 0.1  # the same of gradients, which short formats round coarsely; a lost hook is more
+
+
+_Held = Mapping[str, tuple[Any, Any]]  # name -> an attribute, and a copy of it
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a module did that was called as its user would call it.
+
+    Attributes:
+        trained: parameters that have a gradient.
+        changed: buffers and frozen parameters that a step changes.
+        losses: the first step's in training mode, and in evaluation mode.
+        gradients: of what is trained, in the first step.
+        why: what it holds that a function of its parameters and buffers would not have, or "".
+    """
+
+    trained: list[str]
+    changed: list[str]
+    losses: Tensor
+    gradients: list[Tensor]
+    why: str
+
+
+def look(model: "Model", own: Alone, other: nn.Module, batch: Batch) -> Seen:
+    """Call a module a few times.
+
+    Args:
+        model: what asks.
+        own: the module.
+        other: the same as another seed makes it.
+        batch: a few examples.
+
+    Raises:
+        TaskError: it cannot be trained.
+    """
+    module = own.objective.module
+    seed, step = torch.tensor(0), torch.tensor(1)
+    names = [f"module.{n}" for n, p in module.named_parameters() if p.requires_grad]
+    start, held = own.values(), [_held(module)]
+    with blamed("loss" if model.task.step is None else "step"):
+        with model.mode(training=True):
+            _check(own(own.values(), batch, "loss", seed, step, training=True), model)
+            held.append(_held(module))
+            after = own.values()
+            loss, gradients = own.gradients(after, names, batch, seed, step)
+            held.append(_held(module))
+        changed = own.written | {n for n in start if not same(start[n], after[n])}
+        own.written.clear()
+        with model.mode(training=False):
+            after = own.values()
+            evaluated = own(after, batch, "loss", seed, torch.tensor(0), training=False)
+    written = own.written | {n for n in start if not same(start[n], after[n])}
+    found = {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
+    return Seen(
+        [n for n in start if n in found],
+        [n for n in start if n in changed and n not in names],
+        torch.stack([loss, evaluated]).double().cpu(),
+        [found[n] for n in start if n in found],
+        _leak(held, _held(other), [n for n in start if n in written]),
+    )
+
+
+def _check(loss: Any, model: "Model") -> None:  # noqa: ANN401
+    what = "step(model, batch)" if model.task.loss is None else "loss(outputs, targets)"
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TaskError(f"{what} must return one number, the mean over the batch, got {got}")
+    if not loss.requires_grad:
+        raise TaskError(f"{what} does not depend on any parameter that is trained")
+    if not torch.isfinite(loss):
+        raise TaskError(
+            f"the loss of the untrained model is {loss.item()} on the first examples; check "
+            "the data, the initial parameters and the loss"
+        )
+
+
+def _held(module: nn.Module) -> _Held:
+    """Return the tensors and numbers beside parameters and buffers, each with a copy."""
+    held: dict[str, tuple[Any, Any]] = {}
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            numbers = value if isinstance(value, (list, tuple)) else (value,)
+            if isinstance(value, Tensor):
+                held[f"{path}.{name}".strip(".")] = value, value.detach().clone()
+            elif name != "training" and all(isinstance(v, (int, float)) for v in numbers):
+                held[f"{path}.{name}".strip(".")] = value, tuple(numbers)
+    return held
+
+
+def _leak(
+    held: Sequence[_Held], other: _Held, written: Sequence[str]
+) -> str:
+    """Return which of what a module holds would leak from lane to lane, if anything would.
+
+    Args:
+        held: before and after two calls, which were the same.
+        other: before, of another seed.
+        written: buffers that are changed in evaluation.
+    """
+    first, once, twice = held
+    for name, (_, copy) in twice.items():
+        if name in once and not _equal(copy, once[name][1]):
+            return f"its attribute {name} changes from step to step and is no buffer"
+    for name, (value, copy) in first.items():
+        kept = name in twice and twice[name][0] is value  # else a call made it anew
+        if kept and name in other and not _equal(copy, other[name][1]):
+            return f"its attribute {name} depends on the seed and is no buffer"
+    if written:
+        return f"it changes {written[0].removeprefix('module.')} in evaluation"
+    return ""
+
+
+def differences(model: "Model", start: "Start", seen: Seen, batch: Batch) -> str:
+    """Return why a module cannot be stacked, "" if it can: two equal lanes do what one does alone.
+
+    Args:
+        model: whose module it is.
+        start: its first values.
+        seen: what the module did that was alone.
+        batch: the same examples.
+    """
+
+    def twice(values: Batch) -> Batch:
+        return each(lambda tensor: torch.stack([tensor] * 2), values)
+
+    own, state = twice(start.parameters), twice(start.state)
+    for parameter in own.values():
+        parameter.requires_grad_()
+    seeds, losses, near = torch.zeros(2, dtype=torch.int64), [], True
+    try:
+        with model.mode(training=True):
+            for dimension, examples in ((None, batch), (0, twice(batch))):
+                given: tuple[Any, ...] = (own, state, start.fixed, examples, seeds, torch.tensor(1))
+                dimensions = (0, 0, None, dimension, 0, None)
+                objective, (loss, _) = mapped(model.loss, dimensions, *given, stacked=True)
+                losses.append(loss)
+                found = torch.autograd.grad(objective.sum(), list(own.values()))
+                near = near and alike(found, seen.gradients)
+        with model.mode(training=False):
+            evaluate = partial(model.evaluate, what="loss")
+            given = own, state, start.fixed, batch, seeds
+            losses.append(mapped(evaluate, (0, 0, None, None, 0), *given, stacked=True))
+    except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    both = torch.stack([loss.detach().double().cpu() for loss in losses])
+    if not torch.allclose(both, seen.losses[[0, 0, 1], None], rtol=_CLOSE, atol=1e-6):
+        return "its losses differ when it is stacked"
+    return "" if near else "its gradients differ when it is stacked"
+
+
+def alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Return whether the gradients of each lane are nearly those expected, tensor by tensor."""
+    norms = torch.stack([own.norm() for own in expected])
+    errors = torch.stack(
+        [(lanes - own).flatten(1).norm(dim=1).max() for lanes, own in zip(found, expected, strict=True)]
+    )
+    within = errors <= _ALIKE * norms + _CLOSE * norms.norm()
+    return bool(within.all()) or not bool(norms.isfinite().all())
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors are equal."""
+    return a.shape == b.shape and bool(torch.equal(a, b))
+
+
+def _equal(a: Any, b: Any) -> bool:  # noqa: ANN401 - as _held
+    both = isinstance(a, Tensor), isinstance(b, Tensor)
+    return same(a, b) if all(both) else not any(both) and a == b
