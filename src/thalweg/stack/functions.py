@@ -1,6 +1,7 @@
 """LaneFunctions: what stands for some of torch's functions where a module is computed in lanes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,6 +55,16 @@ class LaneFunctions(TorchFunctionMode):
         self._seed = seed
         self._step = step
         self._calls = 0
+        self._instead: dict[Callable[..., Any], Callable[..., Any]] = {
+            functional.dropout: self._dropout,
+            functional.dropout1d: partial(self._dropout_channels, unbatched=2),
+            functional.dropout2d: self._dropout_channels,
+            functional.dropout3d: partial(self._dropout_channels, unbatched=4),
+            functional.scaled_dot_product_attention: self._attention,
+            functional.multi_head_attention_forward: self._heads,
+            functional.avg_pool2d: self._average_pool,
+            functional.max_pool2d: self._max_pool,
+        }
 
     def __torch_function__(
         self,
@@ -63,17 +74,7 @@ class LaneFunctions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Call the function, or what stands for it."""
-        instead: dict[Callable[..., Any], Callable[..., Any]] = {
-            functional.dropout: self._dropout,
-            functional.dropout1d: self._dropout_channels,
-            functional.dropout2d: self._dropout_channels,
-            functional.dropout3d: self._dropout_channels,
-            functional.scaled_dot_product_attention: self._attention,
-            functional.multi_head_attention_forward: self._heads,
-            functional.avg_pool2d: self._average_pool,
-            functional.max_pool2d: self._max_pool,
-        }
-        return instead.get(function, function)(*args, **(kwargs or {}))
+        return self._instead.get(function, function)(*args, **(kwargs or {}))
 
     def _dropout(
         self,
@@ -90,13 +91,18 @@ class LaneFunctions(TorchFunctionMode):
         p: float = 0.5,
         training: bool = True,  # noqa: FBT001, FBT002 - torch's signature
         inplace: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+        *,
+        unbatched: int | None = None,
     ) -> Tensor:
-        shape = [*x.shape[:2], *(1 for _ in x.shape[2:])]
+        leading = 1 if x.ndim == unbatched else 2  # of one example, its channels
+        shape = [*x.shape[:leading], *(1 for _ in x.shape[leading:])]
         return self._drop(x, p, shape, training=training, inplace=inplace)
 
     def _drop(
         self, x: Tensor, p: float, shape: list[int], *, training: bool, inplace: bool
     ) -> Tensor:
+        if not 0 <= p <= 1:
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         if not training or p == 0:
             return x
         self._calls += 1
@@ -166,13 +172,24 @@ class LaneFunctions(TorchFunctionMode):
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         scores = query @ key.transpose(-2, -1) * factor
         if is_causal:
-            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if attn_mask is not None:
-            if attn_mask.dtype is torch.bool:
-                scores = scores.masked_fill(~attn_mask, -torch.inf)
-            else:
-                scores = scores + attn_mask
-        return self._dropout(scores.softmax(-1), dropout_p) @ value
+            if attn_mask is not None:
+                raise RuntimeError("attn_mask must be None where is_causal=True")
+            causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+            weights = scores.masked_fill(~causal, -torch.inf).softmax(-1)
+        elif attn_mask is not None:
+            weights = _masked(scores, attn_mask)
+        else:
+            weights = scores.softmax(-1)
+        return self._dropout(weights, dropout_p) @ value
+
+
+def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+    """Return the weights of attention with a mask: 0 where it leaves a row nothing to attend to."""
+    if mask.dtype is torch.bool:
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    nothing = (mask == -torch.inf).all(-1, keepdim=True)
+    scores = scores + mask.masked_fill(nothing, 0.0)
+    return scores.softmax(-1).masked_fill(nothing, 0.0)
 
 
 def _tiles(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> Tensor | None:  # noqa: ANN401
