@@ -3,19 +3,27 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from stack_nets import Attention, classes, in_lanes, make
 from thalweg.errors import TaskError
 from thalweg.stack import Model, Parts, TorchTask
-from thalweg.stack.batch import leaves
+from thalweg.stack.batch import leaves, read
 
 X = torch.arange(100.0)[:, None]
 Y = torch.arange(100) % 4
@@ -95,6 +103,61 @@ def test_data_come_as_arrays_datasets_or_loaders() -> None:
     named = DataLoader(Squares(), collate_fn=collate)
     parts = Parts.of(task(train=named, validation=named, test=named), seed=0)
     assert torch.equal(parts.train["y"], expected[1])
+
+
+class Named(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+class Several(Dataset[Named]):
+    """Gives its examples several at a time, as torch prefers."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitems__(self, indices: list[int]) -> list[Named]:
+        return [Named(torch.tensor([float(i)]), torch.tensor(i * i)) for i in indices]
+
+
+class Batches(IterableDataset[tuple[Tensor, Tensor]]):
+    """Makes batches itself, the last of them smaller."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        examples = torch.arange(10)
+        return ((own[:, None].float(), own**2) for own in examples.split(4))
+
+
+def test_what_a_loader_draws_and_how_its_dataset_gives_it_is_kept() -> None:
+    before = torch.get_rng_state()
+    for order in (SubsetRandomSampler([7, 2, 5]), [7, 2, 5]):
+        loader = DataLoader(Squares(), batch_size=2, sampler=order)
+        assert rows(read(loader, "train")) == [2, 5, 7]
+    for loader in (
+        DataLoader(Squares(), batch_size=3, shuffle=True),
+        DataLoader(Squares(), batch_size=3, sampler=RandomSampler(Squares(), num_samples=4)),
+    ):
+        assert rows(read(loader, "train")) == list(range(10))
+    assert torch.equal(torch.get_rng_state(), before)
+    whole = read(DataLoader(Batches(), batch_size=None), "train")
+    assert (rows(whole), whole[1].tolist()) == (list(range(10)), [i * i for i in range(10)])
+    named = read(Several(), "train")
+    assert (type(named), rows(named)) == (Named, list(range(10)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sampler": WeightedRandomSampler([1.0] * 10, 40)},
+         "^train is a DataLoader whose WeightedRandomSampler draws examples more than once"),
+        ({"batch_sampler": [[0, 1], [2, 3]]}, "^train is a DataLoader with a list, but batches"),
+    ],
+)  # fmt: skip
+def test_what_a_race_cannot_draw_as_a_loader_does_is_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TaskError, match=message):
+        read(DataLoader(Squares(), **given), "train")
 
 
 def test_a_users_own_step_takes_whatever_a_batch_is() -> None:
@@ -207,7 +270,7 @@ HERE = r"test_stack_task\.py:\d+"
         ({"train": (X[:2], Y[:2])}, "^test=0.2 of train leaves 0 of its rows to that part"),
         ({"train": [X, X, Y]}, r"^a loss needs examples that are pairs \(X, y\); give step="),
         ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights; here$"),
-        ({"model": lambda: nn.LazyLinear(4)}, r"^model\(\) must .* weight waits for a first batch;"),
+        ({"model": lambda: nn.LazyLinear(4)}, r"^model\(\) must .* weight waits for a first"),
         ({"model": lambda: 3}, r"^model\(\) must return an nn.Module, got int$"),
         ({"model": drawn_elsewhere}, r"^model\(\) drew bias otherwise under the same torch"),
         ({"model": lambda: nn.Linear(1, 4).half()}, "must all be .* got torch.float16; autocast="),
@@ -255,6 +318,23 @@ def test_these_are_stacked(call: Callable[[], nn.Module]) -> None:
     name = "transformer" if isinstance(call(), Attention) else "lenet"
     model, _ = make(classes(name, torch.float32, model=call))
     assert model.stacked, model.why
+
+
+def test_a_mode_is_without_subnormal_numbers_and_fused_attention_and_ends() -> None:
+    def settings() -> tuple[bool, bool]:
+        tiny = torch.tensor([1e-40]) * torch.ones(1)
+        return bool(tiny), torch.backends.mha.get_fastpath_enabled()
+
+    model, _ = make(classes("mlp"))
+    for training in (True, False):
+        with model.mode(training=training):
+            assert settings() == (False, False)
+        assert settings() == (True, True)
+
+
+def test_one_start_is_kept_however_many_seeds_are_trained() -> None:
+    training = in_lanes(classes("mlp"), "sgd", [{}] * 6, epochs=1, seeds=[3, 9, 7, 3, 9, 7])
+    assert training.finals[0].stack.model.initial.cache_info().currsize == 1
 
 
 def test_a_recurrent_network_trains_stacked_or_not() -> None:

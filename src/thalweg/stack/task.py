@@ -24,11 +24,15 @@ class TorchTask:
 
     Args:
         model: a function without arguments that returns a new ``nn.Module``; it is called under
-            torch's seed of each training. A built module would give every training one start.
-        loss: ``loss(outputs, targets)``, the mean over a batch, a scalar.
+            torch's seed of each training. A built module would give every training one start. What
+            steps change, or the seed draws, belongs in its parameters and buffers: a module whose
+            other attributes, numbers or tensors, do so is trained alone, one training at a time.
+        loss: ``loss(outputs, targets)``, the mean over a batch, a scalar. It keeps nothing between
+            two calls.
         train: examples: ``(X, y)`` of tensors or arrays (floating-point arrays become tensors of
-            torch's default dtype), a Dataset, or a DataLoader, of which the dataset and the
-            ``collate_fn`` count: batch sizes and the order are the race's.
+            torch's default dtype), a Dataset, or a DataLoader, of which the dataset, the
+            ``collate_fn`` and the examples that its sampler draws count: batch sizes and the order
+            are the race's.
         validation: by what hyperparameters are chosen: a share of ``train`` in (0, 1), 0.2 by
             default, or examples.
         test: what is judged once, at the end: the same.
@@ -36,7 +40,8 @@ class TorchTask:
             (default): R², or accuracy where targets are integers and outputs have their classes
             along axis 1, or are one logit per target.
         step: ``step(model, batch)``, a scalar loss, in place of ``loss``: whatever one batch of the
-            data does. The score is then that of ``metric(model, batch)``, NaN without one.
+            data does. The score is then that of ``metric(model, batch)`` on the whole test part,
+            NaN without one.
         l2: strength of the penalty, >= 0; 0 by default.
         label_smoothing: in [0, 1), handed to ``loss`` by that name in training; 0 by default.
         clip_norm: greatest Euclidean norm of a training's gradient, > 0; None (default): no bound.
