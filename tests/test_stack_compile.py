@@ -193,6 +193,16 @@ def test_what_cannot_be_compiled_is_told_in_a_sentence() -> None:
         in_lanes(task, "sgd", [{"lr": 0.1}], epochs=1, stacked=False)
 
 
+def test_lanes_of_one_seed_draw_the_same_though_one_of_them_was_compiled() -> None:
+    class Noisy(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.rand(3)
+
+    task = classes("mlp", torch.float32, model=lambda: Noisy(6, 3), compile=True)
+    found = in_lanes(task, "sgd", [{"lr": 0.1}] * 2, epochs=2, stacked=False)
+    np.testing.assert_array_equal(found.train_loss[:, 0], found.train_loss[:, 1])
+
+
 def test_dropout_inside_attention_is_drawn_as_without_a_compiler() -> None:
     task = classes("transformer", torch.float32, model=lambda: Attention(0.3))
     found, expected = (

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -53,7 +54,8 @@ class Program:
         given = list(leaves(arguments))
         key = dimensions, stacked, *((t.shape, t.stride(), t.dtype) for t in given)
         if key not in self._made:
-            self._made[key] = self._compiled(dimensions, arguments, stacked=stacked)
+            with torch.random.fork_rng():  # tracing draws, of which the first step must not know
+                self._made[key] = self._compiled(dimensions, arguments, stacked=stacked)
         program, structure = self._made[key]
         found = iter(program(*given))
         return each(lambda _: next(found), structure)
