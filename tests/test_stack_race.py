@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,10 @@ import cloudpickle
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from stack_nets import (  # noqa: F401 - one_thread is a fixture
     SEED,
@@ -28,7 +31,7 @@ from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
 from thalweg.racing.task import Lanes
 from thalweg.rule import get, names
 from thalweg.stack import TorchTask, train
-from thalweg.stack.measure import cost
+from thalweg.stack.measure import Cost, cost
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -152,6 +155,24 @@ def test_a_regression_is_scored_by_r2_a_users_metric_by_itself() -> None:
     assert math.isnan(found["none"])
 
 
+def test_a_metric_of_the_users_own_step_may_leave_torch(task: ModuleTask) -> None:
+    def share(model: nn.Module, batch: Any) -> float:
+        return float(f1_score(batch[1].numpy(), model(batch[0]).argmax(1).numpy(), average="micro"))
+
+    def right(model: nn.Module, batch: Any) -> float:
+        return (model(batch[0]).argmax(1) == batch[1]).double().mean().item()
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1])
+
+    trials = [trial(hyper={"lr": lr}, round=FINAL, seed=seed) for lr, seed in ((0.5, 1), (0.1, 2))]
+    expected = run(task, trials).judge()[1]
+    for metric in (share, right):  # of one label each, both are the accuracy
+        own = ModuleTask(classes("mlp", loss=None, step=step, metric=metric), 0)
+        own.lanes = 2
+        np.testing.assert_allclose(run(own, trials).judge()[1], expected)
+
+
 @pytest.mark.parametrize("rule", names())
 def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None:
     trials = [trial(rule, epochs=epochs, hyper={"lr": 0.01}) for epochs in (2, 3)]
@@ -191,6 +212,107 @@ def test_the_target_lies_between_the_best_constant_and_adam(task: ModuleTask) ->
     )
 
 
+def probabilities() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 1), nn.Sigmoid(), nn.Flatten(0))
+
+
+def logarithms() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 3), nn.LogSoftmax(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("model", "loss"), [
+    (probabilities, functional.binary_cross_entropy), (logarithms, functional.nll_loss),
+])  # fmt: skip
+def test_a_loss_without_a_best_constant_starts_from_the_untrained_model(
+    model: Callable[[], nn.Module], loss: Any, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 6, dtype=dtype, generator=generator)
+    y = (x.sum(1) > 0) & (x[:, 0] > 0)
+    targets = y.long() if model is logarithms else y.to(dtype)
+    own = ModuleTask(TorchTask(model=lambda: model().to(dtype), loss=loss, train=(x, targets)), 0)
+    own.lanes = 4
+    target = own.target()
+    if "untrained" in target.rule:
+        start = run(own, [trial(seed=0, batch_size=32)]).validation_loss[0, 0]
+        assert target.constant == pytest.approx(start, rel=1e-6)
+    else:  # the search happened to stay among probabilities
+        p = own._parts.train[1].mean()
+        q = own._parts.validation[1].mean()
+        expected = -(q * p.log() + (1 - q) * (1 - p).log())
+        assert target.constant == pytest.approx(expected.item(), rel=1e-5)
+        assert model is probabilities
+    assert target.reference < target.validation_loss < target.constant
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_part_with_numbers_that_are_not_finite_is_refused(part: str) -> None:
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+    broken = torch.where(torch.arange(50)[:, None] == 40, torch.nan, x)
+    parts = dict.fromkeys(("train", "validation", "test"), (x, 3 * x)) | {part: (broken, 3 * x)}
+    message = (
+        rf"nan on the {part} part; 1 of its 50 examples hold numbers that are not finite: drop"
+    )
+    with pytest.raises(TaskError, match=message):
+        ModuleTask(line(**parts), 0)
+
+    def known(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.where(targets.isnan(), 0.0, outputs - targets.nan_to_num()).square().mean()
+
+    holes = {part: (x, broken)}  # of a loss that knows what to do with them
+    ModuleTask(line(**{**parts, **holes}, loss=known, metric=known), 0)
+
+
+def test_a_loss_that_weighs_examples_is_that_of_the_whole_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(900, 6, dtype=torch.float64, generator=generator)
+    y = (torch.arange(900) % 10 == 0).long().sort().values
+    ignored = torch.where(torch.arange(900) < 600, -100, y)
+    weight = torch.tensor([1.0, 50.0], dtype=torch.float64)
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1], weight=weight)
+
+    def head() -> nn.Module:
+        layer = nn.Linear(6, 2).double()
+        nn.init.zeros_(layer.weight)  # all losses are log 2 at first
+        nn.init.zeros_(layer.bias)
+        return layer
+
+    weighted = nn.CrossEntropyLoss(weight=weight)
+    for targets, given, loss in (
+        (y, {"loss": weighted}, weighted),
+        (y, {"loss": None, "step": step}, weighted),
+        (ignored, {"loss": functional.cross_entropy}, functional.cross_entropy),
+    ):
+        whole = (x, targets)
+        own = ModuleTask(
+            TorchTask(model=head, train=(x, y), validation=whole, test=whole, **given), 0
+        )
+        own.lanes = 2
+        for made in (own, cloudpickle.loads(cloudpickle.dumps(own))):
+            lanes = run(made, [trial(hyper={"lr": 0.1}, epochs=1, batch_size=90)] * 2)
+            kept = lanes.checkpoint(0)
+            assert kept
+            module = head()
+            module.load_state_dict(kept["model"])
+            expected = loss(module(x), targets).item()
+            np.testing.assert_allclose(lanes.validation_loss[-1], expected, rtol=1e-10)
+            np.testing.assert_allclose(lanes.judge()[0], expected, rtol=1e-10)
+
+
+def test_a_loss_that_is_no_mean_of_examples_is_left_to_chunks() -> None:
+    def apart(outputs: Tensor, targets: Tensor) -> Tensor:
+        """Hold each example against all others of its batch."""
+        return functional.cross_entropy(outputs @ targets.T, torch.arange(len(outputs)))
+
+    x = torch.linspace(-1, 1, 900, dtype=torch.float64)[:, None]
+    for loss in (functional.mse_loss, apart):
+        own = ModuleTask(line(train=(x, 3 * x + 1), loss=loss), 0)
+        assert not own._whole
+
+
 def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:
     def other(outputs: Tensor, targets: Tensor) -> Tensor:
         return 2 * functional.mse_loss(outputs, targets)
@@ -221,6 +343,24 @@ def test_it_travels_to_another_process(task: ModuleTask) -> None:
     )
 
 
+def test_what_the_data_were_read_from_stays_behind() -> None:
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+
+    class Stored(Dataset[Any]):
+        def __init__(self) -> None:
+            self.file = sqlite3.connect(":memory:")  # cannot be sent
+
+        def __len__(self) -> int:
+            return 50
+
+        def __getitem__(self, index: int) -> Any:
+            return x[index], 3 * x[index] + 1
+
+    own, plain = (ModuleTask(line(train=train), 0) for train in (Stored(), (x, 3 * x + 1)))
+    there = cloudpickle.loads(cloudpickle.dumps(own))
+    assert there.fingerprint() == own.fingerprint() == plain.fingerprint()
+
+
 def test_lanes_are_measured_and_what_cannot_be_stacked_has_one() -> None:
     task = ModuleTask(line(), 0)
     assert task.lanes in {2, 4, 8, 16, 32, 64, 128, 256}
@@ -237,6 +377,34 @@ def test_lanes_are_measured_and_what_cannot_be_stacked_has_one() -> None:
     np.testing.assert_allclose(
         run(one, trials).validation_loss, run(task, trials).validation_loss, rtol=1e-12
     )
+
+
+def test_lanes_fit_into_a_quarter_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*given: Any) -> Cost:
+        return Cost(seconds=0.01 / given[3], bytes=1000)  # each doubling halves the seconds
+
+    monkeypatch.setattr("thalweg.stack.measure.cost", measured)
+    for lanes in (8, 64, 256):
+        monkeypatch.setattr("thalweg.stack.measure._free", lambda _, n=lanes: 4 * 1000.0 * n)
+        assert ModuleTask(line(), 0).lanes == lanes
+
+
+def test_parts_are_evaluated_by_chunks_of_examples() -> None:
+    sizes = []
+
+    class Noting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return super().forward(x)
+
+    x = torch.linspace(-1, 1, 5000, dtype=torch.float64)[:, None]
+    own = ModuleTask(line(model=lambda: Noting(1, 1).double(), train=(x, 3 * x + 1)), 0)
+    assert max(sizes) <= 384
+    own.lanes = 2
+    for _ in range(2):
+        run(own, [trial(epochs=1)] * 2).judge()
+    assert max(sizes) <= 384
+    assert sum(sizes) > 5000
 
 
 def test_lanes_have_room_for_the_largest_batch_of_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +461,9 @@ def test_a_model_that_breaks_in_evaluation_alone_is_told_in_a_sentence() -> None
                 raise RuntimeError("no running mean\nat all")
             return super().forward(x)
 
-    with pytest.raises(TaskError, match=r"test_stack_race\.py:\d+: RuntimeError: no running mean; at all$"):
+    with pytest.raises(
+        TaskError, match=r"test_stack_race\.py:\d+: RuntimeError: no running mean; at"
+    ):
         ModuleTask(line(model=lambda: Late(1, 1).double()), 0)
 
 

@@ -19,14 +19,14 @@ class TaskError(ValueError):
 
 
 def told(error: BaseException, otherwise: str = "") -> str:
-    """Return what failed in the user's own code, where and why, in one line.
+    r"""Return what failed in the user's own code, where and why, in one line.
 
     Args:
         error: with its traceback from where it is caught.
         otherwise: the place of an error that passed no line of the user's own; "" for none.
 
     Example:
-        >>> told(ValueError("two things:\\n no rows\\n no columns"), "net.py")
+        >>> told(ValueError("two things:\n no rows\n no columns"), "net.py")
         'net.py: ValueError: two things: no rows; no columns'
     """
     place = user_line(error) or otherwise

@@ -2,9 +2,12 @@
 
 import functools
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,9 @@ _SHARE = 0.05  # of the way from the reference back to the constant: where the t
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
 _FEW = 8  # examples by which it is seen whether a task can be judged
+# By what it is seen whether a loss is the mean of those of pieces: how far parameters are moved
+# before, how near two losses are the same, also in short formats, and how many examples are taken.
+_NUDGE, _NEAR, _COARSE, _MOST, _PIECE = 0.01, 1e-4, 1e-2, 1024, 16
 
 
 class ModuleTask:
@@ -58,6 +64,7 @@ class ModuleTask:
         self.name = description.name
         self._largest = batch_size
         self._lanes: int | None = None
+        self._whole = False  # until it is known
         self._parts = Parts.of(description, seed)
         self.parts: Mapping[str, int] = self._parts.sizes
         with blamed("task"):
@@ -99,7 +106,9 @@ class ModuleTask:
     @functools.cached_property
     def model(self) -> Model:
         """The module, made in each process."""
-        return Model(self.description, self._parts.train)
+        model = Model(self.description, self._parts.train)
+        model.whole = self._whole
+        return model
 
     @functools.cached_property
     def _placed(self) -> Parts:
@@ -129,8 +138,11 @@ class ModuleTask:
         return self.model.stacked and self.lanes > 1
 
     def __getstate__(self) -> dict[str, Any]:
+        """Leave out what each process makes, and the sources of the data, which are read."""
         made = ("model", "_placed")
-        return {name: value for name, value in vars(self).items() if name not in made}
+        kept = {name: value for name, value in vars(self).items() if name not in made}
+        description = replace(self.description, train=None, validation=0.2, test=0.2)
+        return {**kept, "description": description}
 
     def together(self, trial: Trial) -> Hashable:
         """Return what lanes share, of whatever rules: minibatches too, if not each has its own."""
@@ -156,8 +168,8 @@ class ModuleTask:
             training.train_loss,
             training.validation_loss,
             training.diverged_at,
-            functools.partial(self._judge, training),
-            functools.partial(self._checkpoint, training, trials),
+            partial(self._judge, training),
+            partial(self._checkpoint, training, trials),
         )
 
     def _hyper(self, trial: Trial) -> dict[str, Hyper]:
@@ -202,40 +214,81 @@ class ModuleTask:
         return "regression" if targets.is_floating_point() else "classification"
 
     def _check(self) -> None:
-        """Judge the untrained model by a few examples: what would fail at the end fails now."""
+        """Judge the untrained model: what would fail at the end fails now."""
         task, parts = self.description, self._parts
+        one = Stack(self.model, [0], shared=True, stacked=False)
+        with self.model.mode(training=False), seeded(0):
+            for name in ("validation", "test"):
+                one.losses(self._few(getattr(parts, name)), name)
+            few = self._few(parts.test)
+            if task.loss is not None:
+                outputs = self._outputs(few)
+                if task.metric is None:
+                    score.check(outputs, parts.test[1], task.loss)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a metric that so few examples do not suit
+                try:
+                    self._scores(one, few)
+                except Exception:  # noqa: BLE001 - a metric may need more of them
+                    self._scores(one, self._placed.test)
+            self.model.whole = self._whole = self._needs_whole()
+            for name in self.parts:
+                self._check_finite(one, name)
+
+    def _needs_whole(self) -> bool:
+        """Return whether the loss of examples is a mean of the losses of pieces, but weighted.
+
+        What is no mean, as a loss that holds each example against all others, is left to chunks.
+        """
+        stack = Stack(self.model, [0], shared=True, stacked=False)
+        for parameter in stack.parameters.values():  # zeros would give all examples one loss
+            parameter.detach().add_(torch.randn_like(parameter), alpha=_NUDGE)
+        near = _NEAR if self.description.autocast is None else _COARSE
         for name in ("validation", "test"):
-            with blamed(name):
-                self._evaluate(self._few(getattr(parts, name)), "loss")
-        few = self._few(parts.test)
-        if task.loss is not None:
-            outputs = self._outputs(few)
-            if task.metric is None:
-                score.check(outputs, parts.test[1], task.loss)
-            with blamed("loss"):
-                self._loss_of(self._first_constant(), self._few(parts.train))
-        copies = 2 if self.model.stacked else 1
-        stack = Stack(self.model, [0] * copies, shared=True, stacked=self.model.stacked)
-        with self.model.mode(training=False), seeded(0), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a metric that so few examples do not suit
-            try:
-                self._scores(stack, few)
-            except Exception:  # noqa: BLE001 - a metric may need more of them
-                self._scores(stack, self._placed.test)
+            pieces = min(self.parts[name], _MOST) // _PIECE
+            if pieces < 2:
+                continue
+            rows = torch.linspace(0, self.parts[name] - 1, pieces * _PIECE).long()
+            some = each(partial(_rows, rows), getattr(self._placed, name))
+            places = torch.arange(len(rows)).reshape(pieces, _PIECE)
+            parts = (each(partial(_rows, own), some) for own in places)
+            own = torch.cat([stack.whole_losses(part, name) for part in parts])
+            whole = stack.whole_losses(some, name)
+            alike = torch.allclose(own.mean(), whole, rtol=near, atol=near, equal_nan=True)
+            if not alike and np.nanmin(own) <= whole <= np.nanmax(own):
+                return True
+        return False
+
+    def _check_finite(self, one: Stack, name: str) -> None:
+        part = getattr(self._placed, name)
+        wrong = [
+            ~tensor.flatten(1).isfinite().all(1) if tensor.ndim > 1 else ~tensor.isfinite()
+            for tensor in leaves(part)
+            if tensor.is_floating_point()
+        ]
+        bad = int(torch.stack(wrong).any(0).sum()) if wrong else 0
+        if name == "train" and not bad:  # its minibatches will show
+            return
+        loss = one.losses(part, name).item()
+        if math.isnan(loss) or (bad and math.isinf(loss)):
+            data = f"{bad} of its {self.parts[name]} examples hold numbers that are not finite"
+            raise TaskError(
+                f"the loss of the untrained model is {loss} on the {name} part; "
+                + (
+                    f"{data}: drop or fill them"
+                    if bad
+                    else "check its data, the model and the loss"
+                )
+            )
 
     def _few(self, batch: Batch) -> Batch:
         return each(lambda tensor: tensor[:_FEW].to(self.model.device), batch)
 
-    def _evaluate(self, batch: Batch, what: str) -> Any:  # noqa: ANN401 - what the module returns
-        start = self.model.initial(0)
-        values = start.parameters, start.state, start.fixed
-        with self.model.mode(training=False), seeded(0):
-            return self.model.evaluate(*values, batch, torch.tensor(0), what=what)
-
     def _outputs(self, batch: Batch) -> Tensor:
         """Return what the untrained model puts out, a row per example."""
-        with blamed("model"):
-            outputs = self._evaluate(batch, "outputs")
+        one = Stack(self.model, [0], shared=True, stacked=False)
+        with self.model.mode(training=False), seeded(0), blamed("model"):
+            outputs = one.of_lane(0, "outputs", batch)
         rows = count(batch, "test")
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if not isinstance(outputs, Tensor) or outputs.shape[:1] != (rows,):
@@ -280,16 +333,17 @@ class ModuleTask:
         """Fix the target by the best constant output and by Adam.
 
         The constant is the output of lowest training loss, the same for every example (of a user's
-        own step: the untrained module); the reference is the lowest validation loss that Adam met
-        in 10 epochs, or 500 steps if those are more, at four rates, batch 32. Both are outside
-        the race.
+        own step, or of a loss that takes no free output, such as one of probabilities: the
+        untrained module); the reference is the lowest validation loss that Adam met in 10 epochs,
+        or 500 steps if those are more, at four rates, batch 32. Both are outside the race.
         """
         epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
         with _one_thread():
             path = self._adam(_RATES, epochs).validation_loss
-            constant = self._constant() if self.description.step is None else float(path[0, 0])
+            constant = self._constant() if self.description.step is None else None
+        what = "untrained model" if constant is None else "best constant output"
+        constant = float(path[0, 0]) if constant is None else constant
         reference = float(np.nanmin([constant, np.nanmin(path)]))
-        what = "untrained model" if self.description.step else "best constant output"
         return Target(
             reference + _SHARE * (constant - reference),
             constant,
@@ -313,8 +367,11 @@ class ModuleTask:
             stacked=self.stacked,
         )
 
-    def _constant(self) -> float:
-        """Return the validation loss of the output that fits the training part best."""
+    def _constant(self) -> float | None:
+        """Return the validation loss of the output that fits the training part best.
+
+        None where there is none: the loss raises where the search leads, or has no lowest value.
+        """
         output = self._first_constant()
         search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -324,9 +381,20 @@ class ModuleTask:
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        with blamed("loss"):
+        try:
             search.step(closure)  # type: ignore[no-untyped-call]
-            return self._loss_of(output, self._placed.validation).item()
+            found = self._loss_of(output, self._placed.validation).item()
+        except Exception:  # noqa: BLE001 - what a user's loss raises of numbers that it does not take
+            return None
+        return found if math.isfinite(found) and not self._falls(output) else None
+
+    def _falls(self, output: Tensor) -> bool:
+        """Return whether the training loss is still lower twice as far out: it has no minimum."""
+        try:
+            here, there = (self._loss_of(n * output, self._placed.train).item() for n in (1, 2))
+        except Exception:  # noqa: BLE001 - that far out the loss has no value, so it has an end
+            return False
+        return there < here - 1e-3 * (1 + abs(here))
 
     def _first_constant(self) -> Tensor:
         """Return the output of one example, all zero, to be fitted."""
@@ -338,7 +406,8 @@ class ModuleTask:
         """Return the loss of a batch whose outputs are all the same."""
         assert self.description.loss is not None
         rows = count(batch, "batch")
-        return self.description.loss(output.expand(rows, *output.shape), batch[1])
+        outputs = output.expand(rows, *output.shape).contiguous()  # which a loss may view otherwise
+        return self.description.loss(outputs, batch[1])
 
     def steps(self, batch_size: int) -> int:
         """Return how many steps an epoch has."""
@@ -396,6 +465,10 @@ class ModuleTask:
             losses, _ = Stack(self.model, [self.seed], shared=True, stacked=False).gradients(few, 1)
         digest.update(f"{settings} {losses.item():.5g}".encode())
         return digest.hexdigest()
+
+
+def _rows(rows: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[rows]
 
 
 def _name(function: Callable[..., Any] | None) -> str:

@@ -112,9 +112,7 @@ class Stack:
     ) -> tuple[Tensor, list[Tensor]]:
         values, batch = self._values(0), batch if self.shared else each(_first, batch)
         with blamed("training"):
-            loss, found = alone.gradients(
-                values, list(self.parameters), batch, self.seeds[0], step
-            )
+            loss, found = alone.gradients(values, list(self.parameters), batch, self.seeds[0], step)
         self.state = {name: values[name][None] for name in self.state}
         zeros = (torch.zeros_like(parameter[0]) for parameter in self.parameters.values())
         both = zip(found, zeros, strict=True)
@@ -125,7 +123,12 @@ class Stack:
         return {**fixed, **parameters, **state}
 
     def losses(self, batch: Batch, part: str, *, compiled: bool = False) -> Tensor:
-        """Return each lane's mean loss on a part, (lanes,), float64, in evaluation mode."""
+        """Return each lane's mean loss on a part, (lanes,), float64, in evaluation mode.
+
+        It is that of chunks, by their number of examples, unless the model needs them whole.
+        """
+        if self.model.whole:
+            return self.whole_losses(batch, part)
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")
         whole = _chunk(batch, rows)
@@ -134,6 +137,18 @@ class Stack:
             losses = self._evaluated("loss", piece, part, compiled=compiled and own == whole)
             total += losses.double() * own
         return total.cpu() / rows
+
+    def whole_losses(self, batch: Batch, part: str) -> Tensor:
+        """Return the same by one call of the loss with all the examples, lane by lane."""
+        loss = self.model.task.loss
+        with blamed(part):
+            if loss is None:
+                found = [self.of_lane(i, "loss", batch) for i in range(len(self.seeds))]
+            else:
+                outputs = self.outputs(batch, part)
+                with self.model.precision():
+                    found = [loss(own, batch[1]) for own in outputs]
+        return torch.stack(found).double().cpu()
 
     def outputs(self, batch: Batch, part: str) -> Tensor:
         """Return what each lane's module puts out for examples, (lanes, examples, ...)."""
@@ -147,19 +162,19 @@ class Stack:
         A metric may do what no lanes can, and memory holds the passes of one.
         """
         with blamed("metric"):
-            return [float(self._one("score", batch, lane)) for lane in range(len(self.seeds))]
+            return [float(self.of_lane(lane, "score", batch)) for lane in range(len(self.seeds))]
 
     def _evaluated(self, what: str, batch: Batch, part: str, *, compiled: bool = False) -> Any:  # noqa: ANN401
         if self._alone and not compiled:
             with blamed(part):
-                return each(lambda tensor: tensor[None], self._one(what, batch, 0))
+                return each(lambda tensor: tensor[None], self.of_lane(0, what, batch))
         function: Any = partial(self.model.evaluate, what=what)
         if compiled:
             function = self.model.programs[what]
         return self._mapped(function, batch, shared=True, what=part)
 
-    def _one(self, what: str, batch: Batch, lane: int) -> Any:  # noqa: ANN401
-        """Return what one lane's module makes of a batch."""
+    def of_lane(self, lane: int, what: str, batch: Batch) -> Any:  # noqa: ANN401
+        """Return the "loss", "outputs" or "score" of all the examples in one lane."""
         if not self._alone:
             return self.model.evaluate(*self.lane(lane), batch, self.seeds[lane], what=what)
         values = self._values(lane)

@@ -55,6 +55,8 @@ class Model:
         seedless: whether all that is fixed is the same whatever the seed, as pretrained layers are.
         stacked: whether many copies can be trained in one pass.
         why: if not, why.
+        whole: whether a part's loss is not the mean of the losses of its chunks, as where examples
+            are weighted. False, unless who has the parts sets it.
         programs: ``gradients`` and the "loss" of ``evaluate``, compiled where they are called.
 
     Raises:
@@ -82,6 +84,7 @@ class Model:
             self.stacked = not self.why
             if task.compile and self.why:
                 self._check_compiled(start, seen, few)
+        self.whole = False
         loss = partial(self.evaluate, what="loss")
         self.programs = {"gradients": Program(self.gradients), "loss": Program(loss)}
 
@@ -146,7 +149,7 @@ class Model:
     ) -> tuple[Tensor, tuple[Tensor, Values]]:
         """Return the training objective of a batch, its loss without penalty, and the new state."""
         values = {**fixed, **parameters, **state}
-        with self._objective.precision(), LaneFunctions(seed, step):
+        with self.precision(), LaneFunctions(seed, step):
             loss = functional_call(self._objective, values, (batch, "loss"))
         objective = self._objective.penalized(loss, parameters.values())
         return objective, (loss, {name: values[name] for name in state})
@@ -163,8 +166,12 @@ class Model:
         what: str,
     ) -> Any:  # noqa: ANN401 # fmt: skip
         """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
-        with self._objective.precision(), LaneFunctions(seed, torch.tensor(0)):
+        with self.precision(), LaneFunctions(seed, torch.tensor(0)):
             return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
+
+    def precision(self) -> torch.autocast:
+        """Return what computes in the format that the task asks for."""
+        return self._objective.precision()
 
     @contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:

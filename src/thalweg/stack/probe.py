@@ -79,7 +79,7 @@ def look(model: "Model", own: Alone, other: nn.Module, batch: Batch) -> Seen:
         [n for n in start if n in changed and n not in names],
         torch.stack([loss, evaluated]).double().cpu(),
         [found[n] for n in start if n in found],
-        _leak(held, _held(other), [n for n in start if n in written]),
+        _leak(held, _held(other), [n for n in start if n in written and n not in names]),
     )
 
 
@@ -110,9 +110,7 @@ def _held(module: nn.Module) -> _Held:
     return held
 
 
-def _leak(
-    held: Sequence[_Held], other: _Held, written: Sequence[str]
-) -> str:
+def _leak(held: Sequence[_Held], other: _Held, written: Sequence[str]) -> str:
     """Return which of what a module holds would leak from lane to lane, if anything would.
 
     Args:
@@ -146,22 +144,24 @@ def differences(model: "Model", start: "Start", seen: Seen, batch: Batch) -> str
     def twice(values: Batch) -> Batch:
         return each(lambda tensor: torch.stack([tensor] * 2), values)
 
-    own, state = twice(start.parameters), twice(start.state)
+    own = twice(start.parameters)
     for parameter in own.values():
         parameter.requires_grad_()
     seeds, losses, near = torch.zeros(2, dtype=torch.int64), [], True
     try:
         with model.mode(training=True):
             for dimension, examples in ((None, batch), (0, twice(batch))):
-                given: tuple[Any, ...] = (own, state, start.fixed, examples, seeds, torch.tensor(1))
+                given: tuple[Any, ...] = (own, twice(start.state), start.fixed, examples, seeds)
                 dimensions = (0, 0, None, dimension, 0, None)
-                objective, (loss, _) = mapped(model.loss, dimensions, *given, stacked=True)
+                objective, (loss, _) = mapped(
+                    model.loss, dimensions, *given, torch.tensor(1), stacked=True
+                )
                 losses.append(loss)
                 found = torch.autograd.grad(objective.sum(), list(own.values()))
                 near = near and alike(found, seen.gradients)
         with model.mode(training=False):
             evaluate = partial(model.evaluate, what="loss")
-            given = own, state, start.fixed, batch, seeds
+            given = own, twice(start.state), start.fixed, batch, seeds
             losses.append(mapped(evaluate, (0, 0, None, None, 0), *given, stacked=True))
     except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
         return str(error).strip().partition("\n")[0] or type(error).__name__
@@ -175,7 +175,10 @@ def alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     """Return whether the gradients of each lane are nearly those expected, tensor by tensor."""
     norms = torch.stack([own.norm() for own in expected])
     errors = torch.stack(
-        [(lanes - own).flatten(1).norm(dim=1).max() for lanes, own in zip(found, expected, strict=True)]
+        [
+            (lanes - own).flatten(1).norm(dim=1).max()
+            for lanes, own in zip(found, expected, strict=True)
+        ]
     )
     within = errors <= _ALIKE * norms + _CLOSE * norms.norm()
     return bool(within.all()) or not bool(norms.isfinite().all())

@@ -252,9 +252,7 @@ class _Run:
 
     def validate(self, epoch: int) -> None:
         with self.stack.model.mode(training=False):
-            losses = self.stack.losses(
-                self.parts.validation, "validation", compiled=self.compiled
-            )
+            losses = self.stack.losses(self.parts.validation, "validation", compiled=self.compiled)
         self.results.validation_loss[epoch, self.lanes] = losses.numpy()
 
 
