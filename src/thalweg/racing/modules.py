@@ -27,7 +27,7 @@ from thalweg.stack import Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
-from thalweg.stack.model import seeded
+from thalweg.stack.objective import seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
 

@@ -17,7 +17,7 @@ from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.mapped import Program
-from thalweg.stack.objective import Alone, Objective
+from thalweg.stack.objective import Alone, Objective, seeded
 from thalweg.stack.probe import Seen, alike, differences, look, same
 from thalweg.stack.task import TorchTask
 
@@ -220,7 +220,8 @@ class Model:
     def _check_compiled(self, start: Start, seen: Seen, batch: Batch) -> None:
         """See whether a lane alone, which a compiler gets as a function, is what it was called."""
         given = start.parameters, start.state, start.fixed, batch
-        with self.mode(training=True), blamed("compile=True", "; leave compile=False"):
+        advice = "; leave compile=False"
+        with self.mode(training=True), seeded(0), blamed("compile=True", advice):
             found, _ = self.gradients(*given, torch.tensor(0), torch.tensor(1))
         near = alike([gradient[None] for gradient in found.values()], seen.gradients)
         if why := seen.why or ("" if near else "its gradients are others then"):
@@ -235,14 +236,6 @@ class Model:
                     f"model() drew {name.removeprefix('module.')} otherwise under the same torch "
                     "seed; draw it with torch's random numbers"
                 )
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers; afterwards they go on as if nothing had been drawn."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _all(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

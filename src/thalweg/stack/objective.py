@@ -11,7 +11,7 @@ from thalweg.stack.batch import Batch
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.task import TorchTask
 
-__all__ = ["Alone", "Objective"]
+__all__ = ["Alone", "Objective", "seeded"]
 
 
 class Objective(nn.Module):
@@ -158,3 +158,11 @@ class Alone:
                     self.written.add(name)
             for tensor, data in zip(self._tensors.values(), before, strict=True):
                 tensor.data = data
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random numbers; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

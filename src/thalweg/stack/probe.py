@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.mapped import mapped
-from thalweg.stack.objective import Alone
+from thalweg.stack.objective import Alone, seeded
 
 if TYPE_CHECKING:
     from thalweg.stack.model import Model, Start
@@ -62,10 +62,12 @@ def look(model: "Model", own: Alone, other: nn.Module, batch: Batch) -> Seen:
     start, held = own.values(), [_held(module)]
     with blamed("loss" if model.task.step is None else "step"):
         with model.mode(training=True):
-            _check(own(own.values(), batch, "loss", seed, step, training=True), model)
+            with seeded(0):  # for what it draws unseen
+                _check(own(own.values(), batch, "loss", seed, step, training=True), model)
             held.append(_held(module))
             after = own.values()
-            loss, gradients = own.gradients(after, names, batch, seed, step)
+            with seeded(0):
+                loss, gradients = own.gradients(after, names, batch, seed, step)
             held.append(_held(module))
         changed = own.written | {n for n in start if not same(start[n], after[n])}
         own.written.clear()

@@ -14,7 +14,8 @@ from thalweg.linear.stream import stream
 from thalweg.rule import Rule
 from thalweg.stack.batch import each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
-from thalweg.stack.model import Model, seeded
+from thalweg.stack.model import Model
+from thalweg.stack.objective import seeded
 from thalweg.stack.parts import Parts
 from thalweg.stack.step import Hyper, MixedStep, Step
 
