@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thalweg.errors import TaskError, user_line
+from thalweg.errors import TaskError, told, user_line
 from thalweg.racing.protocol import LONG, whole
 from thalweg.racing.store import FINAL, Result, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Task
@@ -80,8 +80,8 @@ def train(
     except (TaskError, OSError):
         raise
     except Exception as error:
-        if line := user_line(error):
-            raise TaskError(f"{line}: {type(error).__name__}: {error}") from error
+        if user_line(error):
+            raise TaskError(told(error)) from error
         raise
     results = [
         Result(
