@@ -135,11 +135,9 @@ def train(
     n = len(examples.X)
     batch_size = min(32, n) if batch_size is None else batch_size
     threads = os.cpu_count() or 1 if threads is None else threads
-    counts = {"epochs": epochs, "batch_size": batch_size, "evaluate_every": evaluate_every}
-    for name, value in {**counts, "threads": threads}.items():
-        check_count(name, value, 1)
-    if batch_size > n:
-        raise ValueError(f"batch_size must be at most {n}, the rows of X, got {batch_size}")
+    _check_counts(
+        n, epochs=epochs, batch_size=batch_size, evaluate_every=evaluate_every, threads=threads
+    )
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
     l2 = Hyperparameter("l2", 0.0, Range(0.0, ends="[)")).check(l2)
@@ -220,6 +218,15 @@ def _cut(epochs: int, evaluate_every: int, most: int) -> Iterator[int]:
     for first in range(0, epochs, evaluate_every):
         gap = min(evaluate_every, epochs - first)
         yield from (min(most, gap - done) for done in range(0, gap, most))
+
+
+def _check_counts(rows: int, **counts: int) -> None:
+    for name, value in counts.items():
+        check_count(name, value, 1)
+    if counts["batch_size"] > rows:
+        raise ValueError(
+            f"batch_size must be at most {rows}, the rows of X, got {counts['batch_size']}"
+        )
 
 
 def _pair(validation: Any) -> tuple[ArrayLike, ArrayLike]:  # noqa: ANN401 - what a user gave
