@@ -166,8 +166,8 @@ def test_a_module_that_every_call_returns_starts_anew_each_time() -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-class Apart(torch.autograd.Function):
-    """Has another value in lanes than alone."""
+class Copied(torch.autograd.Function):
+    """Changes nothing."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -180,6 +180,10 @@ class Apart(torch.autograd.Function):
     @staticmethod
     def backward(_: object, *gradients: Tensor) -> Tensor:  # type: ignore[override]
         return gradients[0]
+
+
+class Apart(Copied):
+    """Has another value in lanes than alone."""
 
     @staticmethod
     def vmap(_: object, __: object, x: Tensor) -> tuple[Tensor, int]:  # type: ignore[override]
@@ -225,16 +229,8 @@ def test_it_is_not_compiled(model: Callable[[], nn.Module]) -> None:
 
 
 def test_a_gradient_that_breaks_on_the_way_is_told_in_a_sentence() -> None:
-    class Breaks(torch.autograd.Function):
+    class Breaks(Copied):
         generate_vmap_rule = True
-
-        @staticmethod
-        def forward(x: Tensor) -> Tensor:
-            return x.clone()
-
-        @staticmethod
-        def setup_context(ctx: object, inputs: object, output: object) -> None:
-            pass
 
         @staticmethod
         def backward(_: object, *gradients: Tensor) -> Tensor:  # type: ignore[override]

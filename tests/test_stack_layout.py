@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.func import vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from thalweg.stack.layout import ChannelsLast
@@ -14,14 +15,23 @@ def test_convolutions_and_what_follows_keep_channels_of_all_lanes_together(chann
     filters = torch.randn(4, 2, channels, 3, 3, dtype=torch.float64)
     shift = torch.randn(4, 2, 1, 1, dtype=torch.float64)
 
-    def layer(filters: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    def layer(*given: torch.Tensor) -> torch.Tensor:
+        images, filters, shift = given
         return (functional.conv2d(images, filters) + shift).tanh()
 
-    with ChannelsLast():
-        found = vmap(layer)(filters, shift)
-    torch.testing.assert_close(found, vmap(layer)(filters, shift))
+    def lanes(*given: torch.Tensor) -> torch.Tensor:
+        with ChannelsLast():
+            return vmap(layer, (None, 0, 0))(*given)
+
+    found = lanes(images, filters, shift)
+    torch.testing.assert_close(found, vmap(layer, (None, 0, 0))(images, filters, shift))
     # Lanes, examples, channels, rows, columns: in memory examples, rows, columns, lanes, channels.
     assert found.permute(1, 3, 4, 0, 2).is_contiguous()
+    graph = make_fx(lanes, tracing_mode="fake")(images, filters, shift).graph
+    single = [node for node in graph.nodes if node.name.startswith(("add", "tanh"))]
+    assert len(single) == 2
+    # What a compiler sees: each result in the order of its own dimensions.
+    assert all(node.meta["val"].is_contiguous() for node in single)
 
 
 def test_views_of_what_lies_otherwise_are_copied() -> None:
