@@ -114,7 +114,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
     said = rf"{path} is damaged \(database disk image is malformed\); restore it, or race with an"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as held:  # whoever holds the error holds no file
         Store(tmp_path)
     with pytest.raises(ValueError, match=said), Records(tmp_path) as records:
         list(records.results())
@@ -122,6 +122,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
     assert re.search(said, capsys.readouterr().err)
     path.write_bytes(whole)
     with Store(tmp_path) as store:  # nobody holds the lock
+        assert held.type is ValueError
         assert len(store.of("adam", "final")) == 200
 
 

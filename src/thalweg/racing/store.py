@@ -261,20 +261,20 @@ class Store(Records):
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
         self._results: dict[tuple[str, str], dict[int, Result]] = {}
         try:
-            self._connection = sqlite3.connect(path)
-            begun = self._check()
-            # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting for
-            # the disk.
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            if not begun:
-                self._connection.executescript(_TABLES)
-            self._index(self.results())
-        except BaseException as error:
-            self._unlock()
-            if isinstance(error, sqlite3.Error):
-                raise _sentence(error, Path(path)) from error
-            raise
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._unlock)
+                self._connection = undo.enter_context(contextlib.closing(sqlite3.connect(path)))
+                begun = self._check()
+                # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting
+                # for the disk.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                if not begun:
+                    self._connection.executescript(_TABLES)
+                self._index(self.results())
+                undo.pop_all()
+        except sqlite3.Error as error:
+            raise _sentence(error, Path(path)) from error
 
     def __exit__(
         self, kind: object, error: BaseException | None, traceback: TracebackType | None
