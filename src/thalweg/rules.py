@@ -103,11 +103,11 @@ def rmsprop_momentum(g, x, s, v, *, t, lr=1e-2, gamma=0.99, beta=0.9, eps=1e-8):
 def adadelta(g, x, s, u, *, t, lr=1.0, rho=0.9, eps=1e-6):
     """Adadelta: the step's scale is the leaky root mean square of past steps (u is the paper's Δ).
 
-    Here eps stands under both roots, as in the paper. Deviation: the paper has no lr; the factor
-    is torch's, 1 by default.
+    Here eps stands under both roots, as in the paper. Deviations: the paper has no lr; the factor
+    is torch's, 1 by default. The paper's ratio of two roots is the root of a ratio.
     """
     s = rho * s + (1 - rho) * g * g
-    d = g * sqrt(u + eps) / sqrt(s + eps)
+    d = g * sqrt((u + eps) / (s + eps))
     return x - lr * d, s, rho * u + (1 - rho) * d * d
 
 

@@ -6,8 +6,8 @@ They are no types of their own: what lies in memory is bits, what is computed wi
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba.core import types
+from llvmlite import binding, ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from thalweg.kernels.simd import (
@@ -31,6 +31,24 @@ __all__ = [
 _BITS, _WIDE_BITS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32))
 _SINGLE = ir.VectorType(ir.FloatType(), LANES)
 _PAIRS = ir.VectorType(ir.IntType(32), WIDE)  # two bfloat16 each, the even one in the lower half
+
+# Whether the processor rounds to bfloat16, by functions that LLVM has had in this form since 16.
+_IN_HARDWARE = binding.get_host_cpu_features().get(
+    "avx512bf16", False
+) and binding.llvm_version_info >= (16,)
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite has not."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
 
 
 def _from_bfloat16(builder: Any, bits: Any) -> Any:
@@ -57,8 +75,22 @@ def _rounded(builder: Any, value: Any) -> Any:
     return builder.add(bits, builder.add(odd, _constant(bits, 0x7FFF)))
 
 
+def _by_processor(builder: Any, name: str, *values: Any) -> Any:
+    """Round to the nearest bfloat16, ties to even, as 16 bits each, those of the last value first.
+
+    NaN stays NaN; what is below the normal numbers becomes 0.
+    """
+    count = sum(value.type.count for value in values)
+    kind = ir.FunctionType(ir.VectorType(_BFloat(), count), [value.type for value in values])
+    name = f"llvm.x86.avx512bf16.{name}"
+    rounded = builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+    return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), count))
+
+
 def _to_bfloat16(builder: Any, value: Any) -> Any:
     """Round to the nearest, ties to even; NaN stays NaN."""
+    if _IN_HARDWARE:
+        return _by_processor(builder, "cvtneps2bf16.256", value)
     bits = _bits(builder, value)
     nan = builder.fcmp_unordered("uno", value, value)
     quiet = builder.or_(bits, _constant(bits, 0x400000))
@@ -136,6 +168,17 @@ def _odd(builder: Any, bits: Any) -> Any:
 load_even_bfloat16, load_odd_bfloat16 = _one_of_pair(_even), _one_of_pair(_odd)
 
 
+def _pairs(builder: Any, low: Any, high: Any) -> Any:
+    """Round two wide vectors to one of pairs."""
+    if _IN_HARDWARE:
+        both = _by_processor(builder, "cvtne2ps2bf16.512", high, low)
+        order = [lane // 2 + WIDE * (lane % 2) for lane in range(2 * WIDE)]
+        numbers = ir.Constant(ir.VectorType(ir.IntType(32), 2 * WIDE), order)
+        return builder.bitcast(builder.shuffle_vector(both, both, numbers), _PAIRS)
+    low, high = _rounded(builder, low), _rounded(builder, high)
+    return builder.or_(builder.lshr(low, _constant(low, 16)), _odd(builder, high))
+
+
 @intrinsic
 def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd: Any) -> Any:
     """Round two vectors that came of bfloat16 alone, and write them as pairs of neighbours."""
@@ -143,11 +186,10 @@ def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         low, high = (
-            _rounded(builder, as_vector(context, builder, value, of, single))
+            as_vector(context, builder, value, of, single)
             for value, of in zip(args[2:], sig.args[2:], strict=True)
         )
-        low = builder.lshr(low, _constant(low, 16))
-        bits = builder.or_(low, _odd(builder, high))
+        bits = _pairs(builder, low, high)
         builder.store(bits, _pair_place(builder, args[0], args[1]), align=2)
         return context.get_dummy_value()
 
