@@ -540,7 +540,7 @@ def compiled_driver(**options: Any) -> Callable[..., Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         # Numba files machine code under this name and looks at no other file than the driver's own.
         function.__qualname__ += f"_{FINGERPRINT}"
-        compiled = njit(**OPTIONS, **options)(function)
+        compiled = njit(**{**OPTIONS, **options})(function)
         keep_on_disk(compiled, function)
         return compiled
 

@@ -314,7 +314,9 @@ class Compiled(Optimizer):
         self._zero(chain(*copied, (p for p, _ in alone)))
         return True
 
-    def _ready(self, recipes: list[Recipe], *, valid: bool) -> list[tuple[Bucket, list[Tensor]]]:
+    def _ready(
+        self, recipes: list[Recipe], *, valid: bool
+    ) -> list[tuple[Bucket, list[Tensor] | None]]:
         """Return each bucket with its gradients; lay out anew what is no longer as it was.
 
         Raises:

@@ -1,9 +1,9 @@
 """Bucket: tensors that one compiled call steps: of one rule, one format and one kind of decay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, product
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thalweg.kernels.kernel import compiled
+from thalweg.kernels.loops import OTHER_NUMBERS
 from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import Table, use_threads
+from thalweg.kernels.table import NOBODY, Asking, Table, use_threads
 from thalweg.kernels.translate import Wrap
 from thalweg.optim.options import Options
+from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
@@ -110,23 +112,10 @@ def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
     return [g if last[g.data_ptr()] == i else g.clone() for i, g in enumerate(gradients)]
 
 
-def _checker(tensors: Sequence[Tensor]) -> Callable[..., bool]:
-    """Return what tells whether as many objects are tensors of the same kinds as these.
-
-    torch compares type, layout, dtype, sizes and strides in one call, by what guards its compiled
-    code; that is not documented: where it is missing nothing is known, and each is looked at.
-    """
-    try:
-        from torch._C._dynamo.guards import TensorGuards  # noqa: PLC0415 - may be missing
-
-        guards = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
-    except (ImportError, TypeError):
-        return _never
-    return guards.check
-
-
-def _never(*_: object) -> bool:
-    return False
+def _shared(found: NDArray[np.intp]) -> bool:
+    """Return whether two gradients lie at one place."""
+    there = found[found > 0]
+    return len(np.unique(there)) < len(there)
 
 
 class SparseError(Exception):
@@ -171,7 +160,6 @@ class Bucket:
         self.groups = [member.group for member in members]
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
-        self.plain = not any(hasattr(p, "to_local") for p in self.parameters)
         keys = kept_keys(recipe, self.parameters[0], options)
         for member, key in product(members, keys):  # a checkpoint may have them in another order
             kept = member.state[key]
@@ -179,11 +167,9 @@ class Bucket:
         self.numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
         self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
         self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
-        self.addresses = self._addresses()
-        self.orders = self._orders()
-        # Of one dimension there is one order, and distributed ones are looked at with gradients.
-        wide = [self.plain and sum(size > 1 for size in p.shape) > 1 for p in self.parameters]
-        self.wide = list(compress(self.parameters, wide))
+        self.addresses, self.orders = self._addresses(), self._orders()
+        plain = not any(hasattr(p, "to_local") for p in self.parameters)
+        self.places = places_of(self.parameters, list(chain(*self.held))) if plain else None
         arrays = [self.parameters, *self.held[: len(keys)]]
         columns = [[_real(tensor) for tensor in column] for column in arrays]
         formats = [column[0].dtype for column in columns]
@@ -205,9 +191,7 @@ class Bucket:
         self.zeroed = options.zero_gradients
         self.pattern: list[bool] | None = None
         self.copied: list[Tensor] = []
-        self._check: Callable[..., bool] = _never
-        self._as_wide: Callable[..., bool] = _never
-        self._places: tuple[list[int], NDArray[np.intp]] | None = None
+        self._found: NDArray[np.intp] | None = None
         self._recipes: Sequence[Recipe] | None = None
         self._scale = 1.0
         self.t, self.taken = np.zeros(0), 0.0
@@ -238,7 +222,7 @@ class Bucket:
         What lay there before is held, so that nothing else can have come to lie at its address.
         """
         arrays = chain(self.parameters, *(map(fetch, self.states) for fetch in self.fetch))
-        return list(map(_data_ptr, arrays if self.plain else map(local, arrays)))
+        return list(map(_data_ptr, map(local, arrays)))
 
     def _orders(self) -> list[tuple[Any, ...]]:
         """Return shape and strides of each parameter."""
@@ -247,35 +231,45 @@ class Bucket:
     def valid(self) -> bool:
         """Return whether parameters and state still lie where they were found, and how."""
         try:
-            return self._addresses() == self.addresses and self._in_order()
+            if self.places is None:
+                return self._addresses() == self.addresses and self._orders() == self.orders
+            columns = zip(self.fetch, self.held, strict=True)
+            same = all(all(map(is_, map(fetch, self.states), held)) for fetch, held in columns)
+            return same and self.places.unmoved()
         except (KeyError, TypeError):  # a state is gone, or no tensor any more
             return False
 
-    def _in_order(self) -> bool:
-        """Return whether parameters of several dimensions have their shapes and strides still."""
-        if self.wide and not self._as_wide(*self.wide):
-            if self._orders() != self.orders:
-                return False
-            self._as_wide = _checker(self.wide)
-        return True
-
-    def gradients(self) -> list[Tensor]:
+    def gradients(self) -> list[Tensor] | None:
         """Return the gradients that are there, in the parameters' own dtype and memory order.
+
+        None stands for all, found but not kept: ``step`` looks whether they are still there.
 
         Raises:
             SparseError: one of them is sparse.
             ResizedError: a parameter has another shape or order than when it was laid out.
         """
+        count = -1 if self.places is None else self.places.find_gradients()
+        if count == len(self.parameters) and self.pattern is None and self._quick():
+            self.copied = []
+            return None
+        return self._kept(count)
+
+    def _quick(self) -> bool:
+        """Return whether a step is over before another thread can free a gradient."""
+        return not (self.zeroed or self.table.parallel)
+
+    def _kept(self, count: int = -1) -> list[Tensor]:
+        """Return the gradients, which live as long; count: what ``find_gradients`` has told."""
         found = [p.grad for p in self.parameters]
-        if self.pattern is None and self._check(*found):
-            return found  # type: ignore[return-value] # what is checked is a tensor
         present = [g for g in found if g is not None]
         pattern = None if len(present) == len(found) else [g is not None for g in found]
-        if pattern and pattern == self.pattern and self._check(*present):
-            return present
         if pattern != self.pattern:
             self.pattern = pattern
             self._gather()
+        self._found = None
+        if self.places is not None and count == len(present):
+            self.copied, self._found = [], self.places.found
+            return present
         return self._look(present)
 
     @property
@@ -284,7 +278,7 @@ class Bucket:
         return list(compress(self.parameters, self.pattern)) if self.pattern else self.parameters
 
     def _look(self, present: list[Tensor]) -> list[Tensor]:
-        """Look at each gradient; remember their kinds if none had to be copied."""
+        """Look at each gradient; copy those that no kernel takes as they are."""
         if any(g.layout is not torch.strided for g in present):
             raise SparseError
         if self._orders() != self.orders:
@@ -296,10 +290,11 @@ class Bucket:
         steps = zip(present, whole, here, fitting, strict=True)
         differ = [given is not g or near is not ours for given, g, near, ours in steps]
         self.copied = list(compress(stepping, differ))
-        self._check = _checker(present) if self.plain and not self.copied else _never
         return fitting
 
-    def step(self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float) -> None:
+    def step(
+        self, gradients: Sequence[Tensor] | None, recipes: Sequence[Recipe], scale: float
+    ) -> None:
         """Take one step of the tensors that have a gradient.
 
         Args:
@@ -307,32 +302,44 @@ class Bucket:
             recipes: of each group of the optimizer.
             scale: what gradients are multiplied by.
         """
-        if not gradients:
-            return
-        addresses = list(map(_data_ptr, gradients))
-        if self._places is None or self._places[0] != addresses:
-            if self.zeroed:
-                gradients = apart(gradients)
-                addresses = list(map(_data_ptr, gradients))
-            places = np.zeros(len(self.parameters), np.intp)
-            places[self.pattern or slice(None)] = addresses
-            self._places = addresses, places
-        places = self._places[1]
         if self.table.parallel:
             use_threads(torch.get_num_threads())
-        while not self._run(places, recipes, scale):
-            self._gather()  # somebody has written into the state
+        if gradients is None:
+            assert self.places is not None
+            if self._taken(self.places.found, recipes, scale, self.places.asking):
+                return
+            gradients = self._kept()  # another thread has moved one
+        if not gradients:
+            return
+        found = self._found
+        if found is None or (self.zeroed and _shared(found)):
+            gradients = apart(gradients) if self.zeroed else gradients
+            found = np.zeros(len(self.parameters), np.intp)
+            found[self.pattern or slice(None)] = list(map(_data_ptr, gradients))
+        self._taken(found, recipes, scale)
 
-    def _run(self, places: NDArray[np.intp], recipes: Sequence[Recipe], scale: float) -> bool:
-        """Take the step; return False, and do nothing, where the state has other numbers."""
-        if recipes is not self._recipes or scale != self._scale:
-            self._recipes, self._scale = recipes, scale
-            given = [
-                (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
-                for r in (recipes[group] for group in self.cohort_groups)
-            ]
-            self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
-        return self.table.step(places, self.cohort, self.t, self._hyper, self.uniform)
+    def _taken(
+        self,
+        found: NDArray[np.intp],
+        recipes: Sequence[Recipe],
+        scale: float,
+        asking: Asking = NOBODY,
+    ) -> bool:
+        """Take the step; return False, and do nothing, if a gradient is not where it was found."""
+        while True:
+            if recipes is not self._recipes or scale != self._scale:
+                self._recipes, self._scale = recipes, scale
+                given = [
+                    (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
+                    for r in (recipes[group] for group in self.cohort_groups)
+                ]
+                self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
+            other = self.table.step(
+                found, self.cohort, self.t, self._hyper, self.uniform, asking=asking
+            )
+            if other != OTHER_NUMBERS:
+                return not other
+            self._gather()  # somebody has written into the state
 
     def _gather(self) -> None:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""
@@ -347,4 +354,4 @@ class Bucket:
         self.cohort_groups = cohorts[:, 0].astype(int).tolist()
         self.t = np.ascontiguousarray(cohorts[:, 1])
         self.uniform = np.ascontiguousarray(np.repeat(cohorts[:, 2:, None], LANES, axis=2))
-        self._recipes = self._places = None
+        self._recipes = None

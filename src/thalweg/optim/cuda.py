@@ -115,8 +115,15 @@ class DeviceBucket(Bucket):
         """Forget what was sent: other tensors take a step."""
         self._known: tuple[Any, ...] = ()
 
+    def _quick(self) -> bool:
+        """Return False: a launch reads gradients later."""
+        return False
+
     def step(
-        self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float | Tensor
+        self,
+        gradients: Sequence[Tensor] | None,
+        recipes: Sequence[Recipe],
+        scale: float | Tensor,
     ) -> None:
         """Take one step of the tensors that have a gradient.
 

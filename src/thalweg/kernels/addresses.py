@@ -1,0 +1,160 @@
+"""Where tensors lie, and how: torch is asked about many of them in one compiled call.
+
+From Python each question takes 50 ns and more, and a step of small tensors is little else.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from thalweg.kernels.simd import compiled_driver, inlined
+
+__all__ = ["KINDS", "describe", "find_gradients", "functions", "still_there", "unmoved"]
+
+# torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and three functions that it lacks.
+_FUNCTIONS = (
+    "aoti_torch_get_dtype",
+    "aoti_torch_get_device_type",
+    "aoti_torch_get_layout",
+    "aoti_torch_get_dim",
+    "aoti_torch_get_sizes",
+    "aoti_torch_get_strides",
+    "aoti_torch_get_data_ptr",
+    "aoti_torch_is_defined",
+    "_ZN2at6native7is_conjERKNS_6TensorE",
+    "_ZN2at6native6is_negERKNS_6TensorE",
+    "_ZNK3c1010TensorImpl4gradEv",
+)
+KINDS = 4  # of the questions whose answers are numbers: dtype, device, layout, dimensions
+_SIZES, _STRIDES, _ADDRESS, _DEFINED, _CONJUGATED, _NEGATED, _GRADIENT = range(KINDS, 11)
+
+_WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
+
+
+@functools.cache
+def functions(library: Path) -> NDArray[np.intp] | None:
+    """Return the addresses of torch's functions; None where one is missing, as on Windows.
+
+    Args:
+        library: a file that is linked with all of torch's.
+    """
+    linked = ctypes.PyDLL(str(library))
+    try:
+        found = [getattr(linked, name) for name in _FUNCTIONS]
+    except AttributeError:
+        return None
+    return np.array([ctypes.cast(f, ctypes.c_void_p).value for f in found], np.intp)
+
+
+@intrinsic
+def _word(typingctx: Any, address: Any) -> Any:
+    """Return what lies at an address."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
+
+    return types.intp(types.intp), codegen
+
+
+@intrinsic
+def _ask(typingctx: Any, function: Any, tensor: Any) -> Any:
+    """Return what a function of the C interface says of an at::Tensor; -1: an error."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        said = cgutils.alloca_once(builder, _WORD)
+        builder.store(_WORD(0), said)  # some answers are shorter
+        kind = ir.FunctionType(_NUMBER, [_WORD, _WORD.as_pointer()]).as_pointer()
+        error = builder.call(builder.inttoptr(args[0], kind), [args[1], said])
+        fine = builder.icmp_signed("==", error, _NUMBER(0))
+        return builder.select(fine, builder.load(said), _WORD(-1))
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+def _returning(numba_type: Any, low_level: Any) -> Any:
+    """Return what calls a C++ function of one pointer."""
+
+    @intrinsic
+    def call(typingctx: Any, function: Any, pointer: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = ir.FunctionType(low_level, [_WORD]).as_pointer()
+            return builder.call(builder.inttoptr(args[0], kind), [args[1]])
+
+        return numba_type(types.intp, types.intp), codegen
+
+    return call
+
+
+_of, _is = _returning(types.intp, _WORD), _returning(types.boolean, ir.IntType(1))
+
+
+@inlined
+def _alike(ask, tensor, kind, shape):
+    """Return whether a tensor is of that kind, and of that shape and those strides."""
+    for i in range(KINDS):
+        if _ask(ask[i], tensor) != kind[i]:
+            return False
+    sizes, strides = _ask(ask[_SIZES], tensor), _ask(ask[_STRIDES], tensor)
+    for i in range(kind[KINDS - 1]):
+        size = _word(sizes + 8 * i)
+        # The stride of a single element is never taken.
+        if size != shape[i, 0] or (size != 1 and _word(strides + 8 * i) != shape[i, 1]):
+            return False
+    return True
+
+
+# All of these hold Python's lock: nobody else frees what they look at.
+
+
+@compiled_driver(nogil=False)
+def describe(ask, tensors, kinds, addresses):
+    """Write what kinds of tensors they are, and where they lie."""
+    for i in range(tensors.size):
+        for j in range(KINDS):
+            kinds[i, j] = _ask(ask[j], tensors[i])
+        addresses[i] = _ask(ask[_ADDRESS], tensors[i])
+
+
+@compiled_driver(nogil=False)
+def unmoved(ask, tensors, addresses, kinds, shapes):
+    """Return whether all lie there, and the first ones, as many as have shapes, in that way."""
+    for i in range(tensors.size):
+        if _ask(ask[_ADDRESS], tensors[i]) != addresses[i]:
+            return False
+    for i in range(len(shapes)):  # noqa: SIM110 - Numba compiles loops
+        if not _alike(ask, tensors[i], kinds[i], shapes[i]):
+            return False
+    return True
+
+
+@compiled_driver(nogil=False)
+def find_gradients(ask, tensors, kinds, shapes, found):
+    """Write where each gradient lies, 0 for none; return how many, or -1 if one lies otherwise."""
+    count = 0
+    for i in range(len(shapes)):
+        gradient = _of(ask[_GRADIENT], _word(tensors[i]))
+        found[i] = 0
+        if _ask(ask[_DEFINED], gradient):
+            lazy = _is(ask[_CONJUGATED], gradient) or _is(ask[_NEGATED], gradient)
+            if lazy or not _alike(ask, gradient, kinds[i], shapes[i]):
+                return -1
+            found[i] = _ask(ask[_ADDRESS], gradient)
+            count += 1
+    return count
+
+
+@inlined
+def still_there(ask, tensors, found):
+    """Return whether the gradient of each tensor lies where it was found."""
+    for i in range(tensors.size):
+        gradient = _of(ask[_GRADIENT], _word(tensors[i]))
+        if not _ask(ask[_DEFINED], gradient) or _ask(ask[_ADDRESS], gradient) != found[i]:
+            return False
+    return True
