@@ -19,3 +19,10 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the rules that a test declares."""
     rules.names()  # declares the built-in ones
     monkeypatch.setattr(rule, "_rules", dict(rule._rules))
+
+
+@pytest.fixture(params=["in compiled code", "in Python"])
+def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask tensors where they lie both ways: there are systems without the first."""
+    if request.param == "in Python":
+        monkeypatch.setattr("thalweg.kernels.addresses.functions", lambda _: None)

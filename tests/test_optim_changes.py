@@ -14,6 +14,8 @@ from thalweg import optim
 from thalweg.kernels import Step
 from thalweg.rule import rule
 
+pytestmark = pytest.mark.usefixtures("_asked")
+
 BOTH = {"thalweg": optim, "torch": torch.optim}
 
 
@@ -103,9 +105,9 @@ def test_a_state_that_is_cleared_begins_anew_when_attached() -> None:
 
 @pytest.mark.parametrize("options", [{"sparse": True}, {"differentiable": True}])
 def test_what_attach_has_no_step_for_is_told(options: dict[str, bool]) -> None:
-    sparse = options.pop("sparse", False)
-    model = nn.Embedding(5, 2, sparse=sparse)
-    optimizer = optim.SGD(model.parameters(), lr=0.1, **options)  # type: ignore[arg-type]
+    model = nn.Embedding(5, 2, sparse="sparse" in options)
+    differentiable = "differentiable" in options
+    optimizer = optim.SGD(model.parameters(), lr=0.1, differentiable=differentiable)
     optimizer.attach(model)
     with pytest.raises(RuntimeError, match=r"attach has no step .*: call step"):
         model(torch.tensor([1])).sum().backward()

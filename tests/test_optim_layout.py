@@ -11,6 +11,8 @@ from torch import Tensor
 from optim_pairs import assert_close
 from thalweg import optim
 
+pytestmark = pytest.mark.usefixtures("_asked")
+
 RULES: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9}, "Adam": {}}
 every_rule = pytest.mark.parametrize(("name", "options"), RULES.items(), ids=RULES)
 

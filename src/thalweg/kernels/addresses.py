@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from thalweg.kernels.simd import compiled_driver, inlined
 
-__all__ = ["KINDS", "describe", "find_gradients", "functions", "still_there", "unmoved"]
+__all__ = ["KINDS", "describe", "find_gradients", "functions", "locate", "unmoved"]
 
 # torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and three functions that it lacks.
 _FUNCTIONS = (
@@ -134,27 +134,35 @@ def unmoved(ask, tensors, addresses, kinds, shapes):
     return True
 
 
+@inlined
+def _place(ask, gradient, kind, shape):
+    """Return where a gradient lies; -1 if it is not of that kind and shape."""
+    lazy = _is(ask[_CONJUGATED], gradient) or _is(ask[_NEGATED], gradient)
+    if lazy or not _alike(ask, gradient, kind, shape):
+        return -1
+    return _ask(ask[_ADDRESS], gradient)
+
+
 @compiled_driver(nogil=False)
 def find_gradients(ask, tensors, kinds, shapes, found):
-    """Write where each gradient lies, 0 for none; return how many, or -1 if one lies otherwise."""
-    count = 0
+    """Write where the gradient of each tensor lies; return whether all are there, and alike."""
     for i in range(len(shapes)):
         gradient = _of(ask[_GRADIENT], _word(tensors[i]))
-        found[i] = 0
-        if _ask(ask[_DEFINED], gradient):
-            lazy = _is(ask[_CONJUGATED], gradient) or _is(ask[_NEGATED], gradient)
-            if lazy or not _alike(ask, gradient, kinds[i], shapes[i]):
-                return -1
-            found[i] = _ask(ask[_ADDRESS], gradient)
-            count += 1
-    return count
-
-
-@inlined
-def still_there(ask, tensors, found):
-    """Return whether the gradient of each tensor lies where it was found."""
-    for i in range(tensors.size):
-        gradient = _of(ask[_GRADIENT], _word(tensors[i]))
-        if not _ask(ask[_DEFINED], gradient) or _ask(ask[_ADDRESS], gradient) != found[i]:
+        if not _ask(ask[_DEFINED], gradient):
             return False
+        found[i] = _place(ask, gradient, kinds[i], shapes[i])
+        if found[i] == -1:
+            return False
+    return True
+
+
+@compiled_driver(nogil=False)
+def locate(ask, gradients, kinds, shapes, found):
+    """Write where these gradients lie, 0 for 0; return whether all are alike."""
+    for i in range(len(shapes)):
+        found[i] = 0
+        if gradients[i]:
+            found[i] = _place(ask, gradients[i], kinds[i], shapes[i])
+            if found[i] == -1:
+                return False
     return True

@@ -3,7 +3,6 @@
 import numba
 import numpy as np
 
-from thalweg.kernels.addresses import still_there
 from thalweg.kernels.simd import (
     LANES,
     call,
@@ -17,10 +16,7 @@ from thalweg.kernels.simd import (
     put_float64,
 )
 
-__all__ = ["OTHER_GRADIENTS", "OTHER_NUMBERS", "read_scalars", "step_parallel", "step_serial"]
-
-# Why a step was not taken; 0: it was.
-OTHER_NUMBERS, OTHER_GRADIENTS = 1, 2
+__all__ = ["read_scalars", "step_parallel", "step_serial"]
 
 
 STRIDE = 0x2545F491  # between the seeds of two steps
@@ -76,12 +72,10 @@ def read_scalars(places, wide, values):
 
 def _step(
     update, uniforms, t, hyper, powers, state, slots,
-    places, tensor, start, length, seeds, gradients, cohort, kept, wide, ask, tensors,
+    places, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
-    if not still_there(ask, tensors, gradients):
-        return OTHER_GRADIENTS
     if not _as_left(t, state, cohort, kept, wide):
-        return OTHER_NUMBERS
+        return False
     for c in range(t.size):
         t[c] += 1
         call(
@@ -108,9 +102,8 @@ def _step(
             own = offset(shared, c * slots.shape[1] * LANES)
             call(update, (row, length[block], own))
     _leave(t, state, cohort, kept, wide)
-    return 0
+    return True
 
 
-# It holds Python's lock: nobody else frees a gradient after it was found there.
-step_serial = compiled_driver(nogil=False)(_step)
+step_serial = compiled_driver()(_step)
 step_parallel = compiled_driver(parallel=True)(_step)

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numba
 import numpy as np
@@ -13,15 +12,12 @@ from thalweg.kernels.kernel import Kernel, held_over_fork
 from thalweg.kernels.loops import read_scalars, step_parallel, step_serial
 from thalweg.kernels.simd import LANES
 
-__all__ = ["NOBODY", "Asking", "Table", "use_threads"]
+__all__ = ["Table", "use_threads"]
 
 _BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
 )
 _SERIAL = 131_072  # up to this many elements, other threads save less than waking them may cost
-
-Asking: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
-NOBODY: Asking = np.zeros(0, np.intp), np.zeros(0, np.intp)
 
 # A forked child has none of its parent's threads, and OpenMP ends a process that asks for them.
 _forked = threading.Event()
@@ -113,9 +109,7 @@ class Table:
         t: NDArray[np.float64],
         hyper: NDArray[np.float64],
         uniform: NDArray[np.float64],
-        *,
-        asking: Asking = NOBODY,
-    ) -> int:
+    ) -> bool:
         """Take one step.
 
         Args:
@@ -125,12 +119,9 @@ class Table:
             t: (cohorts,), how many steps each has taken; changed in place.
             hyper: (cohorts, hyperparameters, LANES).
             uniform: (cohorts, uniform states, LANES); changed in place.
-            asking: torch's functions, and the tensors of which the gradients were found without
-                being kept, by address; by default there are none. Not for a parallel step.
 
         Returns:
-            0; OTHER_GRADIENTS if nothing was done, for a gradient lies elsewhere; OTHER_NUMBERS if
-            nothing was done, for somebody has written where ``keep`` points.
+            False if nothing was done, for somebody has written where ``keep`` points.
         """
         kernel = self.kernel
         if len(self._slots) != len(t):
@@ -138,9 +129,9 @@ class Table:
         arguments = (
             kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, self._slots,
             self._places, self._tensor, self._start, self._length, self._seeds,
-            gradients, cohort, self._kept, self._wide, *asking,
+            gradients, cohort, self._kept, self._wide,
         )  # fmt: skip
         if not self.parallel:
-            return int(step_serial(*arguments))
+            return bool(step_serial(*arguments))
         with _one_at_a_time:
-            return int(step_parallel(*arguments))
+            return bool(step_parallel(*arguments))

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thalweg.kernels.kernel import compiled
-from thalweg.kernels.loops import OTHER_NUMBERS
 from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import NOBODY, Asking, Table, use_threads
+from thalweg.kernels.table import Table, use_threads
 from thalweg.kernels.translate import Wrap
 from thalweg.optim.options import Options
 from thalweg.optim.places import places_of
@@ -242,24 +241,19 @@ class Bucket:
     def gradients(self) -> list[Tensor] | None:
         """Return the gradients that are there, in the parameters' own dtype and memory order.
 
-        None stands for all, found but not kept: ``step`` looks whether they are still there.
+        None stands for all of them: ``places`` knows where they lie.
 
         Raises:
             SparseError: one of them is sparse.
             ResizedError: a parameter has another shape or order than when it was laid out.
         """
-        count = -1 if self.places is None else self.places.find_gradients()
-        if count == len(self.parameters) and self.pattern is None and self._quick():
-            self.copied = []
+        if self.places and self.pattern is None and self.places.find_gradients():
+            self.copied, self._found = [], self.places.found
             return None
-        return self._kept(count)
+        return self._kept()
 
-    def _quick(self) -> bool:
-        """Return whether a step is over before another thread can free a gradient."""
-        return not (self.zeroed or self.table.parallel)
-
-    def _kept(self, count: int = -1) -> list[Tensor]:
-        """Return the gradients, which live as long; count: what ``find_gradients`` has told."""
+    def _kept(self) -> list[Tensor]:
+        """Return the gradients themselves, which live as long."""
         found = [p.grad for p in self.parameters]
         present = [g for g in found if g is not None]
         pattern = None if len(present) == len(found) else [g is not None for g in found]
@@ -267,7 +261,7 @@ class Bucket:
             self.pattern = pattern
             self._gather()
         self._found = None
-        if self.places is not None and count == len(present):
+        if self.places and self.places.locate(found):
             self.copied, self._found = [], self.places.found
             return present
         return self._look(present)
@@ -302,44 +296,29 @@ class Bucket:
             recipes: of each group of the optimizer.
             scale: what gradients are multiplied by.
         """
-        if self.table.parallel:
-            use_threads(torch.get_num_threads())
-        if gradients is None:
-            assert self.places is not None
-            if self._taken(self.places.found, recipes, scale, self.places.asking):
-                return
-            gradients = self._kept()  # another thread has moved one
-        if not gradients:
+        if gradients is not None and not gradients:
             return
         found = self._found
         if found is None or (self.zeroed and _shared(found)):
-            gradients = apart(gradients) if self.zeroed else gradients
+            given = self._kept() if gradients is None else gradients
+            gradients = apart(given) if self.zeroed else given
             found = np.zeros(len(self.parameters), np.intp)
             found[self.pattern or slice(None)] = list(map(_data_ptr, gradients))
-        self._taken(found, recipes, scale)
-
-    def _taken(
-        self,
-        found: NDArray[np.intp],
-        recipes: Sequence[Recipe],
-        scale: float,
-        asking: Asking = NOBODY,
-    ) -> bool:
-        """Take the step; return False, and do nothing, if a gradient is not where it was found."""
-        while True:
-            if recipes is not self._recipes or scale != self._scale:
-                self._recipes, self._scale = recipes, scale
-                given = [
-                    (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
-                    for r in (recipes[group] for group in self.cohort_groups)
-                ]
-                self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
-            other = self.table.step(
-                found, self.cohort, self.t, self._hyper, self.uniform, asking=asking
-            )
-            if other != OTHER_NUMBERS:
-                return not other
+        if self.table.parallel:
+            use_threads(torch.get_num_threads())
+        while not self._run(found, recipes, scale):
             self._gather()  # somebody has written into the state
+
+    def _run(self, found: NDArray[np.intp], recipes: Sequence[Recipe], scale: float) -> bool:
+        """Take the step; return False, and do nothing, where the state has other numbers."""
+        if recipes is not self._recipes or scale != self._scale:
+            self._recipes, self._scale = recipes, scale
+            given = [
+                (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
+                for r in (recipes[group] for group in self.cohort_groups)
+            ]
+            self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
+        return self.table.step(found, self.cohort, self.t, self._hyper, self.uniform)
 
     def _gather(self) -> None:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""

@@ -115,9 +115,9 @@ class DeviceBucket(Bucket):
         """Forget what was sent: other tensors take a step."""
         self._known: tuple[Any, ...] = ()
 
-    def _quick(self) -> bool:
-        """Return False: a launch reads gradients later."""
-        return False
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients that are there, as ``Bucket`` does, but all of them."""
+        return self._kept()
 
     def step(
         self,

@@ -22,8 +22,6 @@ _HEAD = object.__basicsize__
 class Places:
     """Where tensors lie; all of them are asked in one compiled call.
 
-    Keeps no tensor alive, and must not be asked after one is gone.
-
     Args:
         functions: torch's, by address.
         parameters: plain tensors.
@@ -31,7 +29,6 @@ class Places:
 
     Attributes:
         found: (parameters,), addresses of the gradients; 0 for one that is not there, or empty.
-        asking: what a step takes to look for itself whether the gradients are still there.
     """
 
     def __init__(
@@ -44,26 +41,38 @@ class Places:
         self._shapes = np.zeros((count, most, 2), np.intp)
         for shape, p in zip(self._shapes, parameters, strict=True):
             shape[: p.dim()] = np.array([p.shape, p.stride()]).T
-        tensors = np.array([id(t) + _HEAD for t in (*parameters, *states)], np.intp)
+        self._kept = [*parameters, *states]  # compiled code knows them by address
+        tensors = np.array([id(t) + _HEAD for t in self._kept], np.intp)
         self._addresses = np.zeros(len(tensors), np.intp)
         self._kinds = np.zeros((len(tensors), addresses.KINDS), np.intp)
         addresses.describe(functions, tensors, self._kinds, self._addresses)
         self._all = functions, tensors, self._addresses, self._kinds, self._shapes
         self.found = np.zeros(count, np.intp)
-        self.asking = functions, tensors[:count]
-        self._gradients = functions, tensors, self._kinds, self._shapes, self.found
+        self._described = functions, tensors, self._kinds, self._shapes
 
     def unmoved(self) -> bool:
         """Return whether parameters and state lie where they did, parameters in the same shape."""
         return bool(addresses.unmoved(*self._all))
 
-    def find_gradients(self) -> int:
-        """Find the gradients that there are.
+    def find_gradients(self) -> bool:
+        """Find the gradients.
 
         Returns:
-            Their number; -1 if one is not as its parameter is: in dtype, device, shape or strides.
+            Whether all are there, and as their parameters are: in dtype, device, shape and strides.
         """
-        return int(addresses.find_gradients(*self._gradients))
+        functions, tensors, kinds, shapes = self._described
+        return bool(addresses.find_gradients(functions, tensors, kinds, shapes, self.found))
+
+    def locate(self, gradients: Sequence[Tensor | None]) -> bool:
+        """Look where the parameters' gradients lie, None for one that is not there.
+
+        Returns:
+            Whether those that are there are as their parameters are.
+        """
+        functions, _, kinds, shapes = self._described
+        held = np.fromiter(map(id, gradients), np.intp, len(gradients))
+        there = np.where(held == id(None), 0, held + _HEAD)
+        return bool(addresses.locate(functions, there, kinds, shapes, self.found))
 
 
 def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places | None:

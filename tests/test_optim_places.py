@@ -1,0 +1,136 @@
+"""Where tensors lie: what compiled code finds of them, and what it must notice."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thalweg import optim
+from thalweg.optim.places import Places, places_of
+
+SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))
+
+
+def placed(parameters: list[Tensor], states: list[Tensor] | None = None) -> Places:
+    places = places_of(parameters, states or [])
+    assert places is not None, "torch's functions are not where they were: steps are slow"
+    return places
+
+
+def with_gradients() -> list[Tensor]:
+    parameters = [torch.zeros(shape, requires_grad=True) for shape in SHAPES]
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    return parameters
+
+
+def addresses(parameters: list[Tensor]) -> list[int]:
+    return [0 if p.grad is None else p.grad.data_ptr() for p in parameters]
+
+
+def test_gradients_are_found_where_they_lie() -> None:
+    parameters = with_gradients()
+    places = placed(parameters)
+    for _ in range(2):
+        assert places.find_gradients()
+        assert places.found.tolist() == addresses(parameters)
+        parameters[0].grad = torch.ones(3, 2)
+    parameters[2].grad = None
+    assert not places.find_gradients()
+    assert places.locate([p.grad for p in parameters])
+    assert places.found.tolist() == addresses(parameters)
+
+
+OTHERS = {
+    "format": torch.ones(3, 2, dtype=torch.float64),
+    "order": torch.ones(2, 3).t(),
+    "part": torch.ones(3, 4)[:, ::2],
+    "negated": torch._neg_view(torch.ones(3, 2)),
+    "sparse": torch.ones(3, 2).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_gradient_that_no_kernel_takes_as_it_is_is_noticed(kind: str) -> None:
+    parameters = with_gradients()
+    places = placed(parameters)
+    p = parameters[0]
+    if kind == "format":
+        p.grad.data = OTHERS[kind]  # type: ignore[union-attr]
+    else:
+        p.grad = OTHERS[kind]
+    assert not places.find_gradients()
+    assert not places.locate([p.grad for p in parameters])
+
+
+def test_a_gradient_of_conjugates_is_noticed() -> None:
+    p = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
+    p.grad = torch.ones(3, dtype=torch.complex64)
+    places = placed([p])
+    assert places.find_gradients()
+    p.grad = p.grad.conj()
+    assert not places.find_gradients()
+
+
+def test_the_stride_of_a_single_element_is_nothing() -> None:
+    p = torch.zeros(2, 1, 3, requires_grad=True)
+    p.grad = torch.ones(6).as_strided((2, 1, 3), (3, 17, 1))
+    assert placed([p]).find_gradients()
+
+
+def replaced(p: Tensor) -> None:
+    p.data = p.detach().clone()
+
+
+def shortened(p: Tensor) -> None:
+    p.data = p.detach()[:2]
+
+
+def as_other_numbers(p: Tensor) -> None:
+    p.data = p.detach().view(torch.int32).view(torch.float32).flatten().view(2, 3)
+
+
+@pytest.mark.parametrize("change", [replaced, shortened, as_other_numbers])
+def test_a_parameter_that_has_moved_is_noticed(change: Callable[[Tensor], None]) -> None:
+    parameters = with_gradients()
+    places = placed(parameters)
+    assert places.unmoved()
+    change(parameters[0])
+    assert not places.unmoved()
+
+
+def test_a_state_that_has_moved_is_noticed() -> None:
+    state = torch.zeros(3)
+    places = placed(with_gradients(), [state])
+    assert places.unmoved()
+    replaced(state)
+    assert not places.unmoved()
+
+
+def test_parameters_may_be_swapped() -> None:
+    """``Module.to`` swaps them where torch.__future__ says so; they must be nobody else's then."""
+    p, q = (nn.Parameter(torch.full((3,), value)) for value in (1.0, 5.0))
+    optimizer = optim.SGD([p], lr=1.0)
+    for wanted in (0.0, 4.0, 3.0):
+        p.grad = torch.ones(3)
+        optimizer.step()
+        assert p.tolist() == [wanted] * 3
+        if wanted == 0.0:
+            p.grad = None
+            torch.utils.swap_tensors(p, q)
+            del q
+
+
+class Shown(nn.Parameter):
+    """A parameter that shows another gradient than it keeps."""
+
+    @property
+    def grad(self) -> Tensor:
+        return torch.full((3,), 2.0)
+
+
+def test_a_gradient_that_python_makes_is_taken() -> None:
+    p = Shown(torch.zeros(3))
+    optim.SGD([p], lr=1.0).step()
+    assert p.tolist() == [-2.0] * 3
