@@ -5,8 +5,9 @@
                                [--threads 2] [--compiled] [--device cpu]
 
 step    seconds of one step, contestants in turn in one process with the same number of threads, on
-        the same parameters and gradients. At 1x1.6e7 also a plain kernel that reads and writes as
-        many arrays: ours as a share of its bandwidth. On a GPU that is a copy of as many bytes.
+        the same parameters and gradients. At 1x1.6e7 there are several copies, stepped in turn: no
+        cache holds them. There is also a plain kernel that reads and writes as many arrays: ours as
+        a share of its bandwidth. On a GPU that is a copy of as many bytes.
 start   importing and the first step, in a process of its own: from an empty cache of kernels, from
         one without this class's kernel, and from a warm one; what torch takes for its import and
         for its own first optimizer is shown apart.
@@ -32,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -148,6 +149,7 @@ SHAPES: dict[str, list[Shape]] = {
     "gpt2": gpt2(),
 }
 ONE_LARGE = "1x1.6e7"
+UNCACHED = 1 << 30  # bytes of parameters and gradients that no cache holds
 
 
 # One step.
@@ -199,6 +201,16 @@ def plain_kernel(size: int, dtype: torch.dtype, states: int, device: torch.devic
     return lambda: kernel(*arrays)
 
 
+def in_turn(runs: Sequence[Run]) -> Run:
+    """Return what does one of them at each call."""
+    turns = itertools.cycle(runs)
+
+    def one() -> None:
+        next(turns)()
+
+    return one if len(runs) > 1 else runs[0]
+
+
 @dataclass
 class Cell:
     """The contestants of a cell: each has parameters of its own, in the memory of all."""
@@ -214,12 +226,23 @@ class Cell:
         generator = torch.Generator().manual_seed(0)
         drawn = [torch.randn(s, generator=generator) for s in self.shapes + self.shapes]
         values = [tensor.to(self.device, self.dtype) for tensor in drawn]
-        self.values, self.gradients = values[: len(self.shapes)], values[len(self.shapes) :]
+        size = sum(value.numel() * value.element_size() for value in values)
+        count = -(-UNCACHED // size) if self.shapes == SHAPES[ONE_LARGE] else 1
+        self.copies = [values, *([v.clone() for v in values] for _ in range(count - 1))]
 
-    def optimizer(self, make: Any, options: Mapping[str, Any]) -> Any:
-        """Return an optimizer that has taken its first step."""
-        parameters = [value.detach().requires_grad_() for value in self.values]
-        for parameter, gradient in zip(parameters, self.gradients, strict=True):
+    def optimizers(self, make: Any, options: Mapping[str, Any]) -> list[Any]:
+        """Return an optimizer of each copy."""
+        return [self.optimizer(make, options, copy) for copy in self.copies]
+
+    def steps(self, make: Any, options: Mapping[str, Any], wrap: Any = lambda step: step) -> Run:
+        """Return the step of an optimizer, of another copy at each call."""
+        return in_turn([wrap(made.step) for made in self.optimizers(make, options)])
+
+    def optimizer(self, make: Any, options: Mapping[str, Any], values: list[Tensor]) -> Any:
+        """Return an optimizer of such values that has taken its first step."""
+        count = len(self.shapes)
+        parameters = [value.detach().requires_grad_() for value in values[:count]]
+        for parameter, gradient in zip(parameters, values[count:], strict=True):
             parameter.grad = gradient
         made = make(parameters, lr=1e-4, **options)
         made.consume_grad = False  # heavyball would take the gradients away
@@ -237,30 +260,30 @@ class Cell:
 
     def add_all(self, *, compiled: bool) -> None:
         """Add ours, torch's, other libraries' and, for the large shape, the plain kernel."""
-        ours = self.optimizer(getattr(optim, self.entry.ours), self.entry.options)
-        self.runs["thalweg"] = ours.step
+        ours = self.optimizers(getattr(optim, self.entry.ours), self.entry.options)
+        self.runs["thalweg"] = in_turn([made.step for made in ours])
         theirs = getattr(torch.optim, self.entry.ours, None)
         for path, flags in PATHS.items() if theirs else ():
             try:
-                optimizer = self.optimizer(theirs, {**self.entry.options, **flags})
+                run = self.steps(theirs, {**self.entry.options, **flags})
             except (TypeError, RuntimeError):
                 if path != "fused":  # which torch has for few rules
                     raise
                 continue
-            self.runs[f"torch {path}"] = optimizer.step
+            self.runs[f"torch {path}"] = run
         if compiled and theirs:
             foreach = {**self.entry.options, "foreach": True}
             torch.compiler.reset()
-            self.add_compiled(
-                "torch compiled", lambda: torch.compile(self.optimizer(theirs, foreach).step)
-            )
+            self.add_compiled("torch compiled", lambda: self.steps(theirs, foreach, torch.compile))
         for name, (kind, options) in self.entry.peers.items():
             if installed(name):
                 self.add_peer(name, kind, options, compiled=compiled)
         if self.shapes == SHAPES[ONE_LARGE]:
-            states = sum(t.numel() > 1 for state in ours.state.values() for t in tensors(state))
+            states = sum(t.numel() > 1 for state in ours[0].state.values() for t in tensors(state))
             size = self.shapes[0][0]
-            self.runs[COPIED] = plain_kernel(size, self.dtype, states, self.device)
+            self.runs[COPIED] = in_turn(
+                [plain_kernel(size, self.dtype, states, self.device) for _ in self.copies]
+            )
 
     def add_peer(self, name: str, kind: str, options: Mapping[str, Any], *, compiled: bool) -> None:
         """Add a library's class; heavyball's as often as it has modes."""
@@ -268,13 +291,13 @@ class Cell:
 
         def build(mode: str | None = None) -> Run:
             if name != "heavyball":
-                return self.optimizer(getattr(module, kind), options).step  # type: ignore[no-any-return]
+                return self.steps(getattr(module, kind), options)
             module.utils.compile_mode = mode
-            optimizer = self.optimizer(getattr(module, kind), options)
+            run = self.steps(getattr(module, kind), options)
 
             def step() -> None:
                 module.utils.compile_mode = mode
-                optimizer.step()
+                run()
 
             return step
 
@@ -311,7 +334,7 @@ def steps(
     """Measure one cell."""
     cell = Cell(CLASSES[label], SHAPES[shape], getattr(torch, dtype), device)
     cell.add_all(compiled=compiled)
-    large = sum(value.numel() for value in cell.values) > 10_000_000
+    large = sum(value.numel() for value in cell.copies[0]) > 20_000_000
     runs = cell.runs if device.type == "cpu" else {n: waited(run) for n, run in cell.runs.items()}
     times = interleaved(runs, min(rounds, 5) if large else rounds)
     ours = times.pop("thalweg")

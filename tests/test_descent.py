@@ -356,7 +356,7 @@ NO_PARTS = (
             ValueError,
             "x0 and f(x0) must be finite, got f([1e+200, 0.0]) = inf",
         ),
-        (("bowl", "sgd", None, {"steps": 0}), ValueError, "steps must be >= 1, got 0"),
+        (("bowl", "sgd", None, {"steps": 0}), ValueError, "steps must be an integer >= 1, got 0"),
         (("bowl", "sgd", None, {"noise": -1}), ValueError, "noise must be >= 0, got -1"),
         (("bowl", "sgd", None, {"lr": -0.1}), ValueError, "lr must be > 0, got -0.1"),
         (("bowl", "sgd", None, {"lr": 0}), ValueError, "lr must be > 0, got 0"),
@@ -376,6 +376,11 @@ NO_PARTS = (
             "rule 'sgd' has no hyperparameter 'beta'; it has: lr",
         ),
         (("bowl", "sgd", None, {"lr": "fast"}), TypeError, "lr must be a number, got 'fast'"),
+        (
+            ("bowl", "sgd", None, {"steps": 2.5}),
+            ValueError,
+            "steps must be an integer >= 1, got 2.5",
+        ),
         (("bowl", "sgd", None, {"tolerance": -1}), ValueError, "tolerance must be >= 0, got -1"),
         (
             ("bowl", "sgd", None, {"batch_size": 2}),
@@ -390,7 +395,7 @@ NO_PARTS = (
         (
             ("sigmoid_fit", "sgd", None, {"batch_size": 0}),
             ValueError,
-            "batch_size must be in [1, 9], the number of parts, got 0",
+            "batch_size must be an integer >= 1, got 0",
         ),
         (
             ("bowl", "sgd", None, {"sampling": "random"}),

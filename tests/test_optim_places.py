@@ -122,6 +122,19 @@ def test_parameters_may_be_swapped() -> None:
             del q
 
 
+def test_a_state_that_is_replaced_is_taken() -> None:
+    p = torch.zeros(3, requires_grad=True)
+    optimizer = optim.SGD([p], lr=1.0, momentum=0.5)
+    for _ in range(2):
+        p.grad = torch.zeros(3)
+        optimizer.step()
+    kept = optimizer.state[p]["momentum_buffer"]
+    optimizer.state[p]["momentum_buffer"] = torch.full((3,), 8.0)
+    optimizer.step()
+    assert p.tolist() == [-4.0] * 3
+    assert kept.tolist() == [0.0] * 3
+
+
 class Shown(nn.Parameter):
     """A parameter that shows another gradient than it keeps."""
 
@@ -132,5 +145,6 @@ class Shown(nn.Parameter):
 
 def test_a_gradient_that_python_makes_is_taken() -> None:
     p = Shown(torch.zeros(3))
+    Tensor.grad.__set__(p, torch.ones(3))  # type: ignore[attr-defined]
     optim.SGD([p], lr=1.0).step()
     assert p.tolist() == [-2.0] * 3

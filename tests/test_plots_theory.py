@@ -114,7 +114,7 @@ def test_schedules_are_drawn_as_steps_of_their_values() -> None:
     np.testing.assert_array_equal(second.get_ydata(), [0, 0.25, 0.5, 0.75, 1])
     assert first.get_drawstyle() == "steps-post"
     assert texts(ax)[0] == repr(curve)
-    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="steps must be an integer >= 1, got 0"):
         plots.schedule([curve], 0)
 
 

@@ -233,7 +233,8 @@ def test_strong_convexity_takes_the_root_away() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.1, 0, 1.0, 1.0), "steps must be >= 1, got 0"),
+        ((0.1, 0, 1.0, 1.0), "steps must be an integer >= 1, got 0"),
+        ((0.1, 2.5, 1.0, 1.0), "steps must be an integer >= 1, got 2.5"),
         ((-0.1, 5, 1.0, 1.0), "lr must be finite and >= 0, got -0.1 at step 0"),
         (
             (schedules.linear(0.1, 4, final=-0.1), 9, 1.0, 1.0),

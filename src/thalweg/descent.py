@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg import problems, schedules, second_order
 from thalweg.problems import Problem
-from thalweg.rule import Hyperparameter, Range, Rule
+from thalweg.rule import Hyperparameter, Range, Rule, check_count
 
 __all__ = ["Trace", "descend"]
 
@@ -123,8 +122,7 @@ def descend(
     """
     problem = problems.get(problem)
     rule = second_order.get(rule, problem)
-    if operator.index(steps) < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
+    check_count("steps", steps, 1)
     noise = Hyperparameter("noise", 0.0, _NOT_NEGATIVE).check(noise)
     tolerance = Hyperparameter("tolerance", 0.0, _NOT_NEGATIVE).check(tolerance)
     random = np.random.default_rng(seed)
@@ -180,7 +178,8 @@ def _batches(
             f"batch_size needs a problem with parts, and {problem.name!r} has none: see "
             "problems.finite_sum and problems.noisy_sum"
         )
-    if not 1 <= operator.index(batch_size) <= n:
+    check_count("batch_size", batch_size, 1)
+    if batch_size > n:
         raise ValueError(f"batch_size must be in [1, {n}], the number of parts, got {batch_size}")
     orders = (_ORDERS[sampling](random, n) for _ in itertools.count())
     return (order[i : i + batch_size] for order in orders for i in range(0, n, batch_size))

@@ -123,7 +123,7 @@ def describe(ask, tensors, kinds, addresses):
 
 
 @compiled_driver(nogil=False)
-def unmoved(ask, tensors, addresses, kinds, shapes):
+def unmoved(ask, tensors, kinds, shapes, addresses):
     """Return whether all lie there, and the first ones, as many as have shapes, in that way."""
     for i in range(tensors.size):
         if _ask(ask[_ADDRESS], tensors[i]) != addresses[i]:

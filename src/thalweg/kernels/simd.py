@@ -517,10 +517,25 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return lambda condition, a, b: a if condition else b
 
 
+@intrinsic
+def _sign_of(typingctx: Any, vector: Any) -> Any:
+    """Return 1 with the sign of each element, and itself where it is 0 or NaN."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a = args[0]
+        one, zero = (ir.Constant(a.type, [number] * a.type.count) for number in (1.0, 0.0))
+        signed = _call("copysign")(builder, one, a)
+        return builder.select(builder.fcmp_ordered("!=", a, zero), signed, a)
+
+    return vector(vector), codegen
+
+
 @overload(elementwise.sign, strict=False)
 def _sign(a: Any) -> Any:
-    one = a.element(1) if isinstance(a, Vector) else a(1)
-    return lambda a: elementwise.where(a > 0, one, elementwise.where(a < 0, -one, a))
+    if isinstance(a, Vector):
+        return lambda a: _sign_of(a)  # noqa: PLW0108 - Numba compiles Python functions only
+    one = a(1)
+    return lambda a: one if a > 0 else (-one if a < 0 else a)
 
 
 # Where neither comparison holds one of the two is NaN, and so is their sum.

@@ -14,9 +14,22 @@ from thalweg.kernels import addresses
 
 __all__ = ["Places", "places_of"]
 
-# Where a Python tensor holds its at::Tensor, which is one pointer: after what every object begins
-# with (torch/csrc/autograd/python_variable.h).
-_HEAD = object.__basicsize__
+
+def _word(address: int) -> int:
+    return ctypes.c_ssize_t.from_address(address).value
+
+
+def _offset() -> int:
+    """Return where a Python tensor has its at::Tensor, which is one pointer; 0 if nowhere.
+
+    It is the first or second field of its own (torch/csrc/autograd/python_variable.h).
+    """
+    tensor: Any = torch.empty(0)
+    fields = range(object.__basicsize__, Tensor.__basicsize__, np.intp(0).itemsize)
+    return next((f for f in fields if _word(id(tensor) + f) == tensor._cdata), 0)  # noqa: SLF001
+
+
+_OFFSET = _offset()
 
 
 class Places:
@@ -37,22 +50,24 @@ class Places:
         parameters: Sequence[Tensor],
         states: Sequence[Tensor],
     ) -> None:
-        count, most = len(parameters), max(p.dim() for p in parameters)
-        self._shapes = np.zeros((count, most, 2), np.intp)
+        self._kept = [*parameters, *states]  # compiled code knows them by address
+        self._functions = functions
+        self._tensors = _heads(self._kept)
+        self._kinds = np.zeros((len(self._kept), addresses.KINDS), np.intp)
+        self._addresses = np.zeros(len(self._kept), np.intp)
+        addresses.describe(functions, self._tensors, self._kinds, self._addresses)
+        self._shapes = np.zeros((len(parameters), max(p.dim() for p in parameters), 2), np.intp)
         for shape, p in zip(self._shapes, parameters, strict=True):
             shape[: p.dim()] = np.array([p.shape, p.stride()]).T
-        self._kept = [*parameters, *states]  # compiled code knows them by address
-        tensors = np.array([id(t) + _HEAD for t in self._kept], np.intp)
-        self._addresses = np.zeros(len(tensors), np.intp)
-        self._kinds = np.zeros((len(tensors), addresses.KINDS), np.intp)
-        addresses.describe(functions, tensors, self._kinds, self._addresses)
-        self._all = functions, tensors, self._addresses, self._kinds, self._shapes
-        self.found = np.zeros(count, np.intp)
-        self._described = functions, tensors, self._kinds, self._shapes
+        self.found = np.zeros(len(parameters), np.intp)
 
     def unmoved(self) -> bool:
         """Return whether parameters and state lie where they did, parameters in the same shape."""
-        return bool(addresses.unmoved(*self._all))
+        return bool(
+            addresses.unmoved(
+                self._functions, self._tensors, self._kinds, self._shapes, self._addresses
+            )
+        )
 
     def find_gradients(self) -> bool:
         """Find the gradients.
@@ -60,8 +75,11 @@ class Places:
         Returns:
             Whether all are there, and as their parameters are: in dtype, device, shape and strides.
         """
-        functions, tensors, kinds, shapes = self._described
-        return bool(addresses.find_gradients(functions, tensors, kinds, shapes, self.found))
+        return bool(
+            addresses.find_gradients(
+                self._functions, self._tensors, self._kinds, self._shapes, self.found
+            )
+        )
 
     def locate(self, gradients: Sequence[Tensor | None]) -> bool:
         """Look where the parameters' gradients lie, None for one that is not there.
@@ -69,10 +87,14 @@ class Places:
         Returns:
             Whether those that are there are as their parameters are.
         """
-        functions, _, kinds, shapes = self._described
-        held = np.fromiter(map(id, gradients), np.intp, len(gradients))
-        there = np.where(held == id(None), 0, held + _HEAD)
-        return bool(addresses.locate(functions, there, kinds, shapes, self.found))
+        heads = _heads(gradients)
+        heads[heads == id(None) + _OFFSET] = 0
+        return bool(addresses.locate(self._functions, heads, self._kinds, self._shapes, self.found))
+
+
+def _heads(tensors: Sequence[Tensor | None]) -> NDArray[np.intp]:
+    """Return where each holds its at::Tensor."""
+    return np.fromiter(map(id, tensors), np.intp, len(tensors)) + _OFFSET
 
 
 def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places | None:
@@ -86,7 +108,6 @@ def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places 
 
 
 def _holds(tensor: Tensor) -> bool:
-    """Return whether a tensor holds what it stands for at the place where compiled code looks."""
-    held: Any = tensor
-    here = ctypes.c_ssize_t.from_address(id(tensor) + _HEAD)
-    return bool(here.value == held._cdata)  # noqa: SLF001 - the address of what it stands for
+    """Return whether a tensor has what it stands for where compiled code looks."""
+    given: Any = tensor
+    return bool(_word(id(tensor) + _OFFSET) == given._cdata)  # noqa: SLF001 - the address of that

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from thalweg import schedules, style, theory
 from thalweg.plots.legend import below, near_one
+from thalweg.rule import check_count
 
 __all__ = ["leaky_weights", "schedule"]
 
@@ -29,15 +30,14 @@ def schedule(
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
-        ValueError: ``steps`` is < 1.
+        ValueError: ``steps`` is no integer >= 1.
 
     Example:
         >>> ax = schedule([schedules.cosine(0.1, steps=100)], 100)
         >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
         ('step', 'cosine(initial=0.1, steps=100, final=0.0)')
     """
-    if steps < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
+    check_count("steps", steps, 1)
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(curves))[1]
     at = np.arange(steps + 1)
     for curve in curves:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import digamma
 
 from thalweg import schedules
-from thalweg.rule import Hyperparameter, Range
+from thalweg.rule import Hyperparameter, Range, check_count
 
 __all__ = ["horizon_lr", "risk_bound", "strong_risk_bound"]
 
@@ -18,8 +18,7 @@ def _positive(name: str, value: float) -> float:
 
 
 def _count(steps: int) -> int:
-    if operator.index(steps) < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
+    check_count("steps", steps, 1)
     return operator.index(steps)
 
 
