@@ -245,6 +245,18 @@ def test_a_users_rule_is_compiled_as_it_is_written(
         np.testing.assert_allclose(array, wanted, rtol=tolerance, atol=tolerance)
 
 
+def against_the_sign(g, x, *, t):  # noqa: ANN001, ANN201
+    return x - sign(g)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_sign_of_each_number_is_numpys(dtype: Any) -> None:
+    g = np.array([np.nan, 0.0, -0.0, np.inf, -np.inf, 3.0, -2.0, 1e-40, -1e-40], dtype)
+    x = np.zeros_like(g)
+    Step(rule("test")(against_the_sign), [x])([g])
+    np.testing.assert_array_equal(x, -np.sign(g))
+
+
 def refused(body: str, tmp_path: Path, signature: str = "g, x, v, *, t, lr=0.1") -> str:
     """Return the message with which a rule of that body is refused."""
     path = tmp_path / "own.py"

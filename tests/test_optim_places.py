@@ -1,12 +1,14 @@
 """Where tensors lie: what compiled code finds of them, and what it must notice."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from thalweg import optim
+from thalweg.kernels import addresses
 from thalweg.optim.places import Places, places_of
 
 SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))
@@ -25,7 +27,7 @@ def with_gradients() -> list[Tensor]:
     return parameters
 
 
-def addresses(parameters: list[Tensor]) -> list[int]:
+def lying(parameters: list[Tensor]) -> list[int]:
     return [0 if p.grad is None else p.grad.data_ptr() for p in parameters]
 
 
@@ -34,12 +36,12 @@ def test_gradients_are_found_where_they_lie() -> None:
     places = placed(parameters)
     for _ in range(2):
         assert places.find_gradients()
-        assert places.found.tolist() == addresses(parameters)
+        assert places.found.tolist() == lying(parameters)
         parameters[0].grad = torch.ones(3, 2)
     parameters[2].grad = None
     assert not places.find_gradients()
     assert places.locate([p.grad for p in parameters])
-    assert places.found.tolist() == addresses(parameters)
+    assert places.found.tolist() == lying(parameters)
 
 
 OTHERS = {
@@ -148,3 +150,10 @@ def test_a_gradient_that_python_makes_is_taken() -> None:
     Tensor.grad.__set__(p, torch.ones(3))  # type: ignore[attr-defined]
     optim.SGD([p], lr=1.0).step()
     assert p.tolist() == [-2.0] * 3
+
+
+def test_where_a_function_is_missing_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Path(torch._C.__file__)
+    assert addresses.functions(library) is not None
+    monkeypatch.setattr(addresses, "_FUNCTIONS", (*addresses._FUNCTIONS, "no_such_function"))
+    assert addresses.functions.__wrapped__(library) is None
