@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
@@ -73,6 +74,42 @@ def test_a_gradient_of_conjugates_is_noticed() -> None:
     assert places.find_gradients()
     p.grad = p.grad.conj()
     assert not places.find_gradients()
+
+
+class Wrapped(Tensor):
+    """A tensor whose memory only Python knows."""
+
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls: type[Self], held: Tensor) -> Self:
+        made = Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+        made.held = held
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN206
+        own = [a.held if isinstance(a, Wrapped) else a for a in args]
+        return function(*own, **(kwargs or {}))
+
+
+def test_a_gradient_whose_memory_is_unknown_is_noticed() -> None:
+    p = torch.zeros(3, requires_grad=True)
+    places = placed([p])
+    p.grad = Wrapped(torch.ones(3))
+    assert not places.find_gradients()
+    assert not places.locate([p.grad])
+    for wanted in (-1.0, -2.0):
+        optim.SGD([p], lr=1.0).step()
+        assert p.tolist() == [wanted] * 3
+
+
+def test_a_parameter_that_becomes_conjugates_is_noticed() -> None:
+    p = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
+    places = placed([p])
+    assert places.unmoved()
+    p.data = p.detach().conj()
+    assert not places.unmoved()
 
 
 def test_the_stride_of_a_single_element_is_nothing() -> None:

@@ -104,7 +104,8 @@ def adadelta(g, x, s, u, *, t, lr=1.0, rho=0.9, eps=1e-6):
     """Adadelta: the step's scale is the leaky root mean square of past steps (u is the paper's Δ).
 
     Here eps stands under both roots, as in the paper. Deviations: the paper has no lr; the factor
-    is torch's, 1 by default. The paper's ratio of two roots is the root of a ratio.
+    is torch's, 1 by default; the paper's ratio of two roots is one root of a ratio, which float32
+    loses where |g| > 1e19·√eps.
     """
     s = rho * s + (1 - rho) * g * g
     d = g * sqrt((u + eps) / (s + eps))

@@ -19,6 +19,7 @@ from thalweg.kernels.simd import compiled_driver, inlined
 __all__ = ["KINDS", "describe", "find_gradients", "functions", "locate", "unmoved"]
 
 # torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and three functions that it lacks.
+# A question that only the newest torch answers would leave the others to Python.
 _FUNCTIONS = (
     "aoti_torch_get_dtype",
     "aoti_torch_get_device_type",
@@ -27,13 +28,12 @@ _FUNCTIONS = (
     "aoti_torch_get_sizes",
     "aoti_torch_get_strides",
     "aoti_torch_get_data_ptr",
-    "aoti_torch_is_defined",
     "_ZN2at6native7is_conjERKNS_6TensorE",
     "_ZN2at6native6is_negERKNS_6TensorE",
     "_ZNK3c1010TensorImpl4gradEv",
 )
 KINDS = 4  # of the questions whose answers are numbers: dtype, device, layout, dimensions
-_SIZES, _STRIDES, _ADDRESS, _DEFINED, _CONJUGATED, _NEGATED, _GRADIENT = range(KINDS, 11)
+_SIZES, _STRIDES, _ADDRESS, _CONJUGATED, _NEGATED, _GRADIENT = range(KINDS, 10)
 
 _WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
 
@@ -97,11 +97,18 @@ _of, _is = _returning(types.intp, _WORD), _returning(types.boolean, ir.IntType(1
 
 @inlined
 def _alike(ask, tensor, kind, shape):
-    """Return whether a tensor is of that kind, and of that shape and those strides."""
+    """Return whether a tensor is of that kind, shape and strides, and its bits are its values.
+
+    What is no tensor, as a gradient that is not there, has a dtype of its own.
+    """
     for i in range(KINDS):
         if _ask(ask[i], tensor) != kind[i]:
             return False
+    if _is(ask[_CONJUGATED], tensor) or _is(ask[_NEGATED], tensor):
+        return False
     sizes, strides = _ask(ask[_SIZES], tensor), _ask(ask[_STRIDES], tensor)
+    if sizes == -1 or strides == -1:
+        return False
     for i in range(kind[KINDS - 1]):
         size = _word(sizes + 8 * i)
         # The stride of a single element is never taken.
@@ -136,11 +143,16 @@ def unmoved(ask, tensors, kinds, shapes, addresses):
 
 @inlined
 def _place(ask, gradient, kind, shape):
-    """Return where a gradient lies; -1 if it is not of that kind and shape."""
-    lazy = _is(ask[_CONJUGATED], gradient) or _is(ask[_NEGATED], gradient)
-    if lazy or not _alike(ask, gradient, kind, shape):
+    """Return where a gradient lies, 0 if it is empty; -1 if it is not of that kind and shape."""
+    if not _alike(ask, gradient, kind, shape):
         return -1
-    return _ask(ask[_ADDRESS], gradient)
+    address = _ask(ask[_ADDRESS], gradient)
+    if address == 0:  # only Python knows where it lies, or it is empty
+        for i in range(kind[KINDS - 1]):
+            if shape[i, 0] == 0:
+                return 0
+        return -1
+    return address
 
 
 @compiled_driver(nogil=False)
@@ -148,8 +160,6 @@ def find_gradients(ask, tensors, kinds, shapes, found):
     """Write where the gradient of each tensor lies; return whether all are there, and alike."""
     for i in range(len(shapes)):
         gradient = _of(ask[_GRADIENT], _word(tensors[i]))
-        if not _ask(ask[_DEFINED], gradient):
-            return False
         found[i] = _place(ask, gradient, kinds[i], shapes[i])
         if found[i] == -1:
             return False

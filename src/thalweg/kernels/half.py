@@ -11,6 +11,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from thalweg.kernels.simd import (
+    FEATURES,
     LANES,
     WIDE,
     Vector,
@@ -33,9 +34,7 @@ _SINGLE = ir.VectorType(ir.FloatType(), LANES)
 _PAIRS = ir.VectorType(ir.IntType(32), WIDE)  # two bfloat16 each, the even one in the lower half
 
 # Whether the processor rounds to bfloat16, by functions that LLVM has had in this form since 16.
-_IN_HARDWARE = binding.get_host_cpu_features().get(
-    "avx512bf16", False
-) and binding.llvm_version_info >= (16,)
+_IN_HARDWARE = "+avx512bf16" in FEATURES and binding.llvm_version_info >= (16,)
 
 
 class _BFloat(ir.Type):

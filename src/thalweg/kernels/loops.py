@@ -105,5 +105,6 @@ def _step(
     return True
 
 
-step_serial = compiled_driver()(_step)
+# It keeps Python's lock: no other thread frees a gradient meanwhile.
+step_serial = compiled_driver(nogil=False)(_step)
 step_parallel = compiled_driver(parallel=True)(_step)

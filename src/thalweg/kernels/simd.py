@@ -22,6 +22,7 @@ import numba
 from llvmlite import binding, ir
 from numba import njit
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model
 
@@ -29,7 +30,7 @@ from thalweg import elementwise
 from thalweg.kernels.machine_code import keep_on_disk
 
 __all__ = [
-    "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
+    "FEATURES", "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
     "compiled_driver", "float_mode", "get_float32", "get_float64", "inlined", "load", "load_ahead",
     "load_part", "offset", "pointer", "power", "put_float32", "put_float64", "set_float_mode",
     "store", "store_part", "typed", "widened",
@@ -39,11 +40,12 @@ SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
 
-_FEATURES = binding.get_host_cpu_features()
+# What Numba compiles for: this processor, unless NUMBA_CPU_NAME names another.
+FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 
 # The largest register of float32. Loops that compute more than they move, as those of bfloat16,
 # take it; others are no faster for it.
-WIDE = 2 * LANES if _FEATURES.get("avx512f") else LANES
+WIDE = 2 * LANES if "+avx512f" in FEATURES else LANES
 
 _AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
 
@@ -379,7 +381,7 @@ def _call(name: str) -> Callable[..., Any]:
 
 def _vector_library() -> bool:
     """Load the vector mathematics of the C library, if this machine has one for AVX2."""
-    if not (sys.platform == "linux" and _FEATURES.get("avx2")):
+    if not (sys.platform == "linux" and "+avx2" in FEATURES):
         return False
     try:
         binding.load_library_permanently("libmvec.so.1")

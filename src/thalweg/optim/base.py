@@ -4,7 +4,6 @@ import functools
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
 from itertools import chain
 from operator import is_
@@ -20,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import rates, release
-from thalweg.optim.bucket import Bucket, Member, ResizedError, SparseError, local, reduced
+from thalweg.optim.bucket import Bucket, Member, SparseError, local, reduced
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
@@ -239,12 +238,7 @@ class Compiled(Optimizer):
                     step_tensor(p, member.state, recipes[group], scale, self.options)
                 return
             bucket = self._single[p] = self._bucket(made, [member], recipes[group])
-        try:
-            gradients = bucket.gradients()
-        except ResizedError:
-            del self._single[p]
-            self._step_one(p, group, recipes)
-            return
+        gradients = bucket.gradients()
         ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
         if (factor := ask(self, self.options, every)) is not None:
@@ -322,10 +316,9 @@ class Compiled(Optimizer):
         Raises:
             SparseError: one of them is sparse.
         """
-        if valid and self._buckets is not None:
-            with suppress(ResizedError):
-                return [(bucket, bucket.gradients()) for bucket in self._buckets]
-        return [(bucket, bucket.gradients()) for bucket in self._lay_out(recipes)]
+        known = self._buckets if valid else None
+        buckets = self._lay_out(recipes) if known is None else known
+        return [(bucket, bucket.gradients()) for bucket in buckets]
 
     def _zero(self, parameters: Iterable[Tensor]) -> None:
         """Zero what gradients there are, if the options ask for it."""

@@ -20,7 +20,7 @@ from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
-__all__ = ["Bucket", "Member", "ResizedError", "SparseError", "apart", "fits", "local", "reduced"]
+__all__ = ["Bucket", "Member", "SparseError", "apart", "fits", "local", "reduced"]
 
 _FORMATS = {
     torch.float32: "float32",
@@ -100,7 +100,8 @@ def _laid_as(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the tensor in a dtype and the memory order of another, itself if it has them."""
     here = local(tensor)
     lazy = here.is_conj() or here.is_neg()  # bits that no kernel reads
-    if here.dtype is dtype and _ordered(here, local(like)) and not lazy:
+    known = here.data_ptr() != 0 or here.numel() == 0  # else only the tensor's class can tell
+    if here.dtype is dtype and _ordered(here, local(like)) and known and not lazy:
         return tensor
     return torch.empty_like(like, dtype=dtype).copy_(tensor)
 
@@ -119,10 +120,6 @@ def _shared(found: NDArray[np.intp]) -> bool:
 
 class SparseError(Exception):
     """A gradient is sparse: no kernel takes it."""
-
-
-class ResizedError(Exception):
-    """A parameter no longer has the shape and the strides that were laid out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,19 +238,20 @@ class Bucket:
     def gradients(self) -> list[Tensor] | None:
         """Return the gradients that are there, in the parameters' own dtype and memory order.
 
-        None stands for all of them: ``places`` knows where they lie.
+        None stands for all of them, which are not held: ``places`` knows where they lie. A step
+        that lasts holds them, for other threads may free theirs meanwhile.
 
         Raises:
             SparseError: one of them is sparse.
-            ResizedError: a parameter has another shape or order than when it was laid out.
         """
-        if self.places and self.pattern is None and self.places.find_gradients():
+        light = self.pattern is None and not self.table.parallel
+        if light and self.places and self.places.find_gradients():
             self.copied, self._found = [], self.places.found
             return None
         return self._kept()
 
     def _kept(self) -> list[Tensor]:
-        """Return the gradients themselves, which live as long."""
+        """Return the gradients that are there; never None."""
         found = [p.grad for p in self.parameters]
         present = [g for g in found if g is not None]
         pattern = None if len(present) == len(found) else [g is not None for g in found]
@@ -275,8 +273,6 @@ class Bucket:
         """Look at each gradient; copy those that no kernel takes as they are."""
         if any(g.layout is not torch.strided for g in present):
             raise SparseError
-        if self._orders() != self.orders:
-            raise ResizedError
         stepping = self.stepping
         whole = list(map(reduced, present, stepping))
         here = list(map(local, whole))
@@ -292,7 +288,7 @@ class Bucket:
         """Take one step of the tensors that have a gradient.
 
         Args:
-            gradients: what ``gradients`` returned.
+            gradients: what ``gradients`` returned just before.
             recipes: of each group of the optimizer.
             scale: what gradients are multiplied by.
         """

@@ -116,7 +116,7 @@ class DeviceBucket(Bucket):
         self._known: tuple[Any, ...] = ()
 
     def gradients(self) -> list[Tensor]:
-        """Return the gradients that are there, as ``Bucket`` does, but all of them."""
+        """Return the gradients that are there, as ``Bucket`` does, but never None."""
         return self._kept()
 
     def step(
