@@ -336,7 +336,7 @@ def steps(
     cell.add_all(compiled=compiled)
     large = sum(value.numel() for value in cell.copies[0]) > 20_000_000
     runs = cell.runs if device.type == "cpu" else {n: waited(run) for n, run in cell.runs.items()}
-    times = interleaved(runs, min(rounds, 5) if large else rounds)
+    times = interleaved(runs, min(rounds, 9) if large else rounds)
     ours = times.pop("thalweg")
     medians = {name: t["median"] for name, t in times.items()}
     row: Row = {"part": "step", "class": label, "shape": shape, "dtype": dtype}
