@@ -1,8 +1,9 @@
 """Where tensors lie: what compiled code finds of them, and what it must notice."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from thalweg import optim
 from thalweg.kernels import addresses
+from thalweg.kernels.table import Table
 from thalweg.optim.places import Places, places_of
 
 SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))
@@ -194,3 +196,22 @@ def test_where_a_function_is_missing_nothing_is_asked(monkeypatch: pytest.Monkey
     assert addresses.functions(library) is not None
     monkeypatch.setattr(addresses, "_FUNCTIONS", (*addresses._FUNCTIONS, "no_such_function"))
     assert addresses.functions.__wrapped__(library) is None
+
+
+def test_a_step_of_many_elements_holds_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads run meanwhile, and may free theirs."""
+    p = torch.zeros(200_000, requires_grad=True)
+    p.grad = torch.ones(200_000)
+    optimizer = optim.SGD([p], lr=1.0)
+    optimizer.step()
+    step, held = Table.step, weakref.ref(p.grad)
+
+    def late(self: Table, *given: Any) -> bool:
+        p.grad = None
+        assert held() is not None
+        return step(self, *given)
+
+    monkeypatch.setattr(Table, "step", late)
+    optimizer.step()
+    assert held() is None
+    assert torch.equal(p, torch.full((200_000,), -2.0))
