@@ -195,8 +195,9 @@ def plain_kernel(size: int, dtype: torch.dtype, states: int, device: torch.devic
         moved = 3 + 2 * states
         source = torch.ones(size * moved // 2, dtype=dtype, device=device)
         return functools.partial(torch.empty_like(source).copy_, source)
-    kind = np.float32 if dtype is torch.float32 else np.int16  # whole numbers of the same size
-    arrays = [np.ones(size, kind) for _ in range(2 + states)]
+    kind = torch.float32 if dtype is torch.float32 else torch.int16  # numbers of the same size
+    # In torch's memory: NumPy asks the system for larger pages.
+    arrays = [torch.ones(size, dtype=kind).numpy() for _ in range(2 + states)]
     kernel = (copied0, copied1, copied2, copied3)[states]
     return lambda: kernel(*arrays)
 
