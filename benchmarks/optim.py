@@ -23,7 +23,6 @@ there are steps alone, and their rows are in results/optim_DEVICE.json.
 """
 
 import argparse
-import functools
 import importlib
 import itertools
 import json
@@ -46,6 +45,7 @@ import torch
 from torch import Tensor
 
 from measure import RESULTS, interleaved, noise, save, show
+from plain import plain_kernel
 from thalweg import optim
 
 Run = Callable[[], object]
@@ -153,53 +153,6 @@ UNCACHED = 1 << 30  # bytes of parameters and gradients that no cache holds
 
 
 # One step.
-
-
-def parallel(function: Callable[..., None]) -> Callable[..., None]:
-    return numba.njit(parallel=True, error_model="numpy")(function)
-
-
-@parallel
-def copied0(g: Any, x: Any) -> None:
-    for i in numba.prange(g.size):
-        x[i] += g[i]
-
-
-@parallel
-def copied1(g: Any, x: Any, a: Any) -> None:
-    for i in numba.prange(g.size):
-        x[i] += g[i]
-        a[i] += g[i]
-
-
-@parallel
-def copied2(g: Any, x: Any, a: Any, b: Any) -> None:
-    for i in numba.prange(g.size):
-        x[i] += g[i]
-        a[i] += g[i]
-        b[i] += g[i]
-
-
-@parallel
-def copied3(g: Any, x: Any, a: Any, b: Any, c: Any) -> None:
-    for i in numba.prange(g.size):
-        x[i] += g[i]
-        a[i] += g[i]
-        b[i] += g[i]
-        c[i] += g[i]
-
-
-def plain_kernel(size: int, dtype: torch.dtype, states: int, device: torch.device) -> Run:
-    """Return what reads g, x and so many states and writes all but g, with one addition each."""
-    if device.type != "cpu":
-        moved = 3 + 2 * states
-        source = torch.ones(size * moved // 2, dtype=dtype, device=device)
-        return functools.partial(torch.empty_like(source).copy_, source)
-    kind = torch.float32 if dtype is torch.float32 else torch.int16  # numbers of the same size
-    # In torch's memory: NumPy asks the system for larger pages.
-    arrays = [torch.ones(size, dtype=kind).numpy() for _ in range(2 + states)]
-    kernel = (copied0, copied1, copied2, copied3)[states]
-    return lambda: kernel(*arrays)
 
 
 def in_turn(runs: Sequence[Run]) -> Run:
