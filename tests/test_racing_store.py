@@ -269,9 +269,9 @@ def test_watch_shows_how_far_a_race_is(
         _run(LeastSquares(), TERMS, store, look)
     for word in ("sgd", "momentum", "adam", "trainings", "best: ", "%", "left", "▁"):
         assert word in seen[0]
-    assert "nobody races" not in seen[0]
+    assert "the race is not running" not in seen[0]
     shown = _said(capsys, "watch", tmp_path)
-    assert "nobody races there now; all is trained, but there is no verdict\n" in shown
+    assert "the race is not running; all trainings are done, but there is no verdict\n" in shown
     assert f"with: thalweg race --resume {tmp_path}\n" in shown
     assert f"with: thalweg results {tmp_path} --csv\n" in shown
     assert "writing the report" not in shown
@@ -284,16 +284,16 @@ def test_watch_of_a_race_that_was_cut_short_says_how_to_go_on(
         store.begin({}, {"adam": 4}, None, 16)
         store.add([_result()])
     shown = _said(capsys, "watch", tmp_path)
-    assert shown == f"nobody races there now; continue with: thalweg race --resume {tmp_path}\n"
+    assert shown == f"the race is not running; continue it with: thalweg race --resume {tmp_path}\n"
 
 
 def test_watch_of_a_race_that_never_began_does_not_advise_to_resume_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Store(tmp_path):
-        assert "nobody races" not in _said(capsys, "watch", tmp_path)
+        assert "the race is not running" not in _said(capsys, "watch", tmp_path)
     shown = _said(capsys, "watch", tmp_path)
-    assert shown == "nobody races there now, and the race had not begun; start it anew\n"
+    assert shown == "the race is not running and had not begun; start it again\n"
 
 
 def test_watch_of_a_race_that_has_ended_is_its_verdict(

@@ -14,7 +14,8 @@ from thalweg.cli.terminal import INTERRUPTED, STDOUT
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Write each optimizer once as its paper's equation; run it, predict it, race it.",
+    help="Find the best optimizer for your data: race update rules, predict their rates, draw "
+    "their paths.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue

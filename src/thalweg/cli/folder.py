@@ -38,7 +38,7 @@ def results(
         bool, typer.Option("--json", help="Print every training as a line of JSON.")
     ] = False,
 ) -> None:
-    """Print what a race found; or all of its trainings, of one that goes on those that are done."""
+    """Print the verdict of a race, or all of its finished trainings."""
     if csv and json:
         raise ValueError("give either --csv or --json")
     if csv or json:
@@ -73,9 +73,9 @@ def _print_trainings(directory: Path, *, as_csv: bool) -> None:
 
 
 def watch(directory: _Directory) -> None:
-    """Show a race that goes on, from another terminal; of one that has ended, its verdict.
+    """Show how far a running race is, from another terminal. Show its verdict when it has ended.
 
-    Ctrl-C ends the watching, not the race.
+    Ctrl-C ends this view. The race goes on.
     """
     from rich.live import Live  # noqa: PLC0415
 
@@ -103,14 +103,14 @@ def watch(directory: _Directory) -> None:
     if trained:
         every = shlex.join(["thalweg", "results", str(directory), "--csv"])
         typer.echo(
-            "nobody races there now; all is trained, but there is no verdict\n"
-            f"write it, or hear why there is none, with: {again}\n"
+            "the race is not running; all trainings are done, but there is no verdict\n"
+            f"write the verdict, or see why it cannot be written, with: {again}\n"
             f"print the trainings with: {every}"
         )
     elif begun:
-        typer.echo(f"nobody races there now; continue with: {again}")
+        typer.echo(f"the race is not running; continue it with: {again}")
     else:
-        typer.echo("nobody races there now, and the race had not begun; start it anew")
+        typer.echo("the race is not running and had not begun; start it again")
 
 
 def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:

@@ -32,35 +32,42 @@ _Data = Annotated[
 _Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 _Kind = Annotated[
     str | None,
-    typer.Option(help="regression or classification, where the target column leaves it open."),
+    typer.Option(help="regression or classification, if the target column does not make it clear."),
 ]
 _Rules = Annotated[
     str, typer.Option(help="Update rules to race, separated by commas; all of them by default.")
 ]
 _BatchSize = Annotated[
-    str, typer.Option(help="Examples per step; several, such as 32,128, are searched among.")
+    str,
+    typer.Option(help="Examples per step. Give several, such as 32,128, and the race tries each."),
 ]
-_Epochs = Annotated[int, typer.Option(help="Length of every training.")]
+_Epochs = Annotated[int, typer.Option(help="Passes over the training part in every training.")]
 _Trials = Annotated[
     int | None,
-    typer.Option(help="Trials of each rule in the first round, 4 to 1024; 32 by default."),
+    typer.Option(help="Settings tried for each rule in the first round, 4 to 1024; 32 by default."),
 ]
-_Seeds = Annotated[int, typer.Option(help="Fresh seeds on which each best is judged.")]
+_Seeds = Annotated[
+    int, typer.Option(help="Fresh seeds on which the best setting of each rule is judged.")
+]
 _Budget = Annotated[
     str | None,
     typer.Option(
-        help="Instead of --trials: 60s or 5min for the race, 2000epochs per rule. It buys at most "
-        "1024 trials of each in the first round; those that widen a search space come on top."
+        help="Instead of --trials: 60s or 5min for the whole race, or 2000epochs for each rule. It "
+        "buys at most 1024 trials of a rule in the first round. Trials that widen a search space "
+        "come on top."
     ),
 ]
 _Halving = Annotated[
     bool,
-    typer.Option("--halving", help="Successive halving: the best third of short trials goes on."),
+    typer.Option(
+        "--halving",
+        help="Successive halving: trials start short, and the best third of them go on.",
+    ),
 ]
 _Penalty = Annotated[
-    float | None, typer.Option(help="Weight of a linear model's L2 penalty; 1e-4 by default.")
+    float | None, typer.Option(help="Weight of the L2 penalty of a linear model; 1e-4 by default.")
 ]
-_Seed = Annotated[int, typer.Option(help="Of the split, the trials and every training.")]
+_Seed = Annotated[int, typer.Option(help="Seed of the split, the trials and every training.")]
 _SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Drop rows with bad values and count them.")
 ]
@@ -68,26 +75,34 @@ _Out = Annotated[
     Path | None, typer.Option(help="Folder for results and report; thalweg-race-NAME by default.")
 ]
 _Resume = Annotated[
-    Path | None, typer.Option(help="Continue the race in this folder, on its own terms.")
+    Path | None,
+    typer.Option(
+        help="Continue the race in this folder, with the options that it was started with."
+    ),
 ]
 _Workers = Annotated[
     int | None,
-    typer.Option(help="Pieces of work at the same time; one per processor by default."),
+    typer.Option(
+        help="How many pieces of work run at the same time; one per processor by default."
+    ),
 ]
 _On = Annotated[
     str | None,
     typer.Option(
-        help="Where they are: threads, processes, ray, dask, or a cluster's ray://HOST:PORT or "
+        help="Where the work runs: threads, processes, ray, dask, or a cluster: ray://HOST:PORT or "
         "dask://HOST:PORT.",
     ),
 ]
 _Csv = Annotated[
-    bool, typer.Option("--csv", help="Write evaluations.csv into the folder while it goes on.")
+    bool, typer.Option("--csv", help="Write evaluations.csv into the folder while the race runs.")
 ]
 _Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", help="Write TensorBoard's files into the folder, too.")
+    bool,
+    typer.Option(
+        "--tensorboard", help="Write files for TensorBoard into the folder while the race runs."
+    ),
 ]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def race(
@@ -99,11 +114,12 @@ def race(
     workers: _Workers = None, on: _On = None, csv: _Csv = False,
     tensorboard: _Tensorboard = False, quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Race update rules on your model or data, at equal budget, and say which one to use.
+    """Race update rules on your model or data, and say which one to use.
 
-    Every rule is tuned on the validation part, then judged on the test part, seed by seed.
+    Every rule gets the same budget. It is tuned on the validation part. Then it is trained on fresh
+    seeds and judged on the test part.
 
-    Ctrl-C keeps what was finished and says how to go on.
+    Ctrl-C keeps every finished training and prints the command that continues the race.
     """
     directory = resume or out
     said = ""

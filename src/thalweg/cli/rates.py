@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["EPILOG", "rates"]
 
 EPILOG = (
-    "Hyperparameters are options too: those that are given are kept, the others that count are "
-    "chosen for the least rate. With --lr nothing is chosen."
+    "Hyperparameters are options too. Those that you give are kept; the others are chosen so that "
+    "the rate is lowest. If you give --lr, nothing is chosen."
 )
 _MOST_STEPS = 100_000  # of a measured descent: a second or two
 _POINTS = 400  # of each axis of the map
@@ -73,7 +73,7 @@ def rates(
         list[str] | None,
         typer.Argument(
             metavar="[RULE] [--HYPERPARAMETER VALUE]...",
-            help="A rule, then hyperparameters to keep.",
+            help="A rule, then the hyperparameters that you choose yourself.",
             show_default=False,
         ),
     ] = None,
@@ -83,20 +83,24 @@ def rates(
     ] = None,
     kappa: Annotated[
         float | None,
-        typer.Option(help="Instead of --spectrum: its condition number; the largest is then 1."),
+        typer.Option(
+            help="Condition number, instead of --spectrum. The largest eigenvalue is then 1."
+        ),
     ] = None,
     compare: Annotated[
         str | None, typer.Option(help="Rules to compare, separated by commas.")
     ] = None,
     accuracy: Annotated[
-        float, typer.Option(help="Part of the first error that steps are counted to.")
+        float, typer.Option(help="Count the steps until this share of the first error is left.")
     ] = 1e-6,
-    out: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the picture: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
-    """Say how fast rules converge on a quadratic, up to which lr, and at which hyperparameters.
+    """Predict how fast rules converge on a quadratic, and up to which lr they are stable.
 
-    Every prediction is derived from the rule's own equation and stands beside what a descent from
-    (1, 1, …) measures.
+    Each prediction follows from the rule's equation. Beside it stands what a descent from (1, 1, …)
+    measures.
     """
     from thalweg import rules  # noqa: PLC0415
 

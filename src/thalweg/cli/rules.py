@@ -13,10 +13,10 @@ def kernel(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="Name of a rule.")],
     *,
     triton: Annotated[
-        bool, typer.Option("--triton", help="Print the Triton kernels, for GPUs.")
+        bool, typer.Option("--triton", help="Print the Triton kernels for GPUs.")
     ] = False,
 ) -> None:
-    """Print the source that is generated from a rule's equation and compiled."""
+    """Print the kernel source that is generated from the equation of a rule."""
     from thalweg import kernels  # noqa: PLC0415
     from thalweg.kernels import triton as for_gpus  # noqa: PLC0415
 
@@ -24,9 +24,9 @@ def kernel(
 
 
 def rules() -> None:
-    """List the update rules: source, and hyperparameters with defaults and ranges.
+    """List the update rules: paper, and hyperparameters with defaults and ranges.
 
-    The last ones need a problem's Hessian or line searches: thalweg trace takes them too.
+    The last four need the Hessian of a problem or a line search. Only thalweg trace takes them.
     """
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["EPILOG", "schedule"]
 
 EPILOG = (
-    "A schedule's arguments are options too, such as --initial 0.1 or --final 0.001: see "
-    "thalweg.schedules. The first or highest value is 1 unless given."
+    "The arguments of a schedule are options too, such as --initial 0.1 or --final 0.001: see "
+    "thalweg.schedules. The first or highest value is 1 unless you give another."
 )
 _MOST_STEPS = 1_000_000  # what still draws at once
 _BARS = "▁▂▃▄▅▆▇█"
@@ -38,11 +38,11 @@ def schedule(
         ),
     ],
     *,
-    steps: Annotated[
-        int, typer.Option(help="Length of the curve, warm-up included, and of what needs a length.")
-    ] = 1000,
-    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before it.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
+    steps: Annotated[int, typer.Option(help="Length of the curve, with the warm-up.")] = 1000,
+    warmup: Annotated[int, typer.Option(help="Steps of a linear rise before the schedule.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the picture: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
     """Show the curve of a schedule: the Python that makes it, its values, and a picture."""
     import numpy as np  # noqa: PLC0415

@@ -22,7 +22,7 @@ _Words = Annotated[
     typer.Argument(
         metavar="RULE [--HYPERPARAMETER VALUE]...",
         help="A rule, or several separated by commas, then their hyperparameters. newton, "
-        "diagonal_newton, bfgs and lbfgs too.",
+        "diagonal_newton, bfgs and lbfgs are rules here too.",
         show_default=False,
     ),
 ]
@@ -33,21 +33,33 @@ _Problem = Annotated[
         "himmelblau, ripples, sigmoid_fit or reddi."
     ),
 ]
-_Steps = Annotated[int, typer.Option(help="Number of steps, at the most; up to 100,000.")]
-_Tolerance = Annotated[float, typer.Option(help="Stop where the gradient's norm is below this.")]
+_Steps = Annotated[int, typer.Option(help="Largest number of steps, up to 100,000.")]
+_Tolerance = Annotated[
+    float, typer.Option(help="Stop when the norm of the gradient is below this.")
+]
 _Noise = Annotated[
     float, typer.Option(help="Standard deviation of the noise added to each gradient.")
 ]
 _BatchSize = Annotated[
-    int | None, typer.Option(help="Parts of a sum per step; the exact gradient by default.")
+    int | None,
+    typer.Option(
+        help="Parts of a sum that a step takes its gradient from; all of them by default."
+    ),
 ]
-_Sampling = Annotated[str, typer.Option(help="Of the parts: shuffle, replacement or sequential.")]
-_Seed = Annotated[int, typer.Option(help="Of the noise and the sampling.")]
+_Sampling = Annotated[
+    str, typer.Option(help="How parts are drawn: shuffle, replacement or sequential.")
+]
+_Seed = Annotated[int, typer.Option(help="Seed of the noise and of the draws.")]
 _Start = Annotated[
-    str | None, typer.Option(help="First point, such as --start=-5,-2; the problem's own.")
+    str | None,
+    typer.Option(
+        help="First point, such as --start=-5,-2; by default the start that the problem has."
+    ),
 ]
-_Out = Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")]
-_Animate = Annotated[Path | None, typer.Option(help="The picture as it grows step by step: .gif.")]
+_Out = Annotated[Path, typer.Option(help="File of the picture: .png, .svg or .pdf.")]
+_Animate = Annotated[
+    Path | None, typer.Option(help="File of an animation that grows step by step: .gif.")
+]
 
 
 def trace(
@@ -55,7 +67,7 @@ def trace(
     noise: _Noise = 0.0, batch_size: _BatchSize = None, sampling: _Sampling = "shuffle",
     seed: _Seed = 0, start: _Start = None, out: _Out = Path("trace.png"), animate: _Animate = None,
 ) -> None:  # fmt: skip
-    """Draw rules' paths over a problem's contours, and print where they end."""
+    """Draw the paths of rules over the contours of a problem, and print where they end."""
     from thalweg import descend, problems, second_order  # noqa: PLC0415
 
     if not 1 <= steps <= _MOST_STEPS:
