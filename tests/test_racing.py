@@ -17,7 +17,7 @@ from sklearn.metrics import log_loss, mean_squared_error
 
 import thalweg
 import thalweg.rule
-from thalweg import cli, data, racing, rules
+from thalweg import cli, data, racing, report, rules
 from thalweg.racing import linear, snippets
 from thalweg.racing.linear import LinearTask
 from thalweg.racing.protocol import Protocol, names_of
@@ -238,6 +238,27 @@ def test_another_race_is_kept_out_of_the_folder(iris: racing.Verdict) -> None:
         thalweg.race("wine", out=iris.directory, **TERMS)
 
 
+def test_the_remedy_for_lost_curves_gives_them_back(iris: racing.Verdict) -> None:
+    assert iris.directory
+    curves = iris.directory / "curves.parquet"
+    before = curves.read_bytes()
+    curves.unlink()
+    with pytest.raises(FileNotFoundError, match=f"thalweg race --resume {iris.directory}"):
+        report.write(iris.directory)
+    racing.resume(iris.directory)
+    assert curves.read_bytes() == before
+
+
+def test_the_batch_size_adapts_to_few_rows() -> None:
+    X, y = np.random.default_rng(0).normal(size=(2, 12, 3))
+    terms: dict[str, Any] = {"rules": "sgd", "epochs": 1, "trials": 4, "seeds": 2}
+    found = thalweg.race(X, y[:, 0], **terms)
+    assert "batch_size=(8,)" in found.results["command"]
+    assert tuple(found.results["protocol"]["batch_sizes"]) == (8,)
+    with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 8\]"):
+        thalweg.race(X, y[:, 0], batch_size=32, **terms)
+
+
 def test_resume_where_there_is_no_race(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no race"):
         racing.resume(tmp_path)
@@ -382,7 +403,8 @@ def test_the_command_of_a_race_asks_for_the_same_race(
 
         monkeypatch.setattr(racing, "race", stop)
         assert cli.main(shlex.split(command)[1:]) == 130
-        told["rules"], told["batch_sizes"] = names_of(told["rules"]), tuple(told.pop("batch_size"))
+        told["rules"] = names_of(told["rules"])
+        told["batch_sizes"] = tuple(told.pop("batch_size") or (32,))
         dataset = told.pop("dataset")
         told["l2"] = 1e-4 if told["l2"] is None else told["l2"]
         return dataset, Protocol(**{k: told[k] for k in vars(Protocol(("sgd",)))})

@@ -323,3 +323,23 @@ def test_a_race_tells_the_same_to_those_who_watch(
     best = min(standing.loss or np.inf for standing in told[-1].standings.values())
     assert told[-1].best.endswith(f" {best:.4g}")
     assert told[-1].seconds_left == 0
+
+
+@pytest.mark.parametrize("name", ["data.npz", "report.html", "results.json", "notes.txt"])
+def test_a_folder_of_the_users_own_files_is_refused_and_untouched(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"not a race's \({name}\).* --out"):
+        Store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+    with pytest.raises(ValueError, match="is a file; choose a new or empty folder with --out"):
+        Store(tmp_path / name)
+
+
+def test_another_program_s_database_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "race.sqlite").write_text("mine")
+    with pytest.raises(ValueError, match=r"race.sqlite is not a race .* --out"):
+        Store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["race.sqlite"]

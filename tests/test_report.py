@@ -165,10 +165,10 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
             report.write(tmp_path)
     race_folder.write(tmp_path, *race)
     (tmp_path / "curves.parquet").write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match=r"curves\.parquet"):
+    with pytest.raises(ValueError, match=r"curves\.parquet is damaged .* thalweg race --resume"):
         report.write(tmp_path)
     (tmp_path / "curves.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"curves\.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"curves\.parquet does not .* race --resume"):
         report.write(tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "report.html"}

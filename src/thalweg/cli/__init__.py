@@ -60,7 +60,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
         _complain(error)
         return 1
     except ValueError as error:
-        _complain(error)
+        _complain(_as_typed(str(error), sys.argv[1:] if arguments is None else arguments))
         return 2
     except Exception as error:
         # Click's usage errors; Typer carries Click inside since 0.22, so their class has no home.
@@ -68,6 +68,14 @@ def _answer(arguments: Sequence[str] | None) -> int:
             raise
         _complain(error.format_message())
         return 2
+
+
+def _as_typed(message: str, arguments: Sequence[str]) -> str:
+    """Return a message that begins with the name of an argument with the option in its place."""
+    name = message.partition(" ")[0]
+    option = f"--{name.replace('_', '-')}"
+    typed = any(word.partition("=")[0] == option for word in arguments)
+    return option + message.removeprefix(name) if typed else message
 
 
 def _flushed(code: int) -> int:

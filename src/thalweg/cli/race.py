@@ -38,8 +38,11 @@ _Rules = Annotated[
     str, typer.Option(help="Update rules to race, separated by commas; all of them by default.")
 ]
 _BatchSize = Annotated[
-    str,
-    typer.Option(help="Examples per step. Give several, such as 32,128, and the race tries each."),
+    str | None,
+    typer.Option(
+        help="Examples per step; 32 by default, or all of a smaller training part. Give several, "
+        "such as 32,128, and the race tries each."
+    ),
 ]
 _Epochs = Annotated[int, typer.Option(help="Passes over the training part in every training.")]
 _Trials = Annotated[
@@ -108,7 +111,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 def race(
     context: typer.Context, source: _Data = None, *,
     target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
-    batch_size: _BatchSize = "32", epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
+    batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
     skip_bad_rows: _SkipBadRows = False, out: _Out = None, resume: _Resume = None,
     workers: _Workers = None, on: _On = None, csv: _Csv = False,
@@ -216,10 +219,10 @@ def _begun(directory: Path) -> bool:
         return False
 
 
-def _batch_sizes(text: str) -> list[int]:
+def _batch_sizes(text: str | None) -> list[int] | None:
     try:
-        return [int(word) for word in names(text)]
+        return None if text is None else [int(word) for word in names(text)]
     except ValueError:
         raise ValueError(
-            f"batch-size must be whole numbers such as 32 or 32,128, got {text!r}"
+            f"batch_size must be whole numbers such as 32 or 32,128, got {text!r}"
         ) from None

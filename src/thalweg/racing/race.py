@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["race", "resume"]
 
 _L2 = 1e-4  # of linear models, unless another is asked for
+_BATCH = (32,)  # unless others are asked for, or the training part is smaller
 
 
 def race(
@@ -48,7 +49,7 @@ def race(
     y: ArrayLike | None = None,
     *,
     rules: str | Rule | Sequence[str | Rule] | None = None,
-    batch_size: int | Sequence[int] = 32,
+    batch_size: int | Sequence[int] | None = None,
     epochs: int = 20,
     trials: int | None = None,
     seeds: int = 20,
@@ -77,8 +78,8 @@ def race(
             or a ``data.Dataset``, or the name of a data set. y is None but with features.
         y: target (n,): numbers for regression, else classes.
         rules: names or rules; all of them by default.
-        batch_size: examples per step, from 1 to the training part's rows (60 % of a
-            table's); several are searched among.
+        batch_size: examples per step, from 1 to the training part's rows (60 % of a table's);
+            several are searched among. By default 32, or all rows of a smaller training part.
         epochs: of every training, >= 1.
         trials: of each rule in the first round, in [4, 1024], 32 by default; half as many follow
             in the second, and a quarter more each time that a space is widened.
@@ -123,7 +124,7 @@ def race(
         _refuse(y=y, l2=l2, kind=kind, name=name)
     protocol = Protocol(
         rules=names_of(rules),
-        batch_sizes=tuple(np.atleast_1d(batch_size).tolist()),
+        batch_sizes=_BATCH if batch_size is None else tuple(np.atleast_1d(batch_size).tolist()),
         epochs=epochs,
         trials=trials,
         seeds=seeds,
@@ -134,7 +135,8 @@ def race(
     )
     if not module:
         given = _dataset(given, y, name or "data", kind)
-    return _run(given, source, protocol, out, Running(on_progress, workers, on, writers))
+    how = Running(on_progress, workers, on, writers)
+    return _run(given, source, protocol, out, how, adapt=batch_size is None)
 
 
 def resume(
@@ -202,9 +204,13 @@ def _run(
     protocol: Protocol,
     out: str | Path | None,
     how: Running,
+    *,
+    adapt: bool = False,
 ) -> Verdict:
-    """Race in a folder, which may hold the race already, or in memory."""
-    task, again = _task(given, source, protocol)
+    """Race in a folder, which may hold the race already, or in memory; adapt the batch size."""
+    task = _task(given, protocol)
+    if adapt:
+        protocol = replace(protocol, batch_sizes=(min(*_BATCH, task.parts["train"]),))
     protocol.check_batch_sizes(task.parts["train"])
     terms = _terms(task, protocol)
     directory = None if out is None else Path(out)
@@ -226,6 +232,7 @@ def _run(
                 where = None if source is None else absolute_source(source)
                 store.begin(terms, counts, where, task.lanes)
             found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
+        again = _again(given, source, protocol)
         return verdict.conclude(task, protocol, store, found, again)
 
 
@@ -250,19 +257,22 @@ def _dataset(
     return Dataset.from_arrays(X, y, name=name, kind=kind)
 
 
-def _task(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) -> tuple[Task, str]:
-    """Return the task and the command that races it again."""
+def _task(given: "Dataset | TorchTask", protocol: Protocol) -> Task:
     if isinstance(given, Dataset):
         assert protocol.l2 is not None
-        linear = LinearTask(given, l2=protocol.l2, seed=protocol.seed)
-        if named := words(given):
-            return linear, command(named, protocol)
-        own = {"kind": kind_word(given), "name": given.name}
-        return linear, call("X, y", protocol, **own)
+        return LinearTask(given, l2=protocol.l2, seed=protocol.seed)
     from thalweg.racing.modules import ModuleTask  # noqa: PLC0415 - loads torch
 
-    task = ModuleTask(given, protocol.seed, batch_size=max(protocol.batch_sizes))
-    return task, call("task", protocol) if source is None else command([source], protocol)
+    return ModuleTask(given, protocol.seed, batch_size=max(protocol.batch_sizes))
+
+
+def _again(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) -> str:
+    """Return the command that races again."""
+    if isinstance(given, Dataset):
+        if named := words(given):
+            return command(named, protocol)
+        return call("X, y", protocol, kind=kind_word(given), name=given.name)
+    return call("task", protocol) if source is None else command([source], protocol)
 
 
 def _equation(name: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg import files
 from thalweg.data import Dataset
+from thalweg.words import listed
 
 __all__ = [
     "FINAL",
@@ -251,12 +252,15 @@ class Store(Records):
 
     Raises:
         BlockingIOError: another process races in this folder.
-        ValueError: the folder's race.sqlite is something else, or damaged.
+        ValueError: the folder holds files but no race, or its race.sqlite is something else or
+            damaged; nothing in it was touched.
         OSError: the folder cannot be written, its disk is full or fails.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
+        if directory is not None:
+            _refuse_foreign(directory)
         self._lock = None if directory is None else _locked(directory)
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
         self._results: dict[tuple[str, str], dict[int, Result]] = {}
@@ -372,6 +376,21 @@ class Store(Records):
         """Return the results of a rule in one of ``PHASES``, by number."""
         found = self._results.get((phase, rule), {})
         return [found[number] for number in sorted(found)]
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raise ValueError for a folder that is neither new, nor empty, nor a race's own."""
+    if (directory / "race.sqlite").exists():
+        with contextlib.suppress(FileNotFoundError), Records(directory):  # one that just begins
+            return
+    elif directory.is_dir():
+        if held := sorted({path.name for path in directory.iterdir()} - {"race.lock"}):
+            raise ValueError(
+                f"{directory} holds files that are not a race's ({listed(held, 3)}); nothing was "
+                "written there: choose a new or empty folder with --out"
+            )
+    elif directory.exists():
+        raise ValueError(f"{directory} is a file; choose a new or empty folder with --out")
 
 
 def _locked(directory: Path) -> sqlite3.Connection:

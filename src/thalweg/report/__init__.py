@@ -76,12 +76,11 @@ def write(directory: str | os.PathLike[str]) -> Path:
     """
     import jinja2  # noqa: PLC0415 - as the figures: only who writes a page waits for it
     import markupsafe  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
     from thalweg import race_plots, style  # noqa: PLC0415
 
     directory = Path(directory)
-    results, curves = read(directory), pq.read_table(directory / "curves.parquet")
+    results, curves = read(directory), _curves(directory)
     drawings = {
         "Loss by epoch": partial(race_plots.loss_curves, results, curves),
         "Loss by learning rate": partial(race_plots.learning_rates, results, curves),
@@ -111,6 +110,20 @@ def write(directory: str | os.PathLike[str]) -> Path:
         **results, figures=figures, budgets=budgets(results), rounds=_rounds(results["protocol"])
     )
     return files.write(directory / "report.html", page.encode())
+
+
+def _curves(directory: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+    import pyarrow as pa  # noqa: PLC0415 - as the figures
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    path = directory / "curves.parquet"
+    remedy = f"write it again from the kept trainings with thalweg race --resume {directory}"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; {remedy}")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {remedy}") from None
 
 
 def _rounds(protocol: Mapping[str, Any]) -> str:
