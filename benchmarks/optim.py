@@ -18,8 +18,9 @@ leak    resident memory after so many steps of a tiny model with fresh gradients
 Other libraries than torch are compared where they are installed and have the rule; in bfloat16 they
 keep no compensation, and heavyball runs uncompiled. With --compiled also torch.compile'd steps and
 heavyball as it comes, compile times apart: minutes per cell where there are many tensors. Every run
-renews its own rows of results/optim.json and leaves the others; on another device than the CPU
-there are steps alone, and their rows are in results/optim_DEVICE.json.
+renews its own rows of results/optim.json and leaves the others, and those that tell nothing
+(measure.py); on another device than the CPU there are steps alone, and their rows are in
+results/optim_DEVICE.json.
 """
 
 import argparse
@@ -44,12 +45,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from measure import RESULTS, interleaved, noise, save, show
+from measure import RESULTS, Ratio, Row, Run, compared, noise, others, refusal, save, show
+from measure import in_words as ratio_in_words
 from plain import plain_kernel
 from thalweg import optim
 
-Run = Callable[[], object]
-Row = dict[str, Any]
 MODULES = {
     "pytorch_optimizer": "pytorch_optimizer",
     "torch-optimi": "optimi",
@@ -290,19 +290,17 @@ def steps(
     cell.add_all(compiled=compiled)
     large = sum(value.numel() for value in cell.copies[0]) > 20_000_000
     runs = cell.runs if device.type == "cpu" else {n: waited(run) for n, run in cell.runs.items()}
-    times = interleaved(runs, min(rounds, 9) if large else rounds)
-    ours = times.pop("thalweg")
-    medians = {name: t["median"] for name, t in times.items()}
+    found = compared(runs, min(rounds, 9) if large else rounds)
+    peers = [name for name in runs if name not in {"thalweg", COPIED}]
     row: Row = {"part": "step", "class": label, "shape": shape, "dtype": dtype}
-    row |= {"seconds": ours["median"], "noise": ours["noise"]}
-    if COPIED in medians:
-        row["share"] = medians.pop(COPIED) / ours["median"]
-    row |= {"others": medians, "noises": {name: times[name]["noise"] for name in medians}}
+    row |= {"seconds": found.median("thalweg"), "noise": found.noise("thalweg")}
+    if COPIED in runs:
+        row["share"] = found.ratio(COPIED).median
+    row |= {"others": {name: found.median(name) for name in peers}}
+    row |= {"noises": {name: found.noise(name) for name in peers}}
     row |= {"compile_seconds": cell.compile_seconds}
-    if medians:
-        row["fastest"] = min(medians, key=lambda name: medians[name])
-        row["ratio"] = medians[row["fastest"]] / ours["median"]
-    return row
+    best = found.fastest(peers)
+    return row | ({"fastest": best} if best else {}) | found.row(best)
 
 
 def misses(row: Row) -> Iterable[str]:
@@ -333,13 +331,16 @@ def show_steps(rows: list[Row]) -> None:
             print(f"misses its goal: {r['class']}, {r['shape']}, {r['dtype']}: {miss}")
         for name, spent in r["compile_seconds"].items():
             print(f"{r['class']}, {r['shape']}, {r['dtype']}: {name} in {spent:.1f} s")
-    print(noise([{"noise": n} for r in rows for n in (r["noise"], *r["noises"].values())]))
+    print(noise(rows))
 
 
 def in_words(row: Row | None) -> str:
     if row is None:
         return ""
-    ratio = f"{row['ratio']:.2f} {row['fastest'].removeprefix('torch ')}" if "ratio" in row else "-"
+    ratio = "-"
+    if "ratio" in row:
+        found = ratio_in_words(Ratio(row["ratio"], *row["interval"]), Ratio(*row["control"]))
+        ratio = f"{found} {row['fastest'].removeprefix('torch ')}"
     return f"{ratio}, {row['share']:.0%}" if "share" in row else ratio
 
 
@@ -489,7 +490,14 @@ def show_starts(rows: list[Row]) -> None:
 
 
 def renew(rows: list[Row], device: torch.device) -> None:
-    """Write the rows in place of those of the same cells in that device's results."""
+    """Write the rows in place of those of the same cells in that device's results.
+
+    Rows that a clock made are not written where they tell nothing.
+    """
+    timed = any(row["part"] in {"step", "start"} for row in rows)
+    if timed and (why := refusal(rows, others.share())):
+        print(f"not written: {why}")
+        return
 
     def cell(row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in ("part", "class", "shape", "dtype"))
@@ -502,21 +510,17 @@ def renew(rows: list[Row], device: torch.device) -> None:
 
 def setting(device: torch.device) -> Row:
     """Return what is compared, where, and with how many threads."""
-    others = {name: installed(name) for name in MODULES}
-    load = os.getloadavg()[0]
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {load:.1f}")
-    if load > 0.5:
-        print("other work is on this machine: threads that wait for one another show it most")
-    for name, found in others.items():
+    peers = {name: installed(name) for name in MODULES}
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for name, found in peers.items():
         print(f"{name} {found}" if found else f"{name} is not installed: left out")
     threads = torch.get_num_threads()
     return {
         "part": "setting",
         "torch": torch.__version__,
         "threads": threads,
-        "load": load,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        **others,
+        **peers,
     }
 
 
@@ -533,10 +537,10 @@ def all_steps(
     rows = []
     for label, shape, dtype in itertools.product(labels, shapes, dtypes):
         row = steps(label, shape, dtype, device=device, **how)
-        renew([row], device)  # hours may follow
         rows.append(row)
         milliseconds = f"{1e3 * row['seconds']:9.4f} ms"
         print(f"{label:16s} {shape:8s} {dtype:8s} {milliseconds}  {in_words(row)}", flush=True)
+        renew([row], device)  # hours may follow
     return rows
 
 
@@ -569,7 +573,8 @@ def main() -> None:
     for part in chosen(options.parts, parts):
         measured, shown = parts[part]
         rows = measured()
-        renew(rows, options.device)
+        if part != "step":  # which has renewed its own, one by one
+            renew(rows, options.device)
         shown(rows)
 
 

@@ -139,6 +139,24 @@ def epochs() -> Iterator[str]:
     yield noises(rows)
 
 
+def busy() -> Iterator[str]:
+    """Yield the table of steps beside busy processes, or how to make it."""
+    if not (RESULTS / "busy.json").exists():
+        yield "Not measured on this code yet.\n"
+        return
+    lines = []
+    for row in results("busy"):
+        times = (f"{1e3 * row[name]:.1f}" for name in ("mean", "median", "99 %"))
+        against = (
+            "{:.1f} [{:.1f}, {:.1f}]".format(row["ratio"], *row["interval"])
+            if "ratio" in row
+            else ""
+        )
+        lines.append([str(row["busy"]), row["contestant"], *times, against])
+    titles = ["busy processes", "", "mean, ms", "median, ms", "99th percentile, ms"]
+    yield from table([*titles, "mean over thalweg's [95 %]"], lines)
+
+
 def in_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
@@ -166,7 +184,7 @@ def renewed(page: str, name: str) -> str:
 
 PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
-    "speed.md": [races, modules, arrays, epochs],
+    "speed.md": [races, modules, arrays, epochs, busy],
 }
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from measure import save, show
+from measure import save_timed, show
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits_mlp.py"
 EIGHT = ("--rules", "sgd,momentum,nesterov,rmsprop,adam,adamw,nadam,lion", "--trials", "64")
@@ -99,7 +99,6 @@ def main() -> None:
     both = min(run("-c", "import numpy, thalweg")[0] for _ in range(7))
     usage = float(np.median([run("-m", "thalweg.cli", "--help")[0] for _ in range(7)]))
     costs = {"import_adds": both - numpy, "help": usage}
-    save("race", [*({"race": name} | row for name, row in rows.items()), costs])
     lines = [
         [
             name,
@@ -111,6 +110,7 @@ def main() -> None:
     ]
     show("races", ["race", "cold s", "warm s", "peak MiB"], lines)
     print(f"import thalweg adds {1e3 * (both - numpy):.1f} ms to NumPy; --help {usage:.2f} s")
+    save_timed("race", [*({"race": name} | row for name, row in rows.items()), costs])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Trials per minute of a module's trainings in lanes, beside loops over the same trials.
 
-    python benchmarks/race_modules.py [--trials 64] [--epochs 3] [--rounds 3] [--only mlp lenet]
+    python benchmarks/race_modules.py [--trials 64] [--epochs 3] [--rounds 6] [--only mlp lenet]
 
 The same settings of AdamW (rates from 1e-5 to 1), the same data, batch 32: an MLP 64-64-10 on
 scikit-learn's digits, LeNet on the digits enlarged to 28 x 28, softmax regression on the digits.
-Contestants, each with the whole machine, in turn, round by round; the fastest round counts:
+Contestants, each with the whole machine, in turn, as measure.py says:
 
 - thalweg: pieces of at most ``task.lanes`` trials in one process per core, as a race of one rule
   runs them;
@@ -19,8 +19,8 @@ Processes are started and every program is compiled before the clock starts.
 """
 
 import argparse
+import functools
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn import functional
 
 import thalweg
-from measure import save, show
+from measure import ROUNDS, Row, compared, noise, save_timed, show
 from thalweg.linear import train as train_linear
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Trial
@@ -39,6 +39,7 @@ from thalweg.racing.workers import hired, train
 from thalweg.rule import get
 
 BATCH = 32
+OURS = ("thalweg", "compiled", "linear")
 
 
 def lenet() -> nn.Module:
@@ -213,13 +214,7 @@ def jax_lanes(prepared: ModuleTask, name: str, epochs: int) -> Callable[[int], N
     return run
 
 
-def per_minute(run: Callable[[int], None], trials: int) -> float:
-    start = time.perf_counter()
-    run(trials)
-    return 60 * trials / (time.perf_counter() - start)
-
-
-def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
+def contest(name: str, trials: int, epochs: int, rounds: int) -> Row:
     cores = len(os.sched_getaffinity(0))
     prepared, compiled = (ModuleTask(task(name, compiled=c), 0) for c in (False, True))
     ours, places = zip(*(in_lanes(t, epochs, cores) for t in (prepared, compiled)), strict=True)
@@ -233,27 +228,26 @@ def contest(name: str, trials: int, epochs: int, rounds: int) -> dict[str, Any]:
         "jax": jax_lanes(prepared, name, epochs),
     }
     few = max(2, trials // 16)  # of a loop: each costs as much as the next
-    whole = {"thalweg", "compiled", "linear", "jax"}
+    whole = {*OURS, "jax"}
     counts = {n: trials if n in whole else few for n in contestants}
     present = {n: run for n, run in contestants.items() if run is not None}
-    for n, run in present.items():
-        run(counts[n])
-    times: dict[str, list[float]] = {n: [] for n in present}
-    for _ in range(rounds):
-        for n, run in present.items():
-            times[n].append(per_minute(run, counts[n]))
+    runs = {n: functools.partial(run, counts[n]) for n, run in present.items()}
+    found = compared(runs, rounds, counts)
     for place in places:
         place.__exit__(None, None, None)
-    best = {n: max(found) for n, found in times.items()}
     lanes = [prepared.lanes, compiled.lanes]
     row = {"module": name, "lanes": lanes, "epochs": epochs, "trials": trials}
-    return row | {"per_minute": best, "rounds": times}
+    row |= {"per_minute": {n: 60 / found.median(n) for n in runs}}
+    ratios = {o: {n: list(found.ratio(n, o)) for n in runs} for o in OURS if o in runs}
+    return row | {"ratios": ratios} | found.row(found.fastest(set(runs) - set(OURS)))
 
 
-def cells(row: dict[str, Any], ours: str, names: Sequence[str]) -> list[str]:
-    found = row["per_minute"]
-    ratios = [f"{found[ours] / found[n]:.1f}" if n in found else "absent" for n in names]
-    return [row["module"], ours, f"{found[ours]:.0f}", *ratios]
+def cells(row: Row, ours: str, names: Sequence[str]) -> list[str]:
+    found = row["ratios"][ours]
+    written = (
+        "{:.1f} [{:.1f}, {:.1f}]".format(*found[n]) if n in found else "absent" for n in names
+    )
+    return [row["module"], ours, f"{row['per_minute'][ours]:.0f}", *written]
 
 
 def main() -> None:
@@ -262,20 +256,16 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
     args = parser.parse_args()
     rows = [contest(name, args.trials, args.epochs, args.rounds) for name in args.only]
-    save("race_modules", rows)
     names = ("loop", "loop, 1 thread", "optuna", "jax")
-    columns = ["module", "", "trials per minute", *(f"over {n}" for n in names)]
-    lines = [
-        cells(row, ours, names)
-        for row in rows
-        for ours in ("thalweg", "compiled", "linear")
-        if ours in row["per_minute"]
-    ]
+    columns = ["module", "", "trials per minute", *(f"over {n} [95 %]" for n in names)]
+    lines = [cells(row, ours, names) for row in rows for ours in row["ratios"]]
     show(f"batch {BATCH}, {args.epochs} epochs", columns, lines)
+    print(noise(rows))
+    save_timed("race_modules", rows)
 
 
 if __name__ == "__main__":

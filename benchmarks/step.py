@@ -2,9 +2,9 @@
 
     python benchmarks/step.py [--rules adam,sgd] [--rounds 15]
 
-Each cell is one optimizer step over all arrays, gradients in the same place each time;
-contestants take turns in one process, with the same number of threads. torch has no yogi,
-adabelief, lion: those are compared with nothing.
+Each cell is one optimizer step over all arrays, gradients in the same place each time; contestants
+take turns in one process, with the same number of threads (measure.py says how, and when nothing is
+written). torch has no yogi, adabelief, lion: those are compared with nothing.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import torch
 
-from measure import interleaved, noise, save, show
+from measure import Ratio, Row, compared, in_words, noise, save_timed, show
 from thalweg import rules
 from thalweg.kernels import Step
 
@@ -63,6 +63,14 @@ def torch_steps(
     return steps
 
 
+def against(row: Row) -> str:
+    """Write how torch's fastest path compares."""
+    if row["fastest"] is None:
+        return "-"
+    found = Ratio(row["ratio"], *row["interval"])
+    return f"{in_words(found, Ratio(*row['control']))} ({row['fastest']})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rules", default=",".join(rules.names()))
@@ -78,30 +86,26 @@ def main() -> None:
             step = Step(name, [a.copy() for a in arrays], lr=1e-4)
             contestants = torch_steps(name, arrays, gradients)
             contestants["thalweg"] = lambda step=step, g=gradients: step(g)  # type: ignore[misc]
-            times = interleaved(contestants, options.rounds)
-            ours = times.pop("thalweg")
-            best = min(times, key=lambda p: times[p]["median"]) if times else None
-            ratio = times[best]["median"] / ours["median"] if best else None
-            row: dict[str, Any] = {"rule": name, "arrays": count, "size": size}
-            row |= {"seconds": ours["median"], "noise": ours["noise"]}
-            row |= {"torch": {p: t["median"] for p, t in times.items()}}
-            rows.append(row | {"fastest": best, "ratio": ratio})
-            against = f"torch {best} / thalweg = {ratio:.2f}" if best else "torch has none"
-            milliseconds = f"{ours['median'] * 1e3:9.4f} ms"
-            print(f"{name:18s} {count:5d} x {size:<9d} {milliseconds}  {against}", flush=True)
-    save("step", rows)
-    cells = {(r["rule"], r["arrays"], r["size"]): r for r in rows}
-    lines = []
-    for name in options.rules.split(","):
-        found = [cells[name, count, size] for count, size in SHAPES]
-        ratios = [f"{r['ratio']:.2f} ({r['fastest']})" if r["ratio"] else "-" for r in found]
-        lines.append([name, *ratios])
+            found = compared(contestants, options.rounds)
+            row: Row = {"rule": name, "arrays": count, "size": size, "ratio": None}
+            row |= {"seconds": found.median("thalweg"), "noise": found.noise("thalweg")}
+            row |= {"torch": {p: found.median(p) for p in PATHS if p in contestants}}
+            row |= {"fastest": (best := found.fastest(row["torch"])), **found.row(best)}
+            rows.append(row)
+            milliseconds = f"{1e3 * row['seconds']:9.4f} ms"
+            print(f"{name:18s} {count:5d} x {size:<9d} {milliseconds}  {against(row)}", flush=True)
+    cells = {(r["rule"], r["arrays"], r["size"]): against(r) for r in rows}
+    lines = [
+        [name, *(cells[name, count, size] for count, size in SHAPES)]
+        for name in options.rules.split(",")
+    ]
     show(
-        "seconds of torch's fastest path / seconds of thalweg, float32",
+        "seconds of torch's fastest path / seconds of thalweg [95 %], float32",
         ["rule", *(f"{count}x{size}" for count, size in SHAPES)],
         lines,
     )
     print(noise(rows))
+    save_timed("step", rows)
 
 
 if __name__ == "__main__":
