@@ -35,7 +35,7 @@ def finished(out: Path) -> float:
             state = records.progress()
     except (OSError, ValueError):
         return 0.0  # it has not begun
-    return float(state["done"] / state["total"]) if state else 0.0
+    return float(state.done / state.total) if state else 0.0
 
 
 def kill(process: "subprocess.Popen[bytes]", out: Path, moment: float) -> None:

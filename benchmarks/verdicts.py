@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 from measure import save, show
 from thalweg import rule as registry
 from thalweg.racing import course, verdict
-from thalweg.racing.protocol import Protocol
+from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.task import Lanes, Target
 from thalweg.racing.workers import hired
@@ -136,7 +136,7 @@ def results(factors: Mapping[str, float], own: float, races: int) -> list[Mappin
         protocol = Protocol(rules=tuple(map(named, factors)), epochs=1, seed=seed)
         with Store(None) as store, hired(task, "threads", 1) as workers:
             counts = course.trials_per_rule(task, protocol, workers)
-            store.begin({}, counts, None, task.lanes)
+            store.begin(Terms(0, "", "", {}, protocol), counts, None, task.lanes)
             best = course.run(task, protocol, store, workers)
             found.append(verdict.conclude(task, protocol, store, best, "").results)
     return found

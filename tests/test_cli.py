@@ -16,6 +16,7 @@ import pytest
 
 import race_folder
 from thalweg import cli, racing, rules, second_order
+from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Result, Store, Trial
 
 Told = dict[str, Any]
@@ -142,7 +143,8 @@ def test_live_view_shows_work_and_best_on_a_terminal(
 def test_resume_continues_on_the_races_own_terms(
     told: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["race", "--resume", "there", "--workers", "2"]) == 0
+    assert cli.main(["race", "--resume", "there", "--workers", "2", "--trust"]) == 0
+    assert told.pop("trust")("/of/theirs.py") is True
     assert told == {"directory": Path("there"), "workers": 2, "on": None, "writers": []}
     capsys.readouterr()
     message = refused(capsys, "race", "--resume", "there", "--epochs", "3")
@@ -155,7 +157,7 @@ def test_resume_does_not_advise_what_has_just_failed(
 ) -> None:
     racing.race(Path("iris"), rules=["sgd"], epochs=1, trials=4, seeds=2, out=tmp_path)
     for before, after, said in (
-        ('"version": "', '"version": "0.', "(version changed); put back what it began with, or ch"),
+        ('"version":"', '"version":"0.', "(version changed); put back what it began with, or ch"),
         ('["sgd"]', '["signum"]', "a race of the rule 'signum', which is not declared here; decla"),
     ):
         with sqlite3.connect(tmp_path / "race.sqlite") as kept:
@@ -177,7 +179,7 @@ def test_interrupt_says_what_was_kept_and_how_to_go_on(
         if kept != "nothing":
             with Store(out) as store:
                 if kept == "a race":
-                    store.begin({}, {"adam": 4}, None, 1)
+                    store.begin(Terms(2, "", "", {}, Protocol(("adam",))), {"adam": 4}, None, 1)
                     on_progress(racing.Progress(30, 120, "adam: trials 1-16", ""))
         raise KeyboardInterrupt
 

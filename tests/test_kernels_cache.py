@@ -1,8 +1,13 @@
 """Machine code on disk: no process is stopped or misled by what it finds there, or cannot leave."""
 
+import os
+import pickle
+import pwd
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -82,6 +87,110 @@ def test_on_a_full_disk_nothing_is_kept(
     monkeypatch.setattr(caching.IndexDataCacheFile, "_open_for_write", full)
     assert doubled() == 0
     assert not kept()
+
+
+def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path | None:
+    monkeypatch.setenv("THALWEG_CACHE", str(root))
+    return cache.folder()
+
+
+@pytest.mark.parametrize("place", ["kernels", "kernels/__pycache__"])
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777])
+def test_a_cache_that_others_can_write_to_is_not_used(
+    place: str, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _folder(tmp_path, monkeypatch)
+    assert folder
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder / "__pycache__")} == {0o700}
+    (tmp_path / place).chmod(mode)
+    assert cache.folder() is None
+    (tmp_path / place).chmod(0o755)
+    assert cache.folder() == folder
+
+
+@pytest.mark.parametrize(
+    ("mode", "used"), [(0o755, True), (0o777, False), (0o757, False), (0o1777, True)]
+)
+def test_the_whole_way_to_the_cache_is_looked_at(
+    mode: int,
+    used: bool,  # noqa: FBT001 - a parameter
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who can write to a folder above can put another in its place, but not where it is sticky."""
+    above = tmp_path / "above"
+    (above / "between" / "root").mkdir(parents=True)
+    above.chmod(mode)
+    assert (_folder(above / "between" / "root", monkeypatch) is not None) == used
+    (tmp_path / "link").symlink_to(above / "between")
+    assert (_folder(tmp_path / "link" / "root", monkeypatch) is not None) == used
+
+
+def test_a_group_may_write_above_only_if_it_is_the_user_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o775)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for group, members, used in (
+        (user, [], True), (user, [user], True), (user, ["eve"], False), ("staff", [], False),
+    ):  # fmt: skip
+        found = SimpleNamespace(gr_name=group, gr_mem=members)
+        monkeypatch.setattr("grp.getgrgid", lambda _, found=found: found)
+        assert (_folder(tmp_path, monkeypatch) is not None) == used
+
+
+def test_the_cache_of_another_user_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _folder(tmp_path, monkeypatch)
+    assert folder
+    code = folder / "code"
+    code.touch()
+    assert cache.owned(code)
+    lstat, mine, theirs = os.lstat, os.getuid(), os.getuid() + 1
+
+    def belongs(other: Path) -> Callable[..., os.stat_result]:
+        """Give one path to another user; a test cannot."""
+
+        def look(path: str | Path) -> os.stat_result:
+            found = list(lstat(path))
+            found[stat.ST_UID] = theirs if Path(path) == other else mine
+            return os.stat_result(found)
+
+        return look
+
+    for other in (tmp_path.parent, tmp_path, folder, folder / "__pycache__", code):
+        for home in (os, Path):
+            monkeypatch.setattr(home, "lstat", belongs(other))
+        assert cache.folder() == (folder if other == code else None), other
+    assert not cache.owned(code)
+
+
+def test_a_planted_pickle_does_not_run(
+    kept: Callable[[], dict[Path, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubled()
+    planted = pickle.dumps(_Planted(str(tmp_path / "ran")))
+    (place,) = {path.parent for path in kept()}
+    for path in kept():
+        path.write_bytes(planted)
+    place.chmod(0o777)
+    assert doubled() == 0
+    assert not (tmp_path / "ran").exists()
+    place.chmod(0o755)
+    monkeypatch.setattr(cache, "owned", lambda _: False)
+    assert doubled() == 0
+    assert not (tmp_path / "ran").exists()
+
+
+class _Planted:
+    """Makes a folder as it is unpickled."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.folder,)
 
 
 def test_where_nothing_can_be_written_kernels_still_work(monkeypatch: pytest.MonkeyPatch) -> None:

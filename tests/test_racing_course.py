@@ -18,7 +18,7 @@ import thalweg.rule
 from racing_task import LeastSquares
 from thalweg.data import Dataset
 from thalweg.racing import course
-from thalweg.racing.protocol import Protocol
+from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.search import Found
 from thalweg.racing.store import (
     PHASES,
@@ -53,7 +53,12 @@ def _run(
 ) -> dict[str, Found]:
     with hired(task, on, workers) as held:
         if store.terms() is None:
-            store.begin({}, course.trials_per_rule(task, terms, held), None, task.lanes)
+            store.begin(
+                Terms(2, "", "", {}, terms),
+                course.trials_per_rule(task, terms, held),
+                None,
+                task.lanes,
+            )
         return course.run(task, terms, store, held, tell=tell)
 
 

@@ -13,7 +13,15 @@ import pytest
 from test_racing_course import TERMS, Mixing, _race
 from thalweg import rules
 from thalweg.racing import course
-from thalweg.racing.protocol import MAX_TRIALS, MIN_TRIALS, Budget, Protocol, Speed, names_of
+from thalweg.racing.protocol import (
+    MAX_TRIALS,
+    MIN_TRIALS,
+    Budget,
+    Protocol,
+    Speed,
+    Terms,
+    names_of,
+)
 from thalweg.racing.search import FULL, HALVING, full_trainings
 from thalweg.racing.store import TIMING, Result, Store, Trial
 from thalweg.racing.workers import hired
@@ -44,7 +52,7 @@ def test_other_batch_sizes_are_part_of_the_budget_and_of_the_work() -> None:
 def test_a_slow_rule_s_fewer_trials_are_said() -> None:
     counts = {"sgd": 20, "momentum": 4, "adam": 12}
     store = Store(None)
-    store.begin({}, counts, None, 16)
+    store.begin(Terms(2, "", "", {}, TERMS), counts, None, 16)
     results, _ = _race(store=store)
     terms = results["protocol"]
     assert (terms["trials"], terms["second_round"], terms["trials_per_rule"]) == (4, 2, counts)

@@ -11,6 +11,7 @@ from thalweg.racing import schedule, space
 from thalweg.racing.search import (
     FULL,
     HALVING,
+    RERUN,
     WIDENINGS,
     Found,
     Round,
@@ -19,7 +20,6 @@ from thalweg.racing.search import (
     search,
 )
 from thalweg.racing.space import Dimension, Point, Space
-from thalweg.racing.store import RERUN
 from thalweg.rule import RANGES, Range, rule
 
 

@@ -21,8 +21,8 @@ from test_racing_course import TERMS, _race
 from thalweg import kernels, rules
 from thalweg.errors import TaskError, user_line
 from thalweg.racing import workers
-from thalweg.racing.course import Progress
 from thalweg.racing.parcel import packed, unpacked
+from thalweg.racing.progress import Progress
 from thalweg.racing.source import load_task
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired

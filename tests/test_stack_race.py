@@ -27,7 +27,8 @@ from thalweg import optim, race
 from thalweg.errors import TaskError
 from thalweg.racing import schedule
 from thalweg.racing.modules import ModuleTask
-from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
+from thalweg.racing.search import RERUN
+from thalweg.racing.store import FINAL, TIMING, Trial
 from thalweg.racing.task import Lanes
 from thalweg.rule import get, names
 from thalweg.stack import TorchTask, train

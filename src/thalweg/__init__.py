@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from thalweg import data, kernels, linear, plots, problems, rules, schedules, theory
     from thalweg.descent import descend
-    from thalweg.racing.race import race
+    from thalweg.racing.race import race, resume
     from thalweg.stack.task import TorchTask
 
     __version__ = version("thalweg")
@@ -26,12 +26,18 @@ __all__ = [
     "plots",
     "problems",
     "race",
+    "resume",
     "rules",
     "schedules",
     "theory",
 ]
 
-_MEMBERS = {"descend": "thalweg.descent", "race": "thalweg.racing", "TorchTask": "thalweg.stack"}
+_MEMBERS = {
+    "descend": "thalweg.descent",
+    "race": "thalweg.racing",
+    "resume": "thalweg.racing",
+    "TorchTask": "thalweg.stack",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a function or the version

@@ -1,12 +1,13 @@
-"""Files are written whole or not at all, and JSON has no number that is not finite."""
+"""Files are written whole or not at all, never through a link; JSON has only finite numbers."""
 
 import math
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-__all__ = ["plain", "write"]
+__all__ = ["begin", "folder", "plain", "write"]
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -19,6 +20,8 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
     Returns:
         The path.
 
+    A link in its place is replaced; what it leads to stays as it is.
+
     Raises:
         OSError: the folder does not exist, is full or may not be written; the old file stays.
 
@@ -28,15 +31,47 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
         'whole'
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = _beside(path)
     try:
         try:
-            beside.write_bytes(content)
+            with beside.open("xb") as file:  # x: never what is there already, such as a link
+                file.write(content)
             return beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:  # it has a name that nobody gave
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def begin(path: str | os.PathLike[str]) -> IO[str]:
+    """Open a text file that grows, empty, in the place of what is there; see ``write``."""
+    path = Path(path)
+    beside = _beside(path)
+    file = beside.open("x", newline="", encoding="utf-8")
+    try:
+        beside.replace(path)
+    except OSError:
+        file.close()
+        beside.unlink()
+        raise
+    return file
+
+
+def folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder in one that exists, if it is not there; return its path.
+
+    Raises:
+        OSError: it cannot be made, or a link or a file is in its place.
+    """
+    path = Path(path)
+    if path.is_symlink():
+        raise FileExistsError(f"{path} is a link; remove it, for nothing is written through one")
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -3,10 +3,42 @@
 import difflib
 import itertools
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["budgets", "closest", "digits", "duration", "listed", "mark", "memory", "percent"]
+__all__ = [
+    "budgets",
+    "closest",
+    "digits",
+    "duration",
+    "listed",
+    "mark",
+    "memory",
+    "percent",
+    "printable",
+]
+
+
+def printable(text: str) -> str:
+    r"""Return text that can be shown: characters that command a terminal become their codes.
+
+    Those are control characters other than the ends of lines and tabs, and characters that turn
+    the direction of writing or have no shape. Text that comes from a file passes here before it is
+    printed.
+
+    Example:
+        >>> printable("adam \x1b[2J\u202e")
+        'adam \\x1b[2J\\u202e'
+    """
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    kind = unicodedata.category(character)
+    if character in "\n\t" or (kind[0] != "C" and kind not in {"Zl", "Zp"}):
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli import folder, race, rates, rules, schedule, trace
-from thalweg.cli.terminal import INTERRUPTED, STDOUT
+from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
 
 __all__ = ["app", "main"]
 
@@ -96,14 +96,14 @@ def _flushed(code: int) -> int:
 def _complain(error: object) -> None:
     if isinstance(error, OSError) and error.filename and error.strerror:
         error = f"{error.filename}: {error.strerror}"
-    typer.echo(f"error: {error}", err=True)
+    say(f"error: {error}", err=True)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback
     if wanted:
         import thalweg  # noqa: PLC0415
 
-        typer.echo(f"thalweg {thalweg.__version__}")
+        say(f"thalweg {thalweg.__version__}")
         raise typer.Exit
 
 

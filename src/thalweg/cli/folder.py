@@ -13,7 +13,7 @@ import typer
 
 from thalweg import files
 from thalweg.cli.live import view
-from thalweg.cli.terminal import STDOUT, console
+from thalweg.cli.terminal import STDOUT, console, say
 
 __all__ = ["report", "results", "show_verdict", "watch"]
 
@@ -25,7 +25,7 @@ def report(directory: _Directory) -> None:
     """Write report.html again from a race's results."""
     from thalweg import report as pages  # noqa: PLC0415
 
-    typer.echo(f"report: {pages.write(directory)}")
+    say(f"report: {pages.write(directory)}")
 
 
 def results(
@@ -69,7 +69,7 @@ def _print_trainings(directory: Path, *, as_csv: bool) -> None:
             judged = {name: getattr(result, name) for name in ("test_loss", "test_score")}
             trial = {**asdict(result.trial), "phase": result.trial.phase}
             line = {**trial, "diverged_at": result.diverged_at, **judged, **found}
-            typer.echo(records.dumps(files.plain(line), allow_nan=False))
+            say(records.dumps(files.plain(line), allow_nan=False))
 
 
 def watch(directory: _Directory) -> None:
@@ -79,7 +79,6 @@ def watch(directory: _Directory) -> None:
     """
     from rich.live import Live  # noqa: PLC0415
 
-    from thalweg.racing.course import Progress  # noqa: PLC0415
     from thalweg.racing.store import Records, races  # noqa: PLC0415
 
     over = directory / "results.json"
@@ -87,7 +86,7 @@ def watch(directory: _Directory) -> None:
         # Into a file or a pipe goes one picture of now.
         while not over.exists() and races(directory) and sys.stdout.isatty():
             if state := kept.progress():
-                shown.update(view(Progress.restored(state)))
+                shown.update(view(state))
             time.sleep(_EACH)
         state, begun = kept.progress(), kept.terms() is not None
         trained = begun and kept.timings().keys() == kept.counts().keys()
@@ -96,21 +95,21 @@ def watch(directory: _Directory) -> None:
         return
     going = races(directory)
     if state and (going or not trained):
-        console().print(view(Progress.restored(state)))
+        console().print(view(state))
     if going:
         return
     again = shlex.join(["thalweg", "race", "--resume", str(directory)])
     if trained:
         every = shlex.join(["thalweg", "results", str(directory), "--csv"])
-        typer.echo(
+        say(
             "the race is not running; all trainings are done, but there is no verdict\n"
             f"write the verdict, or see why it cannot be written, with: {again}\n"
             f"print the trainings with: {every}"
         )
     elif begun:
-        typer.echo(f"the race is not running; continue it with: {again}")
+        say(f"the race is not running; continue it with: {again}")
     else:
-        typer.echo("the race is not running and had not begun; start it again")
+        say("the race is not running and had not begun; start it again")
 
 
 def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:
@@ -120,6 +119,6 @@ def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:
     terminal = console()
     terminal.print(pages.table(found, terminal.width))
     for name, lines in found["code"].items():
-        typer.echo(f"\n# {name}\n{lines}")
+        say(f"\n# {name}\n{lines}")
     if directory is not None:
-        typer.echo(f"\nreport: {directory / 'report.html'}")
+        say(f"\nreport: {directory / 'report.html'}")

@@ -3,29 +3,34 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from thalweg.words import digits
+import typer
+
+from thalweg.words import digits, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
 
     from thalweg.racing import Progress
 
-__all__ = ["live", "sparkline", "view"]
+__all__ = ["View", "live", "sparkline", "view"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 40  # characters
+_LARGEST = 1e300  # that is drawn: differences stay finite
 
 
-def sparkline(values: Sequence[float], width: int = 20) -> str:
+def sparkline(values: Sequence[float | None], width: int = 20) -> str:
     """Return a curve as a line of blocks: the highest value is a full one, the lowest a thin one.
 
     Args:
-        values: of the curve, in order.
+        values: of the curve, in order; what is None, not finite or above 1e300 is a gap.
         width: at most so many characters; where there are more values, evenly chosen ones.
 
     Example:
@@ -34,11 +39,12 @@ def sparkline(values: Sequence[float], width: int = 20) -> str:
     """
     if len(values) > width:
         values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
-    finite = [value for value in values if math.isfinite(value)]
+    known = [math.nan if value is None else value for value in values]
+    finite = [value for value in known if abs(value) <= _LARGEST]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
     return "".join(
-        _BLOCKS[round((value - low) * scale)] if math.isfinite(value) else " " for value in values
+        _BLOCKS[round((value - low) * scale)] if abs(value) <= _LARGEST else " " for value in known
     )
 
 
@@ -52,7 +58,6 @@ def view(progress: "Progress", since: float = 0.0) -> "Group":
     from rich.console import Group  # noqa: PLC0415 - only who shows it waits for it
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     rules = Table(box=None, pad_edge=False, header_style="underline")
     rules.add_column("rule", no_wrap=True)
@@ -63,18 +68,25 @@ def view(progress: "Progress", since: float = 0.0) -> "Group":
     for name, standing in progress.standings.items():
         loss = digits(standing.loss, 4)
         cells = (name, str(standing.trainings), loss, sparkline(standing.curve))
-        rules.add_row(*map(Text, cells), style="bold" if name == leader else "")
+        rules.add_row(*map(_text, cells), style="bold" if name == leader else "")
     left = progress.seconds_left
     clock = timedelta(seconds=round(since if left is None else max(0.0, left - since)))
     line = Table.grid(padding=(0, 1))
     line.add_row(
         ProgressBar(progress.total, min(progress.done, progress.total), width=_BAR),
         f"{progress.done / progress.total:.0%}",
-        Text(f"{clock} so far" if left is None else f"{clock} left"),
-        Text(f"best: {progress.best}" if progress.best else ""),
-        Text(progress.doing if progress.done < progress.total else "writing the report"),
+        _text(f"{clock} so far" if left is None else f"{clock} left"),
+        _text(f"best: {progress.best}" if progress.best else ""),
+        _text(progress.doing if progress.done < progress.total else "writing the report"),
     )
     return Group(rules, line)
+
+
+def _text(words: str) -> "Text":
+    """Return words as text, never Rich's markup or a command to the terminal."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(printable(words))
 
 
 class _Ticking:
@@ -88,11 +100,36 @@ class _Ticking:
         return view(self.progress, time.monotonic() - self.told)
 
 
+class View:
+    """The view of a race on a terminal; elsewhere it shows nothing.
+
+    Args:
+        shown: what refreshes itself there, None for nothing.
+    """
+
+    def __init__(self, shown: "Live | None") -> None:
+        self._shown = shown
+
+    def show(self, progress: "Progress") -> None:
+        """Show how far a race is."""
+        if self._shown:
+            self._shown.update(_Ticking(progress))
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal, without the view, a question to answer by y or n."""
+        if self._shown:
+            self._shown.stop()
+        answer = typer.confirm(printable(question), err=True)
+        if self._shown:
+            self._shown.start()
+        return answer
+
+
 @contextmanager
-def live(*, quiet: bool) -> "Iterator[Callable[[Progress], object]]":
+def live(*, quiet: bool) -> Iterator[View]:
     """Show the view of a race on a terminal; elsewhere, and when quiet, nothing."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _: None
+        yield View(None)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
@@ -100,4 +137,4 @@ def live(*, quiet: bool) -> "Iterator[Callable[[Progress], object]]":
 
     ready = Spinner("dots", "getting ready")
     with Live(ready, console=Console(stderr=True), transient=True) as shown:
-        yield lambda progress: shown.update(_Ticking(progress))
+        yield View(shown)

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,8 @@ import typer
 
 from thalweg.cli.arguments import names
 from thalweg.cli.folder import show_verdict
-from thalweg.cli.live import live
-from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost
+from thalweg.cli.live import View, live
+from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost, say
 
 if TYPE_CHECKING:
     from thalweg.data import Dataset
@@ -83,6 +84,9 @@ _Resume = Annotated[
         help="Continue the race in this folder, with the options that it was started with."
     ),
 ]
+_Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the task file that a resumed folder names, unasked.")
+]
 _Workers = Annotated[
     int | None,
     typer.Option(
@@ -114,7 +118,7 @@ def race(
     batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
     skip_bad_rows: _SkipBadRows = False, out: _Out = None, resume: _Resume = None,
-    workers: _Workers = None, on: _On = None, csv: _Csv = False,
+    trust: _Trust = False, workers: _Workers = None, on: _On = None, csv: _Csv = False,
     tensorboard: _Tensorboard = False, quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Race update rules on your model or data, and say which one to use.
@@ -128,12 +132,12 @@ def race(
     said = ""
     writers = [name for name, wanted in (("csv", csv), ("tensorboard", tensorboard)) if wanted]
     try:
-        with live(quiet=quiet) as show, no_interrupt_lost():
+        with live(quiet=quiet) as shown, no_interrupt_lost():
 
             def tell(progress: "Progress") -> None:
                 nonlocal said
                 said = f" with {progress.done / progress.total:.0%} done"
-                show(progress)
+                shown.show(progress)
 
             how: dict[str, Any] = {
                 "on_progress": tell,
@@ -144,9 +148,15 @@ def race(
             from thalweg import racing  # noqa: PLC0415
 
             if resume is not None:
-                _refuse_terms(context, "resume", "workers", "on", "csv", "tensorboard", "quiet")
-                verdict = racing.resume(resume, **how)
+                _refuse_terms(context)
+
+                def trusted(file: str) -> bool:
+                    return trust or _asked(resume, file, shown)
+
+                verdict = racing.resume(resume, trust=trusted, **how)
             else:
+                if trust:
+                    raise ValueError("--trust is for --resume; a task file that you name runs")
                 given = _given(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
                 directory = directory or _folder(given)
                 verdict = racing.race(
@@ -185,21 +195,38 @@ def _folder(given: "str | Dataset") -> Path:
     return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
 
-def _refuse_terms(context: typer.Context, *free: str) -> None:
+_FREE = {"resume", "trust", "workers", "on", "csv", "tensorboard", "quiet"}
+
+
+def _refuse_terms(context: typer.Context) -> None:
     """Refuse options that a resumed race cannot change."""
-    for name in context.params.keys() - {*free}:
+    for name in context.params.keys() - _FREE:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             word = "DATA" if name == "source" else f"--{name.replace('_', '-')}"
             raise ValueError(f"{word} cannot be given with --resume: the race has its own")
 
 
+def _asked(directory: Path, file: str, shown: View) -> bool:
+    """Ask whether the task file that a folder names may run.
+
+    Raises:
+        ValueError: the answer is no, or there is nobody to ask.
+    """
+    named = f"{directory} names the task file {file}, which would run"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ValueError(f"{named}. Read it; if you trust it, give --trust")
+    if not shown.confirm(f"{named}. Do you trust it?"):
+        raise ValueError(f"{file} did not run, and the race was not continued")
+    return True
+
+
 def _say_interrupted(directory: Path | None, said: str) -> None:
     if directory is None or not _begun(directory):
-        typer.echo("interrupted before the race began; nothing was kept", err=True)
+        say("interrupted before the race began; nothing was kept", err=True)
         return
     command = shlex.join(["thalweg", "race", "--resume", str(directory)])
-    typer.echo(
+    say(
         f"interrupted{said}; every finished training is kept in {directory}\n"
         f"continue with: {command}",
         err=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thalweg.cli.arguments import numbers, rules_and_hyper
-from thalweg.cli.terminal import console
+from thalweg.cli.terminal import console, say
 
 if TYPE_CHECKING:
     from thalweg.descent import Trace
@@ -113,7 +113,7 @@ def rates(
     picture = None if out is None else _draw(rows, eigenvalues, out)
     _print(rows, accuracy)
     if picture:
-        typer.echo(f"picture: {picture}")
+        say(f"picture: {picture}")
 
 
 def _eigenvalues(spectrum: str | None, kappa: float | None) -> list[float]:
@@ -199,7 +199,7 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
         )
     console().print(shown)
     for reason in dict.fromkeys(row.reason for row in rows if row.far):
-        typer.echo(f"≠ the logarithms of the rates differ by more than {_FAR:.0%}{reason}")
+        say(f"≠ the logarithms of the rates differ by more than {_FAR:.0%}{reason}")
 
 
 def _spectrum(eigenvalues: Sequence[float]) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.terminal import console
+from thalweg.cli.terminal import console, say
 
 __all__ = ["kernel", "rules"]
 
@@ -20,7 +20,7 @@ def kernel(
     from thalweg import kernels  # noqa: PLC0415
     from thalweg.kernels import triton as for_gpus  # noqa: PLC0415
 
-    typer.echo(for_gpus.source(rule) if triton else kernels.source(rule))
+    say(for_gpus.source(rule) if triton else kernels.source(rule))
 
 
 def rules() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thalweg.cli.arguments import positional_and_options
+from thalweg.cli.terminal import say
 from thalweg.words import closest
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def schedule(
     picture = None if out is None else _draw(made, steps, out)
     _print(made, values)
     if picture:
-        typer.echo(f"picture: {picture}")
+        say(f"picture: {picture}")
 
 
 def _make(name: str, given: Mapping[str, str], steps: int) -> "Schedule":
@@ -110,13 +111,13 @@ def _print(made: "Schedule", values: "NDArray[Any]") -> None:
     """Print the Python that makes a schedule, its curve, and its values at a few steps."""
     import numpy as np  # noqa: PLC0415
 
-    typer.echo(f"{made!r}\n{_sparkline(values)}")
+    say(f"{made!r}\n{_sparkline(values)}")
     last = len(values) - 1
     shown = np.linspace(0, last, min(last, 8) + 1).astype(int)
     cells = [("step", "value"), *((str(step), f"{values[step]:.4g}") for step in shown)]
     widths = [max(map(len, cell)) for cell in cells]
     for row in zip(*cells, strict=True):
-        typer.echo("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)))
+        say("  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)))
 
 
 def _sparkline(values: "NDArray[Any]") -> str:

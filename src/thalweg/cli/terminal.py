@@ -1,4 +1,4 @@
-"""What the commands share of the terminal: width and Ctrl-C."""
+"""What the commands share of the terminal: what is printed on it, its width, and Ctrl-C."""
 
 import os
 import signal
@@ -8,13 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
+from thalweg.words import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost"]
+__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say"]
 
 STDOUT = "standard output"  # the name of what has none, in messages
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines, in which nothing that came from a file commands the terminal."""
+    typer.echo(printable(text), err=err)
 
 
 def console() -> "Console":

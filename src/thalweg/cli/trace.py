@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thalweg.cli.arguments import numbers, rules_and_hyper
+from thalweg.cli.terminal import say
 
 if TYPE_CHECKING:
     from thalweg.descent import Trace
@@ -87,11 +88,11 @@ def trace(
 
     style.format_of(out)  # a wrong name is refused before either picture is written
     if animate is not None:  # told once it is there: the other may fail
-        typer.echo(f"picture: {plots.animate(traces, animate)}")
+        say(f"picture: {plots.animate(traces, animate)}")
     picture = style.save(plots.paths(traces).figure.canvas.figure, out)
     for path in traces:
-        typer.echo(_end(path))
-    typer.echo(f"picture: {picture}")
+        say(_end(path))
+    say(f"picture: {picture}")
 
 
 def _end(path: "Trace") -> str:

@@ -1,7 +1,8 @@
 """Where generated kernels lie: a folder that only its user can write, or nowhere.
 
-A cached kernel is code that will be executed, so a folder in which somebody else could put a file
-is not used at all: kernels are then compiled again in each process.
+A cached kernel is code that will be executed, so a folder in which somebody else could put a file,
+or that lies in one which somebody else could rename, is not used at all: kernels are then compiled
+again in each process.
 """
 
 import hashlib
@@ -16,25 +17,79 @@ import platformdirs
 
 from thalweg.files import write
 
-__all__ = ["folder", "load_module"]
+__all__ = ["folder", "load_module", "owned", "safe"]
 
 
 def folder() -> Path | None:
     """Return the cache folder, made if need be; None where there is no safe one.
 
-    It is ``kernels`` in the user's cache folder, or in the one named by THALWEG_CACHE.
+    It is ``kernels`` in the user's cache folder, or in the one named by THALWEG_CACHE. Links on the
+    way there are followed first, and never again.
     """
     root = os.environ.get("THALWEG_CACHE") or platformdirs.user_cache_dir("thalweg")
-    path = Path(root) / "kernels"
+    path = Path(os.path.realpath(root)) / "kernels"
+    machine_code = path / "__pycache__"  # where Numba keeps it
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path if _only_mine(path) else None
+        if not (safe(path) and _only_mine(path)):
+            return None
+        machine_code.mkdir(mode=0o700, exist_ok=True)
+        return path if _only_mine(machine_code) else None
     except OSError:
         return None
 
 
-def _only_mine(path: Path) -> bool:
+def safe(path: Path) -> bool:
+    """Return whether nobody but the user and root can put a file or folder of this path there.
+
+    Others may write to a folder on the way if it has the sticky bit, as /tmp: what lies in it is
+    its owner's alone.
+
+    Args:
+        path: absolute, without links.
+    """
     if not hasattr(os, "getuid"):  # Windows: the user's profile is private by default
+        return True
+    return _held(path.lstat()) and all(
+        _held(status) or (_ours(status) and status.st_mode & stat.S_ISVTX)
+        for status in map(os.lstat, path.parents)
+    )
+
+
+def owned(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file, no link, is the user's own or root's."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = os.lstat(path)
+    return stat.S_ISREG(status.st_mode) and _ours(status)
+
+
+def _ours(status: os.stat_result) -> bool:
+    return status.st_uid in {0, os.getuid()}
+
+
+def _held(status: os.stat_result) -> bool:
+    """Return whether what has this status is ours, and nobody else may write to it."""
+    mode = status.st_mode
+    shared = mode & stat.S_IWGRP and not _private(status.st_gid)
+    return _ours(status) and not stat.S_ISLNK(mode) and not mode & stat.S_IWOTH and not shared
+
+
+def _private(gid: int) -> bool:
+    """Return whether a group is the one that many systems make for each user."""
+    import grp  # noqa: PLC0415 - Windows has neither
+    import pwd  # noqa: PLC0415
+
+    try:
+        group, name = grp.getgrgid(gid), pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # no such group or user
+        return False
+    return group.gr_name == name and {*group.gr_mem} <= {name}
+
+
+def _only_mine(path: Path) -> bool:
+    """Return whether a folder, made here, is still the user's alone."""
+    if not hasattr(os, "getuid"):
         return True
     status = path.lstat()
     others_may_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -4,13 +4,17 @@
 # Numba's methods have no types.
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
+
+from thalweg.kernels import cache
 
 __all__ = ["callback", "keep_on_disk"]
 
@@ -28,7 +32,8 @@ class _Files(IndexDataCacheFile):
         return str(self._data_name(int(hashlib.sha256(told_apart).hexdigest()[:16], 16)))
 
     def load(self, key: object) -> Any:  # noqa: ANN401 - what Numba makes of machine code
-        return self._load_data(self._name(key))
+        name = self._name(key)
+        return self._load_data(name) if cache.owned(self._data_path(name)) else None
 
     def save(self, key: object, data: object) -> None:
         self._save_data(self._name(key), data)
@@ -39,6 +44,12 @@ class _MachineCode(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        place = Path(os.path.realpath(self._cache_path))
+        if place.parent != Path(os.path.realpath(function.__code__.co_filename)).parent:
+            # Not beside the source, whose folder decides on it: elsewhere, as NUMBA_CACHE_DIR says.
+            self._impl.locator.ensure_cache_path()
+            if not cache.safe(place):
+                raise RuntimeError(f"others can write to {place}")
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
@@ -56,13 +67,14 @@ class _MachineCode(FunctionCache):
 def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:  # noqa: ANN401 - Numba's
     """Let Numba look for a function's machine code on disk before it compiles, and keep it there.
 
-    Beside its source, else in the user's cache folder; nowhere if neither can be written.
+    Beside its source, else in the user's cache folder; nowhere if neither can be written, or
+    somebody else can write there.
 
     Args:
         compiled: Numba's dispatcher or callback, not compiled yet.
         function: what it compiles.
     """
-    with suppress(RuntimeError):  # Numba found no folder
+    with suppress(RuntimeError):  # there is no safe folder
         compiled._cache = _MachineCode(function)  # noqa: SLF001 - Numba has no other way
 
 

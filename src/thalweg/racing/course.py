@@ -4,77 +4,35 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thalweg import files
 from thalweg import rule as registry
 from thalweg.racing import space
+from thalweg.racing.progress import Progress, Standing
 from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
-from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
+from thalweg.racing.search import (
+    RERUN,
+    WIDENED,
+    Found,
+    finalists,
+    full_trainings,
+    resizings,
+    search,
+)
 from thalweg.racing.space import Point
-from thalweg.racing.store import FINAL, RERUN, TIMING, Result, Store, Trial
+from thalweg.racing.store import FINAL, TIMING, Result, Store, Trial
 from thalweg.racing.task import Task
 from thalweg.racing.workers import Piece, Workers, seconds, train
 
-__all__ = ["Progress", "Standing", "run", "trials_per_rule"]
+__all__ = ["run", "trials_per_rule"]
 
 _TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
 _SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 
 Contest = Generator[list[Trial], list[Result], Found]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a rule stands.
-
-    Attributes:
-        trainings: finished.
-        loss: the lowest validation loss at the end of one of them; None without a finite one.
-        curve: its validation losses, one per epoch and that before the first; empty without one.
-    """
-
-    trainings: int = 0
-    loss: float | None = None
-    curve: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a race is.
-
-    Attributes:
-        done: finished work.
-        total: all work that is known of, in the same unit; grows when a space is widened.
-        doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"first trainings"``.
-        best: the best so far, such as ``"lion 0.0931"``.
-        standings: by rule.
-        seconds_left: estimated from what was done since the start; None before that.
-    """
-
-    done: float
-    total: float
-    doing: str
-    best: str
-    standings: Mapping[str, Standing] = field(default_factory=dict, repr=False)
-    seconds_left: float | None = None
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> "Progress":
-        """Return what a store keeps of one (``asdict``)."""
-        standings = {
-            name: Standing(was["trainings"], was["loss"], tuple(map(_number, was["curve"])))
-            for name, was in state["standings"].items()
-        }
-        return cls(**{**state, "standings": standings})
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value  # JSON has no other word for it
 
 
 @dataclass
@@ -151,7 +109,7 @@ def run(
         if store.directory is not None and (
             now - written > _SEEN or progress.done == progress.total
         ):
-            store.tell(files.plain(asdict(progress)))
+            store.tell(progress)
             written = now
         if tell:
             tell(progress)

@@ -20,7 +20,8 @@ from thalweg.errors import TaskError, blamed
 from thalweg.optim import Descent
 from thalweg.racing import schedule as schedules
 from thalweg.racing import score, snippets
-from thalweg.racing.store import FINAL, RERUN, TIMING, Trial
+from thalweg.racing.search import RERUN
+from thalweg.racing.store import FINAL, TIMING, Trial
 from thalweg.racing.task import Checkpoint, Lanes, Target
 from thalweg.rule import Rule
 from thalweg.stack import Model, Parts, TorchTask, Training, train

@@ -4,7 +4,7 @@ import math
 import operator
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import SupportsFloat
@@ -16,7 +16,17 @@ from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
 
-__all__ = ["MAX_TRIALS", "MIN_TRIALS", "RERUNS", "Budget", "Protocol", "Speed", "names_of", "whole"]
+__all__ = [
+    "MAX_TRIALS",
+    "MIN_TRIALS",
+    "RERUNS",
+    "Budget",
+    "Protocol",
+    "Speed",
+    "Terms",
+    "names_of",
+    "whole",
+]
 
 MIN_TRIALS = 4  # the defaults and three others: fewer are no search
 MAX_TRIALS = 1024  # per rule in a first round: more find nothing better, and fill memory and page
@@ -139,6 +149,25 @@ class Protocol:
     def _seeds(self) -> tuple[int, ...]:
         rng = np.random.default_rng(self.seed)
         return tuple(rng.choice(2**31, size=1 + RERUNS + self.seeds, replace=False).tolist())
+
+
+@dataclass(frozen=True)
+class Terms:
+    """All that fixes a race's numbers.
+
+    Args:
+        schema: of the race's file.
+        version: of thalweg.
+        data: hash of the data and of all else that the task fixes.
+        equations: hash of each rule's source, by name.
+        protocol: what was asked for.
+    """
+
+    schema: int
+    version: str
+    data: str
+    equations: Mapping[str, str]
+    protocol: Protocol
 
 
 def _once(name: str, values: Sequence[object]) -> None:

@@ -2,24 +2,26 @@
 
 import hashlib
 import inspect
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import ValidationError
 from numpy.typing import ArrayLike
 
 from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset
 from thalweg.racing import verdict
-from thalweg.racing.course import Progress, run, trials_per_rule
+from thalweg.racing.course import run, trials_per_rule
 from thalweg.racing.linear import LinearTask, kind_word, words
-from thalweg.racing.protocol import Protocol, names_of
+from thalweg.racing.progress import Progress
+from thalweg.racing.protocol import Protocol, Terms, names_of
 from thalweg.racing.source import (
     absolute_source,
     call,
@@ -27,6 +29,7 @@ from thalweg.racing.source import (
     is_task_file,
     is_torch_task,
     load_task,
+    task_file,
 )
 from thalweg.racing.store import SCHEMA, Records, Store, load_data, save_data
 from thalweg.racing.task import Task
@@ -142,6 +145,7 @@ def race(
 def resume(
     directory: str | Path,
     *,
+    trust: bool | Callable[[str], bool] = False,
     on_progress: Callable[[Progress], None] | None = None,
     workers: int | None = None,
     on: str | None = None,
@@ -152,6 +156,9 @@ def resume(
     Args:
         directory: the folder that was given to ``race`` as ``out``. A rule of your own must have
             been declared again, unchanged.
+        trust: whether a task file that the folder names may run, or a function that says so of its
+            path. A folder that somebody else made may name any file. One inside the folder never
+            runs, nor one by a path that is not absolute.
         on_progress: as in ``race``.
         workers: as in ``race``.
         on: as in ``race``.
@@ -159,7 +166,8 @@ def resume(
 
     Raises:
         FileNotFoundError: the folder holds no race, or its data are gone.
-        ValueError: the data, a rule or thalweg itself changed since, or a rule is not declared.
+        ValueError: the data, a rule or thalweg itself changed since, a rule is not declared, a file
+            of the folder is damaged, or its task file may not run.
         BlockingIOError: another process is racing there.
     """
     directory = Path(directory)
@@ -167,10 +175,9 @@ def resume(
         begun, source = records.terms(), records.source()
     if begun is None:
         raise FileNotFoundError(f"{directory} holds a race that had not begun; start it anew")
-    terms: dict[str, Any] = begun["protocol"]
-    lists = {key: tuple(value) for key, value in terms.items() if isinstance(value, list)}
-    protocol = Protocol(**{**terms, **lists})
+    protocol = begun.protocol
     if source is not None:
+        _refuse_untrusted(source, protocol, directory, trust)
         given: Dataset | TorchTask = load_task(source)
     elif protocol.l2 is None:
         raise ValueError(
@@ -186,6 +193,28 @@ def resume(
                 f"declare it in Python again and call thalweg.resume({str(directory)!r})"
             )
     return _run(given, source, protocol, directory, Running(on_progress, workers, on, writers))
+
+
+def _refuse_untrusted(
+    source: str, protocol: Protocol, directory: Path, trust: "bool | Callable[[str], bool]"
+) -> None:
+    """Raise ValueError unless the task file that a folder names may run."""
+    file = task_file(source)
+    own = f"{command([source], protocol)} --out {shlex.quote(str(directory))}"
+    here = Path(os.path.realpath(directory))
+    came_along = file.is_relative_to(directory.absolute()) or Path(
+        os.path.realpath(file)
+    ).is_relative_to(here)
+    if came_along or not file.is_absolute():
+        raise ValueError(
+            f"{directory} names the task file {file}, which came with the folder; it is not run. "
+            f"Read it; if it is yours, name it yourself: {own}"
+        )
+    if not (trust(str(file)) if callable(trust) else trust):
+        raise ValueError(
+            f"{directory} names the task file {file}, which would run. Read it; if you trust it, "
+            f"continue with thalweg.resume({str(directory)!r}, trust=True)"
+        )
 
 
 @dataclass(frozen=True)
@@ -223,7 +252,10 @@ def _run(
                 f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
                 f"with{go_on}, or choose another --out"
             )
-        task.lanes = task.lanes if begun is None else store.lanes()  # measured once
+        if begun is not None:
+            if store.counts().keys() != {*protocol.rules}:
+                raise ValidationError("the trials that it counts are not those of its rules")
+            task.lanes = store.lanes()  # measured once
         with hired(task, how.on, how.workers) as workers, writing(how.writers, store) as write:
             if begun is None:
                 counts = trials_per_rule(task, protocol, workers)
@@ -285,35 +317,28 @@ def _equation(name: str) -> str:
         ) from error
 
 
-def _terms(task: Task, protocol: Protocol) -> dict[str, Any]:
-    """Return all that fixes a race's numbers."""
+def _terms(task: Task, protocol: Protocol) -> Terms:
     sources = {name: _equation(name) for name in protocol.rules}
-    terms = {
-        "schema": SCHEMA,
-        "version": metadata.version("thalweg"),
-        "data": task.fingerprint(),
-        "equations": {k: hashlib.sha256(v.encode()).hexdigest() for k, v in sources.items()},
-        "protocol": asdict(protocol),
-    }
-    restored: dict[str, Any] = json.loads(json.dumps(terms))  # as the store gives them back
-    return restored
+    hashes = {k: hashlib.sha256(v.encode()).hexdigest() for k, v in sources.items()}
+    return Terms(SCHEMA, metadata.version("thalweg"), task.fingerprint(), hashes, protocol)
 
 
-def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _differences(begun: Terms, now: Terms) -> tuple[list[str], list[str]]:
     """Say what differs between two races' terms: what changed, and what is asked for."""
-    data = "data" if begun["protocol"]["l2"] is not None else "data, model or settings"
+    data = "data" if begun.protocol.l2 is not None else "data, model or settings"
     words = {"schema": "schema", "version": "version", "data": data}
-    changed = [f"{word} changed" for key, word in words.items() if begun[key] != now[key]]
-    old, new = begun["equations"], now["equations"]
+    changed = [
+        f"{word} changed" for key, word in words.items() if getattr(begun, key) != getattr(now, key)
+    ]
+    old, new = begun.equations, now.equations
     changed += [f"rule {name} changed" for name in old if old[name] != new.get(name, old[name])]
-    old, new = begun["protocol"], now["protocol"]
     asked = [
-        f"{key} {_listed(old[key])} instead of {_listed(new[key])}"
-        for key in old
-        if old[key] != new[key]
+        f"{key} {_listed(was)} instead of {_listed(getattr(now.protocol, key))}"
+        for key, was in vars(begun.protocol).items()
+        if was != getattr(now.protocol, key)
     ]
     return changed, asked
 
 
 def _listed(value: Any) -> str:  # noqa: ANN401 - a term
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

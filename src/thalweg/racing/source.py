@@ -15,7 +15,15 @@ from thalweg.racing.protocol import Protocol
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
 
-__all__ = ["absolute_source", "call", "command", "is_task_file", "is_torch_task", "load_task"]
+__all__ = [
+    "absolute_source",
+    "call",
+    "command",
+    "is_task_file",
+    "is_torch_task",
+    "load_task",
+    "task_file",
+]
 
 _TASK_FILE = re.compile(r"(.+\.py)(?::(\w+))?")
 
@@ -35,6 +43,18 @@ def absolute_source(text: str) -> str:
     match = _TASK_FILE.fullmatch(text)
     assert match
     return f"{Path(match[1]).resolve()}:{match[2] or 'task'}"
+
+
+def task_file(text: str) -> Path:
+    """Return the file of a task that a race's folder names.
+
+    Raises:
+        ValueError: the text names none.
+    """
+    match = _TASK_FILE.fullmatch(text)
+    if match is None or "\0" in text:
+        raise ValueError(f"a task must be FILE.py:function, got {text!r}")
+    return Path(match[1])
 
 
 def is_torch_task(value: object) -> bool:

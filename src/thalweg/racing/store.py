@@ -1,28 +1,32 @@
 """Store: every finished training of a race in one SQLite file, safe against a kill."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import sqlite3
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
+import msgspec
 import numpy as np
+from msgspec import Meta, ValidationError
 from numpy.typing import NDArray
 
 from thalweg import files
 from thalweg.data import Dataset
+from thalweg.racing.progress import Progress
+from thalweg.racing.protocol import MAX_TRIALS, Terms
+from thalweg.racing.search import RERUN
 from thalweg.words import listed
 
 __all__ = [
     "FINAL",
     "PHASES",
-    "RERUN",
     "SCHEMA",
     "TIMING",
     "Records",
@@ -56,7 +60,31 @@ PRAGMA user_version = {SCHEMA};
 COMMIT;
 """
 
-FINAL, RERUN = "final", "rerun"
+_Count = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[int, Meta(ge=1)]
+
+
+class _Row(msgspec.Struct):
+    """What a row of the table of trials must be; a file may come from anywhere."""
+
+    id: int
+    rule: str
+    phase: Literal["trial", "rerun", "final"]
+    number: _Count
+    round: str
+    seed: _Count
+    batch_size: _Positive
+    hyper: str
+    epochs: _Positive
+    schedule: str
+    diverged_at: _Count
+    test_loss: float | None
+    test_score: float | None
+
+
+_ROW = ", ".join(_Row.__struct_fields__)
+
+FINAL = "final"
 PHASES = ("trial", RERUN, FINAL)
 TIMING = "timing"  # a training for its seconds, as a user would run it; no store keeps it
 
@@ -145,7 +173,7 @@ class Records:
         if not path.exists():
             raise FileNotFoundError(f"{directory} holds no race: there is no race.sqlite in it")
         self.directory: Path | None = directory
-        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        self._connection = _connected(path)
         if not self._check():
             self._connection.close()
             raise FileNotFoundError(f"{directory} holds a race that is only just beginning")
@@ -154,7 +182,7 @@ class Records:
         """Return whether the file has its tables; raise ValueError if it is something else."""
         try:
             (schema,) = self._connection.execute("PRAGMA user_version").fetchone()
-            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            tables = _tables(self._connection)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise ValueError(
@@ -166,6 +194,12 @@ class Records:
                 f"{self.directory}/race.sqlite must have schema {SCHEMA}, got {schema}: another "
                 "version of thalweg wrote it; choose another --out"
             )
+        if tables and tables != _own_tables():  # a view or a trigger would run what it likes
+            self._connection.close()
+            raise ValueError(
+                f"{self.directory}/race.sqlite is not a race (its tables are others); choose "
+                "another --out"
+            )
         return bool(tables)
 
     def __enter__(self) -> Self:
@@ -175,71 +209,74 @@ class Records:
         self, kind: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
-        if isinstance(error, sqlite3.Error) and self.directory is not None:
+        if isinstance(error, _ERRORS) and self.directory is not None:
             raise _sentence(error, self.directory / "race.sqlite") from error
 
     def _one(self, query: str) -> Any:  # noqa: ANN401 - what a column holds
         row = self._connection.execute(query).fetchone()
         return row[0] if row else None
 
-    def terms(self) -> dict[str, Any] | None:
+    def terms(self) -> Terms | None:
         """Return the terms that this race began with, None if it did not begin yet."""
         text = self._one("SELECT terms FROM race")
-        return json.loads(text) if text else None
+        return None if text is None else msgspec.json.decode(_text(text), type=Terms)
 
     def source(self) -> str | None:
         """Return the task file and function that were given, None where it was not one."""
-        source: str | None = self._one("SELECT source FROM race")
-        return source
+        return msgspec.convert(self._one("SELECT source FROM race"), str | None)
 
     def lanes(self) -> int:
         """Return how many trials a piece of work of this race has at most."""
-        return int(self._one("SELECT lanes FROM race"))
+        return msgspec.convert(self._one("SELECT lanes FROM race"), _Positive)
 
     def counts(self) -> dict[str, int]:
         """Return the number of first-round trials decided for each rule."""
-        return dict(self._connection.execute("SELECT rule, trials FROM counts"))
+        found = dict(self._connection.execute("SELECT rule, trials FROM counts"))
+        return msgspec.convert(found, dict[str, Annotated[int, Meta(ge=1, le=MAX_TRIALS)]])
 
     def timings(self) -> dict[str, float]:
         """Return the seconds per epoch of each rule that was timed."""
-        return dict(self._connection.execute("SELECT rule, seconds_per_epoch FROM timings"))
+        found = dict(self._connection.execute("SELECT rule, seconds_per_epoch FROM timings"))
+        return msgspec.convert(found, dict[str, Annotated[float, Meta(gt=0)]])
 
-    def progress(self) -> dict[str, Any] | None:
+    def progress(self) -> Progress | None:
         """Return what the race last told of its progress."""
         text = self._one("SELECT state FROM progress")
-        return json.loads(text) if text else None
+        return None if text is None else msgspec.json.decode(_text(text), type=Progress)
 
     def results(self) -> Iterator[Result]:
         """Yield every finished training, in the order in which they finished."""
-        for (
-            key,
-            rule,
-            number,
-            *trial,
-            hyper,
-            epochs,
-            schedule,
-            at,
-            loss,
-            score,
-        ) in self._connection.execute(
-            "SELECT id, rule, number, round, seed, batch_size, hyper, epochs, schedule, "
-            "diverged_at, test_loss, test_score FROM trials ORDER BY id"
+        for values in self._connection.execute(f"SELECT {_ROW} FROM trials ORDER BY id"):  # noqa: S608 - our names
+            found = dict(zip(_Row.__struct_fields__, values, strict=True))
+            yield self._result(msgspec.convert(found, _Row))
+
+    def _result(self, row: _Row) -> Result:
+        trial = Trial(
+            row.rule,
+            row.round,
+            row.number,
+            row.seed,
+            row.batch_size,
+            msgspec.json.decode(row.hyper, type=dict[str, float]),
+            row.epochs,
+            row.schedule,
+        )
+        names = (trial.rule, trial.schedule, *trial.hyper)  # of files, in commands and in pictures
+        if not all(name.isidentifier() for name in names) or trial.phase != row.phase:
+            raise ValidationError(f"training {row.id} is none of a race")
+        curves = self._connection.execute(
+            "SELECT epoch, train_loss, validation_loss FROM evaluations WHERE trial = ? "
+            "ORDER BY epoch",
+            (row.id,),
+        ).fetchall()
+        points = msgspec.convert(curves, list[tuple[int, float | None, float | None]])
+        if [epoch for epoch, *_ in points] != list(range(len(points))) or (
+            len(points) != row.epochs + 1
         ):
-            label, seed, size = trial
-            curves = self._connection.execute(
-                "SELECT train_loss, validation_loss FROM evaluations WHERE trial = ? "
-                "ORDER BY epoch",
-                (key,),
-            ).fetchall()
-            losses = np.array(curves, float)  # SQL's NULL is NaN
-            yield Result(
-                Trial(rule, label, number, seed, size, json.loads(hyper), epochs, schedule),
-                at,
-                losses[:, 0],
-                losses[:, 1],
-                *(np.nan if value is None else value for value in (loss, score)),
-            )
+            raise ValidationError(f"training {row.id} does not have the losses of its epochs")
+        losses = np.array([both for _, *both in points], float)  # SQL's NULL is NaN
+        judged = (np.nan if value is None else value for value in (row.test_loss, row.test_score))
+        return Result(trial, row.diverged_at, losses[:, 0], losses[:, 1], *judged)
 
 
 class Store(Records):
@@ -267,7 +304,9 @@ class Store(Records):
         try:
             with contextlib.ExitStack() as undo:
                 undo.callback(self._unlock)
-                self._connection = undo.enter_context(contextlib.closing(sqlite3.connect(path)))
+                self._connection = undo.enter_context(
+                    contextlib.closing(_connected(Path(path), "rwc"))
+                )
                 begun = self._check()
                 # WAL: others read meanwhile. NORMAL: a commit outlives the process without waiting
                 # for the disk.
@@ -277,7 +316,7 @@ class Store(Records):
                     self._connection.executescript(_TABLES)
                 self._index(self.results())
                 undo.pop_all()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise _sentence(error, Path(path)) from error
 
     def __exit__(
@@ -293,11 +332,11 @@ class Store(Records):
             self._lock.close()
 
     def begin(
-        self, terms: Mapping[str, Any], counts: Mapping[str, int], source: str | None, lanes: int
+        self, terms: Terms, counts: Mapping[str, int], source: str | None, lanes: int
     ) -> None:
         """Keep the terms of a new race, and the number of first-round trials of each rule."""
         with self._connection:
-            row = (json.dumps(terms), source, lanes)
+            row = (_json(terms), source, lanes)
             self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?)", row)
             self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
 
@@ -306,10 +345,10 @@ class Store(Records):
         with self._connection:
             self._connection.execute("INSERT INTO timings VALUES (?, ?)", (rule, seconds_per_epoch))
 
-    def tell(self, state: Mapping[str, Any]) -> None:
+    def tell(self, progress: Progress) -> None:
         """Keep how far the race is, for those who watch it."""
         with self._connection:
-            text = (json.dumps(state),)
+            text = (_json(progress),)
             self._connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", text)
 
     def add(
@@ -354,8 +393,7 @@ class Store(Records):
 
         best = min(results, key=place)
         if all(place(best) < place(other) for other in self.of(best.trial.rule, FINAL)):
-            folder = self.directory / "checkpoints"
-            folder.mkdir(exist_ok=True)
+            folder = files.folder(self.directory / "checkpoints")
             files.write(folder / f"{best.trial.rule}.pt", checkpoint)
 
     def get(self, trial: Trial) -> Result | None:
@@ -401,7 +439,7 @@ def _locked(directory: Path) -> sqlite3.Connection:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "race.lock"
     try:
-        lock = sqlite3.connect(path, timeout=1)  # who looks takes it for a moment
+        lock = _connected(path, "rwc", timeout=1)  # who looks takes it for a moment
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         if "locked" not in str(error):
@@ -413,7 +451,55 @@ def _locked(directory: Path) -> sqlite3.Connection:
     return lock
 
 
-def _sentence(error: sqlite3.Error, path: Path) -> Exception:
+def _connected(path: Path, mode: str = "ro", timeout: float = 5.0) -> sqlite3.Connection:
+    """Open a database that anybody may have written; a file that is missing is made by "rwc".
+
+    Raises:
+        ValueError: opening it would touch a file elsewhere.
+    """
+    if path.name == ":memory:":
+        return sqlite3.connect(path)
+    for end in ("", "-journal", "-wal", "-shm"):
+        file = path.with_name(path.name + end)
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise ValueError(f"{file} must be a plain file; restore it, or choose another --out")
+    journal = path.with_name(path.name + "-journal")
+    if journal.exists() and journal.read_bytes().endswith(_NAMES_ANOTHER):
+        raise ValueError(f"{journal} names another file, which SQLite would delete; remove it")
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=timeout
+    )
+    connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+    return connection
+
+
+# The end of a rollback journal that names a journal of several databases: never one of a race.
+# SQLite deletes that file after the rollback if it knows no database in it, whatever it is.
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+
+
+def _tables(connection: sqlite3.Connection) -> set[tuple[Any, ...]]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+def _own_tables() -> set[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_TABLES)
+        return _tables(connection)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _text(value: object) -> str:
+    return msgspec.convert(value, str)
+
+
+_ERRORS = (sqlite3.Error, msgspec.DecodeError)
+
+
+def _sentence(error: Exception, path: Path) -> Exception:
     """Return the error that names the file and the remedy."""
     if isinstance(error, sqlite3.OperationalError):
         return OSError(
@@ -425,7 +511,10 @@ def _sentence(error: sqlite3.Error, path: Path) -> Exception:
 
 def races(directory: Path) -> bool:
     """Return whether a process is racing in a folder that holds a race."""
-    lock = sqlite3.connect(directory / "race.lock", timeout=0)
+    path = directory / "race.lock"
+    if not path.exists():
+        return False
+    lock = _connected(path, timeout=0)
     try:
         lock.execute("SELECT * FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
@@ -444,7 +533,7 @@ def _row(result: Result) -> list[Any]:
         trial.round,
         trial.seed,
         trial.batch_size,
-        json.dumps(dict(trial.hyper)),
+        _json(trial.hyper),
         trial.epochs,
         trial.schedule,
         result.diverged_at,
@@ -485,14 +574,35 @@ def load_data(directory: Path) -> Dataset:
     """
     path = directory / "data.npz"
     remedy = "restore it, or repeat the command that began the race, with its data"
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; {remedy}")
     try:
         with path.open("rb") as file, contextlib.closing(np.load(file)) as arrays:
-            names = json.loads(str(arrays["names"]))
-            X, y = arrays["X"], arrays["y"]
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+            labels = msgspec.json.decode(str(arrays["names"]), type=_Labels)
+            dataset = Dataset(X=arrays["X"], y=arrays["y"], **msgspec.structs.asdict(labels))
+        _check_data(dataset)
+    except Exception as error:  # zip, zlib and NumPy raise what they like of bytes
         raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
-    names["features"] = tuple(names["features"])
-    names["classes"] = tuple(names["classes"]) if names["classes"] is not None else None
-    return Dataset(X=X, y=y, **names)
+    return dataset
+
+
+class _Labels(msgspec.Struct):
+    """What a data set has beside its numbers."""
+
+    name: str
+    features: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...] | None
+    source: str
+    dropped: _Count
+
+
+def _check_data(dataset: Dataset) -> None:
+    X, y, classes = dataset.X, dataset.y, dataset.classes
+    if X.shape != (len(y), len(dataset.features)) or y.shape != (len(X),) or X.dtype != np.float64:
+        raise ValueError("its features do not fit its target")
+    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+        raise ValueError("it holds numbers that are not finite")
+    codes = classes is not None and y.dtype == np.int64 and 0 <= y.min() <= y.max() < len(classes)
+    if not (codes if classes is not None else y.dtype == np.float64):
+        raise ValueError("its target is neither numbers nor classes")

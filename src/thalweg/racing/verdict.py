@@ -18,7 +18,7 @@ from thalweg import rule as registry
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.protocol import RERUNS, Protocol
 from thalweg.racing.schedule import CONSTANT, factor
-from thalweg.racing.search import Found, finalists, second_round
+from thalweg.racing.search import RERUN, Found, finalists, second_round
 from thalweg.racing.snippets import torch_class
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import (
@@ -28,7 +28,7 @@ from thalweg.racing.statistics import (
     median_interval,
     sensitivity,
 )
-from thalweg.racing.store import FINAL, PHASES, RERUN, Result, Store
+from thalweg.racing.store import FINAL, PHASES, Result, Store
 from thalweg.racing.task import Target, Task
 from thalweg.words import digits, listed
 

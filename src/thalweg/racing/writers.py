@@ -2,13 +2,13 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from thalweg import files
 from thalweg.racing.store import FINAL, Result, Store
 
 __all__ = ["COLUMNS", "rows", "table", "writing"]
@@ -76,7 +76,7 @@ def writing(names: Sequence[str], store: Store) -> Iterator[Write]:
 
 @contextmanager
 def _csv(directory: Path) -> Iterator[Write]:
-    with (directory / "evaluations.csv").open("w", newline="", encoding="utf-8") as file:
+    with files.begin(directory / "evaluations.csv") as file:
         kept = table(file)
 
         def write(results: Sequence[Result]) -> None:
@@ -98,9 +98,10 @@ def _tensorboard(directory: Path) -> Iterator[Write]:
     def write(results: Sequence[Result]) -> None:
         for result in results:
             trial = result.trial
-            name = f"{trial.rule}/{trial.phase}-{trial.number}"
-            folder = directory / "tensorboard" / name
-            shutil.rmtree(folder, ignore_errors=True)  # of a race cut short: the same once more
+            rule = files.folder(files.folder(directory / "tensorboard") / trial.rule)
+            folder = files.folder(rule / f"{trial.phase}-{trial.number}")
+            for old in folder.glob("events.out.tfevents.*"):  # of a race cut short: once more
+                old.unlink()
             with SummaryWriter(str(folder)) as run:
                 run.add_text("training", json.dumps(asdict(trial)))
                 if trial.phase == FINAL:

@@ -1,0 +1,46 @@
+"""Progress: how far a race is, for those who watch it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
+
+__all__ = ["Progress", "Standing"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a rule stands.
+
+    Attributes:
+        trainings: finished.
+        loss: the lowest validation loss at the end of one of them; None without a finite one.
+        curve: its validation losses, one per epoch and that before the first; empty without one.
+            Of a race that is watched, one that is not finite is None.
+    """
+
+    trainings: Annotated[int, Meta(ge=0)] = 0
+    loss: float | None = None
+    curve: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a race is.
+
+    Attributes:
+        done: finished work.
+        total: all work that is known of, in the same unit; grows when a space is widened.
+        doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"first trainings"``.
+        best: the best so far, such as ``"lion 0.0931"``.
+        standings: by rule.
+        seconds_left: estimated from what was done since the start; None before that.
+    """
+
+    done: Annotated[float, Meta(ge=0)]
+    total: Annotated[float, Meta(gt=0)]
+    doing: str
+    best: str
+    standings: Mapping[str, Standing] = field(default_factory=dict, repr=False)
+    seconds_left: Annotated[float, Meta(le=1e9)] | None = None
