@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from thalweg.kernels.simd import compiled_driver, inlined
 
-__all__ = ["KINDS", "describe", "find_gradients", "functions", "locate", "unmoved"]
+__all__ = ["KINDS", "count_change", "describe", "find_gradients", "functions", "locate", "unmoved"]
 
-# torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and three functions that it lacks.
+# torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and six functions that it lacks.
 # A question that only the newest torch answers would leave the others to Python.
 _FUNCTIONS = (
     "aoti_torch_get_dtype",
@@ -31,9 +31,13 @@ _FUNCTIONS = (
     "_ZN2at6native7is_conjERKNS_6TensorE",
     "_ZN2at6native6is_negERKNS_6TensorE",
     "_ZNK3c1010TensorImpl4gradEv",
+    "_ZNK2at10TensorBase8_versionEv",
+    "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE",
+    "_ZN2at6native12is_inferenceERKNS_6TensorE",
 )
 KINDS = 4  # of the questions whose answers are numbers: dtype, device, layout, dimensions
 _SIZES, _STRIDES, _ADDRESS, _CONJUGATED, _NEGATED, _GRADIENT = range(KINDS, 10)
+_CHANGES, _COUNT, _UNCOUNTED = range(10, 13)
 
 _WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
 
@@ -85,7 +89,8 @@ def _returning(numba_type: Any, low_level: Any) -> Any:
     def call(typingctx: Any, function: Any, pointer: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = ir.FunctionType(low_level, [_WORD]).as_pointer()
-            return builder.call(builder.inttoptr(args[0], kind), [args[1]])
+            said = builder.call(builder.inttoptr(args[0], kind), [args[1]])
+            return context.get_dummy_value() if numba_type is types.void else said
 
         return numba_type(types.intp, types.intp), codegen
 
@@ -93,6 +98,7 @@ def _returning(numba_type: Any, low_level: Any) -> Any:
 
 
 _of, _is = _returning(types.intp, _WORD), _returning(types.boolean, ir.IntType(1))
+_do = _returning(types.void, ir.VoidType())
 
 
 @inlined
@@ -121,24 +127,51 @@ def _alike(ask, tensor, kind, shape):
 
 
 @compiled_driver(nogil=False)
-def describe(ask, tensors, kinds, addresses):
-    """Write what kinds of tensors they are, and where they lie."""
+def describe(ask, tensors, kinds, addresses, changes):
+    """Write what kinds of tensors they are, where they lie, and how often they have changed."""
     for i in range(tensors.size):
         for j in range(KINDS):
             kinds[i, j] = _ask(ask[j], tensors[i])
         addresses[i] = _ask(ask[_ADDRESS], tensors[i])
+        changes[i] = _of(ask[_CHANGES], tensors[i])
 
 
 @compiled_driver(nogil=False)
-def unmoved(ask, tensors, kinds, shapes, addresses):
-    """Return whether all lie there, and the first ones, as many as have shapes, in that way."""
+def unmoved(ask, tensors, kinds, shapes, addresses, changes, parameters):
+    """Return whether all lie there, in that way.
+
+    torch counts what changes the shape of a state, but not all that changes that of a parameter:
+    so many of them, which come first, are looked at each time.
+    """
     for i in range(tensors.size):
         if _ask(ask[_ADDRESS], tensors[i]) != addresses[i]:
             return False
-    for i in range(len(shapes)):  # noqa: SIM110 - Numba compiles loops
+        if i >= parameters:
+            found = _of(ask[_CHANGES], tensors[i])
+            if found == changes[i]:
+                continue
+            changes[i] = found
         if not _alike(ask, tensors[i], kinds[i], shapes[i]):
             return False
     return True
+
+
+@compiled_driver(nogil=False)
+def count_change(ask, tensors, changes, stepping, gradients):
+    """Let torch count one change more of the parameters that step, and of their states.
+
+    Gradients of inference mode, which has no count, are left out.
+    """
+    for i in range(tensors.size):
+        if stepping[i % stepping.size]:
+            _do(ask[_COUNT], tensors[i])
+            changes[i] += 1
+    if gradients:
+        for i in range(stepping.size):
+            if stepping[i]:
+                gradient = _of(ask[_GRADIENT], _word(tensors[i]))
+                if not _is(ask[_UNCOUNTED], gradient):
+                    _do(ask[_COUNT], gradient)
 
 
 @inlined
@@ -158,7 +191,7 @@ def _place(ask, gradient, kind, shape):
 @compiled_driver(nogil=False)
 def find_gradients(ask, tensors, kinds, shapes, found):
     """Write where the gradient of each tensor lies; return whether all are there, and alike."""
-    for i in range(len(shapes)):
+    for i in range(found.size):
         gradient = _of(ask[_GRADIENT], _word(tensors[i]))
         found[i] = _place(ask, gradient, kinds[i], shapes[i])
         if found[i] == -1:
@@ -169,7 +202,7 @@ def find_gradients(ask, tensors, kinds, shapes, found):
 @compiled_driver(nogil=False)
 def locate(ask, gradients, kinds, shapes, found):
     """Write where these gradients lie, 0 for 0; return whether all are alike."""
-    for i in range(len(shapes)):
+    for i in range(found.size):
         found[i] = 0
         if gradients[i]:
             found[i] = _place(ask, gradients[i], kinds[i], shapes[i])

@@ -2,18 +2,19 @@
 
 import functools
 import inspect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
+from numbers import Number
 from operator import is_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import profiler
-from torch.autograd.graph import increment_version
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -24,11 +25,14 @@ from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
-from thalweg.optim.state import LOST, kept_keys, prepare
+from thalweg.optim.state import LOST, check_steppable, kept_keys, prepare
 from thalweg.optim.tensors import step_tensor
 
 __all__ = ["OPTION_NAMES", "Compiled"]
 
+
+# What cannot be written to; np.bool_ is no Number.
+_FIXED = (Number, np.bool_, str, type(None))
 
 OPTION_NAMES = {field.name for field in fields(Options)}
 
@@ -94,6 +98,8 @@ class Compiled(Optimizer):
         self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
             where[place] = rates.rate(self._default, 0)  # type: ignore[index] # a list's place is 1
+        if options is not named:  # as in torch's classes, whatever the parameters are
+            self._check(options | ({"schedule": ...} if callable(self._default) else {}))
         super().__init__(*given, **named)
 
     def __init_subclass__(cls) -> None:
@@ -133,6 +139,8 @@ class Compiled(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see torch.optim.Optimizer."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         self._forget()
         schedule = param_group.get("lr", self._default)
         if callable(schedule):
@@ -233,6 +241,7 @@ class Compiled(Optimizer):
             member, made, _ = self._placed(p, group, recipes[group])
             if made is None:
                 assert p.grad is not None
+                check_steppable(member.state, p, recipes[group], self.options)
                 scale = gradient_scale(self, self.options, [p.grad])
                 if scale is not None:
                     step_tensor(p, member.state, recipes[group], scale, self.options)
@@ -243,7 +252,6 @@ class Compiled(Optimizer):
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
         if (factor := ask(self, self.options, every)) is not None:
             bucket.step(gradients, recipes, factor)
-            increment_version(p)
 
     def _holds(self, bucket: Bucket, found: Recipe) -> bool:
         """Return whether what was laid out for one parameter still holds."""
@@ -277,12 +285,8 @@ class Compiled(Optimizer):
             if captured or group.get("differentiable"):
                 raise _TorchStepError("with these options")
             recipes.append(found.independent() if self.options.independent_decay else found)
-        fixed = not any(
-            _changeable(value)
-            for group in self.param_groups
-            for name, value in group.items()
-            if name not in {"params", "param_names"}
-        )
+        # A group may have more than its defaults, of which no step knows.
+        fixed = all(_fixed(group.get(n)) for group in self.param_groups for n in self.defaults)
         self._seen = (values, recipes) if fixed else None
         return recipes
 
@@ -297,11 +301,12 @@ class Compiled(Optimizer):
                 return False
             ready = self._ready(recipes, valid=valid)
             alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
+            for p, group in alone:
+                check_steppable(self.state.get(p, {}), p, recipes[group], self.options)
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
         for bucket, gradients in ready:
             bucket.step(gradients, recipes, scale)
-            increment_version(bucket.stepping)  # a backward pass through old values must say so
         for p, group in alone:
             step_tensor(p, self.state[p], recipes[group], scale, self.options)
         copied = (bucket.copied for bucket, _ in ready)
@@ -469,8 +474,13 @@ class Compiled(Optimizer):
             _TorchStepError: there is no kernel where a parameter lies, but a class of torch's.
         """
         list(self._gradients())
-        if self._torch_steps() and not all(map(served, self._parameters())):
-            raise _TorchStepError("on such a device")  # torch's steps many tensors at once there
+        repeated = {p for p, times in Counter(self._parameters()).items() if times > 1}
+        if self._torch_steps():
+            if not all(map(served, self._parameters())):
+                # torch's steps many tensors at once there.
+                raise _TorchStepError("on such a device")
+            if repeated:
+                raise _TorchStepError("with a parameter that is given twice")
         self._waiting: list[Tensor] = []
         self._alone: list[tuple[Tensor, int]] = []
         kinds: dict[Any, list[Member]] = defaultdict(list)
@@ -482,7 +492,7 @@ class Compiled(Optimizer):
                     self._waiting.append(p)
                     continue
                 member, made, arrays = self._placed(p, index, found)
-                if made is None:
+                if made is None or p in repeated:  # one call would take two steps of it for one
                     self._alone.append((p, index))
                     continue
                 dtypes = (array.dtype for array in arrays)
@@ -525,16 +535,15 @@ def _has_gradient(gradient: Tensor | None) -> bool:
     return gradient is not None
 
 
-def _changeable(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
-    """Return whether an option can change without being another object."""
-    tensors = isinstance(value, tuple) and any(isinstance(own, Tensor) for own in value)
-    return tensors or isinstance(value, (Tensor, list))
+def _fixed(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
+    """Return whether an option changes only by being replaced: arrays and tensors are written."""
+    return all(map(_fixed, value)) if isinstance(value, tuple) else isinstance(value, _FIXED)
 
 
 def _equal(values: list[Any], seen: list[Any]) -> bool:
     try:
         return values == seen
-    except RuntimeError:  # other tensors are in a group, and torch compares them by element
+    except (RuntimeError, ValueError):  # tensors and arrays are compared by element
         return False
 
 

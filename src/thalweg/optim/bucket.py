@@ -1,6 +1,6 @@
 """Bucket: tensors that one compiled call steps: of one rule, one format and one kind of decay."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, product
 from operator import is_, itemgetter
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
@@ -186,6 +187,7 @@ class Bucket:
         )
         self.zeroed = options.zero_gradients
         self.pattern: list[bool] | None = None
+        self._chosen = np.ones(len(members), np.bool_)
         self.copied: list[Tensor] = []
         self._found: NDArray[np.intp] | None = None
         self._recipes: Sequence[Recipe] | None = None
@@ -217,12 +219,14 @@ class Bucket:
 
         What lay there before is held, so that nothing else can have come to lie at its address.
         """
-        arrays = chain(self.parameters, *(map(fetch, self.states) for fetch in self.fetch))
-        return list(map(_data_ptr, map(local, arrays)))
+        return list(map(_data_ptr, map(local, self._arrays())))
+
+    def _arrays(self) -> Iterator[Tensor]:
+        return chain(self.parameters, *(map(fetch, self.states) for fetch in self.fetch))
 
     def _orders(self) -> list[tuple[Any, ...]]:
-        """Return shape and strides of each parameter."""
-        return [(p.shape, p.stride()) for p in map(local, self.parameters)]
+        """Return shape and strides of parameters and state."""
+        return [(a.shape, a.stride()) for a in map(local, self._arrays())]
 
     def valid(self) -> bool:
         """Return whether parameters and state still lie where they were found, and how."""
@@ -257,6 +261,7 @@ class Bucket:
         pattern = None if len(present) == len(found) else [g is not None for g in found]
         if pattern != self.pattern:
             self.pattern = pattern
+            self._chosen = np.array(pattern or [True] * len(found))
             self._gather()
         self._found = None
         if self.places and self.places.locate(found):
@@ -304,6 +309,17 @@ class Bucket:
             use_threads(torch.get_num_threads())
         while not self._run(found, recipes, scale):
             self._gather()  # somebody has written into the state
+        self._count_change()
+
+    def _count_change(self) -> None:
+        """Let torch count what a step has written: a backward pass through old values must fail."""
+        if self.places:
+            self.places.count_change(self._chosen, gradients=self.zeroed)
+            return
+        columns = [self.parameters, *self.held]
+        if self.zeroed:
+            columns.append([p.grad for p in self.parameters])
+        increment_version(list(chain.from_iterable(compress(c, self._chosen) for c in columns)))
 
     def _run(self, found: NDArray[np.intp], recipes: Sequence[Recipe], scale: float) -> bool:
         """Take the step; return False, and do nothing, where the state has other numbers."""

@@ -152,6 +152,7 @@ class DeviceBucket(Bucket):
                     addresses, places, tensor, first, size, factor, self.slots, self.seed, count,
                     BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=True,
                 )  # fmt: skip
+        self._count_change()
 
     def _send(
         self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float

@@ -17,6 +17,7 @@ from thalweg.optim.recipe import Recipe, recipe
 from thalweg.optim.variants import (
     CENTERED_RMSPROP_MOMENTUM,
     DAMPENED_MOMENTUM,
+    DAMPENED_NESTEROV,
     DECAYING_ADAGRAD,
 )
 
@@ -41,15 +42,21 @@ def _adaptive(group: dict[str, Any]) -> dict[str, Any]:
 class SGD(Compiled, torch.optim.SGD):
     """Stochastic gradient descent, plain, with momentum or Nesterov's; see torch.optim.SGD."""
 
+    _rules: ClassVar = {
+        (False, False): rules.momentum,
+        (True, False): rules.nesterov,
+        (False, True): DAMPENED_MOMENTUM,
+        (True, True): DAMPENED_NESTEROV,
+    }
+
     def _recipe(self, group: dict[str, Any]) -> Recipe:
         beta, given = group["momentum"], _common(group)
         if beta == 0:
             return recipe(rules.sgd, {}, **given)
-        if group["dampening"] != 0:
-            given |= {"beta": beta, "dampening": group["dampening"]}
-            return recipe(DAMPENED_MOMENTUM, {"v": "momentum_buffer"}, **given)
-        rule = rules.nesterov if group["nesterov"] else rules.momentum
-        return recipe(rule, {"v": "momentum_buffer"}, beta=beta, **given)
+        dampened = group["dampening"] != 0
+        rule = self._rules[bool(group["nesterov"]), dampened]
+        given |= {"beta": beta} | ({"dampening": group["dampening"]} if dampened else {})
+        return recipe(rule, {"v": "momentum_buffer"}, **given)
 
 
 class Adagrad(Compiled, torch.optim.Adagrad):

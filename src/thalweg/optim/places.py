@@ -55,19 +55,30 @@ class Places:
         self._tensors = _heads(self._kept)
         self._kinds = np.zeros((len(self._kept), addresses.KINDS), np.intp)
         self._addresses = np.zeros(len(self._kept), np.intp)
-        addresses.describe(functions, self._tensors, self._kinds, self._addresses)
-        self._shapes = np.zeros((len(parameters), max(p.dim() for p in parameters), 2), np.intp)
-        for shape, p in zip(self._shapes, parameters, strict=True):
-            shape[: p.dim()] = np.array([p.shape, p.stride()]).T
+        self._changes = np.zeros(len(self._kept), np.intp)
+        addresses.describe(functions, self._tensors, self._kinds, self._addresses, self._changes)
+        self._shapes = np.zeros((len(self._kept), max(t.dim() for t in self._kept), 2), np.intp)
+        for shape, tensor in zip(self._shapes, self._kept, strict=True):
+            shape[: tensor.dim()] = np.array([tensor.shape, tensor.stride()]).T
         self.found = np.zeros(len(parameters), np.intp)
 
     def unmoved(self) -> bool:
-        """Return whether parameters and state lie where they did, parameters in the same shape."""
+        """Return whether parameters and state lie where they did, in the same shape."""
         return bool(
             addresses.unmoved(
-                self._functions, self._tensors, self._kinds, self._shapes, self._addresses
+                self._functions, self._tensors, self._kinds, self._shapes, self._addresses,
+                self._changes, len(self.found),
             )
-        )
+        )  # fmt: skip
+
+    def count_change(self, stepping: NDArray[np.bool_], *, gradients: bool) -> None:
+        """Let torch count that a step has written: a backward pass through old values must fail.
+
+        Args:
+            stepping: (parameters,), which of them have been stepped.
+            gradients: whether their gradients, which are there, have been written too.
+        """
+        addresses.count_change(self._functions, self._tensors, self._changes, stepping, gradients)
 
     def find_gradients(self) -> bool:
         """Find the gradients.
@@ -108,6 +119,10 @@ def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places 
 
 
 def _holds(tensor: Tensor) -> bool:
-    """Return whether a tensor has what it stands for where compiled code looks."""
+    """Return whether a tensor has what it stands for where compiled code looks, and a count."""
     given: Any = tensor
+    try:
+        given._version  # noqa: B018, SLF001 - an error in inference mode
+    except RuntimeError:
+        return False
     return bool(_word(id(tensor) + _OFFSET) == given._cdata)  # noqa: SLF001 - the address of that

@@ -1,7 +1,9 @@
 """Recipe: which rule a parameter group asks for, with which values."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from thalweg import rules
 from thalweg.rule import Rule
@@ -75,9 +77,19 @@ def recipe(
     """Return the recipe of torch's usual options; values may be tensors of one element.
 
     ``weight_decay`` is the rule's own where it has one; elsewhere it goes around the rule.
+
+    Raises:
+        TypeError: a value is no number.
     """
-    values = {name: float(hyper[name]) for name in rule.hyperparameters}
-    weight_decay = float(hyper.get("weight_decay", 0.0))
+    values = {name: _number(name, hyper[name]) for name in rule.hyperparameters}
+    weight_decay = _number("weight_decay", hyper.get("weight_decay", 0.0))
     around = 0.0 if "weight_decay" in values else weight_decay
     decay = 1.0 - values["lr"] * around if decoupled else around
     return Recipe(rule, values, keys, weight_decay, decoupled, decay, maximize)
+
+
+def _number(name: str, value: Any) -> float:  # noqa: ANN401 - what a user wrote into a group
+    if not isinstance(value, (str, bytes)):  # float() would read both
+        with suppress(TypeError):
+            return float(value)
+    raise TypeError(f"{name} must be a number, got {value!r}")

@@ -1,6 +1,7 @@
 """State: what a rule keeps of a parameter, under torch's own names."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
-__all__ = ["LOST", "kept_keys", "prepare"]
+__all__ = ["LOST", "check_steppable", "kept_keys", "prepare"]
 
 LOST = "lost"  # what bfloat16 parameters have lost, with rounding="kahan"
 
@@ -24,6 +25,25 @@ def kept_keys(recipe: Recipe, p: Tensor, options: Options) -> list[str]:
     """Return the names of a parameter's arrays of state, in the order of the kernel."""
     keys = [recipe.keys[name] for name in recipe.rule.state if name not in recipe.without]
     return [*keys, LOST] if options.rounding == "kahan" and p.dtype is torch.bfloat16 else keys
+
+
+def check_steppable(state: Mapping[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:
+    """Raise RuntimeError, as torch does, where a step would write half of what it has to.
+
+    Kernels take no such parameter: it is asked of the others.
+    """
+    if not (p.is_floating_point() or p.is_complex()):
+        raise RuntimeError(
+            f"a parameter of {p.dtype} has a gradient and no step: a rate times a gradient is no "
+            "whole number; give the optimizer parameters of floating point"
+        )
+    for key in kept_keys(recipe, p, options):
+        if state[key].shape != p.shape:
+            raise RuntimeError(
+                f"the shape of the state {key!r} is {tuple(state[key].shape)}, that of its "
+                f"parameter {tuple(p.shape)}: the state of another parameter was loaded, or this "
+                "one was changed"
+            )
 
 
 def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:

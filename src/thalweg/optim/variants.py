@@ -1,10 +1,12 @@
-"""What torch's options make of two rules: compositions of the rules themselves."""
+"""What torch's options make of rules: compositions of the rules themselves."""
 
 from thalweg.elementwise import where
 from thalweg.rule import read_signature
 from thalweg.rules import adagrad, centered_rmsprop
 
-__all__ = ["CENTERED_RMSPROP_MOMENTUM", "DAMPENED_MOMENTUM", "DECAYING_ADAGRAD"]
+__all__ = [
+    "CENTERED_RMSPROP_MOMENTUM", "DAMPENED_MOMENTUM", "DAMPENED_NESTEROV", "DECAYING_ADAGRAD",
+]  # fmt: skip
 
 
 def decaying_adagrad(g, x, s, *, t, lr=1e-2, lr_decay=0.0, eps=1e-10, initial=0.0):
@@ -28,8 +30,17 @@ def dampened_momentum(g, x, v, *, t, lr=1e-3, beta=0.9, dampening=0.0):
     return x - lr * v, v
 
 
+def dampened_nesterov(g, x, v, *, t, lr=1e-3, beta=0.9, dampening=0.0):
+    """Nesterov's step along that velocity."""
+    _, v = DAMPENED_MOMENTUM(g, x, v, t=t, lr=lr, beta=beta, dampening=dampening)
+    return x - lr * (g + beta * v), v
+
+
 DAMPENED_MOMENTUM = read_signature(
     dampened_momentum, "Polyak 1964; dampening is torch's", {"v": float("nan")}, {}
+)
+DAMPENED_NESTEROV = read_signature(
+    dampened_nesterov, "Nesterov 1983; dampening is torch's", {"v": float("nan")}, {}
 )
 DECAYING_ADAGRAD = read_signature(
     decaying_adagrad, "Duchi, Hazan & Singer 2011; lr_decay is torch's", {"s": "initial"}, {}
