@@ -10,7 +10,7 @@ import pytest
 import typer.main
 from PIL import Image
 
-from thalweg import cli, problems, rules, schedules
+from thalweg import cli, plots, problems, rules, schedules, theory
 from thalweg.second_order import METHODS
 
 
@@ -27,6 +27,26 @@ def row_of(out: str, rule: str) -> list[float]:
     (line,) = (line for line in out.splitlines() if line.startswith(f"{rule} "))
     words = line.replace("≠", "").replace(",", "").replace("> ", "").split()
     return [float(word) for word in words[-5:]]
+
+
+def test_both_pictures_of_rates_mark_the_same_optimum(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[theory.RateMap] = []
+    draw = plots.rate_map
+    monkeypatch.setattr(plots, "rate_map", lambda found, ax: draw(drawn.append(found) or found, ax))
+    said(capsys, f"rates momentum --spectrum 0.2,4 --out {tmp_path / 'rates.png'}")
+    best = theory.best("momentum", 0.2, 4.0)
+    assert drawn[0].best == pytest.approx(best.hyper, rel=1e-12)
+    assert drawn[0].rate.min() == pytest.approx(best.rate, rel=1e-9)
+
+
+def test_rates_of_an_adaptive_rule_say_that_its_preconditioner_is_held(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held = "adam: predicted with the preconditioner held fixed at 1."
+    assert held in said(capsys, "rates --compare sgd,adam --kappa 9")
+    assert "preconditioner" not in said(capsys, "rates sgd --kappa 9")
 
 
 def test_rates_are_the_closed_forms_beside_what_a_descent_measures(
@@ -270,7 +290,7 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
         ("schedule cosine --out a.xyz", "a picture's name must end in ."),
         ("trace newto", "unknown rule 'newto'; did you mean newton, nesterov?"),
         ("trace newton --dampin 1", "nor a hyperparameter of newton, which has: lr, damping"),
-        ("trace sgd --batch-size 1", "batch_size needs a problem with parts"),
+        ("trace sgd --batch-size 1", "--batch-size needs a problem with parts"),
         ("trace sgd --tolerance=-1", "tolerance must be >= 0, got -1"),
         ("trace sgd --steps 1000000000", "steps must be in [1, 100000], got 1000000000"),
         ("trace sgd --steps 0", "steps must be in [1, 100000], got 0"),

@@ -177,6 +177,14 @@ def test_a_path_that_leaves_and_returns_is_drawn_whole() -> None:
     np.testing.assert_allclose(lines_of(ax, labels(ax)[0])[0], trace.x)
 
 
+def test_the_picture_holds_the_detour_from_which_a_path_comes_back() -> None:
+    trace = descend("rosenbrock", "newton")
+    far = trace.x[:, 1].min()
+    assert far < -3  # the start and the minimizer are at 1
+    low, _ = plots.paths([trace]).get_ylim()
+    assert low < far
+
+
 def test_the_picture_of_a_diverging_path_holds_what_is_near() -> None:
     near = descend("stretched_bowl", "sgd", lr=0.1)
     far = descend("stretched_bowl", "sgd", lr=1.5, steps=400)  # across, not along

@@ -51,15 +51,17 @@ class _Row:
         return abs(predicted - measured) > _FAR * abs(predicted)
 
     @property
-    def reason(self) -> str:
-        """Why they are far apart, where that is known."""
+    def adaptive(self) -> bool:
+        """Whether the rule has a preconditioner."""
         from thalweg.theory.linearization import adaptive  # noqa: PLC0415
 
-        if adaptive(self.rule):
-            return (
-                ": an adaptive rule is predicted with its\n  preconditioner held fixed, at 1, and "
-                "a descent adapts it"
-            )
+        return adaptive(self.rule)
+
+    @property
+    def reason(self) -> str:
+        """Why they are far apart, where that is known."""
+        if self.adaptive:
+            return ": a descent adapts the preconditioner"
         if self.steps is not None and len(self.trace.x) - 1 < self.steps:
             return (
                 f": a descent is measured for {_MOST_STEPS:,}\n  steps at the most, too few here "
@@ -198,6 +200,11 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
             f"{row.measured_steps:,}" if row.measured_steps else f"> {len(row.trace.x) - 1:,}",
         )
     console().print(shown)
+    if held := [row.rule.name for row in rows if row.adaptive]:
+        typer.echo(
+            f"{', '.join(held)}: predicted with the preconditioner held fixed at 1. With a "
+            "preconditioner P\n  (Adam's √v̂ + eps), lr is P times as large."
+        )
     for reason in dict.fromkeys(row.reason for row in rows if row.far):
         say(f"≠ the logarithms of the rates differ by more than {_FAR:.0%}{reason}")
 
@@ -227,6 +234,8 @@ def _draw(rows: Sequence[_Row], eigenvalues: Sequence[float], out: Path) -> Path
             "lr": best.hyper["lr"] * np.geomspace(0.01, 3, _POINTS),
             memory: 1 - np.geomspace(1, (1 - best.hyper[memory]) / 20, _POINTS),
         }
+        # The optimum lies on the grid, so that both pictures mark the same one.
+        over = {name: np.union1d(values, best.hyper[name]) for name, values in over.items()}
         others = {name: value for name, value in kept.items() if name != memory}
         plots.rate_map(theory.rate_map(row.rule, eigenvalues, over, **others), right)
     picture.suptitle(f"{row.rule.name} on a quadratic of spectrum {_spectrum(eigenvalues)}")

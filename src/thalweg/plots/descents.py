@@ -38,8 +38,10 @@ def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
     """Draw the paths of descents over the contours of their problem, or along its curve.
 
     A ring is a start, a large marker an end, a cross a minimizer; small markers are points of the
-    path, each one of them up to 40 steps. The picture holds starts and minimizers and as much of
-    the paths as lies near them; where a path leaves it for good, an arrow at the edge is its end.
+    path, each one of them up to 40 steps. The picture holds starts and minimizers, as much of the
+    paths as lies near them, and the detours from which a path comes back. Where a path leaves it
+    for good, an arrow at the edge is its end.
+
     The height of the contours over the minimum doubles from each one to the next; without a
     minimizer they are evenly spaced.
 
@@ -206,15 +208,22 @@ def _problem_of(traces: Sequence[Trace]) -> Problem:
 
 
 def _window(problem: Problem, traces: Sequence[Trace]) -> tuple[Array, Array]:
-    """Return the corners: starts, minimizers, and the points not far from them, with a margin."""
+    """Return the corners: starts, minimizers, and the points not far from them, with a margin.
+
+    A detour, from which a path comes back, may go twice as far.
+    """
     aims = problem.minimizers
     if not len(aims):  # instead, where each path is flattest: it may have come to a saddle there
         aims = np.array([trace.x[np.nanargmin(trace.gradient_norm)] for trace in traces])
     anchors = np.vstack([*(trace.x[0] for trace in traces), *aims])
     reach = max(float(np.ptp(anchors, axis=0).max()), 1.0)
-    points = np.vstack([anchors, *(trace.x for trace in traces)])
-    near = (points >= anchors.min(axis=0) - reach) & (points <= anchors.max(axis=0) + reach)
-    points = points[near.all(axis=1)]
+    low, high = anchors.min(axis=0), anchors.max(axis=0)
+    shown = [anchors]
+    for trace in traces:
+        beyond = np.maximum(low - trace.x, trace.x - high).max(axis=1)
+        back = 1 + int(np.flatnonzero(beyond <= reach)[-1])
+        shown.append(trace.x[:back][beyond[:back] <= 2 * reach])
+    points = np.vstack(shown)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.08 * float((high - low).max()) or 0.5  # a path may never leave its start
     return low - margin, high + margin
