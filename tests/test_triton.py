@@ -33,6 +33,13 @@ from optim_pairs import (  # noqa: E402
     set_gradients,
 )
 from test_kernels import asking, calling, counting, mixed, nested  # noqa: E402
+from test_kernels_translate import (  # noqa: E402
+    by_constant,
+    by_default,
+    by_infinity,
+    by_uniform_test,
+    decorated,
+)
 from thalweg import optim, rules  # noqa: E402
 from thalweg.elementwise import exp, log, minimum, sqrt  # noqa: E402
 from thalweg.kernels.triton import source  # noqa: E402
@@ -89,7 +96,18 @@ def powers(g, x, m, *, t, lr=0.01, kappa=3.0):  # type: ignore[no-untyped-def] #
     return x - lr * m / sqrt(1 + log(1 + exp(g)) ** kappa), m
 
 
-OWN = {f.__name__: f for f in (mixed, counting, nested, asking, calling, powers)}
+def clashing(g, x, at_x, tl, sign, *, t, lr=0.01, places=0.1, float=0.5):  # type: ignore[no-untyped-def] # noqa: A002, ANN001, ANN201
+    slots = float * tl + g
+    return x - lr * places * slots**2 * float**t, at_x + g, slots, sign - g
+
+
+OWN = {
+    f.__name__: f
+    for f in (
+        mixed, counting, nested, asking, calling, powers, by_constant, by_default, by_infinity,
+        by_uniform_test, decorated, clashing,
+    )
+}  # fmt: skip
 
 
 def named(name: str) -> Rule:
@@ -102,7 +120,9 @@ def assert_near(value: Tensor, wanted: Any, precision: torch.dtype) -> None:
     computed = DTYPES[precision]
     kept = max(computed, DTYPES[value.dtype])
     wanted = torch.as_tensor(wanted, dtype=torch.float64)
-    torch.testing.assert_close(value.detach().double(), wanted, rtol=kept, atol=computed)
+    torch.testing.assert_close(
+        value.detach().double(), wanted, rtol=kept, atol=computed, equal_nan=True
+    )
 
 
 @every_dtype
@@ -372,7 +392,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from thalweg import rules
 from thalweg.kernels import triton
-from thalweg.kernels.translate import Wrap
+from thalweg.kernels.body import Wrap
 
 def compiled(name, real, wrap, target):
     made = triton.kernels(rules.get(name), real, wrap, "float32")

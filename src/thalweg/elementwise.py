@@ -37,10 +37,16 @@ sign = _unary("sign")
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return ``a`` where the condition holds and ``b`` elsewhere."""
-    if isinstance(condition, (bool, np.bool_)):
+    """Return ``a`` where the condition holds, or is a number that is not 0, and ``b`` elsewhere."""
+    if isinstance(condition, (bool, int, float, np.generic)):
         return a if condition else b
-    return (_torch_of(condition) or np).where(condition, a, b)
+    torch = _torch_of(condition)
+    if torch is None:
+        return np.where(condition, a, b)
+    if not any(map(torch.is_tensor, (a, b))):  # of two numbers torch makes float32
+        kind = torch.float32 if condition.device.type == "mps" else torch.float64
+        a = torch.tensor(a, dtype=kind, device=condition.device)
+    return torch.where(condition.bool(), a, b)
 
 
 def maximum(a: Any, b: Any) -> Any:  # noqa: ANN401

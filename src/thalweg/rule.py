@@ -3,12 +3,15 @@
 ``thalweg.rules`` holds the equations; this module reads their signatures.
 """
 
+import dis
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from numbers import Real
+from types import CellType, FunctionType
 from typing import Any
 
 from thalweg.words import closest
@@ -268,8 +271,8 @@ def rule(
             may take every finite value.
 
     Raises:
-        TypeError: the signature is not of that form, or a built-in rule or a second-order method
-            has that name.
+        TypeError: the signature is not of that form, the equation changes an array in place, or a
+            built-in rule or a second-order method has that name.
 
     Example:
         >>> from thalweg.elementwise import sign
@@ -282,6 +285,8 @@ def rule(
 
     def declare(function: Callable[..., Any]) -> Rule:
         declared = read_signature(function, source, start or {}, ranges or {})
+        if not declared.built_in:
+            _check_in_place(declared.function)
         home = _home(declared)
         if home not in {None, function.__module__}:
             raise TypeError(
@@ -320,7 +325,8 @@ def read_signature(
     ranges: Mapping[str, Range],
 ) -> Rule:
     """Return the Rule that a function's signature declares, not registered; see ``rule``."""
-    name = function.__name__
+    function = function.__func__ if isinstance(function, staticmethod) else function
+    name = getattr(function, "__name__", repr(function))
     if not name.isidentifier():
         raise TypeError(f"a rule must be a function that def declares, got {name}")
     parameters = inspect.signature(function).parameters.values()
@@ -351,6 +357,34 @@ def read_signature(
                 "the name of a hyperparameter"
             )
     return Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
+
+
+def _check_in_place(function: Callable[..., Any]) -> None:
+    """Raise TypeError at an augmented assignment: of an array it changes the caller's memory."""
+    for part in _functions(function, set()):
+        for one, after in pairwise(dis.get_instructions(part.__code__)):
+            in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
+            if in_place and after.opname.startswith("STORE_FAST"):
+                name = after.argval if isinstance(after.argval, str) else after.argval[0]
+                line = one.positions.lineno if one.positions else part.__code__.co_firstlineno
+                raise TypeError(
+                    f"{part.__code__.co_filename}, line {line}: `{name} {one.argrepr}` changes "
+                    f"arrays that are not its own; write `{name} = {name} {one.argrepr[:-1]} ...`"
+                )
+
+
+def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:  # noqa: ANN401
+    """Yield a function, those beside it that it calls, and those that it wraps."""
+    if not isinstance(function, FunctionType) or function in seen:
+        return
+    seen.add(function)
+    yield function
+    around, code = function.__globals__, function.__code__
+    called = (around.get(name) for name in code.co_names)
+    beside = [other for other in called if getattr(other, "__globals__", None) is around]
+    wrapped = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    for other in (*beside, *wrapped):
+        yield from _functions(other, seen)
 
 
 def names() -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 
+from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.generate import PLAIN, Wrap, generate
+from thalweg.kernels.generate import Generated, generate
 from thalweg.kernels.machine_code import callback
 from thalweg.kernels.simd import FINGERPRINT
 from thalweg.rule import Rule, get
@@ -78,8 +79,12 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         ValueError: a construct that cannot be compiled, or an element type other than float32 and
             float64.
     """
+    if dtype not in _NUMBERS:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     with _one_at_a_time:
-        return _compiled(rule, dtype, wrap)
+        # What a user's function sees around it may have changed: another number, another helper.
+        generated = _built_in(rule, wrap) if rule.built_in else generate(rule, wrap)
+        return _compiled(rule, dtype, wrap, generated)
 
 
 def held_over_fork(lock: Any) -> Any:  # noqa: ANN401 - Numba's lock has no type
@@ -99,11 +104,11 @@ held_over_fork(global_compiler_lock)  # a driver is compiled when it is first ca
 _one_at_a_time = held_over_fork(threading.Lock())
 
 
+_built_in = functools.cache(generate)
+
+
 @functools.cache
-def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap) -> Kernel:
-    if dtype not in _NUMBERS:
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
-    generated = generate(rule, wrap)
+def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated) -> Kernel:
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     pointer = f"CPointer({_NUMBERS[dtype]})"
     try:

@@ -1,4 +1,4 @@
-"""A rule as Triton kernels, for GPUs: the lines of ``translate`` in Triton's dialect.
+"""A rule as Triton kernels, for GPUs: the body that ``translate`` makes, in Triton's words.
 
 ``uniforms`` runs once per step and computes, for each tensor, what all its elements share; then
 ``update`` steps every element of every tensor. Tensors are found by address, so one launch of each
@@ -10,21 +10,38 @@ elements in float32 are the GPU's fast ones, right to about six digits; no built
 """
 
 import ast
+import builtins
 import inspect
+import math
 import re
 from collections.abc import Iterator
 from types import ModuleType
 
 from thalweg.kernels import triton_functions
+from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.translate import PLAIN, Body, Wrap, translate
+from thalweg.kernels.translate import translate
 from thalweg.rule import Rule, get
 
 __all__ = ["kernels", "source"]
 
 
-class _Dialect(ast.NodeTransformer):
-    """Rewrite lines of ``Body``: Triton has other names, no ``**``, and literals without a type."""
+# Names that the kernels use for themselves; a rule's own get an underscore more.
+_WORDS = {*dir(builtins), *triton_functions.__all__}
+_RESERVED = re.compile(
+    r"tl|n|i|fresh|gradients|places|group|hyper|scale|slots|seed|stepping|lost|element"
+    r"|at_\w+|\w+_(new|old)|[A-Z]+"
+)
+
+
+def _own(name: str) -> str:
+    """Return what a variable of a rule is called here."""
+    taken = name in _WORDS or _RESERVED.fullmatch(name) or name.endswith("_")
+    return f"{name}_" if taken else name
+
+
+class _Writer(Writer):
+    """Triton has other names, no ``**``, and takes a number in the text for a float32."""
 
     def __init__(self, real: str) -> None:
         self.real = real
@@ -36,50 +53,37 @@ class _Dialect(ast.NodeTransformer):
             "sqrt": "tl.sqrt_rn" if precise else "tl.sqrt",
         }  # fmt: skip
 
-    def __call__(self, line: str) -> str:
-        return ast.unparse(self.visit(ast.parse(line)))
+    def whole(self, node: ast.expr) -> ast.expr:
+        return self.typed(self.node(node))
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.value, ast.Tuple):
-            node.value.elts = list(map(self.typed, node.value.elts))
-        else:
-            node.value = self.typed(node.value)
-        return node
+    def number(self, value: float) -> ast.expr:
+        if math.isfinite(value):
+            return super().number(value)
+        return ast.Call(ast.Name("float"), [ast.Constant(str(value))], [])
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.op, ast.Pow):
-            return self.call("power", node.left, node.right)
-        if isinstance(node.op, ast.Div) and self.divide:
-            return self.call(self.divide, node.left, node.right)
-        return node
+    def binary(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> ast.expr:
+        if isinstance(operator, ast.Pow):
+            return self.made("power", left, right)
+        if isinstance(operator, ast.Div) and self.divide:
+            return self.made(self.divide, left, right)
+        return super().binary(operator, left, right)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        name = ast.unparse(node.func)
-        if name == "store":
-            slots, index, value = map(ast.unparse, [*node.args[:2], self.typed(node.args[2])])
-            return _expression(f"tl.store({slots} + {index}, {value}, fresh)")
-        if name == "power":
-            return self.call("power", *node.args[2:4])
-        made = self.call(self.names[name], *node.args)
-        if name in {"maximum", "minimum"}:
-            made.keywords = [ast.keyword("propagate_nan", _expression("tl.PropagateNan.ALL"))]
+    def call(self, function: str, arguments: list[ast.expr]) -> ast.expr:
+        made = self.made(self.names[function], *arguments)
+        if function in {"maximum", "minimum"}:
+            made.keywords = [ast.keyword("propagate_nan", ast.Name("tl.PropagateNan.ALL"))]
         return made
 
-    def call(self, name: str, *arguments: ast.expr) -> ast.Call:
-        return ast.Call(_expression(name), list(map(self.typed, arguments)), [])
+    def made(self, name: str, *arguments: ast.expr) -> ast.Call:
+        return ast.Call(ast.Name(name), list(map(self.typed, arguments)), [])
 
     def typed(self, node: ast.expr) -> ast.expr:
-        """Give a literal its type: Triton takes it for a float32."""
-        if any(isinstance(part, ast.Name) for part in ast.walk(node)):
+        """Give a number its type."""
+        names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+        if any(name.id != "float" for name in names):
             return node
-        return _expression(f"tl.full((), {ast.unparse(node)}, tl.{self.real})")
-
-
-def _expression(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
+        kind = ast.Name(f"tl.{self.real}")
+        return ast.Call(ast.Name("tl.full"), [ast.Tuple([], ast.Load()), node, kind], [])
 
 
 def source(rule: str | Rule) -> str:
@@ -117,10 +121,10 @@ def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
 
 def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
     """Return the source of the module that ``kernels`` loads."""
-    body = translate(rule, wrap)
+    body = translate(rule, wrap).renamed(_own)
     code = "\n".join(
         [
-            *body.element("@triton.jit", _Dialect(real)),
+            *body.function("@triton.jit", _Writer(real)),
             "\n",
             *_uniforms(body, wrap, number),
             *_step(body, real, wrap),
@@ -134,7 +138,7 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
         for line in ("@triton.jit", inspect.getsource(getattr(triton_functions, name)), "")
     ]
     header = [
-        f'"""{rule.name}: {rule.source}. Generated by thalweg from the rule\'s equation."""',
+        heading(rule),
         "",
         "import triton",
         "import triton.language as tl",
@@ -147,7 +151,7 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
 
 
 def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
-    dialect = _Dialect("float64")
+    writer = _Writer("float64")
     arrays = len(body.varying) - 1 + _keeps_lost(wrap)
     rows = {name: row for row, name in enumerate(("t", *body.uniform_state), arrays)}
     yield "@triton.jit"
@@ -170,13 +174,23 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
         yield f"    {name} = {scaled}tl.load(hyper + {index}, fresh, other=0)"
     for name in rows:
         yield f"    {name} = number(at_{name}, fresh, tl.{number}){' + 1' if name == 't' else ''}"
-    for line in body.uniform_lines:
-        yield f"    {dialect(line)}"
+    for line in body.uniform:
+        yield f"    {_uniform(line, writer)}"
     new = dict(zip(body.uniform_state, body.new_uniform, strict=True))
     for name in rows:
-        value = dialect(new[name]) if name in new else name
+        value = writer.text(new[name]) if name in new else name
         yield f"    keep(at_{name}, {value}, fresh, tl.{number})"
     yield "\n"
+
+
+def _uniform(line: Assign | Store | Power, writer: _Writer) -> str:
+    match line:
+        case Assign():
+            return writer.assign(line)
+        case Store(slot, value):
+            return f"tl.store(slots + {slot}, {writer.text(value)}, fresh)"
+        case Power(name, _, base):
+            return f"{name} = {writer.text(ast.BinOp(base, ast.Pow(), ast.Name('t')))}"
 
 
 def _keeps_lost(wrap: Wrap) -> bool:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from thalweg.kernels.body import Wrap
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
 from thalweg.kernels.table import Table, use_threads
-from thalweg.kernels.translate import Wrap
 from thalweg.optim.options import Options
 from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thalweg.kernels import triton
-from thalweg.kernels.translate import Wrap
+from thalweg.kernels.body import Wrap
 from thalweg.optim.bucket import Bucket, Member, apart, fits, local
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe

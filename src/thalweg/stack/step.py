@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thalweg import schedules
-from thalweg.kernels.generate import Wrap
+from thalweg.kernels.body import Wrap
 from thalweg.kernels.kernel import compiled
 from thalweg.kernels.simd import LANES
 from thalweg.kernels.table import Table, use_threads

@@ -1,0 +1,251 @@
+"""What a kernel is written from, whatever the machine: a rule with its wrap, as syntax nodes.
+
+``translate`` makes a ``Body``; each kind of machine writes it in its own words. No text is parsed
+again on the way: it forgets what belonged together, and makes -(0.5**2) of the square of -0.5.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from thalweg.rule import Rule
+
+__all__ = [
+    "PLAIN", "Assign", "Body", "Power", "Store", "Wrap", "Writer", "heading", "names_in",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """What a step puts around its rule, so that each element is still touched once.
+
+    Attributes:
+        scaled: the gradient is multiplied by the uniform value ``gradient_scale`` first (maximize,
+            loss scaling, clipping).
+        coupled: then ``coupled_decay`` times x is added to it, as L2 regularization does.
+        shrunk: x is multiplied by ``shrink`` before the rule: decoupled weight decay.
+        cautious: an element that the rule would move up its gradient stays where it is.
+        zeroed: the gradient is 0 afterwards.
+        values: the format of x and g, "bfloat16" or "float16", which are computed in float32; None:
+            that of the computation.
+        state: the format of the varying state; None: that of the computation.
+        without: states that are not kept: they enter as 0, for their decay is 0.
+        rounding: how bfloat16 is stored: to the "nearest"; "stochastic", up or down with the
+            chances that keep the mean; "kahan": to the nearest, and one more array, after the
+            state, keeps what x lost.
+    """
+
+    scaled: bool = False
+    coupled: bool = False
+    shrunk: bool = False
+    cautious: bool = False
+    zeroed: bool = False
+    values: str | None = None
+    state: str | None = None
+    without: tuple[str, ...] = ()
+    rounding: Literal["nearest", "stochastic", "kahan"] = "nearest"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The uniform values that follow the rule's hyperparameters in their table."""
+        given = {
+            "gradient_scale": self.scaled,
+            "coupled_decay": self.coupled,
+            "shrink": self.shrunk,
+        }
+        return tuple(name for name, there in given.items() if there)
+
+
+PLAIN = Wrap()
+
+
+_Node = Callable[[ast.expr], ast.expr]
+_Name = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Names, and what they stand for from here on: all values are computed first."""
+
+    names: tuple[str, ...]
+    values: tuple[ast.expr, ...]
+
+    def renamed(self, name: _Name, node: _Node) -> "Assign":
+        """Return the same with other names."""
+        return Assign(tuple(map(name, self.names)), tuple(map(node, self.values)))
+
+
+@dataclass(frozen=True)
+class Store:
+    """A uniform value that elements use: ``element`` calls the one of slot 0 u0."""
+
+    slot: int
+    value: ast.expr
+
+    @property
+    def values(self) -> tuple[ast.expr, ...]:
+        """What it is computed from."""
+        return (self.value,)
+
+    def renamed(self, _: _Name, node: _Node) -> "Store":
+        """Return the same with other names."""
+        return Store(self.slot, node(self.value))
+
+
+@dataclass(frozen=True)
+class Power:
+    """A name for base**t, the running power of that index: its base is the same at every step."""
+
+    name: str
+    index: int
+    base: ast.expr
+
+    @property
+    def values(self) -> tuple[ast.expr, ...]:
+        """What it is computed from."""
+        return (self.base, ast.Name("t"))
+
+    def renamed(self, name: _Name, node: _Node) -> "Power":
+        """Return the same with other names."""
+        return Power(name(self.name), self.index, node(self.base))
+
+
+@dataclass(frozen=True)
+class Body:
+    """A rule with its wrap.
+
+    Expressions are made of names, floats, ``+ - * / **``, the negative, comparisons of two, and
+    calls of ``abs`` and the functions of ``thalweg.elementwise``.
+
+    Attributes:
+        hyper: the names in the table of hyperparameters: the rule's, then the wrap's.
+        uniform_state: the names of the uniform state.
+        varying: g, x and the states that are kept, by name.
+        uniform: what is done once per step, in float64; beside the names above it knows t.
+        element: what is done once per element.
+        results: the new x, then the new states.
+        new_uniform: the new uniform state.
+        slots: how many values ``uniform`` stores.
+        powers: how many running powers it keeps.
+    """
+
+    hyper: tuple[str, ...]
+    uniform_state: tuple[str, ...]
+    varying: tuple[str, ...]
+    uniform: tuple[Assign | Store | Power, ...]
+    element: tuple[Assign, ...]
+    results: tuple[ast.expr, ...]
+    new_uniform: tuple[ast.expr, ...]
+    slots: int
+    powers: int
+
+    @property
+    def uniform_names(self) -> set[str]:
+        """The names that the uniform values are computed from."""
+        return names_in(
+            *(value for line in self.uniform for value in line.values), *self.new_uniform
+        )
+
+    def renamed(self, rename: Callable[[str], str]) -> "Body":
+        """Return the same with other names: a kind of machine has words of its own."""
+        node = _Renamer(rename).node
+        return replace(
+            self,
+            hyper=tuple(map(rename, self.hyper)),
+            uniform_state=tuple(map(rename, self.uniform_state)),
+            varying=tuple(map(rename, self.varying)),
+            uniform=tuple(line.renamed(rename, node) for line in self.uniform),
+            element=tuple(line.renamed(rename, node) for line in self.element),
+            results=tuple(map(node, self.results)),
+            new_uniform=tuple(map(node, self.new_uniform)),
+        )
+
+    def function(self, decorator: str, writer: "Writer") -> Iterator[str]:
+        """Yield the lines of ``element``: new values of one element from old ones and the slots."""
+        slots = [f"u{index}" for index in range(self.slots)]
+        yield decorator
+        yield f"def element({', '.join([*self.varying, *slots])}):"
+        for line in self.element:
+            yield f"    {writer.assign(line)}"
+        comma = "," if len(self.results) == 1 else ""
+        yield f"    return {', '.join(map(writer.text, self.results))}{comma}"
+
+
+class Writer:
+    """Writes expressions as Python text. A kind of machine overrides what it says otherwise."""
+
+    def text(self, node: ast.expr) -> str:
+        """Return a whole expression."""
+        return ast.unparse(self.whole(node))
+
+    def assign(self, line: Assign) -> str:
+        """Return an assignment."""
+        return f"{', '.join(line.names)} = {', '.join(map(self.text, line.values))}"
+
+    def whole(self, node: ast.expr) -> ast.expr:
+        """Return the node to be written of an expression that is part of no other."""
+        return self.node(node)
+
+    def node(self, node: ast.expr) -> ast.expr:
+        """Return the node to be written."""
+        match node:
+            case ast.Constant(value):
+                return self.number(float(value))  # type: ignore[arg-type] # a Body has floats alone
+            case ast.Name(name):
+                return self.name(name)
+            case ast.UnaryOp(operator, operand):
+                return ast.UnaryOp(operator, self.node(operand))
+            case ast.BinOp(left, operation, right):
+                return self.binary(operation, self.node(left), self.node(right))
+            case ast.Compare(left, [comparison], [right]):
+                return ast.Compare(self.node(left), [comparison], [self.node(right)])
+            case ast.Call(ast.Name(function), arguments):
+                return self.call(function, list(map(self.node, arguments)))
+        raise TypeError(ast.dump(node))
+
+    def number(self, value: float) -> ast.expr:
+        """Return a number; a negative one is the negative of one, and NaN has no literal."""
+        if math.isnan(value):
+            return ast.BinOp(ast.Constant(math.inf), ast.Sub(), ast.Constant(math.inf))
+        if math.copysign(1.0, value) < 0:
+            return ast.UnaryOp(ast.USub(), ast.Constant(-value))
+        return ast.Constant(value)
+
+    def name(self, name: str) -> ast.expr:
+        """Return a variable."""
+        return ast.Name(name)
+
+    def binary(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> ast.expr:
+        """Return an operation on two expressions that are written already."""
+        return ast.BinOp(left, operator, right)
+
+    def call(self, function: str, arguments: list[ast.expr]) -> ast.expr:
+        """Return the call of an element-wise function with what is written already."""
+        return ast.Call(ast.Name(function), arguments, [])
+
+
+class _Renamer(Writer):
+    """Keeps everything but the names."""
+
+    def __init__(self, rename: Callable[[str], str]) -> None:
+        self.rename = rename
+
+    def name(self, name: str) -> ast.expr:
+        return ast.Name(self.rename(name))
+
+    def number(self, value: float) -> ast.expr:
+        return ast.Constant(value)
+
+
+def names_in(*nodes: ast.expr) -> set[str]:
+    """Return the names in expressions, those of functions among them."""
+    parts = (part for node in nodes for part in ast.walk(node))
+    return {part.id for part in parts if isinstance(part, ast.Name)}
+
+
+def heading(rule: Rule) -> str:
+    """Return the first line of a generated file: what it is, whatever the rule's source says."""
+    words = f"{rule.name}: {rule.source}. Generated by thalweg from the rule's equation."
+    return ast.unparse(ast.Module([ast.Expr(ast.Constant(words))], []))

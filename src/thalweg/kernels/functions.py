@@ -1,0 +1,203 @@
+"""Functions: what a name in a rule calls, and the source of just that, as a syntax tree.
+
+A function that a decorator put around another is itself followed, never what it wraps: its
+``__wrapped__`` says what a reader should see, not what runs.
+"""
+
+import ast
+import builtins
+import functools
+import inspect
+import linecache
+import warnings
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+from thalweg import elementwise
+from thalweg.rule import Rule
+
+__all__ = ["advice", "bound", "called", "definition", "known", "outside"]
+
+Definition = ast.FunctionDef | ast.Lambda
+
+_KNOWN = {name: getattr(elementwise, name) for name in elementwise.__all__} | {"abs": abs}
+
+
+def known(callee: object) -> str | None:
+    """Return the name of an element-wise function; None of anything else."""
+    return next((name for name, function in _KNOWN.items() if function is callee), None)
+
+
+def called(callee: Any, args: list[Any], keywords: dict[str, Any]) -> FunctionType:  # noqa: ANN401
+    """Return the function of Python that a call runs; what a ``partial`` holds joins the arguments.
+
+    Raises:
+        ValueError: none is run, or one that cannot be followed; the message has the remedy.
+    """
+    while not isinstance(callee, FunctionType):
+        match callee:
+            case Rule(function=function):
+                callee = function
+            case staticmethod():
+                callee = callee.__func__
+            case functools.partial():
+                args[:0] = callee.args
+                for name, value in callee.keywords.items():
+                    keywords.setdefault(name, value)
+                callee = callee.func
+            case _:
+                raise ValueError(_remedy(callee))
+    return callee
+
+
+def advice(name: str) -> str:
+    """Return what to call instead of a function of that name of another library; "" if nothing."""
+    own = {"max": "maximum", "min": "minimum", "absolute": "abs", "fabs": "abs"}.get(name, name)
+    if own not in _KNOWN:
+        return ""
+    return f"call {own}, {'of Python' if own == 'abs' else 'of thalweg.elementwise'}"
+
+
+def _remedy(callee: Any) -> str:  # noqa: ANN401 - whatever is called
+    if found := advice(getattr(callee, "__name__", "")):
+        return found
+    if isinstance(callee, functools._lru_cache_wrapper):  # noqa: SLF001 - its type has no other name
+        return "it keeps its results, which no kernel can; take the cache away"
+    return (
+        f"it is {_kind(callee)}; a rule may call other rules, functions that def or lambda "
+        f"declares, and {', '.join(sorted(_KNOWN))}"
+    )
+
+
+def _kind(callee: Any) -> str:  # noqa: ANN401 - whatever is called
+    if inspect.ismethod(callee):
+        return "a method"
+    if isinstance(callee, type):
+        return "a class"
+    if inspect.isbuiltin(callee):
+        return "not written in Python"
+    return f"an object of the class {type(callee).__name__}"
+
+
+def outside(function: FunctionType) -> Mapping[str, Any]:
+    """Return what a function sees around it: its closure, its module, Python's own names."""
+    cells = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:  # nothing is in it yet
+            continue
+    return ChainMap(cells, function.__globals__, vars(builtins))
+
+
+def bound(function: FunctionType, args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments by parameter, defaults among them.
+
+    Raises:
+        TypeError: they do not fit.
+    """
+    bare = FunctionType(
+        function.__code__, {}, function.__name__, function.__defaults__, function.__closure__
+    )
+    bare.__kwdefaults__ = function.__kwdefaults__
+    arguments = inspect.signature(bare).bind(*args, **keywords)  # of itself: it wraps nothing
+    arguments.apply_defaults()
+    return arguments.arguments
+
+
+def definition(function: FunctionType) -> Definition:
+    """Return where a function is declared, as its file's syntax tree.
+
+    Raises:
+        ValueError: there is no source, or another than the function was made of.
+    """
+    code = function.__code__
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    try:
+        nodes, codes = _parsed("".join(lines))
+    except (SyntaxError, ValueError):
+        nodes, codes = [], []
+    name = function.__name__
+    if not lines:
+        raise ValueError(
+            f"the source of {name!r} cannot be read; define it in a file or in a notebook cell"
+        )
+    if not any(_same(code, other) for other in codes):
+        raise ValueError(
+            f"{code.co_filename}: {name!r} is not what stands there now; load the file again"
+        )
+    found = sorted((node for node in nodes if _declares(node, code)), key=_size)
+    # A lambda's code lies in the lambdas around it, too.
+    if not found or not isinstance(found[0], Definition) or (_unplaced(code) and len(found) > 1):
+        raise ValueError(
+            f"{code.co_filename}, line {code.co_firstlineno}: {name!r} cannot be compiled; declare "
+            "it with def"
+        )
+    return found[0]
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> tuple[list[ast.AST], list[CodeType]]:
+    """Return the functions of a file, and the codes that Python makes of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python gave them when it read the file
+        tree = ast.parse(text)
+        whole = compile(text, "", "exec", dont_inherit=True)
+    kinds = ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)], list(_codes(whole))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _same(a: CodeType, b: CodeType) -> bool:
+    """Return whether two codes at one place do the same."""
+    return (
+        (a.co_firstlineno, a.co_name, a.co_code) == (b.co_firstlineno, b.co_name, b.co_code)
+        and (a.co_names, a.co_varnames, a.co_freevars) == (b.co_names, b.co_varnames, b.co_freevars)
+        and len(a.co_consts) == len(b.co_consts)
+        and all(map(_same_constant, a.co_consts, b.co_consts))
+    )
+
+
+def _same_constant(a: Any, b: Any) -> bool:  # noqa: ANN401 - whatever is a constant
+    if isinstance(a, CodeType) and isinstance(b, CodeType):
+        return _same(a, b)
+    return type(a) is type(b) and repr(a) == repr(b)  # so is NaN, and 0.0 is not -0.0
+
+
+def _declares(node: ast.AST, code: CodeType) -> bool:
+    """Return whether the code may be that of a syntax node."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            return (name, first) == (code.co_name, code.co_firstlineno)
+        case ast.Lambda(body=body) if code.co_name == "<lambda>":
+            start, end = (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
+            inside = all(start <= first and last <= end for first, last in _places(code))
+            return node.lineno == code.co_firstlineno and inside
+    return False
+
+
+def _places(code: CodeType) -> list[tuple[Any, Any]]:
+    """Return the first and the last line and column of each instruction that is anywhere."""
+    return [
+        ((line, column), (last, end))
+        for line, last, column, end in code.co_positions()
+        if column is not None and (column, end) != (0, 0)
+    ]
+
+
+def _unplaced(code: CodeType) -> bool:
+    return code.co_name == "<lambda>" and not _places(code)
+
+
+def _size(node: ast.AST) -> tuple[int, int]:
+    return node.end_lineno - node.lineno, node.end_col_offset - node.col_offset  # type: ignore[attr-defined] # those found have places
