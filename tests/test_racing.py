@@ -83,12 +83,15 @@ def test_target_of_classes_by_scikit_learn(name: str) -> None:
 # -- the code to paste ---------------------------------------------------------------------------
 
 
+IRIS = "split = data.split(data.load('iris'))"
+
+
 @pytest.mark.parametrize("name", sorted(snippets._TORCH))
 def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
     torch = pytest.importorskip("torch")
     rule = rules.get(name)
     hyper = {**rule.defaults, "lr": 0.03}
-    recipe = snippets.Recipe("softmax", 4, 3, 0.1, 8, 5, "")
+    recipe = snippets.Recipe("softmax", 4, 3, 0.1, 8, 0, IRIS)
     scope: dict[str, Any] = {}
     torch.manual_seed(0)
     exec(snippets.torch(recipe, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
@@ -109,7 +112,7 @@ def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
 @pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("logistic", 1), ("softmax", 3)])
 def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
     torch = pytest.importorskip("torch")
-    recipe = snippets.Recipe(loss, 4, outputs, 0.1, 8, 5, "")
+    recipe = snippets.Recipe(loss, 4, outputs, 0.1, 8, 0, IRIS)
     scope: dict[str, Any] = {}
     torch.manual_seed(0)
     exec(snippets.torch(recipe, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
@@ -130,7 +133,7 @@ def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
 
 
 def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
-    recipe = snippets.Recipe("squared", 4, 1, 0.0, 8, 5, "")
+    recipe = snippets.Recipe("squared", 4, 1, 0.0, 8, 5, IRIS)
     lacking = {name for name in rules.names() if name not in snippets._TORCH}
     assert {"yogi", "adabelief", "lion"} <= lacking
     for name in ("yogi", "adabelief", "lion"):

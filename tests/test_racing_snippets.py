@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, r2_score
 
 import thalweg
-from thalweg import rules
+from stack_nets import one_thread  # noqa: F401 - a fixture
+from thalweg import data, rules
 from thalweg.racing import schedule, snippets
 
 torch = pytest.importorskip("torch")
@@ -78,3 +81,48 @@ def test_a_module_s_race_gives_lines_for_its_whole_training() -> None:
     steps = 10 * -(-task.parts["train"] // 8)
     assert code == snippets.module(rule, hyper, schedule="cosine", steps=steps)
     assert _path(code["thalweg"], steps).shape[0] == steps
+
+
+# -- a linear model's lines ----------------------------------------------------------------------
+
+
+def _raw(name: str) -> tuple[Any, Any]:
+    """Return numbers as a user has them: a target in its own unit, classes by name."""
+    found = data.load(name)
+    return found.X, found.y if found.classes is None else np.array(found.classes)[found.y]
+
+
+def _torch_decision(scope: dict[str, Any]) -> Any:
+    X = torch.tensor(scope["split"].test.X, dtype=torch.float32)
+    return scope["model"](X).detach().numpy()
+
+
+def _thalweg_decision(scope: dict[str, Any]) -> Any:
+    return scope["training"].decision(scope["split"].test.X)[0]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("name", "predict"),
+    [
+        ("diabetes", lambda z, split, _: z[:, 0] * split.y_scale + split.y_mean),
+        ("breast_cancer", lambda z, _, classes: classes[(z[:, 0] > 0).astype(int)]),
+        ("iris", lambda z, _, classes: classes[z.argmax(axis=1)]),
+    ],
+)
+def test_pasted_lines_reach_the_score_of_the_table(name: str, predict: Any) -> None:
+    """On raw data, in the unit of the target: what the lines leave unsaid cannot be put right."""
+    X, y = _raw(name)
+    found = thalweg.race(X, y, rules=["sgd"], trials=4, epochs=20, seeds=6)
+    row, classes = found.results["rules"][0], np.unique(y)
+    score = r2_score if name == "diabetes" else accuracy_score
+    for library, decision in (("torch", _torch_decision), ("thalweg", _thalweg_decision)):
+        scores = []
+        for seed in range(5 if library == "torch" else 1):
+            torch.manual_seed(seed)
+            scope: dict[str, Any] = {"X": X, "y": y}
+            exec(found.code[library], scope)  # noqa: S102 - it is there to be pasted
+            rows = scope["split"].test.rows
+            predicted = predict(decision(scope), scope["split"], classes)
+            scores.append(score(y[rows], predicted))
+        assert np.median(scores) == pytest.approx(row["test_score"], abs=0.03), library

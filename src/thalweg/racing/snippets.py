@@ -165,7 +165,7 @@ _OBJECTIVES = {
 
 
 def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
-    """Return lines that build the model, its optimizer and the objective in torch.
+    """Return lines that load the data as the race did, and train the model on them in torch.
 
     The penalty is written into the objective: torch's weight_decay would decay the intercept too,
     and means something else in each of its classes.
@@ -177,16 +177,40 @@ def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
     objective = _OBJECTIVES[recipe.loss]
     if recipe.l2:
         objective += f" + {recipe.l2!r} / 2 * model.weight.square().sum()"
+    dtype = ", dtype=torch.float32" if recipe.loss == "squared" else ""
     return f"""\
 import torch
 
+from thalweg import data
+
+{_data(recipe)}
+inputs = torch.tensor(split.train.X, dtype=torch.float32)
+targets = torch.tensor(split.train.y{dtype})
 model = torch.nn.Linear({recipe.features}, {recipe.outputs})
 optimizer = torch.optim.{name}(model.parameters(), {_arguments(keywords)})
 
 
-def objective(X, y):  # of a minibatch of {recipe.batch_size}; the columns of X standardized
+def objective(X, y):
     return {objective}
+
+
+for _ in range({recipe.epochs}):
+    for rows in torch.randperm(len(inputs)).split({recipe.batch_size}):
+        optimizer.zero_grad()
+        objective(inputs[rows], targets[rows]).backward()
+        optimizer.step()
 """
+
+
+def _data(recipe: Recipe) -> str:
+    """Return the line that binds ``split``, and what it does to the numbers."""
+    if recipe.loss == "squared":
+        says = """\
+# Standardizes X and y by the training part. A prediction in the unit of y is the model's times
+# split.y_scale plus split.y_mean."""
+    else:
+        says = "# Standardizes X by the training part."
+    return f"{says}\n{recipe.load}"
 
 
 def thalweg(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
@@ -194,7 +218,7 @@ def thalweg(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
     return f"""\
 from thalweg import data, linear
 
-{recipe.load}
+{_data(recipe)}
 training = linear.train(
     split.train.X, split.train.y, loss={recipe.loss!r}, rule={rule.name!r},
     epochs={recipe.epochs}, batch_size={recipe.batch_size}, l2={recipe.l2!r}, initial="uniform",
