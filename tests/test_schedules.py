@@ -18,14 +18,17 @@ from thalweg import schedules
 STEPS = np.arange(60)
 
 
-def torch_rates(initial: float, scheduler: Callable[[torch.optim.Optimizer], Any]) -> list[float]:
-    """Return the rate that torch uses at each of STEPS."""
+def torch_rates(
+    initial: float, scheduler: Callable[[torch.optim.Optimizer], Any], steps: int = len(STEPS)
+) -> list[float]:
+    """Return the rate that torch uses at each of the first steps."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=initial)
     schedule, rates = scheduler(optimizer), []
-    for _ in STEPS:
+    for step in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        schedule.step()
+        if step + 1 < steps:  # or a cycle's scheduler raises
+            schedule.step()
     return rates
 
 
@@ -108,7 +111,72 @@ def test_one_cycle_without_a_rise_starts_at_the_peak(rise: float) -> None:
     schedule = schedules.one_cycle(0.4, 10, rise=rise, initial_divisor=2, final_divisor=2)
     assert schedule(0) == 0.4
     assert schedule(9) == schedule(1000) == pytest.approx(0.1, rel=1e-15)
-    assert schedules.one_cycle(0.4, 1)(0) in {0.4, 0.4 / 25 / 1e4}
+
+
+def test_a_cycle_of_one_step_is_its_peak() -> None:
+    for rise in (0.0, 0.3, 0.9):
+        assert schedules.one_cycle(0.4, 1, rise=rise)(np.arange(3)).tolist() == [0.4] * 3
+
+
+@pytest.mark.parametrize(("steps", "rise"), [(2, 0.9), (3, 0.5), (3, 0.9), (4, 0.3)])
+def test_a_short_cycle_that_rises_is_torchs(steps: int, rise: float) -> None:
+    expected = torch_rates(
+        0.3,
+        lambda o: lr_scheduler.OneCycleLR(o, 0.3, steps, pct_start=rise, cycle_momentum=False),
+        steps,
+    )
+    found = schedules.one_cycle(0.3, steps, rise=rise)(np.arange(steps + 2))
+    np.testing.assert_allclose(found[:steps], expected, rtol=1e-12)
+    assert found[-1] == found[steps - 1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # SequentialLR's own call
+def test_the_shortest_schedules_are_torchs(steps: int) -> None:
+    cosine, linear = schedules.cosine(0.3, steps), schedules.linear(0.3, steps, final=0.06)
+    pairs: list[tuple[schedules.Schedule, Callable[[torch.optim.Optimizer], Any]]] = [
+        (schedules.step(0.3, every=steps), lambda o: lr_scheduler.StepLR(o, steps)),
+        (
+            schedules.piecewise_constant([0.3, 0.03], [steps]),
+            lambda o: lr_scheduler.MultiStepLR(o, [steps]),
+        ),
+        (linear, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.2, total_iters=steps)),
+        (cosine, lambda o: lr_scheduler.CosineAnnealingLR(o, steps)),
+        (
+            schedules.warm_restarts(0.3, steps),
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, steps),
+        ),
+        (
+            schedules.warm_restarts(0.3, steps, growth=2),
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, steps, 2),
+        ),
+        (
+            schedules.warmup(cosine, steps),
+            lambda o: lr_scheduler.SequentialLR(
+                o,
+                [
+                    lr_scheduler.LinearLR(o, 1 / (steps + 1), 1.0, total_iters=steps),
+                    lr_scheduler.CosineAnnealingLR(o, steps),
+                ],
+                [steps],
+            ),
+        ),
+    ]
+    for schedule, scheduler in pairs:
+        last = steps + 1 if schedule is cosine else 2 * steps + 1  # torch's rises again
+        expected = torch_rates(0.3, scheduler, last)
+        np.testing.assert_allclose(schedule(np.arange(last)), expected, rtol=1e-12, atol=1e-17)
+
+
+@pytest.mark.parametrize("warm", [0, 1, 2])
+@pytest.mark.parametrize("stable", [0, 1, 2])
+@pytest.mark.parametrize("decay", [1, 2])
+def test_the_shortest_plateaus(warm: int, stable: int, decay: int) -> None:
+    rising = [0.6 * (t + 1) / (warm + 1) for t in range(warm)]
+    falling = [0.6 - 0.5 * t / decay for t in range(decay + 1)]
+    schedule = schedules.warmup_stable_decay(0.6, warm, stable, decay, final=0.1)
+    expected = [*rising, *[0.6] * stable, *falling, 0.1]
+    np.testing.assert_allclose(schedule(np.arange(len(expected))), expected, rtol=1e-12)
 
 
 def test_rational_schedules_have_exact_values() -> None:

@@ -339,8 +339,9 @@ class one_cycle(Schedule):
     q + (p − q)(1 + cos πu)/2: η(t) = w(a, peak, t/r) for t < r, then
     w(peak, a / final_divisor, min((t − r)/(steps − 1 − r), 1)).
 
-    Smith & Topin 2018, with the defaults and the phases of torch's ``OneCycleLR``. Deviation: a
-    rise of one step or less starts at the peak, where torch divides by zero or is shifted.
+    Smith & Topin 2018, with the defaults and the phases of torch's ``OneCycleLR``. Deviations: a
+    rise of one step or less starts at the peak, where torch divides by zero or is shifted; a cycle
+    of a single step stays at the peak, where torch takes that step at its last value.
 
     Args:
         peak: the highest value, any finite number.
@@ -364,7 +365,8 @@ class one_cycle(Schedule):
         top = max(self.rise * self.steps - 1, 0.0)
         initial = self.peak / self.initial_divisor
         up = _half_wave(initial, self.peak, np.interp(t, [0, top], [0.0, 1.0]))
-        share = np.interp(t, [top, self.steps - 1], [0.0, 1.0])
+        # With a single step there is no way down: the step would be all but lost at the end of one.
+        share = np.interp(t, [top, self.steps - 1], [0.0, float(self.steps > 1)])
         return np.where(t < top, up, _half_wave(self.peak, initial / self.final_divisor, share))
 
 
