@@ -47,6 +47,7 @@ class Synthetic:
     lanes = 64
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    drawn = True
     parts: Mapping[str, int] = {"train": 600, "validation": 200, "test": 200}
     facts: Mapping[str, Any] = {
         "loss": "drawn", "metric": "none", "model": "a valley", "dtype": "float64", "l2": 0.0,
@@ -57,6 +58,11 @@ class Synthetic:
         self.seed = seed
         self.factors = factors
         self.own = own
+
+    def repeated(self, repeat: int) -> "Synthetic":
+        """The luck of a repeat is that of its seeds."""
+        del repeat
+        return self
 
     def together(self, trial: Trial) -> Hashable:
         """All of a seed."""

@@ -18,11 +18,15 @@ class LeastSquares:
     lanes = 16
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    drawn = True
 
-    def __init__(self, noise: float = 0.3) -> None:
+    def __init__(self, noise: float = 0.3, repeat: int = 0) -> None:
         rng = np.random.default_rng(7)
         X = rng.normal(size=(80, 5))
         y = X @ np.arange(1.0, 6.0) + noise * rng.normal(size=80)
+        self.noise = noise
+        rows = np.random.default_rng(repeat).permutation(80) if repeat else np.arange(80)
+        X, y = X[rows], y[rows]
         self.X, self.y = np.split(X, [40, 60]), np.split(y, [40, 60])
         self.parts = {"train": 40, "validation": 20, "test": 20}
         self.facts = {
@@ -46,6 +50,13 @@ class LeastSquares:
     def loss(self, part: int, w: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.mean((self.X[part] @ w.T - self.y[part][:, None]) ** 2, axis=0) / 2
+
+    def repeated(self, repeat: int) -> "LeastSquares":
+        if repeat == 0:
+            return self
+        other = LeastSquares(self.noise, repeat)
+        other.judged = self.judged
+        return other
 
     def together(self, trial: Trial) -> Hashable:
         return trial.rule, trial.batch_size, trial.seed, trial.epochs

@@ -13,7 +13,7 @@ from torch.nn import functional
 from optim_pairs import scalars_in
 from thalweg.linear.stream import stream
 from thalweg.rule import get
-from thalweg.stack import Model, Parts, TorchTask, Training, train
+from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 
 __all__ = [
     "NETS",
@@ -96,7 +96,7 @@ def classes(name: str, dtype: torch.dtype = torch.float64, **given: Any) -> Torc
 
 
 def make(task: TorchTask) -> tuple[Model, Parts]:
-    parts = Parts.of(task, seed=0)
+    parts = Examples.of(task).draw(0)
     return Model(task, parts.train), parts
 
 
@@ -136,7 +136,7 @@ def one_by_one(
     smoothing: float = 0.0,
 ) -> tuple[nn.Module, list[float], list[float]]:
     """Return what plain torch comes to: the module, training and validation losses by epoch."""
-    parts = Parts.of(task, seed=0)
+    parts = Examples.of(task).draw(0)
     torch.manual_seed(seed)
     with scalars_in(torch.float32):  # whatever torch's default is meanwhile
         module = task.model()

@@ -15,7 +15,7 @@ from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import FINAL, Trial
 from thalweg.rule import get
-from thalweg.stack import Parts
+from thalweg.stack import Examples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ def test_the_others_learn(file: str, given: dict[str, int], least: float, exampl
 
 def test_the_text_example_pads_and_has_every_package(examples: Any) -> None:
     text = examples("text")
-    parts = Parts.of(text.task(), seed=0)
+    parts = Examples.of(text.task()).draw(0)
     words, packages = parts.train
     assert words.shape[1] == text.WORDS
     assert packages.unique().tolist() == [0, 1, 2, 3, 4]
@@ -75,5 +75,5 @@ def test_the_text_example_pads_and_has_every_package(examples: Any) -> None:
 
 
 def test_lenet_keeps_the_test_images_apart(examples: Any) -> None:
-    parts = Parts.of(examples("mnist_lenet").task(images=100), seed=0)
+    parts = Examples.of(examples("mnist_lenet").task(images=100)).draw(0)
     assert parts.sizes == {"train": 68, "validation": 12, "test": 20}

@@ -65,6 +65,21 @@ def test_target_of_a_regression_by_scikit_learn() -> None:
     assert target.reference < mean_squared_error(validation.y, least_squares.predict(validation.X))
 
 
+def test_a_repeat_draws_its_parts_anew() -> None:
+    task = _task("iris", 1e-2)
+    again = task.repeated(1)
+    assert task.repeated(0) is task
+    assert again.parts == task.parts
+    for name in ("train", "validation", "test"):
+        rows = {*getattr(task.split, name).rows.tolist()}
+        other = {*getattr(again.split, name).rows.tolist()}
+        assert len(other) == len(rows)
+        assert other != rows
+    same = _task("iris", 1e-2).repeated(1).split
+    np.testing.assert_array_equal(same.test.rows, again.split.test.rows)
+    assert task.repeated(2).split.test.rows.tolist() != again.split.test.rows.tolist()
+
+
 @pytest.mark.parametrize("name", ["breast_cancer", "iris"])
 def test_target_of_classes_by_scikit_learn(name: str) -> None:
     task = _task(name, 1e-2)

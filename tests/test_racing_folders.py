@@ -217,7 +217,7 @@ def test_terms_are_what_a_race_writes(
 def test_tensorboard_deletes_its_own_files_alone(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     folder = begun(tmp_path / "race")
-    kept = folder / "tensorboard" / "adam" / "trial-0" / "notes.txt"
+    kept = folder / "tensorboard" / "adam" / "trial-0-0" / "notes.txt"
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
     before = kept.with_name("events.out.tfevents.1")

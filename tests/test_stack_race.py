@@ -78,6 +78,29 @@ def test_trials_share_minibatches_and_the_others_are_stacked_over_seeds(task: Mo
         assert task.together(one) != task.together(replace(one, **change))
 
 
+def test_a_repeat_draws_other_parts_for_the_same_model(task: ModuleTask) -> None:
+    again = task.repeated(1)
+    assert task.drawn
+    assert task.repeated(0) is task
+    assert again.model is task.model
+    assert again.parts == task.parts
+    for name in ("train", "validation", "test"):
+        own, other = (getattr(each._parts, name)[0] for each in (task, again))
+        assert not torch.equal(own, other)
+    there = cloudpickle.loads(cloudpickle.dumps(task)).repeated(1)
+    assert torch.equal(there._parts.test[0], again._parts.test[0])
+    losses = [run(each, [trial()]) for each in (task, again)]
+    assert losses[0].train_loss[0] != losses[1].train_loss[0]
+
+
+def test_a_part_that_is_given_is_the_same_in_all_repeats() -> None:
+    given = (torch.randn(20, 6, dtype=torch.float64), torch.arange(20) % 3)
+    task = ModuleTask(replace(classes("mlp"), test=given), 0)
+    assert not task.drawn
+    assert task.repeated(1)._parts.test[0] is task._parts.test[0]
+    assert not torch.equal(task.repeated(1)._parts.train[0], task._parts.train[0])
+
+
 def test_a_training_is_timed_as_its_user_would_run_it(
     task: ModuleTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

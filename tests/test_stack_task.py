@@ -22,7 +22,7 @@ from torch.utils.data import (
 
 from stack_nets import Attention, classes, in_lanes, make
 from thalweg.errors import TaskError
-from thalweg.stack import Model, Parts, TorchTask
+from thalweg.stack import Examples, Model, TorchTask
 from thalweg.stack.batch import leaves, read
 
 X = torch.arange(100.0)[:, None]
@@ -45,29 +45,29 @@ def rows(batch: Any) -> list[int]:
 
 
 def test_shares_are_drawn_once_each_and_stratified() -> None:
-    parts = Parts.of(task(validation=0.2, test=0.4), seed=0)
+    parts = Examples.of(task(validation=0.2, test=0.4)).draw(0)
     assert parts.sizes == {"train": 40, "validation": 20, "test": 40}
     drawn = [rows(part) for part in (parts.train, parts.validation, parts.test)]
     assert sorted(itertools.chain(*drawn)) == list(range(100))
     for part in (parts.train, parts.validation, parts.test):
         assert torch.equal(part[1], part[0].flatten().long() % 4)  # X and y still go together
         assert torch.bincount(part[1]).unique().numel() == 1
-    assert drawn[2] == rows(Parts.of(task(validation=0.5, test=0.4), seed=0).test)
-    assert drawn[2] != rows(Parts.of(task(validation=0.2, test=0.4), seed=1).test)
+    assert drawn[2] == rows(Examples.of(task(validation=0.5, test=0.4)).draw(0).test)
+    assert drawn[2] != rows(Examples.of(task(validation=0.2, test=0.4)).draw(1).test)
 
 
 def test_parts_that_are_given_are_taken_whole() -> None:
     given = (X[:3] + 1000, Y[:3])
-    parts = Parts.of(task(validation=given), seed=0)
+    parts = Examples.of(task(validation=given)).draw(0)
     assert rows(parts.validation) == [1000, 1001, 1002]
     assert parts.sizes == {"train": 80, "validation": 3, "test": 20}
-    both = Parts.of(task(validation=given, test=given), seed=0)
+    both = Examples.of(task(validation=given, test=given)).draw(0)
     assert rows(both.train) == list(range(100))  # in their own order
 
 
 @pytest.mark.parametrize("y", [torch.arange(100), X, torch.zeros(100, 3, dtype=torch.int64)])
 def test_targets_without_classes_to_stratify_by_are_split_all_the_same(y: Tensor) -> None:
-    assert Parts.of(task(train=(X, y)), seed=0).sizes["train"] == 60
+    assert Examples.of(task(train=(X, y))).draw(0).sizes["train"] == 60
 
 
 class Squares(Dataset[tuple[Tensor, int]]):
@@ -96,12 +96,12 @@ def test_data_come_as_arrays_datasets_or_loaders() -> None:
         [np.arange(10.0)[:, None], np.arange(10) ** 2],
     ]  # fmt: skip
     for source in sources:
-        given = Parts.of(task(train=source, validation=source, test=source), seed=0)
+        given = Examples.of(task(train=source, validation=source, test=source)).draw(0)
         for found, right in zip(given.train, expected, strict=True):
             assert found.dtype == right.dtype  # an array of doubles becomes float32
             assert torch.equal(found, right)
     named = DataLoader(Squares(), collate_fn=collate)
-    parts = Parts.of(task(train=named, validation=named, test=named), seed=0)
+    parts = Examples.of(task(train=named, validation=named, test=named)).draw(0)
     assert torch.equal(parts.train["y"], expected[1])
 
 
@@ -359,6 +359,6 @@ def test_a_model_leaves_its_callers_random_numbers_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     own = classes("transformer", torch.float32, model=lambda: Attention(0.5))
-    Model(own, Parts.of(own, 0).train)
+    Model(own, Examples.of(own).draw(0).train)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(tensor.grad_fn is None for tensor in leaves(own.train))

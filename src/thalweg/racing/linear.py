@@ -14,7 +14,7 @@ from thalweg.data import Dataset, Part
 from thalweg.racing import snippets
 from thalweg.racing.protocol import TIMED
 from thalweg.racing.store import Trial, fingerprint
-from thalweg.racing.task import Lanes, Target
+from thalweg.racing.task import Lanes, Target, seed_of
 from thalweg.racing.workers import seconds
 from thalweg.rule import Rule
 
@@ -25,6 +25,7 @@ __all__ = ["LinearTask", "kind_word", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 _MEASURED, _BATCH = 5, 32  # epochs whose time is measured; batch of Adam for the noise scale
+_REPEATS = 4  # whose parts are held: trainings of one are mostly done before the next begins
 _LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
 
 _LOSSES = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
@@ -46,6 +47,7 @@ class LinearTask:
     lanes = _LANES
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    drawn = True
 
     def __init__(self, dataset: Dataset, *, l2: float, seed: int) -> None:
         self.dataset = dataset
@@ -75,6 +77,13 @@ class LinearTask:
             "dtype": "float32",
             "l2": l2,
         }
+
+    @functools.lru_cache(maxsize=_REPEATS)  # noqa: B019 - tasks live as long as their race
+    def repeated(self, repeat: int) -> "LinearTask":
+        """Return the task on another split; see ``Task.repeated``."""
+        if repeat == 0:
+            return self
+        return LinearTask(self.dataset, l2=self.l2, seed=seed_of(self.seed, repeat))
 
     def together(self, trial: Trial) -> Hashable:
         """Return what lanes share: rule, length and the stream of minibatches."""

@@ -22,9 +22,9 @@ from thalweg.racing import schedule as schedules
 from thalweg.racing import score, snippets
 from thalweg.racing.search import RERUN
 from thalweg.racing.store import FINAL, TIMING, Trial
-from thalweg.racing.task import Checkpoint, Lanes, Target
+from thalweg.racing.task import Checkpoint, Lanes, Target, seed_of
 from thalweg.rule import Rule
-from thalweg.stack import Model, Parts, TorchTask, Training, train
+from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
@@ -38,6 +38,7 @@ _OWN = (RERUN, FINAL)  # rounds over several seeds: no lane shares minibatches w
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
+_REPEATS = 2  # whose parts are held
 _FEW = 8  # examples by which it is seen whether a task can be judged
 # By what it is seen whether a loss is the mean of those of pieces: how far parameters are moved
 # before, how near two losses are the same, also in short formats, and how many examples are taken.
@@ -66,7 +67,8 @@ class ModuleTask:
         self._largest = batch_size
         self._lanes: int | None = None
         self._whole = False  # until it is known
-        self._parts = Parts.of(description, seed)
+        self._examples = Examples.of(description)
+        self.drawn = self._examples.drawn
         self.parts: Mapping[str, int] = self._parts.sizes
         with blamed("task"):
             model = self.model
@@ -89,6 +91,18 @@ class ModuleTask:
             "device": str(model.device),
         }
 
+    @functools.lru_cache(maxsize=_REPEATS)  # noqa: B019 - tasks live as long as their race
+    def repeated(self, repeat: int) -> "ModuleTask":
+        """Return the task on other parts, with the same model; see ``Task.repeated``."""
+        if repeat == 0:
+            return self
+        _ = self.model  # which both share
+        other = object.__new__(type(self))
+        own = ("_parts", "_placed", "_noise_scale")
+        vars(other).update({name: value for name, value in vars(self).items() if name not in own})
+        other.seed = seed_of(self.seed, repeat)
+        return other
+
     @property
     def facts(self) -> Mapping[str, Any]:
         """What results say of the training; that lanes are alone only once it is measured."""
@@ -110,6 +124,10 @@ class ModuleTask:
         model = Model(self.description, self._parts.train)
         model.whole = self._whole
         return model
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        return self._examples.draw(self.seed)
 
     @functools.cached_property
     def _placed(self) -> Parts:
@@ -140,7 +158,7 @@ class ModuleTask:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what each process makes, and the sources of the data, which are read."""
-        made = ("model", "_placed")
+        made = ("model", "_parts", "_placed")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         description = replace(self.description, train=None, validation=0.2, test=0.2)
         return {**kept, "description": description}

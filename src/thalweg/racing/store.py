@@ -39,7 +39,7 @@ __all__ = [
     "save_data",
 ]
 
-SCHEMA = 2  # docs/store.md says what each table holds; the number is the file's user_version
+SCHEMA = 3  # docs/store.md says what each table holds; the number is the file's user_version
 
 _TABLES = f"""
 BEGIN;
@@ -47,10 +47,11 @@ CREATE TABLE race (
   id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, source TEXT, lanes INTEGER NOT NULL);
 CREATE TABLE counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
 CREATE TABLE trials (
-  id INTEGER PRIMARY KEY, rule TEXT NOT NULL, phase TEXT NOT NULL, number INTEGER NOT NULL,
-  round TEXT NOT NULL, seed INTEGER NOT NULL, batch_size INTEGER NOT NULL, hyper TEXT NOT NULL,
+  id INTEGER PRIMARY KEY, rule TEXT NOT NULL, phase TEXT NOT NULL, repeat INTEGER NOT NULL,
+  number INTEGER NOT NULL, round TEXT NOT NULL, seed INTEGER NOT NULL,
+  batch_size INTEGER NOT NULL, hyper TEXT NOT NULL,
   epochs INTEGER NOT NULL, schedule TEXT NOT NULL, diverged_at INTEGER NOT NULL,
-  test_loss REAL, test_score REAL, UNIQUE (rule, phase, number));
+  test_loss REAL, test_score REAL, UNIQUE (rule, phase, repeat, number));
 CREATE TABLE evaluations (
   trial INTEGER NOT NULL REFERENCES trials (id), epoch INTEGER NOT NULL,
   train_loss REAL, validation_loss REAL, PRIMARY KEY (trial, epoch)) WITHOUT ROWID;
@@ -70,6 +71,7 @@ class _Row(msgspec.Struct):
     id: int
     rule: str
     phase: Literal["trial", "rerun", "final"]
+    repeat: _Count
     number: _Count
     round: str
     seed: _Count
@@ -97,13 +99,14 @@ class Trial:
         rule: name.
         round: ``"round 1"``, ``"widened"``, ``"round 2"``, ``"rerun"``, ``"final"`` or
             ``"timing"``.
-        number: counted from 0 in the rule's trials, in its re-runs, or in its finals.
+        number: counted from 0 in the rule's trials, re-runs or finals of this repeat.
         seed: of initial point and minibatches.
         batch_size: examples per step.
         hyper: every hyperparameter.
         epochs: length of the training.
         schedule: of the rate: ``"constant"``, or ``"cosine"``: a linear warm-up over the first
             10 % of the steps, then half a cosine to 0.
+        repeat: of the experiment, from 0; each has its own parts, search and seeds.
     """
 
     rule: str
@@ -114,6 +117,7 @@ class Trial:
     hyper: Mapping[str, float]
     epochs: int
     schedule: str = "constant"
+    repeat: int = 0
 
     @property
     def phase(self) -> str:
@@ -260,6 +264,7 @@ class Records:
             msgspec.json.decode(row.hyper, type=dict[str, float]),
             row.epochs,
             row.schedule,
+            row.repeat,
         )
         names = (trial.rule, trial.schedule, *trial.hyper)  # of files, in commands and in pictures
         if not all(name.isidentifier() for name in names) or trial.phase != row.phase:
@@ -300,7 +305,7 @@ class Store(Records):
             _refuse_foreign(directory)
         self._lock = None if directory is None else _locked(directory)
         path = ":memory:" if directory is None else str(directory / "race.sqlite")
-        self._results: dict[tuple[str, str], dict[int, Result]] = {}
+        self._results: dict[tuple[str, str], dict[tuple[int, int], Result]] = {}
         try:
             with contextlib.ExitStack() as undo:
                 undo.callback(self._unlock)
@@ -383,13 +388,14 @@ class Store(Records):
     def _index(self, results: Iterable[Result]) -> None:
         for result in results:
             trial = result.trial
-            self._results.setdefault((trial.phase, trial.rule), {})[trial.number] = result
+            found = self._results.setdefault((trial.phase, trial.rule), {})
+            found[trial.repeat, trial.number] = result
 
     def _keep(self, results: Sequence[Result], checkpoint: bytes) -> None:
         assert self.directory
 
-        def place(result: Result) -> tuple[float, int]:
-            return result.loss, result.trial.number
+        def place(result: Result) -> tuple[float, int, int]:
+            return result.loss, result.trial.repeat, result.trial.number
 
         best = min(results, key=place)
         if all(place(best) < place(other) for other in self.of(best.trial.rule, FINAL)):
@@ -402,7 +408,8 @@ class Store(Records):
         Raises:
             ValueError: the store has another training in its place.
         """
-        result = self._results.get((trial.phase, trial.rule), {}).get(trial.number)
+        found = self._results.get((trial.phase, trial.rule), {})
+        result = found.get((trial.repeat, trial.number))
         if result and result.trial != trial:
             raise ValueError(
                 f"{self.directory} holds {result.trial} where this thalweg would run {trial}; "
@@ -410,10 +417,10 @@ class Store(Records):
             )
         return result
 
-    def of(self, rule: str, phase: str) -> list[Result]:
-        """Return the results of a rule in one of ``PHASES``, by number."""
+    def of(self, rule: str, phase: str, repeat: int | None = None) -> list[Result]:
+        """Return the results of a rule in one of ``PHASES``, by number, of one repeat or of all."""
         found = self._results.get((phase, rule), {})
-        return [found[number] for number in sorted(found)]
+        return [found[key] for key in sorted(found) if repeat in {None, key[0]}]
 
 
 def _refuse_foreign(directory: Path) -> None:
@@ -529,6 +536,7 @@ def _row(result: Result) -> list[Any]:
     return [
         trial.rule,
         trial.phase,
+        trial.repeat,
         trial.number,
         trial.round,
         trial.seed,

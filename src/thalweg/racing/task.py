@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from thalweg.racing.store import Trial
 from thalweg.rule import Rule
 
-__all__ = ["Checkpoint", "Lanes", "Target", "Task"]
+__all__ = ["Checkpoint", "Lanes", "Target", "Task", "seed_of"]
 
 Checkpoint = Mapping[str, Any]
 """What a training leaves to go on from: tensors, numbers, strings and containers of them."""
@@ -67,6 +67,7 @@ class Task(Protocol):
         lanes: at most so many trials are trained in one piece of work.
         schedules: of the rate, that it can train with; the first is the default.
         processes: whether pieces of work need a process each; False where threads do.
+        drawn: whether the test part is drawn from the examples; False where it is given.
     """
 
     name: str
@@ -75,16 +76,25 @@ class Task(Protocol):
     lanes: int
     schedules: tuple[str, ...]
     processes: bool
+    drawn: bool
+
+    def repeated(self, repeat: int) -> "Task":
+        """Return the task on the parts of a repeat: what can be drawn is drawn anew.
+
+        Repeat 0 is the task itself.
+        """
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What results say of the training: "loss", "metric", "model", "dtype", "l2"."""
 
     def together(self, trial: Trial) -> Hashable:
-        """Return what trials of one piece of work have in common."""
+        """Return what trials of one piece of work of the same repeat have in common."""
 
     def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
         """Train one lane per trial, all of them of equal ``together``, on one thread.
+
+        The trials are of this task's own repeat.
 
         A trial's seed alone fixes its initial point and the order of its minibatches; what a lane
         computes does not depend on its neighbours.
@@ -114,3 +124,13 @@ class Task(Protocol):
 
     def fingerprint(self) -> str:
         """Return a hash of all in it that fixes its numbers."""
+
+
+def seed_of(seed: int, repeat: int) -> int:
+    """Return the seed by which a repeat draws its parts: the race's own for the first.
+
+    Example:
+        >>> seed_of(7, 0), seed_of(7, 1) == seed_of(8, 1)
+        (7, False)
+    """
+    return int(np.random.SeedSequence((seed, repeat)).generate_state(1)[0]) if repeat else seed

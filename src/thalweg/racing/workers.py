@@ -65,7 +65,7 @@ def train(
 
     Args:
         task: what is trained.
-        unit: trials that may be trained together.
+        unit: trials of one repeat that may be trained together.
         keep: whether finals leave a checkpoint.
         should_stop: is asked now and then.
 
@@ -74,7 +74,7 @@ def train(
         KeyboardInterrupt: ``should_stop()`` returned True.
     """
     try:
-        lanes = task.run(unit, should_stop=should_stop)
+        lanes = task.repeated(unit[0].repeat).run(unit, should_stop=should_stop)
         final = unit[0].round == FINAL
         judged = list(zip(*lanes.judge(), strict=True)) if final else [()] * len(unit)
     except (TaskError, OSError):

@@ -16,8 +16,8 @@ __all__ = ["COLUMNS", "rows", "table", "writing"]
 Write = Callable[[Sequence[Result]], None]
 
 COLUMNS = (
-    "rule", "phase", "number", "round", "seed", "batch_size", "schedule", "epochs", "diverged_at",
-    "epoch", "train_loss", "validation_loss", "test_loss", "test_score", "hyper",
+    "rule", "phase", "repeat", "number", "round", "seed", "batch_size", "schedule", "epochs",
+    "diverged_at", "epoch", "train_loss", "validation_loss", "test_loss", "test_score", "hyper",
 )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _tensorboard(directory: Path) -> Iterator[Write]:
         for result in results:
             trial = result.trial
             rule = files.folder(files.folder(directory / "tensorboard") / trial.rule)
-            folder = files.folder(rule / f"{trial.phase}-{trial.number}")
+            folder = files.folder(rule / f"{trial.phase}-{trial.repeat}-{trial.number}")
             for old in folder.glob("events.out.tfevents.*"):  # of a race cut short: once more
                 old.unlink()
             with SummaryWriter(str(folder)) as run:

@@ -12,8 +12,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from thalweg.stack.model import Model
-from thalweg.stack.parts import Parts
+from thalweg.stack.parts import Examples, Parts
 from thalweg.stack.task import TorchTask
 from thalweg.stack.training import Training, train
 
-__all__ = ["Model", "Parts", "TorchTask", "Training", "train"]
+__all__ = ["Examples", "Model", "Parts", "TorchTask", "Training", "train"]

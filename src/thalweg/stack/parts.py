@@ -12,7 +12,7 @@ from thalweg.errors import TaskError
 from thalweg.stack.batch import Batch, count, each, read
 from thalweg.stack.task import TorchTask
 
-__all__ = ["Parts"]
+__all__ = ["Examples", "Parts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,33 +29,6 @@ class Parts:
     validation: Batch
     test: Batch
 
-    @classmethod
-    def of(cls, task: TorchTask, seed: int) -> "Parts":
-        """Read a task's data and draw what it gives as shares, stratified by class.
-
-        The test part is drawn first, so that it does not depend on the other two.
-
-        Args:
-            task: the task.
-            seed: of the draw, in [0, 2^32).
-
-        Raises:
-            TaskError: data that cannot be read, or a part that would be empty.
-        """
-        batch = read(task.train, "train")
-        rows: NDArray[np.intp] = np.arange(count(batch, "train"))
-        drawn: dict[str, Batch] = {}
-        for name in ("test", "validation"):
-            given = getattr(task, name)
-            if isinstance(given, (int, float)):
-                size = round(given * count(batch, "train"))
-                rows, own = _draw(rows, size, batch, seed, f"{name}={given}")
-                drawn[name] = _take(batch, own)
-            else:
-                drawn[name] = read(given, name)
-                count(drawn[name], name)
-        return cls(_take(batch, rows), drawn["validation"], drawn["test"])
-
     @property
     def sizes(self) -> dict[str, int]:
         """The number of examples of each part."""
@@ -66,6 +39,68 @@ class Parts:
         """Return the same on a device."""
         names = ("train", "validation", "test")
         return Parts(*(each(lambda t: t.to(device), getattr(self, name)) for name in names))
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A task's examples, read once; parts are drawn from them again and again.
+
+    Attributes:
+        train: from which a part that is no batch is drawn, and what is left is the training part.
+        validation: a batch, or the share of ``train`` to draw.
+        test: the same.
+    """
+
+    train: Batch
+    validation: Batch | float
+    test: Batch | float
+
+    @classmethod
+    def of(cls, task: TorchTask) -> "Examples":
+        """Read what a task gives.
+
+        Raises:
+            TaskError: data that cannot be read.
+        """
+        given = {"train": read(task.train, "train")}
+        for name in ("test", "validation"):
+            share = getattr(task, name)
+            given[name] = share if _is_share(share) else read(share, name)
+        for name, batch in given.items():
+            if not _is_share(batch):
+                count(batch, name)
+        return cls(**given)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the test part is drawn."""
+        return _is_share(self.test)
+
+    def draw(self, seed: int) -> Parts:
+        """Draw what is given as shares, stratified by class.
+
+        The test part is drawn first, so that it does not depend on the other two.
+
+        Args:
+            seed: of the draw, in [0, 2^32).
+
+        Raises:
+            TaskError: a part would be empty.
+        """
+        rows: NDArray[np.intp] = np.arange(count(self.train, "train"))
+        drawn: dict[str, Batch] = {}
+        for name in ("test", "validation"):
+            given = getattr(self, name)
+            if _is_share(given):
+                size = round(given * count(self.train, "train"))
+                rows, own = _draw(rows, size, self.train, seed, f"{name}={given}")
+                given = _take(self.train, own)
+            drawn[name] = given
+        return Parts(_take(self.train, rows), drawn["validation"], drawn["test"])
+
+
+def _is_share(given: object) -> bool:
+    return isinstance(given, (int, float))
 
 
 def _take(batch: Batch, rows: NDArray[np.intp]) -> Batch:
