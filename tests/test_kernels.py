@@ -251,8 +251,8 @@ def against_the_sign(g, x, *, t):  # noqa: ANN001, ANN201
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_sign_of_each_number_is_numpys(dtype: Any) -> None:
-    g = np.array([np.nan, 0.0, -0.0, np.inf, -np.inf, 3.0, -2.0, 1e-40, -1e-40], dtype)
+def test_the_sign_of_a_subnormal_number_is_numpys(dtype: Any) -> None:
+    g = np.array([1e-40, -1e-40], dtype)
     x = np.zeros_like(g)
     Step(rule("test")(against_the_sign), [x])([g])
     np.testing.assert_array_equal(x, -np.sign(g))

@@ -32,6 +32,7 @@ from optim_pairs import (  # noqa: E402
     scalars_in,
     set_gradients,
 )
+from test_elementwise import MEANT, PAIRS, assert_meant, every_function  # noqa: E402
 from test_kernels import asking, calling, counting, mixed, nested  # noqa: E402
 from test_kernels_translate import (  # noqa: E402
     by_constant,
@@ -149,6 +150,18 @@ def test_a_step_is_the_rule_function(name: str, dtype: torch.dtype) -> None:
                 for key, wanted in after.items():
                     assert_near(optimizer.state[p][key], wanted, computed)
                 assert optimizer.state[p]["step"] == t
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_function_means_what_it_means_elsewhere(dtype: Any) -> None:
+    g, x = map(torch.from_numpy, PAIRS.astype(dtype))
+    p = x.clone().requires_grad_()
+    p.grad = g.clone()
+    optimizer = optim.Descent([p], rule("test")(every_function))
+    optimizer.step()
+    state = optimizer.state[p]
+    found = [p.detach(), *(state[key] for key in list(MEANT)[1:])]
+    assert_meant([value.numpy() for value in found], dtype)
 
 
 @every_configuration

@@ -33,7 +33,14 @@ def _unary(name: str) -> Callable[[Any], Any]:
 sqrt = _unary("sqrt")
 exp = _unary("exp")
 log = _unary("log")
-sign = _unary("sign")
+
+
+def sign(a: Any) -> Any:  # noqa: ANN401
+    """Return 1 or -1 by the sign of each element, and the element itself where it is 0 or NaN."""
+    library = _torch_of(a) or np
+    signed = library.copysign(library.sign(a), a)  # NumPy loses the sign of 0
+    result = library.where(a == a, signed, a)  # noqa: PLR0124 - torch makes 0 of NaN
+    return float(result) if isinstance(a, (int, float)) else result
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
@@ -50,12 +57,12 @@ def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
 
 
 def maximum(a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return the larger of the two, element by element; NaN if either is NaN."""
+    """Return the larger of the two, element by element; NaN if either is, of two zeros either."""
     return _extremum("maximum", a, b)
 
 
 def minimum(a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return the smaller of the two, element by element; NaN if either is NaN."""
+    """Return the smaller of the two, element by element; NaN if either is, of two zeros either."""
     return _extremum("minimum", a, b)
 
 

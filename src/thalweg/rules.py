@@ -247,14 +247,16 @@ def rprop(
     """Rprop: a step size per coordinate, grown while the gradient's sign holds, cut when it flips.
 
     Meant for full gradients. lr is the first step size. Deviation: after a flip the coordinate
-    rests for one step and the step before is not taken back, as in torch.
+    rests for one step and the step before is not taken back, as in torch. A gradient that is NaN
+    says no direction: the coordinate rests until the next that does.
     """
     agreement = g * g_last
     grown = where(agreement > 0, eta_plus * step_size, step_size)
     step_size = where(agreement < 0, eta_minus * step_size, grown)
     step_size = minimum(maximum(step_size, step_min), step_max)
     g = where(agreement < 0, 0.0, g)
-    return x - step_size * sign(g), step_size, g
+    step = where(g > 0, step_size, where(g < 0, -step_size, 0.0))
+    return x - step, step_size, g
 
 
 @rule("Polyak & Juditsky 1992; Bottou 2012, section 5", start={"eta": "lr", "mu": 1.0})

@@ -302,16 +302,21 @@ class Compiled(Optimizer):
             ready = self._ready(recipes, valid=valid)
             alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
             for p, group in alone:
-                check_steppable(self.state.get(p, {}), p, recipes[group], self.options)
+                check_steppable(self._kept(p), p, recipes[group], self.options)
         except SparseError:
             raise _TorchStepError("with sparse gradients") from None
         for bucket, gradients in ready:
             bucket.step(gradients, recipes, scale)
         for p, group in alone:
-            step_tensor(p, self.state[p], recipes[group], scale, self.options)
+            step_tensor(p, self._kept(p), recipes[group], scale, self.options)
         copied = (bucket.copied for bucket, _ in ready)
         self._zero(chain(*copied, (p for p, _ in alone)))
         return True
+
+    def _kept(self, p: Tensor) -> dict[str, Any]:
+        """Return a parameter's state, and make none."""
+        state: dict[str, Any] = self.state.get(p, {})
+        return state
 
     def _ready(
         self, recipes: list[Recipe], *, valid: bool
