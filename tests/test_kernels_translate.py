@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from thalweg import rules
 from thalweg.elementwise import maximum, minimum, sign, where
 from thalweg.kernels import Step, source
-from thalweg.rule import Rule, read_signature
+from thalweg.rule import Rule, read_signature, rule
 from thalweg.rules import adam, momentum
 
 G = np.array([0.3, -2.0, 0.0, -0.0, 5.0, 1e-3, -1e3, 7.0, 0.5])
@@ -39,7 +40,7 @@ def assert_same(of: Rule, steps: int = 3, dtype: str = "float64", **hyper: float
 
 
 SLOPE = -0.5
-ONCE, MANY, HALF = np.float64(-1.5), np.int64(-3), np.float32(-0.5)
+ONCE, MANY, HALF = np.float64(-1.5), np.int64(-3), np.float64(-0.5)
 ON, NEVER, NOTHING = np.bool_(True), float("-inf"), float("nan")  # noqa: FBT003 - a constant
 
 
@@ -310,7 +311,8 @@ def inplace(a):
     b = a
     b *= 2
     return b
-huge = 10**400
+huge, single = 10**400, np.float32(0.1)
+partial = functools.partial(recursive, n=np.int8(3))
 @rule("test")
 def own(g, x, *, t, lr=0.1):
 """
@@ -337,6 +339,8 @@ DEEP = "+".join(["g"] * 300)
         ("return x - lr * 10**400 * g", 0, "the number is too large"),
         ("return x - (t + 1" + "0" * 400 + ") * g", 0, "the number is too large"),
         ("return x - huge * g", 0, "the number is too large"),
+        ("return x - single * g", 0, "NumPy's float32, which rounds; make it float(...)"),
+        ("return x - partial(g)", 0, "NumPy's int8"),
         ("return x - lr * 10**10**10 * g", 0, "the number is too large"),
         ("return x - 1e300**2 * g", 0, "too large"),
         ("return x - (-8) ** (1 / 3) * g", 0, "a negative number has no such power"),
@@ -345,6 +349,9 @@ DEEP = "+".join(["g"] * 300)
         ("y = g\ny = y - (g > 0 and x > 0)\nreturn y", 1, "write `(a) * (b)`"),
         ("return x if not t > 1 else g", 0, "write `where(test, 0.0, 1.0)`"),
         ("return x - (0 < t < 3) * g", 0, "`(a < b) * (b < c)`"),
+        ("for _ in (1, 2):\n    x = x - g\nreturn x", 0, "write its steps out"),
+        ("def f(a):\n    return a\nreturn x - f(g)", 0, "declare it outside of the rule"),
+        ("f = lambda a: a\nreturn x - f(g)", 0, "declare it outside of the rule"),
         ("if t > 1:\n    x = g\nreturn x", 0, "`if t > 1:` cannot be compiled: write `name = a if"),
         ("return x - math.sqrt(lr) * g", 0, "call sqrt, of thalweg.elementwise"),
         ("return x - np.maximum(g, x)", 0, "call maximum, of thalweg.elementwise"),
@@ -418,6 +425,55 @@ def test_a_number_from_outside_is_read_when_a_kernel_is_made(tmp_path: Path) -> 
         x = np.ones(1)
         Step(of, [x], lr=0.1)([np.ones(1)])
         assert x[0] == pytest.approx(1 - 0.1 * number)
+
+
+class Wrapping:
+    def __init__(self, of: Any) -> None:
+        functools.update_wrapper(self, of)
+
+    def __call__(self, g, x, **hyper):  # noqa: ANN001, ANN003, ANN204
+        return posing(g, x, **hyper)
+
+
+def plain(of: Any) -> Callable[..., Any]:
+    return lambda g, *args, **hyper: of(2 * g, *args, **hyper)
+
+
+@pytest.mark.parametrize(
+    "decorator", [clipped(1.0), plain, Wrapping, lambda of: plain(clipped(1.0)(of))]
+)
+def test_a_decorator_above_the_rule_is_refused(
+    decorator: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = rule("test")(posing)
+    assert rules.get("posing") is declared
+    outer = decorator(declared)
+    monkeypatch.setitem(globals(), "posing", outer)
+    with pytest.raises(ValueError, match=r"a decorator above @rule, .* write @rule"):
+        rules.get("posing")
+    with pytest.raises(TypeError, match=r"must be a Rule or the name of one.*; write @rule"):
+        Step(outer, [X.copy()])  # type: ignore[arg-type] # as a user may
+
+
+def test_a_closure_is_read_when_a_kernel_is_made() -> None:
+    factor = 2.0
+
+    def closed(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN202
+        return x - lr * factor * g
+
+    of = undeclared(closed)
+    assert_same(of)
+    factor = 3.0
+    assert_same(of)
+
+
+def test_a_step_has_no_default() -> None:
+    with pytest.raises(TypeError, match="the step t must have no default"):
+        undeclared(stepping)
+
+
+def stepping(g, x, *, t=1, lr=0.1):  # noqa: ANN001, ANN201
+    return x - lr * g
 
 
 WORDS = (

@@ -337,6 +337,8 @@ def read_signature(
     if "t" not in [p.name for p in keywords]:
         raise TypeError(f"rule {name!r} must take the step t as a keyword: (g, x, ..., *, t, ...)")
     for p in keywords:
+        if p.name == "t" and p.default is not p.empty:
+            raise TypeError(f"rule {name!r}: the step t must have no default: it is always given")
         if p.default is not p.empty and not isinstance(p.default, Real):
             raise TypeError(
                 f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
@@ -387,6 +389,22 @@ def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:  # noqa
         yield from _functions(other, seen)
 
 
+_BELOW = "write @rule(...) above all other decorators of a function"
+
+
+def _check_outermost(declared: Rule) -> None:
+    """Raise ValueError if a decorator above @rule made something else of the name."""
+    around = getattr(declared.function, "__globals__", {})
+    outer = around.get(declared.name)
+    inside = [cell for part in _functions(outer, set()) for cell in part.__closure__ or ()]
+    wrapped = (cell.cell_contents for cell in inside if cell != CellType())
+    if any(one is declared for one in (getattr(outer, "__wrapped__", None), *wrapped)):
+        raise ValueError(
+            f"rule {declared.name!r} has a decorator above @rule, which changes the function but "
+            f"not the rule; {_BELOW}"
+        )
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
 
@@ -403,7 +421,9 @@ def get(rule: str | Rule) -> Rule:
     """Return the rule of that name; a Rule is returned as it is.
 
     Raises:
-        ValueError: no rule has that name; the message lists the closest ones.
+        ValueError: no rule has that name; the message lists the closest ones. Or a decorator was
+            put around the rule, which would do nothing.
+        TypeError: it is neither.
 
     Example:
         >>> get("adma")
@@ -413,8 +433,12 @@ def get(rule: str | Rule) -> Rule:
     """
     if isinstance(rule, Rule):
         return rule
+    if not isinstance(rule, str):
+        advice = f"; {_BELOW}" if callable(rule) else ""  # type: ignore[unreachable] # a user may
+        raise TypeError(f"a rule must be a Rule or the name of one, got {rule!r}{advice}")
     known = names()
     if rule in _rules:
+        _check_outermost(_rules[rule])
         return _rules[rule]
     hint = closest(rule, known) or f"the rules are: {', '.join(known)}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

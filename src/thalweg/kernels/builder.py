@@ -24,6 +24,7 @@ COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
     ast.GtE: operator.ge, ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
+_PYTHONS = np.float64, np.int64, np.bool_  # numbers of NumPy that compute as Python's do
 _TOO_LARGE = "the number is too large"
 _LONGEST = 1100  # bits: more than a float of any size has
 
@@ -53,8 +54,11 @@ def literal(number: Any) -> Value:  # noqa: ANN401 - whatever is a real number
     """Return a number that stands in a rule.
 
     Raises:
-        OverflowError: a float cannot hold it.
+        ArithmeticError: a float cannot hold it, or NumPy computes with it otherwise than Python.
     """
+    if isinstance(number, np.generic) and not isinstance(number, _PYTHONS):
+        kind = type(number).__name__
+        raise ArithmeticError(f"a number is NumPy's {kind}, which rounds; make it float(...)")  # noqa: TRY004
     plain = number.item() if isinstance(number, np.generic) else number
     try:
         size = abs(float(plain))

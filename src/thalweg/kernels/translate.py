@@ -37,6 +37,9 @@ _LONGEST = 100  # characters of the rule that a message has
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
     ast.If: "write `name = a if test else b`",
+    ast.For: "write its steps out",
+    ast.FunctionDef: "declare it outside of the rule",
+    ast.Lambda: "declare it outside of the rule, with a name",
     ast.BoolOp: "write `(a) * (b)` for `a and b`, `where(a, 1.0, b)` for `a or b`",
     ast.Not: "write `where(test, 0.0, 1.0)`",
     ast.Compare: "compare two values; `(a < b) * (b < c)` is `a < b < c`",
@@ -140,7 +143,7 @@ class _Translator(Builder):
             function = functions.called(scope.callee(node), arguments, keywords)
             bound = functions.bound(function, arguments, keywords)
             given = {n: self.argument(n + suffix, v) for n, v in bound.items()}
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             scope.refuse(node, str(error))
         if function in self.running:
             scope.refuse(node, "the function calls itself; write its steps out")
