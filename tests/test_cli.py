@@ -67,6 +67,7 @@ def test_race_passes_its_options_on(told: Told) -> None:
     words += " --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2 --on dask --csv"
     assert cli.main(words.split()) == 0
     assert told.pop("dataset").name == "iris"
+    assert told.pop("on_data")
     assert told == {
         "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
         "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"), "workers": 2,
@@ -145,6 +146,7 @@ def test_resume_continues_on_the_races_own_terms(
 ) -> None:
     assert cli.main(["race", "--resume", "there", "--workers", "2", "--trust"]) == 0
     assert told.pop("trust")("/of/theirs.py") is True
+    assert told.pop("on_data")
     assert told == {"directory": Path("there"), "workers": 2, "on": None, "writers": []}
     capsys.readouterr()
     message = refused(capsys, "race", "--resume", "there", "--epochs", "3")

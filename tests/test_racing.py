@@ -18,11 +18,11 @@ from sklearn.metrics import log_loss, mean_squared_error
 import thalweg
 import thalweg.rule
 from thalweg import cli, data, racing, report, rules
+from thalweg.data.kept import fingerprint
 from thalweg.racing import linear, snippets
 from thalweg.racing.linear import LinearTask
 from thalweg.racing.protocol import Protocol, names_of
 from thalweg.racing.source import command as command_of
-from thalweg.racing.store import fingerprint
 
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adam", "lion"],
@@ -195,7 +195,7 @@ def test_verdict_says_who_won(iris: racing.Verdict) -> None:
 def test_files_hold_the_race(iris: racing.Verdict) -> None:
     assert iris.directory
     assert {p.name for p in iris.directory.iterdir()} == {
-        "race.sqlite", "race.lock", "data.npz", "results.json", "curves.parquet", "report.html",
+        "race.sqlite", "race.lock", "data.json", "results.json", "curves.parquet", "report.html",
     }  # fmt: skip
     written = json.loads((iris.directory / "results.json").read_text(encoding="utf-8"))
     assert written == iris.results

@@ -26,9 +26,6 @@ from thalweg.racing.store import (
     Result,
     Store,
     Trial,
-    fingerprint,
-    load_data,
-    save_data,
 )
 from thalweg.racing.task import Lanes
 from thalweg.racing.verdict import _sentence, conclude
@@ -468,23 +465,3 @@ def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
         store.add([Result(trial, 0, curve, curve) for trial in trials])
     with Store(tmp_path) as store:
         assert store.of("adam", "trial") == []
-
-
-def test_damaged_data_are_a_sentence_with_the_remedy(tmp_path: Path) -> None:
-    save_data(DATA, tmp_path)
-    path = tmp_path / "data.npz"
-    whole = path.read_bytes()
-    for content in (b"", b"nonsense", whole[:500], whole[:-40]):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{path} is damaged \(.*\); restore it, or repeat"):
-            load_data(tmp_path)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{path} does not exist; restore it, or repeat"):
-        load_data(tmp_path)
-
-
-def test_data_beside_a_race_are_the_data(tmp_path: Path) -> None:
-    save_data(DATA, tmp_path)
-    restored = load_data(tmp_path)
-    assert fingerprint(restored) == fingerprint(DATA)
-    assert {**vars(restored), "X": 0, "y": 0} == {**vars(DATA), "X": 0, "y": 0}

@@ -1,12 +1,13 @@
 """Reading arguments: lists with commas, and options that are a rule's own hyperparameters."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.rule import Rule
 
-__all__ = ["names", "numbers", "positional_and_options", "rules_and_hyper"]
+__all__ = ["column_types", "names", "numbers", "positional_and_options", "rules_and_hyper"]
 
 
 def names(text: str) -> list[str]:
@@ -17,6 +18,27 @@ def names(text: str) -> list[str]:
         ['sgd', 'adam']
     """
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def column_types(given: Sequence[str]) -> dict[str, str]:
+    """Read ``--as zip:category --as a:date,b:text``: what columns are, by name.
+
+    Raises:
+        ValueError: a word is not COL:TYPE.
+
+    Example:
+        >>> column_types(["zip:category", "a:date,rent, net:number"])
+        {'zip': 'category', 'a': 'date', 'rent, net': 'number'}
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        pairs = re.findall(r"(.+?):(number|category|date|text)(?:,|$)", text)
+        if ",".join(f"{name}:{kind}" for name, kind in pairs) != text:
+            raise ValueError(
+                f"--as must be COL:TYPE, where TYPE is number, category, date or text, got {text!r}"
+            )
+        found |= dict(pairs)
+    return found
 
 
 def numbers(name: str, text: str, such_as: str) -> list[float]:

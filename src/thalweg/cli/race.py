@@ -1,5 +1,6 @@
 """``thalweg race``."""
 
+import functools
 import re
 import shlex
 import sqlite3
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thalweg.cli.arguments import names
+from thalweg.cli.arguments import column_types, names
 from thalweg.cli.folder import show_verdict
 from thalweg.cli.live import View, live
 from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost, say
@@ -25,9 +26,10 @@ _Data = Annotated[
     str | None,
     typer.Argument(
         metavar="DATA",
-        help="A named data set (digits, diabetes, breast_cancer, airfoil, …), a .csv, .parquet or "
-        ".feather file, or FILE.py:function that returns a thalweg.TorchTask (:task by default). "
-        "Left out with --resume.",
+        help="A named data set (digits, diabetes, breast_cancer, airfoil, …); a table in a CSV, "
+        "Parquet, Feather or libsvm file, in a folder of such files, or - for standard input; or "
+        "FILE.py:function that returns a thalweg.TorchTask (:task by default). Left out with "
+        "--resume.",
     ),
 ]
 _Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
@@ -75,6 +77,51 @@ _Seed = Annotated[int, typer.Option(help="Seed of the split, the trials and ever
 _SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Drop rows with bad values and count them.")
 ]
+_Drop = Annotated[
+    list[str] | None, typer.Option(metavar="COL,…", help="Columns of a file to leave out.")
+]
+_Keep = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COL,…", help="The only columns of a file to use beside the target."),
+]
+_As = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as",
+        metavar="COL:TYPE,…",
+        help="Take columns as number, category (a 0/1 feature for each value), date or text.",
+    ),
+]
+_Missing = Annotated[
+    str,
+    typer.Option(
+        help="What to do about missing values: impute (median and an indicator, or the category "
+        "missing), drop their rows, or error."
+    ),
+]
+_Na = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT,…", help="Texts that stand for a missing value, beside NA, ?, null and so on."
+    ),
+]
+_Decimal = Annotated[
+    str | None, typer.Option(help="Decimal mark of a text file: . or , (each column shows it).")
+]
+_Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Delimiter of a text file: one character, tab or space; found by default."),
+]
+_Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file, such as cp1252; found by default.")
+]
+_Comment = Annotated[
+    str | None, typer.Option(help="What a comment line of a text file begins with.")
+]
+_HeaderRow = Annotated[
+    int | None,
+    typer.Option(help="Line of the column names in a text file, counted from 1; 0 for none."),
+]
 _Out = Annotated[
     Path | None, typer.Option(help="Folder for results and report; thalweg-race-NAME by default.")
 ]
@@ -117,7 +164,10 @@ def race(
     target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
     batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
-    skip_bad_rows: _SkipBadRows = False, out: _Out = None, resume: _Resume = None,
+    drop: _Drop = None, keep: _Keep = None, as_: _As = None, missing: _Missing = "impute",
+    skip_bad_rows: _SkipBadRows = False, na: _Na = None, decimal: _Decimal = None,
+    delimiter: _Delimiter = None, encoding: _Encoding = None, comment: _Comment = None,
+    header_row: _HeaderRow = None, out: _Out = None, resume: _Resume = None,
     trust: _Trust = False, workers: _Workers = None, on: _On = None, csv: _Csv = False,
     tensorboard: _Tensorboard = False, quiet: _Quiet = False,
 ) -> None:  # fmt: skip
@@ -140,6 +190,7 @@ def race(
                 shown.show(progress)
 
             how: dict[str, Any] = {
+                "on_data": None if quiet else functools.partial(say, err=True),
                 "on_progress": tell,
                 "workers": workers,
                 "on": on,
@@ -157,7 +208,11 @@ def race(
             else:
                 if trust:
                     raise ValueError("--trust is for --resume; a task file that you name runs")
-                given = _given(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
+                given = _given(context, source, target=target, kind=kind, drop=drop or (),
+                    keep=keep or (), types=column_types(as_ or ()), missing=missing,
+                    skip_bad_rows=skip_bad_rows, na=na or (), decimal=decimal,
+                    delimiter=delimiter, encoding=encoding, comment=comment,
+                    header_row=header_row)  # fmt: skip
                 directory = directory or _folder(given)
                 verdict = racing.race(
                     given, rules=None if rules == "all" else names(rules),
@@ -172,7 +227,9 @@ def race(
 
 
 def _given(
-    source: str | None, *, target: str | None, kind: str | None, skip_bad_rows: bool
+    context: typer.Context,
+    source: str | None,
+    **how: Any,  # noqa: ANN401 - the arguments of data.load
 ) -> "str | Dataset":
     """Return the data that are named, or the name of a task file."""
     from thalweg import data  # noqa: PLC0415
@@ -181,12 +238,21 @@ def _given(
     if source is None:
         raise ValueError("DATA is missing: name a data set or a file")
     if not is_task_file(source):
-        return data.load(source, target=target, kind=kind, skip_bad_rows=skip_bad_rows)
-    if target is not None or kind is not None or skip_bad_rows:
-        raise ValueError(
-            "--target, --kind and --skip-bad-rows are for tables; a task has its own data"
-        )
+        return data.load(source, **how)
+    for name in ("as_" if each == "types" else each for each in how):
+        if _typed(context, name):
+            raise ValueError(f"{_option(name)} is for tables; a task has its own data")
     return source
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    """Return whether an option was given."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-').rstrip('-')}"
 
 
 def _folder(given: "str | Dataset") -> Path:
@@ -201,9 +267,8 @@ _FREE = {"resume", "trust", "workers", "on", "csv", "tensorboard", "quiet"}
 def _refuse_terms(context: typer.Context) -> None:
     """Refuse options that a resumed race cannot change."""
     for name in context.params.keys() - _FREE:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            word = "DATA" if name == "source" else f"--{name.replace('_', '-')}"
+        if _typed(context, name):
+            word = "DATA" if name == "source" else _option(name)
             raise ValueError(f"{word} cannot be given with --resume: the race has its own")
 
 

@@ -1,47 +1,71 @@
 """Data sets: named ones, files in, and the split into training, validation and test parts."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from thalweg.data import named
 from thalweg.data.dataset import Dataset
+from thalweg.data.encoder import Encoder
 from thalweg.data.named import names
+from thalweg.data.options import Options
 from thalweg.data.splits import Part, Split, split
 
-__all__ = ["Dataset", "Part", "Split", "load", "names", "split"]
+__all__ = ["Dataset", "Encoder", "Options", "Part", "Split", "load", "names", "split"]
 
 
 def load(
     source: str | Path,
     *,
     target: str | None = None,
-    skip_bad_rows: bool = False,
     kind: str | None = None,
+    drop: str | Sequence[str] = (),
+    keep: str | Sequence[str] = (),
+    types: Mapping[str, str] | None = None,
+    missing: str = "impute",
+    skip_bad_rows: bool = False,
+    na: str | Sequence[str] = (),
+    decimal: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    comment: str | None = None,
+    header_row: int | None = None,
 ) -> Dataset:
-    """Load a data set by name, or from a CSV, Parquet or Feather file.
+    """Load a data set by name, or from a file, a folder of its parts or standard input.
 
-    In a file, a column of numbers or booleans is one feature. A text column is numbers too where
-    more than half of its values are; what is not a number there, such as ``1,5``, is a bad value.
-    Every other text column, and every dictionary column, is categorical: a 0/1 feature
-    ``column=value`` for each value. Other bad values are missing ones (in CSV also NA, NaN, null
-    and their like), infinities, and CSV lines of the wrong length.
+    A file is told by its content: delimited text (CSV, TSV and their like), Parquet, Feather or
+    Arrow, libsvm; gzip, bzip2, xz, zip or Zstandard around it. How a text is written is found out
+    and said in ``Dataset.notes``: encoding, delimiter, quotes, comments, titles above the header
+    and sums below the rows; by column, a decimal comma, thousands, a currency, a percent sign or a
+    unit. A column is numbers where more than half of its values are; what is no number there, such
+    as ``abc``, is a bad value, never a category. The same goes for dates. All other texts are
+    words. [docs/data.md](https://github.com/thalweg/thalweg/blob/main/docs/data.md) has the rules.
 
     Args:
-        source: one of ``names()``, or a path that ends in .csv, .parquet or .feather. A CSV
-            file is UTF-8 with a header; its delimiter is the first of ``,`` ``;`` and tab that
-            parts the header.
+        source: one of ``names()``, a path, or ``"-"``.
         target: the column to predict; required for a file, refused for a named set.
-        skip_bad_rows: drop rows with a bad value and count them in ``Dataset.dropped``, instead
-            of an error that names the first. A quote that is left open in a CSV file is an error
-            all the same, for it hides whole rows.
         kind: for a file, ``"regression"`` or ``"classification"``; by default as in
             ``Dataset.from_arrays``.
+        drop: columns to leave out.
+        keep: the only columns to use beside the target; all by default.
+        types: what columns are, by name: ``"number"``, ``"category"``, ``"date"`` or ``"text"``.
+        missing: ``"impute"`` missing values, ``"drop"`` their rows and count them, or ``"error"``.
+        skip_bad_rows: drop rows with a bad value and lines of the wrong length and count them in
+            ``Dataset.dropped``, instead of an error that names the first. A quote that is left
+            open is an error all the same, for it hides whole rows.
+        na: texts that stand for a missing value, beside ``NA``, ``?``, ``null`` and their like.
+        decimal: the decimal mark of all columns, ``"."`` or ``","``.
+        delimiter: one character, ``"tab"``, or ``"space"`` for any run of spaces.
+        encoding: by its name in Python.
+        comment: what a line begins with that is none of the table's.
+        header_row: the line of the column names, counted from 1; 0 if there is none.
 
     Returns:
-        The data set; ``split`` standardizes it.
+        The data set; ``split`` encodes and standardizes it.
 
     Raises:
         ValueError: the name is unknown, or the file cannot be used; the message names column,
-            row (counted from 1, the first data row) and value.
+            row (counted from 1, the first data row) and value, and a remedy.
         FileNotFoundError: there is no such file, or a named set cannot be downloaded.
 
     Example:
@@ -49,13 +73,29 @@ def load(
         >>> iris.X.shape, iris.kind, iris.classes
         ((150, 4), 'multiclass', ('setosa', 'versicolor', 'virginica'))
     """
-    if str(source) in names():
-        if target is not None or kind is not None:
+    options = Options(
+        drop, keep, types or {}, missing, skip_bad_rows, na, decimal, delimiter, encoding, comment,
+        header_row,
+    )  # fmt: skip
+    source = str(source)
+    if source in names():
+        if target is not None or kind is not None or options.given:
             raise ValueError(
-                f"data set {str(source)!r} has its own target and kind; leave out target and kind, "
-                "they are for files"
+                f"data set {source!r} has its own target and kind; leave out "
+                f"{', '.join(['target and kind', *options.given])}, they are for files"
             )
-        return named.load(str(source))
-    from thalweg.data import files  # noqa: PLC0415 - loads PyArrow, which named sets do not need
+        return named.load(source)
+    from thalweg.data import delimited, formats  # noqa: PLC0415 - load PyArrow
 
-    return files.load(Path(source), target=target, skip_bad_rows=skip_bad_rows, kind=kind)
+    dialect = delimited.Dialect(delimiter, encoding, comment, header_row)
+    table = formats.read(source, dialect, target=target, skip_bad_rows=skip_bad_rows)
+    called = "stdin" if source == formats.STDIN else Path(source).name.partition(".")[0]
+    try:
+        return Dataset.from_table(
+            table.columns, table.target if target is None else target,
+            called or Path(source).name, kind, source=source, options=options,
+            loaded=source, dropped=+Counter({"of the wrong length": table.dropped}),
+            assumed=table.assumed, comma=table.comma,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -1,11 +1,19 @@
 """Dataset: features, target, and what they are called."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from thalweg.data.options import Options
+from thalweg.words import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset", "real"]
 
@@ -18,27 +26,35 @@ MAX_VALUES = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A table of finite numbers and what is to be predicted from it.
+    """A table and what is to be predicted from it.
 
     Attributes:
         name: what reports call it.
-        X: features, float64 (n, d), not standardized.
+        X: the columns: float64 (n, d), finite, of arrays; of a file or a data frame a pandas frame
+            of numbers, dates and categories, NaN where a value is missing. ``split`` encodes and
+            standardizes it.
         y: target: float64 (n,) for regression, else int64 codes 0..k-1 into ``classes``.
-        features: the d column names.
+        features: the names of the columns.
         target: the target's name.
         classes: the k class names, or None for regression.
         source: where it came from.
-        dropped: bad rows that were left out.
+        loaded: what ``load`` was given; "" if it was made otherwise.
+        dropped: rows that were left out.
+        options: how it was read.
+        notes: in sentences, what was assumed, what was left out and which columns look wrong.
     """
 
     name: str
-    X: NDArray[np.float64] = field(repr=False)
+    X: "NDArray[np.float64] | pd.DataFrame" = field(repr=False)
     y: NDArray[Any] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)
     target: str
     classes: tuple[str, ...] | None
     source: str
+    loaded: str = field(default="", repr=False)
     dropped: int = 0
+    options: Options = field(default_factory=Options, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def kind(self) -> str:
@@ -46,6 +62,11 @@ class Dataset:
         if self.classes is None:
             return "regression"
         return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def missing(self) -> int:
+        """How many values are missing, which ``split`` imputes."""
+        return 0 if isinstance(self.X, np.ndarray) else int(self.X.isna().to_numpy().sum())
 
     @classmethod
     def from_arrays(
@@ -58,20 +79,21 @@ class Dataset:
         features: tuple[str, ...] | None = None,
         target: str = "y",
         source: str = "arrays",
-        dropped: int = 0,
+        options: Options | None = None,
     ) -> "Dataset":
-        """Make a data set of arrays, lists or data frames.
+        """Make a data set of arrays and lists, or of a pandas or polars frame, as of a file.
 
         Args:
-            X: finite numbers (n, d), n >= 10, d >= 1.
+            X: finite numbers (n, d), n >= 10, d >= 1; or a frame, whose columns may also be texts,
+                dates and categories and lack values.
             y: n values. Text, booleans, and integers of at most min(20, n/3) distinct values are
                 classes; floats and all other integers are regression.
             name: what reports call it.
             kind: ``"regression"`` or ``"classification"``, to override that guess.
-            features: d names; by default the columns of a data frame, else x0, x1, ...
+            features: d names; by default those of a frame, else x0, x1, ...
             target: the target's name.
             source: where the data came from.
-            dropped: rows that were left out before.
+            options: of a frame: which of it is used, and how.
 
         Raises:
             ValueError: a value is not finite, lengths differ, or there is nothing to learn; the
@@ -81,25 +103,134 @@ class Dataset:
             >>> Dataset.from_arrays([[0.5], [1.5]] * 5, ["no", "yes"] * 5)
             Dataset(name='data', target='y', classes=('no', 'yes'), source='arrays', dropped=0)
         """
-        columns = getattr(X, "columns", None)
+        if hasattr(X, "columns"):
+            table = _with_target(_arrow(X), y, target)
+            options = options or Options()
+            return cls.from_table(table, target, name, kind, source=source, options=options)
         matrix = _matrix(X)
         if features is None:
-            labels = [f"x{j}" for j in range(matrix.shape[1])] if columns is None else columns
-            features = tuple(map(str, labels))
+            features = tuple(f"x{j}" for j in range(matrix.shape[1]))
         values, classes = _target(y, target, kind)
         if len(values) != len(matrix):
             raise ValueError(f"X has {len(matrix)} rows and y has {len(values)}; they must agree")
         if len(features) != matrix.shape[1]:
             raise ValueError(f"X has {matrix.shape[1]} columns and features {len(features)} names")
-        if len(matrix) < MIN_ROWS:
-            after = f" after {dropped} bad ones were dropped" if dropped else ""
-            raise ValueError(f"at least {MIN_ROWS} rows are needed, got {len(matrix)}{after}")
-        if len(np.unique(values)) < 2:
-            only = classes[0] if classes else values[0]
-            raise ValueError(
-                f"target {target!r} has the one value {only} in every row; nothing can be learned"
-            )
-        return cls(name, matrix, values, features, target, classes, source, dropped)
+        _check_rows(target, values, classes)
+        return cls(name, matrix, values, features, target, classes, source)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: "pa.Table",
+        target: str | None,
+        name: str,
+        kind: str | None,
+        *,
+        source: str,
+        options: Options,
+        loaded: str = "",
+        dropped: Counter[str] | None = None,
+        assumed: tuple[str, ...] = (),
+        comma: bool = False,
+    ) -> "Dataset":
+        """Make a data set of an Arrow table, whose texts may be numbers or dates.
+
+        Args:
+            table: the columns and the target.
+            target: its name.
+            name: what reports call it.
+            kind: as in ``from_arrays``.
+            source: where the data came from.
+            options: which of it is used, and how.
+            loaded: what ``load`` was given.
+            dropped: rows that were left out before, by the reason.
+            assumed: what was assumed before, in words.
+            comma: numbers that do not tell their decimal mark have a comma.
+        """
+        from thalweg.data import suspects, tables  # noqa: PLC0415 - load PyArrow
+
+        found = tables.prepared(table, target, options, comma=comma)
+        assert target is not None
+        y, classes = _target(found.y, target, kind)
+        gone = (dropped or Counter()) + found.dropped
+        _check_rows(target, y, classes, gone.total())
+        notes = []
+        if said := (*assumed, *found.assumed):
+            notes.append(f"assumed: {'; '.join(said)}")
+        if gone:
+            why = ", ".join(f"{count} {reason}" for reason, count in gone.items())
+            notes.append(f"rows left out: {why}")
+        notes += suspects.suspects(found.X, y, classes=classes is not None)
+        return cls(
+            name, found.X, y, tuple(found.X.columns), target, classes, source, loaded,
+            gone.total(), options, tuple(notes),
+        )  # fmt: skip
+
+    def summary(self, encoded: int) -> str:
+        """Return in one line what is raced on.
+
+        Args:
+            encoded: how many features the columns become.
+
+        Example:
+            >>> Dataset.from_arrays([[0.5], [1.5]] * 5, ["no", "yes"] * 5).summary(1)
+            'data: y is one of 2 classes (no 5, yes 5); 10 rows; 1 column → 1 feature'
+        """
+        what = "a number"
+        if self.classes is not None:
+            counts = np.bincount(self.y, minlength=len(self.classes))
+            shown = [f"{name} {count}" for name, count in zip(self.classes, counts, strict=True)]
+            what = f"one of {len(self.classes)} classes ({listed(shown, 8)})"
+        facts = [f"{self.dropped} left out"] * bool(self.dropped)
+        facts += [f"{self.missing} values imputed"] * bool(self.missing)
+        rows = f"{len(self.y)} rows" + (f" ({', '.join(facts)})" if facts else "")
+        columns, features = len(self.features), encoded
+        return (
+            f"{self.name}: {self.target} is {what}; {rows}; {columns} column{'s' * (columns != 1)} "
+            f"→ {features} feature{'s' * (features != 1)}"
+        )
+
+
+def _check_rows(
+    target: str, values: NDArray[Any], classes: tuple[str, ...] | None, dropped: int = 0
+) -> None:
+    """Raise ValueError where there is too little to learn from."""
+    if len(values) < MIN_ROWS:
+        after = f" after {dropped} bad ones were dropped" if dropped else ""
+        raise ValueError(f"at least {MIN_ROWS} rows are needed, got {len(values)}{after}")
+    if len(np.unique(values)) < 2:
+        only = classes[0] if classes else values[0]
+        raise ValueError(
+            f"target {target!r} has the one value {only} in every row; nothing can be learned"
+        )
+
+
+def _arrow(frame: Any) -> "pa.Table":  # noqa: ANN401 - pandas's or polars's
+    """Return a data frame as an Arrow table."""
+    import pyarrow as pa  # noqa: PLC0415 - only frames and files need it
+
+    try:
+        if hasattr(frame, "to_arrow"):
+            return frame.to_arrow()
+        return pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise ValueError(f"X must be a frame of numbers, texts and dates: {error}") from None
+
+
+def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
+    import pyarrow as pa  # noqa: PLC0415 - only frames and files need it
+
+    if target in table.column_names:
+        raise ValueError(f"X has a column {target!r}; name the target otherwise with target=")
+    values = real("y", y)
+    if values.ndim != 1:
+        raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
+    if len(values) != table.num_rows:
+        raise ValueError(f"X has {table.num_rows} rows and y has {len(values)}; they must agree")
+    try:
+        return table.append_column(target, pa.chunked_array([pa.array(values, from_pandas=True)]))
+    except pa.ArrowException as error:
+        raise ValueError(f"y must be all numbers or all text: {error}") from None
 
 
 def real(name: str, values: ArrayLike) -> NDArray[Any]:

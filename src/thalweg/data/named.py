@@ -51,6 +51,7 @@ def _bundled(name: str) -> Dataset:
         target="progression" if regression else "class",
         classes=None if regression else tuple(map(str, bunch.target_names)),
         source=f"scikit-learn, load_{name}",
+        loaded=name,
     )
 
 
@@ -64,6 +65,7 @@ def _airfoil() -> Dataset:
         target="sound_pressure",
         classes=None,
         source=_AIRFOIL_URL,
+        loaded="airfoil",
     )
 
 

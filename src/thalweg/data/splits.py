@@ -1,4 +1,4 @@
-"""The split into training, validation and test parts, standardized by the training part alone."""
+"""The split into training, validation and test parts, encoded by the training part alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.data.dataset import Dataset
+from thalweg.data.encoder import Encoder
 
 __all__ = ["Part", "Split", "split"]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a data set, standardized.
+    """One part of a data set, encoded and standardized.
 
     Attributes:
         X: features, float64 (n, d).
@@ -29,26 +30,21 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The three parts and the standardization that the training part fixed.
-
-    A standardized value is (value - mean) / scale, where scale is the population standard
-    deviation, or 1 for a constant column.
+    """The three parts and what the training part fixed.
 
     Attributes:
         train: what rules are fitted to.
         validation: what hyperparameters are chosen by.
         test: what is judged once.
-        x_mean: float64 (d,).
-        x_scale: float64 (d,), > 0.
-        y_mean: 0 for classes.
-        y_scale: > 0; 1 for classes.
+        encoder: columns to features; ``encoder.transform`` takes new rows of ``Dataset.X``.
+        y_mean: 0 for classes; a standardized target is (value - mean) / scale.
+        y_scale: > 0; 1 for classes and a constant target.
     """
 
     train: Part
     validation: Part
     test: Part
-    x_mean: NDArray[np.float64]
-    x_scale: NDArray[np.float64]
+    encoder: Encoder
     y_mean: float
     y_scale: float
 
@@ -58,8 +54,8 @@ def split(
 ) -> Split:
     """Split into training, validation and test parts, stratified by class.
 
-    Features, and the target of a regression, are standardized by the mean and standard deviation
-    of the training part, so that nothing of the other parts leaks into it.
+    An encoder fitted to the training part alone makes features of the columns and standardizes
+    them (``Encoder``), and the target of a regression: nothing of the other parts leaks into it.
 
     Args:
         dataset: the data.
@@ -79,43 +75,21 @@ def split(
         (90, 30, 30)
     """
     rows = _rows(dataset, fractions, seed)
-    x_scaler = _scaler(dataset.X[rows[0]], dataset.features)
-    y_scaler = None
+    encoder = Encoder(dataset.features, dataset.options.types)
+    parts = [encoder.fit_transform(_taken(dataset, rows[0]))]
+    parts += [encoder.transform(_taken(dataset, each)) for each in rows[1:]]
+    y_mean, y_scale = 0.0, 1.0
+    targets = [dataset.y[each] for each in rows]
     if dataset.classes is None:
-        y_scaler = _scaler(dataset.y[rows[0], None], (dataset.target,))
-
-    def part(rows: NDArray[np.int64]) -> Part:
-        y = dataset.y[rows]
-        return Part(
-            X=x_scaler.transform(dataset.X[rows]),
-            y=y_scaler.transform(y[:, None])[:, 0] if y_scaler else y,
-            rows=rows,
-        )
-
-    train, validation, test = map(part, rows)
-    return Split(
-        train=train,
-        validation=validation,
-        test=test,
-        x_mean=x_scaler.mean_,
-        x_scale=x_scaler.scale_,
-        y_mean=float(y_scaler.mean_[0]) if y_scaler else 0.0,
-        y_scale=float(y_scaler.scale_[0]) if y_scaler else 1.0,
-    )
+        scaler = Encoder((dataset.target,)).fit(targets[0][:, None])
+        y_mean, y_scale = float(scaler.mean[0]), float(scaler.scale[0])
+        targets = [scaler.transform(y[:, None])[:, 0] for y in targets]
+    train, validation, test = map(Part, parts, targets, rows)
+    return Split(train, validation, test, encoder, y_mean, y_scale)
 
 
-def _scaler(values: NDArray[np.float64], names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped there
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - takes a second to load
-
-    with np.errstate(over="ignore", invalid="ignore"):  # judged right below
-        scaler = StandardScaler().fit(values)
-    for name, variance in zip(names, scaler.var_, strict=True):
-        if not np.isfinite(variance):
-            raise ValueError(
-                f"column {name!r} overflows float64 when it is standardized; divide it by a "
-                "constant first"
-            )
-    return scaler
+def _taken(dataset: Dataset, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - an array or a frame
+    return dataset.X[rows] if isinstance(dataset.X, np.ndarray) else dataset.X.iloc[rows]
 
 
 def _rows(

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset, Part
+from thalweg.data.kept import fingerprint, kind_word
 from thalweg.racing import snippets
 from thalweg.racing.protocol import TIMED
-from thalweg.racing.store import Trial, fingerprint
+from thalweg.racing.store import Trial
 from thalweg.racing.task import Lanes, Target, seed_of
 from thalweg.racing.workers import seconds
 from thalweg.rule import Rule
@@ -21,7 +21,7 @@ from thalweg.rule import Rule
 if TYPE_CHECKING:
     from thalweg.linear import Training
 
-__all__ = ["LinearTask", "kind_word", "words"]
+__all__ = ["LinearTask", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 _MEASURED, _BATCH = 5, 32  # epochs whose time is measured; batch of Adam for the noise scale
@@ -59,7 +59,7 @@ class LinearTask:
         self.name = dataset.name
         names = ("train", "validation", "test")
         self.parts: Mapping[str, int] = {part: len(getattr(self.split, part).y) for part in names}
-        features = dataset.X.shape[1]
+        features = len(self.split.encoder.features)
         self.data: Mapping[str, Any] = {
             "name": dataset.name,
             "source": dataset.source,
@@ -69,6 +69,7 @@ class LinearTask:
             "classes": dataset.classes,
             "dropped": dataset.dropped,
         }
+        self.said = (dataset.summary(features), *dataset.notes)
         shape = f"{features} features" + (f", {self.outputs} classes" * (self.outputs > 1))
         self.facts: Mapping[str, Any] = {
             "loss": self.loss,
@@ -265,36 +266,32 @@ def _loss(loss: str, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, ND
 
 def _load_code(dataset: Dataset, seed: int) -> str:
     """Return the line that loads and splits the data as the race did."""
-    if _in_memory(dataset):
-        loaded = f"data.Dataset.from_arrays(X, y, kind={kind_word(dataset)!r})"
-    elif _named(dataset):
-        loaded = f"data.load({dataset.name!r})"
+    if dataset.loaded in data.names():
+        loaded = f"data.load({dataset.loaded!r})"
+    elif dataset.loaded:
+        keywords = {"target": dataset.target, "kind": kind_word(dataset), **dataset.options.given}
+        given = ", ".join(f"{name}={value!r}" for name, value in keywords.items())
+        loaded = f"data.load({dataset.loaded!r}, {given})"
     else:
-        options = f"target={dataset.target!r}, kind={kind_word(dataset)!r}"
-        options += ", skip_bad_rows=True" if dataset.dropped else ""
-        loaded = f"data.load({dataset.source!r}, {options})"
+        loaded = f"data.Dataset.from_arrays(X, y, kind={kind_word(dataset)!r})"
     return f"split = data.split({loaded}, seed={seed})"
-
-
-def _in_memory(dataset: Dataset) -> bool:
-    return dataset.source == "arrays"
-
-
-def _named(dataset: Dataset) -> bool:
-    # A file may have the name of a set, but its source is its path.
-    return dataset.name in data.names() and Path(dataset.source).stem != dataset.name
-
-
-def kind_word(dataset: Dataset) -> str:
-    """The kind in the words of ``data.load``, where a guess from the target might differ."""
-    return "regression" if dataset.kind == "regression" else "classification"
 
 
 def words(dataset: Dataset) -> list[str] | None:
     """Return what names the data on the command line; None for arrays, which it cannot name."""
-    if _in_memory(dataset):
+    if not dataset.loaded:
         return None
-    if _named(dataset):
-        return [dataset.name]
-    named = [dataset.source, "--target", dataset.target, "--kind", kind_word(dataset)]
-    return [*named, "--skip-bad-rows"] if dataset.dropped else named
+    if dataset.loaded in data.names():
+        return [dataset.loaded]
+    named = [dataset.loaded, "--target", dataset.target, "--kind", kind_word(dataset)]
+    for name, value in dataset.options.given.items():
+        option = "--as" if name == "types" else f"--{name.replace('_', '-')}"
+        if value is True:
+            named.append(option)
+        elif isinstance(value, tuple):
+            named += [word for each in value for word in (option, each)]
+        elif isinstance(value, Mapping):
+            named += [word for key, kind in value.items() for word in (option, f"{key}:{kind}")]
+        else:
+            named += [option, str(value)]
+    return named

@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike
 
 from thalweg import data
 from thalweg import rule as registry
-from thalweg.data import Dataset
+from thalweg.data import Dataset, kept
+from thalweg.data.kept import kind_word
 from thalweg.racing import verdict
 from thalweg.racing.course import run, trials_per_rule
-from thalweg.racing.linear import LinearTask, kind_word, words
+from thalweg.racing.linear import LinearTask, words
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms, names_of
 from thalweg.racing.source import (
@@ -31,7 +32,7 @@ from thalweg.racing.source import (
     load_task,
     task_file,
 )
-from thalweg.racing.store import SCHEMA, Records, Store, load_data, save_data
+from thalweg.racing.store import SCHEMA, Records, Store
 from thalweg.racing.task import Task
 from thalweg.racing.verdict import Verdict
 from thalweg.racing.workers import hired
@@ -63,6 +64,7 @@ def race(
     kind: str | None = None,
     name: str | None = None,
     out: str | Path | None = None,
+    on_data: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     workers: int | None = None,
     on: str | None = None,
@@ -98,6 +100,8 @@ def race(
         name: what reports call the arrays; ``"data"`` by default.
         out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints; a
             race that was cut short there continues. None keeps nothing.
+        on_data: is called before anything is trained with each sentence about a table: what is
+            raced on, what was assumed, and which columns look wrong.
         on_progress: is called after each piece of work.
         workers: pieces of work at the same time; one per processor by default. No number in the
             verdict depends on it, or on where they are, but the time per epoch.
@@ -138,7 +142,7 @@ def race(
     )
     if not module:
         given = _dataset(given, y, name or "data", kind)
-    how = Running(on_progress, workers, on, writers)
+    how = Running(on_data, on_progress, workers, on, writers)
     return _run(given, source, protocol, out, how, adapt=batch_size is None)
 
 
@@ -146,6 +150,7 @@ def resume(
     directory: str | Path,
     *,
     trust: bool | Callable[[str], bool] = False,
+    on_data: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     workers: int | None = None,
     on: str | None = None,
@@ -159,6 +164,7 @@ def resume(
         trust: whether a task file that the folder names may run, or a function that says so of its
             path. A folder that somebody else made may name any file. One inside the folder never
             runs, nor one by a path that is not absolute.
+        on_data: as in ``race``.
         on_progress: as in ``race``.
         workers: as in ``race``.
         on: as in ``race``.
@@ -185,14 +191,15 @@ def resume(
             f"it with thalweg.race(task, ..., out={str(directory)!r}) on the terms it began with"
         )
     else:
-        given = load_data(directory)
+        given = kept.restore(directory)
     for name in protocol.rules:
         if name not in registry.names():
             raise ValueError(
                 f"{directory} holds a race of the rule {name!r}, which is not declared here; "
                 f"declare it in Python again and call thalweg.resume({str(directory)!r})"
             )
-    return _run(given, source, protocol, directory, Running(on_progress, workers, on, writers))
+    how = Running(on_data, on_progress, workers, on, writers)
+    return _run(given, source, protocol, directory, how)
 
 
 def _refuse_untrusted(
@@ -221,6 +228,7 @@ def _refuse_untrusted(
 class Running:
     """How a race runs; its numbers do not depend on it. The arguments of ``race``."""
 
+    on_data: Callable[[str], None] | None
     on_progress: Callable[[Progress], None] | None
     workers: int | None
     on: str | None
@@ -252,6 +260,9 @@ def _run(
                 f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
                 f"with{go_on}, or choose another --out"
             )
+        if how.on_data and isinstance(task, LinearTask):
+            for line in task.said:
+                how.on_data(line)
         if begun is not None:
             if store.counts().keys() != {*protocol.rules}:
                 raise ValidationError("the trials that it counts are not those of its rules")
@@ -260,7 +271,7 @@ def _run(
             if begun is None:
                 counts = trials_per_rule(task, protocol, workers)
                 if directory is not None and isinstance(given, Dataset):
-                    save_data(given, directory)
+                    kept.save(given, directory)
                 where = None if source is None else absolute_source(source)
                 store.begin(terms, counts, where, task.lanes)
             found = run(task, protocol, store, workers, tell=how.on_progress, write=write)

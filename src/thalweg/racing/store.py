@@ -2,9 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
-import io
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +15,6 @@ from msgspec import Meta, ValidationError
 from numpy.typing import NDArray
 
 from thalweg import files
-from thalweg.data import Dataset
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import MAX_TRIALS, Terms
 from thalweg.racing.search import RERUN
@@ -33,10 +29,7 @@ __all__ = [
     "Result",
     "Store",
     "Trial",
-    "fingerprint",
-    "load_data",
     "races",
-    "save_data",
 ]
 
 SCHEMA = 3  # docs/store.md says what each table holds; the number is the file's user_version
@@ -548,69 +541,3 @@ def _row(result: Result) -> list[Any]:
         result.test_loss,
         result.test_score,
     ]
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Return a hash of the numbers of a data set.
-
-    Example:
-        >>> from thalweg.data import load
-        >>> fingerprint(load("iris")) == fingerprint(load("iris"))
-        True
-    """
-    digest = hashlib.sha256(repr(dataset.X.shape).encode())
-    for array in (dataset.X, dataset.y):
-        digest.update(str(array.dtype).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def save_data(dataset: Dataset, directory: Path) -> None:
-    """Keep a data set beside its race, which can then be resumed wherever the data came from."""
-    buffer = io.BytesIO()
-    names = {key: value for key, value in vars(dataset).items() if key not in ("X", "y")}
-    np.savez(buffer, X=dataset.X, y=dataset.y, names=np.array(json.dumps(names)))
-    files.write(directory / "data.npz", buffer.getvalue())
-
-
-def load_data(directory: Path) -> Dataset:
-    """Return the data set of a race.
-
-    Raises:
-        FileNotFoundError: it is gone.
-        ValueError: it is damaged.
-    """
-    path = directory / "data.npz"
-    remedy = "restore it, or repeat the command that began the race, with its data"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {remedy}")
-    try:
-        with path.open("rb") as file, contextlib.closing(np.load(file)) as arrays:
-            labels = msgspec.json.decode(str(arrays["names"]), type=_Labels)
-            dataset = Dataset(X=arrays["X"], y=arrays["y"], **msgspec.structs.asdict(labels))
-        _check_data(dataset)
-    except Exception as error:  # zip, zlib and NumPy raise what they like of bytes
-        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
-    return dataset
-
-
-class _Labels(msgspec.Struct):
-    """What a data set has beside its numbers."""
-
-    name: str
-    features: tuple[str, ...]
-    target: str
-    classes: tuple[str, ...] | None
-    source: str
-    dropped: _Count
-
-
-def _check_data(dataset: Dataset) -> None:
-    X, y, classes = dataset.X, dataset.y, dataset.classes
-    if X.shape != (len(y), len(dataset.features)) or y.shape != (len(X),) or X.dtype != np.float64:
-        raise ValueError("its features do not fit its target")
-    if not (np.isfinite(X).all() and np.isfinite(y).all()):
-        raise ValueError("it holds numbers that are not finite")
-    codes = classes is not None and y.dtype == np.int64 and 0 <= y.min() <= y.max() < len(classes)
-    if not (codes if classes is not None else y.dtype == np.float64):
-        raise ValueError("its target is neither numbers nor classes")

@@ -1,0 +1,263 @@
+"""Columns: what each is, which are used, and which values are bad."""
+
+import reprlib
+import shlex
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from thalweg.data.delimited import SKIP
+from thalweg.data.numerals import MISSING, Numerals, numerals_of
+from thalweg.words import closest, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Column", "bad_value", "chosen", "typed"]
+
+_SHOWN = 30  # columns in a message: a table may have thousands
+_BOOLEAN = r"^(?i:true|false)$"
+_MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: no value among numbers and dates
+_SAMPLE = 300  # distinct texts by which a format of dates is found
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and what it is.
+
+    Args:
+        name: of the column.
+        type: ``"number"``, ``"date"``, ``"words"``, or ``"category"`` or ``"text"`` if its user
+            said so; how words are encoded is decided by how many there are.
+        data: numbers (bool, int64, uint64 or float64), timestamps or texts; null where missing.
+        bad: the rows whose text is no such value.
+        assumed: how it was read, in words; "" if that goes without saying.
+    """
+
+    name: str
+    type: str
+    data: pa.ChunkedArray
+    bad: np.ndarray[Any, np.dtype[np.int64]] = field(
+        default_factory=lambda: np.zeros(0, np.int64), repr=False
+    )
+    assumed: str = ""
+
+
+def chosen(
+    columns: Sequence[str], target: str, drop: Sequence[str], keep: Sequence[str]
+) -> list[str]:
+    """Return the names of the columns that predict the target.
+
+    Args:
+        columns: all there are.
+        target: one of them.
+        drop: what is left out.
+        keep: all that is used, if it is not empty.
+
+    Raises:
+        ValueError: a name is unknown, or nothing is left.
+
+    Example:
+        >>> chosen(["id", "size", "price"], "price", drop=["id"], keep=[])
+        ['size']
+    """
+    drop, keep = _parted(drop, columns), _parted(keep, columns)
+    for option, given in (("drop", drop), ("keep", keep)):
+        for name in given:
+            if name not in columns:
+                hint = closest(name, columns)
+                raise ValueError(
+                    f"{option} names no column {name!r}; {hint and hint + ' '}the columns are: "
+                    f"{listed(columns, _SHOWN)}"
+                )
+    if target in drop:
+        raise ValueError(f"drop names the target {target!r}, which is needed")
+    left = [
+        name for name in columns
+        if name not in (target, *drop) and (not keep or name in keep)
+    ]  # fmt: skip
+    if not left:
+        raise ValueError(f"there is no column beside the target {target!r}")
+    return left
+
+
+def _parted(given: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Part names at commas; a column whose own name has a comma stands alone."""
+    words = (([text] if text in columns else text.split(",")) for text in given)
+    return [word if word in columns else word.strip() for each in words for word in each]
+
+
+def typed(
+    table: pa.Table,
+    names: Sequence[str],
+    *,
+    types: Mapping[str, str],
+    decimal: str | None,
+    na: Sequence[str],
+    comma: bool,
+) -> list[Column]:
+    """Return columns with what each is; a bad value is null and listed.
+
+    Args:
+        table: has them.
+        names: of the columns.
+        types: of those whose user has said it, by name.
+        decimal: the decimal mark of texts, if it is known.
+        na: texts that stand for missing values.
+        comma: a column that does not tell its decimal mark has a comma.
+
+    Raises:
+        ValueError: a column has a type that cannot be used.
+    """
+    texts = {name: _text(table[name], na) for name in names if _is_text(table[name].type)}
+    styles = {
+        name: numerals_of(text, decimal)
+        for name, text in texts.items()
+        if types.get(name, "number") == "number"
+    }
+    shown = {style.decimal for style in styles.values() if style and style.shown}
+    found = []
+    for name in names:
+        if name not in texts:
+            found.append(_of_values(name, table[name], types.get(name)))
+            continue
+        style = styles.get(name)
+        if style and style.open and "." not in shown and decimal is None:
+            commas = "," in shown or (style.open == "," and comma)
+            style = numerals_of(texts[name], ",") if commas else style
+        found.append(_of_text(name, texts[name], types.get(name), style))
+    return found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
+    """Return stripped texts, null where one stands for a missing value."""
+    text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    own = [word for mark in na for word in (mark, *mark.split(","))]
+    missing = pa.array([*MISSING, *own], pa.large_string())
+    return pc.if_else(pc.is_in(text, value_set=missing), None, text)
+
+
+def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numerals | None) -> Column:
+    """Return what a column of texts is: numbers, booleans, dates or words."""
+    if asked in ("category", "text"):
+        return Column(name, asked, text)
+    if asked is None and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
+        return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
+    if asked == "number" or style:
+        style = style or Numerals()
+        plain = style.decimal == "." and not style.unit
+        values = style.parse(text)
+        return Column(name, "number", values, _bad(text, values), "" if plain else str(style))
+    if asked == "date" or (asked is None and _may_be_dates(text)):
+        values, said = _dates(text)
+        known = len(values) - values.null_count
+        if asked == "date" or 2 * known > len(text) - text.null_count:
+            return Column(name, "date", values, _bad(text, values), said)
+    return Column(name, "words", text)
+
+
+def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the rows whose text is neither missing nor a value."""
+    missing = pc.fill_null(pc.match_substring_regex(text, _MARK), fill_value=True)
+    bad = pc.and_(pc.is_null(values), pc.invert(missing))
+    return np.flatnonzero(bad.to_numpy())
+
+
+def _of_values(name: str, column: pa.ChunkedArray, asked: str | None) -> Column:
+    """Return what a column of values is, by its type in the file."""
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.float64())
+    kind = column.type
+    if pa.types.is_dictionary(kind):  # its writer meant categories
+        if asked is None and not pa.types.is_nested(kind.value_type):
+            return Column(name, "words", column.cast(pa.large_string()))
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if asked in ("category", "text"):
+        return Column(name, asked, column.cast(pa.large_string()))
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return Column(name, "number", column)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        column = column.cast(pa.float64(), safe=False)
+        column = pc.if_else(pc.is_nan(column), None, column)  # pandas's missing one
+        infinite = pc.fill_null(pc.is_inf(column), fill_value=False)
+        values = pc.if_else(infinite, None, column)
+        return Column(name, "number", values, np.flatnonzero(infinite.to_numpy()))
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return Column(name, "date", _microseconds(column))
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+        whole = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+        return Column(name, "number", pc.divide(whole.cast(pa.float64()), float(per_second)))
+    raise ValueError(
+        f"column {name!r} has the type {kind}, of which no number can be made; leave it out with "
+        f"--drop {shlex.quote(name)}"
+    )
+
+
+def _microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    zone = getattr(column.type, "tz", None)
+    naive = column.cast(pa.timestamp(column.type.unit)) if zone else column
+    return naive.cast(pa.timestamp("us"), safe=False)
+
+
+def _may_be_dates(text: pa.ChunkedArray) -> bool:
+    """Return whether most texts have the three parts of a date; what pandas reads is judged."""
+    parts = r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"
+    found = pc.sum(pc.match_substring_regex(text, parts)).as_py() or 0
+    return bool(2 * found > len(text) - text.null_count)
+
+
+def _dates(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+    """Return timestamps by the one format that reads most texts, null for others, and its words."""
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+    from pandas.tseries.api import guess_datetime_format  # noqa: PLC0415
+
+    texts = pc.unique(text).drop_null()
+    sample = texts.slice(0, _SAMPLE).to_pylist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pandas doubts dates without separators
+        guesses = Counter(
+            form for day in (False, True) for word in sample
+            if (form := guess_datetime_format(word, dayfirst=day))
+        )  # fmt: skip
+
+    def read(words: Sequence[str], form: str) -> "pd.DatetimeIndex":
+        read = pd.to_datetime(pd.Index(words), format=form, errors="coerce", utc=True)
+        return read.tz_localize(None)
+
+    forms = [*guesses, "ISO8601"]
+    known = [int(read(sample, form).notna().sum()) for form in forms]
+    form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
+    twice = sum(count == max(known) for count in known[:-1]) > 1
+    times = read(texts.to_pylist(), form).to_series()
+    values = pa.array(times, pa.timestamp("us"), from_pandas=True)
+    found = pc.take(values, pc.index_in(text, value_set=texts))
+    return found, f"dates as {form}, month before day" if twice else ""
+
+
+def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
+    """Return the sentence about the first bad value, by row and then by column."""
+    row, name = min((int(column.bad[0]), i) for i, column in enumerate(columns) if len(column.bad))
+    column = columns[name]
+    value = table[column.name][row].as_py()
+    if isinstance(value, float):
+        what, mark = f"{value} is not finite", ""
+    else:
+        shown = str(value).strip()
+        word = "date" if column.type == "date" else "number"
+        endless = word == "number" and "inf" in shown.lower()
+        what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
+        quoted = shlex.quote(shown) if len(shown) < 20 else "TEXT"
+        kept = shlex.quote(f"{column.name}:category")
+        mark = f"--na {quoted} counts it as missing, --as {kept} takes texts as they are, "
+    return f"column {column.name!r} row {row + 1}: {what} ({mark}{SKIP})"

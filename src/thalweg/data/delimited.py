@@ -1,0 +1,416 @@
+"""Delimited text: CSV and its relatives to a table of texts, whatever their dialect."""
+
+import contextlib
+import csv
+import io
+import itertools
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from thalweg.data.encoding import decoded
+from thalweg.words import listed
+
+__all__ = ["SKIP", "Dialect", "Text", "read"]
+
+SKIP = "--skip-bad-rows drops and counts such rows"
+
+_DELIMITERS = (",", ";", "\t", "|")
+_SPACES = " "  # stands for any run of spaces and tabs
+_UNIT = "\x1f"  # what such runs become
+_COMMENTS = ("#", "%", "//", "!")
+_HEAD = 1 << 17  # characters by which a file's dialect is judged
+_ROWS = 300  # and rows
+_TITLES = 50  # a header stands in one of so many rows
+_FOOTER = re.compile(
+    r"(?i)(grand |sub)?(total|sum|summe|gesamt|gesamtsumme|average|mean|count|overall)s?\s*:?"
+)
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+_BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited text is written; None is found out.
+
+    Args:
+        delimiter: one character, or a space for any run of spaces and tabs.
+        encoding: a name that Python knows.
+        comment: what a line begins with that is none of the table's.
+        header_row: the line of the column names, counted from 1; 0 if there is none.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    comment: str | None = None
+    header_row: int | None = None
+
+    def __post_init__(self) -> None:
+        words = {r"\t": "\t", "tab": "\t", "space": " "}
+        if self.delimiter is not None:
+            object.__setattr__(self, "delimiter", words.get(self.delimiter, self.delimiter))
+            if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+                raise ValueError(f"delimiter must be one character, got {self.delimiter!r}")
+        if self.comment == "":
+            raise ValueError("comment must be what such a line begins with, got ''")
+        if self.header_row is not None and self.header_row < 0:
+            raise ValueError(f"header_row must be a line >= 1, or 0, got {self.header_row}")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A table of texts.
+
+    Args:
+        table: every column as text; a cell that is empty is "".
+        dropped: lines of the wrong length that it does without.
+        assumed: what was found out about its dialect, in words.
+        delimiter: that was found.
+    """
+
+    table: pa.Table
+    dropped: int
+    assumed: tuple[str, ...]
+    delimiter: str
+
+
+@dataclass
+class _Layout:
+    """Where the table lies in its text."""
+
+    delimiter: str
+    quote: str
+    comment: str | None
+    names: list[str]
+    start: int  # the line of the first row of data, counted from 0
+    assumed: list[str] = field(default_factory=list)
+
+
+def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows: bool) -> Text:
+    r"""Read every column as text; what is a number is decided by its column.
+
+    Args:
+        content: of the file.
+        dialect: what is known of it.
+        target: a column that it has; None if that is not known.
+        skip_bad_rows: drop lines of the wrong length.
+
+    Raises:
+        ValueError: it is no such table; the message names the line and a remedy.
+
+    Example:
+        >>> text = read(b"a;b\n1;x\n2;y\n", Dialect(), target=None, skip_bad_rows=False)
+        >>> text.table.to_pydict(), text.assumed
+        ({'a': ['1', '2'], 'b': ['x', 'y']}, ('delimiter ;',))
+    """
+    text, encoding = decoded(content, dialect.encoding)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise ValueError("it is empty")
+    layout = _layout(text, dialect, target)
+    body = _body(text, layout)
+    table, ragged = _parsed(body, layout)
+    _check_quotes(table, ragged, layout.delimiter)
+    table, ragged, left_out = _without_footer(table, ragged)
+    if ragged and not skip_bad_rows:
+        raise ValueError(_ragged(text, layout, ragged[0]))
+    if encoding not in ("UTF-8", dialect.encoding):
+        layout.assumed.insert(0, f"encoding {encoding}")
+    if left_out:
+        layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
+    if target is not None and layout.names.count(target) > 1:
+        raise ValueError(f"two columns have the name {target!r} of the target; rename one")
+    names = _unnamed(layout.names)
+    if twice := [new for old, new in zip(layout.names, names, strict=True) if old and new != old]:
+        layout.assumed.append(f"second columns of a name called {listed(twice, 3)}")
+    for i, name in enumerate(names):
+        if name == f"Unnamed: {i}" and not pc.any(pc.not_equal(table[i], "")).as_py():
+            names[i] = ""  # of a delimiter that ends every line
+    kept = [i for i, name in enumerate(names) if name]
+    table = table.select(kept).rename_columns([names[i] for i in kept])
+    return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
+
+
+def _layout(text: str, dialect: Dialect, target: str | None) -> _Layout:
+    """Find the delimiter, the quote, comments, titles and the header."""
+    head = text[:_HEAD]
+    if len(text) > _HEAD and "\n" in head:
+        head = head[: head.rindex("\n")]
+    lines = head.split("\n")
+    assumed = []
+    first = 0
+    delimiter = dialect.delimiter
+    if found := re.fullmatch(r'"?sep=(.)"?', lines[0]):  # Excel's
+        first, delimiter = 1, delimiter or found[1]
+    comment = dialect.comment or _comment_of(lines[first:])
+    body = [
+        (number, line)
+        for number, line in enumerate(lines[first:], first)
+        if line.strip() and not (comment and line.startswith(comment))
+    ]
+    tried = [delimiter] if delimiter else [*_DELIMITERS, _SPACES]
+    ways = [_Way.of(body, each, target) for each in tried]
+    best = max(ways, key=lambda way: way.rank)
+    if best.width < 2 and not (delimiter and best.width):
+        raise ValueError(
+            "it must begin with a line of two or more column names between commas, semicolons, "
+            f"tabs, bars or spaces, got {reprlib.repr(lines[first])}; name another with --delimiter"
+        )
+    names, start = _header(best, lines, dialect.header_row, target, comment)
+    if best.delimiter != "," and dialect.delimiter is None:
+        shown = {"\t": "tab", " ": "spaces"}.get(best.delimiter, best.delimiter)
+        assumed.append(f"delimiter {shown}")
+    if best.quote != '"':
+        assumed.append(f"quote {best.quote}")
+    if comment and dialect.comment is None:
+        assumed.append(f"lines that begin with {comment} are comments")
+    if names is None:
+        names = [f"column{i + 1}" for i in range(best.width)]
+        if dialect.header_row is None:
+            assumed.append(f"no header, so that columns are called {names[0]} to {names[-1]}")
+    elif start > first + 1 and dialect.header_row is None and start - 1 != body[0][0]:
+        assumed.append(f"header in line {start}")
+    return _Layout(best.delimiter, best.quote, comment, names, start, assumed)
+
+
+def _comment_of(lines: Sequence[str]) -> str | None:
+    """Return the mark with which the first line begins, if it is one of a comment."""
+    first = next((line for line in lines if line.strip()), "")
+    return next((mark for mark in _COMMENTS if first.startswith(mark)), None)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the first rows read with one delimiter."""
+
+    delimiter: str
+    quote: str
+    rows: list[tuple[int, list[str]]]  # the line after each, and its cells
+    width: int
+    rank: tuple[bool, bool, bool, float, int]
+
+    @classmethod
+    def of(cls, body: Sequence[tuple[int, str]], delimiter: str, target: str | None) -> "_Way":
+        rows, quote = _split(body, delimiter, '"'), '"'
+        cells = [cell for _, row in rows for cell in row if cell]
+        single = sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells)
+        if 2 * single > len(cells):
+            rows, quote = _split(body, delimiter, "'"), "'"
+        counts = Counter(len(row) for _, row in rows)
+        width = max(counts, key=lambda count: (counts[count], count), default=0)
+        share = counts[width] / len(rows) if width > 1 else 0.0
+        titled = target is not None and any(target in row for _, row in rows[:_TITLES])
+        parted = width > 1
+        rank = (titled and parted, share >= 0.5, delimiter != _SPACES and parted, share, width)
+        return cls(delimiter, quote, rows, width, rank)
+
+
+def _split(
+    body: Sequence[tuple[int, str]], delimiter: str, quote: str
+) -> list[tuple[int, list[str]]]:
+    """Return the first rows: the number of the line after each, and its stripped cells."""
+    lines = [_tabbed(line) if delimiter == _SPACES else line for _, line in body]
+    delimiter = _UNIT if delimiter == _SPACES else delimiter
+    reader = csv.reader(
+        (line + "\n" for line in lines), delimiter=delimiter, quotechar=quote,
+        skipinitialspace=delimiter != "\t",
+    )  # fmt: skip
+    rows: list[tuple[int, list[str]]] = []
+    with contextlib.suppress(csv.Error):  # what follows is judged by PyArrow
+        rows.extend(
+            (body[reader.line_num - 1][0] + 1, [cell.strip() for cell in row])
+            for row in itertools.islice(reader, _ROWS)
+        )
+    return rows
+
+
+def _tabbed(text: str) -> str:
+    """Replace every run of spaces and tabs outside quotes by one character."""
+    text = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text)
+    if '"' in text:
+        return re.sub(r'("[^"\n]*")|[ \t]+', lambda found: found[1] or _UNIT, text)
+    return re.sub(r"[ \t]+", _UNIT, text)
+
+
+def _header(
+    way: _Way, lines: Sequence[str], given: int | None, target: str | None, comment: str | None
+) -> tuple[list[str] | None, int]:
+    """Return the column names, None where the file has none, and the line where data begin."""
+    rows, width = way.rows, way.width
+    if given:
+        after, names = next(((n, row) for n, row in rows if n >= given), (0, []))
+        if after != given:
+            raise ValueError(f"header_row {given} holds no column names")
+        return _fitting(names, width), after
+    wide = [(n, row) for n, row in rows[:_TITLES] if len(row) in (width, width - 1)]
+    full = [(n, row) for n, row in wide if 2 * sum(map(bool, row)) > len(row)] or wide
+    if given is None:
+        for after, row in wide:
+            if target in row:
+                return _fitting(row, width), after
+        after, row = full[0]
+        if hidden := _commented(way, lines, row, after, comment):
+            return hidden, after - 1
+        if len(row) == width - 1 or not _is_data(row):
+            return _fitting(row, width), after
+    first = next((n for n, row in full if len(row) == width), full[0][0])
+    return None, first - 1
+
+
+def _commented(
+    way: _Way, lines: Sequence[str], row: list[str], after: int, comment: str | None
+) -> list[str] | None:
+    """Return the names of a header that is a comment, as in #chrom: its like and data follow it."""
+    before = lines[after - 2] if after > 1 else ""
+    if comment is None or not before.startswith(comment) or not _is_data(row):
+        return None
+    (_, names), *_ = _split([(0, before.removeprefix(comment).lstrip())], way.delimiter, way.quote)
+    return names if len(names) == way.width and not _is_data(names) else None
+
+
+def _fitting(names: list[str], width: int) -> list[str]:
+    """Return as many names as columns; what lacks one is filled in when the columns are known."""
+    return names if len(names) >= width else [*names, *[""] * (width - len(names))]
+
+
+def _is_data(row: Sequence[str]) -> bool:
+    """Return whether a row has a number; years and 0, 1, 2, ... may be names."""
+    numbers = [cell for cell in row if _NUMBER.fullmatch(cell)]
+    if not numbers:
+        return False
+    if all(number.isdigit() for number in numbers) and len(numbers) > 1:
+        values = [int(number) for number in numbers]
+        in_a_row = values == list(range(values[0], values[0] + len(values)))
+        if in_a_row and (values[0] < 2 or 1900 <= values[0] <= 2100):
+            return False
+    return True
+
+
+def _body(text: str, layout: _Layout) -> str:
+    """Return the rows of data, without comments and as PyArrow reads them."""
+    at = 0
+    for _ in range(layout.start):
+        at = text.find("\n", at) + 1
+        if not at:
+            return ""
+    body = text[at:]
+    if layout.comment:
+        body = re.sub(rf"(?m)^{re.escape(layout.comment)}.*\n?", "", body)
+    if layout.delimiter == _SPACES:
+        return _tabbed(body)
+    if layout.delimiter != "\t":  # a space may follow a delimiter and precede a quote
+        mark, quote = re.escape(layout.delimiter), layout.quote
+        body = re.sub(rf"{mark}[ ]+{quote}", layout.delimiter + quote, body)
+    return body
+
+
+def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
+    """Parse the rows; return those of the right length, and the others."""
+    if not body.strip("\n "):
+        raise ValueError("it has no rows of data")
+    ragged: list[Any] = []
+
+    def note(row: Any) -> str:  # noqa: ANN401 - pyarrow has no types
+        if not row.text.lstrip().startswith(_COMMENTS):
+            ragged.append(row)
+        return "skip"
+
+    delimiter = _UNIT if layout.delimiter == _SPACES else layout.delimiter
+    names = [str(i) for i in range(len(layout.names))]
+    content = body.encode()
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(content),
+        # in one thread, else rows have no number
+        read_options=pyarrow.csv.ReadOptions(
+            use_threads=False, column_names=names, block_size=min(len(content) + 1, _BLOCK)
+        ),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=delimiter, quote_char=layout.quote, newlines_in_values=True,
+            escape_char="\\" if '\\"' in body[:_HEAD] else False, invalid_row_handler=note,
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
+        ),
+    )  # fmt: skip
+    return table, ragged
+
+
+def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[Any], int]:
+    """Leave out closing rows that sum up or say something, and count them."""
+    count = table.num_rows + len(ragged)
+    ragged, left_out = list(ragged), 0
+    while ragged and ragged[-1].number == count and table.num_columns > 2:
+        cells = [cell for cell in ragged[-1].text.split(",") if cell.strip()]
+        if len(cells) > 1 or (cells and _NUMBER.fullmatch(cells[0])):
+            break
+        ragged.pop()
+        count, left_out = count - 1, left_out + 1
+    keep = table.num_rows
+    while keep > 1 and table.num_columns > 2:
+        row = [column[keep - 1].as_py().strip() for column in table.columns]
+        filled = [cell for cell in row if cell]
+        alone = len(filled) == 1 and not _NUMBER.fullmatch(filled[0])
+        if filled and not alone and not _FOOTER.fullmatch(filled[0]):
+            break
+        keep, left_out = keep - 1, left_out + 1
+    return table.slice(0, keep), ragged, left_out
+
+
+def _check_quotes(table: pa.Table, ragged: Sequence[Any], delimiter: str) -> None:
+    """Refuse an open quote: whole rows are in its value, and how many are bad cannot be said.
+
+    A value holds rows if one of its lines has the delimiters of a row, or its ends have together.
+    """
+    found = [(row.number, row.text.strip().count("\n")) for row in ragged]
+    for column in table.columns:
+        for i in np.flatnonzero(pc.count_substring(column, "\n").to_numpy()):
+            first, *inner = column[i].as_py().strip("\r\n").split("\n")
+            lines = [first + inner.pop(), *inner] if inner else []
+            if any(line.count(delimiter) == table.num_columns - 1 for line in lines):
+                row = int(i) + 1
+                for each in ragged:  # rows that the table does without
+                    row += each.number <= row
+                found.append((row, len(lines)))
+    row, breaks = min((each for each in found if each[1]), default=(0, 0))
+    if breaks:
+        raise ValueError(
+            f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} "
+            "lines; close it, or take the line breaks out of the text"
+        )
+
+
+def _ragged(text: str, layout: _Layout, row: Any) -> str:  # noqa: ANN401 - pyarrow has no types
+    """Return the sentence about a row of the wrong length, with its line in the file."""
+    line = next(
+        (number for number, found in enumerate(_lines(text), 1)
+         if number > layout.start and found.strip() == row.text.strip().split("\n")[0]),
+        row.number + layout.start,
+    )  # fmt: skip
+    return (
+        f"line {line}: expected {len(layout.names)} values as in the header, got "
+        f"{row.actual_columns} ({SKIP})"
+    )
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line.rstrip("\n") for line in io.StringIO(text))
+
+
+def _unnamed(names: Sequence[str]) -> list[str]:
+    """Return the names as pandas does: a blank one by its place, a second one with a number."""
+    found: list[str] = []
+    for i, name in enumerate(names):
+        called, times = name or f"Unnamed: {i}", 0
+        while called in found:
+            times += 1
+            called = f"{name}.{times}"
+        found.append(called)
+    return found

@@ -1,0 +1,241 @@
+"""Formats: what a file is by its content, and its table as it stands there."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.feather
+import pyarrow.parquet
+
+from thalweg.data import delimited
+from thalweg.data.delimited import Dialect
+from thalweg.data.named import names
+from thalweg.words import closest, listed
+
+__all__ = ["LABEL", "STDIN", "Table", "read"]
+
+STDIN = "-"
+LABEL = "label"  # what the target of a libsvm file is called; there it has no name
+_DENSE = 100_000_000  # numbers that a sparse file may have when it is written out
+
+_ARROW = (b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")
+_FOREIGN = {  # what is no table that can be read here: its first bytes, and what to do
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV",
+    b"\x89HDF": "an HDF5 file; write it as Parquet with pandas",
+    b"ORC": "an ORC file; write it as Parquet with PyArrow",
+    b"SQLite format 3": "a SQLite database; export the table as CSV",
+    b"Obj\x01": "an Avro file; write it as Parquet",
+    b"\x93NUMPY": "a NumPy array; give it to thalweg.race(X, y) in Python",
+    b"%PDF": "a PDF; export the table as CSV",
+    b"\x89PNG": "a picture",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
+}
+_MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
+_JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
+_LIBSVM = re.compile(
+    rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*( qid:\d+)?( \d+:[-+]?[\d.]+(e[-+]?\d+)?)+\s*(#.*)?"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it stands in a file.
+
+    Args:
+        columns: texts of a delimited file, typed columns of any other.
+        dropped: lines of the wrong length that it does without.
+        assumed: what was found out about how it is written, in words.
+        comma: its delimiter leaves the comma to decimals.
+        target: the target's name, where the format has only one place for it.
+    """
+
+    columns: pa.Table
+    dropped: int = 0
+    assumed: tuple[str, ...] = ()
+    comma: bool = False
+    target: str | None = None
+
+
+def read(source: str, dialect: Dialect, *, target: str | None, skip_bad_rows: bool) -> Table:
+    """Read a file, a folder of its parts, or standard input.
+
+    Args:
+        source: a path, or ``"-"``.
+        dialect: of delimited text.
+        target: a column that it has; None if that is not known.
+        skip_bad_rows: drop lines of the wrong length.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no table that can be read; the message has a remedy.
+    """
+    if source == STDIN:
+        content = sys.stdin.buffer.read()
+        return _named("standard input", content, dialect, target, skip=skip_bad_rows)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise _unknown(source)
+    if path.is_dir():
+        return _parts(path, dialect, target, skip=skip_bad_rows)
+    return _named(str(path), path.read_bytes(), dialect, target, skip=skip_bad_rows)
+
+
+def _unknown(source: str) -> Exception:
+    if Path(source).suffix or "/" in source:
+        return FileNotFoundError(f"there is no file {source}")
+    hint = closest(source, names())
+    return ValueError(
+        f"unknown data set {source!r}; {hint and hint + ' '}give one of {', '.join(names())}, or a "
+        "path to a .csv/.parquet/.feather file or the like"
+    )
+
+
+def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+    """Read the files of a folder, in the order of their names, as one table."""
+    paths = sorted(
+        path for path in folder.rglob("*")
+        if path.is_file() and not any(p[0] in "._" for p in path.relative_to(folder).parts)
+    )  # fmt: skip
+    if not paths:
+        raise ValueError(f"{folder} holds no files")
+    with paths[0].open("rb") as first:
+        if first.read(4) == b"PAR1":
+            try:
+                whole = pyarrow.dataset.dataset(paths, format="parquet", partitioning="hive",
+                                                partition_base_dir=str(folder))  # fmt: skip
+                return Table(whole.to_table())
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{folder} cannot be read as Parquet: {_first(error)}") from None
+    tables = [_named(str(p), p.read_bytes(), dialect, target, skip=skip) for p in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if set(table.columns.column_names) != set(tables[0].columns.column_names):
+            raise ValueError(
+                f"{path} has the columns {listed(table.columns.column_names, 5)} and {paths[0]} "
+                f"{listed(tables[0].columns.column_names, 5)}; the parts of a table must agree"
+            )
+    order = tables[0].columns.column_names
+    try:
+        columns = pa.concat_tables(
+            [table.columns.select(order) for table in tables], promote_options="permissive"
+        )
+    except pa.ArrowException as error:
+        raise ValueError(f"the parts in {folder} do not agree: {_first(error)}") from None
+    return replace(tables[0], columns=columns, dropped=sum(table.dropped for table in tables))
+
+
+def _named(name: str, content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+    """Read what a file holds; messages begin with its name."""
+    try:
+        return _table(_unpacked(content), dialect, target, skip=skip)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} cannot be read: {_first(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _zip(content: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        found = [
+            item for item in archive.infolist()
+            if not item.is_dir() and not item.filename.startswith(("__MACOSX/", "."))
+        ]  # fmt: skip
+        if any(item.filename.startswith(("xl/", "content.xml")) for item in found):
+            raise ValueError("it is a spreadsheet; save it as CSV")
+        if len(found) != 1:
+            held = listed([item.filename for item in found], 3)
+            raise ValueError(
+                f"the archive must hold one file, got {len(found)} ({held}); unpack it and give one"
+            )
+        return archive.read(found[0])
+
+
+def _zstandard(content: bytes) -> bytes:
+    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+        return bytes(stream.read())
+
+
+_PACKED: Mapping[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+    b"PK\x03\x04": _zip,
+    b"PK\x05\x06": _zip,
+    b"\x28\xb5\x2f\xfd": _zstandard,
+}
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Unpack gzip, bzip2, xz, zip and Zstandard by their first bytes, not by a name."""
+    for mark, unpack in _PACKED.items():
+        if content.startswith(mark):
+            try:
+                return _unpacked(unpack(content))
+            except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile,
+                    RuntimeError, NotImplementedError) as error:  # fmt: skip
+                raise ValueError(f"it cannot be unpacked: {_first(error)}") from None
+    return content
+
+
+def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+    for mark, what in _FOREIGN.items():
+        if content.startswith(mark):
+            raise ValueError(f"it is {what}")
+    if _MARKUP.match(content):
+        raise ValueError("it is a web page or XML, not a table; save the table itself as CSV")
+    if content.startswith(_ARROW):
+        return Table(_arrow(content))
+    if _JSON.match(content):
+        raise ValueError("it is JSON; write it as CSV or Parquet with pandas")
+    if _is_libsvm(content):
+        return _libsvm(content)
+    text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)
+    return Table(text.table, text.dropped, text.assumed, comma=text.delimiter == ";")
+
+
+def _arrow(content: bytes) -> pa.Table:
+    source = pa.BufferReader(content)
+    if content.startswith(b"PAR1"):
+        return pyarrow.parquet.ParquetFile(source).read()
+    if content.startswith(b"\xff\xff\xff\xff"):
+        return pa.ipc.open_stream(source).read_all()
+    return pyarrow.feather.read_table(source)
+
+
+def _is_libsvm(content: bytes) -> bool:
+    lines = (line for line in content[: 1 << 16].split(b"\n")[:20] if line.strip())
+    first = next((line for line in lines if not line.lstrip().startswith(b"#")), b"")
+    return _LIBSVM.fullmatch(first.rstrip(b"\r")) is not None
+
+
+def _libsvm(content: bytes) -> Table:
+    from sklearn.datasets import load_svmlight_file  # noqa: PLC0415 - takes a second to load
+
+    try:
+        X, y, *_ = load_svmlight_file(io.BytesIO(content), query_id=b" qid:" in content[: 1 << 16])
+    except ValueError as error:
+        raise ValueError(f"it cannot be read as libsvm: {_first(error)}") from None
+    rows, columns = X.shape
+    if rows * columns > _DENSE:
+        raise ValueError(
+            f"its {rows} rows of {columns} columns are {rows * columns:,} numbers when written "
+            f"out, and at most {_DENSE:,} can be trained on; keep the most frequent columns"
+        )
+    dense: Any = X.toarray()
+    table = {str(j + 1): dense[:, j] for j in range(columns)}
+    label = y.astype("int64") if (y == y.astype("int64")).all() else y
+    return Table(pa.table({**table, LABEL: label}), assumed=("format libsvm",), target=LABEL)

@@ -1,0 +1,167 @@
+"""Numerals: texts that are meant as numbers, as people and programs write them."""
+
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["MISSING", "Numerals", "numerals_of"]
+
+MISSING = (
+    "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
+    "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
+    "-1.#QNAN",
+)  # fmt: skip
+"""What stands for a missing value in any column: the words of pandas and of skrub."""
+
+_NO_NUMBER = r"^[^\pL\pN]*$"  # stands for a missing one among numbers, such as "-"
+_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit into 64 bits
+_INFINITE = r"^[+-]?(?i:inf|infinity)$"
+_EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"  # 1.234 may be a thousand and more
+
+_CODES = (
+    "USD|EUR|GBP|JPY|CHF|SEK|NOK|DKK|ISK|PLN|CZK|HUF|RON|BGN|TRY|RUB|UAH|INR|CNY|RMB|KRW|THB|IDR|"
+    "MYR|SGD|HKD|TWD|PHP|VND|AUD|NZD|CAD|MXN|BRL|ARS|CLP|COP|PEN|ZAR|NGN|KES|EGP|AED|SAR|ILS"
+)
+_MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?)"
+_UNIT = rf"(?:{_MONEY}|[%‰]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+_SAMPLE = 10_000  # distinct texts by which a column is judged
+_SPACE = "[ \u00a0\u2009\u202f]"
+_EXPONENT = r"(?:[eE][+-]?\d+)?"
+
+
+@functools.cache
+def _pattern(decimal: str) -> re.Pattern[str]:
+    """Return the numbers with this decimal mark: a sign, digits in groups, a currency or a unit."""
+    marks = rf"(?P<mark>{',' if decimal == '.' else '[.]'}|['’]|{_SPACE})"
+    indian = r"|[1-9]\d?(?:,\d\d)+,\d{3}" if decimal == "." else ""
+    whole = rf"[1-9]\d{{0,2}}{marks}\d{{3}}(?:(?P=mark)\d{{3}})*{indian}|\d+"
+    point = re.escape(decimal)
+    digits = rf"(?:(?:{whole})(?:{point}\d*)?|{point}\d+){_EXPONENT}"
+    sign = "[-+−–]"
+    return re.compile(
+        rf"(?P<open>\()?(?P<sign>{sign})?{_SPACE}?(?:(?P<before>{_MONEY}){_SPACE}?)?"
+        rf"(?P<inner>{sign})?(?P<digits>{digits})(?:{_SPACE}?(?P<after>{_UNIT}))?"
+        rf"(?P<trailing>-)?(?(open)\))"
+    )
+
+
+@dataclass(frozen=True)
+class Numerals:
+    """How the numbers of a column are written.
+
+    Args:
+        decimal: the decimal mark, ``"."`` or ``","``.
+        unit: what stands beside the numbers, such as ``"$"``, ``"%"`` or ``"kg"``; "" for nothing.
+        shown: some number shows that this is the decimal mark.
+        open: the mark in numbers such as 1,234 or 1.234, if they leave open what it parts.
+    """
+
+    decimal: str = "."
+    unit: str = ""
+    shown: bool = False
+    open: str = ""
+
+    def number(self, text: str) -> float | None:
+        """Return a number, None where the text is none in this style.
+
+        Example:
+            >>> german = Numerals(",", "€")
+            >>> [german.number(text) for text in ("€ 1.234,50", "(12)", "12 kg")]
+            [1234.5, -12.0, None]
+        """
+        found = _pattern(self.decimal).fullmatch(text)
+        if found is None:
+            return None
+        unit = (found["before"] or "") + (found["after"] or "")
+        signs = [sign for name in _SIGNS if (sign := found[name])]
+        units = {"", self.unit} if _is_money(self.unit) else {self.unit}
+        if len(signs) > 1 or unit not in units:
+            return None
+        groups = rf"{',' if self.decimal == '.' else '[.]'}|['’]|{_SPACE}"
+        digits = re.sub(groups, "", found["digits"])
+        value = float(digits.replace(",", "."))
+        return -value if signs and signs[0] != "+" else value
+
+    def parse(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return int64 or float64, null where a text is missing or no number in this style."""
+        bare = self.decimal == "." and (not self.unit or _is_money(self.unit))
+        kept = pc.if_else(pc.match_substring_regex(text, _PLAIN if bare else "^$"), text, None)
+        others = text.filter(pc.and_(pc.is_null(kept), pc.is_valid(text))).unique()
+        numbers = [self.number(other) for other in others.to_pylist()]
+        integers = pc.all(pc.match_substring_regex(kept, _INTEGER)).as_py()
+        if not any(number is not None for number in numbers):
+            some = kept.null_count < len(kept)
+            return _finite(kept.cast(pa.int64() if integers and some else pa.float64()))
+        values = pc.take(pa.array(numbers, pa.float64()), pc.index_in(text, value_set=others))
+        return _finite(pc.coalesce(kept.cast(pa.float64()), values))
+
+    def __str__(self) -> str:
+        unit = f" and {self.unit} left out" if self.unit else ""
+        return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}"
+
+
+_SIGNS = ("open", "sign", "inner", "trailing")
+
+
+def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values, null where a text was beyond float64."""
+    return pc.if_else(pc.is_finite(values), values, None)
+
+
+def _is_money(unit: str) -> bool:
+    return re.fullmatch(_MONEY, unit) is not None
+
+
+def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals | None:
+    """Return how the numbers of a column are written; None if it is not one of numbers.
+
+    It is one if more than half of its values are numbers in the style that explains most of them.
+    Texts without a letter or a digit do not count.
+
+    Args:
+        text: stripped texts, null for missing ones.
+        decimal: the decimal mark, if it is known.
+
+    Example:
+        >>> numerals_of(pa.chunked_array([["$5,120.50", "$80", "unknown"]]))
+        Numerals(decimal='.', unit='$', shown=True, open='')
+        >>> numerals_of(pa.chunked_array([["red", "5", "blue"]])) is None
+        True
+    """
+    text = text.filter(pc.is_valid(text))
+    text = text.filter(pc.invert(pc.match_substring_regex(text, _NO_NUMBER)))
+    plain = pc.match_substring_regex(text, f"{_PLAIN}|{_INFINITE}")
+    if len(text) and pc.all(plain).as_py() and decimal != ",":
+        marked = text.filter(pc.match_substring(text, "."))
+        shown = not pc.all(pc.match_substring_regex(marked, _EITHER)).as_py()
+        return Numerals(shown=shown, open="." if len(marked) and not shown else "")
+    sample = pc.value_counts(text).slice(0, _SAMPLE)
+    counts = Counter({row["values"]: row["counts"] for row in sample.to_pylist()})
+    styles = [_style(counts, mark) for mark in ((decimal,) if decimal else (".", ","))]
+    style, explained = max(styles, key=lambda found: found[1].total())
+    if 2 * explained.total() <= counts.total():
+        return None
+    others = [found.keys() for other, found in styles if other.decimal != style.decimal]
+    shown = decimal is not None or any(explained.keys() - found for found in others)
+    written = "".join(explained)
+    ambiguous = "" if shown else "," if "," in written else "." if "." in written else ""
+    return replace(style, shown=shown, open=ambiguous)
+
+
+def _style(counts: Counter[str], decimal: str) -> tuple[Numerals, Counter[str]]:
+    """Return the style with this mark that explains most texts, and those texts."""
+    units: Counter[str] = Counter()
+    for text, count in counts.items():
+        if found := _pattern(decimal).fullmatch(text):
+            units[(found["before"] or "") + (found["after"] or "")] += count
+    if not units:
+        return Numerals(decimal), Counter()
+    money = [unit for unit in units if _is_money(unit)]
+    unit = max(money or units, key=units.__getitem__)
+    style = Numerals(decimal, unit)
+    return style, Counter({v: n for v, n in counts.items() if style.number(v) is not None})

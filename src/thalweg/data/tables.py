@@ -1,0 +1,164 @@
+"""Tables: columns, missing values and bad rows of a table, ready to be split and encoded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thalweg.data.columns import Column, bad_value, chosen, typed
+from thalweg.data.options import Options
+from thalweg.words import closest, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Prepared", "prepared"]
+
+_SHOWN = 30  # columns in a message: a table may have thousands
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table of which every row can be used.
+
+    Attributes:
+        X: the columns: bool, integers, float64, datetime64 and categories; NaN where missing.
+        y: the target: bool, integers, float64 or texts.
+        dropped: rows that were left out, by the reason.
+        assumed: how columns were read, in words.
+    """
+
+    X: "pd.DataFrame"
+    y: NDArray[Any]
+    dropped: Counter[str]
+    assumed: tuple[str, ...]
+
+
+def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bool) -> Prepared:
+    """Return the chosen columns and the target, each as what it is.
+
+    Args:
+        table: texts or typed columns.
+        target: one of them.
+        options: what is chosen, and what becomes of missing and bad values.
+        comma: numbers that do not tell their decimal mark have a comma.
+
+    Raises:
+        ValueError: a column or a value cannot be used; the message names it and has a remedy.
+    """
+    target = _checked(table, target, options)
+    names = chosen(table.column_names, target, options.drop, options.keep)
+    found = typed(table, [*names, target], types=options.types, decimal=options.decimal,
+                  na=options.na, comma=comma)  # fmt: skip
+    *features, answer = found
+    if answer.type == "date":
+        raise ValueError(
+            f"target {target!r} is dates; a target is numbers or classes, so make one of it first"
+        )
+    empty = [c.name for c in features if c.data.null_count == len(c.data) and not len(c.bad)]
+    features = [column for column in features if column.name not in empty]
+    if not features:
+        raise ValueError(f"no column beside the target {target!r} has a value")
+    kept, dropped = _rows(table, features, answer, options)
+    assumed = _assumed(found)
+    if empty:
+        assumed.append(f"columns without a value left out: {listed(empty, 5)}")
+    return Prepared(_frame(features, kept), _target(answer, kept), dropped, tuple(assumed))
+
+
+def _checked(table: pa.Table, target: str | None, options: Options) -> str:
+    """Return the target; raise ValueError for names that are not there, or there twice."""
+    columns = table.column_names
+    if target is None:
+        raise ValueError(f"it needs a target (--target COL); its columns are: {_listed(columns)}")
+    if target not in columns:
+        hint = closest(target, columns)
+        raise ValueError(
+            f"it has no column {target!r}; {hint and hint + ' '}its columns are: {_listed(columns)}"
+        )
+    for name, count in Counter(columns).items():
+        if count > 1:
+            raise ValueError(f"{count} columns have the name {name!r}; rename one")
+    for name in options.types:
+        if name not in columns:
+            raise ValueError(f"types names no column {name!r}; they are: {_listed(columns)}")
+    if not table.num_rows:
+        raise ValueError("it has no rows of data")
+    return target
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return listed(columns, _SHOWN)
+
+
+def _rows(
+    table: pa.Table, features: Sequence[Column], answer: Column, options: Options
+) -> tuple[NDArray[np.bool_], Counter[str]]:
+    """Return which rows are used, and how many are not by the reason."""
+    bad = np.zeros(table.num_rows, dtype=bool)
+    for column in (*features, answer):
+        bad[column.bad] = True
+    if bad.any() and not options.skip_bad_rows:
+        raise ValueError(bad_value([*features, answer], table))
+    missing = np.zeros(table.num_rows, dtype=bool)
+    if options.missing != "impute":
+        for column in (*features, answer):
+            gaps = column.data.is_null().to_numpy()
+            gaps[column.bad] = False
+            if options.missing == "error" and gaps.any():
+                raise ValueError(
+                    f"column {column.name!r} row {int(gaps.argmax()) + 1}: the value is missing "
+                    "(--missing impute fills it in, --missing drop drops and counts such rows)"
+                )
+            missing |= gaps
+    unknown = answer.data.is_null().to_numpy() & ~bad
+    kept = ~(bad | missing | unknown)
+    dropped = Counter(
+        {
+            "with a bad value": int(bad.sum()),
+            f"without {answer.name}": int(unknown.sum()),
+            "with a missing value": int((missing & ~unknown & ~bad).sum()),
+        }
+    )
+    if not kept.any():
+        raise ValueError(
+            f"none of its {len(kept)} rows is left: "
+            + ", ".join(f"{count} {why}" for why, count in dropped.items() if count)
+        )
+    return kept, +dropped
+
+
+def _assumed(columns: Sequence[Column]) -> list[str]:
+    """Return how columns were read, those of one kind together."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.assumed:
+            found.setdefault(column.assumed, []).append(column.name)
+    return [f"{said} in {listed(names, 5)}" for said, names in found.items()]
+
+
+def _frame(columns: Sequence[Column], kept: NDArray[np.bool_]) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    series = {}
+    for column in columns:
+        values = column.data.filter(pa.array(kept))
+        words = column.type in ("words", "category", "text")
+        if words:
+            values = values.dictionary_encode()
+        elif values.null_count and column.type == "number":
+            values = values.cast(pa.float64())
+        series[column.name] = values.to_pandas()
+    return pd.DataFrame(series)
+
+
+def _target(column: Column, kept: NDArray[np.bool_]) -> NDArray[Any]:
+    values = column.data.filter(pa.array(kept))
+    if column.type == "number":
+        found: NDArray[Any] = values.to_numpy()
+        return found
+    return np.array(values.to_pylist(), dtype=object)
