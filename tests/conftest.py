@@ -25,4 +25,4 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask tensors where they lie both ways: there are systems without the first."""
     if request.param == "in Python":
-        monkeypatch.setattr("thalweg.kernels.addresses.functions", lambda _: None)
+        monkeypatch.setattr("thalweg.kernels.cpu.addresses.functions", lambda _: None)

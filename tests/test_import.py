@@ -24,6 +24,12 @@ def test_rules_load_numpy_alone() -> None:
     assert not loaded_by("import thalweg; thalweg.rules.names()").intersection(HEAVY)
 
 
+def test_kernels_load_numba_when_one_is_compiled() -> None:
+    statement = "from thalweg.kernels import triton; triton.source('adam')"
+    assert not loaded_by(statement).intersection(HEAVY)
+    assert "numba" in loaded_by("from thalweg.kernels import Step")
+
+
 def test_command_line_loads_nothing_heavy() -> None:
     assert not loaded_by("import thalweg.cli").intersection({*HEAVY, "numpy"} - {"rich"})
 

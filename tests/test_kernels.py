@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from thalweg import rules, schedules
 from thalweg.elementwise import exp, log, maximum, sign, sqrt, where
 from thalweg.kernels import Step, cache, source
-from thalweg.kernels.generate import generate
-from thalweg.kernels.linear import LOSSES, evaluate_blocks
-from thalweg.kernels.simd import LANES
+from thalweg.kernels.cpu.generate import generate
+from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks
+from thalweg.kernels.cpu.simd import LANES
 from thalweg.rule import Range, Rule, rule
 from thalweg.rules import adam
 
@@ -311,7 +311,7 @@ def test_what_numba_refuses_is_refused_with_the_rules_line(monkeypatch: pytest.M
     def refusing(*_: Any, **__: Any) -> None:
         raise NumbaError("Cannot cast")
 
-    monkeypatch.setattr("thalweg.kernels.kernel.callback", refusing)
+    monkeypatch.setattr("thalweg.kernels.cpu.kernel.callback", refusing)
 
     @rule("test")
     def unknown_to_numba(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN202

@@ -16,7 +16,7 @@ import pytest
 from numba.core import caching, codegen
 
 from thalweg.kernels import Step, cache
-from thalweg.kernels.simd import compiled_driver
+from thalweg.kernels.cpu.simd import compiled_driver
 from thalweg.rule import rule
 
 DOUBLE = """

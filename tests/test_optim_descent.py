@@ -25,7 +25,7 @@ from optim_pairs import (
 )
 from thalweg import optim, rules
 from thalweg.elementwise import maximum, sign, sqrt, where
-from thalweg.kernels import kernel
+from thalweg.kernels.cpu import kernel
 from thalweg.rule import Range, Rule, read_signature, rule
 
 ADAM = {"m": "exp_avg", "v": "exp_avg_sq"}

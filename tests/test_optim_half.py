@@ -18,7 +18,7 @@ from optim_pairs import (
 )
 from thalweg import optim
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
-from thalweg.kernels import half, kernel
+from thalweg.kernels.cpu import half, kernel
 from thalweg.rule import rule
 
 HALVES = [torch.bfloat16, torch.float16]

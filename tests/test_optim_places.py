@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg import optim
-from thalweg.kernels import addresses
-from thalweg.kernels.table import Table
+from thalweg.kernels.cpu import addresses
+from thalweg.kernels.cpu.table import Table
 from thalweg.optim.places import Places, places_of
 
 SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))

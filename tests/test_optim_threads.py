@@ -106,7 +106,7 @@ folder = tempfile.TemporaryDirectory()
 os.environ["THALWEG_CACHE"] = folder.name
 import torch
 from thalweg import optim
-from thalweg.kernels import kernel
+from thalweg.kernels.cpu import kernel
 
 def first_step(name):
     p = torch.ones(3, requires_grad=True)

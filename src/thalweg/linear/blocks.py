@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.kernel import Kernel
-from thalweg.kernels.linear import LOSSES, evaluate_blocks, train_blocks
-from thalweg.kernels.simd import LANES
+from thalweg.kernels.cpu.kernel import Kernel
+from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks, train_blocks
+from thalweg.kernels.cpu.simd import LANES
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
 from thalweg.rule import Hyperparameter

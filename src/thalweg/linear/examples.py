@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.data.dataset import real
-from thalweg.kernels.linear import LOSSES
+from thalweg.kernels.cpu.linear import LOSSES
 
 __all__ = ["Examples", "initial_parameters"]
 

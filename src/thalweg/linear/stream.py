@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.linear import shuffle
+from thalweg.kernels.cpu.linear import shuffle
 
 __all__ = ["SAMPLINGS", "Stretch", "stream"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.data.dataset import real
-from thalweg.kernels.kernel import compiled
+from thalweg.kernels.cpu.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from thalweg.kernels.body import Wrap
-from thalweg.kernels.kernel import compiled
-from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import Table, use_threads
+from thalweg.kernels.cpu.kernel import compiled
+from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.table import Table, use_threads
 from thalweg.optim.options import Options
 from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe

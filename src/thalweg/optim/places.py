@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thalweg.kernels import addresses
+from thalweg.kernels.cpu import addresses
 
 __all__ = ["Places", "places_of"]
 

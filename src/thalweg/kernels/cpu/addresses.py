@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from thalweg.kernels.simd import compiled_driver, inlined
+from thalweg.kernels.cpu.simd import compiled_driver, inlined
 
 __all__ = ["KINDS", "count_change", "describe", "find_gradients", "functions", "locate", "unmoved"]
 

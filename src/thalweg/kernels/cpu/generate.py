@@ -1,6 +1,6 @@
 """The source of a rule's kernel: two functions of plain arithmetic and a loop.
 
-``uniforms`` runs once a step, ``element`` on a vector of lanes (``thalweg.kernels.simd``), and
+``uniforms`` runs once a step, ``element`` on a vector of lanes (``thalweg.kernels.cpu.simd``), and
 ``update`` runs ``element`` over arrays.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thalweg import elementwise
-from thalweg.kernels import half, simd
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
+from thalweg.kernels.cpu import half, simd
 from thalweg.kernels.translate import translate
 from thalweg.rule import Rule
 
@@ -68,8 +68,8 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
             heading(rule),
             "",
             *_imports("thalweg.elementwise", used & set(elementwise.__all__)),
-            *_imports("thalweg.kernels.half", used & set(half.__all__)),
-            *_imports("thalweg.kernels.simd", used & set(simd.__all__)),
+            *_imports("thalweg.kernels.cpu.half", used & set(half.__all__)),
+            *_imports("thalweg.kernels.cpu.simd", used & set(simd.__all__)),
             "",
             functions,
         ]

@@ -10,7 +10,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from thalweg.kernels.simd import (
+from thalweg.kernels.cpu.simd import (
     FEATURES,
     LANES,
     WIDE,

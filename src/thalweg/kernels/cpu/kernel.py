@@ -14,9 +14,9 @@ from numba.core.errors import NumbaError
 
 from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.generate import Generated, generate
-from thalweg.kernels.machine_code import callback
-from thalweg.kernels.simd import FINGERPRINT
+from thalweg.kernels.cpu.generate import Generated, generate
+from thalweg.kernels.cpu.machine_code import callback
+from thalweg.kernels.cpu.simd import FINGERPRINT
 from thalweg.rule import Rule, get
 
 __all__ = ["Kernel", "compiled", "held_over_fork", "source"]

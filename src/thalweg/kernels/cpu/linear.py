@@ -9,7 +9,7 @@ and k outputs.
 import numpy as np
 
 from thalweg.elementwise import log, maximum, where
-from thalweg.kernels.simd import (
+from thalweg.kernels.cpu.simd import (
     LANES,
     SUBNORMALS_ARE_ZERO,
     any_not_finite,

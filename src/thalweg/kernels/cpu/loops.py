@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from thalweg.kernels.simd import (
+from thalweg.kernels.cpu.simd import (
     LANES,
     call,
     compiled_driver,

@@ -27,7 +27,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model
 
 from thalweg import elementwise
-from thalweg.kernels.machine_code import keep_on_disk
+from thalweg.kernels.cpu.machine_code import keep_on_disk
 
 __all__ = [
     "FEATURES", "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",

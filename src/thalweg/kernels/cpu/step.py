@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.kernel import compiled
-from thalweg.kernels.simd import LANES
-from thalweg.kernels.table import Table
+from thalweg.kernels.cpu.kernel import compiled
+from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.table import Table
 from thalweg.rule import Rule, get
 
 __all__ = ["Step"]

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.kernel import Kernel, held_over_fork
-from thalweg.kernels.loops import read_scalars, step_parallel, step_serial
-from thalweg.kernels.simd import LANES
+from thalweg.kernels.cpu.kernel import Kernel, held_over_fork
+from thalweg.kernels.cpu.loops import read_scalars, step_parallel, step_serial
+from thalweg.kernels.cpu.simd import LANES
 
 __all__ = ["Table", "use_threads"]
 
