@@ -20,9 +20,19 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.optim import rates, release
-from thalweg.optim.bucket import Bucket, Member, SparseError, local, reduced
+from thalweg.optim.bucket import (
+    Bucket,
+    ForeignError,
+    Member,
+    SparseError,
+    foreign,
+    is_sparse,
+    local,
+    reduced,
+)
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
+from thalweg.optim.keys import followed
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, check_steppable, kept_keys, prepare
@@ -39,6 +49,17 @@ OPTION_NAMES = {field.name for field in fields(Options)}
 
 class _TorchStepError(Exception):
     """This step is one that torch must take; the message says why."""
+
+
+def _outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let torch's compiler leave its graph for a function; it is loaded only where it compiles."""
+    outside = _disable_dynamo(function)
+
+    @functools.wraps(function)
+    def anywhere(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function's
+        return (outside if torch.compiler.is_compiling() else function)(*args, **kwargs)
+
+    return anywhere
 
 
 def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,13 +81,7 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
         chosen = wrapped if watching and not self._extended else step
         return chosen(self, *args, **kwargs)
 
-    # torch keeps its own optimizers out of graphs by this; it loads the compiler when called.
-    outside = _disable_dynamo(either)
-
-    @functools.wraps(step)
-    def anywhere(self: "Compiled", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return (outside if torch.compiler.is_compiling() else either)(self, *args, **kwargs)
-
+    anywhere = _outside_graphs(functools.wraps(step)(either))
     anywhere.hooked = True  # type: ignore[attr-defined] # torch wraps no such step
     return anywhere
 
@@ -84,6 +99,7 @@ class Compiled(Optimizer):
     attached = 0  # to how many models
     _made = 0  # buckets so far
 
+    @_outside_graphs
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401 - as the class beside this one
@@ -108,6 +124,7 @@ class Compiled(Optimizer):
         cls._extended = cls._extended or "step" in vars(cls)
         theirs: Any = super().__init__
         if "__init__" in vars(cls):
+            cls.__init__ = _outside_graphs(cls.__init__)  # type: ignore[method-assign]
             cls.__signature__ = None  # type: ignore[attr-defined] # its own is shown
         elif theirs is not Optimizer.__init__:
             own = inspect.signature(Options).parameters.values()
@@ -240,18 +257,27 @@ class Compiled(Optimizer):
         if bucket is None or not self._holds(bucket, recipes[group]):
             member, made, _ = self._placed(p, group, recipes[group])
             if made is None:
-                assert p.grad is not None
-                check_steppable(member.state, p, recipes[group], self.options)
-                scale = gradient_scale(self, self.options, [p.grad])
-                if scale is not None:
-                    step_tensor(p, member.state, recipes[group], scale, self.options)
+                self._step_tensor(p, group, recipes)
                 return
             bucket = self._single[p] = self._bucket(made, [member], recipes[group])
-        gradients = bucket.gradients()
+        try:
+            gradients = bucket.gradients()
+        except ForeignError:
+            self._step_tensor(p, group, recipes)
+            return
         ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
         if (factor := ask(self, self.options, every)) is not None:
             bucket.step(gradients, recipes, factor)
+
+    def _step_tensor(self, p: Tensor, group: int, recipes: list[Recipe]) -> None:
+        """Step one parameter by the rule on tensors."""
+        assert p.grad is not None
+        state = self._kept(p)
+        check_steppable(state, p, recipes[group], self.options)
+        scale = gradient_scale(self, self.options, [p.grad])
+        if scale is not None:
+            step_tensor(p, state, recipes[group], scale, self.options)
 
     def _holds(self, bucket: Bucket, found: Recipe) -> bool:
         """Return whether what was laid out for one parameter still holds."""
@@ -277,13 +303,13 @@ class Compiled(Optimizer):
             return self._seen[1]
         recipes = []
         for group in self.param_groups:
-            found = self._found(group)
             # Kernels on a GPU can be captured, but a graph would keep the number that a rate was.
             captured = group.get("capturable") and not (
                 all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
             )
             if captured or group.get("differentiable"):
                 raise _TorchStepError("with these options")
+            found = self._found(group)
             recipes.append(found.independent() if self.options.independent_decay else found)
         # A group may have more than its defaults, of which no step knows.
         fixed = all(_fixed(group.get(n)) for group in self.param_groups for n in self.defaults)
@@ -292,14 +318,15 @@ class Compiled(Optimizer):
 
     def _step(self, recipes: list[Recipe]) -> bool:
         """Take the step; return False where it is known to be skipped."""
-        valid = self._buckets is not None and self._valid(recipes)
-        ask: Any = device_scale if valid and self._on_device else gradient_scale
         try:
+            ready = self._ready(recipes)
+            ask: Any = device_scale if ready is not None and self._on_device else gradient_scale
             scale = ask(self, self.options, self._gradients())
             if scale is None:
                 self._zero(self._parameters())
                 return False
-            ready = self._ready(recipes, valid=valid)
+            if ready is None:
+                ready = [(bucket, bucket.gradients()) for bucket in self._lay_out(recipes)]
             alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
             for p, group in alone:
                 check_steppable(self._kept(p), p, recipes[group], self.options)
@@ -318,17 +345,18 @@ class Compiled(Optimizer):
         state: dict[str, Any] = self.state.get(p, {})
         return state
 
-    def _ready(
-        self, recipes: list[Recipe], *, valid: bool
-    ) -> list[tuple[Bucket, list[Tensor] | None]]:
-        """Return each bucket with its gradients; lay out anew what is no longer as it was.
+    def _ready(self, recipes: list[Recipe]) -> list[tuple[Bucket, list[Tensor] | None]] | None:
+        """Return each bucket with its gradients; None where all is to be laid out anew.
 
         Raises:
             SparseError: one of them is sparse.
         """
-        known = self._buckets if valid else None
-        buckets = self._lay_out(recipes) if known is None else known
-        return [(bucket, bucket.gradients()) for bucket in buckets]
+        if self._buckets is None or not self._valid(recipes):
+            return None
+        try:
+            return [(bucket, bucket.gradients()) for bucket in self._buckets]
+        except ForeignError:
+            return None
 
     def _zero(self, parameters: Iterable[Tensor]) -> None:
         """Zero what gradients there are, if the options ask for it."""
@@ -476,14 +504,15 @@ class Compiled(Optimizer):
 
         Raises:
             SparseError: a gradient is sparse; torch's step makes a state of its own kind.
-            _TorchStepError: there is no kernel where a parameter lies, but a class of torch's.
+            _TorchStepError: there is no kernel where a parameter or a gradient lies, or a step is
+                followed, and there is a class of torch's.
         """
-        list(self._gradients())
+        bare = any(map(foreign, self._gradients())) or followed()  # in this step, for all we know
         repeated = {p for p, times in Counter(self._parameters()).items() if times > 1}
         if self._torch_steps():
-            if not all(map(served, self._parameters())):
-                # torch's steps many tensors at once there.
-                raise _TorchStepError("on such a device")
+            if bare or not all(map(served, self._parameters())):
+                # torch's steps many tensors at once on other devices.
+                raise _TorchStepError("on such tensors")
             if repeated:
                 raise _TorchStepError("with a parameter that is given twice")
         self._waiting: list[Tensor] = []
@@ -497,21 +526,21 @@ class Compiled(Optimizer):
                     self._waiting.append(p)
                     continue
                 member, made, arrays = self._placed(p, index, found)
-                if made is None or p in repeated:  # one call would take two steps of it for one
+                # One call would take two steps of a repeated one for one.
+                if made is None or bare or p in repeated:
                     self._alone.append((p, index))
                     continue
                 dtypes = (array.dtype for array in arrays)
                 key = made, local(p).device, *found.form, p.dtype, *dtypes
                 kinds[key].append(member)
                 first[key] = found
-        self._buckets = [
-            self._bucket(key[0], members, first[key]) for key, members in kinds.items()
-        ]
+        buckets = [self._bucket(key[0], members, first[key]) for key, members in kinds.items()]
+        self._buckets = None if bare else buckets
         self._on_device = not self._alone and all(key[0] is DeviceBucket for key in kinds)
         self._known, self._states = self.state, list(self.state.values())
         self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
         self._listed = [list(group["params"]) for group in self.param_groups]
-        return self._buckets
+        return buckets
 
     def _bucket(self, kind: type[Bucket], members: list[Member], found: Recipe) -> Bucket:
         self._made += 1
@@ -535,7 +564,7 @@ def _has_gradient(gradient: Tensor | None) -> bool:
     Raises:
         SparseError: there is a sparse one.
     """
-    if gradient is not None and gradient.layout is not torch.strided:
+    if gradient is not None and is_sparse(gradient):
         raise SparseError
     return gradient is not None
 
@@ -548,7 +577,7 @@ def _fixed(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
 def _equal(values: list[Any], seen: list[Any]) -> bool:
     try:
         return values == seen
-    except (RuntimeError, ValueError):  # tensors and arrays are compared by element
+    except Exception:  # noqa: BLE001 - tensors and arrays are compared by element, as they can be
         return False
 
 

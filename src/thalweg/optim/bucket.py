@@ -16,12 +16,16 @@ from thalweg.kernels.body import Wrap
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.simd import LANES
 from thalweg.kernels.cpu.table import Table, use_threads
+from thalweg.optim.keys import own, readable
 from thalweg.optim.options import Options
 from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 
-__all__ = ["Bucket", "Member", "SparseError", "apart", "fits", "local", "reduced"]
+__all__ = [
+    "Bucket", "ForeignError", "Member", "SparseError", "apart", "fits", "foreign", "is_sparse",
+    "local", "overlaps", "reduced",
+]  # fmt: skip
 
 _FORMATS = {
     torch.float32: "float32",
@@ -33,6 +37,9 @@ _data_ptr: Any = Tensor.data_ptr
 
 _COMPLEX = (torch.complex64, torch.complex128)
 _HALF = (torch.bfloat16, torch.float16)
+_SPARSE = {
+    torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc,
+}  # fmt: skip
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -59,10 +66,12 @@ def _real(tensor: Tensor) -> Tensor:
 def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
     """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
 
-    They must lie there, of one shape, the parameter without gaps, in formats that the kernels know;
-    a state may be narrower than float32, as long as all are.
+    They must lie there, in memory of their own, of one shape, the parameter without gaps, in
+    formats that the kernels know; a state may be narrower than float32, as long as all are.
     """
     arrays = [local(tensor) for tensor in (p, *kept)]
+    if not all(map(_lies, arrays)):
+        return False
     first = arrays[0]
     if first.dtype in _COMPLEX:
         right = all(a.dtype is first.dtype for a in arrays)
@@ -71,12 +80,23 @@ def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
         legal = {computed} if computed is torch.float64 else {computed, *_HALF}
         states = {a.dtype for a in arrays[1:]}
         right = first.dtype in legal and states <= legal and len(states) < 2
-    lazy = any(a.is_conj() or a.is_neg() for a in arrays)  # bits that no kernel reads
-    alike = not lazy and all(
-        a.shape == first.shape and a.layout is torch.strided and a.device.type == device
-        for a in arrays
-    )
+    alike = all(a.shape == first.shape and a.device.type == device for a in arrays)
     return right and alike and _dense(first)
+
+
+def _lies(tensor: Tensor) -> bool:
+    """Return whether a tensor's values lie in its memory, and that is there."""
+    return own(tensor) and (tensor.data_ptr() != 0 or tensor.numel() == 0)
+
+
+def is_sparse(gradient: Tensor) -> bool:
+    """Return whether a gradient has values for some of its elements alone."""
+    return gradient.layout in _SPARSE
+
+
+def foreign(gradient: Tensor) -> bool:
+    """Return whether only its own class can read a gradient; a distributed one is copied."""
+    return not hasattr(gradient, "placements") and not readable(gradient)
 
 
 def _dense(tensor: Tensor) -> bool:
@@ -90,6 +110,16 @@ def _dense(tensor: Tensor) -> bool:
     return True
 
 
+def overlaps(tensor: Tensor) -> bool:
+    """Return whether two elements may lie in one place, as those of an expanded tensor do."""
+    extent = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride < extent:
+            return True
+        extent += stride * (size - 1)
+    return False
+
+
 def _ordered(tensor: Tensor, like: Tensor) -> bool:
     """Return whether two tensors are of one shape and in one order of memory."""
     strides = zip(tensor.stride(), like.stride(), tensor.shape, strict=False)
@@ -100,9 +130,7 @@ def _ordered(tensor: Tensor, like: Tensor) -> bool:
 def _laid_as(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the tensor in a dtype and the memory order of another, itself if it has them."""
     here = local(tensor)
-    lazy = here.is_conj() or here.is_neg()  # bits that no kernel reads
-    known = here.data_ptr() != 0 or here.numel() == 0  # else only the tensor's class can tell
-    if here.dtype is dtype and _ordered(here, local(like)) and known and not lazy:
+    if here.dtype is dtype and _ordered(here, local(like)) and _lies(here):
         return tensor
     return torch.empty_like(like, dtype=dtype).copy_(tensor)
 
@@ -121,6 +149,10 @@ def _shared(found: NDArray[np.intp]) -> bool:
 
 class SparseError(Exception):
     """A gradient is sparse: no kernel takes it."""
+
+
+class ForeignError(Exception):
+    """A gradient is one that only its own class can read: no kernel takes it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +279,7 @@ class Bucket:
 
         Raises:
             SparseError: one of them is sparse.
+            ForeignError: one of them is foreign.
         """
         light = self.pattern is None and not self.table.parallel
         if light and self.places and self.places.find_gradients():
@@ -276,8 +309,10 @@ class Bucket:
 
     def _look(self, present: list[Tensor]) -> list[Tensor]:
         """Look at each gradient; copy those that no kernel takes as they are."""
-        if any(g.layout is not torch.strided for g in present):
+        if any(map(is_sparse, present)):
             raise SparseError
+        if any(map(foreign, present)):
+            raise ForeignError
         stepping = self.stepping
         whole = list(map(reduced, present, stepping))
         here = list(map(local, whole))

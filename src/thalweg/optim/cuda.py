@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
 from thalweg.kernels.body import Wrap
-from thalweg.optim.bucket import Bucket, Member, apart, fits, local
+from thalweg.optim.bucket import Bucket, Member, apart, fits, local, overlaps
+from thalweg.optim.keys import followed, own
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
@@ -40,7 +42,9 @@ def _ready(device: torch.device) -> bool:
 
 
 def bucket_for(p: Tensor, kept: Sequence[Tensor]) -> type[Bucket] | None:
-    """Return the kind of bucket that steps a parameter with its state, if there is one."""
+    """Return the kind of bucket that steps a parameter with its state here, if there is one."""
+    if followed():
+        return None
     if ready(p):
         return DeviceBucket if fits(p, kept, _KIND) else None
     return Bucket if fits(p, kept) else None
@@ -52,8 +56,10 @@ def ready(p: Tensor) -> bool:
 
 
 def served(p: Tensor) -> bool:
-    """Return whether there are kernels for the device on which a parameter lies."""
-    return local(p).device.type == "cpu" or ready(p)
+    """Return whether a rule steps a parameter as torch does: its device, in memory of its own."""
+    here = local(p)
+    known = here.device.type == "cpu" or _ready(here.device)
+    return known and own(here) and (is_lazy(p) or not overlaps(here))
 
 
 class DeviceBucket(Bucket):

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from thalweg.elementwise import minimum
 from thalweg.optim.bucket import local
+from thalweg.optim.keys import followed
 from thalweg.optim.options import Options
 
 __all__ = ["device_scale", "gradient_scale"]
@@ -19,8 +20,10 @@ __all__ = ["device_scale", "gradient_scale"]
 
 def gradient_scale(
     optimizer: Optimizer, options: Options, gradients: Iterable[Tensor]
-) -> float | None:
+) -> float | Tensor | None:
     """Return what gradients are to be multiplied by, the loss scale taken off; None: skip the step.
+
+    It is a tensor where only the tensors' own functions know the norm.
 
     Raises:
         FloatingPointError: a gradient is not finite and nonfinite is "raise".
@@ -31,7 +34,7 @@ def gradient_scale(
     scale = 1.0 if loss_scale is None else 1.0 / float(loss_scale)
     if not options.guarded:
         return scale
-    scale, finite = _guarded(optimizer, options, gradients, scale, float)
+    scale, finite = _guarded(optimizer, options, gradients, scale, _number)
     return scale if finite else None
 
 
@@ -84,18 +87,47 @@ def _guarded(
     return scale, finite
 
 
+def _number(norm: Tensor) -> float | Tensor:
+    """Return a norm as a number, or as it is where it is recorded, or stands for several."""
+    return norm if followed() or hasattr(norm, "__tensor_flatten__") else float(norm)
+
+
 def _square(gradients: Sequence[Tensor]) -> Tensor:
     """Return the square of the norm; float16 could hold none above 65504."""
+    plain, others = _sorted(gradients)
     norms = [
         torch.linalg.vector_norm(g, dtype=torch.float32) if g.dtype is torch.float16 else g
-        for g in gradients
+        for g in plain
     ]
-    return get_total_norm(norms).double().square()
+    total = get_total_norm(norms).double().square()
+    return sum((g.abs().double().square().sum() for g in others), total)
 
 
 def _nothing(gradients: Sequence[Tensor]) -> Tensor:
     """Return 0, or NaN if a gradient is not finite: its sum over processes says it for all."""
-    return 0 * get_total_norm(gradients, norm_type=math.inf).double()
+    plain, others = _sorted(gradients)
+    total = 0 * get_total_norm(plain, norm_type=math.inf).double()
+    return sum((part for g in others for part in _inner((g - g).sum())), total)
+
+
+def _sorted(gradients: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return those that torch's norm of many tensors takes, and all others.
+
+    Subclasses, and who follows a step, know single operations.
+    """
+    if followed():
+        return (), gradients
+    plain = [g for g in gradients if type(g) is Tensor]
+    others = () if len(plain) == len(gradients) else [g for g in gradients if type(g) is not Tensor]
+    return plain, others
+
+
+def _inner(number: Tensor) -> list[Tensor]:
+    """Return the numbers that one wraps, or itself if it wraps none."""
+    if not hasattr(number, "__tensor_flatten__"):
+        return [number]
+    names, _ = number.__tensor_flatten__()
+    return [part for name in names for part in _inner(getattr(number, name))]
 
 
 def _over_all(measure: Callable[[Sequence[Tensor]], Tensor], gradients: Sequence[Tensor]) -> Tensor:
@@ -111,7 +143,7 @@ def _over_all(measure: Callable[[Sequence[Tensor]], Tensor], gradients: Sequence
 
             kinds = [Replicate() if p.is_replicate() else Partial() for p in placements]
             own = DTensor.from_local(own, mesh, kinds).full_tensor()
-        total += own
+        total = total + own
     return total
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from thalweg.kernels.cpu import addresses
+from thalweg.optim.keys import FOLLOWERS, TELLING, all_keys
 
 __all__ = ["Places", "places_of"]
 
@@ -29,14 +31,28 @@ def _offset() -> int:
     return next((f for f in fields if _word(id(tensor) + f) == tensor._cdata), 0)  # noqa: SLF001
 
 
+def _keys_offset() -> int:
+    """Return where a tensor in C++ has its keys; 0 if nowhere.
+
+    They are one word of its own (c10/core/TensorImpl.h), of which no other is equal to it.
+    """
+    tensors: list[Any] = [torch.empty(0), torch._neg_view(torch.empty(0))]  # noqa: SLF001
+    for field in range(0, _FIELDS, np.intp(0).itemsize):
+        if all(_word(t._cdata + field) == np.int64(all_keys(t)) for t in tensors):  # noqa: SLF001
+            return field
+    return 0
+
+
+_FIELDS = 192  # bytes of a tensor in C++, at least
 _OFFSET = _offset()
+_KEYS_OFFSET = _keys_offset()
 
 
 class Places:
     """Where tensors lie; all of them are asked in one compiled call.
 
     Args:
-        functions: torch's, by address.
+        functions: what ``addresses`` asks with.
         parameters: plain tensors.
         states: others.
 
@@ -63,8 +79,11 @@ class Places:
         self.found = np.zeros(len(parameters), np.intp)
 
     def unmoved(self) -> bool:
-        """Return whether parameters and state lie where they did, in the same shape."""
-        return bool(
+        """Return whether parameters and state lie where they did, in the same shape.
+
+        Not where a step is ``followed``.
+        """
+        return forward_ad._current_level < 0 and bool(  # noqa: SLF001
             addresses.unmoved(
                 self._functions, self._tensors, self._kinds, self._shapes, self._addresses,
                 self._changes, len(self.found),
@@ -110,12 +129,15 @@ def _heads(tensors: Sequence[Tensor | None]) -> NDArray[np.intp]:
 
 def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places | None:
     """Return where tensors lie; None if compiled code cannot ask them."""
-    functions = addresses.functions(Path(torch._C.__file__))  # noqa: SLF001 - linked with all else
-    own = any(type(p).grad is not Tensor.grad for p in parameters)
+    linked = Path(torch._C.__file__)  # noqa: SLF001 - with all else
+    functions = addresses.functions(linked)
+    special = any(type(p).grad is not Tensor.grad for p in parameters)
     tensors = [*parameters, *states]
-    if functions is None or own or not parameters or not all(map(_holds, tensors)):
+    known = _KEYS_OFFSET and all(map(_holds, tensors))
+    if functions is None or special or not parameters or not known:
         return None
-    return Places(functions, parameters, states)
+    asked = np.array([*functions, _KEYS_OFFSET, TELLING, *FOLLOWERS], np.intp)
+    return Places(asked, parameters, states)
 
 
 def _holds(tensor: Tensor) -> bool:

@@ -16,7 +16,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 @torch.no_grad()
 def step_tensor(
-    p: Tensor, state: dict[str, Any], recipe: Recipe, scale: float, options: Options
+    p: Tensor, state: dict[str, Any], recipe: Recipe, scale: float | Tensor, options: Options
 ) -> None:
     """Take one step of one parameter, in place.
 
@@ -31,7 +31,7 @@ def step_tensor(
     t = int(state[keys["step"]]) + 1 if "step" in keys else 1
     rule = recipe.rule
     assert p.grad is not None
-    x = _real(p.detach())
+    x = _real(p)
     if LOST in state:
         x = x + _real(state[LOST])
     g = _real(p.grad).to(x.dtype) * (-scale if recipe.maximize else scale)
@@ -47,9 +47,9 @@ def step_tensor(
     if options.cautious:
         moved = torch.where((x - moved) * g <= 0, x, moved)  # or to NaN
     stochastic = options.rounding == "stochastic"
-    _write(p.detach(), moved, stochastic=stochastic)
+    _write(p, moved, stochastic=stochastic)
     if LOST in state:
-        _write(state[LOST], moved - _real(p.detach()))
+        _write(state[LOST], moved - _real(p))
     for name in (*kept, *rule.uniform_state):
         value = after[name]
         target = state[keys[name]]
@@ -57,12 +57,12 @@ def step_tensor(
             target, value, stochastic=stochastic
         )
     if "step" in keys:
-        state[keys["step"]].fill_(t)
+        state[keys["step"]].add_(1)
 
 
 def _real(tensor: Tensor) -> Tensor:
     """Return the tensor as real numbers that are computed with."""
-    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     return real.float() if real.dtype in _HALF else real
 
 

@@ -18,26 +18,27 @@ from thalweg.kernels.cpu.simd import compiled_driver, inlined
 
 __all__ = ["KINDS", "count_change", "describe", "find_gradients", "functions", "locate", "unmoved"]
 
-# torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and six functions that it lacks.
+# torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and five functions that it lacks.
 # A question that only the newest torch answers would leave the others to Python.
 _FUNCTIONS = (
     "aoti_torch_get_dtype",
-    "aoti_torch_get_device_type",
-    "aoti_torch_get_layout",
     "aoti_torch_get_dim",
     "aoti_torch_get_sizes",
     "aoti_torch_get_strides",
     "aoti_torch_get_data_ptr",
-    "_ZN2at6native7is_conjERKNS_6TensorE",
-    "_ZN2at6native6is_negERKNS_6TensorE",
     "_ZNK3c1010TensorImpl4gradEv",
     "_ZNK2at10TensorBase8_versionEv",
     "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE",
     "_ZN2at6native12is_inferenceERKNS_6TensorE",
+    "_ZN3c104impl28tls_is_dispatch_key_includedENS_11DispatchKeyE",
 )
-KINDS = 4  # of the questions whose answers are numbers: dtype, device, layout, dimensions
-_SIZES, _STRIDES, _ADDRESS, _CONJUGATED, _NEGATED, _GRADIENT = range(KINDS, 10)
-_CHANGES, _COUNT, _UNCOUNTED = range(10, 13)
+_DTYPE, _DIMENSIONS, _SIZES, _STRIDES, _ADDRESS, _GRADIENT = range(6)
+_CHANGES, _COUNT, _UNCOUNTED, _INCLUDED = range(6, 10)
+# What compiled code asks with are their addresses, and these numbers: bytes from the beginning of a
+# tensor in C++ to its keys, a bit each; which of them tell where it lies and whose functions read
+# and write it; and, to the end, keys of a thread in which others follow what is done to tensors.
+_KEYS, _TELLING, _FOLLOWERS = range(10, 13)
+KINDS = 3  # of the answers that are numbers: keys, dtype, dimensions
 
 _WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
 
@@ -82,14 +83,15 @@ def _ask(typingctx: Any, function: Any, tensor: Any) -> Any:
     return types.intp(types.intp, types.intp), codegen
 
 
-def _returning(numba_type: Any, low_level: Any) -> Any:
-    """Return what calls a C++ function of one pointer."""
+def _calling(numba_type: Any, low_level: Any, argument: Any = _WORD) -> Any:
+    """Return what calls a C++ function of one pointer, or one shorter number."""
 
     @intrinsic
-    def call(typingctx: Any, function: Any, pointer: Any) -> Any:
+    def call(typingctx: Any, function: Any, given: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind = ir.FunctionType(low_level, [_WORD]).as_pointer()
-            said = builder.call(builder.inttoptr(args[0], kind), [args[1]])
+            kind = ir.FunctionType(low_level, [argument]).as_pointer()
+            given = args[1] if argument is _WORD else builder.trunc(args[1], argument)
+            said = builder.call(builder.inttoptr(args[0], kind), [given])
             return context.get_dummy_value() if numba_type is types.void else said
 
         return numba_type(types.intp, types.intp), codegen
@@ -97,25 +99,31 @@ def _returning(numba_type: Any, low_level: Any) -> Any:
     return call
 
 
-_of, _is = _returning(types.intp, _WORD), _returning(types.boolean, ir.IntType(1))
-_do = _returning(types.void, ir.VoidType())
+_of, _is = _calling(types.intp, _WORD), _calling(types.boolean, ir.IntType(1))
+_do = _calling(types.void, ir.VoidType())
+_includes = _calling(types.boolean, ir.IntType(1), ir.IntType(16))
+
+
+@inlined
+def _keys(ask, tensor):
+    """Return the keys that tell where a tensor lies and whose functions read and write it."""
+    return _word(_word(tensor) + ask[_KEYS]) & ask[_TELLING]
 
 
 @inlined
 def _alike(ask, tensor, kind, shape):
-    """Return whether a tensor is of that kind, shape and strides, and its bits are its values.
+    """Return whether a tensor is of that kind, shape and strides.
 
-    What is no tensor, as a gradient that is not there, has a dtype of its own.
+    What is no tensor, as a gradient that is not there, has no keys.
     """
-    for i in range(KINDS):
-        if _ask(ask[i], tensor) != kind[i]:
-            return False
-    if _is(ask[_CONJUGATED], tensor) or _is(ask[_NEGATED], tensor):
+    if _keys(ask, tensor) != kind[0] or _ask(ask[_DTYPE], tensor) != kind[1]:
+        return False
+    if _ask(ask[_DIMENSIONS], tensor) != kind[2]:
         return False
     sizes, strides = _ask(ask[_SIZES], tensor), _ask(ask[_STRIDES], tensor)
     if sizes == -1 or strides == -1:
         return False
-    for i in range(kind[KINDS - 1]):
+    for i in range(kind[2]):
         size = _word(sizes + 8 * i)
         # The stride of a single element is never taken.
         if size != shape[i, 0] or (size != 1 and _word(strides + 8 * i) != shape[i, 1]):
@@ -130,19 +138,23 @@ def _alike(ask, tensor, kind, shape):
 def describe(ask, tensors, kinds, addresses, changes):
     """Write what kinds of tensors they are, where they lie, and how often they have changed."""
     for i in range(tensors.size):
-        for j in range(KINDS):
-            kinds[i, j] = _ask(ask[j], tensors[i])
+        kinds[i, 0] = _keys(ask, tensors[i])
+        kinds[i, 1] = _ask(ask[_DTYPE], tensors[i])
+        kinds[i, 2] = _ask(ask[_DIMENSIONS], tensors[i])
         addresses[i] = _ask(ask[_ADDRESS], tensors[i])
         changes[i] = _of(ask[_CHANGES], tensors[i])
 
 
 @compiled_driver(nogil=False)
 def unmoved(ask, tensors, kinds, shapes, addresses, changes, parameters):
-    """Return whether all lie there, in that way.
+    """Return whether all lie there, in that way; not where others follow what is done to tensors.
 
     torch counts what changes the shape of a state, but not all that changes that of a parameter:
     so many of them, which come first, are looked at each time.
     """
+    for i in range(_FOLLOWERS, ask.size):
+        if _includes(ask[_INCLUDED], ask[i]):
+            return False
     for i in range(tensors.size):
         if _ask(ask[_ADDRESS], tensors[i]) != addresses[i]:
             return False
@@ -180,8 +192,8 @@ def _place(ask, gradient, kind, shape):
     if not _alike(ask, gradient, kind, shape):
         return -1
     address = _ask(ask[_ADDRESS], gradient)
-    if address == 0:  # only Python knows where it lies, or it is empty
-        for i in range(kind[KINDS - 1]):
+    if address == 0:  # its memory is not there, or it is empty
+        for i in range(kind[2]):
             if shape[i, 0] == 0:
                 return 0
         return -1
