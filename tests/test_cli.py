@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import race_folder
-from thalweg import cli, racing, rules, second_order
+from thalweg import cli, racing, report, rules, second_order
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Result, Store, Trial
 
@@ -37,7 +37,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
         on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931", standings, 75.0))
         results, curves = race_folder.make(("sgd", "adam"), trials=8, seeds=4)
         race_folder.write(directory, results, curves)
-        return racing.Verdict(results, directory)
+        return racing.Verdict(report.Record.of(results), directory)
 
     def race(dataset: Any, *, on_progress: Any, **terms: Any) -> racing.Verdict:
         told.update(terms, dataset=dataset)

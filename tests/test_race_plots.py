@@ -12,9 +12,25 @@ from matplotlib.figure import Figure
 
 import race_folder
 from thalweg import race_plots, rules, style
+from thalweg.report import Record
+
+Results = dict[str, Any]
+
+
+def loss_curves(results: Results, *given: Any, **how: Any) -> Figure:
+    return race_plots.loss_curves(Record.of(results), *given, **how)
+
+
+def learning_rates(results: Results, *given: Any, **how: Any) -> Figure:
+    return race_plots.learning_rates(Record.of(results), *given, **how)
+
+
+def time_to_target(results: Results, *given: Any, **how: Any) -> Figure:
+    return race_plots.time_to_target(Record.of(results), *given, **how)
+
 
 Race = tuple[dict[str, Any], pa.Table]
-FIGURES = (race_plots.loss_curves, race_plots.learning_rates)
+FIGURES = (loss_curves, learning_rates)
 
 
 @pytest.fixture(scope="module", params=[1, 6, 20])
@@ -48,7 +64,7 @@ def losses(curves: pa.Table, rule: str, phase: str, order: str) -> tuple[np.ndar
 
 def test_loss_curves_draw_the_median_over_seeds(six: Race) -> None:
     results, curves = six
-    figure = race_plots.loss_curves(results, curves)
+    figure = loss_curves(results, curves)
     for rule in ("sgd", "nesterov"):
         expected = np.median(losses(curves, rule, "final", "seed")[1], axis=0)
         drawn = [line.get_ydata() for line in panel(figure, rule).lines]
@@ -72,7 +88,8 @@ def lowered(race: Race, by: float) -> Race:
     results, curves = race
     index = curves.schema.get_field_index("validation_loss")
     lower = pc.subtract(curves["validation_loss"], by)
-    target = {k: results["target"][k] - by for k in ("validation_loss", "constant", "reference")}
+    losses = {k: results["target"][k] - by for k in ("validation_loss", "constant", "reference")}
+    target = {**results["target"], **losses}
     rows = [{**row, "val_loss": row["val_loss"] - by} for row in results["rules"]]
     return {**results, "target": target, "rules": rows}, curves.set_column(
         index, "validation_loss", lower
@@ -82,7 +99,7 @@ def lowered(race: Race, by: float) -> Race:
 @pytest.mark.parametrize("by", [1.0, 5.0])  # losses of both signs; none above 0
 def test_negative_losses_have_a_linear_axis(six: Race, by: float) -> None:
     results, curves = lowered(six, by)
-    figure = race_plots.loss_curves(results, curves)
+    figure = loss_curves(results, curves)
     for rule in ("sgd", "nesterov"):
         axes = panel(figure, rule)
         expected = np.median(losses(curves, rule, "final", "seed")[1], axis=0)
@@ -91,7 +108,7 @@ def test_negative_losses_have_a_linear_axis(six: Race, by: float) -> None:
         low, high = axes.get_ylim()
         assert low < min(expected.min(), results["target"]["validation_loss"])
         assert expected.max() < high < low + 1.4 * (expected.max() - low)
-    figure = race_plots.learning_rates(results, curves)
+    figure = learning_rates(results, curves)
     for rule in ("sgd", "nesterov"):
         lr, loss = (values[:, -1] for values in losses(curves, rule, "trial", "trial"))
         axes = panel(figure, rule)
@@ -110,9 +127,7 @@ def test_a_curve_that_diverges_below_zero_leaves_a_linear_panel(six: Race) -> No
     index = curves.schema.get_field_index("validation_loss")
     lost = (curves["rule"].to_numpy() == "sgd") & (curves["epoch"].to_numpy() > 3)
     loss = np.where(lost, np.nan, curves["validation_loss"].to_numpy())
-    figure = race_plots.loss_curves(
-        results, curves.set_column(index, "validation_loss", pa.array(loss))
-    )
+    figure = loss_curves(results, curves.set_column(index, "validation_loss", pa.array(loss)))
     axes = panel(figure, "sgd")
     _, median, *_ = axes.lines
     assert axes.get_ylim()[1] < median.get_ydata()[-1] < 1e5  # further up no browser draws
@@ -121,7 +136,7 @@ def test_a_curve_that_diverges_below_zero_leaves_a_linear_panel(six: Race) -> No
 def test_a_target_of_zero_has_a_linear_axis(six: Race) -> None:
     results, curves = six
     target = {**results["target"], "validation_loss": 0.0}
-    axes = race_plots.loss_curves({**results, "target": target}, curves).axes[0]
+    axes = loss_curves({**results, "target": target}, curves).axes[0]
     assert axes.get_yscale() == "linear"
     assert -0.5 < axes.get_ylim()[0] < 0
 
@@ -130,9 +145,7 @@ def test_a_lucky_trial_below_zero_does_not_flatten_the_others(six: Race) -> None
     results, curves = six
     index = curves.schema.get_field_index("validation_loss")
     lucky = np.where(curves["trial"].to_numpy() == 1, -50.0, curves["validation_loss"].to_numpy())
-    figure = race_plots.learning_rates(
-        results, curves.set_column(index, "validation_loss", pa.array(lucky))
-    )
+    figure = learning_rates(results, curves.set_column(index, "validation_loss", pa.array(lucky)))
     constant = results["target"]["constant"]
     least = min(row["val_loss"] for row in results["rules"])
     for rule in ("sgd", "nesterov"):
@@ -146,7 +159,7 @@ def test_a_lucky_trial_does_not_flatten_the_others(six: Race) -> None:
     column = curves.column_names.index("validation_loss")
     lucky = np.where(curves["trial"].to_numpy() == 1, 1e-7, curves["validation_loss"].to_numpy())
     changed = curves.set_column(column, "validation_loss", pa.array(lucky))
-    figure = race_plots.learning_rates(results, changed)
+    figure = learning_rates(results, changed)
     least = min(row["val_loss"] for row in results["rules"])
     for rule in ("sgd", "nesterov"):
         axes = panel(figure, rule)
@@ -163,7 +176,7 @@ def test_row_order_of_the_table_does_not_matter(six: Race) -> None:
 
 def test_learning_rates_draw_every_trial_once(six: Race) -> None:
     results, curves = six
-    figure = race_plots.learning_rates(results, curves)
+    figure = learning_rates(results, curves)
     for rule in results["ties"] + ["sgd"]:
         lr, loss = (values[:, -1] for values in losses(curves, rule, "trial", "trial"))
         axes = panel(figure, rule)
@@ -175,7 +188,7 @@ def test_learning_rates_draw_every_trial_once(six: Race) -> None:
 
 def test_of_very_many_trials_those_that_cover_each_other_are_drawn_once() -> None:
     results, curves = race_folder.make(("sgd", "adam"), trials=20_000, seeds=2, epochs=1)
-    figure = race_plots.learning_rates(results, curves)
+    figure = learning_rates(results, curves)
     lr, loss = (values[:, -1] for values in losses(curves, "adam", "trial", "trial"))
     axes = panel(figure, "adam")
     shown = loss < axes.get_ylim()[1]
@@ -199,9 +212,7 @@ def test_finite_losses_above_the_scale_are_triangles(six: Race) -> None:
     loss[worst] = 1e6
     index = curves.schema.get_field_index("validation_loss")
     axes = panel(
-        race_plots.learning_rates(
-            results, curves.set_column(index, "validation_loss", pa.array(loss))
-        ),
+        learning_rates(results, curves.set_column(index, "validation_loss", pa.array(loss))),
         "sgd",
     )
     assert points(axes, "^")[:, 0] == pytest.approx(curves["lr"].to_numpy()[worst][0])
@@ -210,7 +221,7 @@ def test_finite_losses_above_the_scale_are_triangles(six: Race) -> None:
 
 def test_time_to_target_draws_seconds_and_says_who_never_arrived() -> None:
     results, _ = race_folder.make(("sgd", "adam", "asgd"), trials=24, seeds=8)
-    axes = race_plots.time_to_target(results).axes[0]
+    axes = time_to_target(results).axes[0]
     seconds = {row["rule"]: row["seconds_to_target"] for row in results["rules"]}
     assert seconds.pop("asgd") is None
     assert axes.get_xscale() == "log"
@@ -222,7 +233,7 @@ def test_time_to_target_draws_seconds_and_says_who_never_arrived() -> None:
 
 def test_winner_and_ties_are_marked_without_colour(race: Race) -> None:
     results, curves = race
-    titles = [a.get_title(loc="left") for a in race_plots.loss_curves(results, curves).axes]
+    titles = [a.get_title(loc="left") for a in loss_curves(results, curves).axes]
     assert titles[0] == f"★ {results['winner']}"
     assert {title[2:] for title in titles if title.startswith("= ")} == set(results["ties"])
     assert len(titles) == len(results["rules"])
@@ -270,7 +281,7 @@ def test_no_rule_reaches_the_target(six: Race) -> None:
     rows = [
         {**row, "seconds_to_target": None, "epochs_to_target": None} for row in results["rules"]
     ]
-    figure = race_plots.time_to_target({**results, "rules": rows})
+    figure = time_to_target({**results, "rules": rows})
     assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 6
 
 
@@ -281,7 +292,7 @@ def test_a_rule_that_starts_at_the_target_has_no_time(six: Race, *, others: bool
         {**row, "seconds_to_target": others * 0.02 * i, "epochs_to_target": others * i}
         for i, row in enumerate(results["rules"])
     ]
-    axes = race_plots.time_to_target({**results, "rules": rows}).axes[0]
+    axes = time_to_target({**results, "rules": rows}).axes[0]
     assert [text.get_text() for text in axes.texts].count("at the start") == (1 if others else 6)
     if others:
         assert sorted(points(axes, "o")[:, 0]) == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
@@ -292,7 +303,7 @@ def test_svg_follows_the_pages_theme_and_keeps_its_text() -> None:
     results, _ = race_folder.make(("sgd", "adam"), trials=24, seeds=8)
     for row, seconds in zip(results["rules"], (0.005, 0.02), strict=True):
         row |= {"seconds_to_target": seconds, "epochs_to_target": 2}
-    text = style.svg(race_plots.time_to_target(results), "times <by> rule")
+    text = style.svg(time_to_target(results), "times <by> rule")
     assert 'aria-label="times &lt;by&gt; rule"' in text
     assert "var(--winner)" in text
     assert not any(color in text for color in (style.INK, style.MUTED, style.WINNER, style.TIE))

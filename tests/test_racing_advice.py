@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+import race_folder
 import thalweg
 from racing_task import LeastSquares
 from thalweg import data, linear, rules
@@ -19,6 +20,7 @@ from thalweg.racing.space import Point, Space
 from thalweg.racing.store import Result, Trial
 from thalweg.racing.task import Target
 from thalweg.racing.verdict import Verdict
+from thalweg.report import Record
 
 
 def _result(number: int, curve: Sequence[float], size: int = 32) -> Result:
@@ -163,8 +165,9 @@ def test_one_batch_size_is_not_compared() -> None:
 
 
 def _verdict(rule: str, kind: str, **hyper: float) -> Verdict:
-    best = {"rule": rule, "hyper": rules.get(rule).resolve(hyper), "schedule": kind, "steps": 40}
-    return Verdict({"rules": [best]}, None)
+    results, _ = race_folder.make((rule,), trials=4, seeds=2)
+    chosen = {"hyper": rules.get(rule).resolve(hyper), "schedule": kind, "steps": 40}
+    return Verdict(Record.of({**results, "rules": [{**results["rules"][0], **chosen}]}), None)
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw", "rmsprop_momentum", "lion"])

@@ -56,7 +56,7 @@ def page(tmp_path: Path, results: dict[str, Any], curves: pa.Table) -> Page:
 
 def printed(results: dict[str, Any], width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(report.table(results))
+    console.print(report.table(report.Record.of(results)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -143,7 +143,7 @@ def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
 ) -> None:
     results = race[0]
     screen = Console(file=io.StringIO(), width=width)
-    screen.print(report.table(results, width))
+    screen.print(report.table(report.Record.of(results), width))
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined] # a StringIO
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in "".join(lines)

@@ -85,4 +85,6 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None  # NumPy's as Python's own
+    return value

@@ -6,7 +6,7 @@ line, so that one rule reads as well as twenty.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +22,9 @@ from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import style
-from thalweg.words import mark
+from thalweg.report.record import Record, Row
 
 __all__ = ["learning_rates", "loss_curves", "time_to_target"]
-
-Results = Mapping[str, Any]
 
 # A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
 _DIVERGED = 1e30
@@ -39,7 +37,7 @@ _LEAST = 1e-8
 
 
 @style.styled()
-def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
+def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure:
     """Draw the validation loss of each rule's best trial by epoch, re-run on fresh seeds.
 
     The line is the median over seeds, the band holds the middle 80 %, the dotted line is the
@@ -51,9 +49,9 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
         curves: the table of ``curves.parquet``.
         width: inches, > 0; 7.2 by default; a narrow figure has fewer columns.
     """
-    bands = {row["rule"]: _band(_final_losses(curves, row["rule"])) for row in results["rules"]}
+    bands = {row.rule: _band(_final_losses(curves, row.rule)) for row in results.rules}
     picture, panels = _panels(results, width)
-    target = _number(results["target"]["validation_loss"])
+    target = _number(results.target.validation_loss)
     start = max(band[1, 0] for band in bands.values())
     top = start + 0.1 * abs(start)
     low = np.nanmin([target, *(band[1].min() for band in bands.values())])
@@ -63,7 +61,7 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
     # What diverged leaves the panel, but not for a height that no browser can draw.
     bands = {rule: np.minimum(band, top + 1e3 * (top - low)) for rule, band in bands.items()}
     for rule, (axes, color) in panels.items():
-        axes.plot(bands[results["winner"]][1], color=style.WINNER, linestyle="-", linewidth=0.7)
+        axes.plot(bands[results.winner][1], color=style.WINNER, linestyle="-", linewidth=0.7)
         below, median, above = bands[rule]
         axes.fill_between(range(len(median)), below, above, color=color, alpha=0.25, linewidth=0)
         axes.plot(median, color=color, linestyle="-")
@@ -82,7 +80,7 @@ def loss_curves(results: Results, curves: pa.Table, width: float = 7.2) -> Figur
 
 
 @style.styled()
-def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Figure:
+def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Figure:
     """Draw each trial's last validation loss against its learning rate, a panel per rule.
 
     The shaded rates are those of trials within 5 % of the rule's chosen one. A cross at the top is
@@ -95,7 +93,7 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
         curves: the table of ``curves.parquet``.
         width: inches, > 0; 7.2 by default; a narrow figure has fewer columns.
     """
-    trials = {row["rule"]: _trial_losses(curves, row["rule"]) for row in results["rules"]}
+    trials = {row.rule: _trial_losses(curves, row.rule) for row in results.rules}
     picture, panels = _panels(results, width)
     losses = np.concatenate([loss for _, loss in trials.values()])
     rates = np.concatenate([lr for lr, _ in trials.values()])
@@ -107,9 +105,9 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
         row = _row(results, rule)
-        good = row["sensitivity"]["good_lr"]
-        if good and None not in good:
-            axes.axvspan(*good, color=style.FAINT, alpha=0.6, linewidth=0)
+        low, high = row.sensitivity.good_lr or (None, None)
+        if low is not None and high is not None:
+            axes.axvspan(low, high, color=style.FAINT, alpha=0.6, linewidth=0)
         shown = loss < top
         inside, edge = axes.transData, axes.get_xaxis_transform()
         for marker, drawn, heights, transform in (
@@ -120,8 +118,8 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
             places = _apart(np.column_stack([lr, heights])[drawn], transform)
             style_of = {**_TRIAL, "marker": marker}
             axes.plot(*places.T, **style_of, color=color, transform=transform)
-        chosen = row["hyper"].get("lr", math.nan)
-        axes.plot(chosen, _off_zero(_number(row["val_loss"])), **_BEST, color=color)
+        chosen = _number(row.hyper.get("lr"))
+        axes.plot(chosen, _off_zero(_number(row.val_loss)), **_BEST, color=color)
     _explain(picture, "learning rate", [
         Line2D([], [], **_TRIAL, color=style.INK, label="trial"),
         Line2D([], [], **_BEST, color=style.INK, label="chosen, on other seeds"),
@@ -133,31 +131,31 @@ def learning_rates(results: Results, curves: pa.Table, width: float = 7.2) -> Fi
 
 
 @style.styled()
-def time_to_target(results: Results, width: float = 7.2) -> Figure:
+def time_to_target(results: Record, width: float = 7.2) -> Figure:
     """Draw the seconds each rule takes to the target, on a log axis, the fastest first.
 
     Args:
         results: the record of ``results.json``.
         width: inches, > 0; 7.2 by default.
     """
-    rows = sorted(results["rules"], key=lambda row: _number(row["seconds_to_target"], math.inf))
+    rows = sorted(results.rules, key=lambda row: _number(row.seconds_to_target, math.inf))
     picture, axes = style.figure(width, 0.7 + 0.22 * len(rows))
     beside = axes.get_yaxis_transform()
     for y, row in enumerate(rows):
         color, seconds, epochs = (
-            _color(results, row["rule"]), row["seconds_to_target"], row["epochs_to_target"]
+            _color(results, row.rule), row.seconds_to_target, row.epochs_to_target
         )  # fmt: skip
         text = "not reached" if seconds is None else "at the start"
         if seconds:  # a logarithmic axis has no 0
             axes.plot(seconds, y, "o", color=color, markersize=5)
             text = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
         axes.text(1.02, y, text, color=color, va="center", fontsize=8, transform=beside)
-    axes.set_yticks(range(len(rows)), [mark(results, row["rule"]) for row in rows])
+    axes.set_yticks(range(len(rows)), [results.mark(row.rule) for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(_color(results, row["rule"]))
+        label.set_color(_color(results, row.rule))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    reached = [row["seconds_to_target"] for row in rows if row["seconds_to_target"]]
+    reached = [row.seconds_to_target for row in rows if row.seconds_to_target]
     if reached:
         _log(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
     else:
@@ -174,9 +172,9 @@ _TRIAL: dict[str, Any] = {
 _BEST: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 9, "markeredgewidth": 0}
 
 
-def _panels(results: Results, width: float) -> tuple[Figure, dict[str, tuple[Axes, str]]]:
+def _panels(results: Record, width: float) -> tuple[Figure, dict[str, tuple[Axes, str]]]:
     """Return a figure with one titled panel per rule, best first, and the colour of each."""
-    rules = [row["rule"] for row in results["rules"]]
+    rules = [row.rule for row in results.rules]
     rows = math.ceil(len(rules) / max(1, round(width / 1.5)))
     columns = math.ceil(len(rules) / rows)
     panel = min(3.0, 0.8 * width / columns)
@@ -194,7 +192,7 @@ def _panels(results: Results, width: float) -> tuple[Figure, dict[str, tuple[Axe
     panels = {}
     for index, (rule, axes) in enumerate(zip(rules, grid.flat, strict=False)):
         color = _color(results, rule)
-        axes.set_title(mark(results, rule), color=color, fontsize=7.5)
+        axes.set_title(results.mark(rule), color=color, fontsize=7.5)
         axes.tick_params(length=0, labelsize=7, labelbottom=index >= len(rules) - columns)
         panels[rule] = (axes, color)
     for axes in grid.flat[len(rules) :]:
@@ -210,14 +208,14 @@ def _explain(picture: Figure, x: str, handles: Sequence[Artist]) -> None:
     picture.supylabel("validation loss")
 
 
-def _color(results: Results, rule: str) -> str:
-    if rule == results["winner"]:
+def _color(results: Record, rule: str) -> str:
+    if rule == results.winner:
         return style.WINNER
-    return style.TIE if rule in results["ties"] else style.MUTED
+    return style.TIE if rule in results.ties else style.MUTED
 
 
-def _row(results: Results, rule: str) -> Mapping[str, Any]:
-    return next(row for row in results["rules"] if row["rule"] == rule)
+def _row(results: Record, rule: str) -> Row:
+    return next(row for row in results.rules if row.rule == rule)
 
 
 def _apart(places: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
@@ -265,13 +263,13 @@ def _band(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.quantile(losses, (0.1, 0.5, 0.9), axis=0)
 
 
-def _heights(results: Results, lowest: float) -> tuple[float, float]:
+def _heights(results: Record, lowest: float) -> tuple[float, float]:
     """Return the foot and the top of the scale of trials, given the lowest loss of them all.
 
     A lucky trial far below every chosen one lies at the foot: it must not flatten the others.
     """
-    known = [row["val_loss"] for row in results["rules"] if row["val_loss"] is not None]
-    constant = _number(results["target"]["constant"])
+    known = [row.val_loss for row in results.rules if row.val_loss is not None]
+    constant = _number(results.target.constant)
     lowest = min([lowest, *known])
     if lowest >= 0:
         foot = max(lowest, min(known, default=0) / 3, _LEAST)

@@ -1,19 +1,15 @@
 """How names and numbers read in messages, tables, pages and pictures."""
 
 import difflib
-import itertools
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "budgets",
     "closest",
     "digits",
     "duration",
     "listed",
-    "mark",
     "memory",
     "percent",
     "printable",
@@ -62,33 +58,6 @@ def listed(names: Sequence[str], most: int) -> str:
     if len(names) <= most + 1:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"
-
-
-def mark(results: Mapping[str, Any], rule: str) -> str:
-    """Return a rule's name, after ★ for the winner and = for a tie: what colour says, in print too.
-
-    Example:
-        >>> mark({"winner": "adam", "ties": ["nadam"]}, "nadam")
-        '= nadam'
-    """
-    sign = "★ " if rule == results["winner"] else "= " if rule in results["ties"] else ""
-    return sign + rule
-
-
-def budgets(results: Mapping[str, Any]) -> str:
-    """Return who is best after how many trials; nothing where that was not compared.
-
-    Example:
-        >>> best = [(1, "adam"), (16, "lion"), (64, "lion")]
-        >>> budgets({"by_budget": [{"trials": n, "best": rule} for n, rule in best]})
-        'Best by validation loss: adam after 1 trial (its defaults); lion after 16, 64 trials.'
-    """
-    known = [row for row in results["by_budget"] if row["best"] is not None]
-    said = []
-    for rule, rows in itertools.groupby(known, key=lambda row: row["best"]):
-        counts = ", ".join(str(row["trials"]) for row in rows)
-        said.append(f"{rule} after {counts} trial{' (its defaults)' if counts == '1' else 's'}")
-    return f"Best by validation loss: {'; '.join(said)}." if said else ""
 
 
 def digits(value: float | None, significant: int = 3, flags: str = "") -> str:

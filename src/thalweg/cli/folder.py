@@ -4,16 +4,18 @@ import json as records
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thalweg import files
 from thalweg.cli.live import view
 from thalweg.cli.terminal import STDOUT, console, say
+
+if TYPE_CHECKING:
+    from thalweg.report import Record
 
 __all__ = ["report", "results", "show_verdict", "watch"]
 
@@ -112,13 +114,13 @@ def watch(directory: _Directory) -> None:
         say("the race is not running and had not begun; start it again")
 
 
-def show_verdict(found: Mapping[str, Any], directory: Path | None) -> None:
+def show_verdict(found: "Record", directory: Path | None) -> None:
     """Print the table, the lines to paste and where the page is."""
     from thalweg import report as pages  # noqa: PLC0415
 
     terminal = console()
     terminal.print(pages.table(found, terminal.width))
-    for name, lines in found["code"].items():
+    for name, lines in found.code.items():
         say(f"\n# {name}\n{lines}")
     if directory is not None:
         say(f"\nreport: {directory / 'report.html'}")

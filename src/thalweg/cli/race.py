@@ -223,7 +223,7 @@ def race(
         _say_interrupted(directory, said)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        show_verdict(verdict.results, verdict.directory)
+        show_verdict(verdict.record, verdict.directory)
 
 
 def _given(

@@ -20,7 +20,7 @@ class Standing:
             Of a race that is watched, one that is not finite is None.
     """
 
-    trainings: Annotated[int, Meta(ge=0)] = 0
+    trainings: Annotated[int, Meta(ge=0, le=2**53)] = 0
     loss: float | None = None
     curve: tuple[float | None, ...] = ()
 

@@ -255,7 +255,8 @@ def _run(
         begun = store.terms()
         if begun is not None and begun != terms:
             changed, asked = _differences(begun, terms)
-            go_on = "" if changed else f", continue it as it is with thalweg race --resume {out}"
+            again = shlex.join(["thalweg", "race", "--resume", str(out)])
+            go_on = "" if changed else f", continue it as it is with {again}"
             raise ValueError(
                 f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
                 f"with{go_on}, or choose another --out"

@@ -1,19 +1,18 @@
 """Verdict: from a finished race to a winner, its ties and the files that say so."""
 
 import html
-import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
 
-from thalweg import files
+from thalweg import files, report
 from thalweg import rule as registry
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.protocol import RERUNS, Protocol
@@ -30,6 +29,8 @@ from thalweg.racing.statistics import (
 )
 from thalweg.racing.store import FINAL, PHASES, Result, Store
 from thalweg.racing.task import Target, Task
+from thalweg.report import curves
+from thalweg.report.record import SCHEMA, Record
 from thalweg.words import digits, listed
 
 if TYPE_CHECKING:
@@ -47,33 +48,37 @@ class Verdict:
     """What a race found.
 
     Attributes:
-        results: all of it, as in results.json: "winner", "ties", "sentence", "code", "target",
-            "protocol", "data", "by_budget", "batch_sizes" and "rules", best first.
+        record: all of it, typed.
         directory: the folder of the race, None if it kept nothing.
     """
 
-    results: Mapping[str, Any] = field(repr=False)
+    record: Record = field(repr=False)
     directory: Path | None
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """All of it, as in results.json."""
+        return self.record.plain()
 
     @property
     def winner(self) -> str:
         """Name of the rule with the lowest median test loss."""
-        return str(self.results["winner"])
+        return self.record.winner
 
     @property
     def ties(self) -> tuple[str, ...]:
         """Names of the rules whose difference to the winner may be 0."""
-        return tuple(self.results["ties"])
+        return self.record.ties
 
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        return str(self.results["sentence"])
+        return self.record.sentence
 
     @property
     def code(self) -> Mapping[str, str]:
         """Lines to paste that train with the winner: "torch" and "thalweg"."""
-        return dict(self.results["code"])
+        return dict(self.record.code)
 
     def best_optimizer(self, params: "ParamsT") -> "tuple[Optimizer, LRScheduler | None]":
         """Return the winner's optimizer with its hyperparameters, and its scheduler.
@@ -100,31 +105,31 @@ class Verdict:
         """
         from thalweg import optim  # noqa: PLC0415 - needs torch, which nothing else here does
 
-        best = self.results["rules"][0]
-        rule = registry.get(best["rule"])
-        if known := torch_class(rule, best["hyper"]):
+        best = self.record.rules[0]
+        rule, hyper = registry.get(best.rule), cast("dict[str, Any]", best.hyper)
+        if known := torch_class(rule, hyper):
             name, keywords = known
             optimizer = getattr(optim, name)(params, **keywords)
         else:
-            optimizer = optim.Descent(params, rule, **best["hyper"])
-        if best["schedule"] == CONSTANT:
+            optimizer = optim.Descent(params, rule, **hyper)
+        if best.schedule == CONSTANT:
             return optimizer, None
         from torch.optim.lr_scheduler import LambdaLR  # noqa: PLC0415
 
-        return optimizer, LambdaLR(optimizer, factor(best["schedule"], best["steps"]))
+        return optimizer, LambdaLR(optimizer, factor(best.schedule, best.steps))
 
     def __str__(self) -> str:
         return self.sentence
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(row['rule'])}</td>"
-            f"<td>{digits(row['test_loss']['median'], 4)}</td>"
-            f"<td>{digits(row['test_score'], 4)}</td>"
-            f"<td>{digits(row['epochs_to_target'])}</td></tr>"
-            for row in self.results["rules"]
+            f"<tr><td>{html.escape(row.rule)}</td>"
+            f"<td>{digits(row.test_loss.median, 4)}</td>"
+            f"<td>{digits(row.test_score, 4)}</td>"
+            f"<td>{digits(row.epochs_to_target)}</td></tr>"
+            for row in self.record.rules
         )
-        metric = html.escape(self.results["protocol"]["metric"])
+        metric = html.escape(self.record.protocol.metric)
         return (
             f"<p><b>{html.escape(self.sentence)}</b></p><table><tr><th>rule</th><th>test loss</th>"
             f"<th>{metric}</th><th>epochs to target</th></tr>{rows}</table>"
@@ -151,15 +156,16 @@ def conclude(
     Raises:
         ValueError: no rule ended with a finite loss on more than half of the seeds.
     """
-    from thalweg.report import SCHEMA  # noqa: PLC0415 - the report reads what is written here
-
     target = task.target()
     entries = _rank(task, protocol, store, found, target)
     best = entries[0]
     if store.directory:
-        _write_curves(store, protocol, store.directory)
+        curves.write(store.directory, _curves(store, protocol))
     if not math.isfinite(best["test_loss"]["median"]):
-        where = f" (thalweg results {store.directory} --csv prints them)" if store.directory else ""
+        where = ""
+        if store.directory:
+            shown = shlex.join(["thalweg", "results", str(store.directory), "--csv"])
+            where = f" ({shown} prints them)"
         raise ValueError(
             "no rule ended with a finite test loss on most seeds; look at the losses of all epochs"
             f"{where}, and race with lower rates"
@@ -168,7 +174,7 @@ def conclude(
     counts, name = store.counts(), best["rule"]
     reruns = store.of(name, RERUN)
     several = len(protocol.batch_sizes) > 1
-    results = files.plain(
+    record = Record.of(
         {
             "schema": SCHEMA,
             "version": metadata.version("thalweg"),
@@ -187,8 +193,9 @@ def conclude(
         }
     )
     if store.directory:
-        _write(results, store.directory)
-    return Verdict(results, store.directory)
+        files.write(store.directory / "results.json", record.text())
+        report.write(store.directory)
+    return Verdict(record, store.directory)
 
 
 def _decision(
@@ -350,39 +357,21 @@ def _compared(rule: str, epochs: int, least: int) -> str:
     return f"{rule} reaches the target in {times}"
 
 
-def _write(results: Mapping[str, Any], directory: Path) -> None:
-    from thalweg import report  # noqa: PLC0415 - loads matplotlib
-
-    text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-    files.write(directory / "results.json", text.encode())
-    report.write(directory)
-
-
-def _write_curves(store: Store, protocol: Protocol, directory: Path) -> None:
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(_curves(store, protocol), buffer)
-    files.write(directory / "curves.parquet", buffer.getvalue().to_pybytes())
-
-
 def _curves(store: Store, protocol: Protocol) -> pa.Table:
     """Return every training's curve, a row per epoch."""
     results = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
     points = [len(result.validation_loss) for result in results]
 
-    def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-        return pa.array(np.repeat(values, points), kind)
-
-    return pa.table(
-        {
-            "rule": column([r.trial.rule for r in results], pa.string()),
-            "phase": column([r.trial.phase for r in results], pa.string()),
-            "trial": column([r.trial.number for r in results], pa.int32()),
-            "seed": column([r.trial.seed for r in results], pa.int32()),
-            "batch_size": column([r.trial.batch_size for r in results], pa.int32()),
-            "lr": column([r.trial.hyper.get("lr", np.nan) for r in results], pa.float64()),
-            "epoch": pa.array(np.concatenate([np.arange(n) for n in points]), pa.int32()),
-            "train_loss": np.concatenate([r.train_loss for r in results]),
-            "validation_loss": np.concatenate([r.validation_loss for r in results]),
-            "diverged_at": column([r.diverged_at for r in results], pa.int64()),
-        }
-    )
+    columns = {
+        "rule": np.repeat([r.trial.rule for r in results], points),
+        "phase": np.repeat([r.trial.phase for r in results], points),
+        "trial": np.repeat([r.trial.number for r in results], points),
+        "seed": np.repeat([r.trial.seed for r in results], points),
+        "batch_size": np.repeat([r.trial.batch_size for r in results], points),
+        "lr": np.repeat([r.trial.hyper.get("lr", np.nan) for r in results], points),
+        "epoch": np.concatenate([np.arange(n) for n in points]),
+        "train_loss": np.concatenate([r.train_loss for r in results]),
+        "validation_loss": np.concatenate([r.validation_loss for r in results]),
+        "diverged_at": np.repeat([r.diverged_at for r in results], points),
+    }
+    return pa.table(columns, schema=curves.COLUMNS)

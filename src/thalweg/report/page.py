@@ -1,0 +1,90 @@
+"""Page: what a race found as one self-contained file."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import jinja2
+import markupsafe
+
+from thalweg import files, race_plots, style
+from thalweg.report import curves, record
+from thalweg.report.record import Record
+from thalweg.report.table import budgets
+from thalweg.words import digits, duration, memory, percent, printable
+
+__all__ = ["write"]
+
+# The width of a page's figures in inches: for a desk, and for a phone.
+_WIDTHS = {"wide": 7.2, "narrow": 3.7}
+
+
+def write(directory: str | os.PathLike[str]) -> Path:
+    """Write report.html into a race folder, from its results.json and curves.parquet.
+
+    The page needs nothing but itself: no script, no font, no request. It follows the reader's
+    light or dark theme and fits a phone.
+
+    Args:
+        directory: the folder of a race that has ended.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: results.json or curves.parquet does not exist.
+        ValueError: one of them is not what a race writes.
+    """
+    directory = Path(directory)
+    results = record.read(directory)
+    drawn = curves.read(directory, results)
+    drawings = {
+        "Loss by epoch": partial(race_plots.loss_curves, results, drawn),
+        "Loss by learning rate": partial(race_plots.learning_rates, results, drawn),
+        "Time to the target": partial(race_plots.time_to_target, results),
+    }
+    figures = {
+        title: {
+            name: markupsafe.Markup(style.svg(draw(width), f"{title}, {name}"))  # noqa: S704 - escaped there
+            for name, width in _WIDTHS.items()
+        }
+        for title, draw in drawings.items()
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "digits": digits,
+        "duration": duration,
+        "memory": memory,
+        "percent": percent,
+    }
+    page = environment.get_template("page.html").render(
+        **vars(results), figures=figures, budgets=budgets(results), rounds=_rounds(results)
+    )
+    return files.write(directory / "report.html", page.encode())
+
+
+def _shown(value: object) -> object:
+    """Return what the page shows of a value: of text, what has a shape."""
+    safe = isinstance(value, markupsafe.Markup)
+    return printable(value) if isinstance(value, str) and not safe else value
+
+
+def _rounds(results: Record) -> str:
+    """Return what each rule's search was given: under a budget in time a slow one tries less."""
+    counts = results.protocol.trials_per_rule
+    slow, fast = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+    same, trials, more = "The same", str(counts[fast]), str(results.protocol.second_round)
+    if counts[slow] < counts[fast]:
+        same, more = "The same time", "half as many"
+        trials = f"{counts[slow]} ({slow}) to {counts[fast]} ({fast})"
+    return (
+        f"{same} for every rule: {trials} trials spread over its search space, one of them its "
+        f"defaults, then {more} around the best"
+    )

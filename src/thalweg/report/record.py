@@ -1,0 +1,266 @@
+"""Record: what results.json holds, written and read by the same classes.
+
+A number that is not finite is None: JSON has no word for it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from thalweg import files
+
+__all__ = [
+    "SCHEMA",
+    "BatchSize",
+    "BatchSizes",
+    "Data",
+    "Defaults",
+    "Interval",
+    "Record",
+    "Row",
+    "Sensitivity",
+    "Setup",
+    "Step",
+    "Target",
+    "read",
+]
+
+SCHEMA = 2  # of results.json; it changes when a name there changes its meaning
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and its 95 % interval."""
+
+    median: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class Split:
+    """Numbers of examples."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class Data:
+    """What was trained on; a module's data have neither features nor classes of their own."""
+
+    name: str
+    source: str
+    kind: str
+    rows: Count
+    split: Split
+    features: Count | None = None
+    classes: tuple[str, ...] | None = None
+    dropped: Count = 0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was asked for, and what was made of it. The last ones are a module's alone."""
+
+    loss: str
+    metric: str
+    model: str
+    dtype: str
+    l2: Number
+    epochs: Count
+    trials: Count
+    second_round: Count
+    trials_per_rule: Mapping[str, Count]
+    seeds: Count
+    batch_sizes: tuple[Count, ...]
+    schedules: tuple[str, ...]
+    budget: str | None
+    halving: bool
+    selection: str
+    label_smoothing: Number = None
+    clip_norm: Number = None
+    device: str | None = None
+    stacked: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The validation loss to reach, and the sentence that says where it comes from."""
+
+    validation_loss: Number
+    constant: Number
+    reference: Number
+    rule: str
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How forgiving a rule is: shares of trials near the chosen one, and the rates of those."""
+
+    within_5_percent: Number
+    good_lr: tuple[Number, Number] | None
+    good_lr_decades: Number
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A rule's defaults, their loss, and its excess over the chosen setting's as a share of it."""
+
+    hyper: Mapping[str, Number]
+    val_loss: Number
+    excess: Number
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a race found of one rule."""
+
+    rule: str
+    source: str
+    hyper: Mapping[str, Number]
+    batch_size: Count
+    schedule: str
+    steps: Count
+    val_loss: Number
+    test_loss: Interval
+    test_score: Number
+    difference: Interval
+    tie: bool
+    epochs_to_target: Count | None
+    seconds_to_target: Number
+    seconds_per_epoch: Number
+    sensitivity: Sensitivity
+    diverged: Number
+    trials: Count
+    widened: tuple[str, ...]
+    space: Mapping[str, tuple[Number, Number, Literal["log", "one_minus_log", "linear"]]]
+    defaults: Defaults
+
+
+@dataclass(frozen=True)
+class Step:
+    """The lowest losses after so many trials of each rule, and whose is the lowest."""
+
+    trials: Count
+    best: str | None
+    val_loss: Mapping[str, Number]
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """What a batch size costs, at the best setting that was found for it."""
+
+    batch_size: Count
+    hyper: Mapping[str, Number]
+    schedule: str
+    val_loss: Number
+    epochs_to_target: Count | None
+    seconds_per_epoch: Number
+    seconds_to_target: Number
+    bytes: Number
+    predicted_epochs: Number
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """The batch sizes beside each other, and which to take."""
+
+    rows: tuple[BatchSize, ...]
+    noise_scale: Number
+    advice: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a race found; docs/store.md says what each name means. The rules are best first."""
+
+    schema: int
+    version: str
+    command: str
+    seed: int
+    data: Data
+    protocol: Setup
+    target: Target
+    winner: str
+    ties: tuple[str, ...]
+    sentence: str
+    code: Mapping[str, str]
+    by_budget: tuple[Step, ...]
+    batch_sizes: BatchSizes | None
+    rules: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        names = [row.rule for row in self.rules]
+        if not names or names[0] != self.winner or len({*names}) != len(names):
+            raise ValueError("its rules are not each one row, the winner first")
+        if not {*self.ties} <= {*names} or {*self.protocol.trials_per_rule} != {*names}:
+            raise ValueError("its ties and trials are not those of its rules")
+        if any({*step.val_loss} != {*names} for step in self.by_budget):
+            raise ValueError("its losses at a budget are not those of its rules")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record of what JSON has; numbers that are not finite become None.
+
+        Raises:
+            ValueError: the values are not what a race writes.
+        """
+        return msgspec.convert(files.plain(values), cls)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return values
+
+    def text(self) -> bytes:
+        """Return the content of results.json."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+
+    def mark(self, rule: str) -> str:
+        """Return a rule's name, after ★ for the winner and = for a tie: in print too."""
+        return ("★ " if rule == self.winner else "= " if rule in self.ties else "") + rule
+
+
+def read(directory: str | os.PathLike[str]) -> Record:
+    """Return the record of a race folder's ``results.json``.
+
+    Raises:
+        FileNotFoundError: there is none; the race has not ended, or never began there.
+        ValueError: the file is not what a race writes.
+    """
+    path = Path(directory) / "results.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: no race has ended there; continue one with thalweg race "
+            f"--resume {quote(str(directory))}, or print its trainings with thalweg results "
+            f"{quote(str(directory))} --csv"
+        )
+    content = path.read_bytes()
+    remedy = "repeat the race or restore the file"
+    try:
+        schema = msgspec.json.decode(content, type=_Schema).schema
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is not the results of a race ({error}); {remedy}") from None
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path} must have schema {SCHEMA}, got {schema}: another version of thalweg wrote it"
+        )
+    try:
+        return msgspec.json.decode(content, type=Record)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is not the results of a race ({error}); {remedy}") from None
+
+
+class _Schema(msgspec.Struct):
+    schema: int
