@@ -6,7 +6,7 @@ again on the way: it forgets what belonged together, and makes -(0.5**2) of the 
 
 import ast
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -49,13 +49,36 @@ class Wrap:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The uniform values that follow the rule's hyperparameters in their table."""
+        """The wrap's own values: in a row of the table they follow the rule's hyperparameters."""
         given = {
             "gradient_scale": self.scaled,
             "coupled_decay": self.coupled,
             "shrink": self.shrunk,
         }
         return tuple(name for name, there in given.items() if there)
+
+    def column(self, rule: Rule, name: str) -> int:
+        """Return where one of the wrap's own values stands in a row."""
+        return len(rule.hyperparameters) + self.names.index(name)
+
+    def row(self, rule: Rule, hyper: Mapping[str, float], **own: float) -> list[float]:
+        """Return a row of a kernel's table of hyperparameters.
+
+        Args:
+            rule: the kernel's.
+            hyper: its hyperparameters, all of them.
+            own: the wrap's values, by name; those that it does not use are left out.
+
+        Example:
+            >>> from thalweg.rule import get
+            >>> hyper = {"beta": 0.5, "lr": 0.1}
+            >>> Wrap(scaled=True).row(get("momentum"), hyper, gradient_scale=-1.0, shrink=0.9)
+            [0.1, 0.5, -1.0]
+        """
+        return [
+            *(hyper[name] for name in rule.hyperparameters),
+            *(own[name] for name in self.names),
+        ]
 
 
 PLAIN = Wrap()

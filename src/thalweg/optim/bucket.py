@@ -206,7 +206,7 @@ class Bucket:
         computed = torch.float64 if self.dtype is torch.float64 else torch.float32
         names = [None if f is computed else _FORMATS[f] for f in formats]
         # Always scaled and decayed: no value that a user may change compiles anything.
-        wrap = Wrap(
+        self.wrap = Wrap(
             scaled=True,
             coupled=not recipe.decoupled,
             shrunk=recipe.decoupled,
@@ -225,15 +225,13 @@ class Bucket:
         self._recipes: Sequence[Recipe] | None = None
         self._scale = 1.0
         self.t, self.taken = np.zeros(0), 0.0
-        self._prepare(columns, computed, wrap)
+        self._prepare(columns, computed)
 
-    def _prepare(
-        self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype, wrap: Wrap
-    ) -> None:
+    def _prepare(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Show the kernel where everything lies."""
         items = [column[0].element_size() for column in columns]
         self.table = Table(
-            compiled(self.rule, np.dtype(str(computed).removeprefix("torch.")), wrap),
+            compiled(self.rule, np.dtype(str(computed).removeprefix("torch.")), self.wrap),
             [value.numel() for value in columns[0]],
             [[t.data_ptr() for t in row] for row in zip(*columns, strict=True)],
             [items[0], *items],
@@ -360,12 +358,17 @@ class Bucket:
         """Take the step; return False, and do nothing, where the state has other numbers."""
         if recipes is not self._recipes or scale != self._scale:
             self._recipes, self._scale = recipes, scale
-            given = [
-                (*r.hyper.values(), -scale if r.maximize else scale, r.decay)
-                for r in (recipes[group] for group in self.cohort_groups)
-            ]
+            given = [self._row(recipes[group], scale) for group in self.cohort_groups]
             self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
         return self.table.step(found, self.cohort, self.t, self._hyper, self.uniform)
+
+    def _row(self, recipe: Recipe, scale: float) -> list[float]:
+        """Return what the kernel takes of a group."""
+        signed = -scale if recipe.maximize else scale
+        return self.wrap.row(
+            self.rule, recipe.hyper,
+            gradient_scale=signed, coupled_decay=recipe.decay, shrink=recipe.decay,
+        )  # fmt: skip
 
     def _gather(self) -> None:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""

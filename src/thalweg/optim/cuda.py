@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
-from thalweg.kernels.body import Wrap
 from thalweg.optim.bucket import Bucket, Member, apart, fits, local, overlaps
 from thalweg.optim.keys import followed, own
 from thalweg.optim.options import Options
@@ -85,14 +84,12 @@ class DeviceBucket(Bucket):
                     member.state[key] = kept.to(local(member.parameter).device)
         super().__init__(members, recipe, options, number)
 
-    def _prepare(
-        self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype, wrap: Wrap
-    ) -> None:
+    def _prepare(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Show the kernels where everything lies."""
         self.device = columns[0][0].device
         kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
         known = [n.dtype for row in kept for n in row if n is not None] or [torch.float32]
-        self.kernels = triton.kernels(self.rule, _name(computed), wrap, _name(known[0]))
+        self.kernels = triton.kernels(self.rule, _name(computed), self.wrap, _name(known[0]))
         rows = [[t.data_ptr() for t in column] for column in columns]
         self.aligned = not any(address % _ALIGNED for row in rows for address in row)
         rows += [[0 if n is None else n.data_ptr() for n in row] for row in kept]
@@ -175,8 +172,7 @@ class DeviceBucket(Bucket):
             return self._sent
         values = [scale, 1.0]
         for group in self.kinds:
-            own = recipes[group]
-            values += [*own.hyper.values(), -1.0 if own.maximize else 1.0, own.decay]
+            values += self._row(recipes[group], 1.0)
         count = len(self.parameters)
         numbers = np.zeros(count + len(values), np.int64)
         numbers[:count][self.pattern or slice(None)] = places

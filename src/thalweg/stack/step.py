@@ -19,6 +19,8 @@ from thalweg.rule import Rule
 
 __all__ = ["DeviceStep", "Hyper", "MixedStep", "StackStep", "Step"]
 
+_WRAP = Wrap(scaled=True)
+
 Hyper = float | Callable[[int], float]
 """A hyperparameter: a number or a schedule, step -> value."""
 
@@ -122,10 +124,10 @@ class StackStep:
         self.rule = rule
         self.taken = 0
         first = [{n: _at(value, 0) for n, value in own.items()} for own in hyper]
-        self._hyper = np.ones((len(hyper), len(rule.hyperparameters) + 1, LANES))
+        rows = np.array([_WRAP.row(rule, own, gradient_scale=1.0) for own in first])
+        self._hyper = np.repeat(rows[:, :, None], LANES, axis=2)
         self._scheduled: dict[int, NDArray[np.float64]] = {}
         for j, name in enumerate(rule.hyperparameters):
-            self._hyper[:, j] = np.array([own[name] for own in first])[:, None]
             if any(callable(own[name]) for own in hyper):
                 columns = [schedules.values(own[name], np.arange(steps)) for own in hyper]
                 self._scheduled[j] = np.stack(np.broadcast_arrays(*columns, np.empty(steps))[:-1])
@@ -147,7 +149,7 @@ class StackStep:
         # Where each lane of each tensor lies, from where the tensor begins.
         self._offsets = np.multiply.outer(sizes * dtype.itemsize, np.arange(lanes, dtype=np.intp))
         self._table = Table(
-            compiled(self.rule, dtype, Wrap(scaled=True)),
+            compiled(self.rule, dtype, _WRAP),
             np.repeat(sizes, lanes).tolist(),
             np.stack([self._addresses(column) for column in columns], axis=1).tolist(),
             [dtype.itemsize] * (1 + len(columns)),
@@ -176,7 +178,8 @@ class StackStep:
         """Take one step; see ``Step``."""
         for j, values in self._scheduled.items():
             self._hyper[:, j] = values[:, self.taken, None]
-        self._hyper[:, -1] = 1.0 if scale is None else scale.numpy()[:, None]
+        column = _WRAP.column(self.rule, "gradient_scale")
+        self._hyper[:, column] = 1.0 if scale is None else scale.numpy()[:, None]
         kept = [g.contiguous() for g in gradients]
         taken = np.full(len(self._hyper), float(self.taken))
         if self._table.parallel:
