@@ -9,8 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from optim_pairs import assert_close, assert_same, follow, members, new_parameters
-from thalweg import optim, rules
-from thalweg.optim.recipe import recipe
+from thalweg import optim
 
 NAMES = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -79,16 +78,6 @@ def test_a_moment_that_was_not_kept_begins_at_0_with_a_warning() -> None:
         follow(ours, 7, 12)
     follow(theirs, 7, 12)
     assert_same(ours, theirs, 1e-6)
-
-
-@pytest.mark.parametrize("name", [n for n in rules.names() if "beta1" in rules.get(n).defaults])
-def test_what_is_not_kept_is_what_no_step_reads(name: str) -> None:
-    rule = rules.get(name)
-    hyper = rule.defaults | {"beta1": 0.0}
-    state = rule.first_state(1.0, hyper)
-    results = [rule.advance(0.5, 1.0, state | {"m": m}, t=7, hyper=hyper) for m in (0.0, -3.7, 2.3)]
-    unread = results[0] == results[1] == results[2]
-    assert recipe(rule, {}, **hyper).forgetful == unread == (name != "lion")
 
 
 def test_lion_keeps_the_moment_that_its_other_beta_decays() -> None:

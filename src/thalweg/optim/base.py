@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from thalweg.catalog import TorchClass
 from thalweg.optim import rates, release
 from thalweg.optim.bucket import (
     Bucket,
@@ -34,9 +35,11 @@ from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
 from thalweg.optim.guard import device_scale, gradient_scale
 from thalweg.optim.keys import followed
 from thalweg.optim.options import Options
-from thalweg.optim.recipe import Recipe
+from thalweg.optim.recipe import Recipe, recipe
 from thalweg.optim.state import LOST, check_steppable, kept_keys, prepare
 from thalweg.optim.tensors import step_tensor
+from thalweg.optim.variants import class_of
+from thalweg.rule import Rule
 
 __all__ = ["OPTION_NAMES", "Compiled"]
 
@@ -93,6 +96,7 @@ class Compiled(Optimizer):
     whenever parameters, state or groups are no longer what they were.
     """
 
+    rule: Rule
     # GradScaler leaves unscaling and skipping to ``step``.
     _step_supports_amp_scaling = True
     _extended = False
@@ -133,9 +137,18 @@ class Compiled(Optimizer):
             given = [*list(whole.parameters.values())[1:], *added]
             cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
 
+    def _rule(self, group: dict[str, Any]) -> Rule:  # noqa: ARG002 - some classes look at it
+        """Return the rule that a group asks for."""
+        return self.rule
+
+    def _class_of(self, rule: Rule) -> TorchClass:
+        """Return what the options and states of a rule are called in this class."""
+        return class_of(rule)
+
     def _recipe(self, group: dict[str, Any]) -> Recipe:
         """Return what a step does to a group."""
-        raise NotImplementedError
+        rule = self._rule(group)
+        return recipe(rule, self._class_of(rule), group)
 
     def _check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
@@ -291,10 +304,10 @@ class Compiled(Optimizer):
         What is kept stays: schedulers that cycle momentum come back from a beta1 of 0.
         """
         found = self._recipe(group)
-        if not found.forgetful:
+        if not found.idle:
             return found
         own: dict[str, Any] = next(filter(None, (self.state.get(p) for p in group["params"])), {})
-        return found if found.keys["m"] in own else replace(found, without=("m",))
+        return replace(found, without=tuple(n for n in found.idle if found.keys[n] not in own))
 
     def _recipes(self) -> list[Recipe]:
         """Return each group's recipe."""
@@ -475,8 +488,7 @@ class Compiled(Optimizer):
     def _drop_moment(self, group: dict[str, Any]) -> None:
         """Drop what ``_complete`` added to a checkpoint: moments of 0 that no step needs."""
         found = self._recipe(group)
-        if found.forgetful:
-            key = found.keys["m"]
+        for key in (found.keys[name] for name in found.idle):
             own = [s for p in group["params"] if key in (s := self.state.get(p, {}))]
             if not any(local(state[key]).any() for state in own):
                 for state in own:

@@ -1,16 +1,16 @@
 """Rules that torch does not have, a user's own among them."""
 
+import functools
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
+from thalweg.catalog import TorchClass
 from thalweg.optim.base import OPTION_NAMES, Compiled
 from thalweg.optim.rates import Schedule
-from thalweg.optim.recipe import Recipe, recipe
 from thalweg.optim.state import LOST
 from thalweg.rule import RANGES, Hyperparameter, Rule, get
 
@@ -18,7 +18,6 @@ __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 
 Rate = float | Tensor | Schedule
 
-_MOMENTS = {"step": "step", "m": "exp_avg", "v": "exp_avg_sq"}
 _DECAY = Hyperparameter("weight_decay", 0.0, RANGES["weight_decay"])
 
 # Names under which the optimizer keeps, or torch looks for, something of its own.
@@ -29,7 +28,19 @@ _OWN_OPTIONS = OPTION_NAMES | {
 }  # fmt: skip
 
 
-class Descent(Compiled):
+class _Checked(Compiled):
+    """A class whose options are checked here, as torch checks those of its own."""
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError if an option is outside its range; a schedule's rate may be 0."""
+        given = self._class_of(self.rule).hyper(options)
+        for name, hyperparameter in self.rule.hyperparameters.items():
+            scheduled = name == "lr" and "schedule" in options
+            (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(given[name])
+        _DECAY.check(options["weight_decay"])
+
+
+class Descent(_Checked):
     """Any rule as an optimizer; its hyperparameters are the options of the parameter groups.
 
     Args:
@@ -80,14 +91,15 @@ class Descent(Compiled):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule}
 
-    def _check(self, options: Mapping[str, Any]) -> None:
-        _check(self.rule, options)
+    def _class_of(self, rule: Rule) -> TorchClass:
+        return _own_names(rule)
 
-    def _recipe(self, group: dict[str, Any]) -> Recipe:
-        rule = self.rule
-        keys = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
-        hyper = {name: group[name] for name in ("weight_decay", *rule.hyperparameters)}
-        return recipe(rule, keys, maximize=group["maximize"], **hyper)
+
+@functools.cache
+def _own_names(rule: Rule) -> TorchClass:
+    """Return the class that calls everything as the rule does."""
+    state = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
+    return TorchClass("Descent", {n: n for n in rule.hyperparameters}, state, in_torch=False)
 
 
 def _check_names(rule: Rule) -> None:
@@ -103,35 +115,7 @@ def _check_names(rule: Rule) -> None:
             )
 
 
-def _check(rule: Rule, options: Mapping[str, Any]) -> None:
-    """Raise ValueError if a group's option is outside its range; a schedule's rate may be 0."""
-    for name, hyperparameter in rule.hyperparameters.items():
-        scheduled = name == "lr" and "schedule" in options
-        (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(options[name])
-    _DECAY.check(options["weight_decay"])
-
-
-class _Betas(Compiled):
-    """A rule with two moments, in the manner of torch.optim.Adam."""
-
-    rule: Rule
-    keys: Mapping[str, str]
-
-    def _check(self, options: Mapping[str, Any]) -> None:
-        try:
-            beta1, beta2 = options["betas"]
-        except (TypeError, ValueError):
-            raise ValueError(f"betas must be two numbers, got {options['betas']!r}") from None
-        _check(self.rule, {**options, "beta1": beta1, "beta2": beta2})
-
-    def _recipe(self, group: dict[str, Any]) -> Recipe:
-        beta1, beta2 = group["betas"]
-        given = {n: group[n] for n in ("lr", "eps", "weight_decay", "maximize") if n in group}
-        decoupled = group.get("decoupled_weight_decay", False)
-        return recipe(self.rule, self.keys, beta1=beta1, beta2=beta2, decoupled=decoupled, **given)
-
-
-class _Adaptive(_Betas):
+class _Adaptive(_Checked):
     """A rule that divides by the root of its second moment; lr and eps are the rule's if None."""
 
     def __init__(
@@ -173,7 +157,6 @@ class Yogi(_Adaptive):
     """
 
     rule = rules.yogi
-    keys = _MOMENTS
 
 
 class AdaBelief(_Adaptive):
@@ -199,10 +182,9 @@ class AdaBelief(_Adaptive):
     """
 
     rule = rules.adabelief
-    keys = MappingProxyType({"step": "step", "m": "exp_avg", "s": "exp_avg_var"})
 
 
-class Lion(_Betas):
+class Lion(_Checked):
     """The sign of an interpolated momentum: every element moves by lr (Chen et al. 2023).
 
     Args:
@@ -224,7 +206,6 @@ class Lion(_Betas):
     """
 
     rule = rules.lion
-    keys = MappingProxyType({"m": "exp_avg"})
 
     def __init__(
         self,

@@ -5,16 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from thalweg import rules
+from thalweg import catalog
+from thalweg.catalog import TorchClass
 from thalweg.rule import Rule
 
 __all__ = ["Recipe", "recipe"]
-
-# Rules whose first moment is the gradient itself where beta1 is 0: no step reads the one before.
-_AVERAGING = frozenset({
-    rules.adam, rules.amsgrad, rules.adamw, rules.adamax, rules.nadam, rules.radam, rules.yogi,
-    rules.adabelief,
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,14 +37,10 @@ class Recipe:
     without: tuple[str, ...] = ()
 
     @property
-    def averaging(self) -> bool:
-        """Whether the rule steps along an average of gradients, ``m``, that beta1 decays."""
-        return self.rule in _AVERAGING
-
-    @property
-    def forgetful(self) -> bool:
-        """Whether no step reads the ``m`` of the step before."""
-        return self.averaging and self.hyper["beta1"] == 0
+    def idle(self) -> tuple[str, ...]:
+        """The states of which no step reads what they were before."""
+        decays = catalog.of(self.rule).decays
+        return tuple(state for state, decay in decays.items() if self.hyper[decay] == 0)
 
     @property
     def form(self) -> tuple[Rule, bool, tuple[str, ...]]:
@@ -66,26 +57,26 @@ class Recipe:
         return replace(self, hyper=hyper, decoupled=True, decay=decay)
 
 
-def recipe(
-    rule: Rule,
-    keys: Mapping[str, str],
-    *,
-    decoupled: bool = False,
-    maximize: bool = False,
-    **hyper: float,
-) -> Recipe:
-    """Return the recipe of torch's usual options; values may be tensors of one element.
+def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a parameter group.
 
     ``weight_decay`` is the rule's own where it has one; elsewhere it goes around the rule.
+
+    Args:
+        rule: the rule that the group asks for.
+        known: what the rule's hyperparameters and states are called in the optimizer.
+        options: of the group; numbers may be tensors of one element.
 
     Raises:
         TypeError: a value is no number.
     """
-    values = {name: _number(name, hyper[name]) for name in rule.hyperparameters}
-    weight_decay = _number("weight_decay", hyper.get("weight_decay", 0.0))
+    given = known.hyper(options)
+    values = {name: _number(name, given[name]) for name in rule.hyperparameters}
+    weight_decay = _number("weight_decay", options.get("weight_decay", 0.0))
+    decoupled = options.get("decoupled_weight_decay", False)
     around = 0.0 if "weight_decay" in values else weight_decay
     decay = 1.0 - values["lr"] * around if decoupled else around
-    return Recipe(rule, values, keys, weight_decay, decoupled, decay, maximize)
+    return Recipe(rule, values, known.state, weight_decay, decoupled, decay, options["maximize"])
 
 
 def _number(name: str, value: Any) -> float:  # noqa: ANN401 - what a user wrote into a group

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg import catalog
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
@@ -58,7 +59,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
             if not _is_number(number, p.device):  # torch loads some in the parameter's dtype
                 state[key] = torch.tensor(float(number), dtype=_scalar_dtype(), device="cpu")
         elif state.get(key) is None:
-            if name == "m" and begun and recipe.averaging:
+            if begun and name in catalog.of(rule).decays:
                 warnings.warn(_NOT_KEPT, stacklevel=2)
             state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
         elif options.state_dtype and state[key].is_floating_point():

@@ -1,11 +1,17 @@
 """What torch's options make of rules: compositions of the rules themselves."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+from thalweg import catalog, rules
+from thalweg.catalog import TorchClass
 from thalweg.elementwise import where
-from thalweg.rule import read_signature
+from thalweg.rule import Rule, read_signature
 from thalweg.rules import adagrad, centered_rmsprop
 
 __all__ = [
     "CENTERED_RMSPROP_MOMENTUM", "DAMPENED_MOMENTUM", "DAMPENED_NESTEROV", "DECAYING_ADAGRAD",
+    "class_of",
 ]  # fmt: skip
 
 
@@ -48,3 +54,30 @@ DECAYING_ADAGRAD = read_signature(
 CENTERED_RMSPROP_MOMENTUM = read_signature(
     centered_rmsprop_momentum, "Graves 2013, equations 38-41", {}, {}
 )
+
+
+def _extended(rule: Rule, options: Mapping[str, str], state: Mapping[str, str]) -> TorchClass:
+    """Return the class of a rule with further options and states."""
+    known = catalog.of(rule).torch
+    assert known is not None
+    arguments, states = {**known.arguments, **options}, {**known.state, **state}
+    return replace(known, arguments=arguments, state=states)
+
+
+_DAMPENING = {"dampening": "dampening"}
+_SUM = {"lr_decay": "lr_decay", "initial_accumulator_value": "initial"}
+_CLASSES = {
+    DAMPENED_MOMENTUM: _extended(rules.momentum, _DAMPENING, {}),
+    DAMPENED_NESTEROV: _extended(rules.nesterov, _DAMPENING, {}),
+    DECAYING_ADAGRAD: _extended(rules.adagrad, _SUM, {}),
+    CENTERED_RMSPROP_MOMENTUM: _extended(
+        rules.centered_rmsprop, {"momentum": "beta"}, {"v": "momentum_buffer"}
+    ),
+}
+
+
+def class_of(rule: Rule) -> TorchClass:
+    """Return what torch calls the hyperparameters and states of a rule, or of one of these."""
+    known = _CLASSES.get(rule) or catalog.of(rule).torch
+    assert known is not None
+    return known

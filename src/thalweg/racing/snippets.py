@@ -1,9 +1,10 @@
 """Snippets: the lines of code that a verdict gives to paste."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg import catalog
 from thalweg.racing.schedule import CONSTANT, rise
 from thalweg.rule import Rule
 
@@ -38,49 +39,6 @@ class Recipe:
 Keywords = dict[str, Any]
 
 
-def _sgd(h: Hyper, **more: float | bool) -> Keywords:
-    return {"lr": h["lr"], **more}
-
-
-def _adam(h: Hyper, **more: float | bool) -> Keywords:
-    return {"lr": h["lr"], "betas": (h["beta1"], h["beta2"]), "eps": h["eps"], **more}
-
-
-def _rmsprop(h: Hyper, **more: float | bool) -> Keywords:
-    return {"lr": h["lr"], "alpha": h["gamma"], "eps": h["eps"], **more}
-
-
-def _rprop(h: Hyper) -> Keywords:
-    etas, sizes = (h["eta_minus"], h["eta_plus"]), (h["step_min"], h["step_max"])
-    return {"lr": h["lr"], "etas": etas, "step_sizes": sizes}
-
-
-# torch's class and keywords for each rule that it has, under torch's own names.
-_TORCH: dict[str, tuple[str, Callable[[Hyper], Keywords]]] = {
-    "sgd": ("SGD", _sgd),
-    "momentum": ("SGD", lambda h: _sgd(h, momentum=h["beta"])),
-    # torch's dampening spares the first step; the heavy ball at lr (1 - beta) is the same path
-    "averaged_momentum": (
-        "SGD",
-        lambda h: {"lr": h["lr"] * (1 - h["beta"]), "momentum": h["beta"]},
-    ),
-    "nesterov": ("SGD", lambda h: _sgd(h, momentum=h["beta"], nesterov=True)),
-    "adagrad": ("Adagrad", lambda h: _sgd(h, eps=h["eps"])),
-    "rmsprop": ("RMSprop", _rmsprop),
-    "centered_rmsprop": ("RMSprop", lambda h: _rmsprop(h, centered=True)),
-    "rmsprop_momentum": ("RMSprop", lambda h: _rmsprop(h, momentum=h["beta"])),
-    "adadelta": ("Adadelta", lambda h: _sgd(h, rho=h["rho"], eps=h["eps"])),
-    "adam": ("Adam", _adam),
-    "amsgrad": ("Adam", lambda h: _adam(h, amsgrad=True)),
-    "adamw": ("AdamW", lambda h: _adam(h, weight_decay=h["weight_decay"])),
-    "adamax": ("Adamax", _adam),
-    "nadam": ("NAdam", lambda h: _adam(h, momentum_decay=h["momentum_decay"])),
-    "radam": ("RAdam", _adam),
-    "rprop": ("Rprop", _rprop),
-    "asgd": ("ASGD", lambda h: _sgd(h, lambd=h["lambd"], alpha=h["alpha"], t0=h["t0"])),
-}
-
-
 def torch_class(rule: Rule, hyper: Hyper) -> tuple[str, Keywords] | None:
     """Return the name of torch's class of a rule and its keywords, None where torch has none.
 
@@ -89,10 +47,8 @@ def torch_class(rule: Rule, hyper: Hyper) -> tuple[str, Keywords] | None:
         >>> torch_class(rules.get("momentum"), {"lr": 0.1, "beta": 0.9})
         ('SGD', {'lr': 0.1, 'momentum': 0.9})
     """
-    if rule.name not in _TORCH:
-        return None
-    name, keywords = _TORCH[rule.name]
-    return name, keywords(hyper)
+    known = catalog.of(rule).torch
+    return (known.name, known.keywords(hyper)) if known and known.in_torch else None
 
 
 def _arguments(keywords: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg import catalog
 from thalweg.racing.schedule import CONSTANT
 from thalweg.rule import Hyperparameter, Range, Rule
 
@@ -32,10 +33,6 @@ _BY_NAME: dict[str, tuple[float, float, str]] = {
     "gamma": (0.0, 0.9999, ONE_MINUS_LOG),
     "weight_decay": (1e-4, 1.0, LOG),
 }
-
-# Rates whose unit differs: the sign of a gradient moves every coordinate by lr, however small the
-# gradient; Rprop's lr is the first of its step sizes; Adadelta's is a factor around 1.
-_RATES = {"lion": (1e-6, 1.0), "rprop": (1e-6, 1.0), "adadelta": (1e-3, 1e3)}
 
 _FIXED = {
     "eps", "momentum_decay", "lambd", "alpha", "t0",
@@ -301,8 +298,8 @@ def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
 def _rates(rule: Rule, default: float) -> tuple[float, float, str]:
     """Return six decades of rates, around the default where it is far from those of most rules."""
     low, high, scale = _BY_NAME["lr"]
-    if rule.name in _RATES:
-        low, high = _RATES[rule.name]
+    if known := catalog.of(rule).rates:
+        low, high = known
     elif not 10 * low <= default <= high / 10:
         low, high = default * 1e-3, default * 1e3
     return low, high, scale

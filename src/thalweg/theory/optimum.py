@@ -1,14 +1,14 @@
 """Optimum: the hyperparameters that converge fastest on every quadratic between two curvatures."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from thalweg import rules
+from thalweg import catalog, rules
 from thalweg.rule import Rule
 from thalweg.theory.linearization import linearize, positive_number
 from thalweg.theory.rates import worst_radius
@@ -33,27 +33,6 @@ class Best:
     source: str
 
 
-def _gradient_descent(mu: float, L: float) -> tuple[float, float, float]:
-    return 2 / (mu + L), 0.0, (L - mu) / (L + mu)
-
-
-def _heavy_ball(mu: float, L: float) -> tuple[float, float, float]:
-    low, high = math.sqrt(mu), math.sqrt(L)
-    rate = (high - low) / (high + low)
-    return (2 / (low + high)) ** 2, rate**2, rate
-
-
-def _nesterov(mu: float, L: float) -> tuple[float, float, float]:
-    root = math.sqrt(3 * L / mu + 1)
-    return 4 / (3 * L + mu), (root - 2) / (root + 2), 1 - 2 / root
-
-
-# By rule: its best lr, memory and rate on quadratics, and where they come from.
-_CLOSED_FORMS: dict[str, tuple[Callable[[float, float], tuple[float, float, float]], str]] = {
-    "sgd": (_gradient_descent, "Polyak 1987, section 1.4"),
-    "momentum": (_heavy_ball, "Polyak 1964"),
-    "nesterov": (_nesterov, "Lessard, Recht & Packard 2016, proposition 1"),
-}
 _NUMERICALLY = "minimized numerically"
 
 
@@ -90,13 +69,16 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
     if "lr" not in fixed or "lr" in hyper:
         raise TypeError(f"best chooses lr: rule {rule.name!r} must have one, and it is not given")
     memories = [name for name in _memories(rule, fixed) if name not in hyper]
-    for reference, (form, source) in _CLOSED_FORMS.items():
-        lr, memory, rate = form(mu, L)
+    for reference in map(rules.get, rules.names()):
+        known = catalog.of(reference).optimum
+        if known is None:
+            continue
+        lr, memory, rate = known.form(mu, L)
         for average in (False, True):
             scaled = lr / (1 - memory) if average else lr
             found = {"lr": scaled, **dict.fromkeys(memories, memory)}
             if _alike(rule, fixed, memories, reference, average=average):
-                return Best({**found, **hyper}, rate, source)
+                return Best({**found, **hyper}, rate, known.source)
     found, rate = _minimize(rule, fixed, memories, np.geomspace(mu, L, 9))
     return Best({**found, **hyper}, rate, _NUMERICALLY)
 
@@ -109,10 +91,9 @@ def _memories(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
 
 
 def _alike(
-    rule: Rule, fixed: Mapping[str, float], memories: list[str], reference: str, *, average: bool
+    rule: Rule, fixed: Mapping[str, float], memories: list[str], other: Rule, *, average: bool
 ) -> bool:
-    """Return whether a rule's matrices have the eigenvalues of a reference rule's, lr scaled."""
-    other = rules.get(reference)
+    """Return whether a rule's matrices have the eigenvalues of another's, lr scaled."""
     for lr, memory, eigenvalue in ((0.3, 0.25, 1.0), (0.1, 0.5, 2.0), (0.2, 0.75, 3.0)):
         found = {
             **fixed,

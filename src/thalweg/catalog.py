@@ -1,0 +1,224 @@
+"""Catalog: what is known of each rule beside its equation, a row each.
+
+What a rule's signature says is not repeated here; where a hyperparameter is legal and searched goes
+by its name, whatever the rule. A rule without a row, as one of the user's own, has an empty record.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from thalweg import rules
+from thalweg.rule import Rule
+
+__all__ = ["Optimum", "Record", "TorchClass", "of"]
+
+# A hyperparameter, all those that a tuple holds, or what makes a value of all of them.
+Argument = str | tuple[str, ...] | Callable[[Mapping[str, float]], float]
+
+
+@dataclass(frozen=True)
+class TorchClass:
+    """The class of torch.optim, or in its manner, that steps as a rule does.
+
+    Args:
+        name: the class.
+        arguments: by its arguments, what they hold.
+        state: by the rule's state, its key in the optimizer's; ``step`` is the count of steps.
+        chosen: further arguments: those that choose the rule among several of the class.
+        in_torch: whether torch has the class; ``thalweg.optim`` has all of them.
+
+    Example:
+        >>> known = TorchClass("Adam", {"lr": "lr", "betas": ("beta1", "beta2")})
+        >>> known.keywords({"lr": 0.1, "beta1": 0.9, "beta2": 0.99})
+        {'lr': 0.1, 'betas': (0.9, 0.99)}
+        >>> known.hyper({"lr": 0.1, "betas": (0.9, 0.99), "foreach": None})
+        {'lr': 0.1, 'beta1': 0.9, 'beta2': 0.99}
+    """
+
+    name: str
+    arguments: Mapping[str, Argument]
+    state: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, bool] = field(default_factory=dict)
+    in_torch: bool = True
+
+    def keywords(self, hyper: Mapping[str, float]) -> dict[str, Any]:
+        """Return the arguments of the class for all hyperparameters of the rule."""
+
+        def value(held: Argument) -> Any:  # noqa: ANN401 - a number or a tuple of some
+            if isinstance(held, tuple):
+                return tuple(hyper[name] for name in held)
+            return hyper[held] if isinstance(held, str) else held(hyper)
+
+        return {name: value(held) for name, held in self.arguments.items()} | dict(self.chosen)
+
+    def hyper(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the hyperparameters that the options of a parameter group hold.
+
+        Raises:
+            ValueError: an option that holds several does not have so many values.
+        """
+        found: dict[str, Any] = {}
+        for name, held in self.arguments.items():
+            if isinstance(held, tuple):
+                try:
+                    found |= zip(held, options[name], strict=True)
+                except (TypeError, ValueError):
+                    count = {2: "two"}.get(len(held), len(held))
+                    raise ValueError(
+                        f"{name} must be {count} numbers, got {options[name]!r}"
+                    ) from None
+            elif isinstance(held, str):
+                found[held] = options[name]
+        return found
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best hyperparameters on every quadratic with curvatures from mu to L, in closed form.
+
+    Args:
+        form: of mu and L: lr, beta (0 if the rule has none) and the factor per step.
+        source: the paper.
+    """
+
+    form: Callable[[float, float], tuple[float, float, float]]
+    source: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a rule.
+
+    Args:
+        torch: its class.
+        rates: where its lr is searched, if the unit of lr is not that of most rules.
+        optimum: its best hyperparameters on quadratics.
+        decays: by state, the hyperparameter that decays it: where that is 0, no step reads what
+            the state was before.
+    """
+
+    torch: TorchClass | None = None
+    rates: tuple[float, float] | None = None
+    optimum: Optimum | None = None
+    decays: Mapping[str, str] = field(default_factory=dict)
+
+
+def of(rule: Rule) -> Record:
+    """Return what is known of a rule; an empty record where nothing is.
+
+    Example:
+        >>> of(rules.get("momentum")).torch.keywords({"lr": 0.1, "beta": 0.9})
+        {'lr': 0.1, 'momentum': 0.9}
+    """
+    return _ROWS.get(rule, _UNKNOWN)
+
+
+def _gradient_descent(mu: float, L: float) -> tuple[float, float, float]:
+    return 2 / (mu + L), 0.0, (L - mu) / (L + mu)
+
+
+def _heavy_ball(mu: float, L: float) -> tuple[float, float, float]:
+    low, high = math.sqrt(mu), math.sqrt(L)
+    rate = (high - low) / (high + low)
+    return (2 / (low + high)) ** 2, rate**2, rate
+
+
+def _nesterov(mu: float, L: float) -> tuple[float, float, float]:
+    root = math.sqrt(3 * L / mu + 1)
+    return 4 / (3 * L + mu), (root - 2) / (root + 2), 1 - 2 / root
+
+
+_LR: dict[str, Argument] = {"lr": "lr"}
+_BETAS = _LR | {"betas": ("beta1", "beta2")}
+_ADAM: dict[str, Argument] = _BETAS | {"eps": "eps"}
+_RMSPROP = _LR | {"alpha": "gamma", "eps": "eps"}
+_STEP = {"step": "step"}
+_MOMENT = _STEP | {"m": "exp_avg"}
+_MOMENTS = _MOMENT | {"v": "exp_avg_sq"}
+_SQUARES = _STEP | {"s": "square_avg"}
+_VELOCITY = {"v": "momentum_buffer"}
+_FIRST_MOMENT = {"m": "beta1"}
+
+_UNKNOWN = Record()
+_ROWS: Mapping[Rule, Record] = {
+    rules.sgd: Record(
+        TorchClass("SGD", _LR),
+        optimum=Optimum(_gradient_descent, "Polyak 1987, section 1.4"),
+    ),
+    rules.momentum: Record(
+        TorchClass("SGD", _LR | {"momentum": "beta"}, _VELOCITY),
+        optimum=Optimum(_heavy_ball, "Polyak 1964"),
+    ),
+    # torch's dampening spares the first step; the heavy ball at lr (1 - beta) is the same path.
+    rules.averaged_momentum: Record(
+        TorchClass("SGD", {"lr": lambda h: h["lr"] * (1 - h["beta"]), "momentum": "beta"})
+    ),
+    rules.nesterov: Record(
+        TorchClass("SGD", _LR | {"momentum": "beta"}, _VELOCITY, {"nesterov": True}),
+        optimum=Optimum(_nesterov, "Lessard, Recht & Packard 2016, proposition 1"),
+    ),
+    rules.adagrad: Record(TorchClass("Adagrad", _LR | {"eps": "eps"}, _STEP | {"s": "sum"})),
+    rules.rmsprop: Record(TorchClass("RMSprop", _RMSPROP, _SQUARES)),
+    rules.centered_rmsprop: Record(
+        TorchClass("RMSprop", _RMSPROP, _SQUARES | {"m": "grad_avg"}, {"centered": True})
+    ),
+    rules.rmsprop_momentum: Record(
+        TorchClass("RMSprop", _RMSPROP | {"momentum": "beta"}, _SQUARES | _VELOCITY)
+    ),
+    # Its rate is a factor around 1.
+    rules.adadelta: Record(
+        TorchClass("Adadelta", _LR | {"rho": "rho", "eps": "eps"}, _SQUARES | {"u": "acc_delta"}),
+        rates=(1e-3, 1e3),
+    ),
+    rules.adam: Record(TorchClass("Adam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
+    rules.amsgrad: Record(
+        TorchClass("Adam", _ADAM, _MOMENTS | {"v_max": "max_exp_avg_sq"}, {"amsgrad": True}),
+        decays=_FIRST_MOMENT,
+    ),
+    rules.adamw: Record(
+        TorchClass("AdamW", _ADAM | {"weight_decay": "weight_decay"}, _MOMENTS),
+        decays=_FIRST_MOMENT,
+    ),
+    rules.adamax: Record(
+        TorchClass("Adamax", _ADAM, _MOMENT | {"u": "exp_inf"}), decays=_FIRST_MOMENT
+    ),
+    rules.nadam: Record(
+        TorchClass(
+            "NAdam",
+            _ADAM | {"momentum_decay": "momentum_decay"},
+            _MOMENTS | {"mu_product": "mu_product"},
+        ),
+        decays=_FIRST_MOMENT,
+    ),
+    rules.radam: Record(TorchClass("RAdam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
+    rules.yogi: Record(TorchClass("Yogi", _ADAM, _MOMENTS, in_torch=False), decays=_FIRST_MOMENT),
+    rules.adabelief: Record(
+        TorchClass("AdaBelief", _ADAM, _MOMENT | {"s": "exp_avg_var"}, in_torch=False),
+        decays=_FIRST_MOMENT,
+    ),
+    # The sign of a gradient moves every coordinate by lr, however small the gradient.
+    rules.lion: Record(
+        TorchClass(
+            "Lion", _BETAS | {"weight_decay": "weight_decay"}, {"m": "exp_avg"}, in_torch=False
+        ),
+        rates=(1e-6, 1.0),
+    ),
+    # Its rate is the first of its step sizes.
+    rules.rprop: Record(
+        TorchClass(
+            "Rprop",
+            _LR | {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")},
+            _STEP | {"g_last": "prev", "step_size": "step_size"},
+        ),
+        rates=(1e-6, 1.0),
+    ),
+    rules.asgd: Record(
+        TorchClass(
+            "ASGD",
+            _LR | {"lambd": "lambd", "alpha": "alpha", "t0": "t0"},
+            _STEP | {"ax": "ax", "eta": "eta", "mu": "mu"},
+        )
+    ),
+}
