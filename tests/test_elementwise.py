@@ -107,3 +107,15 @@ def test_a_function_means_the_same_everywhere(face: str, dtype: Any) -> None:
 def test_every_function_is_among_them() -> None:
     names = set(every_function.__code__.co_names)
     assert {*elementwise.__all__, "abs"} == names
+
+
+def test_a_condition_may_be_a_number_of_the_step() -> None:
+    a, b = torch.ones(3), torch.zeros(3)
+    for condition, chosen in ((0.5, a), (-1, a), (0.0, b), (True, a), (np.float64(0), b)):
+        assert where(condition, a, b) is chosen
+    np.testing.assert_array_equal(where(torch.tensor([-2.0, 0.0, torch.nan]), a, b), [1, 0, 1])
+
+
+def test_of_two_numbers_tensors_get_all_digits() -> None:
+    chosen = where(torch.tensor([True, False]), 0.1, 0.2)
+    assert chosen.tolist() == [0.1, 0.2]

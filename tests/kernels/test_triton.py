@@ -22,6 +22,18 @@ from torch.optim import Optimizer
 triton = pytest.importorskip("triton", reason="Triton is built for Linux alone")
 from triton.runtime import interpreter  # noqa: E402 - after the line above
 
+from kernels.own_rules import (  # noqa: E402
+    asking,
+    by_constant,
+    by_default,
+    by_infinity,
+    by_uniform_test,
+    calling,
+    counting,
+    decorated,
+    mixed,
+    nested,
+)  # fmt: skip
 from optim_pairs import (  # noqa: E402
     Configuration,
     assert_same,
@@ -33,14 +45,6 @@ from optim_pairs import (  # noqa: E402
     set_gradients,
 )
 from test_elementwise import MEANT, PAIRS, assert_meant, every_function  # noqa: E402
-from test_kernels import asking, calling, counting, mixed, nested  # noqa: E402
-from test_kernels_translate import (  # noqa: E402
-    by_constant,
-    by_default,
-    by_infinity,
-    by_uniform_test,
-    decorated,
-)
 from thalweg import optim, rules  # noqa: E402
 from thalweg.elementwise import exp, log, minimum, sqrt  # noqa: E402
 from thalweg.kernels.triton import source  # noqa: E402

@@ -204,3 +204,46 @@ def test_where_nothing_can_be_written_kernels_still_work(monkeypatch: pytest.Mon
     Step(read_only, [x], lr=0.5)([np.ones(3)])
     np.testing.assert_array_equal(x, -5.5)
     assert doubled() == 0
+
+
+def test_the_cache_is_a_folder_that_only_its_user_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    folder = cache.folder()
+    assert folder == tmp_path / "kernels"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o770)
+    assert cache.folder() is None
+    folder.chmod(0o700)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert cache.folder() is None
+
+
+def test_without_a_safe_folder_kernels_still_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kernels").mkdir(mode=0o777)
+    (tmp_path / "kernels").chmod(0o777)
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+
+    @rule("test")
+    def unsafe_place(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN202
+        return x - lr * g * 7
+
+    x = np.zeros(3)
+    Step(unsafe_place, [x], lr=0.5)([np.ones(3)])
+    np.testing.assert_array_equal(x, -3.5)
+    assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_a_file_that_is_not_ours_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    first, _ = cache.load_module("planted", "value = 1", "")
+    sys.modules.pop(first.__name__)
+    Path(str(first.__file__)).write_text("value = 2")
+    again, _ = cache.load_module("planted", "value = 1", "")
+    assert again.value == 1

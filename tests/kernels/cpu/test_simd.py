@@ -1,0 +1,46 @@
+"""Operations on vectors of lanes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thalweg.elementwise import sign
+from thalweg.kernels import Step
+from thalweg.linear import train
+from thalweg.rule import rule
+
+
+def against_the_sign(g, x, *, t):  # noqa: ANN001, ANN201
+    return x - sign(g)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_sign_of_a_subnormal_number_is_numpys(dtype: Any) -> None:
+    g = np.array([1e-40, -1e-40], dtype)
+    x = np.zeros_like(g)
+    Step(rule("test")(against_the_sign), [x])([g])
+    np.testing.assert_array_equal(x, -np.sign(g))
+
+
+def test_powers_do_not_become_subnormal() -> None:
+    """beta**t runs through 1e-300 at step 6,557 for beta = 0.9; there it must end at 0."""
+    X = np.random.default_rng(0).standard_normal((100, 2))
+    fit = train(X, X[:, 0], rule="adam", epochs=70, batch_size=1, lr=1e-3, dtype="float64")
+    assert math.isclose(fit.coef[0, 0, 0], 1.0, abs_tol=0.05)
+
+
+def test_powers_of_a_negative_number_alternate() -> None:
+    """In a training, where a power is last step's times the base."""
+
+    @rule("test")
+    def alternating(g, x, *, t, lr=0.1, base=-0.9):  # noqa: ANN001, ANN202
+        return x - lr * (2 + base**t) * g
+
+    X, y = np.ones((1, 1)), np.ones(1)
+    fit = train(X, y, rule=alternating, epochs=9, evaluate_every=9, batch_size=1, dtype="float64")
+    w = np.zeros(2)  # intercept and weight: the loss is (sum w - 1)^2 / 2
+    for t in range(1, 10):
+        w = alternating(np.full(2, w.sum() - 1), w, t=t)
+    np.testing.assert_allclose(fit.coef.ravel(), w[:1], rtol=1e-12)
