@@ -47,6 +47,7 @@ class Synthetic:
     lanes = 64
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    exact = True
     drawn = True
     parts: Mapping[str, int] = {"train": 600, "validation": 200, "test": 200}
     facts: Mapping[str, Any] = {
@@ -142,7 +143,7 @@ def results(factors: Mapping[str, float], own: float, races: int) -> list[Mappin
         protocol = Protocol(rules=tuple(map(named, factors)), epochs=1, seed=seed)
         with Store(None) as store, hired(task, "threads", 1) as workers:
             counts = course.trials_per_rule(task, protocol, workers)
-            store.begin(Terms(0, "", "", {}, protocol), counts, None, task.lanes)
+            store.begin(Terms(0, "", "", {}, protocol), counts, None, task.lanes, workers.count)
             best = course.run(task, protocol, store, workers)
             found.append(verdict.conclude(task, protocol, store, best, "").results)
     return found

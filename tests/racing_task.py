@@ -18,6 +18,7 @@ class LeastSquares:
     lanes = 16
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    exact = True
     drawn = True
 
     def __init__(self, noise: float = 0.3, repeat: int = 0) -> None:

@@ -181,7 +181,7 @@ def test_interrupt_says_what_was_kept_and_how_to_go_on(
         if kept != "nothing":
             with Store(out) as store:
                 if kept == "a race":
-                    store.begin(Terms(2, "", "", {}, Protocol(("adam",))), {"adam": 4}, None, 1)
+                    store.begin(Terms(2, "", "", {}, Protocol(("adam",))), {"adam": 4}, None, 1, 2)
                     on_progress(racing.Progress(30, 120, "adam: trials 1-16", ""))
         raise KeyboardInterrupt
 

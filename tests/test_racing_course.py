@@ -1,11 +1,14 @@
 """The machinery of a race, on a task whose every number is known."""
 
+import itertools
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +58,7 @@ def _run(
                 course.trials_per_rule(task, terms, held),
                 None,
                 task.lanes,
+                workers,
             )
         return course.run(task, terms, store, held, tell=tell)
 
@@ -307,6 +311,50 @@ def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
     assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
     sizes = [{trial.rule for trial in unit} for unit in task.units if len(unit) == lanes]
     assert lanes == 1 or max(map(len, sizes), default=3) > 1
+
+
+class Rounding(Mixing):
+    """Computes by the size of a piece and the place in it, and takes its time."""
+
+    exact = False
+
+    def __init__(self, delays: int) -> None:
+        super().__init__(lanes=7)
+        self.random = random.Random(delays)  # noqa: S311 - of delays
+
+    def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
+        time.sleep(self.random.choice([0.0, 0.0, 0.005]))
+        lanes = super().run(trials, **terms)
+        others = 1 + 0.01 * ((np.arange(len(trials)) + 3 * len(trials)) % 7)
+        return replace(lanes, validation_loss=lanes.validation_loss * others)
+
+
+def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_ended_first(
+    tmp_path: Path,
+) -> None:
+    terms = replace(TERMS, batch_sizes=(4, 10, 40))
+
+    def race(delays: int, **given: Any) -> tuple[str, int]:
+        task = Rounding(delays)
+        _, curves = _race(terms, task=task, **given)
+        trained = sum(len(unit) for unit in task.units if unit[0].round != TIMING)
+        return repr(curves), trained  # a text, for NaN is not NaN
+
+    unbroken, trained = race(0, workers=3)
+    assert race(1, workers=3) == (unbroken, trained)
+    for done in (1, 4, 11):
+        told = itertools.count()
+
+        def interrupt(_: course.Progress, told: Any = told, done: int = done) -> None:
+            if next(told) == done:
+                raise KeyboardInterrupt
+
+        folder = tmp_path / str(done)
+        with pytest.raises(KeyboardInterrupt):
+            race(2, store=Store(folder), tell=interrupt, workers=3)
+        curves, rest = race(3, store=Store(folder), workers=1)
+        assert curves == unbroken
+        assert rest < trained
 
 
 def test_no_worker_is_without_work_while_another_has_a_stack() -> None:

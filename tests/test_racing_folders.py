@@ -20,7 +20,7 @@ def begun(folder: Path, source: str | None = None) -> Path:
     terms = Terms(SCHEMA, "", "", {}, Protocol(("adam",), l2=None))
     losses = np.array([2.0, 1.0])
     with Store(folder) as store:
-        store.begin(terms, {"adam": 4}, source, 1)
+        store.begin(terms, {"adam": 4}, source, 1, 2)
         store.add(
             [
                 Result(Trial("adam", "round 1", i, 7, 32, {"lr": 0.1}, 1), 0, losses, losses)

@@ -52,7 +52,7 @@ def test_other_batch_sizes_are_part_of_the_budget_and_of_the_work() -> None:
 def test_a_slow_rule_s_fewer_trials_are_said() -> None:
     counts = {"sgd": 20, "momentum": 4, "adam": 12}
     store = Store(None)
-    store.begin(Terms(2, "", "", {}, TERMS), counts, None, 16)
+    store.begin(Terms(2, "", "", {}, TERMS), counts, None, 16, 2)
     results, _ = _race(store=store)
     terms = results["protocol"]
     assert (terms["trials"], terms["second_round"], terms["trials_per_rule"]) == (4, 2, counts)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -83,19 +84,26 @@ def test_lanes_of_different_seeds_have_their_own_start_and_minibatches() -> None
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["mlp", "lenet", "batch norm", "transformer"])
-def test_a_lanes_bits_do_not_depend_on_its_neighbours(name: str, dtype: torch.dtype) -> None:
+def test_a_lane_rounds_by_its_place_and_never_by_its_neighbours(
+    name: str, dtype: torch.dtype
+) -> None:
     task = classes(name, dtype)
     rates = [10 ** (-k / 3) for k in range(9)]
 
-    def curves(own: Sequence[float]) -> tuple[Any, Any]:
+    def curves(own: Sequence[float]) -> NDArray[np.float64]:
         training = in_lanes(task, "adam", [{"lr": lr} for lr in own], epochs=2)
-        return training.train_loss, training.validation_loss
+        return np.stack([training.train_loss, training.validation_loss])
 
     whole = curves(rates)
-    for own in (rates[4:5], rates[4:6], rates[2:7][::-1]):
-        for found, expected in zip(curves(own), whole, strict=True):
-            for lane, lr in enumerate(own):
-                np.testing.assert_array_equal(found[:, lane], expected[:, rates.index(lr)])
+    for own in (rates[4:5], rates[4:6], rates[2:7][::-1]):  # other places in smaller stacks
+        found = curves(own)
+        places = [rates.index(lr) for lr in own]
+        tolerance = 1e-3 if dtype == torch.float32 else 1e-8
+        np.testing.assert_allclose(found, whole[..., places], rtol=tolerance)
+    for place in (0, 4, 8):  # the same place among others
+        others = [*rates[::-1]]
+        others[place] = rates[place]
+        np.testing.assert_array_equal(curves(others)[..., place], whole[..., place])
 
 
 @pytest.mark.parametrize("seeds", [None, [3, 9, 3, 5, 9, 7]])
@@ -120,15 +128,16 @@ def test_lanes_of_several_rules_are_those_of_each_rule_alone(seeds: list[int] | 
         own = [lane for lane in range(6) if mixed[lane] == rule]
         alone = run(own)
         for curve in ("train_loss", "validation_loss"):
-            np.testing.assert_array_equal(getattr(whole, curve)[:, own], getattr(alone, curve))
+            found, expected = getattr(whole, curve)[:, own], getattr(alone, curve)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
         (last,) = alone.finals
         for place, lane in enumerate(last.lanes):
             final, there = held[own[lane]]
             for ours, theirs in zip(final.step.states(there), last.step.states(place), strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
-def test_a_lane_that_diverges_is_marked_and_its_neighbours_never_notice() -> None:
+def test_a_lane_that_diverges_is_marked_and_its_neighbours_go_on() -> None:
     task = classes("lenet", torch.float32)
     healthy = [{"lr": 0.01}, {"lr": 0.1}]
     sick = {"lr": 1e30}
@@ -136,15 +145,15 @@ def test_a_lane_that_diverges_is_marked_and_its_neighbours_never_notice() -> Non
     training = in_lanes(task, "momentum", [healthy[0], sick, sick, healthy[1], sick], epochs=6)
     for lane, same in ((0, 0), (3, 1)):
         for curve in ("train_loss", "validation_loss"):
-            np.testing.assert_array_equal(
-                getattr(training, curve)[:, lane], getattr(expected, curve)[:, same]
-            )
+            found, own = getattr(training, curve)[:, lane], getattr(expected, curve)[:, same]
+            np.testing.assert_allclose(found, own, rtol=1e-5)
     assert training.diverged_at.tolist() == [0, 2, 2, 0, 2]  # the loss after the first step
     assert np.isnan(training.train_loss[1:, 1]).all()
     assert np.isfinite(training.train_loss[0]).all()
     assert training.finals[0].lanes == [0, 3]
     alone = in_lanes(task, "momentum", [sick, healthy[1]], epochs=6)  # one survivor
-    np.testing.assert_array_equal(alone.validation_loss[:, 1], expected.validation_loss[:, 1])
+    found, own = alone.validation_loss[:, 1], expected.validation_loss[:, 1]
+    np.testing.assert_allclose(found, own, rtol=1e-5)
 
 
 def test_parameters_that_only_the_last_step_breaks_count_as_diverged() -> None:

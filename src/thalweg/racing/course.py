@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = ["run", "trials_per_rule"]
 _TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
 _SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
+_STEP = 8  # what a step of a stack costs beside its lanes, in lanes: nearly that, of small modules
 
 Contest = Generator[list[Trial], list[Result], Found]
 
@@ -50,6 +51,9 @@ class _Meter:
     done: float = 0.0
     new: float = 0.0  # what was done since the start
     start: float = field(default_factory=time.monotonic)
+
+    def foresee(self, trials: Iterable[Trial]) -> None:
+        self.total += sum(trial.round == WIDENED for trial in trials)
 
     def count(self, results: Sequence[Result], *, new: bool) -> None:
         for result in results:
@@ -116,6 +120,9 @@ def run(
 
     standings = {name: Standing() for name in protocol.rules}
     meter = _Meter(told, protocol.epochs, final, lanes + alone, standings)
+    kept = list(store.results())
+    meter.foresee(result.trial for result in kept)
+    meter.count(kept, new=False)
     contests = {
         name: _contest(name, counts[name], protocol, task.schedules) for name in protocol.rules
     }
@@ -225,7 +232,14 @@ def _trial(name: str, label: str, point: Point, *, number: int, seed: int, epoch
 
 
 class _Pool:
-    """Trainings of different rules at once; the store is touched by this process alone."""
+    """Trainings of different rules at once; the store is touched by this process alone.
+
+    Which trials share a piece of work follows from the terms of the race, and from its ``lanes``
+    and ``workers``, which the store keeps. So a race that goes on where it was cut short makes the
+    same pieces as an unbroken one, and takes from the store what it has of them. Where a lane
+    rounds by the stack that it is in (``Task.exact``), the pieces may not depend on which of them
+    ended first either. Rules then go on in the order in which pieces should end, by their size.
+    """
 
     def __init__(
         self,
@@ -240,20 +254,22 @@ class _Pool:
         self.meter = meter
         self.workers = workers
         self.write = write
+        self.width = workers.count if task.exact else store.workers()
         self.found: dict[str, Found] = {}
         self.waiting: dict[str, tuple[list[Trial], int]] = {}  # for what, how many are missing
-        self.groups: dict[Hashable, list[Trial]] = {}  # of those, what no worker has yet
+        self.groups: dict[Hashable, list[Trial]] = {}  # of those, what is in no piece yet
+        self.pieces: dict[int, tuple[float, list[Trial]]] = {}  # by number: when each should end
+        self.ended: set[int] = set()  # of those, what rules have not gone on from yet
+        self.clock = 0.0  # what should have passed, in steps of one more lane
+        self.made = 0
+        self.begun = False
 
     def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
         for name, contest in contests.items():
             self.proceed(name, contest, None)
-        if self.waiting:
-            self.meter.show("first trainings")
         while self.waiting:
             self.ask()
-            _, piece = self.workers.next()
-            self.keep(piece)
-            for name, count in Counter(result.trial.rule for result in piece.results).items():
+            for name, count in Counter(trial.rule for trial in self.next()).items():
                 wanted, missing = self.waiting.pop(name)
                 if missing > count:
                     self.waiting[name] = wanted, missing - count
@@ -262,44 +278,60 @@ class _Pool:
         return self.found
 
     def proceed(self, name: str, contest: Contest, results: list[Result] | None) -> None:
-        """Let a contest go on until it needs a training that is not in the store."""
-        while True:
-            try:
-                wanted = contest.send(results)  # type: ignore[arg-type] # None starts it
-            except StopIteration as stop:
-                self.found[name] = stop.value
-                return
-            if missing := self.missing(wanted):
-                self.waiting[name] = wanted, len(missing)
-                for trial in missing:
-                    self.groups.setdefault(self.task.together(trial), []).append(trial)
-                return
-            results = self.results(wanted)
+        """Let a contest say which trainings it needs next, or what it found."""
+        try:
+            wanted = contest.send(results)  # type: ignore[arg-type] # None starts it
+        except StopIteration as stop:
+            self.found[name] = stop.value
+            return
+        self.meter.foresee(trial for trial in wanted if not self.store.get(trial))
+        self.waiting[name] = wanted, len(wanted)
+        for trial in wanted:
+            self.groups.setdefault(self.task.together(trial), []).append(trial)
 
     def ask(self) -> None:
-        """Give the idle workers pieces of work, of as many rules as can be trained together.
+        """Make pieces of work for all workers, of as many rules as can be trained together.
 
         Not more of them than that: what comes later may join what still waits.
         """
-        while self.groups and self.workers.idle:
+        while self.groups and (idle := self.width - len(self.pieces)) > 0:
             key = max(self.groups, key=lambda key: len(self.groups[key]))
             group = self.groups.pop(key)
             # A worker without work is worse than a short stack.
-            pieces = -(-self.workers.idle // (1 + len(self.groups)))
+            pieces = -(-idle // (1 + len(self.groups)))
             lanes = min(self.task.lanes, -(-len(group) // pieces))
             unit, rest = group[:lanes], group[lanes:]
             if rest:
                 self.groups[key] = rest
-            self.workers.submit(None, train, unit, keep=self.store.directory is not None)
+            self.begin(unit)
+
+    def begin(self, unit: list[Trial]) -> None:
+        """Let a worker train a piece, but for what the store has."""
+        self.made += 1
+        steps = unit[0].epochs * self.task.steps(unit[0].batch_size)
+        self.pieces[self.made] = self.clock + steps * (_STEP + len(unit)), unit
+        if missing := [trial for trial in unit if not self.store.get(trial)]:
+            if not self.begun:
+                self.meter.show("first trainings")
+            self.begun = True
+            self.workers.submit(self.made, train, missing, keep=self.store.directory is not None)
+        else:
+            self.ended.add(self.made)
+
+    def next(self) -> list[Trial]:
+        """Return the trials of the next piece: any that ended, or the one that should end first."""
+        first = min(self.pieces, key=lambda number: self.pieces[number][0])
+        while not (self.ended if self.task.exact else first in self.ended):
+            number, piece = self.workers.next()
+            self.keep(piece)
+            self.ended.add(number)
+        number = min(self.ended) if self.task.exact else first
+        self.ended.remove(number)
+        self.clock, unit = self.pieces.pop(number)
+        return unit
 
     def results(self, trials: Sequence[Trial]) -> list[Result]:
         return [result for trial in trials if (result := self.store.get(trial))]
-
-    def missing(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Return those trainings that the store does not have; count the others as done."""
-        self.meter.total += sum(trial.round == WIDENED for trial in trials)
-        self.meter.count(self.results(trials), new=False)
-        return [trial for trial in trials if not self.store.get(trial)]
 
     def keep(self, piece: Piece) -> None:
         """Store a finished piece of work."""

@@ -47,6 +47,7 @@ class LinearTask:
     lanes = _LANES
     schedules: tuple[str, ...] = ("constant",)
     processes = False
+    exact = True
     drawn = True
 
     def __init__(self, dataset: Dataset, *, l2: float, seed: int) -> None:

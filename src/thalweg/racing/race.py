@@ -104,7 +104,9 @@ def race(
             raced on, what was assumed, and which columns look wrong.
         on_progress: is called after each piece of work.
         workers: pieces of work at the same time; one per processor by default. No number in the
-            verdict depends on it, or on where they are, but the time per epoch.
+            verdict depends on where they are, and of linear models none on how many, but the time
+            per epoch. Modules round by how many trainings share a stack, and so by the workers that
+            a race began with.
         on: where they are: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
             (``workers.hired``); by default processes for a TorchTask, threads for linear models.
         writers: of finished trainings into ``out``: ``"csv"``, ``"tensorboard"``.
@@ -274,7 +276,7 @@ def _run(
                 if directory is not None and isinstance(given, Dataset):
                     kept.save(given, directory)
                 where = None if source is None else absolute_source(source)
-                store.begin(terms, counts, where, task.lanes)
+                store.begin(terms, counts, where, task.lanes, workers.count)
             found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
         again = _again(given, source, protocol)
         return verdict.conclude(task, protocol, store, found, again)

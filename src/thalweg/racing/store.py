@@ -32,12 +32,13 @@ __all__ = [
     "races",
 ]
 
-SCHEMA = 3  # docs/store.md says what each table holds; the number is the file's user_version
+SCHEMA = 4  # docs/store.md says what each table holds; the number is the file's user_version
 
 _TABLES = f"""
 BEGIN;
 CREATE TABLE race (
-  id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, source TEXT, lanes INTEGER NOT NULL);
+  id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, source TEXT, lanes INTEGER NOT NULL,
+  workers INTEGER NOT NULL);
 CREATE TABLE counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
 CREATE TABLE trials (
   id INTEGER PRIMARY KEY, rule TEXT NOT NULL, phase TEXT NOT NULL, repeat INTEGER NOT NULL,
@@ -226,6 +227,10 @@ class Records:
         """Return how many trials a piece of work of this race has at most."""
         return msgspec.convert(self._one("SELECT lanes FROM race"), _Positive)
 
+    def workers(self) -> int:
+        """Return for how many workers this race makes pieces of work at a time."""
+        return msgspec.convert(self._one("SELECT workers FROM race"), _Positive)
+
     def counts(self) -> dict[str, int]:
         """Return the number of first-round trials decided for each rule."""
         found = dict(self._connection.execute("SELECT rule, trials FROM counts"))
@@ -330,12 +335,17 @@ class Store(Records):
             self._lock.close()
 
     def begin(
-        self, terms: Terms, counts: Mapping[str, int], source: str | None, lanes: int
+        self,
+        terms: Terms,
+        counts: Mapping[str, int],
+        source: str | None,
+        lanes: int,
+        workers: int,
     ) -> None:
         """Keep the terms of a new race, and the number of first-round trials of each rule."""
         with self._connection:
-            row = (_json(terms), source, lanes)
-            self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?)", row)
+            row = (_json(terms), source, lanes, workers)
+            self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?, ?)", row)
             self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
 
     def time(self, rule: str, seconds_per_epoch: float) -> None:

@@ -67,6 +67,8 @@ class Task(Protocol):
         lanes: at most so many trials are trained in one piece of work.
         schedules: of the rate, that it can train with; the first is the default.
         processes: whether pieces of work need a process each; False where threads do.
+        exact: whether what a lane computes is the same, to the last bit, whatever else its piece of
+            work trains.
         drawn: whether the test part is drawn from the examples; False where it is given.
     """
 
@@ -76,6 +78,7 @@ class Task(Protocol):
     lanes: int
     schedules: tuple[str, ...]
     processes: bool
+    exact: bool
     drawn: bool
 
     def repeated(self, repeat: int) -> "Task":
@@ -97,7 +100,7 @@ class Task(Protocol):
         The trials are of this task's own repeat.
 
         A trial's seed alone fixes its initial point and the order of its minibatches; what a lane
-        computes does not depend on its neighbours.
+        computes does not depend on its neighbours, but for rounding where the task is not exact.
 
         Raises:
             KeyboardInterrupt: ``should_stop()`` returned True.

@@ -175,11 +175,6 @@ class Workers:
         """How many of them work at the same time."""
         return self._place.count
 
-    @property
-    def idle(self) -> int:
-        """How many of them have nothing to do."""
-        return max(0, self.count - len(self._asked))
-
     def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
         """Ask for ``work(task, *arguments, **settings, should_stop=...)``."""
         self._call(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))

@@ -65,7 +65,8 @@ class Examples:
         given = {"train": read(task.train, "train")}
         for name in ("test", "validation"):
             share = getattr(task, name)
-            given[name] = share if _is_share(share) else read(share, name)
+            # Copied, for torch's own memory is aligned: products round by where numbers lie.
+            given[name] = share if _is_share(share) else each(torch.clone, read(share, name))
         for name, batch in given.items():
             if not _is_share(batch):
                 count(batch, name)

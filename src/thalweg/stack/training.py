@@ -88,8 +88,9 @@ def train(
 ) -> Training:
     """Train a module in lanes that differ in rules, settings or seeds.
 
-    A lane's numbers depend on its rule, its settings and its seed; which lanes run beside it
-    changes nothing. A lane that is not finite leaves the stack.
+    A lane's numbers depend on its rule, its settings and its seed. By the number of lanes, and by
+    its place among them, it rounds otherwise in the last digit, as torch does; what runs at the
+    other places changes nothing. A lane that is not finite leaves the stack.
 
     Args:
         model: the module.
@@ -153,11 +154,9 @@ def _orders(
 def _seated(lanes: Sequence[int], model: Model) -> list[int]:
     """Return who is in a stack of these lanes; the last as often as there is room.
 
-    A lone lane has a copy beside it: with one, torch picks other convolutions, which round
-    otherwise, and a lane's numbers must not depend on who runs beside it. Where steps are compiled,
-    which takes seconds for each size, there are few sizes.
+    Where steps are compiled, which takes seconds for each size, there are few sizes.
     """
-    size = max(2, len(lanes))
+    size = len(lanes)
     if model.task.compile:
         size = next((allowed for allowed in COMPILED_SIZES if allowed >= size), size)
     return [*lanes, *[lanes[-1]] * (size - len(lanes))]
