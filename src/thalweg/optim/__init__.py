@@ -13,8 +13,8 @@ except ModuleNotFoundError as error:
 
 from torch.optim import LBFGS
 
-from thalweg.optim.descent import AdaBelief, Descent, Lion, Yogi
-from thalweg.optim.drop_in import (
+from thalweg.optim.own_classes import AdaBelief, Descent, Lion, Yogi
+from thalweg.optim.torch_classes import (
     ASGD,
     SGD,
     Adadelta,

@@ -16,9 +16,9 @@ from thalweg.kernels.body import Wrap
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.simd import LANES
 from thalweg.kernels.cpu.table import Table, use_threads
-from thalweg.optim.keys import own, readable
+from thalweg.optim.addresses import places_of
+from thalweg.optim.dispatch_keys import own, readable
 from thalweg.optim.options import Options
-from thalweg.optim.places import places_of
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys
 

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
 from thalweg.optim.bucket import Bucket, Member, apart, fits, local, overlaps
-from thalweg.optim.keys import followed, own
+from thalweg.optim.dispatch_keys import followed, own
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from thalweg.optim.base import Compiled
+    from thalweg.optim.optimizer import Compiled
 
 __all__ = ["attach"]
 

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.catalog import TorchClass
-from thalweg.optim import rates, release
+from thalweg.optim import gradient_release, lr_schedule
 from thalweg.optim.bucket import (
     Bucket,
     ForeignError,
@@ -32,12 +32,12 @@ from thalweg.optim.bucket import (
     reduced,
 )
 from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
-from thalweg.optim.guard import device_scale, gradient_scale
-from thalweg.optim.keys import followed
+from thalweg.optim.dispatch_keys import followed
+from thalweg.optim.fallback import step_tensor
+from thalweg.optim.gradient_scale import device_scale, gradient_scale
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.optim.state import LOST, check_steppable, kept_keys, prepare
-from thalweg.optim.tensors import step_tensor
 from thalweg.optim.variants import class_of
 from thalweg.rule import Rule
 
@@ -117,7 +117,7 @@ class Compiled(Optimizer):
         where, place = (given, 1) if len(given) > 1 and options is named else (options, "lr")
         self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
-            where[place] = rates.rate(self._default, 0)  # type: ignore[index] # a list's place is 1
+            where[place] = lr_schedule.rate(self._default, 0)  # type: ignore[index] # a list's place is 1
         if options is not named:  # as in torch's classes, whatever the parameters are
             self._check(options | ({"schedule": ...} if callable(self._default) else {}))
         super().__init__(*given, **named)
@@ -174,7 +174,7 @@ class Compiled(Optimizer):
         self._forget()
         schedule = param_group.get("lr", self._default)
         if callable(schedule):
-            param_group = {**param_group, **rates.scheduled(schedule)}
+            param_group = {**param_group, **lr_schedule.scheduled(schedule)}
         for name in OPTION_NAMES & param_group.keys():
             raise ValueError(
                 f"{name} must be given for all groups together, as a keyword of "
@@ -205,7 +205,7 @@ class Compiled(Optimizer):
                 "backward pass, by gradients still scaled; train without GradScaler, or detach"
             )
         if scheduled := [group for group in self.param_groups if "schedule" in group]:
-            rates.take(scheduled, self._take)
+            lr_schedule.take(scheduled, self._take)
         else:
             self._take()
         return loss
@@ -245,7 +245,7 @@ class Compiled(Optimizer):
             >>> round(model.weight.item() - before, 6), model.weight.grad
             (-0.5, None)
         """
-        return release.attach(self, model, accumulate)
+        return gradient_release.attach(self, model, accumulate)
 
     def step_one(self, p: Tensor, group: int) -> None:
         """Step one parameter, from its gradient.
@@ -462,7 +462,7 @@ class Compiled(Optimizer):
         def finish(_: Optimizer) -> None:
             self._restore(given)
             for group, schedule in zip(self.param_groups, schedules, strict=True):
-                rates.resume(group, schedule, self.state)
+                lr_schedule.resume(group, schedule, self.state)
                 self._drop_moment(group)
 
         # After the user's hooks that change what is loaded, before those that change the state.

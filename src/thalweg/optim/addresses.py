@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from thalweg.kernels.cpu import addresses
-from thalweg.optim.keys import FOLLOWERS, TELLING, all_keys
+from thalweg.optim.dispatch_keys import FOLLOWERS, TELLING, all_keys
 
 __all__ = ["Places", "places_of"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from thalweg import optim
 from thalweg.kernels.cpu import addresses
 from thalweg.kernels.cpu.table import Table
-from thalweg.optim.places import Places, places_of
+from thalweg.optim.addresses import Places, places_of
 
 SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))
 

@@ -9,8 +9,8 @@ from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
 from thalweg.catalog import TorchClass
-from thalweg.optim.base import OPTION_NAMES, Compiled
-from thalweg.optim.rates import Schedule
+from thalweg.optim.lr_schedule import Schedule
+from thalweg.optim.optimizer import OPTION_NAMES, Compiled
 from thalweg.optim.state import LOST
 from thalweg.rule import RANGES, Hyperparameter, Rule, get
 

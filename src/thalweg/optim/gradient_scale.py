@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from thalweg.elementwise import minimum
 from thalweg.optim.bucket import local
-from thalweg.optim.keys import followed
+from thalweg.optim.dispatch_keys import followed
 from thalweg.optim.options import Options
 
 __all__ = ["device_scale", "gradient_scale"]

@@ -86,7 +86,7 @@ def test_a_state_in_another_order_is_brought_into_the_parameters(
     name: str, options: dict[str, Any], given: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a checkpoint that was written before the model became channels-last."""
-    monkeypatch.setattr("thalweg.optim.base.step_tensor", no_kernel)
+    monkeypatch.setattr("thalweg.optim.optimizer.step_tensor", no_kernel)
     found = []
     for library in (optim, torch.optim):
         build = getattr(library, name)

@@ -17,7 +17,7 @@ from optim_pairs import (
     scalars_in,
 )
 from thalweg import optim
-from thalweg.optim.base import Compiled
+from thalweg.optim.optimizer import Compiled
 
 RECORDS = [
     record

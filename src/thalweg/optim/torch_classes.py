@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from thalweg import rules
-from thalweg.optim.base import Compiled
+from thalweg.optim.optimizer import Compiled
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.variants import (
     CENTERED_RMSPROP_MOMENTUM,
