@@ -140,7 +140,8 @@ class Body:
     """A rule with its wrap.
 
     Expressions are made of names, floats, ``+ - * / **``, the negative, comparisons of two, and
-    calls of ``abs`` and the functions of ``thalweg.elementwise``.
+    calls of ``abs``, the functions of ``thalweg.elementwise``, and ``product``: one that is rounded
+    before anything is added to it.
 
     Attributes:
         hyper: the names in the table of hyperparameters: the rule's, then the wrap's.
@@ -152,6 +153,7 @@ class Body:
         new_uniform: the new uniform state.
         slots: how many values ``uniform`` stores.
         powers: how many running powers it keeps.
+        exact: whether ``element`` or ``results`` call ``product``, for a decision hangs on it.
     """
 
     hyper: tuple[str, ...]
@@ -163,6 +165,7 @@ class Body:
     new_uniform: tuple[ast.expr, ...]
     slots: int
     powers: int
+    exact: bool = False
 
     @property
     def uniform_names(self) -> set[str]:

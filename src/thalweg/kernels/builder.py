@@ -77,6 +77,7 @@ class Builder:
         element: what is done once per element.
         slot_count: how many slots there are.
         power_count: how many running powers.
+        quotients: of a varying and a uniform value, which may be products with its reciprocal.
     """
 
     def __init__(self) -> None:
@@ -87,6 +88,7 @@ class Builder:
         self._powers: dict[str, Power] = {}  # by its base, the same
         self.power_count = 0
         self._factors = 0
+        self.quotients: set[ast.BinOp] = set()
 
     def emit(self, names: list[str], values: list[Value]) -> list[Value]:
         """Append an assignment; return what the values are called now. A number needs no name."""
@@ -137,16 +139,15 @@ class Builder:
         left, right = self.number(left), self.number(right)
         if left.literal and right.literal:
             return literal(_folded(operator, left.number, right.number))
-        if isinstance(operator, ast.Div) and left.varying and right.divisor:
-            # One division per step instead of one per element.
-            one = literal(1)
-            return self.binary(ast.Mult(), left, self.binary(ast.Div(), one, right))
         if isinstance(operator, ast.Pow):
             if isinstance(right.node, ast.Name) and right.node.id == "t" and left.steady:
                 return self._running_power(left)
             if left.varying and right.literal and right.number in (2, 3, 4):
                 return self._product(left, int(right.number))
         made = self.combine(lambda a, b: ast.BinOp(a, operator, b), left, right)
+        if isinstance(operator, ast.Div) and left.varying and right.divisor:
+            assert isinstance(made.node, ast.BinOp)
+            self.quotients.add(made.node)
         if made.varying or not isinstance(operator, (ast.Add, ast.Sub)):
             return made
         # What is left of a number of ordinary size is 0 or not much smaller than its last digit.

@@ -9,6 +9,7 @@ float64 and rounded to the element type.
 import ast
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 from types import FunctionType
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ import numpy as np
 from thalweg.kernels import functions
 from thalweg.kernels.body import PLAIN, Body, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, literal
+from thalweg.kernels.decisions import rounded
 from thalweg.rule import Rule
 
 __all__ = ["translate"]
@@ -317,25 +319,25 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
             f"not {len(results)}"
         )
     new = dict(zip(names, results, strict=True))
-    elements = [translator.new(new[name]) for name in ("x", *kept)]
-    if wrap.cautious:
-        elements[0] = _cautious(translator, elements[0])
     for name in rule.uniform_state:
         if new[name].varying:
             raise ValueError(
                 f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
             )
-    return Body(
+    elements = tuple(translator.new(new[name]) for name in ("x", *kept))
+    body = Body(
         hyper=(*map(_own, rule.hyperparameters), *wrap.names),
         uniform_state=tuple(map(_own, rule.uniform_state)),
         varying=("g", "x", *map(_own, kept)),
         uniform=tuple(translator.uniform),
         element=tuple(translator.element),
-        results=tuple(elements),
+        results=elements,
         new_uniform=tuple(new[name].node for name in rule.uniform_state),
         slots=translator.slot_count,
         powers=translator.power_count,
     )
+    body = rounded(body, translator.quotients)
+    return _cautious(body) if wrap.cautious else body
 
 
 def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
@@ -358,7 +360,7 @@ def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
         builder.emit(["gradient", "before"], [g, x])
 
 
-def _cautious(builder: Builder, x: ast.expr) -> ast.expr:
+def _cautious(body: Body) -> Body:
     """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1).
 
     Or to NaN: an element that stayed where it is would hide that its state is lost.
@@ -366,9 +368,12 @@ def _cautious(builder: Builder, x: ast.expr) -> ast.expr:
     gradient, before, moved = (
         Value(ast.Name(name), varying=True) for name in ("gradient", "before", "moved")
     )
+    x, *states = body.results
+    builder = Builder()
     builder.emit(["moved"], [Value(x, varying=True)])
     climb = builder.binary(ast.Mult(), builder.binary(ast.Sub(), before, moved), gradient)
-    return builder.where(builder.compare(ast.LtE(), climb, literal(0.0)), before, moved).node
+    chosen = builder.where(builder.compare(ast.LtE(), climb, literal(0.0)), before, moved)
+    return replace(body, element=(*body.element, *builder.element), results=(chosen.node, *states))
 
 
 def _given(rule: Rule, wrap: Wrap) -> dict[str, Value]:

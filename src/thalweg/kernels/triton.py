@@ -69,6 +69,8 @@ class _Writer(Writer):
         return super().binary(operator, left, right)
 
     def call(self, function: str, arguments: list[ast.expr]) -> ast.expr:
+        if function == "product":  # see FUSED
+            return super().binary(ast.Mult(), *arguments)
         made = self.made(self.names[function], *arguments)
         if function in {"maximum", "minimum"}:
             made.keywords = [ast.keyword("propagate_nan", ast.Name("tl.PropagateNan.ALL"))]
@@ -144,6 +146,7 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
         "import triton.language as tl",
         "",
         f"SLOTS = {body.slots}  # uniform values of a tensor",
+        f"FUSED = {not body.exact}  # whether a product and a sum of update may be one instruction",
         "",
         "",
     ]

@@ -32,8 +32,8 @@ from thalweg.kernels.cpu.machine_code import keep_on_disk
 __all__ = [
     "FEATURES", "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
     "compiled_driver", "float_mode", "get_float32", "get_float64", "inlined", "load", "load_ahead",
-    "load_part", "offset", "pointer", "power", "put_float32", "put_float64", "set_float_mode",
-    "store", "store_part", "typed", "widened",
+    "load_part", "offset", "pointer", "power", "product", "put_float32", "put_float64",
+    "set_float_mode", "store", "store_part", "typed", "widened",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
@@ -52,7 +52,8 @@ _AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
 # Division by zero gives infinity, as in NumPy and torch; compiled code runs beside Python threads.
 OPTIONS = {"error_model": "numpy", "nogil": True}
 
-# Multiply-add may be contracted, as in torch's own kernels; nothing is reassociated.
+# Multiply-add may be contracted, as in torch's own kernels, but for a ``product``; nothing is
+# reassociated.
 _FLAGS = ("contract",)
 
 
@@ -460,6 +461,31 @@ for _operator, _symbol in [
     (operator.ge, ">="), (operator.eq, "=="), (operator.ne, "!="),
 ]:  # fmt: skip
     _declare(_operator, _comparison(_symbol), to_mask=True)
+
+
+def product(a: Any, b: Any) -> Any:
+    """Return a * b, rounded before anything is added to it."""
+    return a * b
+
+
+@intrinsic
+def _product_of_vectors(typingctx: Any, a: Any, b: Any) -> Any:
+    vector = _common((a, b))
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        operands = (
+            as_vector(context, builder, v, of, vector) for v, of in zip(args, sig.args, strict=True)
+        )
+        return builder.fmul(*operands)  # without the flag that lets it be contracted
+
+    return vector(a, b), codegen
+
+
+@overload(product, strict=False)
+def _product(a: Any, b: Any) -> Any:
+    if _common((a, b)):
+        return lambda a, b: _product_of_vectors(a, b)  # noqa: PLW0108 - as above
+    return lambda a, b: a * b
 
 
 @intrinsic
