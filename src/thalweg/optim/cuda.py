@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
+from thalweg.kernels.cpu.kernel import check
 from thalweg.optim.bucket import Bucket, Member, apart, fits, local, overlaps
 from thalweg.optim.dispatch_keys import followed, own
 from thalweg.optim.options import Options
@@ -89,6 +90,7 @@ class DeviceBucket(Bucket):
         self.device = columns[0][0].device
         kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
         known = [n.dtype for row in kept for n in row if n is not None] or [torch.float32]
+        check(self.rule)
         self.kernels = triton.kernels(self.rule, _name(computed), self.wrap, _name(known[0]))
         rows = [[t.data_ptr() for t in column] for column in columns]
         self.aligned = not any(address % _ALIGNED for row in rows for address in row)

@@ -1,25 +1,30 @@
 """A rule, compiled: the addresses of its two functions, which the drivers call."""
 
 import functools
+import hashlib
 import inspect
 import os
 import textwrap
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 
+from thalweg.files import write
+from thalweg.kernels import agreement, functions
 from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.cpu.generate import Generated, generate
 from thalweg.kernels.cpu.machine_code import callback
-from thalweg.kernels.cpu.simd import FINGERPRINT
+from thalweg.kernels.cpu.simd import FINGERPRINT, LANES
 from thalweg.rule import Rule, get
 
-__all__ = ["Kernel", "compiled", "held_over_fork", "source"]
+__all__ = ["Kernel", "Stepper", "check", "compiled", "held_over_fork", "source"]
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
@@ -76,15 +81,24 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         wrap: what is done around the rule, and the formats of the arrays.
 
     Raises:
-        ValueError: a construct that cannot be compiled, or an element type other than float32 and
-            float64.
+        ValueError: a construct that cannot be compiled, an element type other than float32 and
+            float64, or a user's rule whose function does not agree with the kernel.
     """
     if dtype not in _NUMBERS:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     with _one_at_a_time:
+        if rule.built_in:
+            return _compiled(rule, dtype, wrap, _built_in(rule, wrap))
         # What a user's function sees around it may have changed: another number, another helper.
-        generated = _built_in(rule, wrap) if rule.built_in else generate(rule, wrap)
-        return _compiled(rule, dtype, wrap, generated)
+        _check(rule, generate(rule))
+        return _compiled(rule, dtype, wrap, generate(rule, wrap))
+
+
+def check(rule: Rule) -> None:
+    """Raise ValueError unless a user's rule agrees with the kernel that is made of its text."""
+    if not rule.built_in:  # the tests do it
+        with _one_at_a_time:
+            _check(rule, generate(rule))
 
 
 def held_over_fork(lock: Any) -> Any:  # noqa: ANN401 - Numba's lock has no type
@@ -129,6 +143,53 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
         generated.steady,
         (update, uniforms),
     )
+
+
+@functools.cache
+def _check(rule: Rule, generated: Generated) -> None:
+    """As ``check``, once for each text; a file beside the kernel notes which function agreed."""
+    module, cached = load_module(rule.name, generated.text, FINGERPRINT)
+    noted = Path(str(module.__file__)).with_suffix(".checked") if cached else None
+    code = functions.called(rule.function, [], {}).__code__
+    same = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest().encode()
+    with suppress(OSError):
+        if noted and noted.read_bytes() == same:
+            return
+    kernel = _compiled(rule, np.dtype(np.float64), PLAIN, generated)
+    agreement.check(rule, Stepper(kernel))
+    if noted:
+        with suppress(OSError):  # a full disk
+            write(noted, same)
+
+
+class Stepper:
+    """Steps arrays by a kernel, called as its drivers call it, one setting in all lanes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.rule = kernel.rule
+        self.update, self.uniforms = (function.ctypes for function in kernel.functions)
+        self.slots = np.empty((kernel.slots + 1) * LANES)
+        self.powers = np.empty((kernel.powers + 1) * LANES)
+
+    def __call__(self, inputs: agreement.Inputs) -> dict[str, Any]:
+        """Return x and the new state, by name."""
+        uniform = [inputs.state[name] for name in self.rule.uniform_state]
+        hyper, state = (
+            np.repeat([*values, 0.0], LANES).astype(np.float64)
+            for values in (inputs.hyper.values(), uniform)
+        )
+        self.uniforms(
+            float(inputs.t), inputs.first,
+            *map(np.ctypeslib.as_ctypes, (hyper, self.powers, state, self.slots)),
+        )  # fmt: skip
+        varying = [inputs.g, inputs.x, *(inputs.state[name] for name in self.rule.state)]
+        arrays = [np.array(a, np.float64) for a in varying]
+        places = np.array([a.ctypes.data for a in arrays], np.intp)
+        self.update(
+            np.ctypeslib.as_ctypes(places), inputs.x.size, np.ctypeslib.as_ctypes(self.slots)
+        )
+        new = dict(zip(("x", *self.rule.state), arrays[1:], strict=True))
+        return new | dict(zip(self.rule.uniform_state, state[::LANES], strict=False))
 
 
 def _refusal(rule: Rule, why: str) -> str:
