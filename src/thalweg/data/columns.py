@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.data.delimited import SKIP
-from thalweg.data.numerals import MISSING, Numerals, numerals_of
+from thalweg.data.numerals import MISSING, PLAIN, Numerals, numerals_of
 from thalweg.words import closest, listed
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numeral
         return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
     if asked == "number" or style:
         style = style or Numerals()
-        plain = style.decimal == "." and not style.unit
         values = style.parse(text)
-        return Column(name, "number", values, _bad(text, values), "" if plain else str(style))
+        odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(text, PLAIN)))
+        said = str(style) if pc.any(odd).as_py() else ""
+        return Column(name, "number", values, _bad(text, values), said)
     if asked == "date" or (asked is None and _may_be_dates(text)):
         values, said = _dates(text)
         known = len(values) - values.null_count
@@ -239,8 +240,8 @@ def _dates(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
     known = [int(read(sample, form).notna().sum()) for form in forms]
     form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
     twice = sum(count == max(known) for count in known[:-1]) > 1
-    times = read(texts.to_pylist(), form).to_series()
-    values = pa.array(times, pa.timestamp("us"), from_pandas=True)
+    times = read(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
+    values = pa.array(times)
     found = pc.take(values, pc.index_in(text, value_set=texts))
     return found, f"dates as {form}, month before day" if twice else ""
 

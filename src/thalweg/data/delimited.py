@@ -90,6 +90,7 @@ class _Layout:
     quote: str
     comment: str | None
     names: list[str]
+    width: int  # of a row
     start: int  # the line of the first row of data, counted from 0
     assumed: list[str] = field(default_factory=list)
 
@@ -128,13 +129,14 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
     if target is not None and layout.names.count(target) > 1:
         raise ValueError(f"two columns have the name {target!r} of the target; rename one")
+    full = [bool(pc.any(pc.not_equal(column, "")).as_py()) for column in table.columns]
+    if len(layout.names) < layout.width:
+        # a delimiter ends every line, or the names of rows have no name, as R writes them
+        layout.names = ["", *layout.names] if full[-1] else [*layout.names, ""]
     names = _unnamed(layout.names)
     if twice := [new for old, new in zip(layout.names, names, strict=True) if old and new != old]:
         layout.assumed.append(f"second columns of a name called {listed(twice, 3)}")
-    for i, name in enumerate(names):
-        if name == f"Unnamed: {i}" and not pc.any(pc.not_equal(table[i], "")).as_py():
-            names[i] = ""  # of a delimiter that ends every line
-    kept = [i for i, name in enumerate(names) if name]
+    kept = [i for i, name in enumerate(layout.names) if name or full[i]]
     table = table.select(kept).rename_columns([names[i] for i in kept])
     return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
 
@@ -178,7 +180,9 @@ def _layout(text: str, dialect: Dialect, target: str | None) -> _Layout:
             assumed.append(f"no header, so that columns are called {names[0]} to {names[-1]}")
     elif start > first + 1 and dialect.header_row is None and start - 1 != body[0][0]:
         assumed.append(f"header in line {start}")
-    return _Layout(best.delimiter, best.quote, comment, names, start, assumed)
+    return _Layout(
+        best.delimiter, best.quote, comment, names, max(best.width, len(names)), start, assumed
+    )
 
 
 def _comment_of(lines: Sequence[str]) -> str | None:
@@ -249,18 +253,18 @@ def _header(
         after, names = next(((n, row) for n, row in rows if n >= given), (0, []))
         if after != given:
             raise ValueError(f"header_row {given} holds no column names")
-        return _fitting(names, width), after
+        return names, after
     wide = [(n, row) for n, row in rows[:_TITLES] if len(row) in (width, width - 1)]
     full = [(n, row) for n, row in wide if 2 * sum(map(bool, row)) > len(row)] or wide
     if given is None:
         for after, row in wide:
             if target in row:
-                return _fitting(row, width), after
+                return row, after
         after, row = full[0]
         if hidden := _commented(way, lines, row, after, comment):
             return hidden, after - 1
         if len(row) == width - 1 or not _is_data(row):
-            return _fitting(row, width), after
+            return row, after
     first = next((n for n, row in full if len(row) == width), full[0][0])
     return None, first - 1
 
@@ -274,11 +278,6 @@ def _commented(
         return None
     (_, names), *_ = _split([(0, before.removeprefix(comment).lstrip())], way.delimiter, way.quote)
     return names if len(names) == way.width and not _is_data(names) else None
-
-
-def _fitting(names: list[str], width: int) -> list[str]:
-    """Return as many names as columns; what lacks one is filled in when the columns are known."""
-    return names if len(names) >= width else [*names, *[""] * (width - len(names))]
 
 
 def _is_data(row: Sequence[str]) -> bool:
@@ -324,7 +323,7 @@ def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
         return "skip"
 
     delimiter = _UNIT if layout.delimiter == _SPACES else layout.delimiter
-    names = [str(i) for i in range(len(layout.names))]
+    names = [str(i) for i in range(layout.width)]
     content = body.encode()
     table = pyarrow.csv.read_csv(
         pa.BufferReader(content),
@@ -395,7 +394,7 @@ def _ragged(text: str, layout: _Layout, row: Any) -> str:  # noqa: ANN401 - pyar
         row.number + layout.start,
     )  # fmt: skip
     return (
-        f"line {line}: expected {len(layout.names)} values as in the header, got "
+        f"line {line}: expected {layout.width} values as in the header, got "
         f"{row.actual_columns} ({SKIP})"
     )
 

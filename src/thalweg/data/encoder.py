@@ -42,7 +42,7 @@ class Encoder:
         >>> frame = pd.DataFrame({"size": [1.0, None, 3.0], "town": towns})
         >>> encoder = Encoder(["size", "town"]).fit(frame)
         >>> encoder.features
-        ('size', 'town_a', 'town_b', 'size missing')
+        ('size', 'size missing', 'town_a', 'town_b')
         >>> encoder.transform(frame)[:, 0].round(3).tolist()
         [-1.225, 0.0, 1.225]
     """
@@ -66,12 +66,13 @@ class Encoder:
 
     def transform(self, X: "NDArray[np.float64] | pd.DataFrame") -> NDArray[np.float64]:
         """Return the features (n, d), float64, standardized."""
-        values = X if isinstance(X, np.ndarray) else self._imputer.transform(self._raw(X))
-        return self._standardized(values)
+        values = X if isinstance(X, np.ndarray) else self._values(X)
+        return self._standardized(values, copy=values is X)
 
     def fit_transform(self, X: "NDArray[np.float64] | pd.DataFrame") -> NDArray[np.float64]:
         """Fit, and return the features of what it was fitted on."""
-        return self._standardized(self._fitted(X))
+        values = self._fitted(X)
+        return self._standardized(values, copy=values is X)
 
     def _fitted(self, X: "NDArray[np.float64] | pd.DataFrame") -> NDArray[np.float64]:
         if isinstance(X, np.ndarray):
@@ -83,31 +84,39 @@ class Encoder:
         kinds = {name: X[name].dtype.kind for name in self.names}
         self._origins = {c: _origin(X[c]) for c, kind in kinds.items() if kind in "biufM"}
         self._medians = {c: X[c].median() for c, kind in kinds.items() if kind == "M"}
+        self.features = ()
+        if self._origins:
+            self._imputer = SimpleImputer(
+                strategy="median", add_indicator=True, keep_empty_features=True
+            ).fit(self._numbers(X))
+            features = [f"{c}_seconds" if kinds[c] == "M" else c for c in self._origins]
+            gaps = [f"{features[j]} missing" for j in self._imputer.indicator_.features_]
+            self.features = (*features, *gaps)
         others = [c for c, kind in kinds.items() if kind not in "biuf"]
-        features = [f"{c}_seconds" if kinds[c] == "M" else c for c in self._origins]
         self._vectorizer = _vectorizer(self.types, others) if others else None
         if self._vectorizer is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # few texts have fewer components
                 self._vectorizer.fit(self._filled(X[others]))
-            features += list(self._vectorizer.all_outputs_)
-        raw = self._raw(X)
-        self._imputer = SimpleImputer(
-            strategy="median", add_indicator=True, keep_empty_features=True
-        ).fit(raw)
-        gaps = [f"{features[j]} missing" for j in self._imputer.indicator_.features_]
-        self.features = (*features, *gaps)
-        imputed: NDArray[np.float64] = self._imputer.transform(raw)
-        self._scale_by(imputed)
-        return imputed
+            self.features += tuple(self._vectorizer.all_outputs_)
+        values = self._values(X)
+        self._scale_by(values)
+        return values
 
-    def _raw(self, X: "pd.DataFrame") -> NDArray[np.float64]:
-        """Return numbers, NaN where they are missing."""
-        blocks = [_numbers(X[c], origin)[:, None] for c, origin in self._origins.items()]
+    def _numbers(self, X: "pd.DataFrame") -> NDArray[np.float64]:
+        """Return numbers and the seconds of dates, NaN where they are missing."""
+        columns = [_floats(X[c], origin) for c, origin in self._origins.items()]
+        return np.column_stack(columns) if columns else np.empty((len(X), 0))
+
+    def _values(self, X: "pd.DataFrame") -> NDArray[np.float64]:
+        """Return the features, not yet standardized."""
+        blocks = []
+        if self._origins:
+            blocks.append(self._imputer.transform(self._numbers(X)))
         if self._vectorizer is not None:
             columns = self._filled(X[list(self._vectorizer.feature_names_in_)])
-            blocks.append(self._vectorizer.transform(columns).to_numpy(dtype=np.float64))
-        return np.concatenate(blocks, axis=1)
+            blocks.append(self._vectorizer.transform(columns).to_numpy())
+        return np.concatenate(blocks, axis=1, dtype=np.float64)
 
     def _filled(self, X: "pd.DataFrame") -> "pd.DataFrame":
         """Return words and dates with something in place of a missing one."""
@@ -116,7 +125,9 @@ class Encoder:
             column = X[name]
             if name in self._medians:
                 column = column.fillna(self._medians[name])
-            elif column.hasnans:
+            elif column.dtype.name != "category":  # of a frame that was made by hand
+                column = column.astype("category")
+            if name not in self._medians and column.hasnans:
                 words = column.cat.categories.union([_MISSING])
                 column = column.cat.set_categories(words).fillna(_MISSING)
             found[name] = column
@@ -142,9 +153,10 @@ class Encoder:
         self.mean, self.scale = scaler.mean_, scaler.scale_
         self._scaler = scaler
 
-    def _standardized(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = values - self._shift if self._shift.any() else values
-        standardized: NDArray[np.float64] = self._scaler.transform(values)
+    def _standardized(self, values: NDArray[np.float64], *, copy: bool) -> NDArray[np.float64]:
+        if self._shift.any():
+            values, copy = values - self._shift, False
+        standardized: NDArray[np.float64] = self._scaler.transform(values, copy=copy)
         return standardized
 
 
@@ -156,7 +168,7 @@ def _origin(column: "pd.Series[Any]") -> int:
     return int(column.iloc[0]) if large > _EXACT else 0
 
 
-def _numbers(column: "pd.Series[Any]", origin: int) -> NDArray[np.float64]:
+def _floats(column: "pd.Series[Any]", origin: int) -> NDArray[np.float64]:
     if column.dtype.kind == "M":
         whole: NDArray[np.int64] = column.to_numpy().astype("datetime64[us]").view(np.int64)
         return np.where(column.isna(), np.nan, (whole - origin) / 1e6)
@@ -174,7 +186,9 @@ def _vectorizer(types: Mapping[str, str], columns: Sequence[str]) -> Any:  # noq
         unknown = "infrequent_if_exist"
         return OneHotEncoder(handle_unknown=unknown, sparse_output=False, dtype="float32", **more)
 
-    text = skrub.StringEncoder(n_components=_COMPONENTS, random_state=0)
+    from thalweg.data.word_encoder import WordEncoder  # noqa: PLC0415 - loads skrub
+
+    text = WordEncoder(n_components=_COMPONENTS, random_state=0)
     asked = {kind: [c for c in columns if types.get(c) == kind] for kind in ("category", "text")}
     return skrub.TableVectorizer(
         low_cardinality=one_hot(),

@@ -29,7 +29,7 @@ STDIN = "-"
 LABEL = "label"  # what the target of a libsvm file is called; there it has no name
 _DENSE = 100_000_000  # numbers that a sparse file may have when it is written out
 
-_ARROW = (b"PAR1", b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")
+_ARROW = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _FOREIGN = {  # what is no table that can be read here: its first bytes, and what to do
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV",
     b"\x89HDF": "an HDF5 file; write it as Parquet with pandas",
@@ -37,6 +37,7 @@ _FOREIGN = {  # what is no table that can be read here: its first bytes, and wha
     b"SQLite format 3": "a SQLite database; export the table as CSV",
     b"Obj\x01": "an Avro file; write it as Parquet",
     b"\x93NUMPY": "a NumPy array; give it to thalweg.race(X, y) in Python",
+    b"FEA1": "a Feather file of the first version; write it again with pandas",
     b"%PDF": "a PDF; export the table as CSV",
     b"\x89PNG": "a picture",
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MISSING", "Numerals", "numerals_of"]
+__all__ = ["MISSING", "PLAIN", "Numerals", "numerals_of"]
 
 MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
@@ -17,8 +17,10 @@ MISSING = (
 )  # fmt: skip
 """What stands for a missing value in any column: the words of pandas and of skrub."""
 
+PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+"""Numbers as Python reads them."""
+
 _NO_NUMBER = r"^[^\pL\pN]*$"  # stands for a missing one among numbers, such as "-"
-_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit into 64 bits
 _INFINITE = r"^[+-]?(?i:inf|infinity)$"
 _EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"  # 1.234 may be a thousand and more
@@ -90,7 +92,7 @@ class Numerals:
     def parse(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return int64 or float64, null where a text is missing or no number in this style."""
         bare = self.decimal == "." and (not self.unit or _is_money(self.unit))
-        kept = pc.if_else(pc.match_substring_regex(text, _PLAIN if bare else "^$"), text, None)
+        kept = pc.if_else(pc.match_substring_regex(text, PLAIN if bare else "^$"), text, None)
         others = text.filter(pc.and_(pc.is_null(kept), pc.is_valid(text))).unique()
         numbers = [self.number(other) for other in others.to_pylist()]
         integers = pc.all(pc.match_substring_regex(kept, _INTEGER)).as_py()
@@ -135,11 +137,13 @@ def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals |
     """
     text = text.filter(pc.is_valid(text))
     text = text.filter(pc.invert(pc.match_substring_regex(text, _NO_NUMBER)))
-    plain = pc.match_substring_regex(text, f"{_PLAIN}|{_INFINITE}")
+    plain = pc.match_substring_regex(text, f"{PLAIN}|{_INFINITE}")
     if len(text) and pc.all(plain).as_py() and decimal != ",":
         marked = text.filter(pc.match_substring(text, "."))
+        if not len(marked):
+            return Numerals()
         shown = not pc.all(pc.match_substring_regex(marked, _EITHER)).as_py()
-        return Numerals(shown=shown, open="." if len(marked) and not shown else "")
+        return Numerals(shown=shown, open="" if shown else ".")
     sample = pc.value_counts(text).slice(0, _SAMPLE)
     counts = Counter({row["values"]: row["counts"] for row in sample.to_pylist()})
     styles = [_style(counts, mark) for mark in ((decimal,) if decimal else (".", ","))]

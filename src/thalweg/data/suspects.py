@@ -102,4 +102,4 @@ def _tells(column: "pd.Series[Any]", y: NDArray[Any], *, classes: bool) -> bool:
     if classes:
         return bool(len(y) - same_y.sum() == len(np.unique(y)))
     steps = np.diff(y)[~same_x]
-    return bool((steps > 0).all() or (steps < 0).all()) or (abs(np.corrcoef(x, y)[0, 1]) > _LEAK)
+    return bool((steps >= 0).all() or (steps <= 0).all()) or (abs(np.corrcoef(x, y)[0, 1]) > _LEAK)

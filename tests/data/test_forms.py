@@ -1,0 +1,270 @@
+"""Forms in which people keep one table: each with the exact frame that must come out."""
+
+import bz2
+import datetime as dt
+import gzip
+import io
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from thalweg import data
+
+FRAME = pd.DataFrame({
+    "size": [0.5, -1.25, 1234.5, 12.0, 0.125, 7.75, 1e-3, 99.5, -3.5, 2.25, 4.5, 100.0],
+    "rooms": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8],
+    "town": ["Köln", "Žatec", "two words", "a,b;c", 'say "so"', "x"] * 2,
+    "price": [1.5 * i + 0.25 for i in range(12)],
+})  # fmt: skip
+
+
+def csv(encoding: str = "utf-8", **how: Any) -> bytes:
+    """Return the table as pandas writes it."""
+    return FRAME.to_csv(index=False, **how).encode(encoding)
+
+
+def german(**how: Any) -> bytes:
+    """Return the table with decimal commas and points between thousands."""
+    frame = FRAME.copy()
+    for name in ("size", "price"):
+        shown = [f"{value:,.3f}" for value in frame[name]]
+        frame[name] = [text.translate(str.maketrans(",.", ".,")) for text in shown]
+    return bytes(frame.to_csv(index=False, sep=";", **how).encode())
+
+
+def money(form: str) -> bytes:
+    frame = FRAME.assign(price=[form.format(value) for value in FRAME["price"]])
+    return bytes(frame.to_csv(index=False).encode())
+
+
+def parquet(frame: pd.DataFrame = FRAME, **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pandas(frame, **how), buffer)
+    return buffer.getvalue()
+
+
+def arrow(write: Callable[..., Any]) -> bytes:
+    buffer = io.BytesIO()
+    table = pa.Table.from_pandas(FRAME)
+    with write(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
+
+
+def feather() -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.feather.write_feather(pa.Table.from_pandas(FRAME), buffer)
+    return buffer.getvalue()
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("__MACOSX/._t.csv", b"junk")
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+LINES = csv().decode()
+HEADER, ROWS = LINES.split("\n", 1)
+SPACED = "size   rooms  town price\n" + "\n".join(
+    f'{row["size"]}  {row["rooms"]}\t "{row["town"].replace(chr(34), "")}" {row["price"]}'
+    for row in FRAME.to_dict("records")
+)
+PLAIN = FRAME.assign(town=FRAME["town"].str.replace('"', ""))
+LATIN = FRAME.assign(town=FRAME["town"].str.replace("Ž", "É"))
+JAPAN = FRAME.assign(town=["東京", "大阪", "きょうと", "ナゴヤ", "札幌市", "福岡"] * 2)
+
+# name: content, and how the frame differs from FRAME
+FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
+    "comma": (csv(), FRAME),
+    "semicolon": (csv(sep=";"), FRAME),
+    "tab": (csv(sep="\t"), FRAME),
+    "bar": (csv(sep="|"), FRAME),
+    "spaces": (SPACED.encode(), PLAIN),
+    "every text in quotes": (csv(quoting=2), FRAME),
+    "single quotes": (csv(quoting=1, quotechar="'"), FRAME),
+    "a space after the comma": (LINES.replace(",", ", ").replace("a, b", "a,b").encode(), FRAME),
+    "CRLF": (csv(lineterminator="\r\n"), FRAME),
+    "CR": (csv(lineterminator="\r"), FRAME),
+    "mixed line ends": (LINES.replace("\n", "\r\n", 4).encode(), FRAME),
+    "no line end at the end": (csv().rstrip(b"\n"), FRAME),
+    "blank lines": (LINES.replace("\n", "\n\n").encode(), FRAME),
+    "UTF-8 with a mark": (csv("utf-8-sig"), FRAME),
+    "UTF-16": (csv("utf-16"), FRAME),
+    "UTF-16 without a mark": (csv("utf-16-le"), FRAME),
+    "UTF-32": (csv("utf-32"), FRAME),
+    "cp1252": (csv("cp1252"), FRAME),
+    "Latin-1": (LATIN.to_csv(index=False).encode("latin-1"), LATIN),
+    "Shift-JIS": (JAPAN.to_csv(index=False).encode("shift_jis"), JAPAN),
+    "sep= of Excel": (b"sep=;\n" + csv(sep=";"), FRAME),
+    "comments": (b"# of May, 2024\n# in metres\n" + csv(), FRAME),
+    "comments of percent signs": (b"% of May\n" + csv(), FRAME),
+    "a comment at the end": (b"# of May\n" + csv() + b"# the end\n", FRAME),
+    "a header in the comment": (b"# of May\n#" + csv(), FRAME),
+    "titles above": (b"Report of May,,,\n,,,\n" + csv(), FRAME),
+    "titles of one cell": (b"Report of May\n\n" + csv(), FRAME),
+    "a sum below": (csv() + b"Total,56,,102.0\n", FRAME),
+    "a source below": (csv() + b"\nSource: somebody\n", FRAME),
+    "a comma that ends every row": (ROWS.replace("\n", ",\n").encode(), FRAME),
+    "an index without a name": (
+        FRAME.to_csv().encode(), pd.concat([pd.Series(range(12), name="Unnamed: 0"), FRAME], axis=1)
+    ),
+    "an index without a place in the header": (
+        (HEADER + "\n" + "\n".join(f"{i},{r}" for i, r in enumerate(ROWS.splitlines()))).encode(),
+        pd.concat([pd.Series(range(12), name="Unnamed: 0"), FRAME], axis=1),
+    ),
+    "decimal comma": (csv(sep=";", decimal=","), FRAME),
+    "decimal comma and thousands": (german(), FRAME),
+    "thousands": (csv(float_format="{:,.3f}".format), FRAME),
+    "dollars": (money("${:,.2f}"), FRAME),
+    "euros after": (money("{:.2f} €"), FRAME),
+    "a code": (money("USD {:.2f}"), FRAME),
+    "percent": (money("{:.2f}%"), FRAME),
+    "gzip": (gzip.compress(csv()), FRAME),
+    "bzip2": (bz2.compress(csv()), FRAME),
+    "xz": (lzma.compress(csv()), FRAME),
+    "zip": (zipped("t.csv", csv()), FRAME),
+    "zipped Parquet": (zipped("t.parquet", parquet()), FRAME),
+    "Parquet": (parquet(), FRAME),
+    "Parquet with categories": (parquet(FRAME.astype({"town": "category"})), FRAME),
+    "Feather": (feather(), FRAME),
+    "Arrow file": (arrow(pyarrow.ipc.new_file), FRAME),
+    "Arrow stream": (arrow(pyarrow.ipc.new_stream), FRAME),
+}  # fmt: skip
+FORMS["a comma that ends every row"] = (
+    (HEADER + "\n" + "".join(f"{row},\n" for row in ROWS.splitlines())).encode(), FRAME
+)  # fmt: skip
+
+
+def loaded(path: Path, **how: Any) -> pd.DataFrame:
+    """Return what comes out of a file, words as texts."""
+    found = data.load(path, target="price", **how)
+    frame = found.X.assign(price=found.y)
+    words = [name for name in frame if frame[name].dtype.name == "category"]
+    return frame.astype(dict.fromkeys(words, "str"))
+
+
+def agrees(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_same_table_comes_out_of_every_form(tmp_path: Path, name: str) -> None:
+    content, expected = FORMS[name]
+    path = tmp_path / "t"  # the content tells, not the name
+    path.write_bytes(content)
+    agrees(loaded(path), expected)
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
+    for i, part in enumerate((csv(), gzip.compress(csv(sep=";")), csv("utf-16"))):
+        (tmp_path / f"part-{i}").write_bytes(part)
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / ".part-0.crc").write_bytes(b"junk")
+    agrees(loaded(tmp_path), pd.concat([FRAME] * 3, ignore_index=True))
+    (tmp_path / "part-3").write_text("size,price\n1,2\n")
+    with pytest.raises(ValueError, match=r"part-3 has the columns size, price and .*part-0 size, "):
+        loaded(tmp_path)
+
+
+def test_parts_in_folders_of_a_year_have_the_year(tmp_path: Path) -> None:
+    for year in (2023, 2024):
+        (tmp_path / f"year={year}").mkdir()
+        (tmp_path / f"year={year}" / "0.parquet").write_bytes(parquet())
+    assert loaded(tmp_path)["year"].tolist() == [2023] * 12 + [2024] * 12
+
+
+def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(csv())))
+    agrees(loaded(Path("-")), FRAME)
+
+
+def test_a_libsvm_file_needs_no_target(tmp_path: Path) -> None:
+    lines = [f"{1 if i % 2 else -1} 1:{i}.5 3:1" + " 4:2" * (i % 3 == 0) for i in range(12)]
+    (tmp_path / "a9a").write_text("\n".join(lines))
+    found = data.load(tmp_path / "a9a")
+    assert found.classes == ("-1", "1")
+    expected = [[i + 0.5, 0, 1, 2 * (i % 3 == 0)] for i in range(12)]
+    np.testing.assert_array_equal(found.X, expected)
+
+
+def test_times_are_numbers_and_dates(tmp_path: Path) -> None:
+    day = dt.date(2024, 2, 29)
+    times: dict[str, Any] = {
+        "stamp": pa.array([dt.datetime(2024, 1, 1, 0, i) for i in range(12)]),  # noqa: DTZ001
+        "zoned": pa.array([60 * i for i in range(12)], pa.timestamp("s", "Europe/Paris")),
+        "day": pa.array([day + dt.timedelta(i) for i in range(12)]),
+        "time": pa.array([dt.time(0, i) for i in range(12)]),
+        "seconds": pa.array(range(12), pa.time32("s")),
+        "span": pa.array([dt.timedelta(minutes=i) for i in range(12)]),
+        "price": [0.5 * i for i in range(12)],
+    }
+    pyarrow.parquet.write_table(pa.table(times), tmp_path / "t.parquet")
+    found = data.load(tmp_path / "t.parquet", target="price").X
+    minutes = pd.to_timedelta(range(12), unit="min")
+    assert (found["stamp"] == pd.Timestamp("2024-01-01") + minutes).all()
+    assert (found["zoned"] == pd.Timestamp("1970-01-01") + minutes).all()
+    assert (found["day"] == pd.date_range("2024-02-29", periods=12)).all()
+    assert found["time"].tolist() == found["span"].tolist() == [60.0 * i for i in range(12)]
+    assert found["seconds"].tolist() == list(range(12))
+
+
+OVERRIDES: list[tuple[bytes, dict[str, Any]]] = [
+    (csv(sep="^"), {"delimiter": "^"}),
+    (csv(sep="\t"), {"delimiter": "tab"}),
+    (SPACED.encode(), {"delimiter": "space"}),
+    (csv("cp1250"), {"encoding": "cp1250"}),
+    (csv("utf-16"), {"encoding": "utf-16"}),
+    (b"~ of May\n" + csv(), {"comment": "~"}),
+    (b"size,rooms,town,price\n" + csv(), {"header_row": 2}),
+    (ROWS.encode(), {"header_row": 0}),
+    (csv(sep=";", decimal=","), {"decimal": ","}),
+    (csv(na_rep="-"), {"decimal": "."}),
+]
+
+
+@pytest.mark.parametrize(("content", "how"), OVERRIDES)
+def test_what_is_found_can_be_said(tmp_path: Path, content: bytes, how: dict[str, Any]) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    target = "column4" if how.get("header_row") == 0 else "price"
+    found = data.load(tmp_path / "t.csv", target=target, **how)
+    np.testing.assert_array_equal(found.X.iloc[:, 0], FRAME["size"])
+    np.testing.assert_array_equal(found.y, FRAME["price"])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"delimiter": "ab"}, "delimiter must be one character, got 'ab'"),
+        ({"encoding": "utf-9"}, "encoding must be one that Python knows, such as .* got 'utf-9'"),
+        ({"encoding": "ascii"}, r"it is not in the encoding ascii \('ascii' codec can't decode"),
+        ({"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
+        ({"comment": ""}, "comment must be what such a line begins with, got ''"),
+        ({"header_row": -1}, "header_row must be a line >= 1, or 0, got -1"),
+        ({"header_row": 99}, "header_row 99 holds no column names"),
+        ({"missing": "ignore"}, "missing must be one of impute, drop, error, got 'ignore'"),
+        ({"types": {"town": "words"}}, "types must be number, category, date, text, got 'words'"),
+        ({"types": {"city": "text"}}, "types names no column 'city'; they are: size, rooms"),
+        ({"drop": "city"}, "drop names no column 'city'; the columns are: size, rooms"),
+        ({"drop": "towns"}, "drop names no column 'towns'; did you mean town"),
+        ({"drop": "price"}, "drop names the target 'price', which is needed"),
+        ({"keep": "price"}, "there is no column beside the target 'price'"),
+    ],
+)
+def test_an_option_out_of_bounds_is_named(
+    tmp_path: Path, how: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "t.csv").write_bytes(csv())
+    with pytest.raises(ValueError, match=message):
+        data.load(tmp_path / "t.csv", target="price", **how)

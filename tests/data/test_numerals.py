@@ -1,0 +1,76 @@
+"""Numerals: every way to write a number that is known, and texts that are none."""
+
+import pyarrow as pa
+import pytest
+
+from thalweg.data.numerals import Numerals, numerals_of
+
+READ: list[tuple[list[str], list[float | None]]] = [
+    (["$5,120", "$80", "$1,200.50"], [5120, 80, 1200.5]),
+    (["€ 1.234,50", "€ 3,5"], [1234.5, 3.5]),
+    (["1 234,5 kr", "12 kr"], [1234.5, 12]),
+    (["1\u00a0234,5", "2\u202f000"], [1234.5, 2000]),
+    (["(1,200)", "3,500", "-1"], [-1200, 3500, -1]),
+    (["-$5", "$-5", "($5)", "$5-", "−$5"], [-5] * 5),
+    (["R$ 5,00", "R$ 6,50"], [5, 6.5]),
+    (["USD 5", "7 USD"], [5, 7]),
+    (["CHF 1'200.50", "1'000"], [1200.5, 1000]),
+    (["1,23,456.00", "2"], [123456, 2]),
+    (["1.234.567", "2.345.678"], [1234567, 2345678]),
+    (["1.234,50-", "3"], [-1234.5, 3]),
+    (["45%", "3.5 %"], [45, 3.5]),
+    (["12 kg", "13.5 kg"], [12, 13.5]),
+    (["0,126", "9,661"], [0.126, 9.661]),
+    (["9,661", "1,234"], [9661, 1234]),
+    (["9.661", "1.234"], [9.661, 1.234]),
+    (["1,5", "2,75", "1.5"], [1.5, 2.75, None]),
+    (["1e5", "2.5E-3", ".5", "5."], [1e5, 2.5e-3, 0.5, 5]),
+    (["+5", "007"], [5, 7]),
+    (["1", "2", "abc"], [1, 2, None]),
+    (["1", "2", "inf"], [1, 2, None]),
+    (["1", "2", "1e999"], [1, 2, None]),
+    (["-", "?!", "5"], [None, None, 5]),
+    (["USD 5", "EUR 5", "EUR 6"], [None, 5, 6]),
+    (["12 kg", "13 kg", "14"], [12, 13, None]),
+]
+
+
+@pytest.mark.parametrize(("texts", "numbers"), READ, ids=[" ".join(texts) for texts, _ in READ])
+def test_numbers_as_people_write_them(texts: list[str], numbers: list[float | None]) -> None:
+    column = pa.chunked_array([pa.array(texts, pa.large_string())])
+    style = numerals_of(column)
+    assert style is not None
+    assert style.parse(column).to_pylist() == numbers
+
+
+NONE = [
+    ["C0001", "C0002"], ["12 kg", "900 g"], ["5k", "900"], ["2023-01-01", "2023-02-01"],
+    ["1.5.2023", "2.6.2023"], ["192.168.1.1", "10.0.0.1"], ["12:30", "13:30"], ["1/2", "3/4"],
+    ["555-1234", "555-9876"], ["<=50K", ">50K"], ["25-34", "35-44"], ["A1", "5"], ["$", "€"], ["-"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", NONE, ids=[" ".join(texts) for texts in NONE])
+def test_what_is_no_number_stays_text(texts: list[str]) -> None:
+    assert numerals_of(pa.chunked_array([pa.array(texts, pa.large_string())])) is None
+
+
+def test_integers_stay_exact() -> None:
+    column = pa.chunked_array([pa.array(["4200000000000001", "100000000000000003"])])
+    style = numerals_of(column)
+    assert style == Numerals()
+    assert style.parse(column).to_pylist() == [4200000000000001, 100000000000000003]
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown", "open_mark"),
+    [(["1,234"], 0, ","), (["1.234"], 0, "."), (["1.5"], 1, ""), (["15"], 0, ""), (["1,5"], 1, "")],
+)
+def test_what_leaves_the_decimal_mark_open_is_known(
+    texts: list[str],
+    shown: int,
+    open_mark: str,
+) -> None:
+    style = numerals_of(pa.chunked_array([pa.array(texts, pa.large_string())]))
+    assert style
+    assert (style.shown, style.open) == (shown, open_mark)

@@ -1,0 +1,250 @@
+"""Tables as people have them: what each column is, what is left out and what is said."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thalweg import data
+
+RNG = np.random.default_rng(0)
+A = RNG.normal(size=120).round(3)
+B = RNG.uniform(1, 10, 120).round(3)
+COLOUR = RNG.choice(["red", "green", "blue"], 120)
+PRICE = (3 * A + B / 5 + (COLOUR == "red")).round(3)
+
+
+def written(tmp_path: Path, delimiter: str = ",", **columns: Sequence[Any]) -> Path:
+    path = tmp_path / "t.csv"
+    columns = {"a": A, "colour": COLOUR, "price": PRICE, **columns}
+    pd.DataFrame(columns).to_csv(path, index=False, sep=delimiter)
+    return path
+
+
+def score(dataset: data.Dataset) -> float:
+    """Return R² of least squares on the test part."""
+    parts = data.split(dataset)
+    X, y = np.c_[parts.train.X, np.ones(len(parts.train.y))], parts.train.y
+    w = np.linalg.lstsq(X, y, rcond=None)[0]
+    test = parts.test
+    residual = test.y - np.c_[test.X, np.ones(len(test.y))] @ w
+    return float(1 - residual.var() / test.y.var())
+
+
+WRITTEN = {
+    "as it is": [f"{b}" for b in B],
+    "currency": [f"${1000 * b:,.0f}" for b in B],
+    "euros": [f"€ {1000 * b:,.2f}".translate(str.maketrans(",.", ".,")) for b in B],
+    "kroner": [f"{1000 * b:,.2f} kr".translate({44: " ", 46: ","}) for b in B],
+    "percent": [f"{10 * b:.0f}%" for b in B],
+    "decimal comma": [f"{b:.2f}".replace(".", ",") for b in B],
+    "thousands": [f"{1000 * b:,.0f}" for b in B],
+    "parentheses": [f"({b})" for b in B],
+    "a unit": [f"{b} kg" for b in B],
+    "mostly missing marks": [f"{b}" if i % 5 else "?" for i, b in enumerate(B)],
+    "dashes": [f"{b}" if i % 9 else "-" for i, b in enumerate(B)],
+    "dates": [str(pd.Timestamp("2023-01-01") + pd.Timedelta(b, "D")) for b in B],
+    "days first": [f"{pd.Timestamp('2023-01-01') + pd.Timedelta(30 * b, 'D'):%d.%m.%Y}" for b in B],
+}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_column_is_understood_however_it_is_written(
+    tmp_path: Path, form: str, delimiter: str
+) -> None:
+    found = data.load(written(tmp_path, delimiter, b=WRITTEN[form]), target="price")
+    assert found.X["b"].dtype.kind in "iufM"
+    assert score(found) > (0.98 if form in ("mostly missing marks", "dashes") else 0.999)
+    plain = form in ("as it is", "mostly missing marks", "dashes", "dates", "days first")
+    assert any("in b" in note for note in found.notes) is not plain
+
+
+def test_a_target_is_understood_however_it_is_written(tmp_path: Path) -> None:
+    path = written(tmp_path, b=B, price=[f"${1000 * p:,.2f}" for p in PRICE])
+    np.testing.assert_allclose(data.load(path, target="price").y, 1000 * PRICE, atol=0.01)
+
+
+def test_commas_are_decimal_where_another_column_shows_it(tmp_path: Path) -> None:
+    whole = [f"{b:.3f}".replace(".", ",") for b in B]  # 9,661 alone may be thousands
+    half = [f"{a:.2f}".replace(".", ",") for a in A]
+    path = written(tmp_path, ";", a=half, b=whole, price=half)
+    np.testing.assert_array_equal(data.load(path, target="price").X["b"], B)
+    path = written(tmp_path, ",", b=whole)
+    np.testing.assert_allclose(data.load(path, target="price").X["b"], 1000 * B)
+    path = written(tmp_path, ",", a=range(120), b=whole, price=range(120))
+    np.testing.assert_array_equal(data.load(path, target="price", decimal=",").X["b"], B)
+
+
+def test_missing_values_are_imputed_and_counted(tmp_path: Path) -> None:
+    gaps = np.where(np.arange(120) % 2, B, np.nan)
+    others = np.where(np.arange(120) % 2, np.nan, B)
+    town = np.where(np.arange(120) % 10, COLOUR, "")
+    path = written(tmp_path, b=gaps, c=others, colour=town)
+    found = data.load(path, target="price")
+    assert (found.missing, found.dropped, len(found.y)) == (132, 0, 120)
+    assert "120 rows (132 values imputed)" in found.summary(9)
+    with pytest.raises(ValueError, match="none of its 120 rows is left: 120 with a missing value"):
+        data.load(path, target="price", missing="drop")
+    with pytest.raises(ValueError, match=r"row 1: the value is missing \(--missing impute fills"):
+        data.load(path, target="price", missing="error")
+    kept = data.load(path, target="price", missing="drop", drop="c")
+    assert (kept.missing, kept.dropped) == (0, 60)
+    assert kept.notes[0] == "rows left out: 60 with a missing value"
+
+
+def test_rows_that_are_left_out_are_counted_by_the_reason(tmp_path: Path) -> None:
+    price = [*map(str, PRICE[:-2]), "", ""]
+    path = written(tmp_path, b=["abc", *B[1:]], price=price)
+    with path.open("a") as file:
+        file.write("1,red\n" + "1,red,2,3\n")
+    found = data.load(path, target="price", skip_bad_rows=True)
+    assert found.dropped == 4
+    assert found.notes == (
+        "rows left out: 1 of the wrong length, 1 with a bad value, 2 without price",
+    )
+
+
+SUSPECTS: list[tuple[str, Any, str]] = [
+    ("", range(120), "column 'Unnamed: 3' only counts the rows; --drop 'Unnamed: 3' leaves it out"),
+    ("nr", range(7, 127), "column 'nr' only counts the rows; --drop nr leaves it out"),
+    ("id", [f"C{i:06}" for i in range(120)], "column 'id' is another one in every row, as a name"),
+    ("user_id", RNG.permutation(9999)[:120], "column 'user_id' is another one in every row"),
+    ("k", [5] * 120, "column 'k' has one value in every row; --drop k leaves it out"),
+    ("k", [""] * 120, "assumed: columns without a value left out: k"),
+    ("leak", PRICE * 2 + 1, "column 'leak' tells the target all alone; if .* with --drop leak"),
+    ("rank", PRICE.argsort().argsort() ** 2 / 3, "column 'rank' tells the target all alone"),
+    ("a,b", [5] * 120, "column 'a,b' has one value in every row; --drop a,b leaves it out"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "message"), SUSPECTS)
+def test_a_suspicious_column_is_named_with_the_option_that_drops_it(
+    tmp_path: Path, name: str, values: Any, message: str
+) -> None:
+    path = written(tmp_path, **{name: values})
+    found = data.load(path, target="price")
+    (note,) = found.notes
+    assert pd.Series([note]).str.match(message).all()
+    if "--drop" in note:  # followed word for word
+        words = shlex.split(note[note.index("--drop") :].removesuffix("leaves it out"))
+        left = data.load(path, target="price", drop=words[1])
+        assert left.notes == ()
+        assert left.features == ("a", "colour")
+
+
+def test_classes_and_their_leaks(tmp_path: Path) -> None:
+    path = written(tmp_path, price=np.where(A > 0, "yes", "no"))
+    found = data.load(path, target="price")
+    counts = f"no {(A <= 0).sum()}, yes {(A > 0).sum()}"
+    assert f"price is one of 2 classes ({counts}); 120 rows; 2 columns → 4 feat" in found.summary(4)
+    assert found.notes[0].startswith("column 'a' tells the target all alone")
+
+
+def test_what_predicts_well_is_no_leak(tmp_path: Path) -> None:
+    assert data.load(written(tmp_path, b=B), target="price").notes == ()
+    path = written(tmp_path, price=np.where(A + RNG.normal(size=120) / 9 > 0, "yes", "no"))
+    assert data.load(path, target="price").notes == ()
+
+
+def test_types_are_as_they_are_told(tmp_path: Path) -> None:
+    codes = np.arange(120) % 3
+    days = [f"{i % 12 + 1:02}/{i % 28 + 1:02}/2024" for i in range(120)]
+    path = written(tmp_path, codes=codes, days=days)
+    found = data.load(path, target="price", types={"codes": "category", "days": "text"})
+    assert found.X["codes"].tolist() == [str(code) for code in codes]
+    assert found.X["days"].tolist() == days
+    assert data.load(path, target="codes", types={"codes": "category"}).classes == ("0", "1", "2")
+    with pytest.raises(ValueError, match="column 'days' row 1: '01/01/2024' is not a number"):
+        data.load(path, target="price", types={"days": "number"})
+    with pytest.raises(ValueError, match=r"column 'colour' row 1: '.*' is not a date"):
+        data.load(path, target="price", types={"colour": "date"})
+    assert "dates as %m/%d/%Y" not in str(data.load(path, target="price").notes)  # days are past 12
+
+
+def test_a_date_that_may_be_either_is_said(tmp_path: Path) -> None:
+    days = [f"{i % 12 + 1:02}/{i % 11 + 1:02}/2024" for i in range(120)]
+    found = data.load(written(tmp_path, days=days), target="price")
+    assert found.X["days"][1] == pd.Timestamp("2024-02-02")
+    assert found.notes == ("assumed: dates as %m/%d/%Y, month before day in days",)
+
+
+def test_a_bad_date_is_named(tmp_path: Path) -> None:
+    days = [f"2024-01-{i % 28 + 1:02}" for i in range(120)]
+    days[6] = "2024-13-45"
+    with pytest.raises(ValueError, match="column 'days' row 7: '2024-13-45' is not a date"):
+        data.load(written(tmp_path, days=days), target="price")
+
+
+def test_keep_leaves_all_others_out(tmp_path: Path) -> None:
+    path = written(tmp_path, b=B, **{"c,d": B})
+    assert data.load(path, target="price", keep="a,b").features == ("a", "b")
+    assert data.load(path, target="price", keep=["c,d"]).features == ("c,d",)
+
+
+FRAME = pd.DataFrame({"a": A, "b": WRITTEN["currency"], "colour": COLOUR})
+
+
+def test_a_frame_takes_the_same_way_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    FRAME.assign(price=PRICE).to_csv(path, index=False)
+    of_file = data.load(path, target="price")
+    made = data.Dataset.from_arrays(FRAME, PRICE, target="price")
+    pd.testing.assert_frame_equal(made.X, of_file.X)
+    assert (made.notes, made.features) == (of_file.notes, of_file.features)
+    other = data.Dataset.from_arrays(pl.from_pandas(FRAME), pl.Series(PRICE), target="price")
+    pd.testing.assert_frame_equal(other.X, of_file.X)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (FRAME, PRICE[:5], "X has 120 rows and y has 5; they must agree"),
+        (FRAME, FRAME, r"y must have the shape \(rows,\), got \(120, 3\)"),
+        (FRAME.assign(y=A), PRICE, "X has a column 'y'; name the target otherwise"),
+        (FRAME.assign(a=[[1]] * 120), PRICE, "column 'a' has the type list"),
+        (FRAME.assign(a=[1, "x"] * 60), PRICE, "X must be a frame of numbers, texts and dates"),
+        (FRAME, [1, "x"] * 60, "y must be all numbers or all text"),
+        (FRAME, [None] * 120, "none of its 120 rows is left: 120 without y"),
+    ],
+)
+def test_an_unusable_frame_is_a_sentence(X: Any, y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data.Dataset.from_arrays(X, np.array(y, dtype=object) if isinstance(y, list) else y)
+
+
+CELLS = st.sampled_from([
+    "1", "2.5", "1,5", "$3", "", "?", "x", '"', "'", '"a,b"', '"open', "2024-01-01", "#", "NA", "é",
+    "1e400", "-", "\t", ";", "|", " ", "\0", "5%", "Total", "\r", "\\",
+])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(CELLS, max_size=5), max_size=16), st.binary(max_size=8), st.booleans())
+def test_a_mutated_file_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory,
+    cells: list[list[str]],
+    junk: bytes,
+    skip: bool,  # noqa: FBT001 - Hypothesis gives it
+) -> None:
+    rows = [["a", "b", "y"], *([str(i), f"{i}.5", str(i * i % 7)] for i in range(12)), *cells]
+    content = "\n".join(",".join(row) for row in rows).encode() + junk
+    path = tmp_path_factory.mktemp("fuzz") / "t.csv"
+    path.write_bytes(content)
+    try:
+        found = data.load(path, target="y", skip_bad_rows=skip)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = f"{path}: read"
+        assert len(found.y) + found.dropped >= 10
+        assert np.isfinite(data.split(found).train.X).all() if found.classes is None else True
+    assert said.startswith(str(path))
+    assert "\n" not in said
