@@ -1,17 +1,258 @@
-"""What a user can call is explained where they look."""
+"""What README, CONTRIBUTING and docs/ show happens, block by block, in one folder for each page."""
 
+import contextlib
+import doctest
+import io
 import re
+import shlex
+import sqlite3
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import typer.main
+from pyarrow import csv, parquet
+from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from thalweg import cli
+from stack_nets import one_thread  # noqa: F401 - a fixture
+from thalweg import cli, rules
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _APP: Any = typer.main.get_command(cli.app)
 COMMANDS: dict[str, Any] = _APP.commands
+
+# Lines of pages that are not run, by what they begin with, and why.
+LEFT_OUT = {
+    "make": "it builds an environment; that the target exists is tested below",
+    "pip": "it installs packages",
+    "ruff": "it is what CI runs",
+    "python benchmarks/": "it measures for minutes",
+    "python docs/": "it draws for minutes",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page: the language that its fence names, or "indented"."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced and the indented blocks of a page, in order."""
+    found: list[Block] = []
+    fence, taken, start = None, [], 0
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate([*lines, ""], 1):
+        if fence is None and line.startswith("```"):
+            fence, taken, start = line[3:], [], number + 1
+        elif fence is None and line.startswith("    ") and (taken or not lines[number - 2].strip()):
+            start = start if taken else number
+            taken.append(line[4:])
+        elif fence is None and taken:
+            found.append(Block("indented", "\n".join(taken) + "\n", start))
+            taken = []
+        elif fence is not None and line == "```":
+            found.append(Block(fence, "\n".join(taken) + "\n", start))
+            fence, taken = None, []
+        elif fence is not None:
+            taken.append(line)
+    assert fence is None
+    return found
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Return the command; with a few short trainings if it races, a few steps if it animates.
+
+    The last of two equal options counts, so that what a page says is parsed and checked all the
+    same. Nothing else is changed.
+    """
+    if "--animate" in words:
+        return [*words, "--steps", "5"]
+    if words[0] != "race" or "--resume" in words:
+        return words
+    few = ["--epochs", "2", "--seeds", "2"]
+    few += ["--budget", "1s"] if "--budget" in words else ["--trials", "4"]
+    return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
+
+
+@dataclass
+class Run:
+    """A page that is run in a folder.
+
+    Attributes:
+        page: the page.
+        capsys: what reads the output.
+        names: what its Python has bound so far.
+        printed: by its last command.
+        command: the last one.
+    """
+
+    page: Path
+    capsys: pytest.CaptureFixture[str]
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
+    printed: str = ""
+    command: str = ""
+
+    def take(self, block: Block) -> None:
+        """Do what a reader of the block would do, or hold it against what was printed."""
+        where = f"{self.page.name}:{block.line}"
+        if block.kind == "python":
+            self.python(block)
+        elif block.kind == "pycon":
+            test = doctest.DocTestParser().get_doctest(block.text, self.names, where, where, 0)
+            assert test.examples
+            report = io.StringIO()
+            failed = doctest.DocTestRunner().run(test, out=report.write, clear_globs=False).failed
+            assert not failed, report.getvalue()
+            self.names.update(test.globs)
+        elif block.kind == "sql":
+            self.query(block)
+        elif block.kind == "indented":
+            for line in block.text.splitlines():
+                self.shell(line, where)
+        else:
+            assert not block.kind, f"{where}: what is {block.kind}?"
+            self.hold(block.text, where)
+
+    def python(self, block: Block) -> None:
+        """Run it as a file, for a rule's source is read again; a named one is written for later."""
+        named = re.match(r"# (\w+\.py)\n", block.text)
+        file = Path(named[1] if named else f"line_{block.line}.py")
+        file.write_text(block.text, encoding="utf-8")
+        if not named:
+            exec(compile(block.text, str(file.absolute()), "exec"), self.names)  # noqa: S102
+
+    def shell(self, line: str, where: str) -> None:
+        program, *words = shlex.split(line, comments=True)
+        if [program, *words] == ["make", "race"]:  # what it runs in the end
+            program, words = "thalweg", ["race", "digits"]
+        if program != "thalweg":
+            assert any(line.startswith(start) for start in LEFT_OUT), f"{where}: {line}"
+            return
+        self.capsys.readouterr()
+        status = cli.main(shortened(words))
+        self.printed, self.command = self.capsys.readouterr().out, words[0]
+        assert status == 0, f"{where}: {line}"
+
+    def hold(self, text: str, where: str) -> None:
+        """Compare with what the last command printed; of a race, the titles of the table alone."""
+        shown, printed = (
+            [" ".join(x.split()) for x in t.splitlines()] for t in (text, self.printed)
+        )
+        if self.command == "race":
+            titles = next(line for line in shown if line.startswith("rule "))
+            assert any(line.startswith(titles) for line in printed), f"{where}: {titles}"
+        else:
+            assert printed == shown, f"{where}: {self.command}"
+
+    def query(self, block: Block) -> None:
+        assert cli.main(shortened(["race", "iris", "--out", "queried"])) == 0
+        with contextlib.closing(sqlite3.connect("queried/race.sqlite")) as store:
+            rows = store.execute(block.text).fetchall()
+        assert 0 < len(rows) <= 10
+
+
+@pytest.fixture
+def _reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a folder with the files that the pages take for granted."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")  # wide enough for a race's table
+    X, y = load_diabetes(return_X_y=True)
+    towns = np.array(["Ulm", "Bern"])[(X[:, 1] > 0).astype(int)]
+    csv.write_csv(
+        pa.table({"age": X[:, 0], "bmi": X[:, 2], "town": towns, "price": y}), "prices.csv"
+    )
+    X, y = load_breast_cancer(return_X_y=True)
+    clicks = pa.table({"radius": X[:, 0], "texture": X[:, 1], "clicked": y})
+    parquet.write_table(clicks, "clicks.parquet")
+
+
+@pytest.mark.usefixtures("_reader", "one_thread")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_works_in_order(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(page, capsys)
+    for block in blocks(page):
+        if page.name != "design.md":  # whose rule and layout are tested below
+            run.take(block)
+
+
+def test_no_block_is_missed() -> None:
+    kinds = [block.kind for block in blocks(README)]
+    assert len(kinds) == README.read_text(encoding="utf-8").count("\n```") // 2 + kinds.count(
+        "indented"
+    )
+    assert kinds.count("python") > 5
+    assert kinds.count("indented") >= 8
+
+
+def test_a_wrong_block_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind, text in (
+        ("python", "undefined\n"),
+        ("pycon", ">>> 1 + 1\n3\n"),
+        ("indented", "thalweg schedule nonsense\n"),
+        ("indented", "rm -rf /\n"),
+        ("unknown", "\n"),
+        ("", "not printed\n"),
+    ):
+        with pytest.raises((AssertionError, NameError)):
+            Run(README, capsys).take(Block(kind, text, 1))
+
+
+def test_the_rule_of_the_design_is_adam() -> None:
+    (block,) = (b for b in blocks(ROOT / "docs" / "design.md") if b.kind == "python")
+    names: dict[str, Any] = {"rule": lambda _: lambda function: function, "sqrt": np.sqrt}
+    exec(block.text, names)  # noqa: S102
+    g, x, m, v = np.random.default_rng(0).random((4, 5))
+    np.testing.assert_array_equal(names["adam"](g, x, m, v, t=3), rules.adam(g, x, m, v, t=3))
+
+
+def test_what_pages_name_is_there() -> None:
+    """Links, files and targets of make: a page must not send its reader nowhere."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text):
+            assert link.startswith("https://") or (page.parent / link).exists(), (page, link)
+        for file in re.findall(r"\b((?:benchmarks|examples|tests|docs)/[\w/]+\.\w+)", text):
+            assert (ROOT / file).exists(), (page, file)
+        for target in re.findall(r"^    make ([a-z]+)", text, re.MULTILINE):
+            assert target in targets, (page, target)
+
+
+def test_every_name_of_the_layout_is_there() -> None:
+    (layout,) = (
+        b for b in blocks(ROOT / "docs" / "design.md") if b.text.startswith("src/thalweg/")
+    )
+    folder = ROOT / "src" / "thalweg"
+    for line in layout.text.splitlines():
+        name, _, said = line.strip().partition(" ")
+        at = ROOT if not line.startswith(" ") else folder
+        assert (at / name).exists(), line
+        for other in re.findall(r"(\w+\.py):", said):
+            assert (at / other).exists() or (at / name / other).exists(), line
+
+
+def test_every_picture_is_made_by_the_script() -> None:
+    """Those of docs/theory.md; what a race draws is in the README."""
+    script = (ROOT / "docs" / "pictures.py").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^]]+\]\((.+?)\)", text)
+    assert len(pictures) > 5
+    assert all(f'"{picture}"' in script for picture in pictures)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -21,17 +262,6 @@ def test_every_command_and_option_has_help(name: str) -> None:
     for parameter in command.params:
         assert parameter.help, f"{name} {parameter.name}"
         assert parameter.help.endswith("."), f"{name} {parameter.name}"
-
-
-def test_readme_shows_what_rates_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    command, table = re.search(
-        r"    thalweg (rates [^\n]*?) --out \S+\n\n```\n(.*?)```",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL,
-    ).groups()  # type: ignore[union-attr] # it is there
-    assert cli.main(command.split()) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.rstrip() for line in printed] == table.splitlines()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
