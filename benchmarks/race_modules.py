@@ -33,10 +33,10 @@ from torch.nn import functional
 import thalweg
 from measure import ROUNDS, Row, compared, noise, save_timed, show
 from thalweg.linear import train as train_linear
-from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Trial
 from thalweg.racing.workers import hired, train
 from thalweg.rule import get
+from thalweg.tasks.modules import ModuleTask
 
 BATCH = 32
 OURS = ("thalweg", "compiled", "linear")

@@ -22,12 +22,12 @@ from scipy.stats import binomtest
 
 from measure import save, show
 from thalweg import rule as registry
-from thalweg.racing import course, verdict
+from thalweg.racing import run, verdict
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Store, Trial
-from thalweg.racing.task import Lanes, Target
 from thalweg.racing.workers import hired
 from thalweg.rule import Rule
+from thalweg.tasks.task import Lanes, Target
 
 SHARED = 0.08  # standard deviation of the logarithm of a loss over seeds
 OWN = (0.003, 0.01, 0.02, 0.05)  # that of what a rule does not share with another
@@ -142,9 +142,9 @@ def results(factors: Mapping[str, float], own: float, races: int) -> list[Mappin
         task = Synthetic(seed, factors, own)
         protocol = Protocol(rules=tuple(map(named, factors)), epochs=1, seed=seed)
         with Store(None) as store, hired(task, "threads", 1) as workers:
-            counts = course.trials_per_rule(task, protocol, workers)
+            counts = run.trials_per_rule(task, protocol, workers)
             store.begin(Terms(0, "", "", {}, protocol), counts, None, task.lanes, workers.count)
-            best = course.run(task, protocol, store, workers)
+            best = run.run(task, protocol, store, workers)
             found.append(verdict.conclude(task, protocol, store, best, "").results)
     return found
 

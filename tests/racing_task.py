@@ -7,8 +7,8 @@ import numpy as np
 
 from thalweg import rule as registry
 from thalweg.racing.store import Trial
-from thalweg.racing.task import Lanes, Target
 from thalweg.rule import Rule
+from thalweg.tasks.task import Lanes, Target
 
 
 class LeastSquares:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from stack_nets import one_thread  # noqa: F401 - a fixture
-from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import FINAL, Trial
 from thalweg.rule import get
 from thalweg.stack import Examples
+from thalweg.tasks.modules import ModuleTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,10 +19,10 @@ import thalweg
 import thalweg.rule
 from thalweg import cli, data, racing, report, rules
 from thalweg.data.kept import fingerprint
-from thalweg.racing import linear, snippets
-from thalweg.racing.linear import LinearTask
+from thalweg.racing.command import command as command_of
 from thalweg.racing.protocol import Protocol, names_of
-from thalweg.racing.source import command as command_of
+from thalweg.tasks import linear, snippets
+from thalweg.tasks.linear import LinearTask
 
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adam", "lion"],

@@ -12,15 +12,15 @@ import race_folder
 import thalweg
 from racing_task import LeastSquares
 from thalweg import data, linear, rules
-from thalweg.racing import schedule
 from thalweg.racing.advice import batch_sizes, by_budget
-from thalweg.racing.linear import LinearTask
 from thalweg.racing.search import Found
 from thalweg.racing.space import Point, Space
 from thalweg.racing.store import Result, Trial
-from thalweg.racing.task import Target
 from thalweg.racing.verdict import Verdict
 from thalweg.report import Record
+from thalweg.tasks import schedule
+from thalweg.tasks.linear import LinearTask
+from thalweg.tasks.task import Target
 
 
 def _result(number: int, curve: Sequence[float], size: int = 32) -> Result:

@@ -20,7 +20,7 @@ import pytest
 import thalweg.rule
 from racing_task import LeastSquares
 from thalweg.data import Dataset
-from thalweg.racing import course
+from thalweg.racing import run
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.search import Found
 from thalweg.racing.store import (
@@ -30,10 +30,10 @@ from thalweg.racing.store import (
     Store,
     Trial,
 )
-from thalweg.racing.task import Lanes
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule
+from thalweg.tasks.task import Lanes
 
 TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
 DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
@@ -46,7 +46,7 @@ def _run(
     task: LeastSquares,
     terms: Protocol,
     store: Store,
-    tell: Callable[[course.Progress], None] | None = None,
+    tell: Callable[[run.Progress], None] | None = None,
     *,
     workers: int = 2,
     on: str | None = None,
@@ -55,18 +55,18 @@ def _run(
         if store.terms() is None:
             store.begin(
                 Terms(2, "", "", {}, terms),
-                course.trials_per_rule(task, terms, held),
+                run.trials_per_rule(task, terms, held),
                 None,
                 task.lanes,
                 workers,
             )
-        return course.run(task, terms, store, held, tell=tell)
+        return run.run(task, terms, store, held, tell=tell)
 
 
 def _race(
     terms: Protocol = TERMS,
     store: Store | None = None,
-    tell: Callable[[course.Progress], None] | None = None,
+    tell: Callable[[run.Progress], None] | None = None,
     *,
     workers: int = 2,
     task: LeastSquares | None = None,
@@ -384,7 +384,7 @@ def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) ->
         def together(self, trial: Trial) -> Hashable:
             return trial.phase, None if stacked else trial.seed
 
-    told: list[course.Progress] = []
+    told: list[run.Progress] = []
     _race(tell=told.append, task=Shared(16))
     assert told[-1].done == told[-1].total
     share = 3 * 8.0 * 3 + 3 * 4 * (1 if stacked else 8.0)  # timings, and four finals of each rule
@@ -392,7 +392,7 @@ def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) ->
 
 
 def test_an_interrupted_race_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    def interrupt(progress: course.Progress) -> None:
+    def interrupt(progress: run.Progress) -> None:
         if progress.done > 40:
             raise KeyboardInterrupt
 

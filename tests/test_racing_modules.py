@@ -16,8 +16,8 @@ import pytest
 import thalweg
 from race_tasks import OWN_RULE, SMALL, WRONG
 from thalweg import cli, racing
-from thalweg.racing.modules import ModuleTask
 from thalweg.racing.store import Records, Store
+from thalweg.tasks.modules import ModuleTask
 
 torch = pytest.importorskip("torch")
 

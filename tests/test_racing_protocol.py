@@ -12,7 +12,7 @@ import pytest
 
 from test_racing_course import TERMS, Mixing, _race
 from thalweg import rules
-from thalweg.racing import course
+from thalweg.racing import run
 from thalweg.racing.protocol import (
     MAX_TRIALS,
     MIN_TRIALS,
@@ -38,7 +38,7 @@ def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
 
 def test_other_batch_sizes_are_part_of_the_budget_and_of_the_work() -> None:
     terms = replace(TERMS, batch_sizes=(4, 8, 40), trials=None, budget="500epochs")
-    told: list[course.Progress] = []
+    told: list[run.Progress] = []
     results, curves = _race(terms, tell=told.append)
     # 500 / 5 epochs = 100 trainings: 4 finals, 4 * 8 re-runs, 2 * 3 at other sizes, 39 + 19 trials
     assert results["protocol"]["trials"] == 39
@@ -122,7 +122,7 @@ def test_budget_in_time_has_the_time_in_it_that_keeping_results_takes(
     terms = Protocol(rules=("sgd", "adam"), epochs=5, seeds=2, batch_sizes=(8,), budget="4s")
     task = Free(16)
     with hired(task, None, 2) as workers:
-        counts = course.trials_per_rule(task, terms, workers)
+        counts = run.trials_per_rule(task, terms, workers)
     for count in counts.values():  # in 2 s each: 2 finals, both rounds and 4 * 8 re-runs
         assert count > MIN_TRIALS
         assert 0.005 * (2 + 1.5 * count + 32) <= 2
@@ -167,7 +167,7 @@ def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) ->
 
     task = Priced(16)
     with hired(task, None, 2) as workers:
-        speed = course._speed(task, replace(TERMS, epochs=1), "sgd", workers)
+        speed = run._speed(task, replace(TERMS, epochs=1), "sgd", workers)
     assert speed.alone >= 0.03
     assert 0.01 / 16 <= speed.among < speed.alone / 4
     assert speed.final == (speed.among if stacked else speed.alone)
@@ -176,7 +176,7 @@ def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) ->
 def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
     terms = replace(TERMS, trials=None, budget="1s")
 
-    def interrupt(_: course.Progress) -> None:
+    def interrupt(_: run.Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -13,10 +13,10 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from thalweg.errors import TaskError  # noqa: E402
-from thalweg.racing import score  # noqa: E402
-from thalweg.racing.modules import ModuleTask  # noqa: E402
 from thalweg.racing.store import FINAL, Trial  # noqa: E402
 from thalweg.stack import TorchTask  # noqa: E402
+from thalweg.tasks import metric as score  # noqa: E402
+from thalweg.tasks.modules import ModuleTask  # noqa: E402
 
 ROWS, TIME = 60, 5
 X = torch.linspace(-2, 2, ROWS)[:, None]

@@ -9,11 +9,11 @@ from sklearn.metrics import accuracy_score, r2_score
 import thalweg
 from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg import data, rules
-from thalweg.racing import schedule, snippets
+from thalweg.tasks import schedule, snippets
 
 torch = pytest.importorskip("torch")
 
-from thalweg.racing.modules import ModuleTask  # noqa: E402 - needs torch
+from thalweg.tasks.modules import ModuleTask  # noqa: E402 - needs torch
 
 
 def _path(lines: str, steps: int) -> Any:

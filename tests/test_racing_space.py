@@ -7,7 +7,7 @@ import pytest
 
 import thalweg.rule
 from thalweg import rules
-from thalweg.racing import schedule, space
+from thalweg.racing import space
 from thalweg.racing.search import (
     FULL,
     HALVING,
@@ -21,6 +21,7 @@ from thalweg.racing.search import (
 )
 from thalweg.racing.space import Dimension, Point, Space
 from thalweg.rule import RANGES, Range, rule
+from thalweg.tasks import schedule
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from racing_task import LeastSquares
 from test_racing_course import TERMS, _race, _run
 from thalweg import cli
 from thalweg.cli.live import view
+from thalweg.racing.export import COLUMNS, writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
-from thalweg.racing.writers import COLUMNS, writing
 
 DOCS = Path(__file__).parents[1] / "docs" / "store.md"
 CURVE = np.array([2.0, 1.0, np.nan, np.inf])
@@ -259,7 +259,7 @@ def test_results_prints_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_watch_shows_how_far_a_race_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thalweg.racing.course._SEEN", 0.0)
+    monkeypatch.setattr("thalweg.racing.run._SEEN", 0.0)
     seen: list[str] = []
 
     def look(progress: Progress) -> None:
@@ -314,7 +314,7 @@ def test_a_race_tells_the_same_to_those_who_watch(
 ) -> None:
     told: list[Progress] = []
     shown = []
-    monkeypatch.setattr("thalweg.racing.course._SEEN", seen)
+    monkeypatch.setattr("thalweg.racing.run._SEEN", seen)
     monkeypatch.setattr(Store, "tell", lambda *given, do=Store.tell: shown.append(do(*given)))
     with Store(tmp_path) as store:
         _run(LeastSquares(), TERMS, store, told.append)

@@ -23,10 +23,10 @@ from thalweg.errors import TaskError, user_line
 from thalweg.racing import workers
 from thalweg.racing.parcel import packed, unpacked
 from thalweg.racing.progress import Progress
-from thalweg.racing.source import load_task
 from thalweg.racing.store import Store, Trial
 from thalweg.racing.workers import hired
 from thalweg.rule import get, rule
+from thalweg.tasks.source import load_task
 
 # Processes and their threads may end while they are looked at.
 _ended = contextlib.suppress(FileNotFoundError, ProcessLookupError)

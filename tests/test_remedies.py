@@ -17,8 +17,8 @@ import thalweg
 from race_tasks import SMALL
 from thalweg import cli, data, rules, schedules
 from thalweg.kernels import Step
+from thalweg.racing.export import writing
 from thalweg.racing.store import Store
-from thalweg.racing.writers import writing
 from thalweg.rule import rule
 
 SOURCE = Path(thalweg.__file__).parent

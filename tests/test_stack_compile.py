@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from stack_nets import Attention, classes, in_lanes, one_by_one
 from thalweg.errors import TaskError
-from thalweg.racing.modules import ModuleTask
 from thalweg.stack import Training
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.mapped import Program
+from thalweg.tasks.modules import ModuleTask
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),

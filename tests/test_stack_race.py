@@ -25,14 +25,14 @@ from stack_nets import (  # noqa: F401 - one_thread is a fixture
 )
 from thalweg import optim, race
 from thalweg.errors import TaskError
-from thalweg.racing import schedule
-from thalweg.racing.modules import ModuleTask
 from thalweg.racing.search import RERUN
 from thalweg.racing.store import FINAL, TIMING, Trial
-from thalweg.racing.task import Lanes
 from thalweg.rule import get, names
 from thalweg.stack import TorchTask, train
 from thalweg.stack.measure import Cost, cost
+from thalweg.tasks import schedule
+from thalweg.tasks.modules import ModuleTask
+from thalweg.tasks.task import Lanes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,7 +110,7 @@ def test_a_training_is_timed_as_its_user_would_run_it(
         stacks.append(stacked)
         return train(*given, stacked=stacked, **settings)
 
-    monkeypatch.setattr("thalweg.racing.modules.train", noted)
+    monkeypatch.setattr("thalweg.tasks.modules.train", noted)
     timed, other = (run(task, [trial(round=label)]) for label in (TIMING, FINAL))
     assert stacks == [False, True]
     np.testing.assert_allclose(timed.train_loss, other.train_loss, rtol=1e-12)
@@ -439,7 +439,7 @@ def test_lanes_have_room_for_the_largest_batch_of_the_race(monkeypatch: pytest.M
         sizes.append(batch_size)
         return 2
 
-    monkeypatch.setattr("thalweg.racing.modules.best_lanes", noted)
+    monkeypatch.setattr("thalweg.tasks.modules.best_lanes", noted)
     terms = {"rules": "sgd", "trials": 4, "seeds": 2, "epochs": 1, "on": "threads"}
     race(line(), batch_size=[4, 16, 8], **terms)
     assert ModuleTask(line(), 0, batch_size=31).lanes == 2

@@ -56,8 +56,8 @@ def results(
 
 
 def _print_trainings(directory: Path, *, as_csv: bool) -> None:
+    from thalweg.racing.export import table  # noqa: PLC0415
     from thalweg.racing.store import Records  # noqa: PLC0415
-    from thalweg.racing.writers import table  # noqa: PLC0415
 
     with Records(directory) as kept:
         if as_csv:

@@ -233,7 +233,7 @@ def _given(
 ) -> "str | Dataset":
     """Return the data that are named, or the name of a task file."""
     from thalweg import data  # noqa: PLC0415
-    from thalweg.racing.source import is_task_file  # noqa: PLC0415
+    from thalweg.tasks.source import is_task_file  # noqa: PLC0415
 
     if source is None:
         raise ValueError("DATA is missing: name a data set or a file")

@@ -12,8 +12,8 @@ import cloudpickle
 
 from thalweg import rule as registry
 from thalweg.errors import TaskError
-from thalweg.racing.task import Task
 from thalweg.rule import Rule
+from thalweg.tasks.task import Task
 
 __all__ = ["packed", "unpacked"]
 

@@ -19,25 +19,24 @@ from thalweg import rule as registry
 from thalweg.data import Dataset, kept
 from thalweg.data.kept import kind_word
 from thalweg.racing import verdict
-from thalweg.racing.course import run, trials_per_rule
-from thalweg.racing.linear import LinearTask, words
+from thalweg.racing.command import call, command
+from thalweg.racing.export import writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms, names_of
-from thalweg.racing.source import (
+from thalweg.racing.run import run, trials_per_rule
+from thalweg.racing.store import SCHEMA, Records, Store
+from thalweg.racing.verdict import Verdict
+from thalweg.racing.workers import hired
+from thalweg.rule import Rule
+from thalweg.tasks.linear import LinearTask, words
+from thalweg.tasks.source import (
     absolute_source,
-    call,
-    command,
     is_task_file,
     is_torch_task,
     load_task,
     task_file,
 )
-from thalweg.racing.store import SCHEMA, Records, Store
-from thalweg.racing.task import Task
-from thalweg.racing.verdict import Verdict
-from thalweg.racing.workers import hired
-from thalweg.racing.writers import writing
-from thalweg.rule import Rule
+from thalweg.tasks.task import Task
 
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
@@ -307,7 +306,7 @@ def _task(given: "Dataset | TorchTask", protocol: Protocol) -> Task:
     if isinstance(given, Dataset):
         assert protocol.l2 is not None
         return LinearTask(given, l2=protocol.l2, seed=protocol.seed)
-    from thalweg.racing.modules import ModuleTask  # noqa: PLC0415 - loads torch
+    from thalweg.tasks.modules import ModuleTask  # noqa: PLC0415 - loads torch
 
     return ModuleTask(given, protocol.seed, batch_size=max(protocol.batch_sizes))
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from thalweg import catalog
-from thalweg.racing.schedule import CONSTANT
 from thalweg.rule import Hyperparameter, Range, Rule
+from thalweg.tasks.schedule import CONSTANT
 
 __all__ = ["Dimension", "Point", "Space", "of"]
 

@@ -16,9 +16,7 @@ from thalweg import files, report
 from thalweg import rule as registry
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.protocol import RERUNS, Protocol
-from thalweg.racing.schedule import CONSTANT, factor
 from thalweg.racing.search import RERUN, Found, finalists, second_round
-from thalweg.racing.snippets import torch_class
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import (
     Interval,
@@ -28,9 +26,11 @@ from thalweg.racing.statistics import (
     sensitivity,
 )
 from thalweg.racing.store import FINAL, PHASES, Result, Store
-from thalweg.racing.task import Target, Task
 from thalweg.report import curves
 from thalweg.report.record import SCHEMA, Record
+from thalweg.tasks.schedule import CONSTANT, factor
+from thalweg.tasks.snippets import torch_class
+from thalweg.tasks.task import Target, Task
 from thalweg.words import digits, listed
 
 if TYPE_CHECKING:

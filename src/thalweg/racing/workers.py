@@ -22,7 +22,7 @@ import numpy as np
 from thalweg.errors import TaskError, told, user_line
 from thalweg.racing.protocol import LONG, whole
 from thalweg.racing.store import FINAL, Result, Trial
-from thalweg.racing.task import Checkpoint, Lanes, Task
+from thalweg.tasks.task import Checkpoint, Lanes, Task
 
 __all__ = ["Piece", "Workers", "hired", "seconds", "train"]
 
@@ -237,7 +237,7 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
 
     Example:
         >>> from thalweg import data
-        >>> from thalweg.racing.linear import LinearTask
+        >>> from thalweg.tasks.linear import LinearTask
         >>> task = LinearTask(data.load("iris"), l2=0.0, seed=0)
         >>> with hired(task, None, 2) as workers:
         ...     workers.submit("the tag", lambda task, x, should_stop: (task.name, x), 7)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg import catalog
-from thalweg.racing.schedule import CONSTANT, rise
 from thalweg.rule import Rule
+from thalweg.tasks.schedule import CONSTANT, rise
 
 __all__ = ["Recipe", "module", "thalweg", "torch", "torch_class"]
 
@@ -89,7 +89,7 @@ _OWN_SCHEDULED = """\
 import torch
 
 from thalweg import optim
-from thalweg.racing import schedule
+from thalweg.tasks import schedule
 
 {}# scheduler.step() follows each optimizer.step()
 scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor({!r}, {}))

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.racing.store import Trial
 from thalweg.rule import Rule
+
+if TYPE_CHECKING:
+    from thalweg.racing.store import Trial
 
 __all__ = ["Checkpoint", "Lanes", "Target", "Task", "seed_of"]
 
@@ -91,10 +93,10 @@ class Task(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What results say of the training: "loss", "metric", "model", "dtype", "l2"."""
 
-    def together(self, trial: Trial) -> Hashable:
+    def together(self, trial: "Trial") -> Hashable:
         """Return what trials of one piece of work of the same repeat have in common."""
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+    def run(self, trials: "Sequence[Trial]", *, should_stop: Callable[[], bool]) -> Lanes:
         """Train one lane per trial, all of them of equal ``together``, on one thread.
 
         The trials are of this task's own repeat.

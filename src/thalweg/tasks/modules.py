@@ -18,11 +18,8 @@ from torch import Tensor
 from thalweg import rule as registry
 from thalweg.errors import TaskError, blamed
 from thalweg.optim import Descent
-from thalweg.racing import schedule as schedules
-from thalweg.racing import score, snippets
 from thalweg.racing.search import RERUN
 from thalweg.racing.store import FINAL, TIMING, Trial
-from thalweg.racing.task import Checkpoint, Lanes, Target, seed_of
 from thalweg.rule import Rule
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, count, each, leaves
@@ -31,6 +28,9 @@ from thalweg.stack.measure import best_lanes, cost, noise_scale
 from thalweg.stack.objective import seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
+from thalweg.tasks import metric, snippets
+from thalweg.tasks import schedule as schedules
+from thalweg.tasks.task import Checkpoint, Lanes, Target, seed_of
 
 __all__ = ["ModuleTask"]
 
@@ -214,9 +214,9 @@ class ModuleTask:
         task = self.description
         if task.step is not None:
             return stack.scores(test) if task.metric else [np.nan] * len(stack.seeds)
-        metric, found = task.metric or score.of, stack.outputs(test, "test")
+        measure, found = task.metric or metric.of, stack.outputs(test, "test")
         with blamed("metric"):
-            return [float(metric(outputs, test[1])) for outputs in found]
+            return [float(measure(outputs, test[1])) for outputs in found]
 
     def _metric_name(self) -> str:
         task = self.description
@@ -244,7 +244,7 @@ class ModuleTask:
             if task.loss is not None:
                 outputs = self._outputs(few)
                 if task.metric is None:
-                    score.check(outputs, parts.test[1], task.loss)
+                    metric.check(outputs, parts.test[1], task.loss)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a metric that so few examples do not suit
                 try:

@@ -23,8 +23,8 @@ from thalweg.racing.search import (
 )
 from thalweg.racing.space import Point
 from thalweg.racing.store import FINAL, TIMING, Result, Store, Trial
-from thalweg.racing.task import Task
 from thalweg.racing.workers import Piece, Workers, seconds, train
+from thalweg.tasks.task import Task
 
 __all__ = ["run", "trials_per_rule"]
 

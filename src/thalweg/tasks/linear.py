@@ -11,12 +11,12 @@ from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
-from thalweg.racing import snippets
 from thalweg.racing.protocol import TIMED
 from thalweg.racing.store import Trial
-from thalweg.racing.task import Lanes, Target, seed_of
 from thalweg.racing.workers import seconds
 from thalweg.rule import Rule
+from thalweg.tasks import snippets
+from thalweg.tasks.task import Lanes, Target, seed_of
 
 if TYPE_CHECKING:
     from thalweg.linear import Training
