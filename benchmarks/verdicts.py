@@ -24,10 +24,10 @@ from measure import save, show
 from thalweg import rule as registry
 from thalweg.racing import run, verdict
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.store import Store, Trial
+from thalweg.racing.store import Store
 from thalweg.racing.workers import hired
 from thalweg.rule import Rule
-from thalweg.tasks.task import Lanes, Target
+from thalweg.tasks.task import Lane, Lanes, Target
 
 SHARED = 0.08  # standard deviation of the logarithm of a loss over seeds
 OWN = (0.003, 0.01, 0.02, 0.05)  # that of what a rule does not share with another
@@ -65,22 +65,21 @@ class Synthetic:
         del repeat
         return self
 
-    def together(self, trial: Trial) -> Hashable:
+    def together(self, lane: Lane) -> Hashable:
         """All of a seed."""
-        return trial.seed
+        return lane.seed
 
-    def loss(self, trial: Trial, part: str) -> float:
+    def loss(self, lane: Lane, part: str) -> float:
         """Draw the loss of a training on a part."""
-        h = trial.hyper
+        name, h = lane.rule.name, lane.hyper
         places = {"lr": math.log10(h["lr"])}
         places |= {name: -math.log10(1 - h[name]) for name in ("beta1", "beta2")}
         depth = sum(
-            steep * (places[k] - at - self.shift(trial.rule, k)) ** 2
-            for k, (at, steep) in VALLEY.items()
+            steep * (places[k] - at - self.shift(name, k)) ** 2 for k, (at, steep) in VALLEY.items()
         )
-        shared = self.luck(SHARED, trial.seed, part)
-        own = self.luck(self.own, trial.seed, part, trial.rule, dict(h))
-        return self.factors[trial.rule] * (1 + depth) * math.exp(shared + own)
+        shared = self.luck(SHARED, lane.seed, part)
+        own = self.luck(self.own, lane.seed, part, name, dict(h))
+        return self.factors[name] * (1 + depth) * math.exp(shared + own)
 
     def shift(self, rule: str, name: str) -> float:
         """Return how far the bottom of a rule's valley is from that of Adam's."""
@@ -92,16 +91,18 @@ class Synthetic:
         rng = np.random.default_rng(int.from_bytes(digest[:16]))
         return deviation * float(rng.standard_normal())
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
+    def run(
+        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+    ) -> Lanes:
         """Draw the trainings."""
-        del should_stop  # it takes no time
-        curves = np.array([[5.0, self.loss(trial, "validation")] for trial in trials]).T
+        del should_stop, alone  # it takes no time
+        curves = np.array([[5.0, self.loss(lane, "validation")] for lane in lanes]).T
 
         def judge() -> tuple[np.ndarray, np.ndarray]:
-            losses = np.array([self.loss(trial, "test") for trial in trials])
+            losses = np.array([self.loss(lane, "test") for lane in lanes])
             return losses, -losses
 
-        return Lanes(curves, curves, np.zeros(len(trials), np.int64), judge)
+        return Lanes(curves, curves, np.zeros(len(lanes), np.int64), judge)
 
     def target(self) -> Target:
         """Any."""

@@ -5,10 +5,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from thalweg import rule as registry
-from thalweg.racing.store import Trial
 from thalweg.rule import Rule
-from thalweg.tasks.task import Lanes, Target
+from thalweg.tasks.task import Lane, Lanes, Target
 
 
 class LeastSquares:
@@ -59,18 +57,24 @@ class LeastSquares:
         other.judged = self.judged
         return other
 
-    def together(self, trial: Trial) -> Hashable:
-        return trial.rule, trial.batch_size, trial.seed, trial.epochs
+    def together(self, lane: Lane) -> Hashable:
+        return lane.rule, lane.batch_size, lane.seed, lane.epochs
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
-        first = trials[0]
-        rule, batch_size = registry.get(first.rule), first.batch_size
+    def run(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        should_stop: Callable[[], bool],
+        alone: bool = False,  # noqa: ARG002
+    ) -> Lanes:
+        first = lanes[0]
+        rule, batch_size = first.rule, first.batch_size
         rng = np.random.default_rng(first.seed)
-        hyper = {k: np.array([[trial.hyper[k]] for trial in trials]) for k in rule.hyperparameters}
-        w = np.tile(rng.uniform(-1, 1, 5), (len(trials), 1))
+        hyper = {k: np.array([[lane.hyper[k]] for lane in lanes]) for k in rule.hyperparameters}
+        w = np.tile(rng.uniform(-1, 1, 5), (len(lanes), 1))
         state = rule.first_state(w, hyper)
         curves = [(self.loss(0, w), self.loss(1, w))]
-        t, diverged_at = 0, np.zeros(len(trials), np.int64)
+        t, diverged_at = 0, np.zeros(len(lanes), np.int64)
         for _ in range(first.epochs):
             if should_stop():
                 raise KeyboardInterrupt

@@ -20,7 +20,7 @@ import thalweg.rule
 from thalweg import cli, data, racing, report, rules
 from thalweg.data.kept import fingerprint
 from thalweg.racing.command import command as command_of
-from thalweg.racing.protocol import Protocol, names_of
+from thalweg.racing.protocol import Protocol, rules_of
 from thalweg.tasks import linear, snippets
 from thalweg.tasks.linear import LinearTask
 
@@ -421,7 +421,7 @@ def test_the_command_of_a_race_asks_for_the_same_race(
 
         monkeypatch.setattr(racing, "race", stop)
         assert cli.main(shlex.split(command)[1:]) == 130
-        told["rules"] = names_of(told["rules"])
+        told["rules"] = tuple(r.name for r in rules_of(told["rules"]))
         told["batch_sizes"] = tuple(told.pop("batch_size") or (32,))
         dataset = told.pop("dataset")
         told["l2"] = 1e-4 if told["l2"] is None else told["l2"]

@@ -25,7 +25,6 @@ from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.search import Found
 from thalweg.racing.store import (
     PHASES,
-    TIMING,
     Result,
     Store,
     Trial,
@@ -33,7 +32,7 @@ from thalweg.racing.store import (
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule
-from thalweg.tasks.task import Lanes
+from thalweg.tasks.task import Lane, Lanes
 
 TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
 DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
@@ -140,9 +139,9 @@ def test_a_diverged_run_counts_as_worst_when_a_trial_is_chosen() -> None:
     class Treacherous(LeastSquares):
         """Perfect at some rates on the first seed, and diverging there on two others of four."""
 
-        def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
-            lanes = super().run(trials, **terms)
-            some, seed = np.array([treacherous(t.hyper["lr"]) for t in trials]), trials[0].seed
+        def run(self, asked: Sequence[Lane], **terms: Any) -> Any:
+            lanes = super().run(asked, **terms)
+            some, seed = np.array([treacherous(t.hyper["lr"]) for t in asked]), asked[0].seed
             lanes.diverged_at[some & (seed in TERMS.rerun_seeds[:2])] = 1
             lanes.validation_loss[-1, some & (seed == TERMS.selection_seed)] = 0.0
             return lanes
@@ -279,19 +278,20 @@ class Mixing(LeastSquares):
     def __init__(self, lanes: int) -> None:
         super().__init__()
         self.lanes = lanes
-        self.units: list[list[Trial]] = []
+        self.units: list[list[Lane]] = []
 
-    def together(self, trial: Trial) -> Hashable:
-        return trial.seed
+    def together(self, lane: Lane) -> Hashable:
+        return lane.seed
 
-    def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
-        self.units.append(list(trials))
-        alone = [super(Mixing, self).run([trial], **terms) for trial in trials]
+    def run(self, lanes: Sequence[Lane], *, alone: bool = False, **terms: Any) -> Any:
+        if not alone:
+            self.units.append(list(lanes))
+        single = [super(Mixing, self).run([lane], **terms) for lane in lanes]
         curves = (
-            np.concatenate([getattr(lanes, name) for lanes in alone], axis=-1)
+            np.concatenate([getattr(one, name) for one in single], axis=-1)
             for name in ("train_loss", "validation_loss", "diverged_at")
         )
-        return Lanes(*curves, lambda: np.concatenate([lanes.judge() for lanes in alone], axis=1))
+        return Lanes(*curves, lambda: np.concatenate([one.judge() for one in single], axis=1))
 
 
 @pytest.mark.parametrize(("lanes", "workers"), [(64, 1), (64, 2), (7, 1), (7, 3), (1, 2)])
@@ -302,14 +302,13 @@ def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
     alone.lanes = 1
     assert _race(task=task, workers=workers) == _race(task=alone)
     trained = [
-        (trial.phase, trial.rule, trial.number)
+        (lane.rule.name, lane.seed, lane.batch_size, str(lane.hyper))
         for unit in task.units
-        for trial in unit
-        if trial.round != TIMING
+        for lane in unit
     ]
     assert len(trained) == len(set(trained))
     assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
-    sizes = [{trial.rule for trial in unit} for unit in task.units if len(unit) == lanes]
+    sizes = [{lane.rule for lane in unit} for unit in task.units if len(unit) == lanes]
     assert lanes == 1 or max(map(len, sizes), default=3) > 1
 
 
@@ -322,10 +321,10 @@ class Rounding(Mixing):
         super().__init__(lanes=7)
         self.random = random.Random(delays)  # noqa: S311 - of delays
 
-    def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
+    def run(self, asked: Sequence[Lane], **terms: Any) -> Any:
         time.sleep(self.random.choice([0.0, 0.0, 0.005]))
-        lanes = super().run(trials, **terms)
-        others = 1 + 0.01 * ((np.arange(len(trials)) + 3 * len(trials)) % 7)
+        lanes = super().run(asked, **terms)
+        others = 1 + 0.01 * ((np.arange(len(asked)) + 3 * len(asked)) % 7)
         return replace(lanes, validation_loss=lanes.validation_loss * others)
 
 
@@ -337,7 +336,7 @@ def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_
     def race(delays: int, **given: Any) -> tuple[str, int]:
         task = Rounding(delays)
         _, curves = _race(terms, task=task, **given)
-        trained = sum(len(unit) for unit in task.units if unit[0].round != TIMING)
+        trained = sum(map(len, task.units))
         return repr(curves), trained  # a text, for NaN is not NaN
 
     unbroken, trained = race(0, workers=3)
@@ -345,7 +344,7 @@ def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_
     for done in (1, 4, 11):
         told = itertools.count()
 
-        def interrupt(_: course.Progress, told: Any = told, done: int = done) -> None:
+        def interrupt(_: run.Progress, told: Any = told, done: int = done) -> None:
             if next(told) == done:
                 raise KeyboardInterrupt
 
@@ -360,8 +359,7 @@ def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_
 def test_no_worker_is_without_work_while_another_has_a_stack() -> None:
     task = Mixing(64)
     _race(replace(TERMS, rules=("adam",)), task=task, workers=4)
-    first = [unit for unit in task.units if unit[0].round == "round 1"]
-    assert [len(unit) for unit in first] == [5, 5, 5, 5]
+    assert [len(unit) for unit in task.units[:4]] == [5, 5, 5, 5]
 
 
 def test_progress_ends_where_it_said() -> None:
@@ -381,8 +379,8 @@ def test_progress_ends_where_it_said() -> None:
 @pytest.mark.parametrize("stacked", [True, False])
 def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) -> None:
     class Shared(Mixing):
-        def together(self, trial: Trial) -> Hashable:
-            return trial.phase, None if stacked else trial.seed
+        def together(self, lane: Lane) -> Hashable:
+            return lane.shared, None if stacked else lane.seed
 
     told: list[run.Progress] = []
     _race(tell=told.append, task=Shared(16))

@@ -20,11 +20,12 @@ from thalweg.racing.protocol import (
     Protocol,
     Speed,
     Terms,
-    names_of,
+    rules_of,
 )
 from thalweg.racing.search import FULL, HALVING, full_trainings
-from thalweg.racing.store import TIMING, Result, Store, Trial
+from thalweg.racing.store import Result, Store
 from thalweg.racing.workers import hired
+from thalweg.tasks.task import Lane
 
 
 def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
@@ -112,7 +113,7 @@ def test_budget_in_time_has_the_time_in_it_that_keeping_results_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Free(Mixing):
-        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
+        def run(self, lanes: Sequence[Lane], **_: Any) -> Any:
             pass
 
     def slow(results: Sequence[Result], *_: object) -> None:
@@ -159,11 +160,11 @@ def test_budget_too_small_names_the_smallest_that_works() -> None:
 @pytest.mark.parametrize("stacked", [True, False])
 def test_finals_that_share_a_stack_cost_what_its_lanes_cost(*, stacked: bool) -> None:
     class Priced(Mixing):
-        def together(self, trial: Trial) -> Hashable:
-            return None if stacked else trial.seed
+        def together(self, lane: Lane) -> Hashable:
+            return None if stacked else lane.seed
 
-        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
-            time.sleep(0.03 if trials[0].round == TIMING else 0.01)  # of one; of all sixteen
+        def run(self, *_: Any, alone: bool = False, **__: Any) -> Any:
+            time.sleep(0.03 if alone else 0.01)  # of one; of all sixteen
 
     task = Priced(16)
     with hired(task, None, 2) as workers:
@@ -239,11 +240,11 @@ def test_batch_larger_than_the_training_part() -> None:
 
 
 def test_rules_by_name_object_or_all() -> None:
-    assert names_of(None) == names_of("all") == rules.names()
-    assert names_of("sgd") == ("sgd",)
-    assert names_of([rules.adam, "sgd"]) == ("adam", "sgd")
+    assert rules_of(None) == rules_of("all") == tuple(map(rules.get, rules.names()))
+    assert rules_of("sgd") == (rules.sgd,)
+    assert rules_of([rules.adam, "sgd"]) == (rules.adam, rules.sgd)
     with pytest.raises(ValueError, match="unknown rule 'adma'; did you mean"):
-        names_of(["adma"])
+        rules_of(["adma"])
     for wrong in ([3], 3):
         with pytest.raises(TypeError, match="rules must be names or rules, got 3"):
-            names_of(wrong)  # type: ignore[arg-type] # that is the question
+            rules_of(wrong)  # type: ignore[arg-type] # that is the question

@@ -12,11 +12,12 @@ from sklearn.metrics import accuracy_score, r2_score  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from thalweg import rules  # noqa: E402
 from thalweg.errors import TaskError  # noqa: E402
-from thalweg.racing.store import FINAL, Trial  # noqa: E402
 from thalweg.stack import TorchTask  # noqa: E402
 from thalweg.tasks import metric as score  # noqa: E402
 from thalweg.tasks.modules import ModuleTask  # noqa: E402
+from thalweg.tasks.task import Lane  # noqa: E402
 
 ROWS, TIME = 60, 5
 X = torch.linspace(-2, 2, ROWS)[:, None]
@@ -54,8 +55,8 @@ def made(model: Callable[[], nn.Module], loss: Any, y: Any, **given: Any) -> Mod
 
 
 def judged(task: ModuleTask) -> float:
-    trial = Trial("adam", FINAL, 0, 0, 8, {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}, 8)
-    lanes = task.run([trial], should_stop=lambda: False)
+    lane = Lane(rules.adam, rules.adam.resolve({"lr": 0.1}), 0, 8, 8, shared=False)
+    lanes = task.run([lane], should_stop=lambda: False)
     return float(lanes.judge()[1][0])
 
 

@@ -1,6 +1,7 @@
 """Where a race's pieces of work run changes none of its numbers, whatever happens to workers."""
 
 import contextlib
+import copy
 import os
 import signal
 import subprocess
@@ -12,21 +13,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from race_tasks import OWN_RULE
 from racing_task import LeastSquares
 from test_racing_course import TERMS, _race
-from thalweg import kernels, rules
+from thalweg import kernels, race, rules
+from thalweg import rule as registry
 from thalweg.errors import TaskError, user_line
-from thalweg.racing import workers
 from thalweg.racing.parcel import packed, unpacked
 from thalweg.racing.progress import Progress
-from thalweg.racing.store import Store, Trial
-from thalweg.racing.workers import hired
-from thalweg.rule import get, rule
+from thalweg.racing.protocol import Rules
+from thalweg.racing.store import Store
+from thalweg.racing.workers import Raced, hired
+from thalweg.rule import Rule, get, rule
+from thalweg.tasks import timing
 from thalweg.tasks.source import load_task
+from thalweg.tasks.task import Lane
 
 # Processes and their threads may end while they are looked at.
 _ended = contextlib.suppress(FileNotFoundError, ProcessLookupError)
@@ -112,7 +117,7 @@ def test_a_worker_has_the_rules_of_the_race_that_it_works_for() -> None:
         def stretched(g: float, x: float, *, t: int, lr: float = 1.0) -> float:
             return x - factor * lr * g
 
-        return packed(LeastSquares())
+        return packed(Raced(LeastSquares(), Rules()))
 
     parcels = {factor: declared(factor) for factor in (2.0, 3.0)}
     for factor in (2.0, 3.0, 2.0):  # races may take turns on a cluster
@@ -121,6 +126,49 @@ def test_a_worker_has_the_rules_of_the_race_that_it_works_for() -> None:
     assert get("stretched").resolve({}) == {"lr": 1.0}
     with pytest.raises(ValueError, match="lr must be > 0, got 0"):
         get("stretched").resolve({"lr": 0})
+
+
+def redeclared(factor: float) -> Rule:
+    @rule("a test")
+    def redone(g: float, x: float, *, t: int, lr: float = 1e-2) -> float:
+        return x - factor * lr * g
+
+    return redone
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_a_rule_that_is_given_is_raced_whatever_has_its_name_by_now(on: str) -> None:
+    """The old one is raced with the new one declared, and with none of that name."""
+    old, new = redeclared(0.5), redeclared(-0.5)
+    assert get("redone") is new
+
+    def work(raced: Raced, should_stop: Any) -> tuple[float, float]:
+        return raced.rules["redone"](1.0, 0.0, t=1, lr=1.0), get("redone")(1.0, 0.0, t=1, lr=1.0)
+
+    with hired(LeastSquares(), on, 1, {"redone": old}) as held:
+        held.submit(None, work)
+        assert held.next()[1] == (-0.5, 0.5)
+
+
+def test_a_race_of_a_rule_object_is_one_of_its_equation() -> None:
+    terms: Any = {"epochs": 1, "trials": 4, "seeds": 2, "workers": 1}
+    old = redeclared(0.5)
+    expected = race("iris", rules=["redone"], **terms)
+    redeclared(-0.5)
+    by_name, by_object = (race("iris", rules=[given], **terms) for given in ("redone", old))
+    loss = [found.record.rules[0].val_loss for found in (expected, by_object, by_name)]
+    assert loss[0] == loss[1] != loss[2]
+    registry._rules.pop("redone")
+    assert race("iris", rules=[old], **terms).record.rules[0].val_loss == loss[0]
+    assert by_object.rules["redone"] is old
+
+
+def test_a_rule_is_copied_as_itself() -> None:
+    old = redeclared(0.5)
+    assert copy.deepcopy(old) is old
+    redeclared(-0.5)
+    assert copy.deepcopy(old)(1.0, 0.0, t=1, lr=1.0) == -0.5
+    assert cloudpickle.loads(cloudpickle.dumps(old))(1.0, 0.0, t=1, lr=1.0) == -0.5
 
 
 def test_dask_workers_of_several_threads_are_refused_for_modules_alone() -> None:
@@ -239,10 +287,10 @@ def test_processes_do_not_answer_to_ctrl_c(when: str) -> None:
 
 def test_what_was_finished_before_a_failure_is_kept(tmp_path: Path) -> None:
     class Failing(LeastSquares):
-        def run(self, trials: Sequence[Trial], **terms: Any) -> Any:
-            if trials[0].rule == "adam" and trials[0].phase == "rerun":
+        def run(self, lanes: Sequence[Lane], **terms: Any) -> Any:
+            if lanes[0].rule.name == "adam" and not lanes[0].shared:  # when they are run again
                 raise MemoryError
-            return super().run(trials, **terms)
+            return super().run(lanes, **terms)
 
     store = Store(tmp_path)
     with pytest.raises(TaskError, match=r"test_racing_workers.py:\d+: MemoryError"):
@@ -266,8 +314,8 @@ def test_a_task_that_cannot_travel_is_refused_in_a_sentence() -> None:
 @pytest.mark.parametrize("on", ["threads", "processes"])
 def test_what_fails_in_the_user_s_own_code_is_told_with_its_line(on: str) -> None:
     class Failing(LeastSquares):
-        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
-            return np.ones(3).reshape(len(trials), -1, 2)
+        def run(self, lanes: Sequence[Lane], **_: Any) -> Any:
+            return np.ones(3).reshape(len(lanes), -1, 2)
 
     line = Failing.run.__code__.co_firstlineno + 1
     with pytest.raises(TaskError) as caught:
@@ -299,18 +347,18 @@ def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> No
 
 def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(workers, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     class Warming(LeastSquares):
         costs: tuple[float, ...]
         epochs: list[int]
 
-        def run(self, trials: Sequence[Trial], **_: Any) -> Any:
-            clock[0] += self.costs[0] * trials[0].epochs
+        def run(self, lanes: Sequence[Lane], **_: Any) -> Any:
+            clock[0] += self.costs[0] * lanes[0].epochs
             self.costs = self.costs[1:]
-            self.epochs.append(trials[0].epochs)
+            self.epochs.append(lanes[0].epochs)
 
-    trial = Trial("sgd", "", 0, 0, 8, {"lr": 0.1}, 5)
+    lane = Lane(rules.sgd, {"lr": 0.1}, 0, 8, 5)
     for costs, expected, epochs in (
         ([30.0, 2.0], 2.0, [1, 1]),
         ([0.5, 0.2, 0.3, 0.1, 0.2], 0.2, [1, 1, 2, 2, 2]),  # runs of a third of a second
@@ -318,6 +366,6 @@ def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         task = Warming()
         task.costs, task.epochs = tuple(costs), []
-        found = workers.seconds(task, [trial], runs=3, should_stop=lambda: False)
+        found = timing.seconds(task, [lane], should_stop=lambda: False)
         assert found == pytest.approx(expected)
         assert task.epochs == epochs

@@ -3,7 +3,7 @@
 import io
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from stack_nets import (  # noqa: F401 - one_thread is a fixture
 )
 from thalweg import optim, race
 from thalweg.errors import TaskError
+from thalweg.racing.protocol import Rules
 from thalweg.racing.search import RERUN
 from thalweg.racing.store import FINAL, TIMING, Trial
 from thalweg.rule import get, names
@@ -44,7 +45,8 @@ def trial(rule: str = "sgd", **given: Any) -> Trial:
 
 
 def run(task: ModuleTask, trials: Sequence[Trial]) -> Lanes:
-    return task.run(trials, should_stop=lambda: False)
+    lanes, alone = [each.lane(Rules()) for each in trials], trials[0].round == TIMING
+    return task.run(lanes, should_stop=lambda: False, alone=alone)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +71,16 @@ def test_what_results_say_of_it(task: ModuleTask) -> None:
 def test_trials_share_minibatches_and_the_others_are_stacked_over_seeds(task: ModuleTask) -> None:
     one, other = trial(seed=1), trial(seed=2)
     alike = replace(trial("lion", seed=1, hyper={"lr": 9.0}), round="round 2", schedule="cosine")
-    assert task.together(one) == task.together(alike)
+
+    def kind(of: Trial) -> Hashable:
+        return task.together(of.lane(Rules()))
+
+    assert kind(one) == kind(alike)
     for label, same in (("round 1", False), (RERUN, True), (FINAL, True)):
         pair = replace(one, round=label), replace(other, round=label)
-        assert (task.together(pair[0]) == task.together(pair[1])) is same
-    assert task.together(replace(one, round=RERUN)) != task.together(replace(one, round=FINAL))
+        assert (kind(pair[0]) == kind(pair[1])) is same
     for change in ({"batch_size": 4}, {"epochs": 9}):
-        assert task.together(one) != task.together(replace(one, **change))
+        assert kind(one) != kind(replace(one, **change))
 
 
 def test_a_repeat_draws_other_parts_for_the_same_model(task: ModuleTask) -> None:

@@ -160,8 +160,10 @@ class Rule:
     start: Mapping[str, float | str] = field(repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name: a rule is code."""
-        return get, (self.name,)
+        """Pickle by name, for a rule is code; one that has lost its name with its equation."""
+        if self.built_in or _rules.get(self.name) is self:
+            return get, (self.name,)
+        return object.__new__, (Rule,), vars(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
         """Call the equation itself."""

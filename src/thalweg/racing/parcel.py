@@ -12,8 +12,8 @@ import cloudpickle
 
 from thalweg import rule as registry
 from thalweg.errors import TaskError
+from thalweg.racing.workers import Raced
 from thalweg.rule import Rule
-from thalweg.tasks.task import Task
 
 __all__ = ["packed", "unpacked"]
 
@@ -41,7 +41,7 @@ class _RulePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has
         return reduced
 
 
-def packed(task: Task) -> bytes:
+def packed(raced: Raced) -> bytes:
     """Return a task and its user's rules as bytes: lambdas and classes of a user's file, too.
 
     Raises:
@@ -51,23 +51,23 @@ def packed(task: Task) -> bytes:
     pickler = _RulePickler(file)
     own = [rule for name in registry.names() if not (rule := registry.get(name)).built_in]
     try:
-        pickler.dump(own)
+        pickler.dump((own, raced.rules))
         # The path finds modules beside the user's file that were imported there.
-        parts = sys.path, pickler.sources, file.getvalue(), cloudpickle.dumps(task)
+        parts = sys.path, pickler.sources, file.getvalue(), cloudpickle.dumps(raced.task)
         return bytes(cloudpickle.dumps(parts))
     except Exception as error:
         raise TaskError(
-            f"{task.name} cannot be sent to other processes ({error}); make what cannot be sent "
-            "inside the task's functions, or race with on='threads'"
+            f"{raced.task.name} cannot be sent to other processes ({error}); make what cannot be "
+            "sent inside the task's functions, or race with on='threads'"
         ) from error
 
 
 @functools.lru_cache(maxsize=1)
-def unpacked(parcel: bytes) -> Task:
-    """Return the task, its user's rules declared; what is unpacked once is kept."""
-    path, sources, own, task = pickle.loads(parcel)  # noqa: S301 - sent by this race
+def unpacked(parcel: bytes) -> Raced:
+    """Return the task and the rules, its user's declared; what is unpacked once is kept."""
+    path, sources, rules, task = pickle.loads(parcel)  # noqa: S301 - sent by this race
     sys.path += [folder for folder in path if folder not in sys.path]
     linecache.cache.update(sources)
-    registry.adopt(pickle.loads(own))  # noqa: S301 - the same
-    unpacked: Task = pickle.loads(task)  # noqa: S301 - the same
-    return unpacked
+    own, raced = pickle.loads(rules)  # noqa: S301 - the same
+    registry.adopt(own)
+    return Raced(pickle.loads(task), raced)  # noqa: S301 - the same

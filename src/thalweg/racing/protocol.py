@@ -15,6 +15,7 @@ from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
+from thalweg.tasks.timing import LONG, TIMED
 
 __all__ = [
     "MAX_TRIALS",
@@ -24,7 +25,7 @@ __all__ = [
     "Protocol",
     "Speed",
     "Terms",
-    "names_of",
+    "rules_of",
     "whole",
 ]
 
@@ -34,8 +35,6 @@ _TRIALS = 32  # unless it is said, or a budget decides
 
 RERUNS = 4  # seeds on which the best few trials are run again: one lucky run is outvoted
 
-TIMED = 3  # runs alone from which the time per epoch is the median
-LONG = 1.0  # seconds that these runs take together
 
 _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -198,28 +197,35 @@ def _strength(l2: object) -> float:
     return float(l2)
 
 
-def names_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[str, ...]:
-    """Return the names of the rules meant: all for None or ``"all"``.
+def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...]:
+    """Return the rules meant: all for None or ``"all"``; a name is looked up, a rule is itself.
 
     Raises:
         ValueError: no rule has that name; the message lists the closest ones.
         TypeError: what is given is neither a name nor a rule.
 
     Example:
-        >>> names_of(["sgd", registry.get("adam")])
-        ('sgd', 'adam')
+        >>> [rule.name for rule in rules_of(["sgd", registry.get("adam")])]
+        ['sgd', 'adam']
     """
     if rules is None or rules == "all":
-        return registry.names()
+        return tuple(map(registry.get, registry.names()))
     several = isinstance(rules, Iterable) and not isinstance(rules, str)
     chosen: Iterable[object] = rules if several else [rules]  # type: ignore[assignment] # Iterable
-    return tuple(map(_name_of, chosen))
+    return tuple(map(_rule_of, chosen))
 
 
-def _name_of(rule: object) -> str:
+def _rule_of(rule: object) -> Rule:
     if not isinstance(rule, (str, Rule)):
         raise TypeError(f"rules must be names or rules, got {rule!r}")
-    return registry.get(rule).name
+    return registry.get(rule)
+
+
+class Rules(dict[str, Rule]):
+    """The rules of a race by name; what it was not given is the registered rule of that name."""
+
+    def __missing__(self, name: str) -> Rule:
+        return registry.get(name)
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,12 @@ class Budget:
         return cls(amount * _SECONDS[unit], "s")
 
     def trials(
-        self, protocol: Protocol, speeds: Sequence[Speed], workers: int, spent: float = 0.0
+        self,
+        protocol: Protocol,
+        speeds: Sequence[Speed],
+        workers: int,
+        spent: float = 0.0,
+        rules: Mapping[str, Rule] | None = None,
     ) -> list[int]:
         """Return how many first-round trials each rule can afford.
 
@@ -283,6 +294,7 @@ class Budget:
             speeds: of each rule.
             workers: that work at the same time.
             spent: seconds that are gone already.
+            rules: by name; the registered ones by default.
 
         Raises:
             ValueError: it is too small; the message has the smallest that is enough.
@@ -299,7 +311,8 @@ class Budget:
         share = (self.amount - spent) * scale
         least = _trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
-        spaces = [space.of(registry.get(name), protocol.batch_sizes) for name in protocol.rules]
+        given = Rules(rules or {})
+        spaces = [space.of(given[name], protocol.batch_sizes) for name in protocol.rules]
         fixed = [
             protocol.epochs * protocol.seeds * speed.final
             + resizings(searched) * p

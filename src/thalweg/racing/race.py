@@ -22,7 +22,7 @@ from thalweg.racing import verdict
 from thalweg.racing.command import call, command
 from thalweg.racing.export import writing
 from thalweg.racing.progress import Progress
-from thalweg.racing.protocol import Protocol, Terms, names_of
+from thalweg.racing.protocol import Protocol, Rules, Terms, rules_of
 from thalweg.racing.run import run, trials_per_rule
 from thalweg.racing.store import SCHEMA, Records, Store
 from thalweg.racing.verdict import Verdict
@@ -130,8 +130,9 @@ def race(
     given: Any = X if source is None else load_task(source)
     if module := is_torch_task(given):
         _refuse(y=y, l2=l2, kind=kind, name=name)
+    chosen = rules_of(rules)
     protocol = Protocol(
-        rules=names_of(rules),
+        rules=tuple(rule.name for rule in chosen),
         batch_sizes=_BATCH if batch_size is None else tuple(np.atleast_1d(batch_size).tolist()),
         epochs=epochs,
         trials=trials,
@@ -144,7 +145,8 @@ def race(
     if not module:
         given = _dataset(given, y, name or "data", kind)
     how = Running(on_data, on_progress, workers, on, writers)
-    return _run(given, source, protocol, out, how, adapt=batch_size is None)
+    named = Rules((rule.name, rule) for rule in chosen)
+    return _run(given, source, protocol, out, how, rules=named, adapt=batch_size is None)
 
 
 def resume(
@@ -200,7 +202,7 @@ def resume(
                 f"declare it in Python again and call thalweg.resume({str(directory)!r})"
             )
     how = Running(on_data, on_progress, workers, on, writers)
-    return _run(given, source, protocol, directory, how)
+    return _run(given, source, protocol, directory, how, rules=Rules())
 
 
 def _refuse_untrusted(
@@ -243,6 +245,7 @@ def _run(
     out: str | Path | None,
     how: Running,
     *,
+    rules: Rules,
     adapt: bool = False,
 ) -> Verdict:
     """Race in a folder, which may hold the race already, or in memory; adapt the batch size."""
@@ -250,7 +253,7 @@ def _run(
     if adapt:
         protocol = replace(protocol, batch_sizes=(min(*_BATCH, task.parts["train"]),))
     protocol.check_batch_sizes(task.parts["train"])
-    terms = _terms(task, protocol)
+    terms = _terms(task, protocol, rules)
     directory = None if out is None else Path(out)
     with Store(directory) as store:
         begun = store.terms()
@@ -269,7 +272,10 @@ def _run(
             if store.counts().keys() != {*protocol.rules}:
                 raise ValidationError("the trials that it counts are not those of its rules")
             task.lanes = store.lanes()  # measured once
-        with hired(task, how.on, how.workers) as workers, writing(how.writers, store) as write:
+        with (
+            hired(task, how.on, how.workers, rules) as workers,
+            writing(how.writers, store) as write,
+        ):
             if begun is None:
                 counts = trials_per_rule(task, protocol, workers)
                 if directory is not None and isinstance(given, Dataset):
@@ -278,7 +284,7 @@ def _run(
                 store.begin(terms, counts, where, task.lanes, workers.count)
             found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
         again = _again(given, source, protocol)
-        return verdict.conclude(task, protocol, store, found, again)
+        return verdict.conclude(task, protocol, store, found, again, rules=rules)
 
 
 def _refuse(**given: object) -> None:
@@ -320,18 +326,19 @@ def _again(given: "Dataset | TorchTask", source: str | None, protocol: Protocol)
     return call("task", protocol) if source is None else command([source], protocol)
 
 
-def _equation(name: str) -> str:
+def _equation(rule: Rule) -> str:
     """Return the source of a rule."""
     try:
-        return inspect.getsource(registry.get(name).function)
+        return inspect.getsource(rule.function)
     except OSError as error:
         raise ValueError(
-            f"the source of rule {name!r} cannot be read; define it in a file or in a notebook cell"
+            f"the source of rule {rule.name!r} cannot be read; define it in a file or in a "
+            "notebook cell"
         ) from error
 
 
-def _terms(task: Task, protocol: Protocol) -> Terms:
-    sources = {name: _equation(name) for name in protocol.rules}
+def _terms(task: Task, protocol: Protocol, rules: Rules) -> Terms:
+    sources = {name: _equation(rules[name]) for name in protocol.rules}
     hashes = {k: hashlib.sha256(v.encode()).hexdigest() for k, v in sources.items()}
     return Terms(SCHEMA, metadata.version("thalweg"), task.fingerprint(), hashes, protocol)
 

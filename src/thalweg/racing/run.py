@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thalweg import rule as registry
 from thalweg.racing import space
 from thalweg.racing.progress import Progress, Standing
-from thalweg.racing.protocol import RERUNS, TIMED, Budget, Protocol, Speed
+from thalweg.racing.protocol import RERUNS, Budget, Protocol, Speed
 from thalweg.racing.search import (
     RERUN,
     WIDENED,
@@ -23,8 +22,10 @@ from thalweg.racing.search import (
 )
 from thalweg.racing.space import Point
 from thalweg.racing.store import FINAL, TIMING, Result, Store, Trial
-from thalweg.racing.workers import Piece, Workers, seconds, train
+from thalweg.racing.workers import Piece, Workers, timed, train
+from thalweg.rule import Rule
 from thalweg.tasks.task import Task
+from thalweg.tasks.timing import TIMED
 
 __all__ = ["run", "trials_per_rule"]
 
@@ -95,14 +96,14 @@ def run(
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
-    counts, rungs = store.counts(), protocol.rungs
+    counts, rungs, rules = store.counts(), protocol.rungs, workers.rules
     lanes = sum(
         full_trainings(count, rungs)
-        + resizings(space.of(registry.get(name), protocol.batch_sizes))
+        + resizings(space.of(rules[name], protocol.batch_sizes))
         + RERUNS * finalists(count, rungs)
         for name, count in counts.items()
     )
-    final = 1.0 if _finals_share_a_stack(task, protocol) else _ALONE
+    final = 1.0 if _finals_share_a_stack(task, protocol, workers.rules) else _ALONE
     alone = len(counts) * (final * protocol.seeds + _ALONE * TIMED)
 
     written = -math.inf
@@ -124,7 +125,8 @@ def run(
     meter.foresee(result.trial for result in kept)
     meter.count(kept, new=False)
     contests = {
-        name: _contest(name, counts[name], protocol, task.schedules) for name in protocol.rules
+        name: _contest(rules[name], counts[name], protocol, task.schedules)
+        for name in protocol.rules
     }
     found = _Pool(task, store, meter, workers, write).run(contests)
     # Halving's rungs are foreseen at most; only the timings are left now.
@@ -146,24 +148,26 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
     spent, speeds = 0.0, [Speed()] * len(protocol.rules)
     if budget.unit == "s":
         start = time.monotonic()
-        kept = _keeping(protocol) * workers.count  # for so long they may all wait
+        kept = _keeping(protocol, workers.rules) * workers.count  # for so long they may all wait
         speeds = [
             replace(speed, among=speed.among + kept, final=speed.final + kept)
             for speed in (_speed(task, protocol, name, workers) for name in protocol.rules)
         ]
         spent = time.monotonic() - start
-    counts = budget.trials(protocol, speeds, workers.count, spent)
+    counts = budget.trials(protocol, speeds, workers.count, spent, workers.rules)
     return dict(zip(protocol.rules, counts, strict=True))
 
 
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
     """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
-    defaults, seed, epochs = registry.get(name).defaults, protocol.selection_seed, protocol.epochs
+    seed, epochs, defaults = (
+        protocol.selection_seed, protocol.epochs, workers.rules[name].defaults
+    )  # fmt: skip
 
     def fastest(unit: list[Trial]) -> float:
         # What disturbs a short run of one worker, such as a first call, would count for all.
         for _ in range(workers.count):
-            workers.submit(None, seconds, unit, runs=TIMED)
+            workers.submit(None, timed, unit)
         return min(float(workers.next()[1]) for _ in range(workers.count))
 
     def measured(label: str, lanes: int) -> float:
@@ -173,12 +177,14 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
         return float(np.mean([fastest([trial] * lanes) for trial in trials])) / lanes
 
     among, alone = measured("", min(task.lanes, _TYPICAL)), measured(TIMING, 1)
-    return Speed(among, among if _finals_share_a_stack(task, protocol) else alone, alone)
+    return Speed(
+        among, among if _finals_share_a_stack(task, protocol, workers.rules) else alone, alone
+    )
 
 
-def _keeping(protocol: Protocol) -> float:
+def _keeping(protocol: Protocol, rules: Mapping[str, Rule]) -> float:
     """Return the seconds per epoch of a training that this process takes to keep its result."""
-    trial = Trial("", "", 0, 0, 0, registry.get(protocol.rules[0]).defaults, protocol.epochs)
+    trial = Trial("", "", 0, 0, 0, rules[protocol.rules[0]].defaults, protocol.epochs)
     losses = np.zeros(protocol.epochs + 1)
     results = [Result(replace(trial, number=i), 0, losses, losses) for i in range(_TYPICAL)]
     with Store(None) as store:
@@ -187,19 +193,19 @@ def _keeping(protocol: Protocol) -> float:
         return (time.perf_counter() - start) / len(results) / protocol.epochs
 
 
-def _finals_share_a_stack(task: Task, protocol: Protocol) -> bool:
+def _finals_share_a_stack(task: Task, protocol: Protocol, rules: Mapping[str, Rule]) -> bool:
     name = protocol.rules[0]
-    point = Point(registry.get(name).defaults, protocol.batch_sizes[0])
-    kinds = {
-        task.together(_trial(name, FINAL, point, number=0, seed=seed, epochs=protocol.epochs))
+    point = Point(rules[name].defaults, protocol.batch_sizes[0])
+    trials = [
+        _trial(name, FINAL, point, number=0, seed=seed, epochs=protocol.epochs)
         for seed in protocol.final_seeds
-    }
-    return len(kinds) == 1
+    ]
+    return len({task.together(trial.lane(rules)) for trial in trials}) == 1
 
 
-def _contest(name: str, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
+def _contest(rule: Rule, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
     """Yield the trainings that a rule needs next and take their results."""
-    searched = space.of(registry.get(name), protocol.batch_sizes, schedules)
+    name, searched = rule.name, space.of(rule, protocol.batch_sizes, schedules)
     steps = search(searched, count, protocol.seed, protocol.rungs)
     wanted = next(steps)
     number = 0
@@ -287,7 +293,8 @@ class _Pool:
         self.meter.foresee(trial for trial in wanted if not self.store.get(trial))
         self.waiting[name] = wanted, len(wanted)
         for trial in wanted:
-            self.groups.setdefault(self.task.together(trial), []).append(trial)
+            kind = self.task.together(trial.lane(self.workers.rules))
+            self.groups.setdefault((trial.repeat, trial.phase, kind), []).append(trial)
 
     def ask(self) -> None:
         """Make pieces of work for all workers, of as many rules as can be trained together.
@@ -360,7 +367,7 @@ def _time(
         if name not in store.timings():
             seed, best = protocol.final_seeds[0], found[name].point
             trial = _trial(name, TIMING, best, number=0, seed=seed, epochs=protocol.epochs)
-            workers.submit(name, seconds, [trial], runs=TIMED)
+            workers.submit(name, timed, [trial])
             store.time(*workers.next())
         meter.done += _ALONE * TIMED
         meter.new += _ALONE * TIMED

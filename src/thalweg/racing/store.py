@@ -18,6 +18,8 @@ from thalweg import files
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import MAX_TRIALS, Terms
 from thalweg.racing.search import RERUN
+from thalweg.rule import Rule
+from thalweg.tasks.task import Lane
 from thalweg.words import listed
 
 __all__ = [
@@ -117,6 +119,19 @@ class Trial:
     def phase(self) -> str:
         """What it is for: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
         return self.round if self.round in {RERUN, FINAL} else "trial"
+
+    def lane(self, rules: Mapping[str, Rule]) -> Lane:
+        """Return the training of the rule that has this name."""
+        rule = rules[self.rule]
+        return Lane(
+            rule,
+            self.hyper,
+            self.seed,
+            self.batch_size,
+            self.epochs,
+            self.schedule,
+            shared=self.phase == "trial",  # others are run on several seeds
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from thalweg import files, report
-from thalweg import rule as registry
 from thalweg.racing.advice import batch_sizes, by_budget
-from thalweg.racing.protocol import RERUNS, Protocol
+from thalweg.racing.protocol import RERUNS, Protocol, Rules
 from thalweg.racing.search import RERUN, Found, finalists, second_round
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import (
@@ -28,6 +27,7 @@ from thalweg.racing.statistics import (
 from thalweg.racing.store import FINAL, PHASES, Result, Store
 from thalweg.report import curves
 from thalweg.report.record import SCHEMA, Record
+from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, factor
 from thalweg.tasks.snippets import torch_class
 from thalweg.tasks.task import Target, Task
@@ -50,10 +50,12 @@ class Verdict:
     Attributes:
         record: all of it, typed.
         directory: the folder of the race, None if it kept nothing.
+        rules: that were raced, by name.
     """
 
     record: Record = field(repr=False)
     directory: Path | None
+    rules: Mapping[str, Rule] = field(default_factory=Rules, repr=False)
 
     @property
     def results(self) -> Mapping[str, Any]:
@@ -106,7 +108,7 @@ class Verdict:
         from thalweg import optim  # noqa: PLC0415 - needs torch, which nothing else here does
 
         best = self.record.rules[0]
-        rule, hyper = registry.get(best.rule), cast("dict[str, Any]", best.hyper)
+        rule, hyper = self.rules[best.rule], cast("dict[str, Any]", best.hyper)
         if known := torch_class(rule, hyper):
             name, keywords = known
             optimizer = getattr(optim, name)(params, **keywords)
@@ -143,6 +145,8 @@ def conclude(
     store: Store,
     found: Mapping[str, Found],
     command: str,
+    *,
+    rules: Mapping[str, Rule] | None = None,
 ) -> Verdict:
     """Judge a finished race; write results.json, curves.parquet and report.html into its folder.
 
@@ -152,12 +156,15 @@ def conclude(
         store: with every training finished.
         found: by each rule's search.
         command: that repeats the race.
+        rules: that were raced, by name; by default the registered ones.
 
     Raises:
         ValueError: no rule ended with a finite loss on more than half of the seeds.
     """
-    target = task.target()
+    named, target = Rules(rules or {}), task.target()
     entries = _rank(task, protocol, store, found, target)
+    for row in entries:
+        row["source"] = named[row["rule"]].source
     best = entries[0]
     if store.directory:
         curves.write(store.directory, _curves(store, protocol))
@@ -183,7 +190,7 @@ def conclude(
             "data": {**task.data, "split": task.parts},
             "protocol": _terms(task, protocol, counts),
             "target": vars(target),
-            **_decision(task, protocol, entries),
+            **_decision(task, protocol, named[name], entries),
             # A trial on a lower rung is no full one, and they cannot be compared.
             "by_budget": [] if protocol.halving else by_budget(trials, min(counts.values())),
             "batch_sizes": batch_sizes(task, best, found[name], reruns, target)
@@ -195,17 +202,17 @@ def conclude(
     if store.directory:
         files.write(store.directory / "results.json", record.text())
         report.write(store.directory)
-    return Verdict(record, store.directory)
+    return Verdict(record, store.directory, named)
 
 
 def _decision(
-    task: Task, protocol: Protocol, entries: Sequence[Mapping[str, Any]]
+    task: Task, protocol: Protocol, rule: Rule, entries: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return who won, who ties, the sentence that says so, and code that trains with the winner."""
     best = entries[0]
     ties = [row["rule"] for row in entries if row["tie"]]
     code = task.code(
-        registry.get(best["rule"]),
+        rule,
         best["hyper"],
         batch_size=best["batch_size"],
         epochs=protocol.epochs,
@@ -282,7 +289,6 @@ def _searched(
     untuned = found.again[found.defaults]
     return {
         "rule": best.rule,
-        "source": registry.get(best.rule).source,
         "hyper": best.hyper,
         "batch_size": best.batch_size,
         "schedule": best.schedule,

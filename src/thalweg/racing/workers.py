@@ -17,14 +17,14 @@ from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
-import numpy as np
-
 from thalweg.errors import TaskError, told, user_line
-from thalweg.racing.protocol import LONG, whole
-from thalweg.racing.store import FINAL, Result, Trial
-from thalweg.tasks.task import Checkpoint, Lanes, Task
+from thalweg.racing.protocol import Rules, whole
+from thalweg.racing.store import FINAL, TIMING, Result, Trial
+from thalweg.rule import Rule
+from thalweg.tasks.task import Checkpoint, Lane, Lanes, Task
+from thalweg.tasks.timing import seconds
 
-__all__ = ["Piece", "Workers", "hired", "seconds", "train"]
+__all__ = ["Piece", "Raced", "Workers", "hired", "timed", "train"]
 
 _TRIES = 5  # of a piece of work whose worker is lost
 _GLANCE = 0.2  # seconds
@@ -42,7 +42,24 @@ _ONE_THREAD = dict.fromkeys(
 )
 
 Work = Callable[..., Any]
-"""A function of a task and arguments that can be sent, and of ``should_stop`` by name."""
+"""A function of what is raced and arguments that can be sent, and of ``should_stop`` by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raced:
+    """What workers work on.
+
+    Attributes:
+        task: what is trained.
+        rules: of the race, by name.
+    """
+
+    task: Task
+    rules: Rules
+
+    def lanes(self, trials: Sequence[Trial]) -> list[Lane]:
+        """Return the trainings that trials ask for."""
+        return [trial.lane(self.rules) for trial in trials]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +76,12 @@ class Piece:
 
 
 def train(
-    task: Task, unit: Sequence[Trial], *, keep: bool, should_stop: Callable[[], bool]
+    raced: Raced, unit: Sequence[Trial], *, keep: bool, should_stop: Callable[[], bool]
 ) -> Piece:
     """Run a piece of work.
 
     Args:
-        task: what is trained.
+        raced: what is trained.
         unit: trials of one repeat that may be trained together.
         keep: whether finals leave a checkpoint.
         should_stop: is asked now and then.
@@ -74,7 +91,8 @@ def train(
         KeyboardInterrupt: ``should_stop()`` returned True.
     """
     try:
-        lanes = task.repeated(unit[0].repeat).run(unit, should_stop=should_stop)
+        task = raced.task.repeated(unit[0].repeat)
+        lanes = task.run(raced.lanes(unit), should_stop=should_stop)
         final = unit[0].round == FINAL
         judged = list(zip(*lanes.judge(), strict=True)) if final else [()] * len(unit)
     except (TaskError, OSError):
@@ -111,26 +129,10 @@ def _saved(content: Checkpoint) -> bytes:
     return file.getvalue()
 
 
-def seconds(
-    task: Task, unit: Sequence[Trial], *, runs: int, should_stop: Callable[[], bool]
-) -> float:
-    """Return the seconds per epoch of a piece of work, the median of some runs once it is warm.
-
-    The first epoch warms it up. Where the second takes a second, that is enough; else all runs
-    together take about one.
-    """
-
-    def measure(epochs: int) -> float:
-        start = time.perf_counter()
-        task.run([replace(trial, epochs=epochs) for trial in unit], should_stop=should_stop)
-        return (time.perf_counter() - start) / epochs
-
-    measure(1)
-    once = measure(1)
-    if once > LONG:
-        return once
-    epochs = min(unit[0].epochs, 1 + int(LONG / (runs * once)))
-    return float(np.median([measure(epochs) for _ in range(runs)]))
+def timed(raced: Raced, unit: Sequence[Trial], *, should_stop: Callable[[], bool]) -> float:
+    """Return the seconds per epoch of a piece of work."""
+    alone = unit[0].round == TIMING
+    return seconds(raced.task, raced.lanes(unit), should_stop=should_stop, alone=alone)
 
 
 class _Place(Protocol):
@@ -145,7 +147,7 @@ class _Place(Protocol):
     lost: tuple[type[BaseException], ...]
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
-        """Let a worker call ``work(task, *arguments, **settings, should_stop=...)``."""
+        """Let a worker call ``work(raced, *arguments, **settings, should_stop=...)``."""
 
     def close(self) -> None:
         """Stop what still runs."""
@@ -163,10 +165,12 @@ class Workers:
 
     Args:
         place: where they are.
+        rules: of the race, by name.
     """
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _Place, rules: Rules) -> None:
         self._place = place
+        self.rules = rules
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._asked: dict[Future[Any], _Asked] = {}
 
@@ -176,7 +180,7 @@ class Workers:
         return self._place.count
 
     def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
-        """Ask for ``work(task, *arguments, **settings, should_stop=...)``."""
+        """Ask for ``work(raced, *arguments, **settings, should_stop=...)``."""
         self._call(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))
 
     def _call(self, asked: _Asked) -> None:
@@ -217,7 +221,9 @@ def _line(error: BaseException) -> str:
 
 
 @contextmanager
-def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
+def hired(
+    task: Task, on: str | None, count: int | None, rules: Mapping[str, Rule] | None = None
+) -> Iterator[Workers]:
     """Let workers work on a task for as long as the context lasts.
 
     Args:
@@ -227,6 +233,7 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
             default what suits the task.
         count: of workers; one per processor by default. A cluster has its own; a task that needs
             processes has one thread.
+        rules: that are raced, by name; the registered ones by default.
 
     Raises:
         ValueError: there is no such place, the count is below 1, or a Dask worker has several
@@ -240,7 +247,7 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
         >>> from thalweg.tasks.linear import LinearTask
         >>> task = LinearTask(data.load("iris"), l2=0.0, seed=0)
         >>> with hired(task, None, 2) as workers:
-        ...     workers.submit("the tag", lambda task, x, should_stop: (task.name, x), 7)
+        ...     workers.submit("the tag", lambda raced, x, should_stop: (raced.task.name, x), 7)
         ...     print(workers.next())
         ('the tag', ('iris', 7))
     """
@@ -253,9 +260,10 @@ def hired(task: Task, on: str | None, count: int | None) -> Iterator[Workers]:
             "on must be threads, processes, ray, dask, ray://HOST:PORT or dask://HOST:PORT, "
             f"got {on!r}"
         )
-    place = _PLACES[name](task, count or _processors(task), address)
+    raced = Raced(task, Rules(rules or {}))
+    place = _PLACES[name](raced, count or _processors(task), address)
     try:
-        yield Workers(place)
+        yield Workers(place, raced.rules)
     finally:
         place.close()
 
@@ -271,15 +279,15 @@ def _processors(task: Task) -> int:
 class _Threads:
     lost: tuple[type[BaseException], ...] = ()
 
-    def __init__(self, task: Task, count: int, _: str) -> None:
-        self.task = task
-        self.count = 1 if task.processes else count
+    def __init__(self, raced: Raced, count: int, _: str) -> None:
+        self.raced = raced
+        self.count = 1 if raced.task.processes else count
         self.stop = threading.Event()
         self.executor = ThreadPoolExecutor(self.count)
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
         return self.executor.submit(
-            _alone, work, self.task, *arguments, **settings, should_stop=self.stop.is_set
+            _alone, work, self.raced, *arguments, **settings, should_stop=self.stop.is_set
         )
 
     def close(self) -> None:
@@ -288,36 +296,36 @@ class _Threads:
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _alone(work: Work, task: Task, *arguments: object, **settings: object) -> object:
+def _alone(work: Work, raced: Raced, *arguments: object, **settings: object) -> object:
     """Work on one thread, so that no number depends on how many workers there are."""
-    if task.processes and (torch := sys.modules.get("torch")):
+    if raced.task.processes and (torch := sys.modules.get("torch")):
         torch.set_num_threads(1)  # of this thread and those that come
-    return work(task, *arguments, **settings)
+    return work(raced, *arguments, **settings)
 
 
-def _remote(task: bytes, work: Work, *arguments: object, **settings: object) -> object:
+def _remote(parcel: bytes, work: Work, *arguments: object, **settings: object) -> object:
     """Work far from the parent. An error is a value here: Ray would wrap it."""
     from thalweg.racing.parcel import unpacked  # noqa: PLC0415 - threads need no cloudpickle
 
     try:
-        return _alone(work, unpacked(task), *arguments, **settings, should_stop=lambda: False)
+        return _alone(work, unpacked(parcel), *arguments, **settings, should_stop=lambda: False)
     except Exception as error:  # noqa: BLE001 - raised again in Workers.next
         error.add_note(traceback.format_exc())
         return error
 
 
-def _packed(task: Task) -> bytes:
+def _packed(raced: Raced) -> bytes:
     from thalweg.racing.parcel import packed  # noqa: PLC0415 - the same
 
-    return packed(task)
+    return packed(raced)
 
 
-_sent: list[bytes] = []  # the task, in a process that works
+_sent: list[bytes] = []  # what is raced, in a process that works
 
 
-def _hire(task: bytes, employer: int) -> None:
+def _hire(parcel: bytes, employer: int) -> None:
     """Get a process ready: without its parent it has nothing to do."""
-    _sent[:] = [task]
+    _sent[:] = [parcel]
     with suppress(ModuleNotFoundError):
         # Its lock between processes, made as torch compiles, would be told as leaked at the end.
         importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
@@ -337,8 +345,8 @@ def _in_process(work: Work, *arguments: object, **settings: object) -> object:
 class _Processes:
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
 
-    def __init__(self, task: Task, count: int, _: str) -> None:
-        self.task, self.count = _packed(task), count
+    def __init__(self, raced: Raced, count: int, _: str) -> None:
+        self.parcel, self.count = _packed(raced), count
         # All calls of loky come from one thread. A Ctrl-C reaches the main thread alone, and would
         # break loky's state halfway.
         self.hand = ThreadPoolExecutor(1)
@@ -356,7 +364,7 @@ class _Processes:
             with suppress(BrokenExecutor):  # a process was lost, and the others with it
                 return self.executor.submit(called)  # type: ignore[no-any-return]
         self.executor = ProcessPoolExecutor(
-            self.count, initializer=_hire, initargs=(self.task, os.getpid()), env=_ONE_THREAD
+            self.count, initializer=_hire, initargs=(self.parcel, os.getpid()), env=_ONE_THREAD
         )
         # Processes inherit this thread's mask: a terminal sends Ctrl-C to all, but it is for their
         # parent. Python's tracker lets it through again as it starts: that must be over by then.
@@ -380,7 +388,7 @@ class _Processes:
 class _Ray:
     """A Ray cluster: the one at the address, else one of this machine's, for this race alone."""
 
-    def __init__(self, task: Task, count: int, address: str) -> None:
+    def __init__(self, raced: Raced, count: int, address: str) -> None:
         ray = _library("ray", "ray")
         self.ray = ray
         self.lost: tuple[type[BaseException], ...] = (
@@ -394,12 +402,12 @@ class _Ray:
             quiet = {} if address else {"include_dashboard": False, "logging_level": "ERROR"}
             ray.init(**where, **quiet, log_to_driver=False)
         self.count = int(ray.cluster_resources()["CPU"])
-        self.task = ray.put(_packed(task))
+        self.parcel = ray.put(_packed(raced))
         self.remote = ray.remote(max_retries=_TRIES)(_remote)
         self.asked: list[Any] = []
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
-        reference = self.remote.remote(self.task, work, *arguments, **settings)
+        reference = self.remote.remote(self.parcel, work, *arguments, **settings)
         self.asked.append(reference)
         future: Future[Any] = reference.future()
         return future
@@ -417,7 +425,7 @@ _ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # a ta
 class _Dask:
     """A Dask cluster: the one at the address, else one of this machine's, for this race alone."""
 
-    def __init__(self, task: Task, count: int, address: str) -> None:
+    def __init__(self, raced: Raced, count: int, address: str) -> None:
         distributed = _library("distributed", "dask")
         self.lost: tuple[type[BaseException], ...] = (distributed.KilledWorker, CancelledError)
         self.cluster = (
@@ -429,7 +437,7 @@ class _Dask:
         )
         self.client = distributed.Client(self.cluster or f"tcp://{address}")
         threads = self.client.nthreads().values()
-        if task.processes and (most := max(threads, default=1)) > 1:
+        if raced.task.processes and (most := max(threads, default=1)) > 1:
             self.client.close()
             raise ValueError(
                 f"workers at dask://{address} must have 1 thread each to train modules, got one "
@@ -438,12 +446,12 @@ class _Dask:
         self.count = sum(threads)
         # Computed, not scattered: what is computed comes again where it is lost with its workers.
         with importlib.import_module("dask").config.set(_ANY_SIZE):
-            self.task = self.client.submit(bytes, _packed(task))
+            self.parcel = self.client.submit(bytes, _packed(raced))
         self.asked: set[Any] = set()  # Dask forgets what nobody holds
 
     def call(self, work: Work, *arguments: object, **settings: object) -> "Future[Any]":
         asked = self.client.submit(
-            _remote, self.task, work, *arguments, **settings, pure=False, retries=_TRIES
+            _remote, self.parcel, work, *arguments, **settings, pure=False, retries=_TRIES
         )
         self.asked.add(asked)
         future: Future[Any] = Future()
@@ -474,7 +482,7 @@ def _library(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
         ) from error
 
 
-_PLACES: Mapping[str, Callable[[Task, int, str], _Place]] = {
+_PLACES: Mapping[str, Callable[[Raced, int, str], _Place]] = {
     "threads": _Threads,
     "processes": _Processes,
     "ray": _Ray,

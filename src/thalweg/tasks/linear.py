@@ -11,12 +11,10 @@ from thalweg import data
 from thalweg import rule as registry
 from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
-from thalweg.racing.protocol import TIMED
-from thalweg.racing.store import Trial
-from thalweg.racing.workers import seconds
 from thalweg.rule import Rule
 from thalweg.tasks import snippets
-from thalweg.tasks.task import Lanes, Target, seed_of
+from thalweg.tasks.task import Lane, Lanes, Target, seed_of
+from thalweg.tasks.timing import seconds
 
 if TYPE_CHECKING:
     from thalweg.linear import Training
@@ -87,18 +85,18 @@ class LinearTask:
             return self
         return LinearTask(self.dataset, l2=self.l2, seed=seed_of(self.seed, repeat))
 
-    def together(self, trial: Trial) -> Hashable:
+    def together(self, lane: Lane) -> Hashable:
         """Return what lanes share: rule, length and the stream of minibatches."""
-        return trial.rule, trial.epochs, trial.batch_size, trial.seed
+        return lane.rule, lane.epochs, lane.batch_size, lane.seed
 
-    def _train(self, trials: Sequence[Trial], should_stop: Callable[[], bool]) -> "Training":
+    def _train(self, lanes: Sequence[Lane], should_stop: Callable[[], bool]) -> "Training":
         from thalweg import linear  # noqa: PLC0415 - loads Numba
 
-        first = trials[0]
-        rule = registry.get(first.rule)
+        first = lanes[0]
+        rule = first.rule
         train, validation = self.split.train, self.split.validation
         hyper: dict[str, Any] = {
-            name: [trial.hyper[name] for trial in trials] for name in rule.hyperparameters
+            name: [lane.hyper[name] for lane in lanes] for name in rule.hyperparameters
         }
         return linear.train(
             train.X,
@@ -108,7 +106,7 @@ class LinearTask:
             epochs=first.epochs,
             batch_size=first.batch_size,
             validation=(validation.X, validation.y),
-            lanes=len(trials),
+            lanes=len(lanes),
             l2=self.l2,
             initial="uniform",
             seed=first.seed,
@@ -117,9 +115,15 @@ class LinearTask:
             **hyper,
         )
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
-        """Train one lane per trial; see ``Task.run``."""
-        training = self._train(trials, should_stop)
+    def run(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        should_stop: Callable[[], bool],
+        alone: bool = False,  # noqa: ARG002 - a lane by itself is trained in the same way
+    ) -> Lanes:
+        """Train lanes; see ``Task.run``."""
+        training = self._train(lanes, should_stop)
 
         def judge() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             test = self.split.test
@@ -196,8 +200,7 @@ class LinearTask:
 
     def measure(self, batch_size: int) -> dict[str, float]:
         """Measure a step of Adam; see ``Task.measure``. The bytes are counted."""
-        trial = self._adam(batch_size, _MEASURED)
-        epoch = seconds(self, [trial], runs=TIMED, should_stop=lambda: False)
+        epoch = seconds(self, [self._adam(batch_size, _MEASURED)], should_stop=lambda: False)
         arrays = 2 + len(registry.get("adam").state)  # parameters, gradients, state
         parameters = self.outputs * (self.split.train.X.shape[1] + 1)
         return {
@@ -206,9 +209,9 @@ class LinearTask:
             "noise_scale": self._noise_scale,
         }
 
-    def _adam(self, batch_size: int, epochs: int) -> Trial:
-        hyper = registry.get("adam").defaults
-        return Trial("adam", "", 0, self.seed, batch_size, hyper, epochs)
+    def _adam(self, batch_size: int, epochs: int) -> Lane:
+        adam = registry.get("adam")
+        return Lane(adam, adam.defaults, self.seed, batch_size, epochs)
 
     @functools.cached_property
     def _noise_scale(self) -> float:

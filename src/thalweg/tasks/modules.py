@@ -18,8 +18,6 @@ from torch import Tensor
 from thalweg import rule as registry
 from thalweg.errors import TaskError, blamed
 from thalweg.optim import Descent
-from thalweg.racing.search import RERUN
-from thalweg.racing.store import FINAL, TIMING, Trial
 from thalweg.rule import Rule
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import Batch, count, each, leaves
@@ -30,11 +28,10 @@ from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import metric, snippets
 from thalweg.tasks import schedule as schedules
-from thalweg.tasks.task import Checkpoint, Lanes, Target, seed_of
+from thalweg.tasks.task import Checkpoint, Lane, Lanes, Target, seed_of
 
 __all__ = ["ModuleTask"]
 
-_OWN = (RERUN, FINAL)  # rounds over several seeds: no lane shares minibatches with the others
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
@@ -164,24 +161,25 @@ class ModuleTask:
         description = replace(self.description, train=None, validation=0.2, test=0.2)
         return {**kept, "description": description}
 
-    def together(self, trial: Trial) -> Hashable:
+    def together(self, lane: Lane) -> Hashable:
         """Return what lanes share, of whatever rules: minibatches too, if not each has its own."""
-        own = trial.round in _OWN
-        return trial.epochs, trial.batch_size, trial.round if own else trial.seed
+        return lane.epochs, lane.batch_size, lane.shared, lane.seed if lane.shared else None
 
-    def run(self, trials: Sequence[Trial], *, should_stop: Callable[[], bool]) -> Lanes:
-        """Train one lane per trial; see ``Task.run``."""
-        first = trials[0]
+    def run(
+        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+    ) -> Lanes:
+        """Train lanes; see ``Task.run``."""
+        first = lanes[0]
         training = train(
             self.model,
             self._placed,
-            [registry.get(trial.rule) for trial in trials],
-            [self._hyper(trial) for trial in trials],
-            seeds=[trial.seed for trial in trials],
+            [lane.rule for lane in lanes],
+            [self._hyper(lane) for lane in lanes],
+            seeds=[lane.seed for lane in lanes],
             batch_size=first.batch_size,
             epochs=first.epochs,
-            shared=first.round not in _OWN,
-            stacked=self.stacked and first.round != TIMING,
+            shared=first.shared,
+            stacked=self.stacked and not alone,
             should_stop=should_stop,
         )
         return Lanes(
@@ -189,15 +187,15 @@ class ModuleTask:
             training.validation_loss,
             training.diverged_at,
             partial(self._judge, training),
-            partial(self._checkpoint, training, trials),
+            partial(self._checkpoint, training, lanes),
         )
 
-    def _hyper(self, trial: Trial) -> dict[str, Hyper]:
-        hyper: dict[str, Hyper] = dict(registry.get(trial.rule).resolve(trial.hyper))
-        if trial.schedule != schedules.CONSTANT:
-            steps = steps_per_epoch(self.parts["train"], trial.batch_size) * trial.epochs
-            factors = schedules.factor(trial.schedule, steps)(np.arange(steps))
-            hyper["lr"] = (trial.hyper["lr"] * factors).item
+    def _hyper(self, lane: Lane) -> dict[str, Hyper]:
+        hyper: dict[str, Hyper] = dict(lane.rule.resolve(lane.hyper))
+        if lane.schedule != schedules.CONSTANT:
+            steps = steps_per_epoch(self.parts["train"], lane.batch_size) * lane.epochs
+            factors = schedules.factor(lane.schedule, steps)(np.arange(steps))
+            hyper["lr"] = (lane.hyper["lr"] * factors).item
         return hyper
 
     def _judge(self, training: Training) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -319,31 +317,30 @@ class ModuleTask:
         return outputs
 
     def _checkpoint(
-        self, training: Training, trials: Sequence[Trial], lane: int
+        self, training: Training, lanes: Sequence[Lane], number: int
     ) -> Checkpoint | None:
         """Return what a lane ended with, None if it diverged."""
         for final in training.finals:
-            if lane in final.lanes:
-                trial = trials[lane]
+            if number in final.lanes:
+                lane, place = lanes[number], final.lanes.index(number)
                 return {
-                    "model": self.model.state_dict(*final.stack.lane(final.lanes.index(lane))),
-                    "optimizer": self._optimizer_state(final, lane, trial),
-                    "rule": trial.rule,
-                    "hyper": dict(trial.hyper),
-                    "schedule": trial.schedule,
-                    "batch_size": trial.batch_size,
-                    "epochs": trial.epochs,
-                    "seed": trial.seed,
+                    "model": self.model.state_dict(*final.stack.lane(place)),
+                    "optimizer": self._optimizer_state(final, place, lane),
+                    "rule": lane.rule.name,
+                    "hyper": dict(lane.hyper),
+                    "schedule": lane.schedule,
+                    "batch_size": lane.batch_size,
+                    "epochs": lane.epochs,
+                    "seed": lane.seed,
                 }
         return None
 
-    def _optimizer_state(self, final: Final, lane: int, trial: Trial) -> dict[str, Any]:
+    def _optimizer_state(self, final: Final, place: int, lane: Lane) -> dict[str, Any]:
         """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
         module = self.model.module
-        rule = registry.get(trial.rule)
-        optimizer = Descent(module.parameters(), rule, **dict[str, Any](trial.hyper))
+        optimizer = Descent(module.parameters(), lane.rule, **dict[str, Any](lane.hyper))
         names = dict(module.named_parameters())
-        states = final.step.states(final.lanes.index(lane))
+        states = final.step.states(place)
         for name, own in zip(final.stack.parameters, states, strict=True):
             optimizer.state[names[name.removeprefix("module.")]] = own
         packed: dict[str, Any] = optimizer.state_dict()

@@ -2,20 +2,42 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.rule import Rule
 
-if TYPE_CHECKING:
-    from thalweg.racing.store import Trial
-
-__all__ = ["Checkpoint", "Lanes", "Target", "Task", "seed_of"]
+__all__ = ["Checkpoint", "Lane", "Lanes", "Target", "Task", "seed_of"]
 
 Checkpoint = Mapping[str, Any]
 """What a training leaves to go on from: tensors, numbers, strings and containers of them."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One training: a rule, its setting, and what fixes where it starts.
+
+    Args:
+        rule: the rule.
+        hyper: every hyperparameter of it.
+        seed: of the initial point and the minibatches.
+        batch_size: examples per step.
+        epochs: length of the training.
+        schedule: of the rate: ``"constant"``, or ``"cosine"``: a linear warm-up over the first
+            10 % of the steps, then half a cosine to 0.
+        shared: whether lanes of the same seed draw their minibatches once for all of them. False
+            where each draws its own, so that lanes of other seeds can be trained with it.
+    """
+
+    rule: Rule
+    hyper: Mapping[str, float]
+    seed: int
+    batch_size: int
+    epochs: int
+    schedule: str = "constant"
+    shared: bool = True
 
 
 def _no_checkpoint(_: int) -> None:
@@ -66,11 +88,11 @@ class Task(Protocol):
         name: what reports call it.
         parts: number of examples in "train", "validation" and "test".
         data: what results say of the data: "name", "source", "kind", "rows".
-        lanes: at most so many trials are trained in one piece of work.
+        lanes: at most so many are trained together.
         schedules: of the rate, that it can train with; the first is the default.
-        processes: whether pieces of work need a process each; False where threads do.
-        exact: whether what a lane computes is the same, to the last bit, whatever else its piece of
-            work trains.
+        processes: whether trainings side by side need a process each; False where threads do.
+        exact: whether what a lane computes is the same, to the last bit, whatever else is trained
+            with it.
         drawn: whether the test part is drawn from the examples; False where it is given.
     """
 
@@ -93,16 +115,21 @@ class Task(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What results say of the training: "loss", "metric", "model", "dtype", "l2"."""
 
-    def together(self, trial: "Trial") -> Hashable:
-        """Return what trials of one piece of work of the same repeat have in common."""
+    def together(self, lane: Lane) -> Hashable:
+        """Return what lanes have in common that can be trained together."""
 
-    def run(self, trials: "Sequence[Trial]", *, should_stop: Callable[[], bool]) -> Lanes:
-        """Train one lane per trial, all of them of equal ``together``, on one thread.
+    def run(
+        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+    ) -> Lanes:
+        """Train lanes, all of them of equal ``together``, on one thread.
 
-        The trials are of this task's own repeat.
-
-        A trial's seed alone fixes its initial point and the order of its minibatches; what a lane
+        A lane's seed alone fixes its initial point and the order of its minibatches; what a lane
         computes does not depend on its neighbours, but for rounding where the task is not exact.
+
+        Args:
+            lanes: what to train.
+            should_stop: is asked now and then.
+            alone: whether each is trained as a user would, not beside the others.
 
         Raises:
             KeyboardInterrupt: ``should_stop()`` returned True.
