@@ -112,7 +112,7 @@ def in_lanes(
 ) -> Training:
     """Train with each of the settings, on the minibatches of one seed unless there are several."""
     model, parts = make(task)
-    assert model.stacked or not stacked, model.why
+    assert model.stacked or not stacked, model.traits.why
     rules = [get(name) for name in ([rule] * len(hyper) if isinstance(rule, str) else rule)]
     settings = [
         {name: own.get(name, default) for name, default in rule.defaults.items()}

@@ -297,7 +297,7 @@ def test_what_cannot_be_stacked_is_trained_one_by_one_with_the_same_numbers() ->
     task = classes("mlp", model=lambda: Chooser().double())
     model, _ = make(task)
     assert not model.stacked
-    assert "item()" in model.why
+    assert "item()" in model.traits.why
     training = in_lanes(task, "adam", [{"lr": 0.01}, {"lr": 0.1}], epochs=5, stacked=False)
     for lane, lr in enumerate((0.01, 0.1)):
         assert_lane(training, lane, one_by_one(task, peer("Adam", {"lr": lr}), epochs=5), 1e-10)

@@ -128,7 +128,7 @@ def test_it_is_trained_as_plain_torch_trains_it(model: Callable[[], nn.Module], 
     task = classes("mlp", model=lambda: model().double())
     made, _ = make(task)
     assert not made.stacked
-    assert re.search(why, made.why), made.why
+    assert re.search(why, made.traits.why), made.traits.why
     training = in_lanes(
         task, "sgd", [{"lr": 0.1}, {"lr": 0.5}], epochs=3, seeds=[3, 9], stacked=False
     )
@@ -197,7 +197,7 @@ def test_what_is_another_function_in_lanes_is_not_stacked() -> None:
             return scores
 
     made, _ = make(classes("mlp", model=lambda: Doubled().double()))
-    assert (made.stacked, made.why) == (False, "its losses differ when it is stacked")
+    assert (made.stacked, made.traits.why) == (False, "its losses differ when it is stacked")
 
 
 def test_a_buffer_that_a_step_writes_its_own_value_to_is_a_lanes_own() -> None:

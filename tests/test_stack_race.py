@@ -339,7 +339,7 @@ def test_a_loss_that_is_no_mean_of_examples_is_left_to_chunks() -> None:
     x = torch.linspace(-1, 1, 900, dtype=torch.float64)[:, None]
     for loss in (functional.mse_loss, apart):
         own = ModuleTask(line(train=(x, 3 * x + 1), loss=loss), 0)
-        assert not own._whole
+        assert not own.model.traits.whole
 
 
 def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:
@@ -370,6 +370,16 @@ def test_it_travels_to_another_process(task: ModuleTask) -> None:
     np.testing.assert_array_equal(
         run(there, settings).validation_loss, run(task, settings).validation_loss
     )
+
+
+def test_a_module_is_looked_at_once_and_not_in_every_process(
+    task: ModuleTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = cloudpickle.dumps(task)
+    monkeypatch.setattr("thalweg.stack.model.probe", None)
+    there = cloudpickle.loads(packed)
+    assert there.model.traits == task.model.traits
+    assert run(there, [trial()]).diverged_at.tolist() == [0]
 
 
 def test_what_the_data_were_read_from_stays_behind() -> None:

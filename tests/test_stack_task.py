@@ -317,7 +317,7 @@ def test_the_part_whose_labels_are_wrong_is_named() -> None:
 def test_these_are_stacked(call: Callable[[], nn.Module]) -> None:
     name = "transformer" if isinstance(call(), Attention) else "lenet"
     model, _ = make(classes(name, torch.float32, model=call))
-    assert model.stacked, model.why
+    assert model.stacked, model.traits.why
 
 
 def test_a_mode_is_without_subnormal_numbers_and_fused_attention_and_ends() -> None:

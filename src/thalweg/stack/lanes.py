@@ -10,8 +10,9 @@ from torch import Tensor
 from thalweg.errors import blamed
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.mapped import Program, mapped
-from thalweg.stack.model import Model, Values
+from thalweg.stack.model import Model
 from thalweg.stack.objective import Alone
+from thalweg.stack.values import Values
 
 __all__ = ["COMPILED_SIZES", "Stack"]
 
@@ -54,7 +55,7 @@ class Stack:
         self.parameters = _stacked([start.parameters for start in starts])
         self.state = _stacked([start.state for start in starts])
         fixed = [start.fixed for start in starts]
-        self._one_fixed = shared or model.seedless
+        self._one_fixed = shared or model.traits.seedless
         self.fixed = fixed[0] if self._one_fixed else _stacked(fixed)
         self._learn()
 
@@ -127,7 +128,7 @@ class Stack:
 
         It is that of chunks, by their number of examples, unless the model needs them whole.
         """
-        if self.model.whole:
+        if self.model.traits.whole:
             return self.whole_losses(batch, part)
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.model.device)
         rows = count(batch, "batch")

@@ -1,17 +1,20 @@
 """Objective: a user's module with its loss; Alone: one that trains a single lane, as it is."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.task import TorchTask
 
-__all__ = ["Alone", "Objective", "seeded"]
+__all__ = ["Alone", "Objective", "build", "seeded"]
 
 
 class Objective(nn.Module):
@@ -166,3 +169,22 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def build(task: TorchTask, seed: int) -> nn.Module:
+    """Return the user's module as torch's seed makes it, on the task's device.
+
+    Raises:
+        TaskError: ``model()`` fails, returns no module, or one whose parameters wait for a batch.
+    """
+    with seeded(seed), blamed("model"):
+        module = task.model()
+        if not isinstance(module, nn.Module):
+            raise TaskError(f"model() must return an nn.Module, got {type(module).__name__}")
+        for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+            if is_lazy(tensor):
+                raise TaskError(
+                    f"model() must give every parameter its shape, but {name} waits for a "
+                    "first batch; give the layer its sizes, or call it once within model()"
+                )
+        return module.to(task.place)

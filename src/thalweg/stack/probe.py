@@ -3,21 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch, each
+from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
-from thalweg.stack.objective import Alone, seeded
+from thalweg.stack.objective import Alone, Objective, build, seeded
+from thalweg.stack.values import Start
 
-if TYPE_CHECKING:
-    from thalweg.stack.model import Model, Start
+__all__ = ["Traits", "probe"]
 
-__all__ = ["Seen", "alike", "differences", "look", "same"]
-
+_PROBED = 8  # examples that show how a module behaves
 _CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 _ALIKE = 0.1  # the same of gradients, which short formats round coarsely; a lost hook is more
 
@@ -25,13 +25,58 @@ _ALIKE = 0.1  # the same of gradients, which short formats round coarsely; a los
 _Held = Mapping[str, tuple[Any, Any]]  # name -> an attribute, and a copy of it
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What is known of a module.
+
+    Attributes:
+        trained: names of the parameters that have a gradient.
+        changed: names of the buffers and frozen parameters that a step changes.
+        seedless: whether all other values are the same whatever the seed, as pretrained layers are.
+        why: why many copies cannot be trained in one pass, "" if they can.
+        whole: whether a part's loss is not the mean of the losses of its chunks, as where examples
+            are weighted. It takes more examples than these to see that, so it is False at first.
+    """
+
+    trained: tuple[str, ...]
+    changed: tuple[str, ...]
+    seedless: bool
+    why: str
+    whole: bool = False
+
+
+def probe(function: Functional, examples: Batch) -> Traits:
+    """Look at a module: put a few examples through it, alone and in two equal lanes.
+
+    Args:
+        function: the module, as seed 0 makes it.
+        examples: a batch of which the first are taken.
+
+    Raises:
+        TaskError: it cannot be trained, or not be compiled where the task asks for it.
+    """
+    task = function.task
+    few = each(lambda tensor: tensor[:_PROBED].to(function.device), examples)
+    with seeded(0):
+        own, other = Alone(Objective(task, build(task, 0))), build(task, 1)
+        _check_draws(function.module, own)
+        seen = _look(function, own, other, few)
+        start = Start.of(function.module, seen.trained, seen.changed)
+        fixed = Start.of(other, seen.trained, seen.changed).fixed
+        seedless = all(_same(tensor, fixed[name]) for name, tensor in start.fixed.items())
+        why = seen.why or _differences(function, start, seen, few)
+        if task.compile and why:
+            _check_compiled(function, start, seen, few)
+    return Traits(tuple(seen.trained), tuple(seen.changed), seedless, why)
+
+
 @dataclass(frozen=True, eq=False)
-class Seen:
+class _Seen:
     """What a module did that was called as its user would call it.
 
     Attributes:
-        trained: parameters that have a gradient.
-        changed: buffers and frozen parameters that a step changes.
+        trained: as in ``Traits``.
+        changed: as in ``Traits``.
         losses: the first step's in training mode, and in evaluation mode.
         gradients: of what is trained, in the first step.
         why: what it holds that a function of its parameters and buffers would not have, or "".
@@ -44,39 +89,29 @@ class Seen:
     why: str
 
 
-def look(model: "Model", own: Alone, other: nn.Module, batch: Batch) -> Seen:
-    """Call a module a few times.
-
-    Args:
-        model: what asks.
-        own: the module.
-        other: the same as another seed makes it.
-        batch: a few examples.
-
-    Raises:
-        TaskError: it cannot be trained.
-    """
+def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _Seen:
+    """Call a module a few times, as its user would; other is the same from another seed."""
     module = own.objective.module
     seed, step = torch.tensor(0), torch.tensor(1)
     names = [f"module.{n}" for n, p in module.named_parameters() if p.requires_grad]
     start, held = own.values(), [_held(module)]
-    with blamed("loss" if model.task.step is None else "step"):
-        with model.mode(training=True):
+    with blamed("loss" if function.task.step is None else "step"):
+        with function.mode(training=True):
             with seeded(0):  # for what it draws unseen
-                _check(own(own.values(), batch, "loss", seed, step, training=True), model)
+                _check(own(own.values(), batch, "loss", seed, step, training=True), function)
             held.append(_held(module))
             after = own.values()
             with seeded(0):
                 loss, gradients = own.gradients(after, names, batch, seed, step)
             held.append(_held(module))
-        changed = own.written | {n for n in start if not same(start[n], after[n])}
+        changed = own.written | {n for n in start if not _same(start[n], after[n])}
         own.written.clear()
-        with model.mode(training=False):
+        with function.mode(training=False):
             after = own.values()
             evaluated = own(after, batch, "loss", seed, torch.tensor(0), training=False)
-    written = own.written | {n for n in start if not same(start[n], after[n])}
+    written = own.written | {n for n in start if not _same(start[n], after[n])}
     found = {n: g for n, g in zip(names, gradients, strict=True) if g is not None}
-    return Seen(
+    return _Seen(
         [n for n in start if n in found],
         [n for n in start if n in changed and n not in names],
         torch.stack([loss, evaluated]).double().cpu(),
@@ -85,8 +120,8 @@ def look(model: "Model", own: Alone, other: nn.Module, batch: Batch) -> Seen:
     )
 
 
-def _check(loss: Any, model: "Model") -> None:  # noqa: ANN401
-    what = "step(model, batch)" if model.task.loss is None else "loss(outputs, targets)"
+def _check(loss: Any, function: Functional) -> None:  # noqa: ANN401
+    what = "step(model, batch)" if function.task.loss is None else "loss(outputs, targets)"
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TaskError(f"{what} must return one number, the mean over the batch, got {got}")
@@ -133,15 +168,8 @@ def _leak(held: Sequence[_Held], other: _Held, written: Sequence[str]) -> str:
     return ""
 
 
-def differences(model: "Model", start: "Start", seen: Seen, batch: Batch) -> str:
-    """Return why a module cannot be stacked, "" if it can: two equal lanes do what one does alone.
-
-    Args:
-        model: whose module it is.
-        start: its first values.
-        seen: what the module did that was alone.
-        batch: the same examples.
-    """
+def _differences(function: Functional, start: Start, seen: _Seen, batch: Batch) -> str:
+    """Return why a module cannot be stacked: where two equal lanes do not what one does alone."""
 
     def twice(values: Batch) -> Batch:
         return each(lambda tensor: torch.stack([tensor] * 2), values)
@@ -151,18 +179,18 @@ def differences(model: "Model", start: "Start", seen: Seen, batch: Batch) -> str
         parameter.requires_grad_()
     seeds, losses, near = torch.zeros(2, dtype=torch.int64), [], True
     try:
-        with model.mode(training=True):
+        with function.mode(training=True):
             for dimension, examples in ((None, batch), (0, twice(batch))):
                 given: tuple[Any, ...] = (own, twice(start.state), start.fixed, examples, seeds)
                 dimensions = (0, 0, None, dimension, 0, None)
                 objective, (loss, _) = mapped(
-                    model.loss, dimensions, *given, torch.tensor(1), stacked=True
+                    function.loss, dimensions, *given, torch.tensor(1), stacked=True
                 )
                 losses.append(loss)
                 found = torch.autograd.grad(objective.sum(), list(own.values()))
-                near = near and alike(found, seen.gradients)
-        with model.mode(training=False):
-            evaluate = partial(model.evaluate, what="loss")
+                near = near and _alike(found, seen.gradients)
+        with function.mode(training=False):
+            evaluate = partial(function.evaluate, what="loss")
             given = own, twice(start.state), start.fixed, batch, seeds
             losses.append(mapped(evaluate, (0, 0, None, None, 0), *given, stacked=True))
     except Exception as error:  # noqa: BLE001 - whatever torch.func cannot do
@@ -173,7 +201,7 @@ def differences(model: "Model", start: "Start", seen: Seen, batch: Batch) -> str
     return "" if near else "its gradients differ when it is stacked"
 
 
-def alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+def _alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     """Return whether the gradients of each lane are nearly those expected, tensor by tensor."""
     norms = torch.stack([own.norm() for own in expected])
     errors = torch.stack(
@@ -186,11 +214,33 @@ def alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     return bool(within.all()) or not bool(norms.isfinite().all())
 
 
-def same(a: Tensor, b: Tensor) -> bool:
+def _same(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors are equal."""
     return a.shape == b.shape and bool(torch.equal(a, b))
 
 
 def _equal(a: Any, b: Any) -> bool:  # noqa: ANN401 - as _held
     both = isinstance(a, Tensor), isinstance(b, Tensor)
-    return same(a, b) if all(both) else not any(both) and a == b
+    return _same(a, b) if all(both) else not any(both) and a == b
+
+
+def _check_draws(module: nn.Module, own: Alone) -> None:
+    """See whether the module is a function of the seed."""
+    again = own.values()
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and not _same(parameter, again[f"module.{name}"]):
+            raise TaskError(
+                f"model() drew {name} otherwise under the same torch seed; draw it with torch's "
+                "random numbers"
+            )
+
+
+def _check_compiled(function: Functional, start: Start, seen: _Seen, batch: Batch) -> None:
+    """See whether a lane alone, which a compiler gets as a function, is what it was called."""
+    given = start.parameters, start.state, start.fixed, batch
+    advice = "; leave compile=False"
+    with function.mode(training=True), seeded(0), blamed("compile=True", advice):
+        found, _ = function.gradients(*given, torch.tensor(0), torch.tensor(1))
+    near = _alike([gradient[None] for gradient in found.values()], seen.gradients)
+    if why := seen.why or ("" if near else "its gradients are others then"):
+        raise TaskError(f"compile=True runs a module's Python once, and {why}; leave it out")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import metric, snippets
 from thalweg.tasks import schedule as schedules
 from thalweg.tasks.task import Checkpoint, Lane, Lanes, Target, seed_of
+
+if TYPE_CHECKING:
+    from thalweg.stack.probe import Traits
 
 __all__ = ["ModuleTask"]
 
@@ -64,7 +67,7 @@ class ModuleTask:
         self.name = description.name
         self._largest = batch_size
         self._lanes: int | None = None
-        self._whole = False  # until it is known
+        self._traits: Traits | None = None  # until it is known
         self._examples = Examples.of(description)
         self.drawn = self._examples.drawn
         self.parts: Mapping[str, int] = self._parts.sizes
@@ -109,7 +112,7 @@ class ModuleTask:
     def _how(self) -> str:
         model = self.model
         if not model.stacked:
-            how = f"one training at a time: {model.why}"
+            how = f"one training at a time: {model.traits.why}"
         elif self._lanes == 1:
             how = "one training at a time: that was measured to be the fastest"
         else:
@@ -119,9 +122,7 @@ class ModuleTask:
     @functools.cached_property
     def model(self) -> Model:
         """The module, made in each process."""
-        model = Model(self.description, self._parts.train)
-        model.whole = self._whole
-        return model
+        return Model(self.description, self._parts.train, self._traits)
 
     @functools.cached_property
     def _parts(self) -> Parts:
@@ -249,7 +250,8 @@ class ModuleTask:
                     self._scores(one, few)
                 except Exception:  # noqa: BLE001 - a metric may need more of them
                     self._scores(one, self._placed.test)
-            self.model.whole = self._whole = self._needs_whole()
+            self._traits = replace(self.model.traits, whole=self._needs_whole())
+            self.model.traits = self._traits
             for name in self.parts:
                 self._check_finite(one, name)
 
