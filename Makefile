@@ -22,7 +22,7 @@ types: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
 
 pytest: $(VENV)/installed-for-tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

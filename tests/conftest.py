@@ -13,6 +13,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Triton reads it when it is imported, which any module of tests may bring about: no GPU is needed.
 os.environ["TRITON_INTERPRET"] = "1"
 
+# Beside other workers of pytest-xdist torch and what a test starts use one thread each, unless the
+# test asks for more: threads without a core of their own wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a fixture of their module in one worker, or each would make it."""
+    for item in items:
+        known = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+        if any(fixture.scope == "module" for made in known.values() for fixture in made):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,31 @@ def test_every_rule_searches_legal_values_around_its_defaults(name: str) -> None
         assert found.resolve(point.hyper) == point.hyper
 
 
+def test_tuned_are_rate_memories_and_a_decay_that_is_on_and_nothing_else() -> None:
+    memories = {"beta", "beta1", "beta2", "rho", "gamma"}
+    for name in rules.names():
+        defaults = rules.get(name).defaults
+        wanted = {"lr"} | memories & set(defaults)
+        wanted |= {"weight_decay"} if defaults.get("weight_decay") else set()
+        assert {d.name for d in space.of(rules.get(name)).dimensions} == wanted, name
+    assert [d.name for d in space.of(rules.get("asgd")).dimensions] == ["lr"]  # alpha, t0 are fixed
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("sgd", 1e-5, 1e1),
+        ("adam", 1e-5, 1e1),
+        ("adadelta", 1e-3, 1e3),  # its step has the unit of x already: 1 is in the middle
+        ("lion", 1e-6, 1.0),  # its step is lr, however small the gradient
+        ("rprop", 1e-6, 1.0),
+    ],
+)
+def test_rates_are_searched_in_the_unit_of_the_rule(name: str, low: float, high: float) -> None:
+    lr = space.of(rules.get(name)).dimensions[0]
+    assert (lr.low, lr.high) == (low, high)
+
+
 def test_points_spread_evenly_on_their_scales() -> None:
     searched = space.of(rules.get("momentum"))
     points = searched.sample(32, (3, 1))
@@ -207,6 +232,16 @@ def test_a_trial_far_above_the_best_has_no_part_in_the_mean(sign: int) -> None:
         return 2 * sign + {3: -1.0, 7: -0.9}.get(next(asked), 1.0)
 
     _, rounds = _run(space.of(rules.get("sgd")), loss)
+    searched = space.of(rules.get("sgd"))
+    near = [rounds[0].points[3], rounds[0].points[7]]
+    assert rounds[-2].points == [searched.middle(near)]
+
+
+def test_a_trial_belongs_to_the_mean_up_to_20_percent_above_the_best() -> None:
+    asked = itertools.count()
+    _, rounds = _run(
+        space.of(rules.get("sgd")), lambda _: {3: 1.0, 7: 1.19, 11: 1.21}.get(next(asked), 3.0)
+    )
     searched = space.of(rules.get("sgd"))
     near = [rounds[0].points[3], rounds[0].points[7]]
     assert rounds[-2].points == [searched.middle(near)]
