@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,3 +41,14 @@ def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Ask tensors where they lie both ways: there are systems without the first."""
     if request.param == "in Python":
         monkeypatch.setattr("thalweg.kernels.cpu.addresses.functions", lambda _: None)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, as workers do."""
+    import torch  # noqa: PLC0415 - takes seconds to load
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -17,7 +17,6 @@ import typer.main
 from pyarrow import csv, parquet
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg import cli, rules
 
 ROOT = Path(__file__).parents[1]

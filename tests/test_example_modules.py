@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg.racing.store import FINAL, Trial
 from thalweg.rule import get
 from thalweg.stack import Examples

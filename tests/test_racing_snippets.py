@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 import thalweg
-from stack_nets import one_thread  # noqa: F401 - a fixture
 from thalweg import data, rules
 from thalweg.tasks import schedule, snippets
 

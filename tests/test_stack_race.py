@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from stack_nets import (  # noqa: F401 - one_thread is a fixture
-    SEED,
-    classes,
-    minibatches,
-    one_by_one,
-    one_thread,
-)
+from stack.nets import SEED, classes, minibatches, one_by_one
 from thalweg import optim, race
 from thalweg.errors import TaskError
 from thalweg.racing.protocol import Rules

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stack_nets import classes, in_lanes, make, one_by_one, one_thread  # noqa: F401 - a fixture
+from stack.nets import classes, in_lanes, make, one_by_one
 from thalweg.errors import TaskError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,7 +20,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from stack_nets import Attention, classes, in_lanes, make
+from stack.nets import Attention, classes, in_lanes, make
 from thalweg.errors import TaskError
 from thalweg.stack import Examples, Model, TorchTask
 from thalweg.stack.batch import leaves, read

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional
 
-from stack_nets import Attention, classes, in_lanes, one_by_one
+from stack.nets import Attention, classes, in_lanes, one_by_one
 from thalweg.errors import TaskError
 from thalweg.stack import Training
 from thalweg.stack.functions import LaneFunctions

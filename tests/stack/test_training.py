@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from cases import CASES, Case
 from optim_pairs import scalars_in
-from stack_nets import SEED, Attention, classes, in_lanes, make, one_by_one, one_thread  # noqa: F401 - a fixture
+from stack.nets import SEED, Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
 from thalweg.rule import get, names
 from thalweg.stack import Training, train

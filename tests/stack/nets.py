@@ -1,11 +1,10 @@
 """Small networks and plain torch trainings of them: what the tests of thalweg.stack share."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,19 +22,9 @@ __all__ = [
     "make",
     "minibatches",
     "one_by_one",
-    "one_thread",
 ]
 
 SEED = 5
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread, as workers do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Attention(nn.Module):
