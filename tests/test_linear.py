@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from thalweg import rules, schedules
 from thalweg.kernels.cpu.simd import LANES
-from thalweg.linear import train
+from thalweg.linear import train, train_on
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import stream
 
@@ -511,3 +511,19 @@ def test_what_is_no_number_gets_a_sentence(wrong: dict[str, Any], message: str) 
 def test_an_unknown_hyperparameter_is_refused() -> None:
     with pytest.raises(TypeError, match="rule 'sgd' has no hyperparameter 'beta'; it has: lr"):
         train(**GOOD, beta=0.9)
+
+
+def test_data_prepared_once_train_as_those_that_are_given_each_time() -> None:
+    X, y = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 3
+    layout: dict[str, Any] = {"loss": "softmax", "intercept": True, "dtype": np.dtype("float32")}
+    examples, held_out = (
+        Examples.of(X[:40], y[:40], **layout),
+        Examples.of(X[40:], y[40:], **layout),
+    )
+    expected = train(
+        X[:40], y[:40], validation=(X[40:], y[40:]), loss="softmax", rule="adam", epochs=3, lr=0.1
+    )
+    for _ in range(2):
+        found = train_on(examples, held_out, {"lr": 0.1}, rule="adam", epochs=3)
+        np.testing.assert_array_equal(found.coef, expected.coef)
+        np.testing.assert_array_equal(found.validation_loss, expected.validation_loss)

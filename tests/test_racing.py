@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ from sklearn.metrics import log_loss, mean_squared_error
 
 import thalweg
 import thalweg.rule
-from thalweg import cli, data, racing, report, rules
+from thalweg import catalog, cli, data, racing, report, rules
 from thalweg.data.kept import fingerprint
+from thalweg.linear import Examples
 from thalweg.racing.command import command as command_of
 from thalweg.racing.protocol import Protocol, rules_of
 from thalweg.tasks import linear, snippets
 from thalweg.tasks.linear import LinearTask
 
+WITH_TORCH = [
+    name
+    for name in rules.names()
+    if (known := catalog.of(rules.get(name)).torch) and known.in_torch
+]
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adam", "lion"],
     "epochs": 3,
@@ -101,7 +108,9 @@ def test_target_of_classes_by_scikit_learn(name: str) -> None:
 IRIS = "split = data.split(data.load('iris'))"
 
 
-@pytest.mark.parametrize("name", sorted(snippets._TORCH))
+@pytest.mark.parametrize(
+    "name", [name for name in rules.names() if catalog.of(rules.get(name)).torch]
+)
 def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
     torch = pytest.importorskip("torch")
     rule = rules.get(name)
@@ -149,7 +158,7 @@ def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
 
 def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
     recipe = snippets.Recipe("squared", 4, 1, 0.0, 8, 5, IRIS)
-    lacking = {name for name in rules.names() if name not in snippets._TORCH}
+    lacking = {*rules.names()} - {*WITH_TORCH}
     assert {"yogi", "adabelief", "lion"} <= lacking
     for name in ("yogi", "adabelief", "lion"):
         text = snippets.torch(recipe, rules.get(name), {})
@@ -355,6 +364,19 @@ def test_a_budget_that_was_too_small_does_not_take_the_folder(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"budget must be >= 102epochs .* got 5epochs"):
         thalweg.race("iris", budget="5epochs", **terms)
     assert thalweg.race("iris", budget="102epochs", **terms).results["protocol"]["trials"] == 4
+
+
+def test_the_data_of_a_race_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    of = Examples.of
+
+    def noted(*given: Any, **named: Any) -> Examples:
+        prepared.append(threading.get_ident())
+        return of(*given, **named)
+
+    monkeypatch.setattr(Examples, "of", noted)
+    thalweg.race("iris", rules=["sgd", "adam"], epochs=1, trials=8, seeds=3, workers=4)
+    assert len(prepared) == 2  # the training and the validation part
 
 
 # -- arguments -----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Linear models whose whole training is one compiled loop."""
 
-from thalweg.linear.training import Training, train
+from thalweg.linear.examples import Examples
+from thalweg.linear.training import Training, train, train_on
 
-__all__ = ["Training", "train"]
+__all__ = ["Examples", "Training", "train", "train_on"]

@@ -16,7 +16,7 @@ from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
 from thalweg.rule import Hyperparameter, Range, Rule, check_count, get
 
-__all__ = ["Training", "train"]
+__all__ = ["Training", "train", "train_on"]
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,52 @@ def train(
         >>> fit.coef[1].round(3).tolist(), fit.intercept[1].round(3).tolist()
         ([[1.0, -2.0]], [3.0])
     """
-    kernel = compiled(get(rule), np.dtype(dtype))
-    layout: dict[str, Any] = {"loss": loss, "intercept": intercept, "dtype": kernel.dtype}
+    real_type = compiled(
+        get(rule), np.dtype(dtype)
+    ).dtype  # refuses others before the data are read
+    layout: dict[str, Any] = {"loss": loss, "intercept": intercept, "dtype": real_type}
     examples = Examples.of(X, y, **layout)
     held_out = None
     if validation is not None:
         held_out = Examples.of(*_pair(validation), **layout, what="validation ")
         held_out.check_like(examples, "validation ")
+    return train_on(
+        examples,
+        held_out,
+        hyper,
+        rule=rule,
+        epochs=epochs,
+        batch_size=batch_size,
+        lanes=lanes,
+        sampling=sampling,
+        l2=l2,
+        initial=initial,
+        seed=seed,
+        evaluate_every=evaluate_every,
+        threads=threads,
+        should_stop=should_stop,
+    )
+
+
+def train_on(
+    examples: Examples,
+    held_out: Examples | None,
+    hyper: Mapping[str, Any],
+    *,
+    rule: str | Rule,
+    epochs: int,
+    batch_size: int | None = None,
+    lanes: int | None = None,
+    sampling: str = "shuffle",
+    l2: float = 0.0,
+    initial: str | ArrayLike = "zeros",
+    seed: int = 0,
+    evaluate_every: int = 1,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Training:
+    """Train on data that are prepared already, for many trainings on the same; see ``train``."""
+    kernel = compiled(get(rule), examples.X.dtype)
     n = len(examples.X)
     batch_size = min(32, n) if batch_size is None else batch_size
     threads = os.cpu_count() or 1 if threads is None else threads
@@ -160,15 +199,15 @@ def train(
     )
     train_loss, validation_loss = np.swapaxes(np.array(list(losses.values())), 0, 1)
     w = blocks.parameters
-    features = w.shape[1] - intercept
+    features = w.shape[1] - examples.intercept
     return Training(
-        loss,
+        examples.loss,
         np.array(list(losses)),
         train_loss,
         validation_loss,
         blocks.diverged_at.copy(),
         np.ascontiguousarray(w[:, :features].swapaxes(1, 2)),
-        w[:, features] if intercept else np.zeros_like(w[:, 0]),
+        w[:, features] if examples.intercept else np.zeros_like(w[:, 0]),
     )
 
 

@@ -1,6 +1,7 @@
 """Linear models as a task of a race."""
 
 import functools
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ from thalweg.tasks.task import Lane, Lanes, Target, seed_of
 from thalweg.tasks.timing import seconds
 
 if TYPE_CHECKING:
-    from thalweg.linear import Training
+    from thalweg.linear import Examples, Training
 
 __all__ = ["LinearTask", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 _MEASURED, _BATCH = 5, 32  # epochs whose time is measured; batch of Adam for the noise scale
 _REPEATS = 4  # whose parts are held: trainings of one are mostly done before the next begins
+_DTYPE = np.dtype("float32")
+_PREPARING = threading.Lock()  # threads that begin at once wait for the one that prepares
 _LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
 
 _LOSSES = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
@@ -74,7 +77,7 @@ class LinearTask:
             "loss": self.loss,
             "metric": "R²" if dataset.kind == "regression" else "accuracy",
             "model": f"{_MODELS[self.loss]} regression, {shape}, intercept",
-            "dtype": "float32",
+            "dtype": _DTYPE.name,
             "l2": l2,
         }
 
@@ -92,28 +95,39 @@ class LinearTask:
     def _train(self, lanes: Sequence[Lane], should_stop: Callable[[], bool]) -> "Training":
         from thalweg import linear  # noqa: PLC0415 - loads Numba
 
+        with _PREPARING:
+            examples, held_out = self._examples
         first = lanes[0]
-        rule = first.rule
-        train, validation = self.split.train, self.split.validation
-        hyper: dict[str, Any] = {
-            name: [lane.hyper[name] for lane in lanes] for name in rule.hyperparameters
-        }
-        return linear.train(
-            train.X,
-            train.y,
-            loss=self.loss,
-            rule=rule,
+        hyper = {n: [lane.hyper[n] for lane in lanes] for n in first.rule.hyperparameters}
+        return linear.train_on(
+            examples,
+            held_out,
+            hyper,
+            rule=first.rule,
             epochs=first.epochs,
             batch_size=first.batch_size,
-            validation=(validation.X, validation.y),
             lanes=len(lanes),
             l2=self.l2,
             initial="uniform",
             seed=first.seed,
             threads=1,
             should_stop=should_stop,
-            **hyper,
         )
+
+    @functools.cached_property
+    def _examples(self) -> "tuple[Examples, Examples]":
+        """The training and the validation part as trainings read them, prepared once for all."""
+        from thalweg.linear import Examples  # noqa: PLC0415 - loads Numba
+
+        parts = self.split.train, self.split.validation
+        layout: dict[str, Any] = {"loss": self.loss, "intercept": True, "dtype": _DTYPE}
+        train, validation = (Examples.of(part.X, part.y, **layout) for part in parts)
+        validation.check_like(train, "validation ")
+        return train, validation
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what each process makes."""
+        return {name: value for name, value in vars(self).items() if name != "_examples"}
 
     def run(
         self,
