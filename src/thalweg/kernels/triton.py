@@ -131,6 +131,8 @@ def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
             *_uniforms(body, wrap, number),
             *_step(body, real, wrap),
             *_update(body, real, wrap),
+            "",
+            "PASSES = ((uniforms, update),)  # over all tensors, one after the other",
         ]
     )
     used = [name for name in triton_functions.__all__ if re.search(rf"\b{name}\(", code)]

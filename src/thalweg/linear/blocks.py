@@ -128,8 +128,7 @@ class Blocks:
         schedule = self._schedule(np.arange(self.steps, self.steps + steps))
         features = examples.X.shape[1]
         constants = (
-            kernel.update,
-            kernel.uniforms,
+            np.array(kernel.passes, np.intp),
             kernel.slots,
             kernel.steady,
             LOSSES[examples.loss],

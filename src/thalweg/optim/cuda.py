@@ -148,15 +148,17 @@ class DeviceBucket(Bucket):
             factor = scale.to(self.device, non_blocking=True)
         places, tensor, first, size, group = self.tables
         with torch.cuda.device_of(addresses):  # type: ignore[no-untyped-call] # torch leaves it so
-            self.kernels.uniforms[(-(-count // _LANES),)](
-                addresses, places, group, hyper, factor, self.slots, self.seed, count,
-                LANES=_LANES, enable_fp_fusion=False,
-            )  # fmt: skip
-            if len(tensor):
-                self.kernels.update[(len(tensor),)](
-                    addresses, places, tensor, first, size, factor, self.slots, self.seed, count,
-                    BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=self.kernels.FUSED,
+            for uniforms, update in self.kernels.PASSES:
+                uniforms[(-(-count // _LANES),)](
+                    addresses, places, group, hyper, factor, self.slots, self.seed, count,
+                    LANES=_LANES, enable_fp_fusion=False,
                 )  # fmt: skip
+                if len(tensor):
+                    update[(len(tensor),)](
+                        addresses, places, tensor, first, size, factor, self.slots, self.seed,
+                        count,
+                        BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=self.kernels.FUSED,
+                    )  # fmt: skip
         self._count_change()
 
     def _send(

@@ -38,8 +38,8 @@ class Kernel:
         rule: the rule.
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
-        update: address of ``update(places, n, slots)``.
-        uniforms: address of ``uniforms(t, fresh, hyper, powers, state, slots)``.
+        passes: over all arrays, one after the other: the addresses of each one's
+            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(places, n, slots)``.
         slots: rows of the table of uniform values.
         powers: rows of the table of running powers.
         steady: whether the uniform values depend on hyperparameters alone, not on t.
@@ -48,8 +48,7 @@ class Kernel:
     rule: Rule
     dtype: np.dtype[Any]
     wrap: Wrap
-    update: int
-    uniforms: int
+    passes: tuple[tuple[int, int], ...]
     slots: int
     powers: int
     steady: bool
@@ -136,8 +135,7 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
         rule,
         dtype,
         wrap,
-        int(update.address),  # type: ignore[arg-type] # compiled, so it has one
-        int(uniforms.address),  # type: ignore[arg-type]
+        ((int(uniforms.address), int(update.address)),),  # type: ignore[arg-type] # they have one
         generated.slots,
         generated.powers,
         generated.steady,

@@ -284,7 +284,7 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
 
 @compiled_driver()
 def train_blocks(
-    update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
+    passes, slot_count, steady, loss, X, y, l2, penalized,
     order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
     diverged, first, last, stop,
 ):  # fmt: skip
@@ -302,7 +302,7 @@ def train_blocks(
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
     _train_blocks(
-        update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
+        passes, slot_count, steady, loss, X, y, l2, penalized,
         order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
         diverged, first, last, stop,
     )  # fmt: skip
@@ -311,7 +311,7 @@ def train_blocks(
 
 @inlined
 def _train_blocks(
-    update, uniforms, slot_count, steady, loss, X, y, l2, penalized,
+    passes, slot_count, steady, loss, X, y, l2, penalized,
     order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
     diverged, first, last, stop,
 ):  # fmt: skip
@@ -328,7 +328,7 @@ def _train_blocks(
         for i in range(state.shape[1]):
             places[2 + i] = state.ctypes.data + (b * state.shape[1] + i) * size * item
         _train_block(
-            update, uniforms, steady, loss, X, y, l2, penalized,
+            passes, steady, loss, X, y, l2, penalized,
             pointer(order), bounds, t, k, offset(pointer(w), b * size),
             offset(pointer(hyper), b * hyper.shape[1] * LANES),
             offset(pointer(powers), b * powers.shape[1] * LANES),
@@ -340,7 +340,7 @@ def _train_blocks(
 
 @inlined
 def _train_block(
-    update, uniforms, steady, loss, X, y, l2, penalized,
+    passes, steady, loss, X, y, l2, penalized,
     rows, bounds, t, k, w, hyper, powers, uniform_state, scheduled, schedule, b, blocks,
     diverged, stop, g, z, slots, places,
 ):  # fmt: skip
@@ -357,7 +357,7 @@ def _train_block(
         fresh = s == 0 or scheduled.size > 0
         if fresh or not steady:
             # Ahead of the gradient, so that their divisions run while it is computed.
-            call(uniforms, (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
+            call(passes[0, 0], (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
         batch = bounds[s + 1] - bounds[s]
         stretch = offset(rows, bounds[s])
         scale = X.dtype.type(1.0 / batch)
@@ -377,7 +377,10 @@ def _train_block(
         )  # fmt: skip
         if broken and _mark(w, d * k, t + s, diverged) == 0:
             return
-        call(update, (places, d * k * LANES, slots))
+        call(passes[0, 1], (places, d * k * LANES, slots))
+        for p in range(1, passes.shape[0]):
+            call(passes[p, 0], (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
+            call(passes[p, 1], (places, d * k * LANES, slots))
     _mark(w, d * k, t + steps, diverged)
 
 

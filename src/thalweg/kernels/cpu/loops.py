@@ -71,36 +71,39 @@ def read_scalars(places, wide, values):
 
 
 def _step(
-    update, uniforms, t, hyper, powers, state, slots,
+    passes, t, hyper, powers, state, slots,
     places, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
     if not _as_left(t, state, cohort, kept, wide):
         return False
     for c in range(t.size):
         t[c] += 1
-        call(
-            uniforms,
-            (
-                t[c],
-                True,
-                offset(pointer(hyper), c * hyper.shape[1] * LANES),
-                pointer(powers),
-                offset(pointer(state), c * state.shape[1] * LANES),
-                offset(pointer(slots), c * slots.shape[1] * LANES),
-            ),
-        )
     table = pointer(places)
     shared = pointer(slots)
-    for block in numba.prange(places.shape[0]):
-        gradient = gradients[tensor[block]]
-        if gradient:
-            places[block, 0] = gradient + start[block]
-            c = cohort[tensor[block]]
-            if seeds.size:
-                places[block, -1] = seeds[block] + int(t[c]) * STRIDE
-            row = offset(table, block * places.shape[1])
-            own = offset(shared, c * slots.shape[1] * LANES)
-            call(update, (row, length[block], own))
+    for p in range(passes.shape[0]):
+        for c in range(t.size):
+            call(
+                passes[p, 0],
+                (
+                    t[c],
+                    True,
+                    offset(pointer(hyper), c * hyper.shape[1] * LANES),
+                    pointer(powers),
+                    offset(pointer(state), c * state.shape[1] * LANES),
+                    offset(shared, c * slots.shape[1] * LANES),
+                ),
+            )
+        update = passes[p, 1]
+        for block in numba.prange(places.shape[0]):
+            gradient = gradients[tensor[block]]
+            if gradient:
+                places[block, 0] = gradient + start[block]
+                c = cohort[tensor[block]]
+                if seeds.size:
+                    places[block, -1] = seeds[block] + int(t[c]) * STRIDE
+                row = offset(table, block * places.shape[1])
+                own = offset(shared, c * slots.shape[1] * LANES)
+                call(update, (row, length[block], own))
     _leave(t, state, cohort, kept, wide)
     return True
 

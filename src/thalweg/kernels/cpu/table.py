@@ -59,6 +59,7 @@ class Table:
         seeds: Sequence[int] = (0,),
     ) -> None:
         self.kernel = kernel
+        self._passes = np.array(kernel.passes, np.intp)
         blocks = [
             (tensor, start, min(_BLOCK, size - start))
             for tensor, size in enumerate(sizes)
@@ -127,7 +128,7 @@ class Table:
         if len(self._slots) != len(t):
             self._slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
         arguments = (
-            kernel.update, kernel.uniforms, t, hyper, self._powers, uniform, self._slots,
+            self._passes, t, hyper, self._powers, uniform, self._slots,
             self._places, self._tensor, self._start, self._length, self._seeds,
             gradients, cohort, self._kept, self._wide,
         )  # fmt: skip
