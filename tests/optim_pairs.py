@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from thalweg import optim
+from thalweg.optim.layout import Layout
 
 __all__ = [
     "CONFIGURATIONS", "ONE_EACH", "PRECISIONS", "SHAPES", "Build", "Configuration", "assert_close",
-    "assert_same", "every_class", "every_configuration", "every_precision", "follow", "members",
-    "new_parameters", "scalars_in", "set_gradients",
+    "assert_same", "every_class", "every_configuration", "every_precision", "follow", "layout_of",
+    "members", "new_parameters", "scalars_in", "set_gradients",
 ]  # fmt: skip
 
 SHAPES = ((3,), (17, 5), (1,), (), (0,), (4, 3, 2, 2), (33,))
@@ -132,6 +133,12 @@ def follow(optimizer: Optimizer, first: int, last: int) -> None:
     for t in range(first, last + 1):
         set_gradients(members(optimizer), t)
         optimizer.step()
+
+
+def layout_of(optimizer: Any) -> Layout:
+    """Return who steps which tensor, as it was laid out."""
+    found: Layout = optimizer._stepper._layout
+    return found
 
 
 def assert_same(ours: Optimizer, theirs: Optimizer, tolerance: float) -> None:

@@ -39,6 +39,7 @@ from optim_pairs import (  # noqa: E402
     assert_same,
     every_configuration,
     follow,
+    layout_of,
     members,
     new_parameters,
     scalars_in,
@@ -176,7 +177,7 @@ def test_a_class_is_torchs(configuration: Configuration) -> None:
         )
         for optimizer in (ours, theirs):
             follow(optimizer, 1, 4)
-    assert {type(bucket) for bucket in ours._buckets} == {cuda.DeviceBucket}  # type: ignore[attr-defined]
+    assert {type(bucket) for bucket in layout_of(ours).buckets} == {cuda.DeviceBucket}
     assert_same(ours, theirs, 1e-12)
 
 
@@ -325,7 +326,7 @@ def test_a_state_in_another_order_is_brought_into_the_parameters() -> None:
             if t == 2:  # in the same memory
                 p.data = p.data.flatten().view(5, 4).t()
         made.append(optimizer)
-    assert type(made[0]._buckets[0]) is cuda.DeviceBucket  # type: ignore[attr-defined]
+    assert type(layout_of(made[0]).buckets[0]) is cuda.DeviceBucket
     assert_same(made[0], made[1], 1e-12)
 
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from thalweg import optim
 from thalweg.kernels.cpu import addresses
 from thalweg.kernels.cpu.table import Table
-from thalweg.optim.addresses import Places, places_of
+from thalweg.optim.addresses import Addresses, CompiledAddresses, addresses_of
 
 SHAPES = ((3, 2), (), (5,), (0, 3), (2, 1, 3))
 
 
-def placed(parameters: list[Tensor], states: list[Tensor] | None = None) -> Places:
-    places = places_of(parameters, states or [])
-    assert places is not None, "torch's functions are not where they were: steps are slow"
-    return places
+def asked(parameters: list[Tensor], states: list[Tensor] | None = None) -> Addresses:
+    found = addresses_of(parameters, states or [])
+    assert type(found) is CompiledAddresses, "torch's functions are not where they were"
+    return found
 
 
 def with_gradients() -> list[Tensor]:
@@ -36,15 +36,15 @@ def lying(parameters: list[Tensor]) -> list[int]:
 
 def test_gradients_are_found_where_they_lie() -> None:
     parameters = with_gradients()
-    places = placed(parameters)
+    where = asked(parameters)
     for _ in range(2):
-        assert places.find_gradients()
-        assert places.found.tolist() == lying(parameters)
+        assert where.find_gradients()
+        assert where.found.tolist() == lying(parameters)
         parameters[0].grad = torch.ones(3, 2)
     parameters[2].grad = None
-    assert not places.find_gradients()
-    assert places.locate([p.grad for p in parameters])
-    assert places.found.tolist() == lying(parameters)
+    assert not where.find_gradients()
+    assert where.locate([p.grad for p in parameters])
+    assert where.found.tolist() == lying(parameters)
 
 
 OTHERS = {
@@ -59,23 +59,23 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_gradient_that_no_kernel_takes_as_it_is_is_noticed(kind: str) -> None:
     parameters = with_gradients()
-    places = placed(parameters)
+    where = asked(parameters)
     p = parameters[0]
     if kind == "format":
         p.grad.data = OTHERS[kind]  # type: ignore[union-attr]
     else:
         p.grad = OTHERS[kind]
-    assert not places.find_gradients()
-    assert not places.locate([p.grad for p in parameters])
+    assert not where.find_gradients()
+    assert not where.locate([p.grad for p in parameters])
 
 
 def test_a_gradient_of_conjugates_is_noticed() -> None:
     p = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
     p.grad = torch.ones(3, dtype=torch.complex64)
-    places = placed([p])
-    assert places.find_gradients()
+    where = asked([p])
+    assert where.find_gradients()
     p.grad = p.grad.conj()
-    assert not places.find_gradients()
+    assert not where.find_gradients()
 
 
 class Wrapped(Tensor):
@@ -97,10 +97,10 @@ class Wrapped(Tensor):
 
 def test_a_gradient_whose_memory_is_unknown_is_noticed() -> None:
     p = torch.zeros(3, requires_grad=True)
-    places = placed([p])
+    where = asked([p])
     p.grad = Wrapped(torch.ones(3))
-    assert not places.find_gradients()
-    assert not places.locate([p.grad])
+    assert not where.find_gradients()
+    assert not where.locate([p.grad])
     for wanted in (-1.0, -2.0):
         optim.SGD([p], lr=1.0).step()
         assert p.tolist() == [wanted] * 3
@@ -108,16 +108,16 @@ def test_a_gradient_whose_memory_is_unknown_is_noticed() -> None:
 
 def test_a_parameter_that_becomes_conjugates_is_noticed() -> None:
     p = torch.zeros(3, dtype=torch.complex64, requires_grad=True)
-    places = placed([p])
-    assert places.unmoved()
+    where = asked([p])
+    assert where.unmoved()
     p.data = p.detach().conj()
-    assert not places.unmoved()
+    assert not where.unmoved()
 
 
 def test_the_stride_of_a_single_element_is_nothing() -> None:
     p = torch.zeros(2, 1, 3, requires_grad=True)
     p.grad = torch.ones(6).as_strided((2, 1, 3), (3, 17, 1))
-    assert placed([p]).find_gradients()
+    assert asked([p]).find_gradients()
 
 
 def replaced(p: Tensor) -> None:
@@ -135,18 +135,18 @@ def as_other_numbers(p: Tensor) -> None:
 @pytest.mark.parametrize("change", [replaced, shortened, as_other_numbers])
 def test_a_parameter_that_has_moved_is_noticed(change: Callable[[Tensor], None]) -> None:
     parameters = with_gradients()
-    places = placed(parameters)
-    assert places.unmoved()
+    where = asked(parameters)
+    assert where.unmoved()
     change(parameters[0])
-    assert not places.unmoved()
+    assert not where.unmoved()
 
 
 def test_a_state_that_has_moved_is_noticed() -> None:
     state = torch.zeros(3)
-    places = placed(with_gradients(), [state])
-    assert places.unmoved()
+    where = asked(with_gradients(), [state])
+    assert where.unmoved()
     replaced(state)
-    assert not places.unmoved()
+    assert not where.unmoved()
 
 
 def test_parameters_may_be_swapped() -> None:

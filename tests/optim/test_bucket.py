@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optim_pairs import assert_close
+from optim_pairs import assert_close, layout_of
 from thalweg import optim
 
 pytestmark = pytest.mark.usefixtures("_asked")
@@ -86,7 +86,7 @@ def test_a_state_in_another_order_is_brought_into_the_parameters(
     name: str, options: dict[str, Any], given: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a checkpoint that was written before the model became channels-last."""
-    monkeypatch.setattr("thalweg.optim.optimizer.step_tensor", no_kernel)
+    monkeypatch.setattr("thalweg.optim.stepper.step_tensor", no_kernel)
     found = []
     for library in (optim, torch.optim):
         build = getattr(library, name)
@@ -115,8 +115,7 @@ def test_strides_of_single_elements_make_no_other_order(shape: tuple[int, ...]) 
     optimizer = optim.SGD([p], lr=0.5)
     optimizer.step()
     assert torch.equal(p, expected)
-    assert optimizer._buckets is not None
-    assert optimizer._buckets[0].copied == []
+    assert [len(prepared.copied) for prepared in layout_of(optimizer).prepare()] == [0]
 
 
 def test_what_bfloat16_lost_is_brought_into_the_parameters_order() -> None:

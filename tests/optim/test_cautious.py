@@ -10,7 +10,7 @@ from thalweg import optim
 def test_a_cautious_step_does_not_hide_nan(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """As torch's do, what has met NaN shows it: its state is NaN for ever."""
     if not kernel:
-        monkeypatch.setattr("thalweg.optim.optimizer.served", lambda _: False)
+        monkeypatch.setattr("thalweg.optim.stepper.served", lambda _: False)
     p = torch.ones(3, requires_grad=True)
     optimizer = optim.Adam([p], lr=0.1, cautious=True)
     like = torch.ones(3, requires_grad=True)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
+from optim_pairs import layout_of
 from thalweg import optim
 
 # Of torch's own steps, of what torch's forward mode compiles, and of its old tracer.
@@ -160,7 +161,7 @@ def test_what_follows_a_while_sees_its_steps_and_leaves_kernels_to_the_others(ma
                     optimizer.step()
             else:
                 optimizer.step()
-        assert len(optimizer._buckets) == 1  # type: ignore[attr-defined]
+        assert len(layout_of(optimizer).buckets) == 1
         found.append(p)
     assert_close(found[1], found[0])
 

@@ -272,7 +272,7 @@ def test_where_there_is_no_kernel_torchs_own_step_is_taken(
     configuration: Configuration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a device that no kernel knows; under a loss scale, of which torch's knows nothing."""
-    monkeypatch.setattr("thalweg.optim.optimizer.served", lambda _: False)
+    monkeypatch.setattr("thalweg.optim.stepper.served", lambda _: False)
     ours, scaler = scaled_training(configuration.ours, unscale=False, clip=None)
     theirs, like = scaled_training(configuration.theirs, unscale=True, clip=None)
     assert_same(ours, theirs, 0.0)

@@ -17,12 +17,12 @@ from optim_pairs import (
     scalars_in,
 )
 from thalweg import optim
-from thalweg.optim.optimizer import Compiled
+from thalweg.optim.optimizer import CompiledOptimizer
 
 RECORDS = [
     record
     for record in optim_db
-    if issubclass(getattr(optim, record.optim_cls.__name__, object), Compiled)
+    if issubclass(getattr(optim, record.optim_cls.__name__, object), CompiledOptimizer)
 ]
 ELSEWHERE = pytest.mark.skip(reason="torch lists it for accelerators: capturable, or lr as tensor")
 

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from itertools import compress, cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.graph import increment_version
 
 from thalweg.kernels.cpu import addresses
 from thalweg.optim.dispatch_keys import FOLLOWERS, TELLING, all_keys
+from thalweg.optim.memory import local
 
-__all__ = ["Places", "places_of"]
+__all__ = ["Addresses", "CompiledAddresses", "addresses_of"]
 
 
 def _word(address: int) -> int:
@@ -48,16 +51,70 @@ _OFFSET = _offset()
 _KEYS_OFFSET = _keys_offset()
 
 
-class Places:
-    """Where tensors lie; all of them are asked in one compiled call.
+class Addresses:
+    """Where parameters and their states lie; torch is asked about them one by one.
+
+    Args:
+        parameters: any tensors; of distributed ones the part of this process.
+        states: as many of each kind as there are parameters.
+
+    Attributes:
+        found: (parameters,), addresses of the gradients that were looked for; 0 for one that is not
+            there, or empty.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> None:
+        self._parameters, self._kept = parameters, [*parameters, *states]
+        self._lie = self._look()
+        self.found = np.zeros(len(parameters), np.intp)
+
+    def _look(self) -> list[tuple[Any, ...]]:
+        return [(t.data_ptr(), t.shape, t.stride()) for t in map(local, self._kept)]
+
+    def unmoved(self) -> bool:
+        """Return whether parameters and state lie where they did, in the same shape.
+
+        They are held, so that nothing else can have come to lie there.
+        """
+        return self._look() == self._lie
+
+    def find_gradients(self) -> bool:
+        """Find the gradients.
+
+        Returns:
+            Whether all are known to be there, and as their parameters are: in dtype, device, shape
+            and strides.
+        """
+        return False
+
+    def locate(self, gradients: Sequence[Tensor | None]) -> bool:  # noqa: ARG002 - see below
+        """Look where the parameters' gradients lie, None for one that is not there.
+
+        Returns:
+            Whether those that are there are known to be as their parameters are.
+        """
+        return False
+
+    def count_change(self, stepping: NDArray[np.bool_], *, gradients: bool) -> None:
+        """Let torch count that a step has written: a backward pass through old values must fail.
+
+        Args:
+            stepping: (parameters,), which of them have been stepped.
+            gradients: whether their gradients, which are there, have been written too.
+        """
+        written = list(compress(self._kept, cycle(stepping)))
+        if gradients:
+            written += [p.grad for p in compress(self._parameters, stepping) if p.grad is not None]
+        increment_version(written)
+
+
+class CompiledAddresses(Addresses):
+    """The same, all asked in one compiled call.
 
     Args:
         functions: what ``addresses`` asks with.
         parameters: plain tensors.
         states: others.
-
-    Attributes:
-        found: (parameters,), addresses of the gradients; 0 for one that is not there, or empty.
     """
 
     def __init__(
@@ -66,7 +123,7 @@ class Places:
         parameters: Sequence[Tensor],
         states: Sequence[Tensor],
     ) -> None:
-        self._kept = [*parameters, *states]  # compiled code knows them by address
+        self._kept = [*parameters, *states]  # held: compiled code knows them by address
         self._functions = functions
         self._tensors = _heads(self._kept)
         self._kinds = np.zeros((len(self._kept), addresses.KINDS), np.intp)
@@ -79,10 +136,7 @@ class Places:
         self.found = np.zeros(len(parameters), np.intp)
 
     def unmoved(self) -> bool:
-        """Return whether parameters and state lie where they did, in the same shape.
-
-        Not where a step is ``followed``.
-        """
+        """Return whether all lie where they did; not where a step is ``followed``."""
         return forward_ad._current_level < 0 and bool(  # noqa: SLF001
             addresses.unmoved(
                 self._functions, self._tensors, self._kinds, self._shapes, self._addresses,
@@ -91,20 +145,11 @@ class Places:
         )  # fmt: skip
 
     def count_change(self, stepping: NDArray[np.bool_], *, gradients: bool) -> None:
-        """Let torch count that a step has written: a backward pass through old values must fail.
-
-        Args:
-            stepping: (parameters,), which of them have been stepped.
-            gradients: whether their gradients, which are there, have been written too.
-        """
+        """As ``Addresses.count_change``."""
         addresses.count_change(self._functions, self._tensors, self._changes, stepping, gradients)
 
     def find_gradients(self) -> bool:
-        """Find the gradients.
-
-        Returns:
-            Whether all are there, and as their parameters are: in dtype, device, shape and strides.
-        """
+        """As ``Addresses.find_gradients``."""
         return bool(
             addresses.find_gradients(
                 self._functions, self._tensors, self._kinds, self._shapes, self.found
@@ -112,11 +157,7 @@ class Places:
         )
 
     def locate(self, gradients: Sequence[Tensor | None]) -> bool:
-        """Look where the parameters' gradients lie, None for one that is not there.
-
-        Returns:
-            Whether those that are there are as their parameters are.
-        """
+        """As ``Addresses.locate``."""
         heads = _heads(gradients)
         heads[heads == id(None) + _OFFSET] = 0
         return bool(addresses.locate(self._functions, heads, self._kinds, self._shapes, self.found))
@@ -127,17 +168,17 @@ def _heads(tensors: Sequence[Tensor | None]) -> NDArray[np.intp]:
     return np.fromiter(map(id, tensors), np.intp, len(tensors)) + _OFFSET
 
 
-def places_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Places | None:
-    """Return where tensors lie; None if compiled code cannot ask them."""
+def addresses_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Addresses:
+    """Return where tensors lie, asked by compiled code if it can."""
     linked = Path(torch._C.__file__)  # noqa: SLF001 - with all else
     functions = addresses.functions(linked)
-    special = any(type(p).grad is not Tensor.grad for p in parameters)
+    special = any(type(p).grad is not Tensor.grad or hasattr(p, "to_local") for p in parameters)
     tensors = [*parameters, *states]
     known = _KEYS_OFFSET and all(map(_holds, tensors))
     if functions is None or special or not parameters or not known:
-        return None
+        return Addresses(parameters, states)
     asked = np.array([*functions, _KEYS_OFFSET, TELLING, *FOLLOWERS], np.intp)
-    return Places(asked, parameters, states)
+    return CompiledAddresses(asked, parameters, states)
 
 
 def _holds(tensor: Tensor) -> bool:

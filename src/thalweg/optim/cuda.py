@@ -16,8 +16,9 @@ from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
 from thalweg.kernels.cpu.kernel import check
-from thalweg.optim.bucket import Bucket, Member, apart, fits, local, overlaps
+from thalweg.optim.bucket import Bucket, Member, PreparedStep
 from thalweg.optim.dispatch_keys import followed, own
+from thalweg.optim.memory import apart, fits, local, overlaps
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
@@ -85,7 +86,7 @@ class DeviceBucket(Bucket):
                     member.state[key] = kept.to(local(member.parameter).device)
         super().__init__(members, recipe, options, number)
 
-    def _prepare(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
+    def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Show the kernels where everything lies."""
         self.device = columns[0][0].device
         kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
@@ -120,24 +121,13 @@ class DeviceBucket(Bucket):
         """Forget what was sent: other tensors take a step."""
         self._known: tuple[Any, ...] = ()
 
-    def gradients(self) -> list[Tensor]:
-        """Return the gradients that are there, as ``Bucket`` does, but never None."""
-        return self._kept()
+    def prepare(self) -> PreparedStep:
+        """Find the gradients, as ``Bucket`` does; they are always held."""
+        return self._prepare_each()
 
-    def step(
-        self,
-        gradients: Sequence[Tensor] | None,
-        recipes: Sequence[Recipe],
-        scale: float | Tensor,
-    ) -> None:
-        """Take one step of the tensors that have a gradient.
-
-        Args:
-            gradients: what ``gradients`` returned.
-            recipes: of each group of the optimizer.
-            scale: what gradients are multiplied by; or, as float64 on a device, that and 1 if there
-                is a step at all, 0 if not.
-        """
+    def take(self, step: PreparedStep, recipes: Sequence[Recipe], scale: float | Tensor) -> None:
+        """Take a step; see ``PreparedStep.take``."""
+        gradients = step.gradients
         if not gradients:
             return
         count = len(self.parameters)

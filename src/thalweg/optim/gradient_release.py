@@ -2,21 +2,32 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from thalweg.optim.options import Options
+
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from thalweg.optim.optimizer import Compiled
-
-__all__ = ["attach"]
+__all__ = ["Releasing", "attach"]
 
 
-def attach(optimizer: "Compiled", model: nn.Module, accumulate: int) -> Callable[[], None]:
-    """Step each parameter from inside the backward pass; see ``Compiled.attach``."""
+class Releasing(Protocol):
+    """An optimizer that can step one parameter at a time."""
+
+    options: Options
+    param_groups: list[dict[str, Any]]
+    attached: int  # to how many models
+
+    def step_one(self, p: Tensor, group: int) -> None:
+        """Step one parameter, of the group of that number."""
+
+
+def attach(optimizer: Releasing, model: nn.Module, accumulate: int) -> Callable[[], None]:
+    """Step each parameter from inside the backward pass; see ``CompiledOptimizer.attach``."""
     if not isinstance(accumulate, int) or accumulate < 1:
         raise ValueError(f"accumulate must be an integer >= 1, got {accumulate!r}")
     if optimizer.options.clip_norm is not None:

@@ -11,8 +11,8 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from thalweg.elementwise import minimum
-from thalweg.optim.bucket import local
 from thalweg.optim.dispatch_keys import followed
+from thalweg.optim.memory import local
 from thalweg.optim.options import Options
 
 __all__ = ["device_scale", "gradient_scale"]

@@ -2,12 +2,10 @@
 
 import functools
 import inspect
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from itertools import chain
 from numbers import Number
-from operator import is_
 from typing import Any
 
 import numpy as np
@@ -15,43 +13,28 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import profiler
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.catalog import TorchClass
 from thalweg.optim import gradient_release, lr_schedule
-from thalweg.optim.bucket import (
-    Bucket,
-    ForeignError,
-    Member,
-    SparseError,
-    foreign,
-    is_sparse,
-    local,
-    reduced,
-)
-from thalweg.optim.cuda import DeviceBucket, bucket_for, ready, served
-from thalweg.optim.dispatch_keys import followed
-from thalweg.optim.fallback import step_tensor
-from thalweg.optim.gradient_scale import device_scale, gradient_scale
+from thalweg.optim.cuda import ready
+from thalweg.optim.gradient_scale import gradient_scale
+from thalweg.optim.layout import parameters_of
+from thalweg.optim.memory import SparseError, has_gradient, local
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe, recipe
-from thalweg.optim.state import LOST, check_steppable, kept_keys, prepare
+from thalweg.optim.stepper import Stepper, TorchStepError
 from thalweg.optim.variants import class_of
 from thalweg.rule import Rule
 
-__all__ = ["OPTION_NAMES", "Compiled"]
+__all__ = ["OPTION_NAMES", "CompiledOptimizer"]
 
 
 # What cannot be written to; np.bool_ is no Number.
 _FIXED = (Number, np.bool_, str, type(None))
 
 OPTION_NAMES = {field.name for field in fields(Options)}
-
-
-class _TorchStepError(Exception):
-    """This step is one that torch must take; the message says why."""
 
 
 def _outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +55,7 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
     """
     wrapped = Optimizer.profile_hook_step(step)
 
-    def either(self: "Compiled", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the step's
+    def either(self: "CompiledOptimizer", *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the step's
         watching = (
             profiler._is_profiler_enabled  # noqa: SLF001 - torch's modules ask it too
             or _global_optimizer_pre_hooks
@@ -89,7 +72,7 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
     return anywhere
 
 
-class Compiled(Optimizer):
+class CompiledOptimizer(Optimizer):
     """An optimizer whose step is compiled from rules.
 
     A subclass says which rule a group asks for. What is laid out for the kernels is found again
@@ -101,7 +84,6 @@ class Compiled(Optimizer):
     _step_supports_amp_scaling = True
     _extended = False
     attached = 0  # to how many models
-    _made = 0  # buckets so far
 
     @_outside_graphs
     def __init__(
@@ -111,6 +93,7 @@ class Compiled(Optimizer):
     ) -> None:
         own = {name: named.pop(name) for name in OPTION_NAMES & named.keys()}
         self.options = Options(**own)
+        self._stepper = Stepper(self.options)
         self._forget()
         given = list(arguments)
         options = given[1] if len(given) > 1 and isinstance(given[1], dict) else named
@@ -123,7 +106,7 @@ class Compiled(Optimizer):
         super().__init__(*given, **named)
 
     def __init_subclass__(cls) -> None:
-        """Show the arguments of the torch class beside those that ``Compiled`` adds."""
+        """Show the arguments of the torch class beside those that ``CompiledOptimizer`` adds."""
         super().__init_subclass__()
         cls._extended = cls._extended or "step" in vars(cls)
         theirs: Any = super().__init__
@@ -155,8 +138,7 @@ class Compiled(Optimizer):
 
     def _forget(self) -> None:
         """Drop what was laid out: parameters, state or groups have changed."""
-        self._buckets: list[Bucket] | None = None
-        self._single: dict[Tensor, Bucket] = {}
+        self._stepper.forget()
         self._seen: tuple[list[Any], list[Recipe]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,6 +146,8 @@ class Compiled(Optimizer):
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "options" in state:  # of a pickle; a checkpoint that is loaded has none
+            self._stepper = Stepper(state["options"])
         self._forget()
         super().__setstate__(state)
 
@@ -213,8 +197,8 @@ class Compiled(Optimizer):
     def _take(self) -> bool:
         """Take the step, or let torch take it; return False where it is known to be skipped."""
         try:
-            return self._step(self._recipes())
-        except _TorchStepError as reason:
+            return self._stepper.step(self, self._recipes(), self._torch_steps)
+        except TorchStepError as reason:
             left = str(reason)
         return self._torch_step(left)
 
@@ -254,49 +238,16 @@ class Compiled(Optimizer):
             RuntimeError: the step is one that torch must take, for all parameters at once.
         """
         try:
-            _has_gradient(p.grad)
+            has_gradient(p)
             recipes = self._recipes()
         except SparseError:
             reason = "with sparse gradients"
-        except _TorchStepError as error:
+        except TorchStepError as error:
             reason = str(error)
         else:
-            self._step_one(p, group, recipes)
+            self._stepper.step_one(self, p, group, recipes)
             return
         raise RuntimeError(f"attach has no step {reason}: call step() after the backward pass")
-
-    def _step_one(self, p: Tensor, group: int, recipes: list[Recipe]) -> None:
-        bucket = self._single.get(p)
-        if bucket is None or not self._holds(bucket, recipes[group]):
-            member, made, _ = self._placed(p, group, recipes[group])
-            if made is None:
-                self._step_tensor(p, group, recipes)
-                return
-            bucket = self._single[p] = self._bucket(made, [member], recipes[group])
-        try:
-            gradients = bucket.gradients()
-        except ForeignError:
-            self._step_tensor(p, group, recipes)
-            return
-        ask: Any = device_scale if isinstance(bucket, DeviceBucket) else gradient_scale
-        every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
-        if (factor := ask(self, self.options, every)) is not None:
-            bucket.step(gradients, recipes, factor)
-
-    def _step_tensor(self, p: Tensor, group: int, recipes: list[Recipe]) -> None:
-        """Step one parameter by the rule on tensors."""
-        assert p.grad is not None
-        state = self._kept(p)
-        check_steppable(state, p, recipes[group], self.options)
-        scale = gradient_scale(self, self.options, [p.grad])
-        if scale is not None:
-            step_tensor(p, state, recipes[group], scale, self.options)
-
-    def _holds(self, bucket: Bucket, found: Recipe) -> bool:
-        """Return whether what was laid out for one parameter still holds."""
-        own = bucket.states[0]
-        known = not own or self.state.get(bucket.parameters[0]) is own
-        return known and bucket.form == found.form and bucket.valid()
 
     def _found(self, group: dict[str, Any]) -> Recipe:
         """Return a group's recipe, without a moment that its first state did not need either.
@@ -321,76 +272,13 @@ class Compiled(Optimizer):
                 all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
             )
             if captured or group.get("differentiable"):
-                raise _TorchStepError("with these options")
+                raise TorchStepError("with these options")
             found = self._found(group)
             recipes.append(found.independent() if self.options.independent_decay else found)
         # A group may have more than its defaults, of which no step knows.
         fixed = all(_fixed(group.get(n)) for group in self.param_groups for n in self.defaults)
         self._seen = (values, recipes) if fixed else None
         return recipes
-
-    def _step(self, recipes: list[Recipe]) -> bool:
-        """Take the step; return False where it is known to be skipped."""
-        try:
-            ready = self._ready(recipes)
-            ask: Any = device_scale if ready is not None and self._on_device else gradient_scale
-            scale = ask(self, self.options, self._gradients())
-            if scale is None:
-                self._zero(self._parameters())
-                return False
-            if ready is None:
-                ready = [(bucket, bucket.gradients()) for bucket in self._lay_out(recipes)]
-            alone = [(p, group) for p, group in self._alone if _has_gradient(p.grad)]
-            for p, group in alone:
-                check_steppable(self._kept(p), p, recipes[group], self.options)
-        except SparseError:
-            raise _TorchStepError("with sparse gradients") from None
-        for bucket, gradients in ready:
-            bucket.step(gradients, recipes, scale)
-        for p, group in alone:
-            step_tensor(p, self._kept(p), recipes[group], scale, self.options)
-        copied = (bucket.copied for bucket, _ in ready)
-        self._zero(chain(*copied, (p for p, _ in alone)))
-        return True
-
-    def _kept(self, p: Tensor) -> dict[str, Any]:
-        """Return a parameter's state, and make none."""
-        state: dict[str, Any] = self.state.get(p, {})
-        return state
-
-    def _ready(self, recipes: list[Recipe]) -> list[tuple[Bucket, list[Tensor] | None]] | None:
-        """Return each bucket with its gradients; None where all is to be laid out anew.
-
-        Raises:
-            SparseError: one of them is sparse.
-        """
-        if self._buckets is None or not self._valid(recipes):
-            return None
-        try:
-            return [(bucket, bucket.gradients()) for bucket in self._buckets]
-        except ForeignError:
-            return None
-
-    def _zero(self, parameters: Iterable[Tensor]) -> None:
-        """Zero what gradients there are, if the options ask for it."""
-        if self.options.zero_gradients:
-            for p in parameters:
-                if p.grad is not None:
-                    p.grad.zero_()
-
-    def _gradients(self) -> Iterator[Tensor]:
-        """Yield every gradient, reduced over processes.
-
-        Raises:
-            SparseError: one of them is sparse.
-        """
-        for p in self._parameters():
-            if _has_gradient(p.grad):
-                assert p.grad is not None
-                yield reduced(p.grad, p)
-
-    def _parameters(self) -> Iterator[Tensor]:
-        return chain.from_iterable(group["params"] for group in self.param_groups)
 
     def _torch_steps(self) -> bool:
         """Return whether there is a torch class beside this one that knows its options."""
@@ -427,7 +315,7 @@ class Compiled(Optimizer):
             if hasattr(self, name):
                 setattr(self, name, None)
         if scale not in {None, 1.0}:
-            for p in self._parameters():
+            for p in parameters_of(self.param_groups):
                 if p.grad is not None:
                     p.grad.mul_(scale)
         return scale is not None
@@ -479,7 +367,7 @@ class Compiled(Optimizer):
     def _restore(self, given: dict[str, Any]) -> None:
         """Take the state as it was given: torch has rounded it to the parameters' dtype."""
         numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
-        for number, p in zip(numbers, self._parameters(), strict=True):
+        for number, p in zip(numbers, parameters_of(self.param_groups), strict=True):
             for name, value in self.state.get(p, {}).items():
                 kept = given["state"][number][name]
                 if isinstance(kept, Tensor) and kept.dtype is self.options.state_dtype:
@@ -494,92 +382,6 @@ class Compiled(Optimizer):
                 for state in own:
                     del state[key]
 
-    def _valid(self, recipes: list[Recipe]) -> bool:
-        """Return whether what was laid out still holds."""
-        assert self._buckets is not None
-        return (
-            (recipes is self._laid_out or [recipe.form for recipe in recipes] == self._forms)
-            and all(map(_same, self._listed, self.param_groups))
-            and self._known is self.state
-            and len(self.state) == len(self._states)
-            and all(map(is_, self.state.values(), self._states))
-            and not (self._waiting and any(p.grad is not None for p in self._waiting))
-            and all(bucket.valid() for bucket in self._buckets)
-        )
-
-    @torch.no_grad()
-    def _lay_out(self, recipes: list[Recipe]) -> list[Bucket]:
-        """Give each parameter with a gradient its state and its bucket.
-
-        Returns:
-            The buckets.
-
-        Raises:
-            SparseError: a gradient is sparse; torch's step makes a state of its own kind.
-            _TorchStepError: there is no kernel where a parameter or a gradient lies, or a step is
-                followed, and there is a class of torch's.
-        """
-        bare = any(map(foreign, self._gradients())) or followed()  # in this step, for all we know
-        repeated = {p for p, times in Counter(self._parameters()).items() if times > 1}
-        if self._torch_steps():
-            if bare or not all(map(served, self._parameters())):
-                # torch's steps many tensors at once on other devices.
-                raise _TorchStepError("on such tensors")
-            if repeated:
-                raise _TorchStepError("with a parameter that is given twice")
-        self._waiting: list[Tensor] = []
-        self._alone: list[tuple[Tensor, int]] = []
-        kinds: dict[Any, list[Member]] = defaultdict(list)
-        first: dict[Any, Recipe] = {}
-        for index, (group, found) in enumerate(zip(self.param_groups, recipes, strict=True)):
-            for p in group["params"]:
-                kept = found.keys or kept_keys(found, p, self.options) or is_lazy(p)
-                if p.grad is None and kept and p not in self.state:
-                    self._waiting.append(p)
-                    continue
-                member, made, arrays = self._placed(p, index, found)
-                # One call would take two steps of a repeated one for one.
-                if made is None or bare or p in repeated:
-                    self._alone.append((p, index))
-                    continue
-                dtypes = (array.dtype for array in arrays)
-                key = made, local(p).device, *found.form, p.dtype, *dtypes
-                kinds[key].append(member)
-                first[key] = found
-        buckets = [self._bucket(key[0], members, first[key]) for key, members in kinds.items()]
-        self._buckets = None if bare else buckets
-        self._on_device = not self._alone and all(key[0] is DeviceBucket for key in kinds)
-        self._known, self._states = self.state, list(self.state.values())
-        self._laid_out, self._forms = recipes, [recipe.form for recipe in recipes]
-        self._listed = [list(group["params"]) for group in self.param_groups]
-        return buckets
-
-    def _bucket(self, kind: type[Bucket], members: list[Member], found: Recipe) -> Bucket:
-        self._made += 1
-        return kind(members, found, self.options, self._made)
-
-    def _placed(
-        self, p: Tensor, group: int, found: Recipe
-    ) -> tuple[Member, type[Bucket] | None, list[Tensor]]:
-        """Give a parameter its state; return both, the kind of its bucket, and its arrays."""
-        keys = kept_keys(found, p, self.options)
-        state: dict[str, Any] = self.state[p] if found.keys or keys else {}
-        prepare(state, p, found, self.options)
-        arrays = {key: state[key] for key in keys}
-        made = bucket_for(p, [array for key, array in arrays.items() if key != LOST])
-        return Member(p, state, group), made, list(arrays.values())
-
-
-def _has_gradient(gradient: Tensor | None) -> bool:
-    """Return whether there is a gradient.
-
-    Raises:
-        SparseError: there is a sparse one.
-    """
-    if gradient is not None and is_sparse(gradient):
-        raise SparseError
-    return gradient is not None
-
 
 def _fixed(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
     """Return whether an option changes only by being replaced: arrays and tensors are written."""
@@ -591,8 +393,3 @@ def _equal(values: list[Any], seen: list[Any]) -> bool:
         return values == seen
     except Exception:  # noqa: BLE001 - tensors and arrays are compared by element, as they can be
         return False
-
-
-def _same(listed: list[Tensor], group: dict[str, Any]) -> bool:
-    params: list[Tensor] = group["params"]
-    return len(listed) == len(params) and all(map(is_, listed, params))

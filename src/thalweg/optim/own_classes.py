@@ -10,7 +10,7 @@ from torch.optim.optimizer import ParamsT
 from thalweg import rules
 from thalweg.catalog import TorchClass
 from thalweg.optim.lr_schedule import Schedule
-from thalweg.optim.optimizer import OPTION_NAMES, Compiled
+from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
 from thalweg.optim.state import LOST
 from thalweg.rule import RANGES, Hyperparameter, Rule, get
 
@@ -28,7 +28,7 @@ _OWN_OPTIONS = OPTION_NAMES | {
 }  # fmt: skip
 
 
-class _Checked(Compiled):
+class _Checked(CompiledOptimizer):
     """A class whose options are checked here, as torch checks those of its own."""
 
     def _check(self, options: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from thalweg import rules
-from thalweg.optim.optimizer import Compiled
+from thalweg.optim.optimizer import CompiledOptimizer
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.variants import (
     CENTERED_RMSPROP_MOMENTUM,
@@ -26,7 +26,7 @@ __all__ = ["ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAd
            "RMSprop", "Rprop"]  # fmt: skip
 
 
-class SGD(Compiled, torch.optim.SGD):
+class SGD(CompiledOptimizer, torch.optim.SGD):
     """Stochastic gradient descent, plain, with momentum or Nesterov's; see torch.optim.SGD."""
 
     _rules: ClassVar = {
@@ -43,7 +43,7 @@ class SGD(Compiled, torch.optim.SGD):
         return chosen
 
 
-class Adagrad(Compiled, torch.optim.Adagrad):
+class Adagrad(CompiledOptimizer, torch.optim.Adagrad):
     """Adagrad; see torch.optim.Adagrad."""
 
     rule = DECAYING_ADAGRAD
@@ -53,7 +53,7 @@ class Adagrad(Compiled, torch.optim.Adagrad):
         return super()._recipe({**group, first: self.defaults[first]})
 
 
-class RMSprop(Compiled, torch.optim.RMSprop):
+class RMSprop(CompiledOptimizer, torch.optim.RMSprop):
     """RMSProp, plain, centered or with momentum; see torch.optim.RMSprop."""
 
     _rules: ClassVar = {
@@ -68,13 +68,13 @@ class RMSprop(Compiled, torch.optim.RMSprop):
         return chosen
 
 
-class Adadelta(Compiled, torch.optim.Adadelta):
+class Adadelta(CompiledOptimizer, torch.optim.Adadelta):
     """Adadelta; see torch.optim.Adadelta."""
 
     rule = rules.adadelta
 
 
-class Adam(Compiled, torch.optim.Adam):
+class Adam(CompiledOptimizer, torch.optim.Adam):
     """Adam, or AMSGrad; see torch.optim.Adam."""
 
     def _rule(self, group: dict[str, Any]) -> Rule:
@@ -85,31 +85,31 @@ class AdamW(Adam, torch.optim.AdamW):
     """Adam with decoupled weight decay; see torch.optim.AdamW."""
 
 
-class Adamax(Compiled, torch.optim.Adamax):
+class Adamax(CompiledOptimizer, torch.optim.Adamax):
     """Adam in the infinity norm; see torch.optim.Adamax."""
 
     rule = rules.adamax
 
 
-class NAdam(Compiled, torch.optim.NAdam):
+class NAdam(CompiledOptimizer, torch.optim.NAdam):
     """Adam with Nesterov's look-ahead; see torch.optim.NAdam."""
 
     rule = rules.nadam
 
 
-class RAdam(Compiled, torch.optim.RAdam):
+class RAdam(CompiledOptimizer, torch.optim.RAdam):
     """Rectified Adam; see torch.optim.RAdam."""
 
     rule = rules.radam
 
 
-class ASGD(Compiled, torch.optim.ASGD):
+class ASGD(CompiledOptimizer, torch.optim.ASGD):
     """Averaged SGD; see torch.optim.ASGD."""
 
     rule = rules.asgd
 
 
-class Rprop(Compiled, torch.optim.Rprop):
+class Rprop(CompiledOptimizer, torch.optim.Rprop):
     """Rprop, for full gradients; see torch.optim.Rprop."""
 
     rule = rules.rprop

@@ -1,0 +1,146 @@
+"""How tensors lie in memory: which of them a kernel takes, and copies of those that it cannot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg.optim.dispatch_keys import own, readable
+
+__all__ = [
+    "ForeignError", "SparseError", "apart", "fits", "foreign", "has_gradient", "is_sparse",
+    "laid_as", "local", "overlaps", "real", "reduced", "shared",
+]  # fmt: skip
+
+_COMPLEX = (torch.complex64, torch.complex128)
+_HALF = (torch.bfloat16, torch.float16)
+_SPARSE = {
+    torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc,
+}  # fmt: skip
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a distributed tensor that this process holds, else the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def reduced(gradient: Tensor, p: Tensor) -> Tensor:
+    """Return a distributed gradient as its parameter is distributed: sums left open are taken."""
+    given: Any = gradient
+    like: Any = p
+    if not hasattr(like, "placements") or given.placements == like.placements:
+        return gradient
+    whole: Tensor = given.redistribute(like.device_mesh, like.placements)
+    return whole
+
+
+def real(tensor: Tensor) -> Tensor:
+    """Return a tensor's memory as real numbers, without its history."""
+    tensor = local(tensor).detach()
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
+    """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
+
+    They must lie there, in memory of their own, of one shape, the parameter without gaps, in
+    formats that the kernels know; a state may be narrower than float32, as long as all are.
+    """
+    arrays = [local(tensor) for tensor in (p, *kept)]
+    if not all(map(_lies, arrays)):
+        return False
+    first = arrays[0]
+    if first.dtype in _COMPLEX:
+        right = all(a.dtype is first.dtype for a in arrays)
+    else:
+        computed = torch.float64 if first.dtype is torch.float64 else torch.float32
+        legal = {computed} if computed is torch.float64 else {computed, *_HALF}
+        states = {a.dtype for a in arrays[1:]}
+        right = first.dtype in legal and states <= legal and len(states) < 2
+    alike = all(a.shape == first.shape and a.device.type == device for a in arrays)
+    return right and alike and _dense(first)
+
+
+def _lies(tensor: Tensor) -> bool:
+    """Return whether a tensor's values lie in its memory, and that is there."""
+    return own(tensor) and (tensor.data_ptr() != 0 or tensor.numel() == 0)
+
+
+def is_sparse(gradient: Tensor) -> bool:
+    """Return whether a gradient has values for some of its elements alone."""
+    return gradient.layout in _SPARSE
+
+
+def foreign(gradient: Tensor) -> bool:
+    """Return whether only its own class can read a gradient; a distributed one is copied."""
+    return not hasattr(gradient, "placements") and not readable(gradient)
+
+
+def _dense(tensor: Tensor) -> bool:
+    """Return whether the elements fill their memory, each in its own place, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def overlaps(tensor: Tensor) -> bool:
+    """Return whether two elements may lie in one place, as those of an expanded tensor do."""
+    extent = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride < extent:
+            return True
+        extent += stride * (size - 1)
+    return False
+
+
+def _ordered(tensor: Tensor, like: Tensor) -> bool:
+    """Return whether two tensors are of one shape and in one order of memory."""
+    strides = zip(tensor.stride(), like.stride(), tensor.shape, strict=False)
+    # The stride of a single element is never taken.
+    return tensor.shape == like.shape and all(a == b or size == 1 for a, b, size in strides)
+
+
+def laid_as(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the tensor in a dtype and the memory order of another, itself if it has them."""
+    here = local(tensor)
+    if here.dtype is dtype and _ordered(here, local(like)) and _lies(here):
+        return tensor
+    return torch.empty_like(like, dtype=dtype).copy_(tensor)
+
+
+def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients, with a copy of each that is a later one too: each can be zeroed."""
+    last = {g.data_ptr(): i for i, g in enumerate(gradients)}
+    return [g if last[g.data_ptr()] == i else g.clone() for i, g in enumerate(gradients)]
+
+
+def shared(found: NDArray[np.intp]) -> bool:
+    """Return whether two gradients lie at one place."""
+    there = found[found > 0]
+    return len(np.unique(there)) < len(there)
+
+
+class SparseError(Exception):
+    """A gradient is sparse: no kernel takes it."""
+
+
+class ForeignError(Exception):
+    """A gradient is one that only its own class can read: no kernel takes it."""
+
+
+def has_gradient(p: Tensor) -> bool:
+    """Return whether a parameter has a gradient.
+
+    Raises:
+        SparseError: it has a sparse one.
+    """
+    if p.grad is not None and is_sparse(p.grad):
+        raise SparseError
+    return p.grad is not None

@@ -1,0 +1,207 @@
+"""Stepper: takes the steps of an optimizer, apart from all that torch's interface asks of it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from thalweg.optim.bucket import Bucket, PreparedStep
+from thalweg.optim.cuda import DeviceBucket, served
+from thalweg.optim.dispatch_keys import followed
+from thalweg.optim.fallback import step_tensor
+from thalweg.optim.gradient_scale import device_scale, gradient_scale
+from thalweg.optim.layout import Group, Layout, parameters_of, repeated, with_state
+from thalweg.optim.memory import ForeignError, SparseError, foreign, has_gradient, reduced
+from thalweg.optim.options import Options
+from thalweg.optim.recipe import Recipe
+from thalweg.optim.state import check_steppable
+
+__all__ = ["Stepper", "TorchStepError"]
+
+
+States = Mapping[Tensor, dict[str, Any]]
+
+
+class TorchStepError(Exception):
+    """This step is one that torch must take; the message says why."""
+
+
+class Stepper:
+    """Steps the tensors of an optimizer: by kernels where it can, else by the rules themselves.
+
+    What was laid out is used again as long as nothing has changed. It holds tensors and no
+    optimizer, which every method is given: they would keep each other in memory.
+
+    Args:
+        options: of the optimizer.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._numbers = count(1)  # of buckets
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was laid out: parameters, state or groups have changed."""
+        self._layout: Layout | None = None
+        self._single: dict[Tensor, Bucket] = {}
+
+    def step(
+        self, optimizer: Optimizer, recipes: Sequence[Recipe], torch_steps: Callable[[], bool]
+    ) -> bool:
+        """Step all parameters that have a gradient.
+
+        Args:
+            optimizer: whose parameters and state it steps.
+            recipes: of its groups.
+            torch_steps: tells whether torch's own step may be taken instead.
+
+        Returns:
+            False where the step is known to be skipped.
+
+        Raises:
+            TorchStepError: torch must take the step; nothing was done.
+            FloatingPointError: see ``Options.nonfinite``.
+            RuntimeError: a parameter cannot be stepped; nothing was done.
+        """
+        groups, states = optimizer.param_groups, optimizer.state
+        try:
+            ready = self._ready(groups, states, recipes)
+            ask: Any = device_scale if ready is not None and self._on_device else gradient_scale
+            scale = ask(optimizer, self._options, _gradients(groups))
+            if scale is None:
+                self._zero(parameters_of(groups))
+                return False
+            if ready is None:
+                ready = self._lay_out(groups, states, recipes, torch_steps).prepare()
+            assert self._layout is not None
+            alone = [(p, recipes[group]) for p, group in self._layout.alone if has_gradient(p)]
+            for p, recipe in alone:
+                check_steppable(states.get(p, {}), p, recipe, self._options)
+        except SparseError:
+            raise TorchStepError("with sparse gradients") from None
+        for prepared in ready:
+            prepared.take(recipes, scale)
+        for p, recipe in alone:
+            step_tensor(p, states.get(p, {}), recipe, scale, self._options)
+        copied = (prepared.copied for prepared in ready)
+        self._zero(chain(*copied, (p for p, _ in alone)))
+        return True
+
+    def step_one(
+        self, optimizer: Optimizer, p: Tensor, group: int, recipes: Sequence[Recipe]
+    ) -> None:
+        """Step one parameter, from its gradient.
+
+        Args:
+            optimizer: as that of ``step``.
+            p: the parameter, with a gradient that is not sparse.
+            group: the number of its group.
+            recipes: of all groups.
+        """
+        prepared = self._prepare_one(optimizer, p, group, recipes[group])
+        if prepared is None:
+            self._step_alone(optimizer, p, recipes[group])
+            return
+        ask: Any = device_scale if isinstance(prepared.bucket, DeviceBucket) else gradient_scale
+        every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
+        if (scale := ask(optimizer, self._options, every)) is not None:
+            prepared.take(recipes, scale)
+
+    def _prepare_one(
+        self, optimizer: Optimizer, p: Tensor, group: int, recipe: Recipe
+    ) -> PreparedStep | None:
+        """Return the step of a bucket of one parameter; None where no kernel takes it."""
+        states = optimizer.state
+        bucket = self._single.get(p)
+        if bucket is None or not _holds(bucket, states, recipe):
+            member, kind, _ = with_state(p, group, states, recipe, self._options)
+            if kind is None:
+                return None
+            bucket = self._single[p] = kind([member], recipe, self._options, next(self._numbers))
+        try:
+            return bucket.prepare()
+        except ForeignError:
+            return None
+
+    def _step_alone(self, optimizer: Optimizer, p: Tensor, recipe: Recipe) -> None:
+        """Step one parameter by the rule itself."""
+        assert p.grad is not None
+        state: dict[str, Any] = optimizer.state.get(p, {})
+        check_steppable(state, p, recipe, self._options)
+        scale = gradient_scale(optimizer, self._options, [p.grad])
+        if scale is not None:
+            step_tensor(p, state, recipe, scale, self._options)
+
+    @property
+    def _on_device(self) -> bool:
+        return self._layout is not None and self._layout.on_device
+
+    def _ready(
+        self, groups: Sequence[Group], states: States, recipes: Sequence[Recipe]
+    ) -> list[PreparedStep] | None:
+        """Return the buckets' steps; None where all is to be laid out anew.
+
+        Raises:
+            SparseError: a gradient is sparse.
+        """
+        if self._layout is None or not self._layout.holds(groups, states, recipes):
+            return None
+        try:
+            return self._layout.prepare()
+        except ForeignError:
+            return None
+
+    def _lay_out(
+        self,
+        groups: Sequence[Group],
+        states: States,
+        recipes: Sequence[Recipe],
+        torch_steps: Callable[[], bool],
+    ) -> Layout:
+        """Give each parameter with a gradient its state and its bucket.
+
+        Raises:
+            SparseError: a gradient is sparse; torch's step makes a state of its own kind.
+            TorchStepError: there is no kernel where a parameter or a gradient lies, or a step is
+                followed, and there is a class of torch's.
+        """
+        bare = any(map(foreign, _gradients(groups))) or followed()  # in this step, for all we know
+        if torch_steps():
+            if bare or not all(map(served, parameters_of(groups))):
+                # torch's steps many tensors at once on other devices.
+                raise TorchStepError("on such tensors")
+            if repeated(groups):
+                raise TorchStepError("with a parameter that is given twice")
+        self._layout = Layout(
+            groups, states, recipes, self._options, self._numbers, kernels=not bare
+        )
+        return self._layout
+
+    def _zero(self, parameters: Iterable[Tensor]) -> None:
+        """Zero what gradients there are, if the options ask for it."""
+        if self._options.zero_gradients:
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.zero_()
+
+
+def _gradients(groups: Sequence[Group]) -> Iterator[Tensor]:
+    """Yield every gradient, reduced over processes.
+
+    Raises:
+        SparseError: one of them is sparse.
+    """
+    for p in parameters_of(groups):
+        if has_gradient(p):
+            assert p.grad is not None
+            yield reduced(p.grad, p)
+
+
+def _holds(bucket: Bucket, states: States, found: Recipe) -> bool:
+    """Return whether what was laid out for one parameter still holds."""
+    own = bucket.states[0]
+    known = not own or states.get(bucket.parameters[0]) is own
+    return known and bucket.form == found.form and bucket.valid()
