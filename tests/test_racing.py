@@ -108,17 +108,15 @@ def test_target_of_classes_by_scikit_learn(name: str) -> None:
 IRIS = "split = data.split(data.load('iris'))"
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in rules.names() if catalog.of(rules.get(name)).torch]
-)
+@pytest.mark.parametrize("name", WITH_TORCH)
 def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
     torch = pytest.importorskip("torch")
     rule = rules.get(name)
     hyper = {**rule.defaults, "lr": 0.03}
-    recipe = snippets.Recipe("softmax", 4, 3, 0.1, 8, 0, IRIS)
+    fit = snippets.LinearFit("softmax", 4, 3, 0.1, 8, 0, IRIS)
     scope: dict[str, Any] = {}
     torch.manual_seed(0)
-    exec(snippets.torch(recipe, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
+    exec(snippets.torch(fit, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(8, 4, generator=generator, dtype=torch.float64)
     y = torch.arange(8) % 3
@@ -136,10 +134,10 @@ def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
 @pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("logistic", 1), ("softmax", 3)])
 def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
     torch = pytest.importorskip("torch")
-    recipe = snippets.Recipe(loss, 4, outputs, 0.1, 8, 0, IRIS)
+    fit = snippets.LinearFit(loss, 4, outputs, 0.1, 8, 0, IRIS)
     scope: dict[str, Any] = {}
     torch.manual_seed(0)
-    exec(snippets.torch(recipe, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
+    exec(snippets.torch(fit, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(9, 4)), np.arange(9) % max(outputs, 2)
     model = scope["model"].double()
@@ -157,11 +155,11 @@ def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
 
 
 def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
-    recipe = snippets.Recipe("squared", 4, 1, 0.0, 8, 5, IRIS)
+    fit = snippets.LinearFit("squared", 4, 1, 0.0, 8, 5, IRIS)
     lacking = {*rules.names()} - {*WITH_TORCH}
-    assert {"yogi", "adabelief", "lion"} <= lacking
-    for name in ("yogi", "adabelief", "lion"):
-        text = snippets.torch(recipe, rules.get(name), {})
+    assert lacking == {"yogi", "adabelief", "lion"}
+    for name in lacking:
+        text = snippets.torch(fit, rules.get(name), {})
         assert text.startswith(f"# torch.optim has no {name}")
 
 

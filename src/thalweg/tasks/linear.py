@@ -246,7 +246,7 @@ class LinearTask:
     ) -> dict[str, str]:
         """Return the lines to paste; see ``Task.code``."""
         assert schedule in self.schedules
-        recipe = snippets.Recipe(
+        fit = snippets.LinearFit(
             loss=self.loss,
             features=self.split.train.X.shape[1],
             outputs=self.outputs,
@@ -256,8 +256,8 @@ class LinearTask:
             load=_load_code(self.dataset, self.seed),
         )
         return {
-            "torch": snippets.torch(recipe, rule, hyper),
-            "thalweg": snippets.thalweg(recipe, rule, hyper),
+            "torch": snippets.torch(fit, rule, hyper),
+            "thalweg": snippets.thalweg(fit, rule, hyper),
         }
 
     def fingerprint(self) -> str:

@@ -8,13 +8,13 @@ from thalweg import catalog
 from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, rise
 
-__all__ = ["Recipe", "module", "thalweg", "torch", "torch_class"]
+__all__ = ["LinearFit", "module", "thalweg", "torch", "torch_class"]
 
 Hyper = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LinearFit:
     """A linear model and how it is trained.
 
     Args:
@@ -120,7 +120,7 @@ _OBJECTIVES = {
 }
 
 
-def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
+def torch(fit: LinearFit, rule: Rule, hyper: Hyper) -> str:
     """Return lines that load the data as the race did, and train the model on them in torch.
 
     The penalty is written into the objective: torch's weight_decay would decay the intercept too,
@@ -130,19 +130,19 @@ def torch(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
     if known is None:
         return _lacking(rule)
     name, keywords = known
-    objective = _OBJECTIVES[recipe.loss]
-    if recipe.l2:
-        objective += f" + {recipe.l2!r} / 2 * model.weight.square().sum()"
-    dtype = ", dtype=torch.float32" if recipe.loss == "squared" else ""
+    objective = _OBJECTIVES[fit.loss]
+    if fit.l2:
+        objective += f" + {fit.l2!r} / 2 * model.weight.square().sum()"
+    dtype = ", dtype=torch.float32" if fit.loss == "squared" else ""
     return f"""\
 import torch
 
 from thalweg import data
 
-{_data(recipe)}
+{_data(fit)}
 inputs = torch.tensor(split.train.X, dtype=torch.float32)
 targets = torch.tensor(split.train.y{dtype})
-model = torch.nn.Linear({recipe.features}, {recipe.outputs})
+model = torch.nn.Linear({fit.features}, {fit.outputs})
 optimizer = torch.optim.{name}(model.parameters(), {_arguments(keywords)})
 
 
@@ -150,34 +150,34 @@ def objective(X, y):
     return {objective}
 
 
-for _ in range({recipe.epochs}):
-    for rows in torch.randperm(len(inputs)).split({recipe.batch_size}):
+for _ in range({fit.epochs}):
+    for rows in torch.randperm(len(inputs)).split({fit.batch_size}):
         optimizer.zero_grad()
         objective(inputs[rows], targets[rows]).backward()
         optimizer.step()
 """
 
 
-def _data(recipe: Recipe) -> str:
+def _data(fit: LinearFit) -> str:
     """Return the line that binds ``split``, and what it does to the numbers."""
-    if recipe.loss == "squared":
+    if fit.loss == "squared":
         says = """\
 # Standardizes X and y by the training part. A prediction in the unit of y is the model's times
 # split.y_scale plus split.y_mean."""
     else:
         says = "# Standardizes X by the training part."
-    return f"{says}\n{recipe.load}"
+    return f"{says}\n{fit.load}"
 
 
-def thalweg(recipe: Recipe, rule: Rule, hyper: Hyper) -> str:
+def thalweg(fit: LinearFit, rule: Rule, hyper: Hyper) -> str:
     """Return lines that repeat the training in thalweg."""
     return f"""\
 from thalweg import data, linear
 
-{_data(recipe)}
+{_data(fit)}
 training = linear.train(
-    split.train.X, split.train.y, loss={recipe.loss!r}, rule={rule.name!r},
-    epochs={recipe.epochs}, batch_size={recipe.batch_size}, l2={recipe.l2!r}, initial="uniform",
+    split.train.X, split.train.y, loss={fit.loss!r}, rule={rule.name!r},
+    epochs={fit.epochs}, batch_size={fit.batch_size}, l2={fit.l2!r}, initial="uniform",
     validation=(split.validation.X, split.validation.y), {_arguments(hyper)},
 )
 """
