@@ -1,6 +1,6 @@
 """Change a race's folder at random, and see that every command ends in a sentence.
 
-``python tests/fuzz_folder.py [COUNT [SEED]]`` does it long; tests/test_racing_fuzz.py a little.
+``python tests/fuzz_folder.py [COUNT [SEED]]`` does it long; tests/racing/test_fuzz.py a little.
 """
 
 import contextlib

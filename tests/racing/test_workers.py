@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from race_tasks import OWN_RULE
+from racing.test_run import TERMS, _race
 from racing_task import LeastSquares
-from test_racing_course import TERMS, _race
 from thalweg import kernels, race, rules
 from thalweg import rule as registry
 from thalweg.errors import TaskError, user_line
@@ -214,7 +214,7 @@ with hired(LeastSquares(), "processes", 2) as workers:
 """
     for end in ("ended", "killed"):
         with subprocess.Popen(
-            [sys.executable, "-c", code, end], cwd=Path(__file__).parent, stdout=subprocess.PIPE
+            [sys.executable, "-c", code, end], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE
         ) as parent:
             assert parent.stdout
             worker = int(parent.stdout.readline())
@@ -270,7 +270,7 @@ def test_processes_are_deaf_to_ctrl_c_from_their_start() -> None:
 def test_processes_do_not_answer_to_ctrl_c(when: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _ON_A_TERMINAL],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -293,7 +293,7 @@ def test_what_was_finished_before_a_failure_is_kept(tmp_path: Path) -> None:
             return super().run(lanes, **terms)
 
     store = Store(tmp_path)
-    with pytest.raises(TaskError, match=r"test_racing_workers.py:\d+: MemoryError"):
+    with pytest.raises(TaskError, match=r"test_workers.py:\d+: MemoryError"):
         _race(task=Failing(), store=store, workers=1)
     with Store(tmp_path) as kept:
         assert len(kept.of("adam", "trial")) >= 30
@@ -320,7 +320,9 @@ def test_what_fails_in_the_user_s_own_code_is_told_with_its_line(on: str) -> Non
     line = Failing.run.__code__.co_firstlineno + 1
     with pytest.raises(TaskError) as caught:
         _race(task=Failing(), on=on, workers=1)
-    assert str(caught.value).startswith(f"tests/{Path(__file__).name}:{line}: ValueError: cannot r")
+    assert str(caught.value).startswith(
+        f"tests/racing/{Path(__file__).name}:{line}: ValueError: cannot r"
+    )
 
 
 def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:

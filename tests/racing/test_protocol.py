@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test_racing_course import TERMS, Mixing, _race
+from racing.test_run import TERMS, Mixing, _race
 from thalweg import rules
 from thalweg.racing import run
 from thalweg.racing.protocol import (

@@ -441,7 +441,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from racing_task import LeastSquares
-from test_racing_course import TERMS, Store, _run
+from racing.test_run import TERMS, Store, _run
 
 def kill(progress):
     if progress.done > float(sys.argv[2]):
@@ -456,7 +456,7 @@ with Store(Path(sys.argv[1])) as store:
 def test_a_killed_race_ends_as_an_unbroken_one(tmp_path: Path, done: int) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", _KILLED, str(tmp_path), str(done)],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
@@ -469,7 +469,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     with Store(tmp_path):
         other = subprocess.run(
             [sys.executable, "-c", _KILLED, str(tmp_path), "0"],
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[1],
             check=False,
             capture_output=True,
             text=True,

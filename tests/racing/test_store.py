@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from racing.test_run import TERMS, _race, _run
 from racing_task import LeastSquares
-from test_racing_course import TERMS, _race, _run
 from thalweg import cli
 from thalweg.cli.live import view
 from thalweg.racing.export import COLUMNS, writing
@@ -23,7 +23,7 @@ from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
 
-DOCS = Path(__file__).parents[1] / "docs" / "store.md"
+DOCS = Path(__file__).parents[2] / "docs" / "store.md"
 CURVE = np.array([2.0, 1.0, np.nan, np.inf])
 
 

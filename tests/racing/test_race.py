@@ -325,7 +325,7 @@ def test_own_rule_must_be_the_same_on_resume(
 _KILLED = """
 import os, signal, sys
 import thalweg
-from test_racing import TERMS
+from racing.test_race import TERMS
 
 def kill(progress):
     if progress.done > 60:
@@ -337,7 +337,7 @@ thalweg.race("iris", out=sys.argv[1], on_progress=kill, **TERMS)
 
 def test_a_killed_race_is_resumed_to_the_same_verdict(tmp_path: Path, iris: racing.Verdict) -> None:
     killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(tmp_path)], cwd=Path(__file__).parent, check=False
+        [sys.executable, "-c", _KILLED, str(tmp_path)], cwd=Path(__file__).parents[1], check=False
     )
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "results.json").exists()

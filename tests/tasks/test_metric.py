@@ -130,7 +130,7 @@ SQUARE = SERIES[:, :4]
         (lambda: nn.Linear(1, 4), lambda out, y: functional.cross_entropy(out, y["class"]),
          {"class": SERIES[:, 0]}, {}, "^accuracy and R² need targets in one .* got a dict" + ASKED),
         (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS, {"metric": backwards},
-         r"test_racing_score\.py:\d+: RuntimeError: size mismatch"),
+         r"test_metric\.py:\d+: RuntimeError: size mismatch"),
         (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS,
          {"test": (X.expand(-1, 3), LABELS)}, "^test: RuntimeError: mat1 and mat2 shapes cannot"),
         (lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS,

@@ -228,7 +228,7 @@ def test_tensorboard_deletes_its_own_files_alone(tmp_path: Path) -> None:
     assert not before.exists()
 
 
-@pytest.mark.parametrize("link", ["tensorboard", "tensorboard/adam", "tensorboard/adam/trial-0"])
+@pytest.mark.parametrize("link", ["tensorboard", "tensorboard/adam", "tensorboard/adam/trial-0-0"])
 def test_tensorboard_goes_through_no_link(link: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     elsewhere = tmp_path / "elsewhere"
