@@ -244,7 +244,9 @@ def test_a_gradient_that_breaks_on_the_way_is_told_in_a_sentence() -> None:
             return scores
 
     for stacked in (True, False):
-        with pytest.raises(TaskError, match=r"alone\.py:\d+: RuntimeError: nine; are too many$"):
+        with pytest.raises(
+            TaskError, match=r"objective\.py:\d+: RuntimeError: nine; are too many$"
+        ):
             in_lanes(
                 classes("mlp", model=lambda: Broken().double()), "sgd", [{}] * 2, epochs=1,
                 stacked=stacked,

@@ -105,6 +105,85 @@ def test_data_come_as_arrays_datasets_or_loaders() -> None:
     assert torch.equal(parts.train["y"], expected[1])
 
 
+class Duck:
+    """Has the methods of a dataset, but not torch's base: as Hugging Face has it."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"x": torch.tensor([float(index)]), "y": index * index}
+
+
+class Unmeasured:
+    """Has no length either: Python's own iteration ends it."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index >= 10:
+            raise IndexError
+        return Duck()[index]
+
+
+def test_examples_come_in_any_sequence_as_a_dataloader_takes_them() -> None:
+    squares = [Squares()[i] for i in range(10)]
+    named = [Duck()[i] for i in range(10)]
+    pairs: list[Any] = [
+        squares, tuple(squares), iter(squares), [list(pair) for pair in squares],
+        [(np.array([float(i)], np.float32), i * i) for i in range(10)],
+        DataLoader(squares), ([[float(i)] for i in range(10)], [i * i for i in range(10)]),
+    ]  # fmt: skip
+    for source in pairs:
+        expected = next(iter(DataLoader(squares, batch_size=10)))
+        for found, right in zip(read(source, "train"), expected, strict=True):
+            assert found.dtype == right.dtype
+            assert torch.equal(found, right)
+    for source in (named, tuple(named), Duck(), Unmeasured(), DataLoader(Duck())):  # type: ignore[arg-type]
+        found = read(source, "train")
+        assert list(found) == ["x", "y"]
+        assert torch.equal(found["y"], torch.arange(10) ** 2)
+    images = list(torch.arange(30.0).reshape(10, 3))
+    assert torch.equal(read(images, "train"), torch.stack(images))
+    columns = read([X, X.double(), Y], "train")  # of several shapes
+    assert [tuple(column.shape) for column in columns] == [(100, 1), (100, 1), (100,)]
+
+
+class Endless(Dataset[tuple[Tensor, int]]):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1), index
+
+
+class Unending(IterableDataset[tuple[Tensor, int]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return ((torch.tensor([float(i)]), i * i) for i in itertools.count())
+
+
+@pytest.mark.parametrize("given", [Unending, lambda: DataLoader(Unending()), Endless])
+def test_of_data_without_an_end_an_epoch_is_read(given: Callable[[], Any]) -> None:
+    examples = Examples.of(task(train=given(), examples_per_epoch=30, test=given()))
+    parts = examples.draw(0)
+    assert parts.sizes == {"train": 24, "validation": 6, "test": 30}
+    assert len(read(Stream(), "train", 4)[0]) == 4
+    assert len(read(Stream(), "train", 40)[0]) == 10
+    assert len(read(Squares(), "train", 4)[0]) == 10  # its own length counts
+
+
+def test_that_no_end_is_in_sight_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.stack.batch._PATIENCE", -1.0)
+    with pytest.warns(
+        UserWarning, match="after 1 examples; if it never .* examples_per_epoch"
+    ) as w:
+        assert len(read(Stream(), "train")[0]) == 10
+    assert len(w) == 1
+
+
+@pytest.mark.parametrize("most", [0, True, 2.0, "many"])
+def test_an_epoch_has_a_whole_number_of_examples(most: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^examples_per_epoch must be an integer >= 1 or None, got"
+    ):
+        task(examples_per_epoch=most)
+
+
 class Named(NamedTuple):
     x: Tensor
     y: Tensor
@@ -212,11 +291,6 @@ class Breaks(Squares):
         return super().__getitem__(index)
 
 
-class Endless(Dataset[tuple[Tensor, int]]):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.zeros(1), index
-
-
 class Unopened(IterableDataset[tuple[Tensor, int]]):
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         raise OSError("no shards in /data")
@@ -253,20 +327,23 @@ def drawn_elsewhere() -> nn.Module:
     return net
 
 
-HERE = r"test_stack_task\.py:\d+"
+HERE = r"test_task\.py:\d+"
 
 
+@pytest.mark.filterwarnings("ignore:train has no length")  # said where a machine is busy
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"train": Breaks()}, rf"^.*{HERE}: OSError: image_7.png is no image \(train\[7\]\)$"),
-        ({"train": Endless()}, r"^TypeError: .* 'Endless' has no len\(\) \(train\[0\]\)$"),
+        ({"train": Endless()}, r"^train has no length and has not ended after 100,001 examples; "),
+        ({"train": DataLoader(Unending(), batch_size=4)}, "has no length .* examples_per_epoch="),
+        ({"train": itertools.repeat((torch.zeros(2**28), 0))}, "not ended after 3 examples"),
         ({"train": Unopened()}, rf"^.*{HERE}: OSError: no shards in /data \(train\[0\]\)$"),
         ({"test": Twofold()}, rf"^.*{HERE}: IndexError: no row; at all \(test\[0\]\)$"),
         ({"test": Unopened()}, r"no shards in /data \(test\[0\]\)$"),
         ({"train": TensorDataset(X[:0], Y[:0])}, "^train has no examples$"),
         ({"train": (X, Y[:50])}, "^train must have one row per .* got rows: 50, 100$"),
-        ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, got str$"),
+        ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, .* got str$"),
         ({"train": (X[:2], Y[:2])}, "^test=0.2 of train leaves 0 of its rows to that part"),
         ({"train": [X, X, Y]}, r"^a loss needs examples that are pairs \(X, y\); give step="),
         ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights; here$"),

@@ -1,6 +1,9 @@
 """Batches: tensors in tuples and dicts, one row per example; and how data become one."""
 
 import itertools
+import math
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +24,10 @@ from torch.utils.data import (
 from thalweg.errors import TaskError, told
 
 __all__ = ["Batch", "count", "each", "leaves", "read"]
+
+# What has no length is held to have no end after so many examples, or so many bytes of them; after
+# so many seconds of reading it is said that none is in sight.
+_MOST, _MOST_BYTES, _PATIENCE = 100_000, 2**31, 10.0
 
 Batch = Any
 """A tensor, or tuples and dicts of batches."""
@@ -64,26 +71,29 @@ def count(batch: Batch, name: str) -> int:
     return lengths.pop()
 
 
-def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a Dataset or a DataLoader
+def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN401 - see below
     """Return all examples of a source as one batch.
 
     Args:
-        source: a batch of tensors or arrays, a Dataset or a DataLoader.
+        source: a batch of tensors or arrays; a Dataset, or what can be indexed or iterated as one,
+            such as a list of examples; or a DataLoader.
         name: what errors call it.
+        most: so many examples are taken of one that has no length, >= 1; None (default): all.
 
     Raises:
-        TaskError: the user's data raised; the message has the example and the line.
+        TaskError: the user's data raised; the message has the example and the line. Or it has no
+            length, and no end is in sight.
     """
     tensor = partial(_tensor, name=name)
     if isinstance(source, DataLoader):  # whose dataset may be any sequence
         drawn, collate = _drawn(source, name), source.collate_fn
         batched = source.batch_size is None and source.batch_sampler is None
         source = source.dataset
-    elif isinstance(source, Dataset):
+    elif _is_dataset(source):
         drawn, collate, batched = None, default_collate, False
     else:
-        return each(tensor, source)
-    examples = list(_examples(source, drawn, name))
+        return each(tensor, _columns(source))
+    examples = list(_examples(source, drawn, name, most))
     if not examples:
         raise TaskError(f"{name} has no examples")
     try:
@@ -94,6 +104,36 @@ def read(source: Any, name: str) -> Batch:  # noqa: ANN401 - tensors, arrays, a 
         raise
     except Exception as error:
         raise TaskError(f"{told(error)} (the examples of {name}, made one batch)") from error
+
+
+def _is_dataset(source: Any) -> bool:  # noqa: ANN401
+    """Return whether a source has examples one by one, as a DataLoader takes them.
+
+    What can be made an array is one. A dict is a batch. So is a tuple, unless it has more than two
+    tuples or dicts; and a list of arrays that are two, or of several shapes. All else has examples.
+    """
+    if isinstance(source, Dataset):
+        return True
+    if isinstance(source, (str, bytes, Mapping)) or hasattr(source, "__array__"):
+        return False
+    if isinstance(source, tuple):
+        rows = all(isinstance(value, (tuple, Mapping)) for value in source)
+        return len(source) > 2 and rows and not hasattr(source, "_fields")
+    if isinstance(source, list) and source and all(hasattr(v, "__array__") for v in source):
+        return len(source) != 2 and len({np.shape(value) for value in source}) == 1
+    return hasattr(source, "__getitem__") or hasattr(source, "__iter__")
+
+
+def _columns(batch: Any) -> Any:  # noqa: ANN401
+    """Return a batch with an array in place of each list of numbers."""
+    if isinstance(batch, Mapping):
+        return {name: _columns(value) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        values = map(_columns, batch)
+        return type(batch)(*values) if hasattr(batch, "_fields") else tuple(values)
+    if isinstance(batch, list) and any(hasattr(value, "__array__") for value in batch):
+        return tuple(batch)
+    return np.asarray(batch) if isinstance(batch, list) else batch
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
@@ -129,28 +169,70 @@ def _drawn(loader: "DataLoader[Any]", name: str) -> Sequence[int] | None:
     return sorted(drawn)
 
 
-def _examples(dataset: "Dataset[Any]", drawn: Sequence[int] | None, name: str) -> Iterator[Any]:
-    """Yield a Dataset's examples, of whatever kind it is; what it raises is told with the place."""
-    rows = _rows(dataset, drawn)
-    index = 0
-    while True:
+def _examples(
+    dataset: Any,  # noqa: ANN401
+    drawn: Sequence[int] | None,
+    name: str,
+    most: int | None,
+) -> list[Any]:
+    """Return the examples of any kind of Dataset; what it raises is told with the place."""
+    examples: list[Any] = []
+    rows, begun = _rows(dataset, drawn), time.monotonic()
+    unknown = not hasattr(dataset, "__len__")
+    while not unknown or most is None or len(examples) < most:
         try:
-            example = next(rows)
+            examples.append(next(rows))
         except StopIteration:
-            return
+            break
         except Exception as error:
-            raise TaskError(f"{told(error)} ({name}[{index}])") from error
+            raise TaskError(f"{told(error)} ({name}[{len(examples)}])") from error
+        if unknown and most is None:
+            begun = _check_end(examples, name, begun)
+    return examples
+
+
+def _check_end(examples: list[Any], name: str, begun: float) -> float:
+    """Refuse examples that are too many to have an end; say once that none is in sight.
+
+    Returns:
+        When reading began, infinity once it is said.
+    """
+    most = min(_MOST, _MOST_BYTES // max(1, _size(examples[0])))
+    too_many, late = len(examples) > most, time.monotonic() - begun > _PATIENCE
+    if too_many or late:
+        so_far = f"{name} has no length and has not ended after {len(examples):,} examples"
+        remedy = "say how many make an epoch: TorchTask(..., examples_per_epoch=10_000)"
+        if too_many:
+            raise TaskError(f"{so_far}; {remedy}")
+        warnings.warn(f"{so_far}; if it never does, {remedy}", stacklevel=2)
+    return math.inf if late else begun
+
+
+def _size(example: Any) -> int:  # noqa: ANN401
+    """Return about how many bytes an example takes."""
+    return sum(getattr(value, "nbytes", 0) for value in leaves(example))
+
+
+def _rows(dataset: Any, drawn: Sequence[int] | None) -> Iterator[Any]:  # noqa: ANN401
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        found = iter(dataset)
+        yield from itertools.islice(found, len(dataset)) if hasattr(dataset, "__len__") else found
+    elif not hasattr(dataset, "__len__"):
+        yield from _indexed(dataset)
+    else:
+        several = getattr(dataset, "__getitems__", None)  # which torch prefers
+        for i in range(len(dataset)) if drawn is None else drawn:
+            yield several([i])[0] if several else dataset[i]
+
+
+def _indexed(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield what an index finds, up to the first IndexError, as Python iterates."""
+    for i in itertools.count():
+        try:
+            example = dataset[i]
+        except IndexError:
+            return
         yield example
-        index += 1
-
-
-def _rows(dataset: "Dataset[Any]", drawn: Sequence[int] | None) -> Iterator[Any]:
-    if isinstance(dataset, IterableDataset):
-        yield from dataset
-        return
-    several = getattr(dataset, "__getitems__", None)  # which torch prefers
-    for i in range(len(dataset)) if drawn is None else drawn:  # type: ignore[arg-type] # or it raises
-        yield several([i])[0] if several else dataset[i]
 
 
 def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
@@ -161,6 +243,7 @@ def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
         tensor = torch.from_numpy(np.ascontiguousarray(array))
     except (TypeError, ValueError):
         raise TaskError(
-            f"{name} must be tensors or arrays of numbers, got {type(value).__name__}"
+            f"{name} must be tensors or arrays of numbers, a list of examples, a Dataset or a "
+            f"DataLoader, got {type(value).__name__}"
         ) from None
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor

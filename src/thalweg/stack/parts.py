@@ -62,11 +62,14 @@ class Examples:
         Raises:
             TaskError: data that cannot be read.
         """
-        given = {"train": read(task.train, "train")}
+        most = task.examples_per_epoch
+        given = {"train": read(task.train, "train", most)}
         for name in ("test", "validation"):
             share = getattr(task, name)
-            # Copied, for torch's own memory is aligned: products round by where numbers lie.
-            given[name] = share if _is_share(share) else each(torch.clone, read(share, name))
+            given[name] = share
+            if not _is_share(share):
+                # Copied, for torch's own memory is aligned: products round by where numbers lie.
+                given[name] = each(torch.clone, read(share, name, most))
         for name, batch in given.items():
             if not _is_share(batch):
                 count(batch, name)

@@ -13,6 +13,7 @@ from thalweg.stack.batch import Batch, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
 from thalweg.stack.objective import Alone, Objective, build, seeded
+from thalweg.stack.shapes import compared
 from thalweg.stack.values import Start
 
 __all__ = ["Traits", "probe"]
@@ -97,7 +98,7 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
     start, held = own.values(), [_held(module)]
     with blamed("loss" if function.task.step is None else "step"):
         with function.mode(training=True):
-            with seeded(0):  # for what it draws unseen
+            with seeded(0), compared(module, batch):  # for what it draws unseen
                 _check(own(own.values(), batch, "loss", seed, step, training=True), function)
             held.append(_held(module))
             after = own.values()

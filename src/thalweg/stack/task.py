@@ -30,12 +30,15 @@ class TorchTask:
         loss: ``loss(outputs, targets)``, the mean over a batch, a scalar. It keeps nothing between
             two calls.
         train: examples: ``(X, y)`` of tensors or arrays (floating-point arrays become tensors of
-            torch's default dtype), a Dataset, or a DataLoader, of which the dataset, the
+            torch's default dtype); a Dataset, of torch's or with the same methods, or a list of
+            examples, each a pair or a dict; or a DataLoader, of which the dataset, the
             ``collate_fn`` and the examples that its sampler draws count: batch sizes and the order
             are the race's.
         validation: by what hyperparameters are chosen: a share of ``train`` in (0, 1), 0.2 by
             default, or examples.
         test: what is judged once, at the end: the same.
+        examples_per_epoch: how many examples are read of data that have no length, such as an
+            IterableDataset without an end, >= 1; None (default): all.
         metric: ``metric(outputs, targets)``, a number that results quote for the test part; None
             (default): R², or accuracy where targets are integers and outputs have their classes
             along axis 1, or are one logit per target.
@@ -72,6 +75,7 @@ class TorchTask:
     train: Any
     validation: Any = 0.2
     test: Any = 0.2
+    examples_per_epoch: int | None = None
     metric: Callable[[Any, Any], Any] | None = None
     step: Callable[[nn.Module, Any], Tensor] | None = None
     l2: float = 0.0
@@ -94,6 +98,9 @@ class TorchTask:
             share = getattr(self, name)
             if isinstance(share, (int, float)) and not 0 < share < 1:
                 raise ValueError(f"{name} must be a share in (0, 1) or examples, got {share}")
+        most = self.examples_per_epoch
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise ValueError(f"examples_per_epoch must be an integer >= 1 or None, got {most!r}")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise ValueError(f"l2 must be >= 0, got {self.l2}")
         if self.clip_norm is not None and not self.clip_norm > 0:
