@@ -242,7 +242,7 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
         ("race iris --epochs many", "--epochs"),
         ("race iris --epoch 3", "--epochs"),
         ("race iris --trials 8 --budget 60s", "give either trials or a budget"),
-        ("race iris --trials 2000", "--trials must be in [4, 1024], got 2000"),
+        ("race iris --trials 2000", "--trials must be an integer in [4, 1024], got 2000"),
         ("rase", "race"),
         ("kernel adma", "unknown rule 'adma'; did you mean adamax, adam, radam?"),
         ("kernel", "RULE"),

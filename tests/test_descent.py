@@ -390,12 +390,12 @@ NO_PARTS = (
         (
             ("sigmoid_fit", "sgd", None, {"batch_size": 10}),
             ValueError,
-            "batch_size must be in [1, 9], the number of parts, got 10",
+            "batch_size must be an integer in [1, 9], the number of parts, got 10",
         ),
         (
             ("sigmoid_fit", "sgd", None, {"batch_size": 0}),
             ValueError,
-            "batch_size must be an integer >= 1, got 0",
+            "batch_size must be an integer in [1, 9], the number of parts, got 0",
         ),
         (
             ("bowl", "sgd", None, {"sampling": "random"}),

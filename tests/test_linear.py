@@ -400,9 +400,9 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
         ({"epochs": "3"}, "epochs must be an integer >= 1, got '3'"),
         ({"evaluate_every": 2.5}, "evaluate_every must be an integer >= 1, got 2.5"),
-        ({"batch_size": 5}, "batch_size must be at most 4, the rows of X, got 5"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be an integer >= 1, got 2.5"),
+        ({"batch_size": 5}, r"batch_size must be an integer in \[1, 4\], the rows of X, got 5"),
+        ({"batch_size": 0}, r"batch_size must be an integer in \[1, 4\], the rows of X, got 0"),
+        ({"batch_size": 2.5}, r"batch_size must be an integer in \[1, 4\], the rows of X, got 2.5"),
         ({"threads": -1}, "threads must be an integer >= 1, got -1"),
         (
             {"sampling": "random"},

@@ -132,7 +132,7 @@ def test_leaky_weights_are_powers_with_a_mark_at_the_window() -> None:
     assert (len(age) < 5000, age[0], age[-1]) == (True, 1, pytest.approx(3e9))
     np.testing.assert_allclose(weight, np.exp(-(age - 1) / 1e9), rtol=1e-6)
     assert texts(long) == ["beta 0.999999999, effective window 1e+09 steps"]
-    with pytest.raises(ValueError, match="n must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="n must be an integer >= 1, got 0"):
         plots.leaky_weights([0.5], n=0)
     for betas, message in (([], "needs one beta or more"), ([1.0], r"beta must be in \[0, 1\)")):
         with pytest.raises(ValueError, match=message):

@@ -302,7 +302,7 @@ def test_what_a_caller_changes_does_not_change_the_problem() -> None:
             lambda: problems.get("zzz"),
             "unknown problem 'zzz'; problems: " + ", ".join(problems.names()),
         ),
-        (lambda: problems.rosenbrock(1), "d must be >= 2, got 1"),
+        (lambda: problems.rosenbrock(1), "d must be an integer >= 2, got 1"),
         (
             lambda: finite_sum([]),
             "parts must be one or more, of as many variables each, got []",
@@ -311,7 +311,7 @@ def test_what_a_caller_changes_does_not_change_the_problem() -> None:
             lambda: finite_sum([quadratic([1.0]), quadratic([1.0, 2.0])]),
             "parts must be one or more, of as many variables each, got [1, 2]",
         ),
-        (lambda: problems.noisy_bowl(2), "n must be > 2, the number of variables, got 2"),
+        (lambda: problems.noisy_bowl(2), "n must be an integer >= 3, got 2"),
         (lambda: problems.noisy_bowl(noise=-1.0), "noise must be >= 0, got -1.0"),
     ],
 )

@@ -94,7 +94,7 @@ def test_leaky_weights_are_those_of_the_rules(beta: float) -> None:
     ("call", "message"),
     [
         (lambda: theory.leaky_weights(1.0, 5), "beta must be in [0, 1), got 1.0"),
-        (lambda: theory.leaky_weights(0.5, 0), "n must be >= 1, got 0"),
+        (lambda: theory.leaky_weights(0.5, 0), "n must be an integer >= 1, got 0"),
         (lambda: theory.effective_window(-0.1), "beta must be in [0, 1), got -0.1"),
         (
             lambda: theory.precondition([[1.0, 2.0], [0.0, 1.0]]),

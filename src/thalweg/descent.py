@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import problems, schedules, second_order
+from thalweg.checks import NOT_NEGATIVE, Hyperparameter, count, number
 from thalweg.problems import Problem
-from thalweg.rule import Hyperparameter, Range, Rule, check_count
+from thalweg.rule import Rule
 
 __all__ = ["Trace", "descend"]
 
 Vector = NDArray[np.float64]
 Hyper = float | Callable[[int], float]
-
-_NOT_NEGATIVE = Range(0.0, ends="[)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +121,10 @@ def descend(
     """
     problem = problems.get(problem)
     rule = second_order.get(rule, problem)
-    check_count("steps", steps, 1)
-    noise = Hyperparameter("noise", 0.0, _NOT_NEGATIVE).check(noise)
-    tolerance = Hyperparameter("tolerance", 0.0, _NOT_NEGATIVE).check(tolerance)
-    random = np.random.default_rng(seed)
+    steps = count("steps", steps)
+    noise = number("noise", noise, NOT_NEGATIVE)
+    tolerance = number("tolerance", tolerance, NOT_NEGATIVE)
+    random = np.random.default_rng(count("seed", seed, 0))
     batches = _batches(problem, batch_size, sampling, random)
     values = _values(rule, hyper, steps)
     x = _first_point(problem, x0)
@@ -178,9 +177,7 @@ def _batches(
             f"batch_size needs a problem with parts, and {problem.name!r} has none: see "
             "problems.finite_sum and problems.noisy_sum"
         )
-    check_count("batch_size", batch_size, 1)
-    if batch_size > n:
-        raise ValueError(f"batch_size must be in [1, {n}], the number of parts, got {batch_size}")
+    batch_size = count("batch_size", batch_size, 1, n, "the number of parts")
     orders = (_ORDERS[sampling](random, n) for _ in itertools.count())
     return (order[i : i + batch_size] for order in orders for i in range(0, n, batch_size))
 

@@ -5,8 +5,6 @@
 
 import dis
 import inspect
-import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +12,7 @@ from numbers import Real
 from types import CellType, FunctionType
 from typing import Any
 
+from thalweg.checks import Hyperparameter, Range
 from thalweg.words import closest
 
 __all__ = [
@@ -22,43 +21,11 @@ __all__ = [
     "Range",
     "Rule",
     "adopt",
-    "check_count",
     "get",
     "names",
     "read_signature",
     "rule",
 ]
-
-
-@dataclass(frozen=True)
-class Range:
-    """The legal values of a hyperparameter: an interval with open or closed ends.
-
-    Args:
-        low: the lower end.
-        high: the upper end.
-        ends: ``"[]"``, ``"[)"``, ``"(]"`` or ``"()"``: whether each end belongs to it.
-
-    Example:
-        >>> str(Range(0.0, 1.0, "[)")), 1.0 in Range(0.0, 1.0, "[)")
-        ('in [0, 1)', False)
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    ends: str = "()"
-
-    def __contains__(self, value: float) -> bool:
-        above = value >= self.low if self.ends[0] == "[" else value > self.low
-        below = value <= self.high if self.ends[1] == "]" else value < self.high
-        return above and below
-
-    def __str__(self) -> str:
-        if math.isinf(self.low) and math.isinf(self.high):
-            return "finite"
-        if math.isinf(self.high):
-            return f"{'>=' if self.ends[0] == '[' else '>'} {self.low:g}"
-        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
 
 # A hyperparameter's name means the same in every rule, so its range is declared once.
@@ -80,58 +47,6 @@ RANGES: dict[str, Range] = {
     "step_min": Range(0.0, ends="[)"),
     "step_max": Range(0.0, ends="()"),
 }
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """A keyword of a rule: its name, its default and its legal range."""
-
-    name: str
-    default: float
-    range: Range
-
-    def check(self, value: float) -> float:
-        """Return the value as a Python float, or raise ValueError with the bound and the value.
-
-        Example:
-            >>> get("sgd").hyperparameters["lr"].check(-0.1)
-            Traceback (most recent call last):
-            ...
-            ValueError: lr must be > 0, got -0.1
-        """
-        if isinstance(value, (bool, str)):  # float() would take both
-            raise TypeError(f"{self.name} must be a number, got {value!r}")
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"{self.name} must be a number, got {value!r}") from None
-        if not math.isfinite(number):
-            raise ValueError(f"{self.name} must be finite, got {value}")
-        if number not in self.range:
-            raise ValueError(f"{self.name} must be {self.range}, got {value}")
-        return number
-
-    def check_scheduled(self, value: float) -> float:
-        """As ``check``, for a value of a schedule: it may touch an open low end (a rate of 0)."""
-        closed = Range(self.range.low, self.range.high, "[" + self.range.ends[1])
-        return Hyperparameter(self.name, self.default, closed).check(value)
-
-
-def check_count(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - what a user gave
-    """Raise ValueError unless the value is an integer of at least so much.
-
-    Example:
-        >>> check_count("steps", 2.5, 1)
-        Traceback (most recent call last):
-        ...
-        ValueError: steps must be an integer >= 1, got 2.5
-    """
-    try:
-        legal = operator.index(value) >= least
-    except TypeError:
-        legal = False
-    if not legal:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)  # a rule is itself: hashable, equal to nothing else

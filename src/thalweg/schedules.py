@@ -17,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.rule import Hyperparameter, Range, check_count
+from thalweg.checks import Range, count, number
 
 __all__ = [
     "Schedule", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time", "linear",
@@ -72,9 +72,9 @@ class Schedule(ABC):
         for field in fields(self):  # type: ignore[arg-type] # every subclass is a dataclass
             value = getattr(self, field.name)
             if field.name in _NUMBERS:
-                Hyperparameter(field.name, math.nan, _NUMBERS[field.name]).check(value)
+                number(field.name, value, _NUMBERS[field.name])
             elif field.name in _COUNTS:
-                check_count(field.name, value, _COUNTS[field.name])
+                count(field.name, value, _COUNTS[field.name])
 
     @overload
     def __call__(self, step: int) -> float: ...
@@ -164,9 +164,9 @@ class piecewise_constant(Schedule):
         object.__setattr__(self, "values", tuple(self.values))
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         for value in self.values:
-            Hyperparameter("values", math.nan, _FINITE).check(value)
+            number("values", value)
         for boundary in self.boundaries:
-            check_count("boundaries", boundary, 1)
+            count("boundaries", boundary)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"values must be one more than boundaries, got {len(self.values)} values and "

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from thalweg import rules
+from thalweg.checks import Range
 from thalweg.problems import Problem
 from thalweg.problems.problem import Vector
-from thalweg.rule import Range, Rule, read_signature
+from thalweg.rule import Rule, read_signature
 from thalweg.words import closest
 
 __all__ = ["METHODS", "bfgs", "diagonal_newton", "get", "lbfgs", "newton"]

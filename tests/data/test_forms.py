@@ -251,7 +251,7 @@ def test_what_is_found_can_be_said(tmp_path: Path, content: bytes, how: dict[str
         ({"encoding": "ascii"}, r"it is not in the encoding ascii \('ascii' codec can't decode"),
         ({"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
         ({"comment": ""}, "comment must be what such a line begins with, got ''"),
-        ({"header_row": -1}, "header_row must be a line >= 1, or 0, got -1"),
+        ({"header_row": -1}, "header_row must be an integer >= 0, got -1"),
         ({"header_row": 99}, "header_row 99 holds no column names"),
         ({"missing": "ignore"}, "missing must be one of impute, drop, error, got 'ignore'"),
         ({"types": {"town": "words"}}, "types must be number, category, date, text, got 'words'"),

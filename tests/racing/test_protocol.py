@@ -196,23 +196,23 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"rules": ("sgd", "sgd")}, "rules must name each one once, got 'sgd' twice"),
         ({"batch_sizes": ()}, "batch_size must be a number or a sequence of them, got none"),
         ({"batch_sizes": (8, 8)}, "batch_size must name each one once, got 8 twice"),
-        ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"trials": 3}, "trials must be in [4, 1024], got 3"),
-        ({"trials": 1025}, "trials must be in [4, 1024], got 1025"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+        ({"trials": 3}, "trials must be an integer in [4, 1024], got 3"),
+        ({"trials": 1025}, "trials must be an integer in [4, 1024], got 1025"),
         ({"budget": "60s"}, "give either trials or a budget, got trials 20 and budget 60s"),
-        ({"seeds": 1}, "seeds must be >= 2, got 1"),
-        ({"l2": -1.0}, "l2 must be a number >= 0, got -1.0"),
-        ({"l2": float("nan")}, "l2 must be a number >= 0, got nan"),
-        ({"l2": "0.1"}, "l2 must be a number >= 0, got '0.1'"),
-        ({"epochs": 8, "halving": True}, "epochs must be >= 9 with halving, got 8"),
-        ({"seed": -1}, "seed must be in [0, 2^32), got -1"),
+        ({"seeds": 1}, "seeds must be an integer >= 2, got 1"),
+        ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
+        ({"l2": float("nan")}, "l2 must be finite, got nan"),
+        ({"l2": "0.1"}, "l2 must be a number, got '0.1'"),
+        ({"epochs": 8, "halving": True}, "epochs with halving must be an integer >= 9, got 8"),
+        ({"seed": -1}, "seed must be an integer in [0, 4294967295], got -1"),
         ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
         ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),
         ({"budget": 60}, "budget must look like 60s, 5min, 1h or 2000epochs, got 60"),
     ],
 )
 def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+    with pytest.raises((ValueError, TypeError)) as caught:
         replace(TERMS, **terms)
     assert str(caught.value) == message
 
@@ -220,9 +220,9 @@ def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("name", ["epochs", "trials", "seeds", "seed"])
 @pytest.mark.parametrize("value", [4.5, True, "8", np.float64(5.0), np.True_])
 def test_terms_that_are_not_whole(name: str, value: object) -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(ValueError, match=f"^{name} must be an integer .*, got ") as caught:
         replace(TERMS, **{name: value})
-    assert str(caught.value) == f"{name} must be a whole number, got {value!r}"
+    assert str(caught.value).endswith(repr(value))
 
 
 def test_terms_of_numpy_are_kept_as_python_s_own() -> None:
@@ -233,9 +233,9 @@ def test_terms_of_numpy_are_kept_as_python_s_own() -> None:
 
 
 def test_batch_larger_than_the_training_part() -> None:
-    with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 7\] .* got 8"):
+    with pytest.raises(ValueError, match=r"batch_size must be an integer in \[1, 7\], .* got 8"):
         TERMS.check_batch_sizes(7)
-    with pytest.raises(ValueError, match=r"batch_size must be whole .* got True"):
+    with pytest.raises(ValueError, match=r"batch_size must be an integer .* got True"):
         replace(TERMS, batch_sizes=(True,)).check_batch_sizes(7)
 
 

@@ -280,7 +280,7 @@ def test_the_batch_size_adapts_to_few_rows() -> None:
     found = thalweg.race(X, y[:, 0], **terms)
     assert "batch_size=(8,)" in found.results["command"]
     assert tuple(found.results["protocol"]["batch_sizes"]) == (8,)
-    with pytest.raises(ValueError, match=r"batch_size must be whole and in \[1, 8\]"):
+    with pytest.raises(ValueError, match=r"batch_size must be an integer in \[1, 8\]"):
         thalweg.race(X, y[:, 0], batch_size=32, **terms)
 
 
@@ -461,10 +461,10 @@ def test_the_command_of_a_race_asks_for_the_same_race(
     [
         ({"X": "iris", "y": [1]}, "y must be None when X is a data set"),
         ({"X": [[1.0]]}, "y is missing: give race"),
-        ({"X": "iris", "batch_size": 91}, r"batch_size must be whole and in \[1, 90\] .* got 91"),
-        ({"X": "iris", "batch_size": 4.5}, r"batch_size must be whole .* got 4.5"),
+        ({"X": "iris", "batch_size": 91}, r"batch_size must be an integer in \[1, 90\].* got 91"),
+        ({"X": "iris", "batch_size": 4.5}, r"batch_size must be an integer .* got 4.5"),
         ({"X": "iris", "rules": ["sdg"]}, "unknown rule 'sdg'; did you mean"),
-        ({"X": "iris", "workers": 0}, "workers must be >= 1, got 0"),
+        ({"X": "iris", "workers": 0}, "workers must be an integer >= 1, got 0"),
         ({"X": "irsi"}, "unknown data set 'irsi'"),
     ],
 )

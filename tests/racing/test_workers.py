@@ -335,11 +335,11 @@ def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"workers": 0}, "workers must be >= 1, got 0"),
+        ({"workers": 0}, "workers must be an integer >= 1, got 0"),
         ({"on": "cloud"}, "on must be threads, processes, ray, dask, .* got 'cloud'"),
         ({"on": "processes://x"}, "got 'processes://x'"),
         ({"on": 3}, "on must be threads, .* got 3"),
-        ({"workers": 1.5}, "workers must be a whole number, got 1.5"),
+        ({"workers": 1.5}, "workers must be an integer >= 1, got 1.5"),
     ],
 )
 def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> None:

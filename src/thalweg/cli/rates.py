@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from thalweg.checks import Range, number
 from thalweg.cli.arguments import numbers, rules_and_hyper
 from thalweg.cli.terminal import console, say
 
@@ -126,8 +127,7 @@ def _eigenvalues(spectrum: str | None, kappa: float | None) -> list[float]:
 
         return sorted(positive("spectrum", numbers("spectrum", spectrum, "0.2,4")).tolist())
     assert kappa is not None
-    if not 1 <= kappa < float("inf"):
-        raise ValueError(f"kappa must be >= 1 and finite, got {kappa:g}")
+    number("kappa", kappa, Range(1.0, ends="[)"))
     return [1 / kappa, 1.0]
 
 

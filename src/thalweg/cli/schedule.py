@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from thalweg.checks import count
 from thalweg.cli.arguments import positional_and_options
 from thalweg.cli.terminal import say
 from thalweg.words import closest
@@ -50,8 +51,7 @@ def schedule(
 
     from thalweg import schedules  # noqa: PLC0415
 
-    if not 1 <= steps <= _MOST_STEPS:
-        raise ValueError(f"steps must be in [1, {_MOST_STEPS}], got {steps}")
+    count("steps", steps, 1, _MOST_STEPS)
     if not 0 <= warmup < steps:
         raise ValueError(f"warmup must be >= 0 and < steps, got warmup {warmup} and steps {steps}")
     names, given = positional_and_options(words)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thalweg.checks import count
 from thalweg.cli.arguments import numbers, rules_and_hyper
 from thalweg.cli.terminal import say
 
@@ -71,8 +72,7 @@ def trace(
     """Draw the paths of rules over the contours of a problem, and print where they end."""
     from thalweg import descend, problems, second_order  # noqa: PLC0415
 
-    if not 1 <= steps <= _MOST_STEPS:
-        raise ValueError(f"steps must be in [1, {_MOST_STEPS}], got {steps}")
+    count("steps", steps, 1, _MOST_STEPS)
     chosen = problems.get(problem)
     first = None if start is None else numbers("start", start, "-5,-2")
     traces = [

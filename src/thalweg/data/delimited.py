@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from thalweg.checks import count
 from thalweg.data.encoding import decoded
 from thalweg.words import listed
 
@@ -61,8 +62,8 @@ class Dialect:
                 raise ValueError(f"delimiter must be one character, got {self.delimiter!r}")
         if self.comment == "":
             raise ValueError("comment must be what such a line begins with, got ''")
-        if self.header_row is not None and self.header_row < 0:
-            raise ValueError(f"header_row must be a line >= 1, or 0, got {self.header_row}")
+        if self.header_row is not None:
+            count("header_row", self.header_row, 0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg import checks
 from thalweg.data.dataset import Dataset
 from thalweg.data.encoder import Encoder
 
@@ -100,8 +101,7 @@ def _rows(
 
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions must be three numbers > 0 of sum 1, got {fractions}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
+    seed = checks.count("seed", seed, 0, 2**32 - 1)
     n = len(dataset.y)
     n_validation, n_test = (round(n * fraction) for fraction in fractions[1:])
     if min(n - n_validation - n_test, n_validation, n_test) < 1:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.checks import Hyperparameter
 from thalweg.kernels.cpu.kernel import Kernel
 from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks, train_blocks
 from thalweg.kernels.cpu.simd import LANES
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
-from thalweg.rule import Hyperparameter
 from thalweg.schedules import values
 
 __all__ = ["Blocks", "Hyper", "Team"]

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from thalweg import checks
 from thalweg.data.dataset import real
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
-from thalweg.rule import Hyperparameter, Range, Rule, check_count, get
+from thalweg.rule import Rule, get
 
 __all__ = ["Training", "train", "train_on"]
 
@@ -173,14 +174,14 @@ def train_on(
     kernel = compiled(get(rule), examples.X.dtype)
     n = len(examples.X)
     batch_size = min(32, n) if batch_size is None else batch_size
-    threads = os.cpu_count() or 1 if threads is None else threads
-    _check_counts(
-        n, epochs=epochs, batch_size=batch_size, evaluate_every=evaluate_every, threads=threads
-    )
+    batch_size = checks.count("batch_size", batch_size, 1, n, "the rows of X")
+    threads = checks.count("threads", os.cpu_count() or 1 if threads is None else threads)
+    epochs = checks.count("epochs", epochs)
+    evaluate_every = checks.count("evaluate_every", evaluate_every)
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
-    l2 = Hyperparameter("l2", 0.0, Range(0.0, ends="[)")).check(l2)
-    start_seed, order_seed = np.random.SeedSequence(seed).spawn(2)
+    l2 = checks.number("l2", l2, checks.NOT_NEGATIVE)
+    start_seed, order_seed = np.random.SeedSequence(checks.count("seed", seed, 0)).spawn(2)
     blocks = Blocks(
         kernel,
         initial_parameters(initial, examples, start_seed),
@@ -259,15 +260,6 @@ def _cut(epochs: int, evaluate_every: int, most: int) -> Iterator[int]:
         yield from (min(most, gap - done) for done in range(0, gap, most))
 
 
-def _check_counts(rows: int, **counts: int) -> None:
-    for name, value in counts.items():
-        check_count(name, value, 1)
-    if counts["batch_size"] > rows:
-        raise ValueError(
-            f"batch_size must be at most {rows}, the rows of X, got {counts['batch_size']}"
-        )
-
-
 def _pair(validation: Any) -> tuple[ArrayLike, ArrayLike]:  # noqa: ANN401 - what a user gave
     match validation:
         case [X, y]:  # not of an array, which is no sequence
@@ -283,8 +275,8 @@ def _per_lane(rule: Rule, hyper: Mapping[str, Any], lanes: int | None) -> list[d
     """Return each lane's hyperparameters, defaults filled in, numbers checked."""
     rule.check_names(hyper)
     sequences = {n: list(v) for n, v in hyper.items() if np.ndim(v) == 1}  # whatever their index
-    count = lanes if lanes is not None else max(map(len, sequences.values()), default=1)
-    check_count("lanes", count, 1)
+    longest = max(map(len, sequences.values()), default=1)
+    count = longest if lanes is None else checks.count("lanes", lanes)
     for name, sequence in sequences.items():
         if len(sequence) != count:
             raise ValueError(f"{name} must hold one value per lane ({count}), got {len(sequence)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from thalweg.checks import count
 from thalweg.optim.options import Options
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ class Releasing(Protocol):
 
 def attach(optimizer: Releasing, model: nn.Module, accumulate: int) -> Callable[[], None]:
     """Step each parameter from inside the backward pass; see ``CompiledOptimizer.attach``."""
-    if not isinstance(accumulate, int) or accumulate < 1:
-        raise ValueError(f"accumulate must be an integer >= 1, got {accumulate!r}")
+    accumulate = count("accumulate", accumulate)
     if optimizer.options.clip_norm is not None:
         raise ValueError(
             "attach and clip_norm do not go together: the norm of all gradients is known when the "

@@ -1,18 +1,15 @@
 """Rates that schedules give: what a parameter group follows, step by step and over checkpoints."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from thalweg.rule import Hyperparameter, Range
+from thalweg.checks import NOT_NEGATIVE, number
 
 __all__ = ["Schedule", "rate", "resume", "scheduled", "take"]
 
 Schedule = Callable[[int], float]
-
-_LR = Hyperparameter("lr", math.nan, Range(0.0, ends="[)"))  # a schedule may touch 0
 
 
 def rate(schedule: Schedule, t: int) -> float:
@@ -22,7 +19,7 @@ def rate(schedule: Schedule, t: int) -> float:
         TypeError: it is not a number.
         ValueError: it is negative or not finite.
     """
-    return _LR.check(schedule(t))
+    return number("lr", schedule(t), NOT_NEGATIVE)
 
 
 def scheduled(schedule: Schedule, t: int = 0) -> dict[str, Any]:

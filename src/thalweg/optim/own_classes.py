@@ -9,10 +9,11 @@ from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
 from thalweg.catalog import TorchClass
+from thalweg.checks import Hyperparameter
 from thalweg.optim.lr_schedule import Schedule
 from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
 from thalweg.optim.state import LOST
-from thalweg.rule import RANGES, Hyperparameter, Rule, get
+from thalweg.rule import RANGES, Rule, get
 
 __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 

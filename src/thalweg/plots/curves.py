@@ -1,7 +1,6 @@
 """Pictures of curves over steps: schedules, and the weights of a leaky average."""
 
 import math
-import operator
 import textwrap
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -10,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from thalweg import schedules, style, theory
+from thalweg.checks import count
 from thalweg.plots.legend import below, near_one
-from thalweg.rule import check_count
 
 __all__ = ["leaky_weights", "schedule"]
 
@@ -37,7 +36,7 @@ def schedule(
         >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
         ('step', 'cosine(initial=0.1, steps=100, final=0.0)')
     """
-    check_count("steps", steps, 1)
+    steps = count("steps", steps)
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(curves))[1]
     at = np.arange(steps + 1)
     for curve in curves:
@@ -73,9 +72,7 @@ def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None 
     if not len(betas):
         raise ValueError("leaky_weights needs one beta or more, got none")
     windows = [theory.effective_window(beta) for beta in betas]
-    n = math.ceil(3 * max(windows)) if n is None else operator.index(n)
-    if n < 1:
-        raise ValueError(f"n must be >= 1, got {n}")
+    n = math.ceil(3 * max(windows)) if n is None else count("n", n)
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(betas))[1]
     age = np.unique(np.geomspace(1, n, _AGES).round())  # all of them, unless there are many
     for beta, window, marker in zip(betas, windows, cycle("osD^vPX<"), strict=False):

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from thalweg import files, style
+from thalweg.checks import count
 from thalweg.descent import Trace
 from thalweg.plots.legend import below, label_of
 from thalweg.problems import Problem
@@ -92,8 +93,7 @@ def animate(
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise ValueError(f"an animation's name must end in .gif, got {path}")
-    if not 1 <= frames_per_second <= 50:
-        raise ValueError(f"frames_per_second must be in [1, 50], got {frames_per_second}")
+    frames_per_second = count("frames_per_second", frames_per_second, 1, 50)
     ax, lines, ends = _draw(traces, None)
     whole = [np.column_stack(line.get_data()) for line in lines]
     heads = [ax.plot([], [], **_look_of(line) | _END)[0] for line in lines]

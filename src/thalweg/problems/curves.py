@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from thalweg.checks import count
 from thalweg.problems.problem import Problem, Vector
 
 __all__ = ["beale", "himmelblau", "ripples", "rosenbrock", "squares"]
@@ -29,8 +30,7 @@ def rosenbrock(d: int = 2) -> Problem:
     """
     from scipy.optimize import rosen, rosen_der, rosen_hess  # noqa: PLC0415 - 0.2 s to import
 
-    if d < 2:
-        raise ValueError(f"d must be >= 2, got {d}")
+    d = count("d", d, 2)
 
     def on_last_axis(function: Callable[[Vector], Any], x: Vector) -> Vector:
         return np.asarray(function(np.moveaxis(x, -1, 0)))

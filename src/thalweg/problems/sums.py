@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from thalweg.checks import NOT_NEGATIVE, count, number
 from thalweg.problems.curves import squares
 from thalweg.problems.problem import Problem, Vector
 from thalweg.problems.quadratics import bowl, quadratic
-from thalweg.rule import Hyperparameter, Range
 
 __all__ = ["finite_sum", "noisy_bowl", "noisy_sum", "reddi", "sigmoid_fit"]
 
@@ -82,10 +82,9 @@ def noisy_sum(problem: Problem, n: int = 100, *, noise: float = 1.0, seed: int =
         [[0.09, 0.0], [0.0, 0.09]]
     """
     d = problem.start.size
-    if n <= d:
-        raise ValueError(f"n must be > {d}, the number of variables, got {n}")
-    noise = Hyperparameter("noise", 1.0, Range(0.0, ends="[)")).check(noise)
-    slopes = np.random.default_rng(seed).standard_normal((n, d))
+    n = count("n", n, d + 1)
+    noise = number("noise", noise, NOT_NEGATIVE)
+    slopes = np.random.default_rng(count("seed", seed, 0)).standard_normal((n, d))
     slopes = noise * np.sqrt(n) * np.linalg.qr(slopes - slopes.mean(axis=0)).Q
     return replace(problem, parts=tuple(_tilted(problem, slope) for slope in slopes))
 

@@ -1,17 +1,15 @@
 """Protocol: the terms of a race, the same for every rule."""
 
 import math
-import operator
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import SupportsFloat
 
 import numpy as np
 
 from thalweg import rule as registry
+from thalweg.checks import NOT_NEGATIVE, count, number
 from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
@@ -26,7 +24,6 @@ __all__ = [
     "Speed",
     "Terms",
     "rules_of",
-    "whole",
 ]
 
 MIN_TRIALS = 4  # the defaults and three others: fewer are no search
@@ -59,13 +56,12 @@ class Protocol:
 
     Raises:
         ValueError: a term is out of its bounds.
-        TypeError: a number is not whole.
 
     Example:
         >>> Protocol(rules=("sgd",), trials=2)
         Traceback (most recent call last):
         ...
-        ValueError: trials must be in [4, 1024], got 2
+        ValueError: trials must be an integer in [4, 1024], got 2
     """
 
     rules: tuple[str, ...]
@@ -83,28 +79,23 @@ class Protocol:
         self._check_trials()
         self._set("halving", bool(self.halving))
         for name, low in (("epochs", 9 if self.halving else 1), ("seeds", 2)):
-            self._set(name, whole(name, getattr(self, name)))
-            if getattr(self, name) < low:
-                why = " with halving" * (low == 9)
-                raise ValueError(f"{name} must be >= {low}{why}, got {getattr(self, name)}")
-        self._set("seed", whole("seed", self.seed))
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be in [0, 2^32), got {self.seed}")
+            told = name + " with halving" * (low == 9)
+            self._set(name, count(told, getattr(self, name), low))
+        self._set("seed", count("seed", self.seed, 0, 2**32 - 1))
         if self.l2 is not None:
-            self._set("l2", _strength(self.l2))
+            self._set("l2", number("l2", self.l2, NOT_NEGATIVE))
         if not self.rules:
             raise ValueError("rules must name at least one rule, got none")
         _once("rules", self.rules)
         if not self.batch_sizes:
             raise ValueError("batch_size must be a number or a sequence of them, got none")
+        self._set("batch_sizes", tuple(count("batch_size", size) for size in self.batch_sizes))
         _once("batch_size", self.batch_sizes)
 
     def _check_trials(self) -> None:
         if self.budget is None:
-            trials = whole("trials", _TRIALS if self.trials is None else self.trials)
-            if not MIN_TRIALS <= trials <= MAX_TRIALS:
-                raise ValueError(f"trials must be in [{MIN_TRIALS}, {MAX_TRIALS}], got {trials}")
-            self._set("trials", trials)
+            trials = _TRIALS if self.trials is None else self.trials
+            self._set("trials", count("trials", trials, MIN_TRIALS, MAX_TRIALS))
             return
         Budget.parse(self.budget)
         if self.trials is not None:
@@ -118,11 +109,7 @@ class Protocol:
     def check_batch_sizes(self, examples: int) -> None:
         """Raise ValueError for a batch that is empty or larger than the training part."""
         for size in self.batch_sizes:
-            if not (type(size) is int and 1 <= size <= examples):  # True is an int, too
-                raise ValueError(
-                    f"batch_size must be whole and in [1, {examples}] (the training part has "
-                    f"{examples} rows), got {size!r}"
-                )
+            count("batch_size", size, 1, examples, "the rows of the training part")
 
     @property
     def rungs(self) -> tuple[float, ...]:
@@ -173,28 +160,6 @@ def _once(name: str, values: Sequence[object]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"{name} must name each one once, got {value!r} twice")
-
-
-def whole(name: str, value: object) -> int:
-    """Return a whole number as Python's own.
-
-    Raises:
-        TypeError: it is none.
-
-    Example:
-        >>> whole("epochs", np.int64(2))
-        2
-    """
-    with suppress(TypeError):
-        if not isinstance(value, bool):
-            return operator.index(value)  # type: ignore[arg-type] # that is the question
-    raise TypeError(f"{name} must be a whole number, got {value!r}")
-
-
-def _strength(l2: object) -> float:
-    if not (isinstance(l2, SupportsFloat) and math.isfinite(l2) and float(l2) >= 0):
-        raise ValueError(f"l2 must be a number >= 0, got {l2!r}")
-    return float(l2)
 
 
 def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...]:

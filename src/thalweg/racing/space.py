@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from thalweg import catalog
-from thalweg.rule import Hyperparameter, Range, Rule
+from thalweg.checks import Hyperparameter, Range
+from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT
 
 __all__ = ["Dimension", "Point", "Space", "of"]

@@ -17,8 +17,9 @@ from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
+from thalweg import checks
 from thalweg.errors import TaskError, told, user_line
-from thalweg.racing.protocol import Rules, whole
+from thalweg.racing.protocol import Rules
 from thalweg.racing.store import FINAL, TIMING, Result, Trial
 from thalweg.rule import Rule
 from thalweg.tasks.task import Checkpoint, Lane, Lanes, Task
@@ -251,8 +252,7 @@ def hired(
         ...     print(workers.next())
         ('the tag', ('iris', 7))
     """
-    if count is not None and (count := whole("workers", count)) < 1:
-        raise ValueError(f"workers must be >= 1, got {count}")
+    count = None if count is None else checks.count("workers", count)
     suited = "processes" if task.processes else "threads"
     name, _, address = str(on or suited).partition("://")
     if name not in _PLACES or (address and name not in {"ray", "dask"}):

@@ -1,13 +1,14 @@
 """TorchTask: what a user says of a module, its loss and its data."""
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from thalweg.checks import NOT_NEGATIVE, POSITIVE, Range, count, number
 
 __all__ = ["TorchTask"]
 
@@ -98,13 +99,11 @@ class TorchTask:
             share = getattr(self, name)
             if isinstance(share, (int, float)) and not 0 < share < 1:
                 raise ValueError(f"{name} must be a share in (0, 1) or examples, got {share}")
-        most = self.examples_per_epoch
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise ValueError(f"examples_per_epoch must be an integer >= 1 or None, got {most!r}")
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise ValueError(f"l2 must be >= 0, got {self.l2}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be > 0 or None, got {self.clip_norm}")
+        if self.examples_per_epoch is not None:
+            count("examples_per_epoch", self.examples_per_epoch)
+        number("l2", self.l2, NOT_NEGATIVE)
+        if self.clip_norm is not None:
+            number("clip_norm", self.clip_norm, POSITIVE)
         if self.autocast not in _AUTOCAST:
             raise ValueError(f"autocast must be torch.bfloat16 or None, got {self.autocast}")
         self._check_device()
@@ -120,8 +119,7 @@ class TorchTask:
             ) from error
 
     def _check_smoothing(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        number("label_smoothing", self.label_smoothing, Range(0.0, 1.0, "[)"))
         if self.label_smoothing:
             loss = self.loss or self.step
             assert loss is not None

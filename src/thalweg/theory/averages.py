@@ -1,17 +1,16 @@
 """Averages: how a leaky average weighs the past."""
 
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.rule import RANGES, Hyperparameter
+from thalweg.checks import count, number
+from thalweg.rule import RANGES
 
 __all__ = ["effective_window", "leaky_weights"]
 
 
 def _beta(beta: float) -> float:
-    return Hyperparameter("beta", 0.0, RANGES["beta"]).check(beta)
+    return number("beta", beta, RANGES["beta"])
 
 
 def leaky_weights(beta: float, n: int) -> NDArray[np.float64]:
@@ -34,9 +33,8 @@ def leaky_weights(beta: float, n: int) -> NDArray[np.float64]:
         >>> leaky_weights(0.5, 4).tolist(), leaky_weights(0.5, 4).sum().item() == 1 - 0.5**4
         ([0.5, 0.25, 0.125, 0.0625], True)
     """
-    if operator.index(n) < 1:
-        raise ValueError(f"n must be >= 1, got {n}")
-    return np.asarray((1 - _beta(beta)) * _beta(beta) ** np.arange(n), dtype=np.float64)
+    ages = np.arange(count("n", n))
+    return np.asarray((1 - _beta(beta)) * _beta(beta) ** ages, dtype=np.float64)
 
 
 def effective_window(beta: float) -> float:

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
 from thalweg import rules
-from thalweg.rule import Hyperparameter, Range, Rule
+from thalweg.checks import NOT_NEGATIVE, number
+from thalweg.rule import Rule
 from thalweg.theory.linearization import positive_number
 from thalweg.theory.rates import converging
 
@@ -36,7 +37,7 @@ def noise_floor(rule: Rule | str, eigenvalue: float, variance: float, **hyper: f
         0.0025
     """
     rule, curvature = rules.get(rule), positive_number("eigenvalue", eigenvalue)
-    variance = Hyperparameter("variance", 0.0, Range(0.0, ends="[)")).check(variance)
+    variance = number("variance", variance, NOT_NEGATIVE)
     map_ = converging(rule, curvature, rule.resolve(hyper))
     covariance = solve_discrete_lyapunov(map_.matrix(curvature), np.outer(map_.b, map_.b))
     return float(curvature / 2 * variance * covariance[-1, -1])

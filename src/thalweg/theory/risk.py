@@ -1,25 +1,15 @@
 """Risk: what (stochastic) gradient descent guarantees on every convex objective."""
 
 import math
-import operator
 from collections.abc import Callable
 
 import numpy as np
 from scipy.special import digamma
 
 from thalweg import schedules
-from thalweg.rule import Hyperparameter, Range, check_count
+from thalweg.checks import POSITIVE, count, number
 
 __all__ = ["horizon_lr", "risk_bound", "strong_risk_bound"]
-
-
-def _positive(name: str, value: float) -> float:
-    return Hyperparameter(name, math.nan, Range(0.0)).check(value)
-
-
-def _count(steps: int) -> int:
-    check_count("steps", steps, 1)
-    return operator.index(steps)
 
 
 def risk_bound(
@@ -46,12 +36,12 @@ def risk_bound(
 
     Nemirovski, Juditsky, Lan & Shapiro 2009, section 2.2.
     """
-    lrs = schedules.values(schedule, np.arange(_count(steps)))
+    lrs = schedules.values(schedule, np.arange(count("steps", steps)))
     wrong = ~(np.isfinite(lrs) & (lrs >= 0))
     if wrong.any():
         step = int(np.argmax(wrong))
         raise ValueError(f"lr must be finite and >= 0, got {lrs[step]:g} at step {step}")
-    r, L = _positive("radius", radius), _positive("lipschitz", lipschitz)
+    r, L = number("radius", radius, POSITIVE), number("lipschitz", lipschitz, POSITIVE)
     if not lrs.any():
         raise ValueError("lr must be > 0 at one step or more, got 0 at each")
     return float((r**2 + L**2 * (lrs @ lrs)) / (2 * lrs.sum()))
@@ -78,8 +68,8 @@ def horizon_lr(steps: int, radius: float, lipschitz: float) -> float:
 
     Nemirovski, Juditsky, Lan & Shapiro 2009, section 2.2.
     """
-    r, L = _positive("radius", radius), _positive("lipschitz", lipschitz)
-    return r / (L * math.sqrt(_count(steps)))
+    r, L = number("radius", radius, POSITIVE), number("lipschitz", lipschitz, POSITIVE)
+    return r / (L * math.sqrt(count("steps", steps)))
 
 
 def strong_risk_bound(steps: int, mu: float, lipschitz: float) -> float:
@@ -103,6 +93,10 @@ def strong_risk_bound(steps: int, mu: float, lipschitz: float) -> float:
 
     Hazan, Agarwal & Kale 2007, theorem 1.
     """
-    T = _count(steps)
+    T = count("steps", steps)
     harmonic = float(digamma(T + 1)) + np.euler_gamma
-    return _positive("lipschitz", lipschitz) ** 2 * harmonic / (2 * _positive("mu", mu) * T)
+    return (
+        number("lipschitz", lipschitz, POSITIVE) ** 2
+        * harmonic
+        / (2 * number("mu", mu, POSITIVE) * T)
+    )

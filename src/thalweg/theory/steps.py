@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import block_diag
 
 from thalweg import rules
+from thalweg.checks import Range, number
 from thalweg.rule import Rule
 from thalweg.theory.linearization import positive
 from thalweg.theory.rates import converging
@@ -54,8 +55,7 @@ def steps_to(rule: Rule | str, spectrum: ArrayLike, accuracy: float, **hyper: fl
         166
     """
     rule, eigenvalues = rules.get(rule), np.unique(positive("spectrum", spectrum))
-    if not 0 < accuracy < 1:
-        raise ValueError(f"accuracy must be in (0, 1), got {accuracy}")
+    accuracy = number("accuracy", accuracy, Range(0.0, 1.0))
     map_ = converging(rule, eigenvalues, rule.resolve(hyper))
     if len(map_.states) > 2:
         return 1 + max(_last_walked(rule, each, accuracy) for each in map_.matrix(eigenvalues))
