@@ -33,7 +33,7 @@ from torch.nn import functional
 import thalweg
 from measure import ROUNDS, Row, compared, noise, save_timed, show
 from thalweg.linear import train as train_linear
-from thalweg.racing.store import Trial
+from thalweg.racing.trial import Trial
 from thalweg.racing.workers import hired, train
 from thalweg.rule import get
 from thalweg.tasks.modules import ModuleTask

@@ -17,7 +17,8 @@ import pytest
 import race_folder
 from thalweg import cli, racing, report, rules, second_order
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.store import Result, Store, Trial
+from thalweg.racing.store import Store
+from thalweg.racing.trial import Result, Trial
 
 Told = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from thalweg.racing.store import FINAL, Trial
+from thalweg.racing.trial import FINAL, Trial
 from thalweg.rule import get
 from thalweg.stack import Examples
 from thalweg.tasks.modules import ModuleTask

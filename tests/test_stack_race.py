@@ -20,8 +20,7 @@ from stack.nets import SEED, classes, minibatches, one_by_one
 from thalweg import optim, race
 from thalweg.errors import TaskError
 from thalweg.racing.protocol import Rules
-from thalweg.racing.search import RERUN
-from thalweg.racing.store import FINAL, TIMING, Trial
+from thalweg.racing.trial import FINAL, RERUN, TIMING, Trial
 from thalweg.rule import get, names
 from thalweg.stack import TorchTask, train
 from thalweg.stack.measure import Cost, cost

@@ -15,7 +15,7 @@ from thalweg import data, linear, rules
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.search import Found
 from thalweg.racing.space import Point, Space
-from thalweg.racing.store import Result, Trial
+from thalweg.racing.trial import Result, Trial
 from thalweg.racing.verdict import Verdict
 from thalweg.report import Record
 from thalweg.tasks import schedule

@@ -10,7 +10,8 @@ import pytest
 from thalweg import cli, racing
 from thalweg.racing.export import writing
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
+from thalweg.racing.store import SCHEMA, Records, Store, races
+from thalweg.racing.trial import Result, Trial
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e"
 

@@ -23,7 +23,8 @@ from thalweg.racing.protocol import (
     rules_of,
 )
 from thalweg.racing.search import FULL, HALVING, full_trainings
-from thalweg.racing.store import Result, Store
+from thalweg.racing.store import Store
+from thalweg.racing.trial import Result
 from thalweg.racing.workers import hired
 from thalweg.tasks.task import Lane
 

@@ -23,12 +23,8 @@ from thalweg.data import Dataset
 from thalweg.racing import run
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.search import Found
-from thalweg.racing.store import (
-    PHASES,
-    Result,
-    Store,
-    Trial,
-)
+from thalweg.racing.store import Store
+from thalweg.racing.trial import PHASES, Result, Trial
 from thalweg.racing.verdict import _sentence, conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule

@@ -11,7 +11,6 @@ from thalweg.racing import space
 from thalweg.racing.search import (
     FULL,
     HALVING,
-    RERUN,
     WIDENINGS,
     Found,
     Round,
@@ -20,6 +19,7 @@ from thalweg.racing.search import (
     search,
 )
 from thalweg.racing.space import Dimension, Point, Space
+from thalweg.racing.trial import RERUN
 from thalweg.rule import RANGES, Range, rule
 from thalweg.tasks import schedule
 

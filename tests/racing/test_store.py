@@ -21,7 +21,8 @@ from thalweg.cli.live import view
 from thalweg.racing.export import COLUMNS, writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.store import SCHEMA, Records, Result, Store, Trial, races
+from thalweg.racing.store import SCHEMA, Records, Store, races
+from thalweg.racing.trial import Result, Trial
 
 DOCS = Path(__file__).parents[2] / "docs" / "store.md"
 CURVE = np.array([2.0, 1.0, np.nan, np.inf])

@@ -1,16 +1,13 @@
 """``thalweg report``, ``results`` and ``watch``: what a race's folder holds."""
 
-import json as records
 import shlex
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg import files
 from thalweg.cli.live import view
 from thalweg.cli.terminal import STDOUT, console, say
 
@@ -56,7 +53,7 @@ def results(
 
 
 def _print_trainings(directory: Path, *, as_csv: bool) -> None:
-    from thalweg.racing.export import table  # noqa: PLC0415
+    from thalweg.racing.export import line, table  # noqa: PLC0415
     from thalweg.racing.store import Records  # noqa: PLC0415
 
     with Records(directory) as kept:
@@ -66,12 +63,7 @@ def _print_trainings(directory: Path, *, as_csv: bool) -> None:
                 write([result])
             return
         for result in kept.results():
-            curves = ("train_loss", "validation_loss")
-            found = {name: getattr(result, name).tolist() for name in curves}
-            judged = {name: getattr(result, name) for name in ("test_loss", "test_score")}
-            trial = {**asdict(result.trial), "phase": result.trial.phase}
-            line = {**trial, "diverged_at": result.diverged_at, **judged, **found}
-            say(records.dumps(files.plain(line), allow_nan=False))
+            say(line(result))
 
 
 def watch(directory: _Directory) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.racing.search import Found
 from thalweg.racing.statistics import epochs_to
-from thalweg.racing.store import Result
+from thalweg.racing.trial import Result
 from thalweg.tasks.task import Target, Task
 from thalweg.words import duration, memory
 

@@ -1,4 +1,4 @@
-"""Writers: a race's finished trainings, as they come, in the formats of other tools."""
+"""Export: a race's finished trainings in the formats of other tools, some as they come."""
 
 import csv
 import json
@@ -8,29 +8,60 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from thalweg import files
-from thalweg.racing.store import FINAL, Result, Store
+import numpy as np
+import pyarrow as pa
 
-__all__ = ["COLUMNS", "rows", "table", "writing"]
+from thalweg import files
+from thalweg.racing.store import Store
+from thalweg.racing.trial import FINAL, Result
+from thalweg.report.curves import COLUMNS as CURVES
+
+__all__ = ["COLUMNS", "curves", "fields", "line", "rows", "table", "writing"]
 
 Write = Callable[[Sequence[Result]], None]
 
+LOSSES = ("train_loss", "validation_loss")
 COLUMNS = (
     "rule", "phase", "repeat", "number", "round", "seed", "batch_size", "schedule", "epochs",
     "diverged_at", "epoch", "train_loss", "validation_loss", "test_loss", "test_score", "hyper",
 )  # fmt: skip
 
 
+def fields(result: Result) -> dict[str, Any]:
+    """Return what a training is and what came of it, by name; its losses are lists by epoch."""
+    judged = {name: getattr(result, name) for name in ("diverged_at", "test_loss", "test_score")}
+    losses = {name: getattr(result, name).tolist() for name in LOSSES}
+    return {**asdict(result.trial), "phase": result.trial.phase, **judged, **losses}
+
+
+def line(result: Result) -> str:
+    """Return a training as JSON; a number that is not finite is null."""
+    return json.dumps(files.plain(fields(result)), allow_nan=False)
+
+
 def rows(result: Result) -> Iterator[dict[str, Any]]:
     """Yield a row per evaluation of a training: its settings, the epoch and the losses there."""
-    trial = vars(result.trial) | {"phase": result.trial.phase}
-    trial |= {"diverged_at": result.diverged_at, "hyper": json.dumps(dict(result.trial.hyper))}
-    judged = {"test_loss": result.test_loss, "test_score": result.test_score}
-    for epoch, (train, validation) in enumerate(
-        zip(result.train_loss.tolist(), result.validation_loss.tolist(), strict=True)
-    ):
-        losses = {"epoch": epoch, "train_loss": train, "validation_loss": validation}
-        yield trial | judged | losses
+    kept = fields(result)
+    kept["hyper"] = json.dumps(kept["hyper"])
+    for epoch, losses in enumerate(zip(*(kept[name] for name in LOSSES), strict=True)):
+        yield {**kept, "epoch": epoch, **dict(zip(LOSSES, losses, strict=True))}
+
+
+def curves(results: Sequence[Result]) -> pa.Table:
+    """Return the table of curves.parquet, a row per evaluation."""
+    points = [len(result.validation_loss) for result in results]
+    trials = [result.trial for result in results]
+    columns = {
+        **{n: [getattr(trial, n) for trial in trials] for n in ("rule", "phase", "seed")},
+        "trial": [trial.number for trial in trials],
+        "batch_size": [trial.batch_size for trial in trials],
+        "lr": [trial.hyper.get("lr", np.nan) for trial in trials],
+        "diverged_at": [result.diverged_at for result in results],
+    }
+    made = {name: np.repeat(values, points) for name, values in columns.items()}
+    made["epoch"] = np.concatenate([np.arange(n) for n in points])
+    made |= {name: np.concatenate([getattr(r, name) for r in results]) for name in LOSSES}
+    return pa.table({name: made[name] for name in CURVES.names}, schema=CURVES)
 
 
 def table(file: IO[str]) -> Write:
@@ -108,7 +139,7 @@ def _tensorboard(directory: Path) -> Iterator[Write]:
                     run.add_scalar("test_loss", result.test_loss, trial.epochs)
                     run.add_scalar("test_score", result.test_score, trial.epochs)
                 for row in rows(result):
-                    for loss in ("train_loss", "validation_loss"):
+                    for loss in LOSSES:
                         run.add_scalar(loss, row[loss], row["epoch"])
 
     yield write

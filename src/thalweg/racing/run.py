@@ -11,17 +11,10 @@ import numpy as np
 from thalweg.racing import space
 from thalweg.racing.progress import Progress, Standing
 from thalweg.racing.protocol import RERUNS, Budget, Protocol, Speed
-from thalweg.racing.search import (
-    RERUN,
-    WIDENED,
-    Found,
-    finalists,
-    full_trainings,
-    resizings,
-    search,
-)
+from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
 from thalweg.racing.space import Point
-from thalweg.racing.store import FINAL, TIMING, Result, Store, Trial
+from thalweg.racing.store import Store
+from thalweg.racing.trial import FINAL, RERUN, TIMING, Result, Trial
 from thalweg.racing.workers import Piece, Workers, timed, train
 from thalweg.rule import Rule
 from thalweg.tasks.task import Task

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from thalweg.racing.space import Point, Space
+from thalweg.racing.trial import RERUN
 
 __all__ = [
     "FINALISTS",
     "FULL",
     "HALVING",
-    "RERUN",
     "WIDENED",
     "Found",
     "Round",
@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 WIDENED = "widened"  # the label of trials past an edge
-RERUN = "rerun"  # and of the best ones again
 FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
 MIDDLE = 4  # whose mean is the next guess: the mean of several has less luck in it than the best
 NEAR = 0.2  # of the lowest loss: at most so far above it they may be, or they are no good

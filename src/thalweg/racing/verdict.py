@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pyarrow as pa
 
 from thalweg import files, report
+from thalweg.racing import export
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.protocol import RERUNS, Protocol, Rules
-from thalweg.racing.search import RERUN, Found, finalists, second_round
+from thalweg.racing.search import Found, finalists, second_round
 from thalweg.racing.space import Space
 from thalweg.racing.statistics import (
     Interval,
@@ -24,7 +24,8 @@ from thalweg.racing.statistics import (
     median_interval,
     sensitivity,
 )
-from thalweg.racing.store import FINAL, PHASES, Result, Store
+from thalweg.racing.store import Store
+from thalweg.racing.trial import FINAL, PHASES, RERUN, Result
 from thalweg.report import curves
 from thalweg.report.record import SCHEMA, Record
 from thalweg.rule import Rule
@@ -167,7 +168,8 @@ def conclude(
         row["source"] = named[row["rule"]].source
     best = entries[0]
     if store.directory:
-        curves.write(store.directory, _curves(store, protocol))
+        kept = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
+        curves.write(store.directory, export.curves(kept))
     if not math.isfinite(best["test_loss"]["median"]):
         where = ""
         if store.directory:
@@ -361,23 +363,3 @@ def _compared(rule: str, epochs: int, least: int) -> str:
     if epochs == least:
         return f"{rule} reaches the target in as many epochs"
     return f"{rule} reaches the target in {times}"
-
-
-def _curves(store: Store, protocol: Protocol) -> pa.Table:
-    """Return every training's curve, a row per epoch."""
-    results = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
-    points = [len(result.validation_loss) for result in results]
-
-    columns = {
-        "rule": np.repeat([r.trial.rule for r in results], points),
-        "phase": np.repeat([r.trial.phase for r in results], points),
-        "trial": np.repeat([r.trial.number for r in results], points),
-        "seed": np.repeat([r.trial.seed for r in results], points),
-        "batch_size": np.repeat([r.trial.batch_size for r in results], points),
-        "lr": np.repeat([r.trial.hyper.get("lr", np.nan) for r in results], points),
-        "epoch": np.concatenate([np.arange(n) for n in points]),
-        "train_loss": np.concatenate([r.train_loss for r in results]),
-        "validation_loss": np.concatenate([r.validation_loss for r in results]),
-        "diverged_at": np.repeat([r.diverged_at for r in results], points),
-    }
-    return pa.table(columns, schema=curves.COLUMNS)

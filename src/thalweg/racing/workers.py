@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from thalweg import checks
 from thalweg.errors import TaskError, told, user_line
 from thalweg.racing.protocol import Rules
-from thalweg.racing.store import FINAL, TIMING, Result, Trial
+from thalweg.racing.trial import FINAL, TIMING, Result, Trial
 from thalweg.rule import Rule
 from thalweg.tasks.task import Checkpoint, Lane, Lanes, Task
 from thalweg.tasks.timing import seconds
