@@ -20,7 +20,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from thalweg import rules, schedules
-from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear import train, train_on
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import stream

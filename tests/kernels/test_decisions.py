@@ -11,7 +11,7 @@ from thalweg import rules
 from thalweg.elementwise import log, maximum, sign, sqrt, where
 from thalweg.kernels import Step
 from thalweg.kernels.cpu.generate import generate
-from thalweg.kernels.cpu.simd import FEATURES
+from thalweg.kernels.cpu.vector import FEATURES
 from thalweg.rule import Rule, rule
 
 # ruff: noqa: ANN001, ANN201 - of rules

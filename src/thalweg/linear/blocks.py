@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from thalweg.checks import Hyperparameter
 from thalweg.kernels.cpu.kernel import Kernel
 from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks, train_blocks
-from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
 from thalweg.schedules import values

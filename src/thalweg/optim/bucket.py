@@ -13,8 +13,8 @@ from torch import Tensor
 
 from thalweg.kernels.body import Wrap
 from thalweg.kernels.cpu.kernel import compiled
-from thalweg.kernels.cpu.simd import LANES
 from thalweg.kernels.cpu.table import Table, use_threads
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.optim.addresses import addresses_of
 from thalweg.optim.memory import (
     ForeignError,

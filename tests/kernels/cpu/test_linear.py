@@ -3,7 +3,7 @@
 import numpy as np
 
 from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks
-from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.vector import LANES
 
 
 def test_a_small_logistic_loss_keeps_its_digits() -> None:

@@ -1,25 +1,28 @@
 """The source of a rule's kernel: two functions of plain arithmetic and a loop.
 
-``uniforms`` runs once a step, ``element`` on a vector of lanes (``thalweg.kernels.cpu.simd``), and
-``update`` runs ``element`` over arrays.
+``uniforms`` runs once a step, ``element`` on a vector of lanes (``vector.py``), and ``update`` runs
+``element`` over arrays.
 """
 
 import builtins
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 from thalweg import elementwise
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
-from thalweg.kernels.cpu import half, simd
+from thalweg.kernels.cpu import half, memory, simd, vector
 from thalweg.kernels.translate import translate
 from thalweg.rule import Rule
 
 __all__ = ["Generated", "generate"]
 
 
+_HOMES = elementwise, half, memory, simd, vector  # of what the functions below call
+
 # Names that the functions below use for themselves; a rule's own get an underscore more.
-_WORDS = {*dir(builtins), *elementwise.__all__, *half.__all__, *simd.__all__}
+_WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
 _RESERVED = re.compile(
     r"n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms|lost|seed|\w+_new"
 )
@@ -67,9 +70,7 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
         [
             heading(rule),
             "",
-            *_imports("thalweg.elementwise", used & set(elementwise.__all__)),
-            *_imports("thalweg.kernels.cpu.half", used & set(half.__all__)),
-            *_imports("thalweg.kernels.cpu.simd", used & set(simd.__all__)),
+            *(line for home in _HOMES for line in _imports(home, used & set(home.__all__))),
             "",
             functions,
         ]
@@ -78,9 +79,9 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
     return Generated(text, body.slots, body.powers, steady)
 
 
-def _imports(module: str, names: set[str]) -> Iterator[str]:
+def _imports(home: ModuleType, names: set[str]) -> Iterator[str]:
     if names:
-        yield f"from {module} import {', '.join(sorted(names))}"
+        yield f"from {home.__name__} import {', '.join(sorted(names))}"
 
 
 def _uniforms(body: Body) -> Iterator[str]:

@@ -10,17 +10,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from thalweg.kernels.cpu.simd import (
-    FEATURES,
-    LANES,
-    WIDE,
-    Vector,
-    as_vector,
-    fetch_ahead,
-    masked_load,
-    masked_store,
-    splat,
-)
+from thalweg.kernels.cpu.memory import fetch_ahead, masked_load, masked_store
+from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector, splat
 
 __all__ = [
     "load_bfloat16", "load_even_bfloat16", "load_float16", "load_odd_bfloat16",

@@ -21,7 +21,8 @@ from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.cpu.generate import Generated, generate
 from thalweg.kernels.cpu.machine_code import callback
-from thalweg.kernels.cpu.simd import FINGERPRINT, LANES
+from thalweg.kernels.cpu.simd import FINGERPRINT
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.rule import Rule, get
 
 __all__ = ["Kernel", "Stepper", "check", "compiled", "held_over_fork", "source"]

@@ -9,8 +9,8 @@ and k outputs.
 import numpy as np
 
 from thalweg.elementwise import log, maximum, where
+from thalweg.kernels.cpu.memory import load, offset, pointer, store
 from thalweg.kernels.cpu.simd import (
-    LANES,
     SUBNORMALS_ARE_ZERO,
     any_not_finite,
     call,
@@ -18,12 +18,9 @@ from thalweg.kernels.cpu.simd import (
     exp_of_negative,
     float_mode,
     inlined,
-    load,
-    offset,
-    pointer,
     set_float_mode,
-    store,
-)  # fmt: skip
+)
+from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["LOSSES", "evaluate_blocks", "shuffle", "train_blocks"]
 

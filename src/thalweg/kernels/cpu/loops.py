@@ -3,18 +3,16 @@
 import numba
 import numpy as np
 
-from thalweg.kernels.cpu.simd import (
-    LANES,
-    call,
-    compiled_driver,
+from thalweg.kernels.cpu.memory import (
     get_float32,
     get_float64,
-    inlined,
     offset,
     pointer,
     put_float32,
     put_float64,
 )
+from thalweg.kernels.cpu.simd import call, compiled_driver, inlined
+from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["read_scalars", "step_parallel", "step_serial"]
 

@@ -1,9 +1,4 @@
-"""A vector of lanes as a Numba type: eight trainings in one machine instruction.
-
-Numba leaves vectorizing to LLVM's loop vectorizer, which must prove that no two arrays overlap
-and gives up on inner loops as short as a block of lanes. With an explicit vector type, generated
-kernels are scalar code that is typed as vectors: fast by construction, and a lane's bits depend
-neither on its neighbours nor on the compiler's choices.
+"""What is computed with vectors of lanes, and the compilation of the drivers that do.
 
 The functions of ``thalweg.elementwise`` are taught to Numba here, for scalars and for vectors.
 """
@@ -22,32 +17,20 @@ import numba
 from llvmlite import binding, ir
 from numba import njit
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, overload
 
 from thalweg import elementwise
 from thalweg.kernels.cpu.machine_code import keep_on_disk
+from thalweg.kernels.cpu.memory import load, store
+from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector, suffix
 
 __all__ = [
-    "FEATURES", "FINGERPRINT", "LANES", "SUBNORMALS_ARE_ZERO", "WIDE", "any_not_finite", "call",
-    "compiled_driver", "float_mode", "get_float32", "get_float64", "inlined", "load", "load_ahead",
-    "load_part", "offset", "pointer", "power", "product", "put_float32", "put_float64",
-    "set_float_mode", "store", "store_part", "typed", "widened",
+    "FINGERPRINT", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
+    "exp_of_negative", "float_mode", "inlined", "power", "product", "set_float_mode",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
-
-LANES = 8  # one 256-bit register of float32; a block of lanes is never split
-
-# What Numba compiles for: this processor, unless NUMBA_CPU_NAME names another.
-FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
-
-# The largest register of float32. Loops that compute more than they move, as those of bfloat16,
-# take it; others are no faster for it.
-WIDE = 2 * LANES if "+avx512f" in FEATURES else LANES
-
-_AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
 
 # Division by zero gives infinity, as in NumPy and torch; compiled code runs beside Python threads.
 OPTIONS = {"error_model": "numpy", "nogil": True}
@@ -55,190 +38,6 @@ OPTIONS = {"error_model": "numpy", "nogil": True}
 # Multiply-add may be contracted, as in torch's own kernels, but for a ``product``; nothing is
 # reassociated.
 _FLAGS = ("contract",)
-
-
-class Vector(types.Type):
-    """So many values of one element type (float32, float64 or boolean)."""
-
-    def __init__(self, element: types.Type, count: int = LANES) -> None:
-        self.element, self.count = element, count
-        super().__init__(f"vector({element}, {count})")
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        bits = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-        element = bits.get(fe_type.element, ir.IntType(1))
-        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.count))
-
-
-@intrinsic
-def pointer(typingctx: Any, array: Any) -> Any:
-    """Return the address of a contiguous array's first element, typed.
-
-    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call. A
-    pointer keeps nothing alive, and Numba frees a driver's own array after its last use: write
-    pointer(array) where it is used, inside the loop, and keep no pointer to such an array.
-    """
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return context.make_array(sig.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), codegen
-
-
-def _vector_at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    """Return the address of the block-th vector behind a pointer."""
-    index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
-    vector = context.get_value_type(Vector(sig.args[0].dtype))
-    return builder.bitcast(builder.gep(args[0], [index]), vector.as_pointer())
-
-
-@intrinsic
-def load(typingctx: Any, pointer: Any, block: Any) -> Any:
-    """Return the block-th vector behind a pointer."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
-
-    return Vector(pointer.dtype)(pointer, types.intp), codegen
-
-
-def fetch_ahead(builder: Any, place: Any) -> None:
-    """Ask for the memory _AHEAD bytes behind an address; it need not be anybody's."""
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    there = builder.gep(builder.bitcast(place, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
-    builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
-
-
-@intrinsic
-def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
-    """As ``load``, in a loop over memory: asks for what comes later."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        fetch_ahead(builder, place)
-        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
-
-    return Vector(pointer.dtype)(pointer, types.intp), codegen
-
-
-@intrinsic
-def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
-    """Write a vector, or one number into all its lanes, as the block-th vector behind a pointer.
-
-    A float64 vector is rounded to the element type.
-    """
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        to = Vector(sig.args[0].dtype)
-        value = as_vector(context, builder, args[2], sig.args[2], to)
-        if isinstance(sig.args[2], Vector) and sig.args[2] != to:
-            value = builder.fptrunc(value, context.get_value_type(to))
-        place = _vector_at(context, builder, sig, args)
-        builder.store(value, place, align=to.element.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.intp, value), codegen
-
-
-def _number(number: types.Type, kind: Any) -> tuple[Any, Any]:
-    """Return functions that read and write one number at an address."""
-
-    @intrinsic
-    def get(typingctx: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
-
-        return number(types.intp), codegen
-
-    @intrinsic
-    def put(typingctx: Any, address: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            value = context.cast(builder, args[1], sig.args[1], number)
-            builder.store(value, builder.inttoptr(args[0], kind.as_pointer()))
-            return context.get_dummy_value()
-
-        return types.void(types.intp, value), codegen
-
-    return get, put
-
-
-get_float32, put_float32 = _number(types.float32, ir.FloatType())
-get_float64, put_float64 = _number(types.float64, ir.DoubleType())
-
-
-def _first(builder: Any, count: Any) -> Any:
-    """Return the mask of the first lanes, as many as count."""
-    numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
-    return builder.icmp_signed("<", numbers, splat(builder, count))
-
-
-def masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
-    vector = place.type.pointee
-    mask = _first(builder, count)
-    align = ir.Constant(ir.IntType(32), item)
-    kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
-    name = f"llvm.masked.load.{_suffix(vector)}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
-
-
-def masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
-    mask = _first(builder, count)
-    align = ir.Constant(ir.IntType(32), item)
-    kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
-    name = f"llvm.masked.store.{_suffix(value.type)}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [value, place, align, mask])
-
-
-@intrinsic
-def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
-    """As ``load``, of the first lanes alone; the others are 0 and their memory is not read."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        return masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
-
-    return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
-
-
-@intrinsic
-def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any) -> Any:
-    """As ``store``, of the first lanes alone; the memory of the others is not touched."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        value = as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
-        masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.intp, value, types.intp), codegen
-
-
-@intrinsic
-def typed(typingctx: Any, address: Any, like: Any) -> Any:
-    """Turn an address into a pointer of the type of another one."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return like(types.intp, like), codegen
-
-
-@intrinsic
-def offset(typingctx: Any, pointer: Any, count: Any) -> Any:
-    """Return the pointer moved by so many elements."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, types.intp), codegen
 
 
 @intrinsic
@@ -303,36 +102,6 @@ def set_float_mode(typingctx: Any, mode: Any) -> Any:
     return types.void(types.int32), codegen
 
 
-def _suffix(vector: Any) -> str:
-    return f"v{vector.count}{vector.element.intrinsic_name}"
-
-
-def splat(builder: Any, scalar: Any, count: int = LANES) -> Any:
-    empty = ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined)
-    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), count), None)
-    return builder.shuffle_vector(first, empty, zeros)
-
-
-def as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> Any:
-    """Splat a scalar; a vector is returned as it is."""
-    if isinstance(of, Vector):
-        return value
-    return splat(builder, context.cast(builder, value, of, to.element), to.count)
-
-
-@intrinsic
-def widened(typingctx: Any, vector: Any) -> Any:
-    """Return a vector of WIDE lanes that repeats this one."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = [lane % LANES for lane in range(WIDE)]
-        numbers = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), lanes)
-        return builder.shuffle_vector(args[0], args[0], numbers)
-
-    return Vector(vector.element, WIDE)(vector), codegen
-
-
 def _common(args: tuple[Any, ...]) -> Vector | None:
     """Return the vector type of an operation on these operands; None if it is no vector's."""
     vectors = {a for a in args if isinstance(a, Vector)}
@@ -373,7 +142,7 @@ def _call(name: str) -> Callable[..., Any]:
 
     def build(builder: Any, *operands: Any) -> Any:
         kind = ir.FunctionType(operands[0].type, [o.type for o in operands])
-        full_name = f"llvm.{name}.{_suffix(operands[0].type)}"
+        full_name = f"llvm.{name}.{suffix(operands[0].type)}"
         function = cgutils.get_or_insert_function(builder.module, kind, full_name)
         return builder.call(function, operands)
 
@@ -393,11 +162,13 @@ def _vector_library() -> bool:
 
 VECTOR_LIBRARY = _vector_library()
 
+_TEXTS = "half.py", "memory.py", "simd.py", "vector.py"
+
 # What compiled code depends on beside its own source.
 FINGERPRINT = hashlib.sha256(
     repr(
         (
-            [Path(__file__).with_name(n).read_text("utf-8") for n in ("simd.py", "half.py")],
+            [Path(__file__).with_name(n).read_text("utf-8") for n in _TEXTS],
             VECTOR_LIBRARY,
             WIDE,
             sys.version_info,

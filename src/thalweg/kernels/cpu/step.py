@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.kernels.cpu.kernel import compiled
-from thalweg.kernels.cpu.simd import LANES
 from thalweg.kernels.cpu.table import Table
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.rule import Rule, get
 
 __all__ = ["Step"]

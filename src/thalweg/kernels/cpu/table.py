@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from thalweg.kernels.cpu.kernel import Kernel, held_over_fork
 from thalweg.kernels.cpu.loops import read_scalars, step_parallel, step_serial
-from thalweg.kernels.cpu.simd import LANES
+from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["Table", "use_threads"]
 

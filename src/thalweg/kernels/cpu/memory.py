@@ -1,0 +1,187 @@
+"""Memory by address: read and written as vectors of lanes, or as numbers."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from thalweg.kernels.cpu.vector import LANES, Vector, as_vector, splat, suffix
+
+__all__ = [
+    "fetch_ahead", "get_float32", "get_float64", "load", "load_ahead", "load_part",
+    "masked_load", "masked_store", "offset", "pointer", "put_float32", "put_float64", "store",
+    "store_part", "typed",
+]  # fmt: skip
+
+_AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
+
+
+@intrinsic
+def pointer(typingctx: Any, array: Any) -> Any:
+    """Return the address of a contiguous array's first element, typed.
+
+    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call. A
+    pointer keeps nothing alive, and Numba frees a driver's own array after its last use: write
+    pointer(array) where it is used, inside the loop, and keep no pointer to such an array.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+def _vector_at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Return the address of the block-th vector behind a pointer."""
+    index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
+    vector = context.get_value_type(Vector(sig.args[0].dtype))
+    return builder.bitcast(builder.gep(args[0], [index]), vector.as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, pointer: Any, block: Any) -> Any:
+    """Return the block-th vector behind a pointer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(pointer.dtype)(pointer, types.intp), codegen
+
+
+def fetch_ahead(builder: Any, place: Any) -> None:
+    """Ask for the memory _AHEAD bytes behind an address; it need not be anybody's."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    there = builder.gep(builder.bitcast(place, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
+    builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
+
+
+@intrinsic
+def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
+    """As ``load``, in a loop over memory: asks for what comes later."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        fetch_ahead(builder, place)
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(pointer.dtype)(pointer, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
+    """Write a vector, or one number into all its lanes, as the block-th vector behind a pointer.
+
+    A float64 vector is rounded to the element type.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        to = Vector(sig.args[0].dtype)
+        value = as_vector(context, builder, args[2], sig.args[2], to)
+        if isinstance(sig.args[2], Vector) and sig.args[2] != to:
+            value = builder.fptrunc(value, context.get_value_type(to))
+        place = _vector_at(context, builder, sig, args)
+        builder.store(value, place, align=to.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value), codegen
+
+
+def _number(number: types.Type, kind: Any) -> tuple[Any, Any]:
+    """Return functions that read and write one number at an address."""
+
+    @intrinsic
+    def get(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
+
+        return number(types.intp), codegen
+
+    @intrinsic
+    def put(typingctx: Any, address: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            value = context.cast(builder, args[1], sig.args[1], number)
+            builder.store(value, builder.inttoptr(args[0], kind.as_pointer()))
+            return context.get_dummy_value()
+
+        return types.void(types.intp, value), codegen
+
+    return get, put
+
+
+get_float32, put_float32 = _number(types.float32, ir.FloatType())
+get_float64, put_float64 = _number(types.float64, ir.DoubleType())
+
+
+def _first(builder: Any, count: Any) -> Any:
+    """Return the mask of the first lanes, as many as count."""
+    numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
+    return builder.icmp_signed("<", numbers, splat(builder, count))
+
+
+def masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
+    """Return the first elements of a vector in memory, as many as count, and 0 for the others."""
+    vector = place.type.pointee
+    mask = _first(builder, count)
+    align = ir.Constant(ir.IntType(32), item)
+    kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
+    name = f"llvm.masked.load.{suffix(vector)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
+
+
+def masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
+    """Write the first elements of a vector, as many as count."""
+    mask = _first(builder, count)
+    align = ir.Constant(ir.IntType(32), item)
+    kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
+    name = f"llvm.masked.store.{suffix(value.type)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [value, place, align, mask])
+
+
+@intrinsic
+def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
+    """As ``load``, of the first lanes alone; the others are 0 and their memory is not read."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        return masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any) -> Any:
+    """As ``store``, of the first lanes alone; the memory of the others is not touched."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, sig, args)
+        value = as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
+        masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value, types.intp), codegen
+
+
+@intrinsic
+def typed(typingctx: Any, address: Any, like: Any) -> Any:
+    """Turn an address into a pointer of the type of another one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return like(types.intp, like), codegen
+
+
+@intrinsic
+def offset(typingctx: Any, pointer: Any, count: Any) -> Any:
+    """Return the pointer moved by so many elements."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
