@@ -39,7 +39,7 @@ def load(
     and sums below the rows; by column, a decimal comma, thousands, a currency, a percent sign or a
     unit. A column is numbers where more than half of its values are; what is no number there, such
     as ``abc``, is a bad value, never a category. The same goes for dates. All other texts are
-    words. [docs/data.md](https://github.com/thalweg/thalweg/blob/main/docs/data.md) has the rules.
+    words. The project's docs/data.md has the rules.
 
     Args:
         source: one of ``names()``, a path, or ``"-"``.
