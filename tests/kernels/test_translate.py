@@ -19,6 +19,7 @@ from kernels.own_rules import (
     by_lambda,
     by_large_divisor,
     by_several,
+    by_sums_of_tests,
     by_tiny_divisor,
     by_uniform_test,
     by_whole_numbers,
@@ -62,7 +63,7 @@ def test_a_users_rule_is_compiled_as_it_is_written(
 
 RULES = [
     by_constant, by_default, by_hyper, by_infinity, by_whole_numbers, by_lambda, by_uniform_test,
-    by_tiny_divisor, by_large_divisor, by_annotation, by_several,
+    by_sums_of_tests, by_tiny_divisor, by_large_divisor, by_annotation, by_several,
 ]  # fmt: skip
 
 

@@ -248,7 +248,10 @@ class _Traced(np.ndarray[Any, np.dtype[np.float64]]):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:  # noqa: ANN401
         plain = [np.asarray(value) for value in inputs]
         result = np.asarray(getattr(ufunc, method)(*plain, **options))
-        return self.wrapped(self.noted.rounded(ufunc, plain, result))
+        rounded = self.noted.rounded(ufunc, plain, result)
+        if result.dtype == bool and result.ndim == 0:  # two of them add up as Python's do
+            return bool(rounded)
+        return self.wrapped(rounded)
 
     def __array_function__(self, function: Any, _: Any, inputs: Any, options: Any) -> Any:  # noqa: ANN401
         return self.wrapped(function(*map(np.asarray, inputs), **options))
