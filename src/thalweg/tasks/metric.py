@@ -1,16 +1,18 @@
-"""Score: what results quote of a module on the test part where its user gives no metric."""
+"""Metric: what results quote of a module on the test part where its user gives no metric."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.errors import TaskError
+from thalweg.errors import TaskError, blamed
+from thalweg.stack import TorchTask
 from thalweg.stack.batch import Batch
+from thalweg.stack.lanes import Stack
 
-__all__ = ["check", "of"]
+__all__ = ["check", "kind", "name", "name_of", "of", "scores"]
 
 _REMEDY = "give metric=(outputs, targets) -> number"
 # Losses that have classes along axis 1: functions, and classes of such.
@@ -72,3 +74,34 @@ def _table(values: Tensor) -> Tensor:
     """Return a row per example, in a format that NumPy has: it has no bfloat16."""
     values = values.float() if values.dtype is torch.bfloat16 else values
     return values.cpu().reshape(len(values), -1)
+
+
+def scores(stack: Stack, test: Batch) -> Sequence[float]:
+    """Return the score of each lane by its user's metric, else accuracy or R²; NaN for none."""
+    task = stack.model.task
+    if task.step is not None:
+        return stack.scores(test) if task.metric else [float("nan")] * len(stack.seeds)
+    measure, found = task.metric or of, stack.outputs(test, "test")
+    with blamed("metric"):
+        return [float(measure(outputs, test[1])) for outputs in found]
+
+
+def kind(task: TorchTask, test: Batch) -> str:
+    """Return what is predicted: ``"regression"``, ``"classification"``, or that it is unknown."""
+    if task.step is not None:
+        return "own step"
+    if not isinstance(test[1], Tensor):
+        return "own targets"
+    return "regression" if test[1].is_floating_point() else "classification"
+
+
+def name(task: TorchTask, test: Batch) -> str:
+    """Return what results call the score."""
+    if task.metric is not None or task.step is not None:
+        return name_of(task.metric) if task.metric else "none"
+    return "R²" if kind(task, test) == "regression" else "accuracy"
+
+
+def name_of(function: Callable[..., Any] | None) -> str:
+    """Return what results call a function of the user's."""
+    return getattr(function, "__name__", type(function).__name__)

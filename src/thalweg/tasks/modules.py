@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import math
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from thalweg import rule as registry
-from thalweg.errors import TaskError, blamed
+from thalweg.errors import blamed
 from thalweg.optim import Descent
 from thalweg.rule import Rule
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
-from thalweg.stack.batch import Batch, count, each, leaves
+from thalweg.stack.batch import each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
 from thalweg.stack.objective import seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
-from thalweg.tasks import metric, snippets
+from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
+from thalweg.tasks.constant import best_constant
 from thalweg.tasks.task import Checkpoint, Lane, Lanes, Target, seed_of
 
 if TYPE_CHECKING:
@@ -39,10 +37,6 @@ _SHARE = 0.05  # of the way from the reference back to the constant: where the t
 # Of the reference outside the race: small data need more epochs for as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
 _REPEATS = 2  # whose parts are held
-_FEW = 8  # examples by which it is seen whether a task can be judged
-# By what it is seen whether a loss is the mean of those of pieces: how far parameters are moved
-# before, how near two losses are the same, also in short formats, and how many examples are taken.
-_NUDGE, _NEAR, _COARSE, _MOST, _PIECE = 0.01, 1e-4, 1e-2, 1024, 16
 
 
 class ModuleTask:
@@ -73,17 +67,17 @@ class ModuleTask:
         self.parts: Mapping[str, int] = self._parts.sizes
         with blamed("task"):
             model = self.model
-            self._check()
+            self._traits = model.traits = admission.admit(model, self._parts, self._placed)
         parameters = sum(p.numel() for p in model.initial(0).parameters.values())
         self.data: Mapping[str, Any] = {
             "name": description.name,
             "source": "TorchTask",
-            "kind": self._kind,
+            "kind": metric.kind(description, self._parts.test),
             "rows": sum(self.parts.values()),
         }
         self._facts = {
-            "loss": _name(description.loss or description.step),
-            "metric": self._metric_name(),
+            "loss": metric.name_of(description.loss or description.step),
+            "metric": metric.name(description, self._parts.test),
             "model": f"{model.title}, {parameters:,} parameters",
             "dtype": str(description.autocast or model.dtype).removeprefix("torch."),
             "l2": description.l2,
@@ -206,117 +200,8 @@ class ModuleTask:
             if final.lanes:
                 with self.model.mode(training=False):
                     found[0, final.lanes] = final.stack.losses(self._placed.test, "test").numpy()
-                    found[1, final.lanes] = self._scores(final.stack, self._placed.test)
+                    found[1, final.lanes] = metric.scores(final.stack, self._placed.test)
         return found[0], found[1]
-
-    def _scores(self, stack: Stack, test: Batch) -> Sequence[float]:
-        task = self.description
-        if task.step is not None:
-            return stack.scores(test) if task.metric else [np.nan] * len(stack.seeds)
-        measure, found = task.metric or metric.of, stack.outputs(test, "test")
-        with blamed("metric"):
-            return [float(measure(outputs, test[1])) for outputs in found]
-
-    def _metric_name(self) -> str:
-        task = self.description
-        if task.metric is not None or task.step is not None:
-            return _name(task.metric) if task.metric else "none"
-        return "R²" if self._kind == "regression" else "accuracy"
-
-    @property
-    def _kind(self) -> str:
-        if self.description.step is not None:
-            return "own step"
-        targets = self._parts.test[1]
-        if not isinstance(targets, Tensor):
-            return "own targets"
-        return "regression" if targets.is_floating_point() else "classification"
-
-    def _check(self) -> None:
-        """Judge the untrained model: what would fail at the end fails now."""
-        task, parts = self.description, self._parts
-        one = Stack(self.model, [0], shared=True, stacked=False)
-        with self.model.mode(training=False), seeded(0):
-            for name in ("validation", "test"):
-                one.losses(self._few(getattr(parts, name)), name)
-            few = self._few(parts.test)
-            if task.loss is not None:
-                outputs = self._outputs(few)
-                if task.metric is None:
-                    metric.check(outputs, parts.test[1], task.loss)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a metric that so few examples do not suit
-                try:
-                    self._scores(one, few)
-                except Exception:  # noqa: BLE001 - a metric may need more of them
-                    self._scores(one, self._placed.test)
-            self._traits = replace(self.model.traits, whole=self._needs_whole())
-            self.model.traits = self._traits
-            for name in self.parts:
-                self._check_finite(one, name)
-
-    def _needs_whole(self) -> bool:
-        """Return whether the loss of examples is a mean of the losses of pieces, but weighted.
-
-        What is no mean, as a loss that holds each example against all others, is left to chunks.
-        """
-        stack = Stack(self.model, [0], shared=True, stacked=False)
-        for parameter in stack.parameters.values():  # zeros would give all examples one loss
-            parameter.detach().add_(torch.randn_like(parameter), alpha=_NUDGE)
-        near = _NEAR if self.description.autocast is None else _COARSE
-        for name in ("validation", "test"):
-            pieces = min(self.parts[name], _MOST) // _PIECE
-            if pieces < 2:
-                continue
-            rows = torch.linspace(0, self.parts[name] - 1, pieces * _PIECE).long()
-            some = each(partial(_rows, rows), getattr(self._placed, name))
-            places = torch.arange(len(rows)).reshape(pieces, _PIECE)
-            parts = (each(partial(_rows, own), some) for own in places)
-            own = torch.cat([stack.whole_losses(part, name) for part in parts])
-            whole = stack.whole_losses(some, name)
-            alike = torch.allclose(own.mean(), whole, rtol=near, atol=near, equal_nan=True)
-            if not alike and np.nanmin(own) <= whole <= np.nanmax(own):
-                return True
-        return False
-
-    def _check_finite(self, one: Stack, name: str) -> None:
-        part = getattr(self._placed, name)
-        wrong = [
-            ~tensor.flatten(1).isfinite().all(1) if tensor.ndim > 1 else ~tensor.isfinite()
-            for tensor in leaves(part)
-            if tensor.is_floating_point()
-        ]
-        bad = int(torch.stack(wrong).any(0).sum()) if wrong else 0
-        if name == "train" and not bad:  # its minibatches will show
-            return
-        loss = one.losses(part, name).item()
-        if math.isnan(loss) or (bad and math.isinf(loss)):
-            data = f"{bad} of its {self.parts[name]} examples hold numbers that are not finite"
-            raise TaskError(
-                f"the loss of the untrained model is {loss} on the {name} part; "
-                + (
-                    f"{data}: drop or fill them"
-                    if bad
-                    else "check its data, the model and the loss"
-                )
-            )
-
-    def _few(self, batch: Batch) -> Batch:
-        return each(lambda tensor: tensor[:_FEW].to(self.model.device), batch)
-
-    def _outputs(self, batch: Batch) -> Tensor:
-        """Return what the untrained model puts out, a row per example."""
-        one = Stack(self.model, [0], shared=True, stacked=False)
-        with self.model.mode(training=False), seeded(0), blamed("model"):
-            outputs = one.of_lane(0, "outputs", batch)
-        rows = count(batch, "test")
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        if not isinstance(outputs, Tensor) or outputs.shape[:1] != (rows,):
-            raise TaskError(
-                f"model must return a tensor with a row per example, got {got} for {rows} "
-                "examples; give step=(model, batch) -> loss in place of loss for others"
-            )
-        return outputs
 
     def _checkpoint(
         self, training: Training, lanes: Sequence[Lane], number: int
@@ -359,7 +244,7 @@ class ModuleTask:
         epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
         with _one_thread():
             path = self._adam(_RATES, epochs).validation_loss
-            constant = self._constant() if self.description.step is None else None
+            constant = best_constant(self.model, self._placed)
         what = "untrained model" if constant is None else "best constant output"
         constant = float(path[0, 0]) if constant is None else constant
         reference = float(np.nanmin([constant, np.nanmin(path)]))
@@ -385,48 +270,6 @@ class ModuleTask:
             shared=True,
             stacked=self.stacked,
         )
-
-    def _constant(self) -> float | None:
-        """Return the validation loss of the output that fits the training part best.
-
-        None where there is none: the loss raises where the search leads, or has no lowest value.
-        """
-        output = self._first_constant()
-        search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            search.zero_grad()
-            value = self._loss_of(output, self._placed.train)
-            value.backward()  # type: ignore[no-untyped-call]
-            return value
-
-        try:
-            search.step(closure)  # type: ignore[no-untyped-call]
-            found = self._loss_of(output, self._placed.validation).item()
-        except Exception:  # noqa: BLE001 - what a user's loss raises of numbers that it does not take
-            return None
-        return found if math.isfinite(found) and not self._falls(output) else None
-
-    def _falls(self, output: Tensor) -> bool:
-        """Return whether the training loss is still lower twice as far out: it has no minimum."""
-        try:
-            here, there = (self._loss_of(n * output, self._placed.train).item() for n in (1, 2))
-        except Exception:  # noqa: BLE001 - that far out the loss has no value, so it has an end
-            return False
-        return there < here - 1e-3 * (1 + abs(here))
-
-    def _first_constant(self) -> Tensor:
-        """Return the output of one example, all zero, to be fitted."""
-        shape = self._outputs(self._few(self._parts.train)).shape[1:]
-        output = torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
-        return output.requires_grad_()
-
-    def _loss_of(self, output: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a batch whose outputs are all the same."""
-        assert self.description.loss is not None
-        rows = count(batch, "batch")
-        outputs = output.expand(rows, *output.shape).contiguous()  # which a loss may view otherwise
-        return self.description.loss(outputs, batch[1])
 
     def steps(self, batch_size: int) -> int:
         """Return how many steps an epoch has."""
@@ -484,14 +327,6 @@ class ModuleTask:
             losses, _ = Stack(self.model, [self.seed], shared=True, stacked=False).gradients(few, 1)
         digest.update(f"{settings} {losses.item():.5g}".encode())
         return digest.hexdigest()
-
-
-def _rows(rows: Tensor, tensor: Tensor) -> Tensor:
-    return tensor[rows]
-
-
-def _name(function: Callable[..., Any] | None) -> str:
-    return getattr(function, "__name__", type(function).__name__)
 
 
 @contextmanager

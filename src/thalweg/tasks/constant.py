@@ -1,0 +1,59 @@
+"""Constant: the lowest validation loss of outputs that are the same for every example."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from thalweg.stack import Model, Parts
+from thalweg.stack.batch import Batch, count
+from thalweg.tasks.admission import few, outputs
+
+__all__ = ["best_constant"]
+
+
+def best_constant(model: Model, placed: Parts) -> float | None:
+    """Return the validation loss of the output that fits the training part best.
+
+    None where there is none: the task has a step of its own, or the loss raises where the search
+    leads, or it has no lowest value.
+
+    Args:
+        model: an untrained module.
+        placed: the parts, on its device.
+    """
+    if model.task.step is not None:
+        return None
+    shape = outputs(model, few(model, placed.train)).shape[1:]
+    output = torch.zeros(shape, dtype=model.dtype, device=model.device).requires_grad_()
+    search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = _loss(model, output, placed.train)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    try:
+        search.step(closure)  # type: ignore[no-untyped-call]
+        found = _loss(model, output, placed.validation).item()
+    except Exception:  # noqa: BLE001 - what a user's loss raises of numbers that it does not take
+        return None
+    return found if math.isfinite(found) and not _falls(model, output, placed.train) else None
+
+
+def _falls(model: Model, output: Tensor, batch: Batch) -> bool:
+    """Return whether the training loss is still lower twice as far out: it has no minimum."""
+    try:
+        here, there = (_loss(model, n * output, batch).item() for n in (1, 2))
+    except Exception:  # noqa: BLE001 - that far out the loss has no value, so it has an end
+        return False
+    return there < here - 1e-3 * (1 + abs(here))
+
+
+def _loss(model: Model, output: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of a batch whose outputs are all the same."""
+    assert model.task.loss is not None
+    rows = count(batch, "batch")
+    same = output.expand(rows, *output.shape).contiguous()  # which a loss may view otherwise
+    return model.task.loss(same, batch[1])
