@@ -9,7 +9,7 @@ from thalweg.rule import read_signature, rule
 
 WORDS = (
     "range", "float", "abs", "element", "update", "uniforms", "load", "store", "typed", "LANES",
-    "slots", "places", "n", "i", "rest", "fresh", "hyper", "powers", "state", "u0", "power0",
+    "slots", "addresses", "n", "i", "rest", "fresh", "hyper", "powers", "state", "u0", "power0",
     "factor1", "part1", "x_new", "x_old", "at_x", "tl", "lost", "seed", "gradient", "before",
     "moved", "shrink", "gradient_scale", "match", "print", "half", "power", "sign", "where",
     "scale", "group", "stepping", "keep", "number", "read", "write", "step", "triton", "name_",

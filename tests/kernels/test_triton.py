@@ -102,9 +102,9 @@ def powers(g, x, m, *, t, lr=0.01, kappa=3.0):  # type: ignore[no-untyped-def] #
     return x - lr * m / sqrt(1 + log(1 + exp(g)) ** kappa), m
 
 
-def clashing(g, x, at_x, tl, sign, *, t, lr=0.01, places=0.1, float=0.5):  # type: ignore[no-untyped-def] # noqa: A002, ANN001, ANN201
+def clashing(g, x, at_x, tl, sign, *, t, lr=0.01, addresses=0.1, float=0.5):  # type: ignore[no-untyped-def] # noqa: A002, ANN001, ANN201
     slots = float * tl + g
-    return x - lr * places * slots**2 * float**t, at_x + g, slots, sign - g
+    return x - lr * addresses * slots**2 * float**t, at_x + g, slots, sign - g
 
 
 OWN = {
@@ -416,7 +416,7 @@ def compiled(name, real, wrap, target):
     made = triton.kernels(rules.get(name), real, wrap, "float32")
     number = {"float32": "fp32", "float64": "fp64"}[real]
     kinds = {"hyper": "*fp64", "scale": "*fp64", "slots": "*" + number, "n": "i32"}
-    kinds |= dict.fromkeys(("gradients", "places", "seed", "size"), "*i64")
+    kinds |= dict.fromkeys(("gradients", "addresses", "seed", "size"), "*i64")
     kinds |= dict.fromkeys(("group", "tensor", "first"), "*i32")
     fixed = {"LANES": 128, "BLOCK": 1024, "ALIGNED": True}
     for function in (made.uniforms, made.update):

@@ -29,7 +29,7 @@ __all__ = ["kernels", "source"]
 # Names that the kernels use for themselves; a rule's own get an underscore more.
 _WORDS = {*dir(builtins), *triton_functions.__all__}
 _RESERVED = re.compile(
-    r"tl|n|i|fresh|gradients|places|group|hyper|scale|slots|seed|stepping|lost|element"
+    r"tl|n|i|fresh|gradients|addresses|group|hyper|scale|slots|seed|stepping|lost|element"
     r"|at_\w+|\w+_(new|old)|[A-Z]+"
 )
 
@@ -161,7 +161,8 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
     rows = {name: row for row, name in enumerate(("t", *body.uniform_state), arrays)}
     yield "@triton.jit"
     yield (
-        "def uniforms(gradients, places, group, hyper, scale, slots, seed, n, LANES: tl.constexpr):"
+        "def uniforms(gradients, addresses, group, hyper, scale, slots, seed, n, "
+        "LANES: tl.constexpr):"
     )
     yield '    """Once per step, in float64: what is the same for every element of a tensor."""'
     yield "    i = tl.program_id(0) * LANES + tl.arange(0, LANES)"
@@ -170,7 +171,7 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
     yield f"    hyper += tl.load(group + i, fresh, other=0) * {len(body.hyper)}"
     yield f"    slots += i * {body.slots}"
     for name, row in rows.items():
-        yield f"    at_{name} = tl.load(places + {row} * n + i, fresh, other=0)"
+        yield f"    at_{name} = tl.load(addresses + {row} * n + i, fresh, other=0)"
     yield "    gradient_scale = tl.load(scale)"
     if wrap.rounding == "stochastic":
         yield "    tl.store(seed, tl.load(seed) + 1, tl.program_id(0) == 0)"
@@ -210,13 +211,13 @@ def _step(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
         formats["lost"] = values
     yield "@triton.jit"
     yield (
-        "def step(gradient, places, n, slots, seed, i, rest, "
+        "def step(gradient, addresses, n, slots, seed, i, rest, "
         "WHOLE: tl.constexpr, ALIGNED: tl.constexpr):"
     )
     yield '    """Step the elements i of a tensor, as far as rest says or WHOLE."""'
     for row, (name, kind) in enumerate(formats.items(), -1):
-        address = "gradient" if name == "g" else f"tl.load(places + {row} * n)"
-        yield f"    at_{name} = place({address}, tl.{kind}, ALIGNED) + i"
+        address = "gradient" if name == "g" else f"tl.load(addresses + {row} * n)"
+        yield f"    at_{name} = pointer_to({address}, tl.{kind}, ALIGNED) + i"
     for name in formats:
         yield f"    {name}_old = read(at_{name}, rest, WHOLE).to(tl.{real})"
     slots = [f"u{index}" for index in range(body.slots)]
@@ -243,7 +244,7 @@ def _step(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
 def _update(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
     yield "@triton.jit"
     yield (
-        "def update(gradients, places, tensor, first, size, scale, slots, seed, n, "
+        "def update(gradients, addresses, tensor, first, size, scale, slots, seed, n, "
         "BLOCK: tl.constexpr, ALIGNED: tl.constexpr):"
     )
     yield '    """Step a block of one of the n tensors."""'
@@ -254,10 +255,10 @@ def _update(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
     yield "        start = (block - tl.load(first + k)).to(tl.int64) * BLOCK"
     yield "        i = start + tl.arange(0, BLOCK)"
     yield "        end = tl.load(size + k)"
-    yield "        places += k"
+    yield "        addresses += k"
     yield f"        slots += k * {body.slots}"
     yield f"        salted = (tl.load(seed) * n + k) * {len(body.varying)}"
-    step = "step(gradient, places, n, slots, salted, i, i < end, {}, ALIGNED)"
+    step = "step(gradient, addresses, n, slots, salted, i, i < end, {}, ALIGNED)"
     yield "        if start + BLOCK <= end:"
     yield f"            {step.format('True')}"
     yield "        else:"
@@ -266,6 +267,6 @@ def _update(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
         yield "    if (gradient != 0) & (tl.load(scale + 1) == 0):"
         yield "        start = (block - tl.load(first + k)).to(tl.int64) * BLOCK"
         yield "        i = start + tl.arange(0, BLOCK)"
-        yield f"        at_g = place(gradient, tl.{wrap.values or real}, False) + i"
+        yield f"        at_g = pointer_to(gradient, tl.{wrap.values or real}, False) + i"
         yield "        write(at_g, 0.0, i < tl.load(size + k), False)"
     yield ""

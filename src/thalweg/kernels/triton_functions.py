@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import triton.language as tl
 
-__all__ = ["keep", "number", "place", "power", "read", "sign", "stochastic", "write"]
+__all__ = ["keep", "number", "pointer_to", "power", "read", "sign", "stochastic", "write"]
 
 
 def sign(a):
@@ -26,18 +26,18 @@ def power(a, b):
     return tl.where(b == 0, 1.0, tl.where(a < 0, of_negative, size))
 
 
-def number(place, fresh, FORMAT: "tl.constexpr"):
+def number(address, fresh, FORMAT: "tl.constexpr"):
     """Read a number that is kept between steps, 0 where it is kept nowhere."""
-    kept = fresh & (place != 0)
-    return tl.load(place.to(tl.pointer_type(FORMAT)), kept, other=0).to(tl.float64)
+    kept = fresh & (address != 0)
+    return tl.load(address.to(tl.pointer_type(FORMAT)), kept, other=0).to(tl.float64)
 
 
-def keep(place, value, fresh, FORMAT: "tl.constexpr"):
+def keep(address, value, fresh, FORMAT: "tl.constexpr"):
     """Write what ``number`` reads in the next step."""
-    tl.store(place.to(tl.pointer_type(FORMAT)), value, fresh & (place != 0))
+    tl.store(address.to(tl.pointer_type(FORMAT)), value, fresh & (address != 0))
 
 
-def place(address, FORMAT: "tl.constexpr", ALIGNED: "tl.constexpr"):
+def pointer_to(address, FORMAT: "tl.constexpr", ALIGNED: "tl.constexpr"):
     """Return an address as a pointer; aligned ones are read 16 bytes at a time."""
     pointer = address.to(tl.pointer_type(FORMAT))
     if ALIGNED:

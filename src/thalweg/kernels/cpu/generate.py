@@ -24,7 +24,7 @@ _HOMES = elementwise, half, memory, simd, vector  # of what the functions below 
 # Names that the functions below use for themselves; a rule's own get an underscore more.
 _WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
 _RESERVED = re.compile(
-    r"n|i|rest|fresh|hyper|powers|state|slots|places|element|update|uniforms|lost|seed|\w+_new"
+    r"n|i|rest|fresh|hyper|powers|state|slots|addresses|element|update|uniforms|lost|seed|\w+_new"
 )
 _writer = Writer()
 
@@ -184,13 +184,13 @@ class _Loop:
 
 def _update(body: Body, wrap: Wrap) -> Iterator[str]:
     loop = _Loop(body, wrap)
-    yield "def update(places, n, slots):"
-    yield '    """Apply ``element`` to n elements; places holds the addresses of its arrays."""'
+    yield "def update(addresses, n, slots):"
+    yield '    """Apply ``element`` to n elements of the arrays at these addresses."""'
     for index, name in enumerate(loop.arrays):
-        place = f"places[{index}]"
-        yield f"    {name} = {place if loop.kind(name) else f'typed({place}, slots)'}"
+        address = f"addresses[{index}]"
+        yield f"    {name} = {address if loop.kind(name) else f'typed({address}, slots)'}"
     if wrap.rounding == "stochastic":
-        yield f"    seed = places[{len(loop.arrays)}]"
+        yield f"    seed = addresses[{len(loop.arrays)}]"
     for index in range(body.slots):
         yield f"    u{index} = load(slots, {index})"
     first = ""

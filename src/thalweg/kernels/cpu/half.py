@@ -121,11 +121,11 @@ def _to_float16(builder: Any, value: Any) -> Any:
     return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _BITS)
 
 
-def _half_place(builder: Any, address: Any, block: Any) -> Any:
+def _half_address(builder: Any, address: Any, block: Any) -> Any:
     return builder.gep(builder.inttoptr(address, _BITS.as_pointer()), [block])
 
 
-def _pair_place(builder: Any, address: Any, block: Any) -> Any:
+def _pair_address(builder: Any, address: Any, block: Any) -> Any:
     """Return the address of the block-th pairs of neighbours."""
     return builder.gep(builder.inttoptr(address, _PAIRS.as_pointer()), [block])
 
@@ -136,10 +136,10 @@ def _one_of_pair(widen: Callable[..., Any]) -> Any:
     @intrinsic
     def load(typingctx: Any, address: Any, block: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            place = _pair_place(builder, args[0], args[1])
+            address = _pair_address(builder, args[0], args[1])
             if widen is _even:  # the other one lies beside it
-                fetch_ahead(builder, place)
-            bits = builder.load(place, align=2)
+                fetch_ahead(builder, address)
+            bits = builder.load(address, align=2)
             return builder.bitcast(widen(builder, bits), ir.VectorType(ir.FloatType(), WIDE))
 
         return Vector(types.float32, WIDE)(types.intp, types.intp), codegen
@@ -180,7 +180,7 @@ def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd
             for value, of in zip(args[2:], sig.args[2:], strict=True)
         )
         bits = _pairs(builder, low, high)
-        builder.store(bits, _pair_place(builder, args[0], args[1]), align=2)
+        builder.store(bits, _pair_address(builder, args[0], args[1]), align=2)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, even, odd), codegen
@@ -193,9 +193,9 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
     @intrinsic
     def load(typingctx: Any, address: Any, block: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            place = _half_place(builder, args[0], args[1])
-            fetch_ahead(builder, place)
-            return widen(builder, builder.load(place, align=2))
+            address = _half_address(builder, args[0], args[1])
+            fetch_ahead(builder, address)
+            return widen(builder, builder.load(address, align=2))
 
         return single(types.intp, types.intp), codegen
 
@@ -203,7 +203,9 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
     def store(typingctx: Any, address: Any, block: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             vector = as_vector(context, builder, args[2], sig.args[2], single)
-            builder.store(narrow(builder, vector), _half_place(builder, args[0], args[1]), align=2)
+            builder.store(
+                narrow(builder, vector), _half_address(builder, args[0], args[1]), align=2
+            )
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp, value), codegen
@@ -212,7 +214,7 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
     def load_part(typingctx: Any, address: Any, block: Any, count: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             return widen(
-                builder, masked_load(builder, _half_place(builder, args[0], args[1]), args[2], 2)
+                builder, masked_load(builder, _half_address(builder, args[0], args[1]), args[2], 2)
             )
 
         return single(types.intp, types.intp, types.intp), codegen
@@ -222,7 +224,11 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             vector = as_vector(context, builder, args[2], sig.args[2], single)
             masked_store(
-                builder, narrow(builder, vector), _half_place(builder, args[0], args[1]), args[3], 2
+                builder,
+                narrow(builder, vector),
+                _half_address(builder, args[0], args[1]),
+                args[3],
+                2,
             )
             return context.get_dummy_value()
 
@@ -240,7 +246,7 @@ def store_bfloat16_stochastic(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         random = _random_bits(builder, args[3], args[1], args[4])
         bits = _to_bfloat16_stochastic(builder, args[2], random)
-        builder.store(bits, _half_place(builder, args[0], args[1]), align=2)
+        builder.store(bits, _half_address(builder, args[0], args[1]), align=2)
         return context.get_dummy_value()
 
     single = Vector(types.float32)
@@ -256,7 +262,7 @@ def store_part_bfloat16_stochastic(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         random = _random_bits(builder, args[4], args[1], args[5])
         bits = _to_bfloat16_stochastic(builder, args[2], random)
-        masked_store(builder, bits, _half_place(builder, args[0], args[1]), args[3], 2)
+        masked_store(builder, bits, _half_address(builder, args[0], args[1]), args[3], 2)
         return context.get_dummy_value()
 
     single = Vector(types.float32)

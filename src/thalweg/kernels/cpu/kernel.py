@@ -40,7 +40,7 @@ class Kernel:
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
         passes: over all arrays, one after the other: the addresses of each one's
-            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(places, n, slots)``.
+            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(addresses, n, slots)``.
         slots: rows of the table of uniform values.
         powers: rows of the table of running powers.
         steady: whether the uniform values depend on hyperparameters alone, not on t.
@@ -183,9 +183,9 @@ class Stepper:
         )  # fmt: skip
         varying = [inputs.g, inputs.x, *(inputs.state[name] for name in self.rule.state)]
         arrays = [np.array(a, np.float64) for a in varying]
-        places = np.array([a.ctypes.data for a in arrays], np.intp)
+        addresses = np.array([a.ctypes.data for a in arrays], np.intp)
         self.update(
-            np.ctypeslib.as_ctypes(places), inputs.x.size, np.ctypeslib.as_ctypes(self.slots)
+            np.ctypeslib.as_ctypes(addresses), inputs.x.size, np.ctypeslib.as_ctypes(self.slots)
         )
         new = dict(zip(("x", *self.rule.state), arrays[1:], strict=True))
         return new | dict(zip(self.rule.uniform_state, state[::LANES], strict=False))

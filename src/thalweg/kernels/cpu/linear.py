@@ -318,12 +318,12 @@ def _train_blocks(
     g = np.empty((X.shape[1] * k, LANES), X.dtype)
     z = np.empty((min(_ROWS, order.size) * k, LANES), X.dtype)
     slots = np.empty((slot_count, LANES), X.dtype)
-    places = np.empty(2 + state.shape[1], np.intp)
+    addresses = np.empty(2 + state.shape[1], np.intp)
     for b in range(first, last):
-        places[0] = g.ctypes.data
-        places[1] = w.ctypes.data + b * size * item
+        addresses[0] = g.ctypes.data
+        addresses[1] = w.ctypes.data + b * size * item
         for i in range(state.shape[1]):
-            places[2 + i] = state.ctypes.data + (b * state.shape[1] + i) * size * item
+            addresses[2 + i] = state.ctypes.data + (b * state.shape[1] + i) * size * item
         _train_block(
             passes, steady, loss, X, y, l2, penalized,
             pointer(order), bounds, t, k, offset(pointer(w), b * size),
@@ -331,7 +331,7 @@ def _train_blocks(
             offset(pointer(powers), b * powers.shape[1] * LANES),
             offset(pointer(uniform_state), b * uniform_state.shape[1] * LANES),
             scheduled, pointer(schedule), b, w.shape[0], offset(pointer(diverged), b * LANES), stop,
-            pointer(g), pointer(z), pointer(slots), pointer(places),
+            pointer(g), pointer(z), pointer(slots), pointer(addresses),
         )  # fmt: skip
 
 
@@ -339,7 +339,7 @@ def _train_blocks(
 def _train_block(
     passes, steady, loss, X, y, l2, penalized,
     rows, bounds, t, k, w, hyper, powers, uniform_state, scheduled, schedule, b, blocks,
-    diverged, stop, g, z, slots, places,
+    diverged, stop, g, z, slots, addresses,
 ):  # fmt: skip
     d = X.shape[1]
     steps = bounds.size - 1
@@ -374,10 +374,10 @@ def _train_block(
         )  # fmt: skip
         if broken and _mark(w, d * k, t + s, diverged) == 0:
             return
-        call(passes[0, 1], (places, d * k * LANES, slots))
+        call(passes[0, 1], (addresses, d * k * LANES, slots))
         for p in range(1, passes.shape[0]):
             call(passes[p, 0], (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
-            call(passes[p, 1], (places, d * k * LANES, slots))
+            call(passes[p, 1], (addresses, d * k * LANES, slots))
     _mark(w, d * k, t + steps, diverged)
 
 

@@ -21,12 +21,12 @@ STRIDE = 0x2545F491  # between the seeds of two steps
 
 
 @inlined
-def _is(place, wide, value):
+def _is(address, wide, value):
     """Return whether that value lies there, as the float64 or float32 that it is; NaN is NaN."""
     if value != value:  # noqa: PLR0124 - so is NaN alone
-        found = get_float64(place) if wide else float(get_float32(place))
+        found = get_float64(address) if wide else float(get_float32(address))
         return found != found  # noqa: PLR0124
-    return get_float64(place) == value if wide else get_float32(place) == np.float32(value)
+    return get_float64(address) == value if wide else get_float32(address) == np.float32(value)
 
 
 @inlined
@@ -59,24 +59,24 @@ def _leave(t, state, cohort, kept, wide):
 
 
 @compiled_driver()
-def read_scalars(places, wide, values):
-    """Read the numbers that lie at the places that are not 0."""
-    for i in range(places.shape[0]):
-        for j in range(places.shape[1]):
-            if places[i, j]:
-                here = places[i, j]
+def read_scalars(addresses, wide, values):
+    """Read the numbers that lie at the addresses that are not 0."""
+    for i in range(addresses.shape[0]):
+        for j in range(addresses.shape[1]):
+            if addresses[i, j]:
+                here = addresses[i, j]
                 values[i, j] = get_float64(here) if wide[i, j] else get_float32(here)
 
 
 def _step(
     passes, t, hyper, powers, state, slots,
-    places, tensor, start, length, seeds, gradients, cohort, kept, wide,
+    addresses, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
     if not _as_left(t, state, cohort, kept, wide):
         return False
     for c in range(t.size):
         t[c] += 1
-    table = pointer(places)
+    table = pointer(addresses)
     shared = pointer(slots)
     for p in range(passes.shape[0]):
         for c in range(t.size):
@@ -92,14 +92,14 @@ def _step(
                 ),
             )
         update = passes[p, 1]
-        for block in numba.prange(places.shape[0]):
+        for block in numba.prange(addresses.shape[0]):
             gradient = gradients[tensor[block]]
             if gradient:
-                places[block, 0] = gradient + start[block]
+                addresses[block, 0] = gradient + start[block]
                 c = cohort[tensor[block]]
                 if seeds.size:
-                    places[block, -1] = seeds[block] + int(t[c]) * STRIDE
-                row = offset(table, block * places.shape[1])
+                    addresses[block, -1] = seeds[block] + int(t[c]) * STRIDE
+                row = offset(table, block * addresses.shape[1])
                 own = offset(shared, c * slots.shape[1] * LANES)
                 call(update, (row, length[block], own))
     _leave(t, state, cohort, kept, wide)

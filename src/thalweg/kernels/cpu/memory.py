@@ -44,18 +44,18 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
     """Return the block-th vector behind a pointer."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+        address = _vector_at(context, builder, sig, args)
+        return builder.load(address, align=sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp), codegen
 
 
-def fetch_ahead(builder: Any, place: Any) -> None:
+def fetch_ahead(builder: Any, address: Any) -> None:
     """Ask for the memory _AHEAD bytes behind an address; it need not be anybody's."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    there = builder.gep(builder.bitcast(place, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
+    there = builder.gep(builder.bitcast(address, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
     builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
 
 
@@ -64,9 +64,9 @@ def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
     """As ``load``, in a loop over memory: asks for what comes later."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        fetch_ahead(builder, place)
-        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+        address = _vector_at(context, builder, sig, args)
+        fetch_ahead(builder, address)
+        return builder.load(address, align=sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp), codegen
 
@@ -83,8 +83,8 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
         value = as_vector(context, builder, args[2], sig.args[2], to)
         if isinstance(sig.args[2], Vector) and sig.args[2] != to:
             value = builder.fptrunc(value, context.get_value_type(to))
-        place = _vector_at(context, builder, sig, args)
-        builder.store(value, place, align=to.element.bitwidth // 8)
+        address = _vector_at(context, builder, sig, args)
+        builder.store(value, address, align=to.element.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value), codegen
@@ -122,25 +122,25 @@ def _first(builder: Any, count: Any) -> Any:
     return builder.icmp_signed("<", numbers, splat(builder, count))
 
 
-def masked_load(builder: Any, place: Any, count: Any, item: int) -> Any:
+def masked_load(builder: Any, address: Any, count: Any, item: int) -> Any:
     """Return the first elements of a vector in memory, as many as count, and 0 for the others."""
-    vector = place.type.pointee
+    vector = address.type.pointee
     mask = _first(builder, count)
     align = ir.Constant(ir.IntType(32), item)
-    kind = ir.FunctionType(vector, [place.type, align.type, mask.type, vector])
+    kind = ir.FunctionType(vector, [address.type, align.type, mask.type, vector])
     name = f"llvm.masked.load.{suffix(vector)}.p0"
     function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [place, align, mask, ir.Constant(vector, None)])
+    return builder.call(function, [address, align, mask, ir.Constant(vector, None)])
 
 
-def masked_store(builder: Any, value: Any, place: Any, count: Any, item: int) -> None:
+def masked_store(builder: Any, value: Any, address: Any, count: Any, item: int) -> None:
     """Write the first elements of a vector, as many as count."""
     mask = _first(builder, count)
     align = ir.Constant(ir.IntType(32), item)
-    kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, align.type, mask.type])
+    kind = ir.FunctionType(ir.VoidType(), [value.type, address.type, align.type, mask.type])
     name = f"llvm.masked.store.{suffix(value.type)}.p0"
     function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [value, place, align, mask])
+    builder.call(function, [value, address, align, mask])
 
 
 @intrinsic
@@ -148,8 +148,8 @@ def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
     """As ``load``, of the first lanes alone; the others are 0 and their memory is not read."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
-        return masked_load(builder, place, args[2], sig.args[0].dtype.bitwidth // 8)
+        address = _vector_at(context, builder, sig, args)
+        return masked_load(builder, address, args[2], sig.args[0].dtype.bitwidth // 8)
 
     return Vector(pointer.dtype)(pointer, types.intp, types.intp), codegen
 
@@ -159,9 +159,9 @@ def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any)
     """As ``store``, of the first lanes alone; the memory of the others is not touched."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = _vector_at(context, builder, sig, args)
+        address = _vector_at(context, builder, sig, args)
         value = as_vector(context, builder, args[2], sig.args[2], Vector(sig.args[0].dtype))
-        masked_store(builder, value, place, args[3], sig.args[0].dtype.bitwidth // 8)
+        masked_store(builder, value, address, args[3], sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value, types.intp), codegen

@@ -70,8 +70,8 @@ def any_not_finite(typingctx: Any, value: Any) -> Any:
 _HAS_MXCSR = platform.machine() in {"x86_64", "AMD64"}
 
 
-def _control_register(builder: Any, name: str, place: Any) -> None:
-    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+def _control_register(builder: Any, name: str, address: Any) -> None:
+    byte = builder.bitcast(address, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [byte.type])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
     builder.call(function, [byte])
@@ -82,10 +82,10 @@ def float_mode(typingctx: Any) -> Any:
     """Return the thread's floating-point control register (0 on machines without this one)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(32), 0))
+        address = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(32), 0))
         if _HAS_MXCSR:
-            _control_register(builder, "stmxcsr", place)
-        return builder.load(place)
+            _control_register(builder, "stmxcsr", address)
+        return builder.load(address)
 
     return types.int32(), codegen
 

@@ -78,7 +78,7 @@ class Step:
             [self._kernel.dtype.itemsize] * (1 + len(columns)),
         )
         self._gradients: list[NDArray[Any] | None] = [None] * len(self.arrays)
-        self._places = np.zeros(len(self.arrays), np.intp)
+        self._addresses = np.zeros(len(self.arrays), np.intp)
         self._cohort = np.zeros(len(self.arrays), np.intp)
 
     @property
@@ -117,7 +117,7 @@ class Step:
                 self._take(index, new)
         self._resolve()
         taken = np.array([float(self.t)])
-        self._table.step(self._places, self._cohort, taken, self._hyper, self._uniform)
+        self._table.step(self._addresses, self._cohort, taken, self._hyper, self._uniform)
         self.t += 1
 
     def _take(self, index: int, gradient: NDArray[Any]) -> None:
@@ -130,7 +130,7 @@ class Step:
         if not gradient.flags.c_contiguous:
             raise ValueError(f"gradient {index} must be C-contiguous; pass np.ascontiguousarray(g)")
         self._gradients[index] = gradient
-        self._places[index] = gradient.ctypes.data
+        self._addresses[index] = gradient.ctypes.data
 
 
 def _common_dtype(arrays: Sequence[NDArray[Any]]) -> np.dtype[Any]:

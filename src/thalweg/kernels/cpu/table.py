@@ -70,10 +70,10 @@ class Table:
         self._start = starts * items[0]
         random = kernel.wrap.rounding == "stochastic"
         count = len(items)
-        self._places = np.zeros((len(blocks), count + random), np.intp)
+        self._addresses = np.zeros((len(blocks), count + random), np.intp)
         firsts = np.array(addresses, np.intp).reshape(len(sizes), count - 1)
         offsets = starts[:, None] * np.array(items[1:], np.intp)
-        self._places[:, 1:count] = firsts[self._tensor] + offsets
+        self._addresses[:, 1:count] = firsts[self._tensor] + offsets
         generator = np.random.default_rng(seeds)
         self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
         self._powers = np.empty((kernel.powers, LANES))
@@ -86,16 +86,16 @@ class Table:
         """Whether a step uses more than one thread."""
         return self._large and not _forked.is_set()
 
-    def keep(self, places: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
+    def keep(self, addresses: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
         """Let each step keep t and the uniform state in memory of the caller's.
 
         A step finds there what the last one left, or does nothing.
 
         Args:
-            places: (arrays, 1 + uniform states), addresses; 0 for what is kept nowhere.
+            addresses: (arrays, 1 + uniform states); 0 for what is kept nowhere.
             wide: whether a float64 lies there, or a float32.
         """
-        self._kept, self._wide = places, wide
+        self._kept, self._wide = addresses, wide
 
     def numbers(self) -> NDArray[np.float64]:
         """Return what lies there, 0 for what is kept nowhere."""
@@ -129,7 +129,7 @@ class Table:
             self._slots = np.empty((len(t), kernel.slots, LANES), kernel.dtype)
         arguments = (
             self._passes, t, hyper, self._powers, uniform, self._slots,
-            self._places, self._tensor, self._start, self._length, self._seeds,
+            self._addresses, self._tensor, self._start, self._length, self._seeds,
             gradients, cohort, self._kept, self._wide,
         )  # fmt: skip
         if not self.parallel:
