@@ -35,7 +35,7 @@ from measure import ROUNDS, Row, compared, noise, save_timed, show
 from thalweg.linear import train as train_linear
 from thalweg.racing.trial import Trial
 from thalweg.racing.workers import hired, train
-from thalweg.rule import get
+from thalweg.rules import get
 from thalweg.tasks.modules import ModuleTask
 
 BATCH = 32

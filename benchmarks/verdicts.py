@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from measure import save, show
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.racing import run, verdict
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Store

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from thalweg.racing.trial import FINAL, Trial
-from thalweg.rule import get
+from thalweg.rules import get
 from thalweg.stack import Examples
 from thalweg.tasks.modules import ModuleTask
 

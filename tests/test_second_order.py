@@ -13,6 +13,8 @@ from scipy.stats import ortho_group
 from thalweg import problems, rules, second_order
 from thalweg.descent import descend
 from thalweg.problems import Problem
+from thalweg.rule import SECOND_ORDER
+from thalweg.second_order import METHODS
 
 
 def random_quadratic(d: int, condition: float, seed: int) -> Problem:
@@ -271,3 +273,8 @@ def test_a_hyperparameter_of_another_method_is_refused() -> None:
 def test_an_unknown_name_is_answered_with_rules_and_methods() -> None:
     with pytest.raises(ValueError, match="newton, diagonal_newton, bfgs, lbfgs"):
         descend("bowl", "zzz")
+
+
+def test_the_names_of_methods_are_those_that_rules_may_not_have() -> None:
+    assert tuple(METHODS) == SECOND_ORDER
+    assert all(make.__name__ == name for name, make in METHODS.items())

@@ -21,7 +21,7 @@ from thalweg import optim, race
 from thalweg.errors import TaskError
 from thalweg.racing.protocol import Rules
 from thalweg.racing.trial import FINAL, RERUN, TIMING, Trial
-from thalweg.rule import get, names
+from thalweg.rules import get, names
 from thalweg.stack import TorchTask, train
 from thalweg.stack.measure import Cost, cost
 from thalweg.tasks import schedule

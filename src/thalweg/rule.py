@@ -13,17 +13,18 @@ from types import CellType, FunctionType
 from typing import Any
 
 from thalweg.checks import Hyperparameter, Range
-from thalweg.words import closest
 
 __all__ = [
+    "BELOW",
     "RANGES",
+    "SECOND_ORDER",
     "Hyperparameter",
     "Range",
     "Rule",
     "adopt",
-    "get",
-    "names",
+    "declared_names",
     "read_signature",
+    "registered",
     "rule",
 ]
 
@@ -74,10 +75,12 @@ class Rule:
     hyperparameters: Mapping[str, Hyperparameter] = field(repr=False)
     start: Mapping[str, float | str] = field(repr=False)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name, for a rule is code; one that has lost its name with its equation."""
-        if self.built_in or _rules.get(self.name) is self:
-            return get, (self.name,)
+        if self.built_in:
+            return self.name  # of its module, which declares it when it is loaded
+        if _rules.get(self.name) is self:
+            return _restored, (self.name,)
         return object.__new__, (Rule,), vars(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
@@ -88,7 +91,8 @@ class Rule:
         """Return the state before the first step: by name, shaped like x or one number if uniform.
 
         Example:
-            >>> get("rprop").first_state(0.0, {"lr": 0.1})
+            >>> from thalweg import rules
+            >>> rules.get("rprop").first_state(0.0, {"lr": 0.1})
             {'step_size': 0.1, 'g_last': 0.0}
         """
         varying = {name: x * 0 + self.start_of(name, hyper) for name in self.state}
@@ -109,7 +113,9 @@ class Rule:
             ValueError: the function returns more or fewer values than x and its states.
 
         Example:
-            >>> get("momentum").advance(2.0, 1.0, {"v": 4.0}, t=1, hyper={"lr": 0.5, "beta": 0.5})
+            >>> from thalweg import rules
+            >>> momentum, hyper = rules.get("momentum"), {"lr": 0.5, "beta": 0.5}
+            >>> momentum.advance(2.0, 1.0, {"v": 4.0}, t=1, hyper=hyper)
             (-1.0, {'v': 4.0})
         """
         varying = [state[name] for name in self.state]
@@ -155,7 +161,8 @@ class Rule:
         """Return every hyperparameter's value: the given ones, checked, and defaults for the rest.
 
         Example:
-            >>> get("momentum").resolve({"beta": 0.5})
+            >>> from thalweg import rules
+            >>> rules.get("momentum").resolve({"beta": 0.5})
             {'lr': 0.001, 'beta': 0.5}
         """
         self.check_names(given)
@@ -165,6 +172,9 @@ class Rule:
 
 
 _rules: dict[str, Rule] = {}
+
+# What thalweg.second_order makes of a problem are rules, too.
+SECOND_ORDER = ("newton", "diagonal_newton", "bfgs", "lbfgs")
 
 
 def rule(
@@ -221,13 +231,31 @@ def rule(
 
 def _home(declared: Rule) -> str | None:
     """Return the module of the rule or second-order method that has the name; None if none has."""
-    if not declared.built_in:
-        from thalweg.second_order import METHODS  # noqa: PLC0415 - it is made of rules
-
-        if declared.name in METHODS:
-            return METHODS[declared.name].__module__
+    if declared.name in SECOND_ORDER and not declared.built_in:
+        return "thalweg.second_order"
     existing = _rules.get(declared.name)
     return existing.function.__module__ if existing else None
+
+
+def registered(name: str) -> Rule | None:
+    """Return the rule that was declared under a name, if one was; see ``thalweg.rules.get``."""
+    declared = _rules.get(name)
+    if declared:
+        _check_outermost(declared)
+    return declared
+
+
+def _restored(name: str) -> Rule:
+    """Return the rule of a user that a pickle names."""
+    declared = registered(name)
+    if declared is None:
+        raise ValueError(f"unknown rule {name!r}; declare it in this process, too")
+    return declared
+
+
+def declared_names() -> tuple[str, ...]:
+    """Return the names of all rules declared so far; see ``thalweg.rules.names``."""
+    return tuple(_rules)
 
 
 def adopt(rules: Iterable[Rule]) -> None:
@@ -306,7 +334,7 @@ def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:  # noqa
         yield from _functions(other, seen)
 
 
-_BELOW = "write @rule(...) above all other decorators of a function"
+BELOW = "write @rule(...) above all other decorators of a function"
 
 
 def _check_outermost(declared: Rule) -> None:
@@ -318,44 +346,5 @@ def _check_outermost(declared: Rule) -> None:
     if any(one is declared for one in (getattr(outer, "__wrapped__", None), *wrapped)):
         raise ValueError(
             f"rule {declared.name!r} has a decorator above @rule, which changes the function but "
-            f"not the rule; {_BELOW}"
+            f"not the rule; {BELOW}"
         )
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
-
-    Example:
-        >>> names()[:3]
-        ('sgd', 'momentum', 'averaged_momentum')
-    """
-    import thalweg.rules  # noqa: F401, PLC0415 - declares the built-in rules, on which this module must not depend
-
-    return tuple(_rules)
-
-
-def get(rule: str | Rule) -> Rule:
-    """Return the rule of that name; a Rule is returned as it is.
-
-    Raises:
-        ValueError: no rule has that name; the message lists the closest ones. Or a decorator was
-            put around the rule, which would do nothing.
-        TypeError: it is neither.
-
-    Example:
-        >>> get("adma")
-        Traceback (most recent call last):
-        ...
-        ValueError: unknown rule 'adma'; did you mean adamax, adam, radam?
-    """
-    if isinstance(rule, Rule):
-        return rule
-    if not isinstance(rule, str):
-        advice = f"; {_BELOW}" if callable(rule) else ""  # type: ignore[unreachable] # a user may
-        raise TypeError(f"a rule must be a Rule or the name of one, got {rule!r}{advice}")
-    known = names()
-    if rule in _rules:
-        _check_outermost(_rules[rule])
-        return _rules[rule]
-    hint = closest(rule, known) or f"the rules are: {', '.join(known)}"
-    raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -8,7 +8,8 @@ only source of every compiled kernel.
 """
 
 from thalweg.elementwise import maximum, minimum, sign, sqrt, where
-from thalweg.rule import get, names, rule
+from thalweg.rule import BELOW, Rule, declared_names, registered, rule
+from thalweg.words import closest
 
 __all__ = [
     "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "asgd",
@@ -272,3 +273,38 @@ def asgd(g, x, ax, *, t, eta, mu, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     eta = lr / (1 + lambd * lr * t) ** alpha
     mu = 1 / maximum(1, t - t0)
     return x, ax, eta, mu
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
+
+    Example:
+        >>> names()[:3]
+        ('sgd', 'momentum', 'averaged_momentum')
+    """
+    return declared_names()
+
+
+def get(rule: str | Rule) -> Rule:
+    """Return the rule of that name; a Rule is returned as it is.
+
+    Raises:
+        ValueError: no rule has that name; the message lists the closest ones. Or a decorator was
+            put around the rule, which would do nothing.
+        TypeError: it is neither.
+
+    Example:
+        >>> get("adma")
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown rule 'adma'; did you mean adamax, adam, radam?
+    """
+    if isinstance(rule, Rule):
+        return rule
+    if not isinstance(rule, str):
+        advice = f"; {BELOW}" if callable(rule) else ""  # type: ignore[unreachable] # a user may
+        raise TypeError(f"a rule must be a Rule or the name of one, got {rule!r}{advice}")
+    if found := registered(rule):
+        return found
+    hint = closest(rule, names()) or f"the rules are: {', '.join(names())}"
+    raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -15,7 +15,7 @@ from thalweg import rules
 from thalweg.checks import Range
 from thalweg.problems import Problem
 from thalweg.problems.problem import Vector
-from thalweg.rule import Rule, read_signature
+from thalweg.rule import SECOND_ORDER, Rule, read_signature
 from thalweg.words import closest
 
 __all__ = ["METHODS", "bfgs", "diagonal_newton", "get", "lbfgs", "newton"]
@@ -201,9 +201,9 @@ def lbfgs(problem: Problem) -> Rule:
     return read_signature(lbfgs, "Nocedal & Wright 2006, Algorithms 7.4 and 7.5", {}, _RANGES)
 
 
-METHODS: dict[str, Callable[[Problem], Rule]] = {
-    make.__name__: make for make in (newton, diagonal_newton, bfgs, lbfgs)
-}
+METHODS: dict[str, Callable[[Problem], Rule]] = dict(
+    zip(SECOND_ORDER, (newton, diagonal_newton, bfgs, lbfgs), strict=True)
+)
 
 
 def get(rule: str | Rule, problem: Problem) -> Rule:

@@ -28,7 +28,8 @@ from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Rules
 from thalweg.racing.store import Store
 from thalweg.racing.workers import Raced, hired
-from thalweg.rule import Rule, get, rule
+from thalweg.rule import Rule, rule
+from thalweg.rules import get
 from thalweg.tasks import timing
 from thalweg.tasks.source import load_task
 from thalweg.tasks.task import Lane

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from optim_pairs import scalars_in
 from thalweg.linear.stream import stream
-from thalweg.rule import get
+from thalweg.rules import get
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 
 __all__ = [

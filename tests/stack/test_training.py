@@ -15,7 +15,7 @@ from cases import CASES, Case
 from optim_pairs import scalars_in
 from stack.nets import SEED, Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
-from thalweg.rule import get, names
+from thalweg.rules import get, names
 from thalweg.stack import Training, train
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.step import DeviceStep, StackStep

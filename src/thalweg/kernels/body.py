@@ -70,7 +70,7 @@ class Wrap:
             own: the wrap's values, by name; those that it does not use are left out.
 
         Example:
-            >>> from thalweg.rule import get
+            >>> from thalweg.rules import get
             >>> hyper = {"beta": 0.5, "lr": 0.1}
             >>> Wrap(scaled=True).row(get("momentum"), hyper, gradient_scale=-1.0, shrink=0.9)
             [0.1, 0.5, -1.0]

@@ -21,7 +21,8 @@ from thalweg.kernels import triton_functions
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.translate import translate
-from thalweg.rule import Rule, get
+from thalweg.rule import Rule
+from thalweg.rules import get
 
 __all__ = ["kernels", "source"]
 

@@ -15,7 +15,8 @@ from thalweg.kernels.cpu.kernel import compiled
 from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
-from thalweg.rule import Rule, get
+from thalweg.rule import Rule
+from thalweg.rules import get
 
 __all__ = ["Training", "train", "train_on"]
 

@@ -13,7 +13,8 @@ from thalweg.checks import Hyperparameter
 from thalweg.optim.lr_schedule import Schedule
 from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
 from thalweg.optim.state import LOST
-from thalweg.rule import RANGES, Rule, get
+from thalweg.rule import RANGES, Rule
+from thalweg.rules import get
 
 __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 

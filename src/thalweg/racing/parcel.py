@@ -10,10 +10,10 @@ from typing import Any
 
 import cloudpickle
 
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.errors import TaskError
 from thalweg.racing.workers import Raced
-from thalweg.rule import Rule
+from thalweg.rule import Rule, adopt
 
 __all__ = ["packed", "unpacked"]
 
@@ -69,5 +69,5 @@ def unpacked(parcel: bytes) -> Raced:
     sys.path += [folder for folder in path if folder not in sys.path]
     linecache.cache.update(sources)
     own, raced = pickle.loads(rules)  # noqa: S301 - the same
-    registry.adopt(own)
+    adopt(own)
     return Raced(pickle.loads(task), raced)  # noqa: S301 - the same

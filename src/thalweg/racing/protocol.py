@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.checks import NOT_NEGATIVE, count, number
 from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings

@@ -15,7 +15,7 @@ from msgspec import ValidationError
 from numpy.typing import ArrayLike
 
 from thalweg import data
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.data import Dataset, kept
 from thalweg.data.kept import kind_word
 from thalweg.racing import verdict

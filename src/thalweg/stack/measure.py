@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from thalweg.rule import get
+from thalweg.rules import get
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg import data
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
 from thalweg.rule import Rule

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thalweg import rule as registry
+from thalweg import rules as registry
 from thalweg.errors import blamed
 from thalweg.optim import Descent
 from thalweg.rule import Rule

@@ -23,7 +23,8 @@ from thalweg.kernels.cpu.generate import Generated, generate
 from thalweg.kernels.cpu.machine_code import callback
 from thalweg.kernels.cpu.simd import FINGERPRINT
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.rule import Rule, get
+from thalweg.rule import Rule
+from thalweg.rules import get
 
 __all__ = ["Kernel", "Stepper", "check", "compiled", "held_over_fork", "source"]
 

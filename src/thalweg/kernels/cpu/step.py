@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.table import Table
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.rule import Rule, get
+from thalweg.rule import Rule
+from thalweg.rules import get
 
 __all__ = ["Step"]
 
