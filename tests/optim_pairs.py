@@ -15,13 +15,33 @@ from thalweg import optim
 from thalweg.optim.layout import Layout
 
 __all__ = [
-    "CONFIGURATIONS", "ONE_EACH", "PRECISIONS", "SHAPES", "Build", "Configuration", "assert_close",
-    "assert_same", "every_class", "every_configuration", "every_precision", "follow", "layout_of",
-    "members", "new_parameters", "scalars_in", "set_gradients",
+    "BOTH",
+    "CONFIGURATIONS",
+    "ONE_EACH",
+    "PRECISIONS",
+    "SHAPES",
+    "Build",
+    "Configuration",
+    "Edit",
+    "assert_close",
+    "assert_same",
+    "ends",
+    "every_class",
+    "every_configuration",
+    "every_precision",
+    "follow",
+    "layout_of",
+    "leaf",
+    "make",
+    "members",
+    "new_parameters",
+    "scalars_in",
+    "set_gradients",
 ]  # fmt: skip
 
 SHAPES = ((3,), (17, 5), (1,), (), (0,), (4, 3, 2, 2), (33,))
 Build = Callable[..., Optimizer]
+BOTH = {"thalweg": optim, "torch": torch.optim}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,3 +190,30 @@ def assert_close(value: Any, wanted: Any, tolerance: float) -> None:
         equal_nan=True,
         check_dtype=value.ndim > 0,  # torch loads single numbers in the parameter's dtype
     )
+
+
+Edit = Callable[[dict[str, Any], int], None]
+
+
+def leaf(values: Tensor) -> Tensor:
+    return values.clone().requires_grad_()
+
+
+def ends(library: str, configuration: Configuration, steps: int, edit: Edit) -> list[list[float]]:
+    """Return where a parameter is after each step, the group edited after each."""
+    p = leaf(torch.tensor([1.0, -2.0]))
+    optimizer = make(library, configuration, [p])
+    path = []
+    for t in range(1, steps + 1):
+        p.grad = torch.tensor([1.0, -0.5]) / t
+        optimizer.step()
+        path.append(p.tolist())
+        edit(optimizer.param_groups[0], t)
+    return path
+
+
+def make(
+    library: str, configuration: Configuration, params: list[Tensor], **more: Any
+) -> Optimizer:
+    made = configuration.ours if library == "thalweg" else configuration.theirs
+    return made(params, **more)

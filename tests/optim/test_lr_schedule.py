@@ -11,7 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
+from torch.optim.lr_scheduler import LambdaLR
 
+from optim_pairs import (
+    Configuration,
+    assert_close,
+    every_class,
+    follow,
+    members,
+    new_parameters,
+    scalars_in,
+)
 from thalweg import optim, schedules
 
 
@@ -141,3 +151,66 @@ def test_a_rate_that_is_none_is_refused(
     with pytest.raises((ValueError, TypeError), match=f"^{message}$"):
         optimizer.step()
     assert optimizer.param_groups[0]["params"][0].tolist() == before
+
+
+@every_class
+def test_a_schedule_is_torchs_scheduler_and_survives_a_checkpoint(
+    configuration: Configuration,
+) -> None:
+    falling = schedules.exponential(0.05, 0.1)
+    with scalars_in(torch.float64):
+        ours = configuration.ours(new_parameters(), lr=falling)
+        follow(ours, 1, 6)
+        again = configuration.ours(
+            [p.detach().clone().requires_grad_() for p in members(ours)], lr=falling
+        )
+        again.load_state_dict(deepcopy(ours.state_dict()))
+        follow(again, 7, 12)
+        theirs = configuration.theirs(new_parameters(), lr=1.0)
+        scheduler = LambdaLR(theirs, falling)
+        for t in range(1, 13):
+            follow(theirs, t, t)
+            scheduler.step()
+    for p, like in zip(members(again), members(theirs), strict=True):
+        assert_close(p.detach(), like.detach(), 1e-11)
+    assert again.param_groups[0]["lr"] == falling(11)
+
+
+@pytest.mark.parametrize("name", ["Yogi", "AdaBelief", "Lion", "Descent"])
+def test_a_schedule_drives_classes_that_torch_does_not_have(name: str) -> None:
+    def rising(step: int) -> float:
+        return 0.004 * step  # 0 at first
+
+    more: Any = {"rule": "adamw"} if name == "Descent" else {}
+    ours = getattr(optim, name)(new_parameters(), lr=rising, **more)
+    stepped = getattr(optim, name)(new_parameters(), lr=1.0, **more)
+    for t in range(1, 13):
+        follow(ours, t, t)
+        stepped.param_groups[0]["lr"] = rising(t - 1)
+        follow(stepped, t, t)
+    assert_parameters_equal(ours, stepped)
+    group = {"params": [torch.ones(2, requires_grad=True)], "lr": schedules.exponential(0.5, 0.1)}
+    ours.add_param_group(group)
+    assert ours.param_groups[1]["lr"] == 0.5
+
+
+def assert_parameters_equal(ours: Any, others: Any) -> None:
+    assert all(map(torch.equal, members(ours), members(others)))
+
+
+def test_a_rate_of_0_stands_still_whatever_the_schedule() -> None:
+    """torch.distributed.checkpoint makes the state of a loaded optimizer by such a step."""
+    falling = schedules.exponential(0.05, 0.1)
+    ours, theirs = (
+        optim.AdamW(new_parameters(), lr=falling, weight_decay=0.1, independent_decay=True)
+        for _ in range(2)
+    )
+    rate, ours.param_groups[0]["lr"] = ours.param_groups[0]["lr"], 0.0
+    for p in members(ours):
+        p.grad = torch.zeros_like(p)
+    ours.step()
+    ours.param_groups[0]["lr"] = rate
+    for optimizer in (ours, theirs):
+        optimizer.state.clear()
+        follow(optimizer, 1, 5)
+    assert_parameters_equal(ours, theirs)

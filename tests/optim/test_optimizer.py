@@ -22,6 +22,7 @@ from optim_pairs import (
     every_class,
     every_configuration,
     follow,
+    leaf,
     members,
     new_parameters,
     scalars_in,
@@ -390,3 +391,36 @@ def test_a_whole_training_step_may_be_compiled_by_torch(name: str, options: dict
         assert len(steps) == 5
         ended.append(optimizer)
     assert_same(ended[1], ended[0], 1e-12)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Lion"])
+def test_a_group_that_is_no_group_is_refused_as_by_torch(name: str) -> None:
+    optimizer = getattr(optim, name)([leaf(torch.ones(1))], lr=0.1)
+    with pytest.raises(TypeError, match="param_group must be a dict, but got <class 'list'>"):
+        optimizer.add_param_group([1])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        optim.SGD, optim.Adam, optim.Lion, optim.Yogi, optim.AdaBelief,
+        lambda params, lr: optim.Descent(params, "adam", lr=lr),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("params", [None, [], 1])
+def test_options_are_refused_before_parameters(build: Any, params: Any) -> None:
+    with pytest.raises(ValueError, match=r"Invalid learning rate: -1.0|lr must be > 0, got -1.0"):
+        build(params, lr=-1.0)
+
+
+def test_a_subclass_shows_its_own_arguments() -> None:
+    class Scaled(optim.Adam):
+        def __init__(self, model: nn.Module, scale: float) -> None:
+            super().__init__(model.parameters(), lr=scale)
+
+    class Same(optim.Adam):
+        pass
+
+    assert list(inspect.signature(Scaled).parameters) == ["model", "scale"]
+    assert "clip_norm" in inspect.signature(Same).parameters
+    assert "betas" in inspect.signature(Same).parameters
