@@ -19,9 +19,12 @@ __all__ = ["Releasing", "attach"]
 class Releasing(Protocol):
     """An optimizer that can step one parameter at a time."""
 
-    options: Options
     param_groups: list[dict[str, Any]]
     attached: int  # to how many models
+
+    @property
+    def options(self) -> Options:
+        """What a step does beside its rules."""
 
     def step_one(self, p: Tensor, group: int) -> None:
         """Step one parameter, of the group of that number."""

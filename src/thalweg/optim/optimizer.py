@@ -93,7 +93,6 @@ class CompiledOptimizer(Optimizer):
     ) -> None:
         own = {name: named.pop(name) for name in OPTION_NAMES & named.keys()}
         self.options = Options(**own)
-        self._stepper = Stepper(self.options)
         self._forget()
         given = list(arguments)
         options = given[1] if len(given) > 1 and isinstance(given[1], dict) else named
@@ -120,6 +119,15 @@ class CompiledOptimizer(Optimizer):
             given = [*list(whole.parameters.values())[1:], *added]
             cls.__signature__ = whole.replace(parameters=given)  # type: ignore[attr-defined]
 
+    @property
+    def options(self) -> Options:
+        """What a step does beside its rules; others may be set."""
+        return self._stepper.options
+
+    @options.setter
+    def options(self, options: Options) -> None:
+        self._stepper = Stepper(options)
+
     def _rule(self, group: dict[str, Any]) -> Rule:  # noqa: ARG002 - some classes look at it
         """Return the rule that a group asks for."""
         return self.rule
@@ -131,7 +139,9 @@ class CompiledOptimizer(Optimizer):
     def _recipe(self, group: dict[str, Any]) -> Recipe:
         """Return what a step does to a group."""
         rule = self._rule(group)
-        return recipe(rule, self._class_of(rule), group)
+        # A group may have more than its defaults, of which no step knows.
+        own = {name: group[name] for name in self.defaults if name in group}
+        return recipe(rule, self._class_of(rule), own)
 
     def _check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
@@ -146,10 +156,11 @@ class CompiledOptimizer(Optimizer):
         return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "options" in state:  # of a pickle; a checkpoint that is loaded has none
-            self._stepper = Stepper(state["options"])
+        given = dict(state)
+        if "options" in given:  # in a pickle, not in a checkpoint that is loaded
+            self.options = given.pop("options")
         self._forget()
-        super().__setstate__(state)
+        super().__setstate__(given)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see torch.optim.Optimizer."""
@@ -275,7 +286,6 @@ class CompiledOptimizer(Optimizer):
                 raise TorchStepError("with these options")
             found = self._found(group)
             recipes.append(found.independent() if self.options.independent_decay else found)
-        # A group may have more than its defaults, of which no step knows.
         fixed = all(_fixed(group.get(n)) for group in self.param_groups for n in self.defaults)
         self._seen = (values, recipes) if fixed else None
         return recipes

@@ -35,11 +35,11 @@ class Stepper:
     optimizer, which every method is given: they would keep each other in memory.
 
     Args:
-        options: of the optimizer.
+        options: what a step does beside its rules.
     """
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._numbers = count(1)  # of buckets
         self.forget()
 
@@ -70,7 +70,7 @@ class Stepper:
         try:
             ready = self._ready(groups, states, recipes)
             ask: Any = device_scale if ready is not None and self._on_device else gradient_scale
-            scale = ask(optimizer, self._options, _gradients(groups))
+            scale = ask(optimizer, self.options, _gradients(groups))
             if scale is None:
                 self._zero(parameters_of(groups))
                 return False
@@ -79,13 +79,13 @@ class Stepper:
             assert self._layout is not None
             alone = [(p, recipes[group]) for p, group in self._layout.alone if has_gradient(p)]
             for p, recipe in alone:
-                check_steppable(states.get(p, {}), p, recipe, self._options)
+                check_steppable(states.get(p, {}), p, recipe, self.options)
         except SparseError:
             raise TorchStepError("with sparse gradients") from None
         for prepared in ready:
             prepared.take(recipes, scale)
         for p, recipe in alone:
-            step_tensor(p, states.get(p, {}), recipe, scale, self._options)
+            step_tensor(p, states.get(p, {}), recipe, scale, self.options)
         copied = (prepared.copied for prepared in ready)
         self._zero(chain(*copied, (p for p, _ in alone)))
         return True
@@ -107,7 +107,7 @@ class Stepper:
             return
         ask: Any = device_scale if isinstance(prepared.bucket, DeviceBucket) else gradient_scale
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes
-        if (scale := ask(optimizer, self._options, every)) is not None:
+        if (scale := ask(optimizer, self.options, every)) is not None:
             prepared.take(recipes, scale)
 
     def _prepare_one(
@@ -117,10 +117,10 @@ class Stepper:
         states = optimizer.state
         bucket = self._single.get(p)
         if bucket is None or not _holds(bucket, states, recipe):
-            member, kind, _ = with_state(p, group, states, recipe, self._options)
+            member, kind, _ = with_state(p, group, states, recipe, self.options)
             if kind is None:
                 return None
-            bucket = self._single[p] = kind([member], recipe, self._options, next(self._numbers))
+            bucket = self._single[p] = kind([member], recipe, self.options, next(self._numbers))
         try:
             return bucket.prepare()
         except ForeignError:
@@ -130,10 +130,10 @@ class Stepper:
         """Step one parameter by the rule itself."""
         assert p.grad is not None
         state: dict[str, Any] = optimizer.state.get(p, {})
-        check_steppable(state, p, recipe, self._options)
-        scale = gradient_scale(optimizer, self._options, [p.grad])
+        check_steppable(state, p, recipe, self.options)
+        scale = gradient_scale(optimizer, self.options, [p.grad])
         if scale is not None:
-            step_tensor(p, state, recipe, scale, self._options)
+            step_tensor(p, state, recipe, scale, self.options)
 
     @property
     def _on_device(self) -> bool:
@@ -176,13 +176,13 @@ class Stepper:
             if repeated(groups):
                 raise TorchStepError("with a parameter that is given twice")
         self._layout = Layout(
-            groups, states, recipes, self._options, self._numbers, kernels=not bare
+            groups, states, recipes, self.options, self._numbers, kernels=not bare
         )
         return self._layout
 
     def _zero(self, parameters: Iterable[Tensor]) -> None:
         """Zero what gradients there are, if the options ask for it."""
-        if self._options.zero_gradients:
+        if self.options.zero_gradients:
             for p in parameters:
                 if p.grad is not None:
                     p.grad.zero_()
