@@ -5,6 +5,7 @@
 
 import dis
 import inspect
+import linecache
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -213,7 +214,10 @@ def rule(
     def declare(function: Callable[..., Any]) -> Rule:
         declared = read_signature(function, source, start or {}, ranges or {})
         if not declared.built_in:
-            _check_in_place(declared.function)
+            for part in _functions(declared.function, set()):
+                _check_in_place(part)
+                # A kernel is made of the text, which may have been edited by then.
+                linecache.getlines(part.__code__.co_filename, part.__globals__)
         home = _home(declared)
         if home not in {None, function.__module__}:
             raise TypeError(
@@ -306,18 +310,18 @@ def read_signature(
     return Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
 
 
-def _check_in_place(function: Callable[..., Any]) -> None:
+def _check_in_place(function: FunctionType) -> None:
     """Raise TypeError at an augmented assignment: of an array it changes the caller's memory."""
-    for part in _functions(function, set()):
-        for one, after in pairwise(dis.get_instructions(part.__code__)):
-            in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
-            if in_place and after.opname.startswith("STORE_FAST"):
-                name = after.argval if isinstance(after.argval, str) else after.argval[0]
-                line = one.positions.lineno if one.positions else part.__code__.co_firstlineno
-                raise TypeError(
-                    f"{part.__code__.co_filename}, line {line}: `{name} {one.argrepr}` changes "
-                    f"arrays that are not its own; write `{name} = {name} {one.argrepr[:-1]} ...`"
-                )
+    code = function.__code__
+    for one, after in pairwise(dis.get_instructions(code)):
+        in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
+        if in_place and after.opname.startswith("STORE_FAST"):
+            name = after.argval if isinstance(after.argval, str) else after.argval[0]
+            line = one.positions.lineno if one.positions else code.co_firstlineno
+            raise TypeError(
+                f"{code.co_filename}, line {line}: `{name} {one.argrepr}` changes arrays that are "
+                f"not its own; write `{name} = {name} {one.argrepr[:-1]} ...`"
+            )
 
 
 def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:  # noqa: ANN401

@@ -326,6 +326,7 @@ def recursive(a, n): return a if n == 0 else a * recursive(a, n - 1)
 def ping(a): return pong(a)
 def pong(a): return ping(a)
 def many(a): return a, a
+def twice(a): return 2 * a
 def optional(a, out=None): return a if out else -a
 def one(a): return a + a
 def two(a): return one(one(one(one(a))))

@@ -1,6 +1,7 @@
 """What is called is what is compiled."""
 
 import functools
+import linecache
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,13 +88,28 @@ def test_a_decorator_that_cannot_be_compiled_is_refused(
         Step(undeclared(function), [X.copy()])
 
 
-def test_a_file_that_changed_since_it_was_loaded_is_not_what_was_loaded(tmp_path: Path) -> None:
+def test_a_file_that_is_edited_after_a_rule_was_declared_changes_nothing(tmp_path: Path) -> None:
+    of, _ = declared("return x - lr * twice(g)", tmp_path)
+    (tmp_path / "own.py").write_text(HEAD.replace("2 * a", "3 * a") + "    return x + lr * g\n")
+    assert_same(of)
+    linecache.clearcache()
+    assert_same(of)
+
+
+def test_a_text_that_is_not_the_functions_is_refused(tmp_path: Path) -> None:
     of, _ = declared("return x - lr * g", tmp_path)
     (tmp_path / "own.py").write_text(HEAD + "    return x + lr * g\n")
+    linecache.clearcache()
     with pytest.raises(
         ValueError, match=r"'own' is not what stands there now; load the file again"
     ):
         source(of)
+
+
+def test_a_function_of_a_file_that_is_loaded_again_is_the_new_one(tmp_path: Path) -> None:
+    for body in ("return x - lr * g", "return x - 2 * lr * g"):
+        of, _ = declared(body, tmp_path)
+        assert_same(of)
 
 
 def test_a_closure_is_read_when_a_kernel_is_made() -> None:

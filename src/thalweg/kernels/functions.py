@@ -107,6 +107,9 @@ def bound(function: FunctionType, args: list[Any], keywords: dict[str, Any]) -> 
     return arguments.arguments
 
 
+_definitions: dict[CodeType, Definition] = {}  # a file may be edited while a training runs
+
+
 def definition(function: FunctionType) -> Definition:
     """Return where a function is declared, as its file's syntax tree.
 
@@ -114,14 +117,18 @@ def definition(function: FunctionType) -> Definition:
         ValueError: there is no source, or another than the function was made of.
     """
     code = function.__code__
-    linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    try:
-        nodes, codes = _parsed("".join(lines))
-    except (SyntaxError, ValueError):
-        nodes, codes = [], []
-    name = function.__name__
-    if not lines:
+    if code not in _definitions:
+        _definitions[code] = _found(function)
+    return _definitions[code]
+
+
+def _found(function: FunctionType) -> Definition:
+    code, name = function.__code__, function.__name__
+    nodes, codes = _source(function)
+    if not any(_same(code, other) for other in codes):  # what was read first may be too old
+        linecache.checkcache(code.co_filename)
+        nodes, codes = _source(function)
+    if not codes:
         raise ValueError(
             f"the source of {name!r} cannot be read; define it in a file or in a notebook cell"
         )
@@ -137,6 +144,14 @@ def definition(function: FunctionType) -> Definition:
             "it with def"
         )
     return found[0]
+
+
+def _source(function: FunctionType) -> tuple[list[ast.AST], list[CodeType]]:
+    lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
+    try:
+        return _parsed("".join(lines)) if lines else ([], [])
+    except (SyntaxError, ValueError):
+        return [], []
 
 
 @functools.lru_cache(maxsize=16)
