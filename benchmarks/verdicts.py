@@ -49,6 +49,7 @@ class Synthetic:
     processes = False
     exact = True
     drawn = True
+    said: Sequence[str] = ()
     parts: Mapping[str, int] = {"train": 600, "validation": 200, "test": 200}
     facts: Mapping[str, Any] = {
         "loss": "drawn", "metric": "none", "model": "a valley", "dtype": "float64", "l2": 0.0,

@@ -18,6 +18,7 @@ class LeastSquares:
     processes = False
     exact = True
     drawn = True
+    said: tuple[str, ...] = ()
 
     def __init__(self, noise: float = 0.3, repeat: int = 0) -> None:
         rng = np.random.default_rng(7)

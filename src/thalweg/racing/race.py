@@ -265,7 +265,7 @@ def _run(
                 f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
                 f"with{go_on}, or choose another --out"
             )
-        if how.on_data and isinstance(task, LinearTask):
+        if how.on_data:
             for line in task.said:
                 how.on_data(line)
         if begun is not None:

@@ -92,6 +92,7 @@ class Setup:
     clip_norm: Number = None
     device: str | None = None
     stacked: str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch.utils.data import (
 
 from thalweg.errors import TaskError, told
 
-__all__ = ["Batch", "count", "each", "leaves", "read"]
+__all__ = ["Batch", "arrays", "count", "each", "leaves", "read"]
 
 # What has no length is held to have no end after so many examples, or so many bytes of them; after
 # so many seconds of reading it is said that none is in sight.
@@ -56,6 +56,25 @@ def leaves(batch: Batch) -> Iterator[Tensor]:
             yield from leaves(value)
     else:
         yield batch
+
+
+def arrays(tensor: Tensor) -> list[Tensor]:
+    """Return the strided tensors that make up one of any layout: itself, or indices and values.
+
+    Example:
+        >>> [tuple(own.shape) for own in arrays(torch.eye(3).to_sparse())]
+        [(2, 3), (3,)]
+    """
+    if tensor.layout is torch.strided:
+        return [tensor]
+    if tensor.layout is torch.sparse_coo:
+        own = tensor.coalesce()
+        return [own.indices(), own.values()]
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor.to_dense()]
 
 
 def count(batch: Batch, name: str) -> int:
@@ -237,6 +256,9 @@ def _indexed(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            kind = str(value.layout).removeprefix("torch.")
+            raise TaskError(f"{name} must be dense tensors, got a {kind} one: give its .to_dense()")
         return value.detach()
     try:
         array = np.asarray(value)

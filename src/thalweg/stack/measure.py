@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from thalweg.rules import get
-from thalweg.stack.batch import Batch, each
+from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.step import MixedStep, Step
@@ -60,8 +60,7 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept.update((s.data_ptr(), s.nbytes()) for s in _storages(tensor))
         return tensor
 
     with model.mode(training=True):
@@ -70,10 +69,17 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
         seconds = min(_one(stack, step, batch, t + 2) for t in range(repeats))
     fixed = stack.fixed.values()
     for tensor in (*parameters, *fixed):
-        kept.pop(tensor.untyped_storage().data_ptr(), None)
-    arrays = 2 + len(rule.state)
-    held = arrays * sum(p.nbytes for p in parameters) + sum(tensor.nbytes for tensor in fixed)
+        for storage in _storages(tensor):
+            kept.pop(storage.data_ptr(), None)
+    copies = 2 + len(rule.state)
+    held = copies * sum(p.nbytes for p in parameters)
+    held += sum(own.nbytes for tensor in fixed for own in arrays(tensor))
     return Cost(seconds / lanes, (sum(kept.values()) + held) // lanes)
+
+
+def _storages(tensor: Tensor) -> list[torch.UntypedStorage]:
+    """Return the memory that a tensor of any layout lies in."""
+    return [own.untyped_storage() for own in arrays(tensor)]
 
 
 def _one(stack: Stack, step: Step, batch: Batch, t: int) -> float:

@@ -102,7 +102,8 @@ class Model(Functional):
         """
         own = Alone(Objective(self.task, build(self.task, seed)))
         start = self._start(own.objective.module)
-        buffers = dict(own.objective.named_buffers())
+        # Sparse ones make no lanes.
+        buffers = {n for n, b in own.objective.named_buffers() if b.layout is torch.strided}
         fixed = {name: tensor for name, tensor in start.fixed.items() if name not in buffers}
         state = {name: tensor for name, tensor in start.fixed.items() if name in buffers}
         return own, Start(start.parameters, {**start.state, **state}, fixed)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.errors import TaskError, blamed
-from thalweg.stack.batch import Batch, each
+from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
 from thalweg.stack.objective import Alone, Objective, build, seeded
 from thalweg.stack.shapes import compared
-from thalweg.stack.values import Start
+from thalweg.stack.values import Start, Values
 
 __all__ = ["Traits", "probe"]
 
@@ -22,6 +22,13 @@ _PROBED = 8  # examples that show how a module behaves
 _CLOSE = 1e-3  # relative: float32 rounds far less in one forward pass, another computation far more
 _ALIKE = 0.1  # the same of gradients, which short formats round coarsely; a lost hook is more
 
+
+# Why all trainings start at one point, and what to do.
+_SHARED = "model() returns one module again and again; build it within model() to have new ones"
+_UNSEEDED = (
+    "model() makes the same weights under every seed; if they are not loaded, leave "
+    "torch.manual_seed out of it to have new ones"
+)
 
 _Held = Mapping[str, tuple[Any, Any]]  # name -> an attribute, and a copy of it
 
@@ -35,6 +42,7 @@ class Traits:
         changed: names of the buffers and frozen parameters that a step changes.
         seedless: whether all other values are the same whatever the seed, as pretrained layers are.
         why: why many copies cannot be trained in one pass, "" if they can.
+        start: why all seeds make the same of what is trained, "" if they do not.
         whole: whether a part's loss is not the mean of the losses of its chunks, as where examples
             are weighted. It takes more examples than these to see that, so it is False at first.
     """
@@ -43,6 +51,7 @@ class Traits:
     changed: tuple[str, ...]
     seedless: bool
     why: str
+    start: str = ""
     whole: bool = False
 
 
@@ -60,15 +69,18 @@ def probe(function: Functional, examples: Batch) -> Traits:
     few = each(lambda tensor: tensor[:_PROBED].to(function.device), examples)
     with seeded(0):
         own, other = Alone(Objective(task, build(task, 0))), build(task, 1)
+        shared = own.objective.module is other
         _check_draws(function.module, own)
         seen = _look(function, own, other, few)
         start = Start.of(function.module, seen.trained, seen.changed)
-        fixed = Start.of(other, seen.trained, seen.changed).fixed
-        seedless = all(_same(tensor, fixed[name]) for name, tensor in start.fixed.items())
+        again = Start.of(other, seen.trained, seen.changed)
+        seedless = _all_same(start.fixed, again.fixed)
+        same = _all_same(start.parameters, again.parameters)
         why = seen.why or _differences(function, start, seen, few)
         if task.compile and why:
             _check_compiled(function, start, seen, few)
-    return Traits(tuple(seen.trained), tuple(seen.changed), seedless, why)
+    reason = (_SHARED if shared else _UNSEEDED) if same else ""
+    return Traits(tuple(seen.trained), tuple(seen.changed), seedless, why, reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +187,11 @@ def _differences(function: Functional, start: Start, seen: _Seen, batch: Batch) 
     def twice(values: Batch) -> Batch:
         return each(lambda tensor: torch.stack([tensor] * 2), values)
 
-    own = twice(start.parameters)
-    for parameter in own.values():
-        parameter.requires_grad_()
     seeds, losses, near = torch.zeros(2, dtype=torch.int64), [], True
     try:
+        own = twice(start.parameters)
+        for parameter in own.values():
+            parameter.requires_grad_()
         with function.mode(training=True):
             for dimension, examples in ((None, batch), (0, twice(batch))):
                 given: tuple[Any, ...] = (own, twice(start.state), start.fixed, examples, seeds)
@@ -215,9 +227,14 @@ def _alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     return bool(within.all()) or not bool(norms.isfinite().all())
 
 
+def _all_same(values: Values, others: Values) -> bool:
+    return all(_same(tensor, others[name]) for name, tensor in values.items())
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors are equal."""
-    return a.shape == b.shape and bool(torch.equal(a, b))
+    alike = a.shape == b.shape and a.layout is b.layout
+    return alike and all(map(torch.equal, arrays(a), arrays(b)))
 
 
 def _equal(a: Any, b: Any) -> bool:  # noqa: ANN401 - as _held

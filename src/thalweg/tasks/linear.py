@@ -14,7 +14,7 @@ from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
 from thalweg.rule import Rule
 from thalweg.tasks import snippets
-from thalweg.tasks.task import Lane, Lanes, Target, seed_of
+from thalweg.tasks.task import NEW_START, Lane, Lanes, Target, seed_of
 from thalweg.tasks.timing import seconds
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class LinearTask:
             "classes": dataset.classes,
             "dropped": dataset.dropped,
         }
-        self.said = (dataset.summary(features), *dataset.notes)
+        self.said: Sequence[str] = (dataset.summary(features), *dataset.notes)
         shape = f"{features} features" + (f", {self.outputs} classes" * (self.outputs > 1))
         self.facts: Mapping[str, Any] = {
             "loss": self.loss,
@@ -79,6 +79,7 @@ class LinearTask:
             "model": f"{_MODELS[self.loss]} regression, {shape}, intercept",
             "dtype": _DTYPE.name,
             "l2": l2,
+            "start": NEW_START,
         }
 
     @functools.lru_cache(maxsize=_REPEATS)  # noqa: B019 - tasks live as long as their race

@@ -17,7 +17,7 @@ from thalweg.errors import blamed
 from thalweg.optim import Descent
 from thalweg.rule import Rule
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
-from thalweg.stack.batch import each, leaves
+from thalweg.stack.batch import arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, noise_scale
 from thalweg.stack.objective import seeded
@@ -26,7 +26,7 @@ from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
 from thalweg.tasks.constant import best_constant
-from thalweg.tasks.task import Checkpoint, Lane, Lanes, Target, seed_of
+from thalweg.tasks.task import NEW_START, Checkpoint, Lane, Lanes, Target, seed_of
 
 if TYPE_CHECKING:
     from thalweg.stack.probe import Traits
@@ -68,6 +68,7 @@ class ModuleTask:
         with blamed("task"):
             model = self.model
             self._traits = model.traits = admission.admit(model, self._parts, self._placed)
+        same = model.traits.start
         parameters = sum(p.numel() for p in model.initial(0).parameters.values())
         self.data: Mapping[str, Any] = {
             "name": description.name,
@@ -84,7 +85,11 @@ class ModuleTask:
             "label_smoothing": description.label_smoothing,
             "clip_norm": description.clip_norm,
             "device": str(model.device),
+            "start": f"the same starting point: {same}" if same else NEW_START,
         }
+        self.said: Sequence[str] = (
+            (f"every training starts at the same point: {same}",) if same else ()
+        )
 
     @functools.lru_cache(maxsize=_REPEATS)  # noqa: B019 - tasks live as long as their race
     def repeated(self, repeat: int) -> "ModuleTask":
@@ -154,7 +159,12 @@ class ModuleTask:
         made = ("model", "_parts", "_placed")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         description = replace(self.description, train=None, validation=0.2, test=0.2)
-        return {**kept, "description": description}
+        return {**kept, "description": description, "_default": torch.get_default_dtype()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Let torch make tensors in this process as it did where the task was made."""
+        torch.set_default_dtype(state.pop("_default"))
+        vars(self).update(state)
 
     def together(self, lane: Lane) -> Hashable:
         """Return what lanes share, of whatever rules: minibatches too, if not each has its own."""
@@ -312,8 +322,9 @@ class ModuleTask:
         kept = start.parameters, start.state, start.fixed
         for tensor in leaves((parts.train, parts.validation, parts.test, *kept)):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            flat = tensor.cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().data)  # NumPy has no bfloat16
+            for own in arrays(tensor.cpu()):
+                flat = own.contiguous().reshape(-1)
+                digest.update(flat.view(torch.uint8).numpy().data)  # NumPy has no bfloat16
         settings = (
             task.l2,
             task.label_smoothing,

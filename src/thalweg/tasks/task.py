@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from thalweg.rule import Rule
 
-__all__ = ["Checkpoint", "Lane", "Lanes", "Target", "Task", "seed_of"]
+__all__ = ["NEW_START", "Checkpoint", "Lane", "Lanes", "Target", "Task", "seed_of"]
 
 Checkpoint = Mapping[str, Any]
 """What a training leaves to go on from: tensors, numbers, strings and containers of them."""
+
+
+NEW_START = "a new starting point"  # what a seed gives a training, unless the model gives none
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Task(Protocol):
         exact: whether what a lane computes is the same, to the last bit, whatever else is trained
             with it.
         drawn: whether the test part is drawn from the examples; False where it is given.
+        said: what its user should know before it is raced, a line each.
     """
 
     name: str
@@ -104,6 +108,7 @@ class Task(Protocol):
     processes: bool
     exact: bool
     drawn: bool
+    said: Sequence[str]
 
     def repeated(self, repeat: int) -> "Task":
         """Return the task on the parts of a repeat: what can be drawn is drawn anew.
@@ -113,7 +118,7 @@ class Task(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What results say of the training: "loss", "metric", "model", "dtype", "l2"."""
+        """What results say of the training: "loss", "metric", "model", "dtype", "l2", "start"."""
 
     def together(self, lane: Lane) -> Hashable:
         """Return what lanes have in common that can be trained together."""
