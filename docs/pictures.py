@@ -20,12 +20,12 @@ from thalweg import (
     plots,
     problems,
     race,
-    race_plots,
     report,
     schedules,
     style,
     theory,
 )
+from thalweg.report import pictures
 
 HERE = Path(__file__).parent
 
@@ -40,8 +40,8 @@ def race_pictures() -> None:
     with tempfile.TemporaryDirectory() as folder:
         verdict = race("digits", out=folder)
         curves = pyarrow.parquet.read_table(Path(folder) / "curves.parquet")
-    Console(width=100).print(report.table(verdict.results))
-    style.save(race_plots.loss_curves(verdict.results, curves), HERE / "digits.png")
+    Console(width=100).print(report.table(verdict.record))
+    style.save(pictures.loss_curves(verdict.record, curves), HERE / "digits.png")
 
 
 def theory_pictures() -> None:

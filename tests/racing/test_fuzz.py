@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import fuzz_folder
-from thalweg import race_plots, style
+from thalweg import style
+from thalweg.report import pictures
 
 
 def test_commands_end_in_a_sentence_whatever_the_folder_holds(
@@ -13,6 +14,6 @@ def test_commands_end_in_a_sentence_whatever_the_folder_holds(
 ) -> None:
     whole = fuzz_folder.make(tmp_path / "whole")
     for draw in ("loss_curves", "learning_rates", "time_to_target"):  # they take most of the time
-        monkeypatch.setattr(race_plots, draw, lambda *_: None)
+        monkeypatch.setattr(pictures, draw, lambda *_: None)
     monkeypatch.setattr(style, "svg", lambda *_: "")
     assert list(fuzz_folder.run(25, 1, whole, tmp_path)) == []

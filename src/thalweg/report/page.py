@@ -7,8 +7,8 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from thalweg import files, race_plots, style
-from thalweg.report import curves, record
+from thalweg import files, style
+from thalweg.report import curves, pictures, record
 from thalweg.report.record import Record
 from thalweg.report.table import budgets
 from thalweg.words import digits, duration, memory, percent, printable
@@ -39,9 +39,9 @@ def write(directory: str | os.PathLike[str]) -> Path:
     results = record.read(directory)
     drawn = curves.read(directory, results)
     drawings = {
-        "Loss by epoch": partial(race_plots.loss_curves, results, drawn),
-        "Loss by learning rate": partial(race_plots.learning_rates, results, drawn),
-        "Time to the target": partial(race_plots.time_to_target, results),
+        "Loss by epoch": partial(pictures.loss_curves, results, drawn),
+        "Loss by learning rate": partial(pictures.learning_rates, results, drawn),
+        "Time to the target": partial(pictures.time_to_target, results),
     }
     figures = {
         title: {

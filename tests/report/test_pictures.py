@@ -11,22 +11,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import race_folder
-from thalweg import race_plots, rules, style
-from thalweg.report import Record
+from thalweg import rules, style
+from thalweg.report import Record, pictures
 
 Results = dict[str, Any]
 
 
 def loss_curves(results: Results, *given: Any, **how: Any) -> Figure:
-    return race_plots.loss_curves(Record.of(results), *given, **how)
+    return pictures.loss_curves(Record.of(results), *given, **how)
 
 
 def learning_rates(results: Results, *given: Any, **how: Any) -> Figure:
-    return race_plots.learning_rates(Record.of(results), *given, **how)
+    return pictures.learning_rates(Record.of(results), *given, **how)
 
 
 def time_to_target(results: Results, *given: Any, **how: Any) -> Figure:
-    return race_plots.time_to_target(Record.of(results), *given, **how)
+    return pictures.time_to_target(Record.of(results), *given, **how)
 
 
 Race = tuple[dict[str, Any], pa.Table]

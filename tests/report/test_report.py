@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 import race_folder
-from thalweg import race_plots, report, rules, style
+from thalweg import report, rules, style
 from thalweg.racing.protocol import MAX_TRIALS
+from thalweg.report import pictures
 
 EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
 
@@ -26,7 +27,7 @@ def race() -> tuple[dict[str, Any], pa.Table]:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out of pages, for tests of their words: they take most of the time."""
     for draw in ("loss_curves", "learning_rates", "time_to_target"):
-        monkeypatch.setattr(race_plots, draw, lambda *_: None)
+        monkeypatch.setattr(pictures, draw, lambda *_: None)
     monkeypatch.setattr(style, "svg", lambda *_: "")
 
 
