@@ -53,26 +53,6 @@ def test_a_step_is_the_rule_function_at_any_size(
         np.testing.assert_allclose(array, wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_what_lies_behind_an_array_is_not_touched() -> None:
-    buffer = np.arange(24, dtype=np.float32)
-    Step("adam", [buffer[:11]])([np.ones(11, np.float32)])
-    np.testing.assert_array_equal(buffer[11:], np.arange(11, 24))
-
-
-def test_many_threads_and_one_give_the_same_bits() -> None:
-    rng = np.random.default_rng(3)
-    x, g = rng.standard_normal((2, 100_000))
-    halves = [x[:30_000].copy(), x[30_000:].copy()]  # blocks fall elsewhere
-    whole = x.copy()
-    for step, gradient in (
-        (Step("adam", [whole]), [g]),
-        (Step("adam", halves), [g[:30_000].copy(), g[30_000:].copy()]),
-    ):
-        for _ in range(3):
-            step(gradient)
-    np.testing.assert_array_equal(whole, np.concatenate(halves))
-
-
 def test_a_schedule_is_followed_and_may_reach_zero() -> None:
     x = np.array([1.0])
     step = Step("sgd", [x], lr=schedules.linear(1.0, steps=2))
