@@ -95,6 +95,8 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "every text in quotes": (csv(quoting=2), FRAME),
     "single quotes": (csv(quoting=1, quotechar="'"), FRAME),
     "a space after the comma": (LINES.replace(",", ", ").replace("a, b", "a,b").encode(), FRAME),
+    "quotes after a backslash": (csv(escapechar="\\", doublequote=False), FRAME),
+    "a comment among the rows": (LINES.replace("\n12.0,", "\n# a note\n12.0,").encode(), FRAME),
     "CRLF": (csv(lineterminator="\r\n"), FRAME),
     "CR": (csv(lineterminator="\r"), FRAME),
     "mixed line ends": (LINES.replace("\n", "\r\n", 4).encode(), FRAME),

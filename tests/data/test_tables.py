@@ -51,6 +51,10 @@ WRITTEN = {
     "mostly missing marks": [f"{b}" if i % 5 else "?" for i, b in enumerate(B)],
     "dashes": [f"{b}" if i % 9 else "-" for i, b in enumerate(B)],
     "dates": [str(pd.Timestamp("2023-01-01") + pd.Timedelta(b, "D")) for b in B],
+    "two digits for the year": [
+        f"{pd.Timestamp('2023-01-01') + pd.Timedelta(30 * b, 'D'):%d.%m.%y}" for b in B
+    ],
+    "hours": [f"{int(b):02}:{int(b * 60) % 60:02}" for b in B],
     "days first": [f"{pd.Timestamp('2023-01-01') + pd.Timedelta(30 * b, 'D'):%d.%m.%Y}" for b in B],
 }
 
@@ -63,8 +67,9 @@ def test_a_column_is_understood_however_it_is_written(
     found = data.load(written(tmp_path, delimiter, b=WRITTEN[form]), target="price")
     assert found.X["b"].dtype.kind in "iufM"
     assert score(found) > (0.98 if form in ("mostly missing marks", "dashes") else 0.999)
-    plain = form in ("as it is", "mostly missing marks", "dashes", "dates", "days first")
-    assert any("in b" in note for note in found.notes) is not plain
+    plain = {"as it is", "mostly missing marks", "dashes", "dates", "days first", "hours"}
+    plain |= {"two digits for the year"}
+    assert any("in b" in note for note in found.notes) is (form not in plain)
 
 
 def test_a_target_is_understood_however_it_is_written(tmp_path: Path) -> None:

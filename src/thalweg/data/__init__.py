@@ -98,4 +98,7 @@ def load(
             assumed=table.assumed, comma=table.comma,
         )  # fmt: skip
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        said = ""
+        if table.assumed and target not in table.columns.column_names:
+            said = f" (assumed: {'; '.join(table.assumed)})"
+        raise ValueError(f"{source}: {error}{said}") from None

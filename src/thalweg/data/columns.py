@@ -24,6 +24,16 @@ __all__ = ["Column", "bad_value", "chosen", "typed"]
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
 _MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: no value among numbers and dates
+_FORMS = (
+    "ISO8601",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%m-%y",
+    "%d-%b-%y",
+    "%H:%M",
+    "%H:%M:%S",
+)
 _SAMPLE = 300  # distinct texts by which a format of dates is found
 
 
@@ -212,8 +222,8 @@ def _microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _may_be_dates(text: pa.ChunkedArray) -> bool:
-    """Return whether most texts have the three parts of a date; what pandas reads is judged."""
-    parts = r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"
+    """Return whether most texts have the parts of a date or a time; what pandas reads is judged."""
+    parts = r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+|^\d{1,2}:\d\d(:\d\d)?$"
     found = pc.sum(pc.match_substring_regex(text, parts)).as_py() or 0
     return bool(2 * found > len(text) - text.null_count)
 
@@ -236,10 +246,11 @@ def _dates(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
         read = pd.to_datetime(pd.Index(words), format=form, errors="coerce", utc=True)
         return read.tz_localize(None)
 
-    forms = [*guesses, "ISO8601"]
+    forms = [*guesses, *_FORMS]
     known = [int(read(sample, form).notna().sum()) for form in forms]
     form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
-    twice = sum(count == max(known) for count in known[:-1]) > 1
+    as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
+    twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
     times = read(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
     values = pa.array(times)
     found = pc.take(values, pc.index_in(text, value_set=texts))

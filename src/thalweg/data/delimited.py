@@ -227,6 +227,7 @@ def _split(
     reader = csv.reader(
         (line + "\n" for line in lines), delimiter=delimiter, quotechar=quote,
         skipinitialspace=delimiter != "\t",
+        escapechar="\\" if any('\\"' in line for line in lines) else None,
     )  # fmt: skip
     rows: list[tuple[int, list[str]]] = []
     with contextlib.suppress(csv.Error):  # what follows is judged by PyArrow
@@ -317,10 +318,10 @@ def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
     if not body.strip("\n "):
         raise ValueError("it has no rows of data")
     ragged: list[Any] = []
+    comments: list[Any] = []
 
     def note(row: Any) -> str:  # noqa: ANN401 - pyarrow has no types
-        if not row.text.lstrip().startswith(_COMMENTS):
-            ragged.append(row)
+        (comments if row.text.lstrip().startswith(_COMMENTS) else ragged).append(row)
         return "skip"
 
     delimiter = _UNIT if layout.delimiter == _SPACES else layout.delimiter
@@ -340,6 +341,9 @@ def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
         ),
     )  # fmt: skip
+    if comments:
+        mark = comments[0].text.lstrip()[0]
+        layout.assumed.append(f"{len(comments)} comments that begin with {mark} left out")
     return table, ragged
 
 
