@@ -147,7 +147,7 @@ def test_bad_rows_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     rows = [f"{a},{b},{a + 2 * b}" for a in range(6) for b in range(5)]
     (tmp_path / "a.csv").write_text("\n".join(["a,b,price", "1,abc,3", *rows]))
     line = f"thalweg race {tmp_path}/a.csv --target price --out {tmp_path}/out {WORDS}"
-    assert "use --skip-bad-rows" in refused(capsys, line)
+    assert "--skip-bad-rows drops" in refused(capsys, line)
     runs(f"{line} --skip-bad-rows")
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thalweg import data
+from thalweg import cli, data
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=120).round(3)
@@ -223,6 +223,51 @@ def test_a_frame_takes_the_same_way_as_a_file(tmp_path: Path) -> None:
 def test_an_unusable_frame_is_a_sentence(X: Any, y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         data.Dataset.from_arrays(X, np.array(y, dtype=object) if isinstance(y, list) else y)
+
+
+def test_the_command_line_says_what_it_races_on_and_what_it_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, b=WRITTEN["percent"], id=range(120))
+    line = f"race {path} --target price --rules sgd,adam --trials 4 --seeds 3 --epochs 3 --as "
+    line += f"colour:category --missing drop --out {tmp_path / 'race'}"
+    assert cli.main(line.split()) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "t: price is a number; 120 rows; 4 columns → 6 features",
+        "assumed: decimal point and % left out in b",
+        "column 'id' only counts the rows; --drop id leaves it out",
+    ]
+    scope: dict[str, Any] = {}  # the lines to paste read the raw file
+    lines = out[out.index("# thalweg") :].partition("\nreport: ")[0]
+    exec(lines, scope)  # noqa: S102 - they are there to be pasted
+    assert scope["split"].encoder.types == {"colour": "category"}
+    losses = scope["training"].validation_loss.ravel()
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "it needs a target (--target COL); its columns are: a, colour, price"),
+        ("--target prices", "it has no column 'prices'; did you mean price?"),
+        ("--target price --drop nothing", "drop names no column 'nothing'"),
+        ("--target price --as colour:words", "--as must be COL:TYPE, where TYPE is number, categ"),
+        ("--target price --as colour", "--as must be COL:TYPE, where TYPE is number, category"),
+        ("--target price --missing mean", "--missing must be one of impute, drop, error, got 'mea"),
+        ("--target price --delimiter ab", "--delimiter must be one character, got 'ab'"),
+        ("--target price --header-row -2", "--header-row must be an integer >= 0, got -2"),
+    ],
+)
+def test_the_command_line_names_an_option_as_it_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, message: str
+) -> None:
+    path = written(tmp_path)
+    assert cli.main(["race", str(path), *options.split(), "--out", str(tmp_path / "race")]) == 2
+    err = capsys.readouterr().err
+    assert message in err.replace(f"{path}: ", "")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "race").exists()
 
 
 CELLS = st.sampled_from([

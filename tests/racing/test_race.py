@@ -421,6 +421,12 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
         ("my data.csv", "--target 'a price' --kind regression --seeds 3 --budget 900epochs"),
         ("my data.csv", "--target=-b --kind classification --skip-bad-rows --seed 3"),
         ("iris.csv", "--target -b --skip-bad-rows --budget 2.5min"),  # has a named set's name
+        (
+            "my data.csv",
+            "--target 'a price' --drop a --missing drop --na 3 --na x,y --decimal .",
+        ),
+        ("my data.csv", "--target -b --keep a --as 'a:category' --delimiter , --header-row 1"),
+        ("my data.csv", "--target -b --as 'a:text,a price:number' --comment '#'"),
     ],
 )
 def test_the_command_of_a_race_asks_for_the_same_race(
