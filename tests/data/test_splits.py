@@ -82,7 +82,7 @@ def test_a_class_too_rare_for_three_parts_is_named(count: int) -> None:
         ({"fractions": (1.0, 0.0, 0.0)}, "fractions must be three numbers > 0 of sum 1, got"),
         ({"fractions": (0.5, 0.5)}, "fractions must be three numbers > 0 of sum 1, got"),
         ({"fractions": (0.98, 0.01, 0.01)}, "of 20 rows leave a part empty"),
-        ({"seed": -1}, r"seed must be in \[0, 2\^32\), got -1"),
+        ({"seed": -1}, r"seed must be an integer in \[0, 4294967295\], got -1"),
     ],
 )
 def test_split_names_what_is_wrong(changes: dict[str, Any], message: str) -> None:
