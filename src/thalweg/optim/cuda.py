@@ -136,16 +136,16 @@ class DeviceBucket(Bucket):
         addresses, factor, hyper, aligned = self._send(gradients, recipes, given)
         if isinstance(scale, Tensor):
             factor = scale.to(self.device, non_blocking=True)
-        places, tensor, first, size, group = self.tables
+        arrays, tensor, first, size, group = self.tables
         with torch.cuda.device_of(addresses):  # type: ignore[no-untyped-call] # torch leaves it so
             for uniforms, update in self.kernels.PASSES:
                 uniforms[(-(-count // _LANES),)](
-                    addresses, places, group, hyper, factor, self.slots, self.seed, count,
+                    addresses, arrays, group, hyper, factor, self.slots, self.seed, count,
                     LANES=_LANES, enable_fp_fusion=False,
                 )  # fmt: skip
                 if len(tensor):
                     update[(len(tensor),)](
-                        addresses, places, tensor, first, size, factor, self.slots, self.seed,
+                        addresses, arrays, tensor, first, size, factor, self.slots, self.seed,
                         count,
                         BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=self.kernels.FUSED,
                     )  # fmt: skip
@@ -158,8 +158,8 @@ class DeviceBucket(Bucket):
 
         Nobody waits for it: the memory is pinned, and torch gives it to others when it was read.
         """
-        places = [g.data_ptr() or _SOMEWHERE for g in gradients]
-        now = places, recipes, scale
+        found = [g.data_ptr() or _SOMEWHERE for g in gradients]
+        now = found, recipes, scale
         on_gpu = self.device.type == "cuda"  # Triton's interpreter takes the host's memory
         capturing = on_gpu and torch.cuda.is_current_stream_capturing()
         if now == self._known and not capturing:
@@ -169,12 +169,12 @@ class DeviceBucket(Bucket):
             values += self._row(recipes[group], 1.0)
         count = len(self.parameters)
         numbers = np.zeros(count + len(values), np.int64)
-        numbers[:count][self.pattern or slice(None)] = places
+        numbers[:count][self.pattern or slice(None)] = found
         numbers[count:] = np.array(values).view(np.int64)
         host = torch.from_numpy(numbers)
         host = host.pin_memory() if on_gpu else host
         sent = host.to(self.device, non_blocking=True)
-        aligned = self.aligned and not any(place % _ALIGNED for place in places)
+        aligned = self.aligned and not any(address % _ALIGNED for address in found)
         floats = sent[count:].view(torch.float64)
         self._sent = sent[:count], floats[:2], floats[2:], aligned
         self._known = now

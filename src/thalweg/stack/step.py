@@ -17,7 +17,7 @@ from thalweg.kernels.cpu.vector import LANES
 from thalweg.optim import Descent
 from thalweg.rule import Rule
 
-__all__ = ["DeviceStep", "Hyper", "MixedStep", "StackStep", "Step"]
+__all__ = ["DeviceStep", "Hyper", "LaneStep", "MixedStep", "StackStep"]
 
 _WRAP = Wrap(scaled=True)
 
@@ -25,7 +25,7 @@ Hyper = float | Callable[[int], float]
 """A hyperparameter: a number or a schedule, step -> value."""
 
 
-class Step(Protocol):
+class LaneStep(Protocol):
     """The state of all lanes, and their step."""
 
     @property
@@ -65,7 +65,7 @@ class MixedStep:
         steps: int,
     ) -> None:
         kind = StackStep if parameters[0].device.type == "cpu" else DeviceStep
-        self._steps: list[tuple[slice, Step]] = []
+        self._steps: list[tuple[slice, LaneStep]] = []
         begin = 0
         for _, group in itertools.groupby(rules, key=lambda rule: rule.name):
             same = list(group)
@@ -91,7 +91,7 @@ class MixedStep:
                 begin = now.stop
 
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
-        """Take one step; see ``Step``."""
+        """Take one step; see ``LaneStep``."""
         for own, step in self._steps:
             step([g[own] for g in gradients], None if scale is None else scale[own])
 
@@ -175,7 +175,7 @@ class StackStep:
         ]
 
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
-        """Take one step; see ``Step``."""
+        """Take one step; see ``LaneStep``."""
         for j, values in self._scheduled.items():
             self._hyper[:, j] = values[:, self.taken, None]
         column = _WRAP.column(self.rule, "gradient_scale")
@@ -237,7 +237,7 @@ class DeviceStep:
         return [{name: value.clone() for name, value in own.items()} for own in states]
 
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
-        """Take one step; see ``Step``."""
+        """Take one step; see ``LaneStep``."""
         for lane, (group, own) in enumerate(
             zip(self._optimizer.param_groups, self._hyper, strict=True)
         ):

@@ -17,7 +17,7 @@ from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
 from thalweg.stack.parts import Parts
-from thalweg.stack.step import Hyper, MixedStep, Step
+from thalweg.stack.step import Hyper, LaneStep, MixedStep
 
 __all__ = ["Final", "Training", "steps_per_epoch", "train"]
 
@@ -36,7 +36,7 @@ class Final:
     """
 
     stack: Stack
-    step: Step
+    step: LaneStep
     lanes: list[int]
 
 
