@@ -105,6 +105,12 @@ def test_rates_takes_what_is_given_and_says_what_diverges(
     assert row_of(kept, "momentum")[:2] == pytest.approx([3, math.sqrt(0.5)], rel=1e-5)
 
 
+def test_a_rate_is_far_from_5_percent_of_its_logarithm() -> None:
+    for share, far in ((1.04, False), (0.96, False), (1.06, True), (0.94, True)):
+        row = cli.rates._Row("sgd", {}, "given", 2.0, 0.9, 10, None, 0.9**share, 10)  # type: ignore[arg-type]
+        assert row.far is far
+
+
 def test_rates_far_from_the_predicted_ones_are_explained_by_what_parts_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def _compared(epochs: dict[int, int | None], again: dict[int, float]) -> dict[st
     """Compare sizes that reach the target after so many epochs, on two seeds each."""
     sizes = list(epochs)
     curves = [
-        [1.0] * 10 if at is None else [1.0] * at + [0.0] * (10 - at) for at in epochs.values()
+        [1.0] * 20 if at is None else [1.0] * at + [0.0] * (20 - at) for at in epochs.values()
     ]
     reruns = [_result(i, curve, size) for i, (size, curve) in enumerate(zip(sizes, curves))] * 2  # noqa: B905
     point = Point({"lr": 0.1}, sizes[0])
@@ -98,6 +98,14 @@ def test_the_largest_batch_that_wastes_nothing_may_not_be_the_fastest() -> None:
     assert found["advice"] == (
         "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB); 64 is the largest that "
         "wastes nothing (800 ms, 2 epochs, 64 KiB)."
+    )
+
+
+def test_a_tenth_more_epochs_than_the_fewest_is_no_waste_and_a_fifth_is() -> None:
+    found = _compared({4: 10, 16: 11, 64: 12}, {7: 0.1, 9: 0.2, 11: 0.3})
+    assert found["advice"] == (
+        "Batch 16 reaches the target first (1.5 s, 11 epochs, 16 KiB), and it is the largest that "
+        "wastes nothing."
     )
 
 
