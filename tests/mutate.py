@@ -37,22 +37,22 @@ MUTATIONS = (
     Mutation(
         "search: the mean takes trials 60 % above the best",
         "racing/search.py", "NEAR = 0.2 ", "NEAR = 0.6 ",
-        "tests/test_racing_space.py -k 20_percent",
+        "tests/racing/test_space.py -k 20_percent",
     ),
     Mutation(
         "space: Adadelta's rates are those of the others",
         "catalog.py", "        rates=(1e-3, 1e3),\n", "",
-        "tests/test_racing_space.py -k unit_of_the_rule",
+        "tests/racing/test_space.py -k unit_of_the_rule",
     ),
     Mutation(
         "space: ASGD's alpha is tuned",
         "racing/space.py", '"lambd", "alpha", "t0"', '"lambd", "t0"',
-        "tests/test_racing_space.py -k tuned_are",
+        "tests/racing/test_space.py -k tuned_are",
     ),
     Mutation(
         "advice: a fifth more epochs is no waste",
         "racing/advice.py", "_WASTE = 1.1 ", "_WASTE = 1.2 ",
-        "tests/test_racing_advice.py -k no_waste",
+        "tests/racing/test_advice.py -k no_waste",
     ),
     Mutation(
         "cache: a folder of another user is taken",
@@ -67,17 +67,17 @@ MUTATIONS = (
     Mutation(
         "conditioning: a least eigenvalue of 0 is taken",
         "theory/conditioning.py", "spectrum[0] <= 0:", "spectrum[0] < 0:",
-        "tests/test_theory.py -k precondition",
+        "tests/test_theory.py -k least_eigenvalue",
     ),
     Mutation(
         "steps: rounding decides a tie",
         "theory/steps.py", "accuracy * (1 + 1e-13)", "accuracy",
-        "tests/test_theory.py -k steps",
+        "tests/test_theory.py -k met_exactly",
     ),
     Mutation(
         "rates: a rule that is unstable for small rates has a limit",
         "theory/rates.py", "> 1e-9).any()", "> 1e9).any()",
-        "tests/test_theory.py",
+        "tests/test_theory.py -k small_rates",
     ),
     Mutation(
         "optimum: the rate is minimized for the ends of the spectrum alone",
@@ -87,7 +87,7 @@ MUTATIONS = (
     Mutation(
         "linearization: eps is held for every rule",
         "theory/linearization.py", 'if frozen and "eps" in hyper:', 'if "eps" in hyper:',
-        "tests/test_theory.py",
+        "tests/test_theory.py -k eps_counts",
     ),
     Mutation(
         "translate: a power runs though its base changes",
@@ -119,7 +119,7 @@ MUTATIONS = (
     Mutation(
         "lanes: an uneven last chunk counts as a whole one",
         "stack/lanes.py", "losses.double() * own", "losses.double() * whole",
-        "tests/test_stack.py",
+        "tests/stack/test_training.py",
     ),
     Mutation(
         "cli: a rate 20 % from the predicted one is not marked",

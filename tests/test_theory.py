@@ -574,3 +574,33 @@ def test_rules_of_other_kinds_are_refused_with_their_reason() -> None:
     assert theory.rate(fixed, 1.0) == 0.5
     with pytest.raises(ValueError, match="rule 'larger' is not linear"):
         theory.rate(larger, 1.0)
+
+
+# -- what no test noticed once (tests/mutate.py) ---------------------------------------------------
+
+
+def test_a_least_eigenvalue_of_0_is_not_positive() -> None:
+    with pytest.raises(ValueError, match="must be positive definite, got the eigenvalue 0"):
+        theory.precondition(np.diag([2.0, 0.0]))
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_an_accuracy_that_is_met_exactly_is_met(steps: int) -> None:
+    assert theory.steps_to("sgd", [1.0], 0.5**steps, lr=0.5) == steps
+
+
+def test_a_rule_that_diverges_at_small_rates_has_no_limit() -> None:
+    @rule("this test")
+    def growing(g, x, *, t, lr=1e-3):
+        return 1.1 * x - lr * g
+
+    with pytest.raises(ValueError, match="'growing' diverges at every lr"):
+        theory.max_lr(growing, 1.0)
+
+
+def test_eps_counts_where_there_is_no_preconditioner() -> None:
+    @rule("this test")
+    def damped(g, x, *, t, lr=1e-3, eps=0.5):
+        return x - lr * (g + eps * x)
+
+    assert theory.rate(damped, [1.0], lr=0.1) == pytest.approx(1 - 0.1 * (1 + 0.5))

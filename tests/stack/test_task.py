@@ -273,7 +273,6 @@ def test_several_inputs_are_handed_over_one_by_one() -> None:
         (ValueError, {"device": 1.5}, "'cuda:1', got 1.5"),
         (ValueError, {"autocast": torch.float16}, "autocast must be torch.bfloat16 or None, got"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_is_outside_its_bounds_is_refused(
     error: type[Exception], given: dict[str, Any], message: str
@@ -356,7 +355,6 @@ HERE = r"test_task\.py:\d+"
         ({"loss": lambda out, _: out.detach().sum()}, "does not depend on any parameter"),
         ({"model": Explodes}, "^the loss of the untrained model is nan on the first"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_bad_task_is_told_in_one_sentence_with_the_place(
     given: dict[str, Any], message: str
