@@ -18,6 +18,8 @@ from thalweg.checks import Hyperparameter, Range
 __all__ = [
     "BELOW",
     "RANGES",
+    "RESERVED_HYPERPARAMETERS",
+    "RESERVED_STATE",
     "SECOND_ORDER",
     "Hyperparameter",
     "Range",
@@ -172,6 +174,24 @@ class Rule:
         }
 
 
+# Names that mean something else where a rule is used; whose they are.
+RESERVED_STATE = {"thalweg.optim's own state": {"step", "lost"}}
+RESERVED_HYPERPARAMETERS = {
+    "an option of thalweg.optim": {
+        "capturable", "cautious", "clip_norm", "decoupled", "decoupled_weight_decay",
+        "differentiable", "foreach", "fused", "independent_decay", "keys", "maximize",
+        "nonfinite", "param_names", "params", "rounding", "rule", "schedule",
+        "schedule_step", "state_dtype", "zero_gradients",
+    },
+    "an argument of thalweg.descend": {
+        "batch_size", "noise", "problem", "sampling", "seed", "steps", "tolerance", "x0",
+    },
+    "an argument of thalweg.linear.train": {
+        "X", "dtype", "epochs", "evaluate_every", "initial", "intercept", "l2", "lanes", "loss",
+        "should_stop", "threads", "validation", "y",
+    },
+}  # fmt: skip
+
 _rules: dict[str, Rule] = {}
 
 # What thalweg.second_order makes of a problem are rules, too.
@@ -199,8 +219,9 @@ def rule(
             may take every finite value.
 
     Raises:
-        TypeError: the signature is not of that form, the equation changes an array in place, or a
-            built-in rule or a second-order method has that name.
+        TypeError: the signature is not of that form, a state or hyperparameter has a reserved name,
+            the equation changes an array in place, or a built-in rule or a second-order method has
+            the name of this one.
 
     Example:
         >>> from thalweg.elementwise import sign
@@ -307,7 +328,23 @@ def read_signature(
                 f"rule {name!r}: start={{{state!r}: {value!r}}} must map a state to a number or to "
                 "the name of a hyperparameter"
             )
-    return Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
+    declared = Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
+    if not declared.built_in:
+        _check_names(declared)
+    return declared
+
+
+def _check_names(declared: Rule) -> None:
+    """Raise TypeError if a name of the rule means something else where the rule is used."""
+    state = dict.fromkeys((*declared.state, *declared.uniform_state), ("state", RESERVED_STATE))
+    hyper = dict.fromkeys(declared.hyperparameters, ("hyperparameter", RESERVED_HYPERPARAMETERS))
+    for name, (kind, reserved) in (state | hyper).items():
+        for whose, names in reserved.items():
+            if name in names:
+                raise TypeError(
+                    f"rule {declared.name!r} has a {kind} {name!r}, which is a name of {whose}; "
+                    "give it another"
+                )
 
 
 def _check_in_place(function: FunctionType) -> None:

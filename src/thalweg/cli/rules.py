@@ -24,7 +24,10 @@ def kernel(
 
 
 def rules() -> None:
-    """List the update rules: paper, and hyperparameters with defaults and ranges.
+    """List the update rules: paper, theory, and hyperparameters with defaults and ranges.
+
+    All but the last four have a kernel, and with it a torch class and lanes. Theory knows those
+    that are linear in the gradient, as they are or with their preconditioner held still.
 
     The last four need the Hessian of a problem or a line search. Only thalweg trace takes them.
     """
@@ -33,14 +36,22 @@ def rules() -> None:
 
     from thalweg import problems, second_order  # noqa: PLC0415
     from thalweg import rules as known  # noqa: PLC0415
+    from thalweg.faces import faces  # noqa: PLC0415
 
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
     shown.add_column("rule", no_wrap=True)
     shown.add_column("hyperparameters: default (range)")
+    shown.add_column("theory", no_wrap=True)
     shown.add_column("source")
     problem = problems.get("bowl")  # whichever: their names and ranges are those of all
     for name in (*known.names(), *second_order.METHODS):
         rule = second_order.get(name, problem)
         ranges = (f"{h.name} {h.default:g} ({h.range})" for h in rule.hyperparameters.values())
-        shown.add_row(name, Text("\n".join(ranges)), Text(rule.source))
+        theory = "" if name in second_order.METHODS else faces(rule).theory.partition(" ")[0]
+        shown.add_row(
+            name,
+            Text("\n".join(ranges)),
+            theory if theory in {"linear", "preconditioned"} else "-",
+            Text(rule.source),
+        )
     console().print(shown)

@@ -12,7 +12,6 @@ from thalweg.catalog import TorchClass
 from thalweg.checks import Hyperparameter
 from thalweg.optim.lr_schedule import Schedule
 from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
-from thalweg.optim.state import LOST
 from thalweg.rule import RANGES, Rule
 from thalweg.rules import get
 
@@ -21,13 +20,6 @@ __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 Rate = float | Tensor | Schedule
 
 _DECAY = Hyperparameter("weight_decay", 0.0, RANGES["weight_decay"])
-
-# Names under which the optimizer keeps, or torch looks for, something of its own.
-_OWN_STATE = {"step", LOST}
-_OWN_OPTIONS = OPTION_NAMES | {
-    "params", "param_names", "rule", "keys", "decoupled", "maximize", "schedule", "schedule_step",
-    "capturable", "differentiable",
-}  # fmt: skip
 
 
 class _Checked(CompiledOptimizer):
@@ -55,8 +47,7 @@ class Descent(_Checked):
 
     Raises:
         ValueError: a hyperparameter outside its range.
-        TypeError: a name that is no hyperparameter of the rule, or a rule that has a name of the
-            optimizer's own.
+        TypeError: a name that is no hyperparameter of the rule.
 
     Example:
         >>> import torch
@@ -82,7 +73,6 @@ class Descent(_Checked):
                 f"got {rule!r}"
             )
         self.rule = get(rule)
-        _check_names(self.rule)
         options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
         around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
         around = {name: hyper.pop(name, default) for name, default in around.items()}
@@ -102,19 +92,6 @@ def _own_names(rule: Rule) -> TorchClass:
     """Return the class that calls everything as the rule does."""
     state = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
     return TorchClass("Descent", {n: n for n in rule.hyperparameters}, state, in_torch=False)
-
-
-def _check_names(rule: Rule) -> None:
-    """Raise TypeError if a name of the rule means something else to an optimizer."""
-    for kind, given, own in (
-        ("state", {*rule.state, *rule.uniform_state}, _OWN_STATE),
-        ("hyperparameter", rule.hyperparameters.keys(), _OWN_OPTIONS),
-    ):
-        if taken := sorted(given & own):
-            raise TypeError(
-                f"rule {rule.name!r} has a {kind} {taken[0]!r}, a name that optimizers use "
-                "themselves: give it another"
-            )
 
 
 class _Adaptive(_Checked):

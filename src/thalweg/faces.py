@@ -1,0 +1,53 @@
+"""The faces of a rule: what it can be used for, found by trying."""
+
+from dataclasses import dataclass
+
+from thalweg import rules
+from thalweg.kernels.translate import translate
+from thalweg.rule import Rule
+from thalweg.theory.linearization import adaptive, linearize
+
+__all__ = ["Faces", "faces"]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What a rule can be used for; a sentence says why where it cannot.
+
+    Attributes:
+        kernel: "compiled", or why not. Optimizers for torch (``thalweg.optim.Descent``), lanes of
+            linear models and lanes of modules step by the kernel, so it is their answer, too.
+        theory: "linear", "preconditioned", or why ``thalweg.theory`` has no matrix of it.
+    """
+
+    kernel: str
+    theory: str
+
+
+def faces(rule: str | Rule) -> Faces:
+    """Return what a rule can be used for; ``descend`` takes every rule.
+
+    Args:
+        rule: a rule or its name.
+
+    Raises:
+        ValueError: no rule has that name.
+
+    Example:
+        >>> faces("momentum")
+        Faces(kernel='compiled', theory='linear')
+        >>> faces("adam").theory
+        'preconditioned'
+    """
+    rule = rules.get(rule)
+    try:
+        translate(rule)
+        kernel = "compiled"
+    except ValueError as error:
+        kernel = str(error)
+    try:
+        linearize(rule, rule.defaults)
+        theory = "preconditioned" if adaptive(rule) else "linear"
+    except ValueError as error:
+        theory = str(error)
+    return Faces(kernel, theory)
