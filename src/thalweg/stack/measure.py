@@ -2,28 +2,32 @@
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from thalweg.noise import GradientNoise
 from thalweg.rules import get
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.step import LaneStep, MixedStep
 
-__all__ = ["Cost", "best_lanes", "cost", "noise_scale"]
+__all__ = ["Cost", "best_lanes", "cost", "gradient_noise"]
 
 _SIZES = (2, 4, 8, 16, 32, 64, 128, 256)  # lanes: a piece of work should not be a whole race
 _NEAR = 24 * 2**20  # bytes of a compiled stack: what no cache holds is slow
 _GAIN = 1.1  # what a doubling of lanes must gain in steps per second
 _SHARE = 0.25  # of the free memory, for all processes together
 _LONG = 0.5  # seconds of one step after which no more lanes are tried
-_BATCHES = 256  # minibatches of the smaller size from which the noise scale is taken
+_BATCHES = 256  # minibatches from which the noise of gradients is taken
 
 
 @dataclass(frozen=True)
@@ -137,46 +141,25 @@ def _free(device: torch.device) -> float:
     return free / (os.cpu_count() or 1)
 
 
-def noise_scale(stack: Stack, examples: Batch, order: Tensor, batch_size: int) -> float:
-    """Return the batch size at which a step is as much noise as signal, NaN if it drowns in noise.
-
-    B = tr Σ / |G|² (McCandlish et al. 2018, appendix A.1), unbiased estimates of numerator and
-    denominator from the gradient norms at two batch sizes: b, averaged over n minibatches, and n b,
-    which is their mean.
+def gradient_noise(stack: Stack, examples: Batch, order: Tensor, batch_size: int) -> GradientNoise:
+    """Measure how noisy gradients are at the parameters of a stack's first lane.
 
     Args:
-        stack: of one start; its first lane is measured.
+        stack: of one start.
         examples: on the model's device.
-        order: rows, in the order in which they are drawn.
-        batch_size: b, the smaller one.
+        order: rows, in the order in which they are drawn; 256 minibatches at most are taken.
+        batch_size: of each minibatch.
     """
-    squares, total = [], None
     whole = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
-    rows = whole[:_BATCHES]
-    if len(rows) < 2:
-        return float("nan")
+
+    def gradients() -> Iterator[NDArray[np.floating[Any]]]:
+        for t, own in enumerate(whole[:_BATCHES]):
+            _, found = stack.gradients(each(partial(_rows, own), examples), t + 1)
+            yield torch.cat([g[0].flatten() for g in found]).cpu().numpy()
+
     with stack.model.mode(training=True):
-        for t, own in enumerate(rows):
-            _, gradients = stack.gradients(each(partial(_rows, own), examples), t + 1)
-            flat = torch.cat([g[0].flatten() for g in gradients]).double()
-            squares.append(flat.square().sum().item())
-            total = flat if total is None else total + flat
-    assert total is not None
-    big = (total / len(rows)).square().sum().item()
-    return _noise_scale(float(np.mean(squares)), big, batch_size, batch_size * len(rows))
+        return GradientNoise.of(gradients(), batch_size)
 
 
 def _rows(rows: Tensor, tensor: Tensor) -> Tensor:
     return tensor[rows]
-
-
-def _noise_scale(small: float, big: float, b_small: int, b_big: int) -> float:
-    """Return tr Σ / |G|² from the mean squared gradient norms at two batch sizes.
-
-    Example:
-        >>> _noise_scale(small=1 + 100 / 4, big=1 + 100 / 20, b_small=4, b_big=20)
-        100.0
-    """
-    signal = (b_big * big - b_small * small) / (b_big - b_small)
-    noise = (small - big) / (1 / b_small - 1 / b_big)
-    return noise / signal if signal > 0 else float("nan")

@@ -12,6 +12,7 @@ from thalweg import data
 from thalweg import rules as registry
 from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
+from thalweg.noise import GradientNoise
 from thalweg.rule import Rule
 from thalweg.tasks import snippets
 from thalweg.tasks.task import NEW_START, Lane, Lanes, Target, seed_of
@@ -238,9 +239,10 @@ class LinearTask:
         slope = _loss(self.loss, training.decision(train.X)[0], train.y)[1] * len(train.y)
         squares = np.sum(slope**2, axis=1) * np.sum(X**2, axis=1)
         mean = slope.T @ X / len(X)
-        trace = len(X) / (len(X) - 1) * (squares.mean() - np.sum(mean**2))
+        square = float(np.sum(mean**2))
+        variance = GradientNoise.of_moments(float(squares.mean()), square, len(X)).variance
         mean[:, :-1] += self.l2 * training.coef[0]
-        return float(trace / np.sum(mean**2))
+        return float(variance / np.sum(mean**2))  # of these data alone, G is known
 
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str

@@ -19,7 +19,7 @@ from thalweg.rule import Rule
 from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 from thalweg.stack.batch import arrays, each, leaves
 from thalweg.stack.lanes import Stack
-from thalweg.stack.measure import best_lanes, cost, noise_scale
+from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
 from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
@@ -305,7 +305,8 @@ class ModuleTask:
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(self.parts["train"]))
         with _one_thread():
             stack = self._adam(_RATES[1:2], 1).finals[0].stack
-            return noise_scale(stack, self._placed.train, order, min(16, len(order) // 2 or 1))
+            few = min(16, len(order) // 2 or 1)
+            return gradient_noise(stack, self._placed.train, order, few).scale
 
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
