@@ -17,11 +17,15 @@ from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
 __all__ = [
     "NETS",
     "Attention",
+    "X",
+    "Y",
     "classes",
     "in_lanes",
     "make",
     "minibatches",
+    "numbered",
     "one_by_one",
+    "rows",
 ]
 
 SEED = 5
@@ -164,3 +168,22 @@ def _evaluated(module: nn.Module, loss: Callable[..., Tensor], x: Tensor, y: Ten
     module.eval()
     with torch.no_grad():
         return loss(module(x), y).item()
+
+
+X = torch.arange(100.0)[:, None]
+
+
+Y = torch.arange(100) % 4
+
+
+def numbered(**given: Any) -> TorchTask:
+    """Return a task of four classes on 100 examples that are their own numbers."""
+    settings = {
+        "model": lambda: nn.Linear(1, 4), "loss": functional.cross_entropy, "train": (X, Y)
+    }  # fmt: skip
+    return TorchTask(**{**settings, **given})
+
+
+def rows(batch: Any) -> list[int]:
+    """Return which of them a batch has."""
+    return [int(value) for value in batch[0].flatten()]

@@ -189,7 +189,7 @@ class Choosing(nn.Linear):
 
 def test_what_cannot_be_compiled_is_told_in_a_sentence() -> None:
     task: Any = classes("mlp", torch.float32, model=lambda: Choosing(6, 3), compile=True)
-    with pytest.raises(TaskError, match=r"compile.py:\d+: .* tracing tensor .*; leave compile=F"):
+    with pytest.raises(TaskError, match=r"mapped.py:\d+: .* tracing tensor .*; leave compile=F"):
         in_lanes(task, "sgd", [{"lr": 0.1}], epochs=1, stacked=False)
 
 

@@ -1,4 +1,4 @@
-"""Modules that cannot be stacked: seen as such, and trained alone as plain torch trains them."""
+"""Modules that cannot be stacked are trained alone, as plain torch trains them."""
 
 import re
 from collections.abc import Callable
@@ -182,24 +182,6 @@ class Copied(torch.autograd.Function):
         return gradients[0]
 
 
-class Apart(Copied):
-    """Has another value in lanes than alone."""
-
-    @staticmethod
-    def vmap(_: object, __: object, x: Tensor) -> tuple[Tensor, int]:  # type: ignore[override]
-        return 2 * x, 0
-
-
-def test_what_is_another_function_in_lanes_is_not_stacked() -> None:
-    class Doubled(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            scores: Tensor = Apart.apply(super().forward(x))  # type: ignore[no-untyped-call]
-            return scores
-
-    made, _ = make(classes("mlp", model=lambda: Doubled().double()))
-    assert (made.stacked, made.traits.why) == (False, "its losses differ when it is stacked")
-
-
 def test_a_buffer_that_a_step_writes_its_own_value_to_is_a_lanes_own() -> None:
     class Waiting(Net):
         def __init__(self) -> None:
@@ -220,12 +202,6 @@ def test_a_buffer_that_a_step_writes_its_own_value_to_is_a_lanes_own() -> None:
     for lane, lr in enumerate((0.1, 0.5)):
         expected = one_by_one(task, lambda p, lr=lr: torch.optim.SGD(p, lr=lr), epochs=3)[2]
         np.testing.assert_allclose(training.validation_loss[:, lane], expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("model", [Counting, masked_weight, Late])
-def test_it_is_not_compiled(model: Callable[[], nn.Module]) -> None:
-    with pytest.raises(TaskError, match=r"^compile=True runs a module's Python once, and its? "):
-        make(classes("mlp", model=lambda: model().double(), compile=True))
 
 
 def test_a_gradient_that_breaks_on_the_way_is_told_in_a_sentence() -> None:

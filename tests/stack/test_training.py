@@ -15,12 +15,12 @@ from cases import CASES, Case
 from optim_pairs import scalars_in
 from stack.nets import SEED, Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
-from thalweg.rules import get, names
+from thalweg.rules import get
 from thalweg.stack import Training, train
-from thalweg.stack.functions import LaneFunctions
-from thalweg.stack.step import DeviceStep, StackStep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 WITH_PEER = [case for case in CASES if case.peer and "fresh" not in case.peer.skip]
 
 
@@ -336,76 +336,6 @@ def test_dropout_is_a_lanes_own(*, stacked: bool) -> None:
     assert together.train_loss[0, 0] != together.train_loss[0, 2]
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (nn.Dropout(0.3), (40, 50)),
-        (nn.Dropout2d(0.3), (40, 50, 3, 3)),
-        (nn.Dropout1d(0.3), (40, 50, 4)),
-        (nn.Dropout1d(0.3), (2000, 4)),
-        (nn.Dropout3d(0.3), (2000, 2, 2, 2)),
-    ],
-    ids=["elements", "channels of images", "of sequences", "of one sequence", "of one volume"],
-)  # fmt: skip
-def test_dropout_keeps_its_share_and_scales_it(layer: nn.Module, shape: tuple[int, ...]) -> None:
-    x = torch.ones(shape)
-
-    def drawn(seed: int, step: int) -> tuple[Tensor, Tensor]:
-        with LaneFunctions(torch.tensor(seed), torch.tensor(step)):
-            return layer(x), layer(x)
-
-    first, second = drawn(1, 1)
-    for mask in (first, second):
-        torch.testing.assert_close(torch.unique(mask), torch.tensor([0.0, 1 / 0.7]))
-        kept = (mask > 0).double()
-        assert kept.mean().item() == pytest.approx(0.7, abs=5 * (0.21 / 2000) ** 0.5)
-        if not isinstance(layer, nn.Dropout):  # whole channels
-            assert torch.equal(kept.reshape(2000, -1).var(-1), torch.zeros(2000).double())
-    others = [second, *drawn(1, 2), *drawn(2, 1)]
-    for a, b in itertools.combinations([first, *others], 2):
-        together = ((a > 0) & (b > 0)).double().mean().item()  # independent of each other
-        assert together == pytest.approx(0.49, abs=5 * (0.25 / 2000) ** 0.5)
-    assert torch.equal(first, drawn(1, 1)[0])
-    assert torch.equal(layer.eval()(x), x)
-    layer.train()
-
-
-@pytest.mark.parametrize("given", [
-    {}, {"is_causal": True}, {"attn_mask": "bool"}, {"attn_mask": "float"}, {"scale": 0.7},
-    {"attn_mask": "nothing to attend to"}, {"attn_mask": "the same in numbers"},
-    {"enable_gqa": True},
-], ids=str)  # fmt: skip
-def test_attention_is_torchs(given: dict[str, Any]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, 5, 6, dtype=torch.float64, generator=generator)
-    mask = torch.rand(5, 5, generator=generator) > 0.5
-    masks = {"bool": mask | torch.eye(5, dtype=torch.bool), "float": mask.double()}
-    mask[3] = False
-    masks["nothing to attend to"] = mask
-    masks["the same in numbers"] = torch.zeros(5, 5).double().masked_fill(~mask, -torch.inf)
-    given = {name: masks.get(value, value) for name, value in given.items()}
-    q.requires_grad_()
-    if "enable_gqa" in given:
-        k, v = k[:, :2], v[:, :2]
-    expected = functional.scaled_dot_product_attention(q, k, v, **given)
-    with LaneFunctions(torch.tensor(0), torch.tensor(1)):
-        found = functional.scaled_dot_product_attention(q, k, v, **given)
-    torch.testing.assert_close(found, expected)
-    slopes = (torch.autograd.grad(outputs.square().sum(), q)[0] for outputs in (found, expected))
-    torch.testing.assert_close(*slopes)
-
-
-def test_what_torch_refuses_of_dropout_and_attention_is_refused() -> None:
-    x = torch.ones(2, 3, 4)
-    mask = torch.ones(3, 3, dtype=torch.bool)
-    with LaneFunctions(torch.tensor(0), torch.tensor(1)):
-        for p in (1.5, -0.5):
-            with pytest.raises(ValueError, match="has to be between 0 and 1, but got"):
-                functional.dropout(x, p)
-        with pytest.raises(RuntimeError, match="attn_mask must be None where is_causal=True"):
-            functional.scaled_dot_product_attention(x, x, x, attn_mask=mask, is_causal=True)
-
-
 def test_mixed_precision_is_torchs_autocast() -> None:
     task = classes("mlp", torch.float32, autocast=torch.bfloat16)
     training = in_lanes(task, "sgd", [{"lr": 0.1}] * 2, epochs=3)
@@ -435,32 +365,3 @@ def test_it_stops_when_it_is_asked_to() -> None:
             batch_size=1, epochs=100_000, shared=True, stacked=True,
             should_stop=lambda: next(asked) == 2,
         )  # fmt: skip
-
-
-@pytest.mark.parametrize("rule", names())
-def test_a_gpus_step_is_that_of_the_cpu(rule: str) -> None:
-    """Without a GPU: what steps there by ``optim.Descent`` is run here."""
-    own = get(rule)
-    falling = schedules.exponential(0.02, 0.1)
-    hyper = [own.defaults | {"lr": lr} for lr in (0.01, falling, 0.03)]
-    drawn = torch.Generator().manual_seed(0)
-    start = [torch.randn(3, *shape, generator=drawn) for shape in ((4, 5), (6,))]
-    gradients = [
-        [torch.randn(3, *shape, generator=drawn) for shape in ((4, 5), (6,))] for _ in range(8)
-    ]
-    ends = []
-    for kind in (StackStep, DeviceStep):
-        parameters = [p.clone() for p in start]
-        step = kind(own, hyper, parameters, 8)
-        for given in gradients[:4]:
-            step(given, torch.tensor([1.0, 0.5, 2.0]))
-        parameters = [p[[1, 2]] for p in parameters]
-        step.select([1, 2], parameters)
-        for given in gradients[4:]:
-            step([g[[1, 2]] for g in given], None)
-        assert step.taken == 8
-        ends.append((parameters, step.states(1)))
-    torch.testing.assert_close(ends[0][0], ends[1][0], rtol=1e-5, atol=1e-6)
-    for ours, theirs in zip(*(states for _, states in ends), strict=True):
-        for name, value in theirs.items():
-            torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-6)
