@@ -2,6 +2,7 @@
 
 import io
 import os
+import runpy
 import signal
 import sqlite3
 import subprocess
@@ -418,3 +419,30 @@ def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"thalweg {thalweg.__version__}\n"
     assert cli.main([]) == 0
     assert "Usage: thalweg" in capsys.readouterr().out
+
+
+def test_the_module_is_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["thalweg", "--version"])
+    for name in ("thalweg", "thalweg.cli"):
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(name, run_name="__main__")
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith("thalweg ")
+
+
+@pytest.mark.parametrize(("typed", "found"), [("ra", ["race", "rates"]), ("kern", ["kernel"])])
+def test_a_shell_completes_commands(
+    typed: str,
+    found: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("_THALWEG_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"thalweg {typed}")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == found

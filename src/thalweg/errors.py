@@ -1,5 +1,6 @@
 """Errors: what failed in a user's own code, and where."""
 
+import inspect
 import json
 import re
 import site
@@ -7,14 +8,14 @@ import sys
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["TaskError", "blamed", "told", "user_line"]
+__all__ = ["TaskError", "blamed", "defined_at", "told", "user_line"]
 
 _HERE = Path(__file__).parent  # thalweg itself
 _PACKAGES = {"site-packages", "dist-packages"}
@@ -61,13 +62,35 @@ def user_line(error: BaseException) -> str | None:
         ...     print(user_line(error))  # a doctest is in no file
         None
     """
-    here = Path.cwd()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_file() and not _installed(file.resolve()):
-            near = file.relative_to(here) if file.is_relative_to(here) else file
-            return f"{near}:{frame.lineno}"
+            return f"{_near(file)}:{frame.lineno}"
     return None
+
+
+def defined_at(function: Callable[..., object]) -> str | None:
+    """Return the line where a function or class of the user's own begins, such as "net.py:12".
+
+    None if it is not the user's own.
+
+    Args:
+        function: what the user gave.
+    """
+    own = inspect.unwrap(getattr(function, "func", function))  # of a partial
+    try:
+        file, line = inspect.getsourcefile(own), inspect.getsourcelines(own)[1]
+    except (OSError, TypeError):  # it was typed in, or is none of Python's
+        return None
+    if file is None or _installed(Path(file).resolve()):
+        return None
+    return f"{_near(Path(file))}:{line}"
+
+
+def _near(file: Path) -> Path:
+    """Return a file as it is called from here."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def _installed(file: Path) -> bool:
@@ -121,11 +144,11 @@ def _recorded(file: Path) -> bool:
 
 
 @contextmanager
-def blamed(what: str, advice: str = "") -> Iterator[None]:
+def blamed(what: str | Callable[[], str], advice: str = "") -> Iterator[None]:
     """Turn what the user's code raises into one sentence with its place.
 
     Args:
-        what: where the error has no place in the user's code.
+        what: where the error has no place in the user's code; or a function that says it then.
         advice: what to do, if that is known.
 
     Raises:
@@ -138,4 +161,5 @@ def blamed(what: str, advice: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or "allocate" in str(error):
             advice = "; take a smaller batch_size"
-        raise TaskError(told(error, what) + advice) from error
+        place = what if isinstance(what, str) else what()
+        raise TaskError(told(error, place) + advice) from error

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,9 @@ HERE = r"test_(task|batch)\.py:\d+"
         ({"model": drawn_elsewhere}, r"^model\(\) drew bias otherwise under the same torch"),
         ({"model": lambda: nn.Linear(1, 4).half()}, "must all be .* got torch.float16; autocast="),
         ({"model": nn.Identity}, "^model's trained parameters must .* got none at all;"),
-        ({"model": lambda: nn.Linear(2, 4)}, "^loss: RuntimeError: mat1 and mat2 shapes"),
+        ({"model": lambda: nn.Linear(2, 4)}, rf"^.*{HERE}: RuntimeError: mat1 and mat2 shapes"),
+        ({"model": partial(nn.Linear, 2, 4)}, "^model: RuntimeError: mat1 and mat2 shapes"),
+        ({"train": (X, X)}, "^loss: RuntimeError: 0D or 1D target tensor"),
         ({"loss": wrong_shape}, r"^loss\(.* must return one number, .* got shape \(8,\)$"),
         ({"loss": zero}, r"^loss\(.* must return one number, .* got float$"),
         ({"loss": lambda out, _: out.detach().sum()}, "does not depend on any parameter"),

@@ -1,6 +1,8 @@
 """Tasks as people have them: graphs, torch's default dtype, models that start alike."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -16,6 +18,7 @@ from thalweg import rules as registry  # noqa: E402
 from thalweg.errors import TaskError  # noqa: E402
 from thalweg.stack import TorchTask  # noqa: E402
 from thalweg.tasks.modules import ModuleTask  # noqa: E402
+from thalweg.tasks.source import load_task  # noqa: E402
 from thalweg.tasks.task import Lane  # noqa: E402
 
 NODES = 40
@@ -110,6 +113,17 @@ def test_torchs_default_dtype_goes_with_a_task_into_another_process() -> None:
     assert losses(cloudpickle.loads(packed)) == expected
 
 
+def test_a_task_whose_file_needs_torch_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train_net.py").write_text("import math\nimport torch\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    with pytest.raises(
+        TaskError, match=r"train_net\.py:2: .*torch.*; pip install 'thalweg\[torch\]'$"
+    ):
+        load_task(str(tmp_path / "train_net.py"))
+
+
 SHARED = nn.Linear(6, 3)
 
 
@@ -144,7 +158,7 @@ def test_no_new_starting_point_is_claimed_where_there_is_none(
     assert (other.facts["start"], other.said) == ("a new starting point", ())
 
 
-def test_the_page_says_where_trainings_start(tmp_path: Any) -> None:
+def test_the_page_says_where_trainings_start(tmp_path: Path) -> None:
     given: dict[str, Any] = {"loss": functional.cross_entropy, "train": (X, Y)}
     terms: dict[str, Any] = {
         "rules": ["sgd"],

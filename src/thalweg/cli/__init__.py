@@ -17,7 +17,6 @@ app = typer.Typer(
     help="Find the best optimizer for your data: race update rules, predict their rates, draw "
     "their paths.",
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
 )
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}

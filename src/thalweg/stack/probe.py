@@ -1,6 +1,7 @@
 """Probe: what a few examples show of a module, and whether it can be stacked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.errors import TaskError, blamed
+from thalweg.errors import TaskError, blamed, defined_at
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
 from thalweg.stack.objective import Alone, Objective, build, seeded
 from thalweg.stack.shapes import compared
+from thalweg.stack.task import TorchTask
 from thalweg.stack.values import Start, Values
 
 __all__ = ["Traits", "probe"]
@@ -108,7 +110,7 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
     seed, step = torch.tensor(0), torch.tensor(1)
     names = [f"module.{n}" for n, p in module.named_parameters() if p.requires_grad]
     start, held = own.values(), [_held(module)]
-    with blamed("loss" if function.task.step is None else "step"):
+    with _apart(function.task, module):
         with function.mode(training=True):
             with seeded(0), compared(module, batch):  # for what it draws unseen
                 _check(own(own.values(), batch, "loss", seed, step, training=True), function)
@@ -131,6 +133,24 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
         [found[n] for n in start if n in found],
         _leak(held, _held(other), [n for n in start if n in written and n not in names]),
     )
+
+
+@contextmanager
+def _apart(task: TorchTask, module: nn.Module) -> Iterator[None]:
+    """Blame the model for what fails before it has returned, the loss or the step for the rest."""
+    returned: list[bool] = []
+    handle = module.register_forward_hook(lambda *_: returned.append(True))
+
+    def place() -> str:
+        if returned:
+            return "loss" if task.step is None else "step"
+        return defined_at(task.model) or "model"
+
+    try:
+        with blamed(place):
+            yield
+    finally:
+        handle.remove()
 
 
 def _check(loss: Any, function: Functional) -> None:  # noqa: ANN401

@@ -86,10 +86,17 @@ def load_task(text: str) -> "TorchTask":
             f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
         ) from error
     except Exception as error:
-        raise TaskError(told(error, f"{file}:{name}")) from error
+        raise TaskError(_told(error, f"{file}:{name}")) from error
     if not isinstance(task, TorchTask):
         raise TaskError(f"{file}:{name} must return a thalweg.TorchTask, got {task!r}")
     return task
+
+
+def _told(error: Exception, place: str) -> str:
+    """Return what failed in a task's file, and where; if PyTorch is missing, how to install it."""
+    said = told(error, place)
+    missing = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "torch"
+    return f"{said}; pip install 'thalweg[torch]'" if missing and "pip" not in said else said
 
 
 def _imported(file: Path) -> ModuleType:
@@ -113,6 +120,6 @@ def _imported(file: Path) -> ModuleType:
             'a program belongs under if __name__ == "__main__":'
         ) from error
     except Exception as error:
-        raise TaskError(told(error, str(file))) from error
+        raise TaskError(_told(error, str(file))) from error
     cloudpickle.register_pickle_by_value(module)
     return module
