@@ -305,3 +305,21 @@ def test_a_journal_that_names_a_file_does_not_delete_it(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="names another file, which SQLite would delete"):
             kind(folder)
     assert treasure.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE trials SET rule = 'lion' WHERE number = 1",
+        "UPDATE counts SET rule = 'lion'",
+        "INSERT INTO timings VALUES ('lion', 1.0)",
+    ],
+)
+def test_a_race_has_no_trainings_of_other_rules(
+    edit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "race"
+    racing.race("iris", rules=["adam"], epochs=1, trials=4, seeds=2, workers=1, out=folder)
+    change(folder, edit)
+    error = said(capsys, "race", "--resume", folder)
+    assert "is damaged (its trials are not those of its rules)" in error

@@ -26,8 +26,9 @@ from thalweg.errors import TaskError, user_line
 from thalweg.racing.parcel import packed, unpacked
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Rules
+from thalweg.racing.raced import Raced
 from thalweg.racing.store import Store
-from thalweg.racing.workers import Raced, hired
+from thalweg.racing.workers import hired
 from thalweg.rule import Rule, rule
 from thalweg.rules import get
 from thalweg.tasks import timing

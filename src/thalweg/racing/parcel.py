@@ -12,7 +12,7 @@ import cloudpickle
 
 from thalweg import rules as registry
 from thalweg.errors import TaskError
-from thalweg.racing.workers import Raced
+from thalweg.racing.raced import Raced
 from thalweg.rule import Rule, adopt
 
 __all__ = ["packed", "unpacked"]

@@ -269,8 +269,10 @@ def _run(
             for line in task.said:
                 how.on_data(line)
         if begun is not None:
-            if store.counts().keys() != {*protocol.rules}:
-                raise ValidationError("the trials that it counts are not those of its rules")
+            known = {*protocol.rules}
+            trained = {result.trial.rule for result in store.results()} | store.timings().keys()
+            if store.counts().keys() != known or not trained <= known:
+                raise ValidationError("its trials are not those of its rules")
             task.lanes = store.lanes()  # measured once
         with (
             hired(task, how.on, how.workers, rules) as workers,

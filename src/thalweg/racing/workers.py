@@ -20,12 +20,13 @@ from typing import Any, Protocol
 from thalweg import checks
 from thalweg.errors import TaskError, told, user_line
 from thalweg.racing.protocol import Rules
+from thalweg.racing.raced import Raced
 from thalweg.racing.trial import FINAL, TIMING, Result, Trial
 from thalweg.rule import Rule
-from thalweg.tasks.task import Checkpoint, Lane, Lanes, Task
+from thalweg.tasks.task import Checkpoint, Lanes, Task
 from thalweg.tasks.timing import seconds
 
-__all__ = ["Piece", "Raced", "Workers", "hired", "timed", "train"]
+__all__ = ["Piece", "Workers", "hired", "timed", "train"]
 
 _TRIES = 5  # of a piece of work whose worker is lost
 _GLANCE = 0.2  # seconds
@@ -44,23 +45,6 @@ _ONE_THREAD = dict.fromkeys(
 
 Work = Callable[..., Any]
 """A function of what is raced and arguments that can be sent, and of ``should_stop`` by name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Raced:
-    """What workers work on.
-
-    Attributes:
-        task: what is trained.
-        rules: of the race, by name.
-    """
-
-    task: Task
-    rules: Rules
-
-    def lanes(self, trials: Sequence[Trial]) -> list[Lane]:
-        """Return the trainings that trials ask for."""
-        return [trial.lane(self.rules) for trial in trials]
 
 
 @dataclass(frozen=True, eq=False)
