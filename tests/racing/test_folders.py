@@ -321,5 +321,5 @@ def test_a_race_has_no_trainings_of_other_rules(
     folder = tmp_path / "race"
     racing.race("iris", rules=["adam"], epochs=1, trials=4, seeds=2, workers=1, out=folder)
     change(folder, edit)
-    error = said(capsys, "race", "--resume", folder)
+    error = said(capsys, "race", "--quiet", "--resume", folder)
     assert "is damaged (its trials are not those of its rules)" in error
