@@ -82,7 +82,7 @@ MUTATIONS = (
     Mutation(
         "optimum: the rate is minimized for the ends of the spectrum alone",
         "theory/optimum.py", "np.geomspace(mu, L, 9)", "np.geomspace(mu, L, 2)",
-        "tests/test_theory.py",
+        "tests/test_theory.py -k between_the_ends",
     ),
     Mutation(
         "linearization: eps is held for every rule",

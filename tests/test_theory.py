@@ -604,3 +604,17 @@ def test_eps_counts_where_there_is_no_preconditioner() -> None:
         return x - lr * (g + eps * x)
 
     assert theory.rate(damped, [1.0], lr=0.1) == pytest.approx(1 - 0.1 * (1 + 0.5))
+
+
+def test_the_best_rate_holds_between_the_ends_of_the_spectrum() -> None:
+    """This rule is slowest at a curvature between mu and L."""
+
+    @rule("a sum of the gradients and a leaky sum of a leaky sum of them")
+    def twice_averaged(g, x, v, w, *, t, lr=0.1, beta=0.9, k=0.5):
+        v = beta * v + g
+        w = beta * w + v
+        return x - lr * (g + k * w), v, w
+
+    found = theory.best(twice_averaged, 1.0, 30.0)
+    inside = theory.rate(twice_averaged, np.geomspace(1.0, 30.0, 200), **found.hyper)
+    assert inside == pytest.approx(found.rate, rel=2e-3)
