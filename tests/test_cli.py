@@ -403,6 +403,10 @@ def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[st
     listed = [line.split()[0] for line in out.splitlines()[1:] if line[0] != " "]
     assert listed == [*rules.names(), *second_order.METHODS]
     assert "beta2 0.999 (in [0, 1))" in out
+    told = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert " linear " in told["momentum"]
+    assert " preconditioned " in told["adam"]
+    assert " - " in told["lion"]
 
 
 def test_report_writes_the_page_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

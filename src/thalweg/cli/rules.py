@@ -40,7 +40,7 @@ def rules() -> None:
 
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
     shown.add_column("rule", no_wrap=True)
-    shown.add_column("hyperparameters: default (range)")
+    shown.add_column("hyperparameters: default (range)", no_wrap=True)
     shown.add_column("theory", no_wrap=True)
     shown.add_column("source")
     problem = problems.get("bowl")  # whichever: their names and ranges are those of all
