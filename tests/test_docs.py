@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import typer.main
@@ -82,6 +83,12 @@ def shortened(words: list[str]) -> list[str]:
     return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
 
 
+def _frame() -> pd.DataFrame:
+    """Return the reader's table of houses."""
+    x = np.arange(40.0)
+    return pd.DataFrame({"rooms": x % 5, "town": ["Ulm", "Bern"] * 20, "price": 100 + x})
+
+
 @dataclass
 class Run:
     """A page that is run in a folder.
@@ -96,7 +103,7 @@ class Run:
 
     page: Path
     capsys: pytest.CaptureFixture[str]
-    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page", "frame": _frame()})
     printed: str = ""
     command: str = ""
 
@@ -115,7 +122,9 @@ class Run:
         elif block.kind == "sql":
             self.query(block)
         elif block.kind == "indented":
-            for line in block.text.splitlines():
+            lines = block.text.splitlines()
+            typed = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+            for line in typed or lines:  # a session shows what its own file has printed
                 self.shell(line, where)
         else:
             assert not block.kind, f"{where}: what is {block.kind}?"
@@ -170,6 +179,9 @@ def _reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pa.table({"age": X[:, 0], "bmi": X[:, 2], "town": towns, "price": y}), "prices.csv"
     )
     X, y = load_breast_cancer(return_X_y=True)
+    rows = [f"{i};{100 + i % 7},5;{i % 9},25;{5 * (i % 4)}%" for i in range(60)]
+    sales = "\n".join(["order;price;weight;discount", *rows])
+    Path("sales.csv").write_text(sales, encoding="utf-8")
     clicks = pa.table({"radius": X[:, 0], "texture": X[:, 1], "clicked": y})
     parquet.write_table(clicks, "clicks.parquet")
 
@@ -241,7 +253,7 @@ def test_every_name_of_the_layout_is_there() -> None:
         name, _, said = line.strip().partition(" ")
         at = ROOT if not line.startswith(" ") else folder
         assert (at / name).exists(), line
-        for other in re.findall(r"(\w+\.py):", said):
+        for other in re.findall(r"(\w+\.py): ", said):
             assert (at / other).exists() or (at / name / other).exists(), line
 
 
