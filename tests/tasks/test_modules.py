@@ -1,5 +1,6 @@
 """Races of PyTorch modules from a user's file, from the call to the files and through a kill."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -114,9 +115,8 @@ def test_a_killed_race_goes_on_to_the_same_verdict(raced: racing.Verdict, folder
     kept = _count(out)
     assert not (out / "results.json").exists()
     told: list[racing.Progress] = []
-    os.chdir(folder.parent)  # the race knows where its file is
-    found = racing.resume(out, on="threads", on_progress=told.append)
-    os.chdir(folder)
+    with contextlib.chdir(folder.parent):  # the race knows where its file is
+        found = racing.resume(out, on="threads", trust=True, on_progress=told.append)
     assert sum(standing.trainings for standing in told[0].standings.values()) == kept
     _same(out, raced)
     assert _timeless(found.results)["rules"] == _timeless(raced.results)["rules"]
@@ -143,8 +143,9 @@ def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(own_rule: Path
         thalweg.race("own_rule.py", out=out, **how, **OWN)
     assert _count(out) > 0
     assert not (out / "results.json").exists()
-    command = [sys.executable, "-m", "thalweg.cli", "race", "--resume", out, "--workers", "1"]
-    subprocess.run(command, check=True, capture_output=True)  # which knows no rule of this process
+    command = [sys.executable, "-m", "thalweg.cli", "race", "--resume", out, "--trust"]
+    # Another process, which knows no rule of this one.
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
     whole = thalweg.race("own_rule.py", out="whole", on="threads", **OWN)
     assert whole.directory
     _close(out, whole.directory)
@@ -193,10 +194,10 @@ def test_a_file_that_changed_is_not_resumed(raced: racing.Verdict, folder: Path)
     (folder / "small.py").write_text(text, encoding="utf-8")
     try:
         with pytest.raises(ValueError, match=r"another race \(data, model or settings changed\)"):
-            racing.resume(copy)
+            racing.resume(copy, trust=True)
     finally:
         (folder / "small.py").write_text(SMALL, encoding="utf-8")
-    assert racing.resume(copy, on="threads").sentence == raced.sentence
+    assert racing.resume(copy, on="threads", trust=True).sentence == raced.sentence
 
 
 def test_a_task_of_a_program_goes_on_by_its_program(folder: Path) -> None:
