@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from thalweg.racing.trial import FINAL, Trial
 from thalweg.rules import get
 from thalweg.stack import Examples
 from thalweg.tasks.modules import ModuleTask
+from thalweg.tasks.task import Lane
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,8 +59,9 @@ def test_a_users_file_races_from_the_command_line(tmp_path: Path) -> None:
 def test_the_others_learn(file: str, given: dict[str, int], least: float, examples: Any) -> None:
     task = ModuleTask(examples(Path(file).stem).task(**given), 0)
     task.lanes = 2
-    rates = get("adam").defaults | {"lr": 0.003}
-    lanes = task.run([Trial("adam", FINAL, 0, 0, 32, rates, 5)], should_stop=lambda: False)
+    adam = get("adam")
+    rates = adam.defaults | {"lr": 0.003}
+    lanes = task.run([Lane(adam, rates, 0, 32, 5)], should_stop=lambda: False)
     assert lanes.judge()[1] > least
 
 

@@ -263,7 +263,9 @@ def test_animations_that_cannot_be_made_leave_no_file(tmp_path: Path) -> None:
     trace = descend("bowl", "sgd", lr=0.1)
     with pytest.raises(ValueError, match=r"an animation's name must end in .gif, got .*a.png"):
         plots.animate([trace], tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"frames_per_second must be in \[1, 50\], got 0"):
+    with pytest.raises(
+        ValueError, match=r"frames_per_second must be an integer in \[1, 50\], got 0"
+    ):
         plots.animate([trace], tmp_path / "a.gif", frames_per_second=0)
     with pytest.raises(ValueError, match="paths needs one trace or more"):
         plots.animate([], tmp_path / "a.gif")

@@ -5,7 +5,12 @@ import pytest
 
 from kernels.own_rules import assert_same, in_memory, posing
 from thalweg.kernels import Step, source
-from thalweg.rule import read_signature, rule
+from thalweg.rule import (
+    RESERVED_HYPERPARAMETERS,
+    RESERVED_STATE,
+    read_signature,
+    rule,
+)
 
 WORDS = (
     "range", "float", "abs", "element", "update", "uniforms", "load", "store", "typed", "LANES",
@@ -16,7 +21,9 @@ WORDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize(
+    "word", [w for w in WORDS if w not in set().union(*RESERVED_STATE.values())]
+)
 def test_a_state_may_have_any_name(word: str) -> None:
     code = f"def named(g, x, {word}, *, t, lr=0.1):\n"
     code += f"    {word} = 0.5 * {word} + g\n    return x - lr * {word}**2 * 0.9**t, {word}\n"
@@ -24,7 +31,10 @@ def test_a_state_may_have_any_name(word: str) -> None:
     assert_same(of)
 
 
-@pytest.mark.parametrize("word", [w for w in WORDS if w not in {"x_new", "u0"}])
+@pytest.mark.parametrize(
+    "word",
+    [w for w in WORDS if w not in {"x_new", "u0"}.union(*RESERVED_HYPERPARAMETERS.values())],
+)
 def test_a_hyperparameter_may_have_any_name(word: str) -> None:
     code = f"def named(g, x, m, *, t, {word}=0.3, lr=0.1):\n"
     code += f"    m = {word} * m + g\n    return x - lr * m**2 * {word}**t, m\n"
