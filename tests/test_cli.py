@@ -66,14 +66,15 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
 
 def test_race_passes_its_options_on(told: Told) -> None:
     words = "race iris --rules sgd,adam --batch-size 32,128 --epochs 3 --trials 5 --seeds 6"
-    words += " --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2 --on dask --csv"
+    words += " --repeats 7 --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2"
+    words += " --on dask --csv"
     assert cli.main(words.split()) == 0
     assert told.pop("dataset").name == "iris"
     assert told.pop("on_data")
     assert told == {
         "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
-        "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"), "workers": 2,
-        "on": "dask", "writers": ["csv"],
+        "repeats": 7, "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"),
+        "workers": 2, "on": "dask", "writers": ["csv"],
     }  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def test_race_defaults_are_those_of_the_function(told: Told) -> None:
         "batch_size",
         "epochs",
         "trials",
+        "repeats",
         "seeds",
         "budget",
         "l2",
@@ -106,7 +108,7 @@ def test_race_prints_the_verdict_the_code_and_where_the_report_is(
 ) -> None:
     assert cli.main(["race", "iris"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(("adam, lr", "sgd, lr"))
+    assert out.startswith(("Take adam, lr", "Take sgd, lr"))
     assert "# torch\n" in out
     assert "# thalweg\n" in out
     assert out.rstrip().endswith(f"report: {told['out'] / 'report.html'}")

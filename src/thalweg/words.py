@@ -13,6 +13,7 @@ __all__ = [
     "memory",
     "percent",
     "printable",
+    "worse",
 ]
 
 
@@ -105,6 +106,28 @@ def percent(share: float | None, flags: str = "") -> str:
     if share is None:
         return "–"
     return "> 999 %" if share > 9.99 else f"{share:{flags}.0%}".replace("%", " %")
+
+
+def worse(low: float | None, high: float | None) -> str:
+    """Return an interval of how much worse something is, each end a share of what is best.
+
+    An upper end past 1000 % is left out: that far it says nothing.
+
+    Example:
+        >>> worse(0.04, 0.21), worse(0.0, 0.021), worse(0.0, 0.0), worse(0.5, 10.5)
+        ('4 to 21 %', '0 to 2.1 %', '0 %', '50 % or more')
+    """
+    if low is None:
+        return "–"
+    if high is None or high > 10:
+        return f"{_share(low)} % or more"
+    ends = _share(low), _share(high)
+    return f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
+
+
+def _share(share: float) -> str:
+    """Return a share in percent, in two digits or as a whole number."""
+    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
 
 
 def memory(count: float | None) -> str:

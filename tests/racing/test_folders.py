@@ -201,7 +201,7 @@ def test_other_tables_are_no_race(script: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("edit", ["UPDATE race SET source = x'00'", "UPDATE race SET lanes = 'x'",
     "UPDATE race SET terms = '[' || terms", "UPDATE counts SET trials = 9e99",
     "UPDATE counts SET rule = 'lion'",
-    "INSERT INTO timings VALUES ('adam', -1.0)"])  # fmt: skip
+    "INSERT INTO timings VALUES ('adam', 0, -1.0)"])  # fmt: skip
 def test_terms_are_what_a_race_writes(
     edit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,7 +312,7 @@ def test_a_journal_that_names_a_file_does_not_delete_it(tmp_path: Path) -> None:
     [
         "UPDATE trials SET rule = 'lion' WHERE number = 1",
         "UPDATE counts SET rule = 'lion'",
-        "INSERT INTO timings VALUES ('lion', 1.0)",
+        "INSERT INTO timings VALUES ('lion', 0, 1.0)",
     ],
 )
 def test_a_race_has_no_trainings_of_other_rules(

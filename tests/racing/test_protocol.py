@@ -30,23 +30,25 @@ from thalweg.tasks.task import Lane
 
 
 def test_budget_in_epochs_pays_for_both_rounds_and_the_finals() -> None:
-    terms = replace(TERMS, trials=None, budget="360epochs")
+    terms = replace(TERMS, trials=None, budget="560epochs")
     results, _ = _race(terms)
-    # 360 / 5 epochs = 72 trainings: 4 finals, 4 * 8 re-runs, 24 + 12 trials; widenings come on top
+    # 560 / 5 epochs / 2 repeats = 56 trainings: 4 finals, 2 * 8 re-runs, 24 + 12 trials; widenings
+    # come on top
     assert results["protocol"]["trials"] == 24
     assert results["protocol"]["second_round"] == 12
     assert results["protocol"]["trials_per_rule"] == dict.fromkeys(TERMS.rules, 24)
 
 
 def test_other_batch_sizes_are_part_of_the_budget_and_of_the_work() -> None:
-    terms = replace(TERMS, batch_sizes=(4, 8, 40), trials=None, budget="500epochs")
+    terms = replace(TERMS, batch_sizes=(4, 8, 40), trials=None, budget="840epochs")
     told: list[run.Progress] = []
     results, curves = _race(terms, tell=told.append)
-    # 500 / 5 epochs = 100 trainings: 4 finals, 4 * 8 re-runs, 2 * 3 at other sizes, 39 + 19 trials
+    # 840 / 5 epochs / 2 repeats = 84 trainings: 4 finals, 2 * 8 re-runs, 2 * 3 at other sizes,
+    # 39 + 19 trials
     assert results["protocol"]["trials"] == 39
     for name in TERMS.rules:
         own = [trial for trial, *_ in curves if trial.rule == name and trial.round != "widened"]
-        assert sum(trial.epochs for trial in own) == 500
+        assert sum(trial.epochs for trial in own) == 840
     widened = sum(trial.round == "widened" for trial, *_ in curves)
     assert told[-1].total == told[0].total + widened
 
@@ -58,18 +60,25 @@ def test_a_slow_rule_s_fewer_trials_are_said() -> None:
     results, _ = _race(store=store)
     terms = results["protocol"]
     assert (terms["trials"], terms["second_round"], terms["trials_per_rule"]) == (4, 2, counts)
-    assert "6 to 8 trials are run again on 4 other seeds" in terms["selection"]
+    assert "6 to 8 trials are run again on 2 other seeds" in terms["selection"]
     for row in results["rules"]:
         count = counts[row["rule"]]
-        assert row["trials"] == count + count // 2 + max(count // 4, 4) * len(row["widened"])
+        more = max(count // 4, 4) * len(row["widened"])
+        assert row["trials"] == 2 * (count + count // 2) + more
     assert "8 trials are run again" in _race()[0]["protocol"]["selection"]
 
 
 def test_halving_trains_most_for_a_ninth_and_the_best_third_for_longer() -> None:
-    terms = Protocol(rules=("sgd",), trials=9, epochs=18, seeds=2, batch_sizes=(8,), halving=True)
+    terms = Protocol(
+        rules=("sgd",), trials=18, repeats=2, epochs=18, seeds=2, batch_sizes=(8,), halving=True
+    )
     told = []
     _, curves = _race(terms, tell=told.append)
-    trials = [(trial, losses[-1]) for trial, _, losses in curves if trial.phase == "trial"]
+    trials = [
+        (trial, losses[-1])
+        for trial, _, losses in curves
+        if (trial.phase, trial.repeat) == ("trial", 0)
+    ]
     assert all(len(losses) == trial.epochs + 1 for trial, _, losses in curves)
     assert [trial.epochs for trial, _ in trials[:9]] == [2] * 9
     rung = [trial for trial, _ in trials[9:] if trial.epochs == 6 and trial.round == "round 1"]
@@ -81,12 +90,12 @@ def test_halving_trains_most_for_a_ninth_and_the_best_third_for_longer() -> None
 
 
 def test_halving_buys_more_trials_for_the_same_budget() -> None:
-    terms = replace(TERMS, rules=("sgd",), epochs=9, trials=None, budget="1000epochs")
+    terms = replace(TERMS, rules=("sgd",), epochs=9, trials=None, budget="1712epochs")
     plain, halved = (
-        Budget(1000.0, "epochs").trials(replace(terms, halving=halving), [Speed()], workers=1)[0]
+        Budget(1712.0, "epochs").trials(replace(terms, halving=halving), [Speed()], workers=1)[0]
         for halving in (False, True)
     )
-    # 1000 epochs, 4 finals and 32 re-runs of 9 epochs: 676 are left, 75 full trainings
+    # 856 epochs a repeat, 4 finals and 16 re-runs of 9 epochs: 676 are left, 75 full trainings
     assert plain == 50  # and 25 in round 2
     assert 2.5 * plain < halved <= 3 * plain
     for count, rungs in ((plain, FULL), (halved, HALVING)):
@@ -101,13 +110,15 @@ def test_no_budget_buys_more_trials_than_a_race_can_hold(budget: str) -> None:
 
 
 def test_few_trials_pay_for_as_few_re_runs() -> None:
-    terms = Protocol(rules=("sgd",), epochs=5, seeds=4, batch_sizes=(8,), budget="170epochs")
-    # 34 trainings: 4 finals, 4 + 2 trials, of which all 6 are run again on 4 seeds
-    assert Budget(170.0, "epochs").trials(terms, [Speed()], workers=1) == [4]
-    with pytest.raises(ValueError, match=r"budget must be >= 170epochs"):
-        Budget(169.0, "epochs").trials(terms, [Speed()], workers=1)
+    terms = Protocol(
+        rules=("sgd",), epochs=5, repeats=2, seeds=4, batch_sizes=(8,), budget="220epochs"
+    )
+    # 22 trainings a repeat: 4 finals, 4 + 2 trials, of which all 6 are run again on 2 seeds
+    assert Budget(220.0, "epochs").trials(terms, [Speed()], workers=1) == [4]
+    with pytest.raises(ValueError, match=r"budget must be >= 220epochs"):
+        Budget(219.0, "epochs").trials(terms, [Speed()], workers=1)
     _, curves = _race(terms)
-    assert sum(trial.epochs for trial, *_ in curves if trial.round != "widened") == 170
+    assert sum(trial.epochs for trial, *_ in curves if trial.round != "widened") == 220
 
 
 def test_budget_in_time_has_the_time_in_it_that_keeping_results_takes(
@@ -121,41 +132,44 @@ def test_budget_in_time_has_the_time_in_it_that_keeping_results_takes(
         time.sleep(0.005 * len(results))
 
     monkeypatch.setattr(Store, "add", lambda _, results: slow(results))
-    terms = Protocol(rules=("sgd", "adam"), epochs=5, seeds=2, batch_sizes=(8,), budget="4s")
+    terms = Protocol(
+        rules=("sgd", "adam"), epochs=5, repeats=2, seeds=2, batch_sizes=(8,), budget="8s"
+    )
     task = Free(16)
     with hired(task, None, 2) as workers:
         counts = run.trials_per_rule(task, terms, workers)
-    for count in counts.values():  # in 2 s each: 2 finals, both rounds and 4 * 8 re-runs
+    for count in counts.values():  # in 2 s each, twice: 2 finals, both rounds and 2 * 8 re-runs
         assert count > MIN_TRIALS
-        assert 0.005 * (2 + 1.5 * count + 32) <= 2
+        assert 0.005 * (2 + 1.5 * count + 16) <= 2
 
 
 def test_budget_in_time_gives_a_slow_rule_fewer_trials() -> None:
-    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
+    terms = Protocol(rules=("sgd", "adam"), epochs=10, repeats=2, seeds=6)
     fast = Speed(among=1e-3, final=2e-3, alone=5e-3)
     slow = Speed(among=2e-3, final=4e-3, alone=1e-2)
-    # 2 threads for 2.5 s, half a second of it gone: 2 s for each rule, of which 6 finals take 0.12
-    # and 0.24 s, 32 re-runs 0.32 and 0.64 s, and the timing of 32 epochs 0.16 and 0.32 s of both
-    found = Budget(2.5, "s").trials(terms, [fast, slow], workers=2, spent=0.5)
-    assert found == [83, 16]
+    # 2 threads for 3.86 s, half a second of it gone: 1.68 s for each rule and repeat, of which 6
+    # finals take 0.12 and 0.24 s, 16 re-runs 0.16 and 0.32 s, and the timing of 32 epochs, once for
+    # both repeats, 0.16 and 0.32 s of both threads
+    found = Budget(3.86, "s").trials(terms, [fast, slow], workers=2, spent=0.5)
+    assert found == [83, 26]
     alone = replace(fast, alone=1.0)  # two epochs, and a second
     terms = replace(terms, rules=("sgd",))
-    assert Budget(4.506, "s").trials(terms, [alone], workers=2) == [171]
+    assert Budget(5.8521, "s").trials(terms, [alone], workers=2) == [171]
 
 
 def test_budget_in_time_leaves_the_slowest_rule_the_fewest_trials() -> None:
-    terms = Protocol(rules=("sgd", "adam"), epochs=10, seeds=6)
+    terms = Protocol(rules=("sgd", "adam"), epochs=10, repeats=2, seeds=6)
     speeds = [Speed(among=among, final=2e-3, alone=1e-4) for among in (1e-3, 1e-2)]
-    assert Budget(3.0, "s").trials(terms, speeds, workers=2) == [170, 4]
-    with pytest.raises(ValueError, match=r"budget must be >= 2s for 2 rules, .* got 1s"):
+    assert Budget(5.674, "s").trials(terms, speeds, workers=2) == [170, 7]
+    with pytest.raises(ValueError, match=r"budget must be >= 3s for 2 rules, .* got 1s"):
         Budget(1.0, "s").trials(terms, speeds, workers=2)
 
 
 def test_budget_too_small_names_the_smallest_that_works() -> None:
     terms = replace(TERMS, trials=None, budget="10epochs")
-    with pytest.raises(ValueError, match=r"budget must be >= 170epochs .* got 10epochs"):
+    with pytest.raises(ValueError, match=r"budget must be >= 220epochs .* got 10epochs"):
         _race(terms)
-    assert _race(replace(terms, budget="170epochs"))[0]["protocol"]["trials"] == 4
+    assert _race(replace(terms, budget="220epochs"))[0]["protocol"]["trials"] == 4
 
 
 @pytest.mark.parametrize("stacked", [True, False])
@@ -200,8 +214,9 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
         ({"trials": 3}, "trials must be an integer in [4, 1024], got 3"),
         ({"trials": 1025}, "trials must be an integer in [4, 1024], got 1025"),
-        ({"budget": "60s"}, "give either trials or a budget, got trials 20 and budget 60s"),
-        ({"seeds": 1}, "seeds must be an integer >= 2, got 1"),
+        ({"budget": "60s"}, "give either trials or a budget, got trials 40 and budget 60s"),
+        ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
+        ({"repeats": 1}, "repeats must be an integer >= 2, got 1"),
         ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),
         ({"l2": float("nan")}, "l2 must be finite, got nan"),
         ({"l2": "0.1"}, "l2 must be a number, got '0.1'"),
@@ -218,7 +233,7 @@ def test_terms_out_of_bounds(terms: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("name", ["epochs", "trials", "seeds", "seed"])
+@pytest.mark.parametrize("name", ["epochs", "trials", "repeats", "seeds", "seed"])
 @pytest.mark.parametrize("value", [4.5, True, "8", np.float64(5.0), np.True_])
 def test_terms_that_are_not_whole(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be an integer .*, got ") as caught:

@@ -25,6 +25,7 @@ from thalweg.racing.command import command as command_of
 from thalweg.racing.protocol import Protocol, rules_of
 from thalweg.tasks import linear, snippets
 from thalweg.tasks.linear import LinearTask
+from thalweg.tasks.task import Lane
 
 WITH_TORCH = [
     name
@@ -40,7 +41,7 @@ TERMS: dict[str, Any] = {
 
 
 def _timeless(found: racing.Verdict) -> dict[str, Any]:
-    times = ("seconds_to_target", "seconds_per_epoch")
+    times = ("seconds_to_target", "seconds_per_epoch", "seconds_spread")
     rows = [{k: v for k, v in row.items() if k not in times} for row in found.results["rules"]]
     return {**found.results, "rules": rows}
 
@@ -163,40 +164,44 @@ def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
         assert text.startswith(f"# torch.optim has no {name}")
 
 
-def test_thalweg_code_repeats_the_winner(iris: racing.Verdict) -> None:
-    protocol = Protocol(rules=("sgd",), seeds=TERMS["seeds"])
-    code = iris.code["thalweg"].replace("epochs=", f"seed={protocol.selection_seed}, epochs=")
+def test_thalweg_code_trains_the_rule_to_take_as_the_race_would(iris: racing.Verdict) -> None:
+    code = iris.code["thalweg"].replace("epochs=", "seed=5, epochs=")
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102 - it is there to be pasted
-    assert iris.directory
-    curves = pq.read_table(iris.directory / "curves.parquet").to_pylist()
-    hyper, last = iris.results["rules"][0]["hyper"], TERMS["epochs"]
-    trials = [
-        row["validation_loss"]
-        for row in curves
-        if (row["rule"], row["phase"], row["epoch"]) == (iris.winner, "trial", last)
-        and row["lr"] == hyper["lr"]
-    ]
-    assert scope["training"].validation_loss[-1, 0] in trials
+    best = iris.record.row(iris.take)
+    lane = Lane(rules.get(iris.take), best.hyper, 5, best.batch_size, TERMS["epochs"])
+    task = LinearTask(data.load("iris"), l2=1e-4, seed=0)
+    raced = task.run([lane], should_stop=lambda: False)
+    np.testing.assert_array_equal(scope["training"].validation_loss, raced.validation_loss)
 
 
 # -- the race ------------------------------------------------------------------------------------
 
 
-def test_verdict_says_who_won(iris: racing.Verdict) -> None:
+def test_verdict_says_what_to_take(iris: racing.Verdict) -> None:
     rows = iris.results["rules"]
-    assert rows[0]["rule"] == iris.winner
     assert {row["rule"] for row in rows} == set(TERMS["rules"])
-    best = rows[0]
-    start = f"{iris.winner}, lr {best['hyper']['lr']:g}, batch 32"
-    assert iris.sentence.startswith(start)
-    assert str(iris) == iris.sentence
+    lowest = min(rows, key=lambda row: row["test_loss"]["typical"])
+    assert lowest["rule"] == iris.winner
+    assert iris.could_be_best == tuple(row["rule"] for row in rows if row["could_be_best"])
+    assert {iris.winner, iris.take} <= {*iris.could_be_best}
+    taken = iris.record.row(iris.take)
+    assert f"Take {iris.take}, lr {taken.hyper['lr']:g}, batch 32" in iris.sentence
+    assert repr(iris) == f"Verdict(take={iris.take!r}, of 3 rules)"
+    assert " ".join(str(iris).split()).startswith(iris.sentence)
     assert iris.sentence in iris._repr_html_()
+    frame = iris.to_frame()
+    assert frame["rule"].tolist() == [row["rule"] for row in rows]
+    assert frame["price_high"].tolist() == [row["price"]["high"] for row in rows]
     for row in rows:
-        assert row["test_loss"]["low"] <= row["test_loss"]["median"] <= row["test_loss"]["high"]
+        assert 0 < row["test_loss"]["low"] <= row["test_loss"]["typical"]
+        assert row["test_loss"]["typical"] <= row["test_loss"]["high"]
+        assert 0 <= row["price"]["low"] <= row["price"]["high"]
         assert 0 <= row["test_score"] <= 1
         assert row["seconds_per_epoch"] > 0
-    assert best["test_score"] > 0.8
+        assert row["seconds_spread"] >= 0
+    assert taken.test_score is not None
+    assert taken.test_score > 0.8
 
 
 def test_files_hold_the_race(iris: racing.Verdict) -> None:
@@ -208,19 +213,18 @@ def test_files_hold_the_race(iris: racing.Verdict) -> None:
     assert written == iris.results
     table = pq.read_table(iris.directory / "curves.parquet")
     assert table.column_names == [
-        "rule", "phase", "trial", "seed", "batch_size", "lr", "epoch", "train_loss",
+        "rule", "phase", "repeat", "trial", "seed", "batch_size", "lr", "epoch", "train_loss",
         "validation_loss", "diverged_at",
     ]  # fmt: skip
     curves = {name: table[name].to_numpy() for name in table.column_names}
     final = curves["phase"] == "final"
-    assert final.sum() == 3 * 4 * 4  # rules, seeds, epochs and the start
+    assert final.sum() == 3 * 5 * 4 * 4  # rules, repeats, seeds, epochs and the start
     for row in written["rules"]:
         own = curves["rule"] == row["rule"]
         assert (own & (curves["phase"] == "trial")).sum() == row["trials"] * 4
         again = own & (curves["phase"] == "rerun") & (curves["epoch"] == 3)
-        assert again.sum() == 8 * 4  # trials, seeds
-        chosen = again & (curves["lr"] == row["hyper"]["lr"])
-        assert np.median(curves["validation_loss"][chosen]) == row["val_loss"]
+        assert again.sum() == 6 * 2 * 5  # trials, seeds, repeats
+        assert (curves["lr"][again] == row["hyper"]["lr"]).any()
 
 
 def test_race_is_the_same_on_any_number_of_workers(iris: racing.Verdict) -> None:
@@ -359,9 +363,9 @@ def test_an_interrupt_ends_a_race_of_long_trainings(tmp_path: Path) -> None:
 
 def test_a_budget_that_was_too_small_does_not_take_the_folder(tmp_path: Path) -> None:
     terms = {**TERMS, "rules": "sgd", "trials": None, "out": tmp_path}
-    with pytest.raises(ValueError, match=r"budget must be >= 102epochs .* got 5epochs"):
+    with pytest.raises(ValueError, match=r"budget must be >= 330epochs .* got 5epochs"):
         thalweg.race("iris", budget="5epochs", **terms)
-    assert thalweg.race("iris", budget="102epochs", **terms).results["protocol"]["trials"] == 4
+    assert thalweg.race("iris", budget="330epochs", **terms).results["protocol"]["trials"] == 4
 
 
 def test_the_data_of_a_race_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,8 +377,8 @@ def test_the_data_of_a_race_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -
         return of(*given, **named)
 
     monkeypatch.setattr(Examples, "of", noted)
-    thalweg.race("iris", rules=["sgd", "adam"], epochs=1, trials=8, seeds=3, workers=4)
-    assert len(prepared) == 2  # the training and the validation part
+    thalweg.race("iris", rules=["sgd", "adam"], epochs=1, trials=8, repeats=2, workers=4)
+    assert len(prepared) == 2 * 2  # the training and the validation part of each repeat
 
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -391,13 +395,13 @@ def test_arrays_race_too() -> None:
     assert found.results["protocol"]["metric"] == "R²"
     assert found.results["command"].startswith("thalweg.race(X, y, rules=('sgd',), ")
     assert found.directory is None
-    assert found.ties == ()
+    assert found.sentence.endswith("is the best setting of the only rule that raced.")
 
 
 def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) -> None:
     assert iris.results["command"] == (
-        "thalweg race iris --rules sgd,adam,lion --batch-size 32 --epochs 3 --trials 20 --seeds 4 "
-        "--l2 0.0001 --seed 0"
+        "thalweg race iris --rules sgd,adam,lion --batch-size 32 --epochs 3 --trials 20 "
+        "--repeats 5 --seeds 4 --l2 0.0001 --seed 0"
     )
     rows = [f"{a},{b},{a + 2 * b}.5" for a in range(6) for b in range(5)]
     file = tmp_path / "my data.csv"
@@ -451,7 +455,9 @@ def test_the_command_of_a_race_asks_for_the_same_race(
         told["batch_sizes"] = tuple(told.pop("batch_size") or (32,))
         dataset = told.pop("dataset")
         told["l2"] = 1e-4 if told["l2"] is None else told["l2"]
-        return dataset, Protocol(**{k: told[k] for k in vars(Protocol(("sgd",)))})
+        given = {k: told[k] for k in vars(Protocol(("sgd",))) if told[k] is not None}
+        terms = Protocol(**given)
+        return dataset, terms if "repeats" in given else terms.repeated()
 
     dataset, protocol = asked(f"thalweg race {shlex.quote(source)} {options}")
     words = linear.words(dataset)

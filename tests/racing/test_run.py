@@ -21,16 +21,18 @@ import thalweg.rule
 from racing_task import LeastSquares
 from thalweg.data import Dataset
 from thalweg.racing import run
+from thalweg.racing.comparison import STATES, compare
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.search import Found
 from thalweg.racing.store import Store
 from thalweg.racing.trial import PHASES, Result, Trial
-from thalweg.racing.verdict import _sentence, conclude
+from thalweg.racing.verdict import conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule
 from thalweg.tasks.task import Lane, Lanes
 
-TERMS = Protocol(rules=("sgd", "momentum", "adam"), epochs=5, trials=20, seeds=4, batch_sizes=(8,))
+TERMS = Protocol(
+    rules=("sgd", "momentum", "adam"), epochs=5, trials=40, repeats=2, seeds=4, batch_sizes=(8,)
+)
 DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
 
 
@@ -45,7 +47,7 @@ def _run(
     *,
     workers: int = 2,
     on: str | None = None,
-) -> dict[str, Found]:
+) -> run.Course:
     with hired(task, on, workers) as held:
         if store.terms() is None:
             store.begin(
@@ -69,8 +71,8 @@ def _race(
 ) -> tuple[dict[str, Any], Curves]:
     task = task or LeastSquares()
     with store or Store(None) as held:
-        found = _run(task, terms, held, tell, workers=workers, on=on)
-        results = dict(conclude(task, terms, held, found, "race again").results)
+        course = _run(task, terms, held, tell, workers=workers, on=on)
+        results = dict(conclude(course, "race again").results)
         curves = [
             (result.trial, result.train_loss.tolist(), result.validation_loss.tolist())
             for name in terms.rules
@@ -87,7 +89,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _timeless(results: dict[str, Any]) -> dict[str, Any]:
-    times = ("seconds_to_target", "seconds_per_epoch")
+    times = ("seconds_to_target", "seconds_per_epoch", "seconds_spread")
     rows = [{k: v for k, v in row.items() if k not in times} for row in results["rules"]]
     return {**results, "rules": rows}
 
@@ -101,45 +103,73 @@ def test_a_race_is_a_function_of_its_seed() -> None:
 def test_every_rule_has_the_same_budget_and_more_only_where_its_space_was_widened() -> None:
     results, curves = _race()
     for row in results["rules"]:
-        assert row["trials"] == 20 + 10 + 5 * len(row["widened"])
-    finals = [trial for trial, *_ in curves if trial.round == "final"]
-    assert {trial.seed for trial in finals} == set(TERMS.final_seeds)
-    assert {t.seed for t, *_ in curves if t.phase == "trial"} == {TERMS.selection_seed}
-    assert {t.seed for t, *_ in curves if t.phase == "rerun"} == set(TERMS.rerun_seeds)
-    assert len({TERMS.selection_seed, *TERMS.rerun_seeds, *TERMS.final_seeds}) == 1 + 4 + 4
+        assert row["trials"] == 2 * (20 + 10) + 5 * len(row["widened"])
+    for repeat in (0, 1):
+        own = [trial for trial, *_ in curves if trial.repeat == repeat]
+        finals, reruns = TERMS.final_seeds(repeat), TERMS.rerun_seeds(repeat)
+        selection = TERMS.selection_seed(repeat)
+        assert {trial.seed for trial in own if trial.phase == "final"} == set(finals)
+        assert {trial.seed for trial in own if trial.phase == "trial"} == {selection}
+        assert {trial.seed for trial in own if trial.phase == "rerun"} == set(reruns)
+        assert len({selection, *reruns, *finals}) == 1 + 2 + 4
+    assert not {*TERMS.final_seeds(0)} & {*TERMS.final_seeds(1)}
+
+
+def test_each_repeat_has_its_own_search_on_its_own_parts() -> None:
+    _, curves = _race()
+    first, second = (
+        [t.hyper for t, *_ in curves if (t.rule, t.phase, t.repeat) == ("adam", "trial", repeat)]
+        for repeat in (0, 1)
+    )
+    assert first[0] == second[0]  # the defaults
+    assert not any(hyper in second for hyper in first[1:])
+    starts = [{train[0] for t, train, _ in curves if t.repeat == repeat} for repeat in (0, 1)]
+    assert not starts[0] & starts[1]
 
 
 def test_selection_is_by_the_median_of_the_eight_best_when_run_again() -> None:
     results, curves = _race()
     for row in results["rules"]:
-        first: list[tuple[float, dict[str, float]]] = []
-        again: dict[str, list[float]] = {}
-        for trial, _, losses in curves:
-            last = losses[-1] if np.isfinite(losses[-1]) else np.inf
-            if trial.rule == row["rule"] and trial.phase == "trial":
-                first.append((last, dict(trial.hyper)))
-            elif trial.rule == row["rule"] and trial.phase == "rerun":
-                again.setdefault(str(trial.hyper), []).append(last)
-        sure = [first[0], first[-1]]  # the defaults and the last guess
-        first.sort(key=lambda pair: pair[0])
-        others = [pair for pair in first if pair not in sure]
-        chosen = sorted([*sure, *others[:6]], key=lambda pair: pair[0])
-        assert list(again) == [str(hyper) for _, hyper in chosen]
-        assert {len(losses) for losses in again.values()} == {4}
-        medians = {hyper: np.median(losses) for hyper, losses in again.items()}
-        assert row["val_loss"] == min(medians.values())
-        assert str(row["hyper"]) == min(medians, key=medians.__getitem__)
+        chosen_losses, chosen_hypers = [], []
+        for repeat in (0, 1):
+            first: list[tuple[float, dict[str, float]]] = []
+            again: dict[str, list[float]] = {}
+            for trial, _, losses in curves:
+                last = losses[-1] if np.isfinite(losses[-1]) else np.inf
+                if (trial.rule, trial.repeat) != (row["rule"], repeat):
+                    continue
+                if trial.phase == "trial":
+                    first.append((last, dict(trial.hyper)))
+                elif trial.phase == "rerun":
+                    again.setdefault(str(trial.hyper), []).append(last)
+            sure = [first[0], first[-1]]  # the defaults and the last guess
+            first.sort(key=lambda pair: pair[0])
+            others = [pair for pair in first if pair not in sure]
+            chosen = sorted([*sure, *others[:6]], key=lambda pair: pair[0])
+            assert list(again) == [str(hyper) for _, hyper in chosen]
+            assert {len(losses) for losses in again.values()} == {2}
+            medians = {hyper: np.median(losses) for hyper, losses in again.items()}
+            chosen_losses.append(min(medians.values()))
+            chosen_hypers.append(min(medians, key=medians.__getitem__))
+        assert row["val_loss"] == np.median(chosen_losses)
+        assert str(row["hyper"]) in chosen_hypers
 
 
 def test_a_diverged_run_counts_as_worst_when_a_trial_is_chosen() -> None:
     class Treacherous(LeastSquares):
-        """Perfect at some rates on the first seed, and diverging there on two others of four."""
+        """Perfect at some rates on the first seed, and diverging there on the two others."""
+
+        again = frozenset((*TERMS.rerun_seeds(0), *TERMS.rerun_seeds(1)))
+
+        def repeated(self, repeat: int) -> LeastSquares:
+            return self if repeat == 0 else Treacherous(repeat=repeat)
 
         def run(self, asked: Sequence[Lane], **terms: Any) -> Any:
             lanes = super().run(asked, **terms)
             some, seed = np.array([treacherous(t.hyper["lr"]) for t in asked]), asked[0].seed
-            lanes.diverged_at[some & (seed in TERMS.rerun_seeds[:2])] = 1
-            lanes.validation_loss[-1, some & (seed == TERMS.selection_seed)] = 0.0
+            first, again = ({TERMS.selection_seed(k) for k in (0, 1)}, self.again)
+            lanes.diverged_at[some & (seed in again)] = 1
+            lanes.validation_loss[-1, some & (seed in first)] = 0.0
             return lanes
 
     def treacherous(lr: float) -> bool:
@@ -147,7 +177,7 @@ def test_a_diverged_run_counts_as_worst_when_a_trial_is_chosen() -> None:
 
     results, curves = _race(replace(TERMS, rules=("sgd",)), task=Treacherous())
     again = {trial.hyper["lr"] for trial, *_ in curves if trial.phase == "rerun"}
-    assert 0 < sum(map(treacherous, again)) < 8
+    assert 0 < sum(map(treacherous, again)) < 16
     assert not treacherous(results["rules"][0]["hyper"]["lr"])
 
 
@@ -156,37 +186,43 @@ def test_selection_never_sees_the_test_part() -> None:
     poisoned = LeastSquares()
     poisoned.X[2][:] = np.nan
     with Store(None) as clean, Store(None) as store:
-        found = _run(task, TERMS, clean)
-        assert _run(poisoned, TERMS, store) == found
+        found = _run(task, TERMS, clean).found
+        assert _run(poisoned, TERMS, store).found == found
         for name in TERMS.rules:  # what the poison reaches is the judgement, once per final
-            assert all(np.isnan(r.test_loss) for r in store.of(name, "final"))
-            assert poisoned.judged.count(name) == TERMS.seeds
+            assert all(np.isnan(r.test_loss) for r in store.of(name, "final", 0))
+            assert poisoned.judged.count(name) == 2 * TERMS.seeds
 
 
-def test_winner_has_the_lowest_median_and_ties_by_the_paired_interval() -> None:
+def test_rows_are_what_the_comparison_of_the_repeats_says() -> None:
     results, _ = _race()
-    medians = [row["test_loss"]["median"] for row in results["rules"]]
-    assert medians == sorted(medians)
-    assert results["rules"][0]["rule"] == results["winner"]
-    for row in results["rules"]:
-        contains = row["difference"]["low"] <= 0 <= row["difference"]["high"]
-        assert row["tie"] == (contains and row["rule"] != results["winner"])
-    assert results["ties"] == [row["rule"] for row in results["rules"] if row["tie"]]
+    rows = {row["rule"]: row for row in results["rules"]}
+    losses = np.array([rows[name]["test_losses"] for name in TERMS.rules])
+    expected = compare(losses, rows=20, constant=20.0)
+    assert results["winner"] == TERMS.rules[expected.winner]
+    for index, name in enumerate(TERMS.rules):
+        price, row = rows[name]["price"], rows[name]
+        assert (price["low"], price["high"]) == (expected.low[index], expected.high[index])
+        assert row["test_loss"]["typical"] == expected.loss[index]
+        assert row["could_be_best"] == expected.could_be_best[index]
+        assert row["state"] == expected.states(0.05)[index]
+    order = [STATES.index(row["state"]) for row in results["rules"]]
+    assert order == sorted(order)
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_rule_ties_with_its_twin() -> None:
+def test_a_rule_could_be_best_where_its_twin_could() -> None:
     @rule("Polyak 1964 again")
     def twin_of_momentum(g, x, v, *, t, lr=1e-3, beta=0.9):  # noqa: ANN001, ANN202
         v = beta * v + g
         return x - lr * v, v
 
     results, _ = _race(replace(TERMS, rules=("momentum", "twin_of_momentum")))
-    assert results["winner"] == "momentum"
-    assert results["ties"] == ["twin_of_momentum"]
-    apart = results["rules"][1]["difference"]
-    assert apart["median"] == 0
-    assert apart["low"] < 0 < apart["high"]  # another search might have parted them
+    first, second = results["rules"]
+    assert first["test_losses"] == second["test_losses"]
+    assert first["price"] == second["price"] == {"low": 0, "typical": 0, "high": 0}
+    assert (first["probability"], second["probability"]) == (0.5, 0.5)
+    assert results["sentence"].startswith("Any of these 2 rules will do: none is more than 5 %")
+    assert results["take"] == "momentum"  # the one that readers know
 
 
 @pytest.mark.usefixtures("registry")
@@ -200,9 +236,10 @@ def test_a_rule_that_always_diverges_comes_last(tmp_path: Path) -> None:
     assert results["winner"] == "sgd"
     assert last["diverged"] == 1.0
     assert last["val_loss"] is None
-    assert last["test_loss"] == {"median": None, "low": None, "high": None}
+    assert last["test_losses"] == [None, None]
+    assert last["test_loss"]["typical"] == pytest.approx(20.0)  # as the best constant output
     assert last["epochs_to_target"] is None
-    assert results["sentence"].endswith("exploding does not reach the target in 5 epochs")
+    assert last["probability"] == 0
     with pytest.raises(ValueError, match="no rule ended with a finite test loss"):
         _race(replace(TERMS, rules=("exploding",)))
     out = tmp_path / "race"
@@ -212,69 +249,25 @@ def test_a_rule_that_always_diverges_comes_last(tmp_path: Path) -> None:
     assert (out / "curves.parquet").exists()  # they show what happened
 
 
-def _row(rule: str, epochs: int | None, schedule: str = "constant") -> dict[str, Any]:
-    return {
-        "rule": rule,
-        "hyper": {"lr": 0.012},
-        "schedule": schedule,
-        "batch_size": 32,
-        "epochs_to_target": epochs,
-    }
-
-
-@pytest.mark.parametrize(
-    ("winner", "sgd", "ties", "sentence"),
-    [
-        (10, 41, ["nadam", "radam"], "tied with nadam, radam; sgd needs 4.1× the epochs"),
-        (1, 17, [], "sgd needs 17× the epochs"),
-        (5, 4, ["sgd"], "tied with sgd; sgd reaches the target in 0.8× the epochs"),
-        (4, 4, [], "sgd reaches the target in as many epochs"),
-        (4, None, list("abcd"), "tied with a, b, c, d; sgd does not reach the target in 20 epochs"),
-        (1, 17, list("abcdefgh"), "tied with a, b, c and 5 more; sgd needs 17× the epochs"),
-        (None, 4, [], "adam does not reach the target in 20 epochs, lion, sgd, yogi do"),
-        (0, 4, [], ""),
-    ],
-)  # fmt: skip
-def test_sentence(winner: int | None, sgd: int | None, ties: list[str], sentence: str) -> None:
-    rows = [_row("adam", winner), _row("lion", 3), _row("sgd", sgd), _row("yogi", 1)]
-    found = _sentence(rows, ties, epochs=20)
-    assert found == "; ".join(filter(None, ["adam, lr 0.012, batch 32", sentence]))
-
-
-@pytest.mark.parametrize(
-    ("sgd", "sentence"),
-    [
-        (None, "adam does not reach the target in 3 epochs"),
-        (2, "adam does not reach the target in 3 epochs, sgd does"),
-    ],
-)
-def test_sentence_names_who_misses_the_target(sgd: int | None, sentence: str) -> None:
-    found = _sentence([_row("adam", None), _row("sgd", sgd)], ["sgd"], epochs=3)
-    assert found == f"adam, lr 0.012, batch 32; tied with sgd; {sentence}"
-
-
-def test_sentence_of_a_race_of_one() -> None:
-    assert _sentence([_row("sgd", 3)], [], epochs=20) == "sgd, lr 0.012, batch 32"
-    scheduled = _row("sgd", 3, "cosine")
-    assert _sentence([scheduled], [], epochs=20) == "sgd, lr 0.012, cosine, batch 32"
-    without_rate = {**_row("own", 3), "hyper": {}}
-    assert _sentence([without_rate], [], epochs=20) == "own, batch 32"
-
-
 def test_several_batch_sizes_are_searched() -> None:
     terms = replace(TERMS, batch_sizes=(4, 40))
     results, curves = _race(terms)
     assert {trial.batch_size for trial, *_ in curves if trial.round == "round 1"} == {4, 40}
-    assert results["rules"][0]["batch_size"] == 4  # 50 steps instead of 5
+    assert {row["batch_size"] for row in results["rules"]} == {4}  # 50 steps instead of 5
 
 
 class Mixing(LeastSquares):
     """Trains all rules of a seed together, and notes what it is given."""
 
-    def __init__(self, lanes: int) -> None:
-        super().__init__()
+    def __init__(self, lanes: int, repeat: int = 0) -> None:
+        super().__init__(repeat=repeat)
         self.lanes = lanes
         self.units: list[list[Lane]] = []
+
+    def repeated(self, repeat: int) -> "Mixing":
+        other = self if repeat == 0 else type(self)(self.lanes, repeat)
+        other.units = self.units
+        return other
 
     def together(self, lane: Lane) -> Hashable:
         return lane.seed
@@ -303,7 +296,7 @@ def test_trials_of_all_rules_are_trained_together_and_the_verdict_is_the_same(
         for lane in unit
     ]
     assert len(trained) == len(set(trained))
-    assert max(map(len, task.units)) == min(lanes, -(-3 * 20 // workers))
+    assert max(map(len, task.units)) == min(lanes, 3 * 20)  # other repeats have work, too
     sizes = [{lane.rule for lane in unit} for unit in task.units if len(unit) == lanes]
     assert lanes == 1 or max(map(len, sizes), default=3) > 1
 
@@ -313,9 +306,14 @@ class Rounding(Mixing):
 
     exact = False
 
-    def __init__(self, delays: int) -> None:
-        super().__init__(lanes=7)
+    def __init__(self, delays: int, repeat: int = 0) -> None:
+        super().__init__(lanes=7, repeat=repeat)
         self.random = random.Random(delays)  # noqa: S311 - of delays
+
+    def repeated(self, repeat: int) -> "Rounding":
+        other = self if repeat == 0 else Rounding(self.random.randrange(100), repeat)
+        other.units = self.units
+        return other
 
     def run(self, asked: Sequence[Lane], **terms: Any) -> Any:
         time.sleep(self.random.choice([0.0, 0.0, 0.005]))
@@ -355,7 +353,7 @@ def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_
 def test_no_worker_is_without_work_while_another_has_a_stack() -> None:
     task = Mixing(64)
     _race(replace(TERMS, rules=("adam",)), task=task, workers=4)
-    assert [len(unit) for unit in task.units[:4]] == [5, 5, 5, 5]
+    assert sorted(len(unit) for unit in task.units[:4]) == [5, 5, 10, 20]
 
 
 def test_progress_ends_where_it_said() -> None:
@@ -381,8 +379,8 @@ def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) ->
     told: list[run.Progress] = []
     _race(tell=told.append, task=Shared(16))
     assert told[-1].done == told[-1].total
-    share = 3 * 8.0 * 3 + 3 * 4 * (1 if stacked else 8.0)  # timings, and four finals of each rule
-    assert told[0].total == 3 * (30 + 4 * 8) + share
+    finals = 3 * 4 * (1 if stacked else 8.0)
+    assert told[0].total == 2 * (3 * (30 + 2 * 8) + finals) + 3 * 8.0 * 3  # and the timings
 
 
 def test_an_interrupted_race_ends_as_an_unbroken_one(tmp_path: Path) -> None:

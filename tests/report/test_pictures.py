@@ -177,7 +177,7 @@ def test_row_order_of_the_table_does_not_matter(six: Race) -> None:
 def test_learning_rates_draw_every_trial_once(six: Race) -> None:
     results, curves = six
     figure = learning_rates(results, curves)
-    for rule in results["ties"] + ["sgd"]:
+    for rule in [row["rule"] for row in results["rules"][:2]] + ["sgd"]:
         lr, loss = (values[:, -1] for values in losses(curves, rule, "trial", "trial"))
         axes = panel(figure, rule)
         shown = points(axes, "o")
@@ -231,12 +231,28 @@ def test_time_to_target_draws_seconds_and_says_who_never_arrived() -> None:
     assert all("epoch" in text for text in said[:-1])
 
 
-def test_winner_and_ties_are_marked_without_colour(race: Race) -> None:
+def test_the_rule_to_take_and_those_as_good_are_marked_without_colour(race: Race) -> None:
     results, curves = race
     titles = [a.get_title(loc="left") for a in loss_curves(results, curves).axes]
-    assert titles[0] == f"★ {results['winner']}"
-    assert {title[2:] for title in titles if title.startswith("= ")} == set(results["ties"])
-    assert len(titles) == len(results["rules"])
+    results = Record.of(results)
+    good = {row.rule for row in results.rules if row.state == "as good"}
+    assert titles[0] == f"★ {results.take}"
+    assert {title[2:] for title in titles if title.startswith("= ")} == good - {results.take}
+    assert len(titles) == len(results.rules)
+
+
+def test_prices_are_drawn_with_their_intervals_grouped_by_state(race: Race) -> None:
+    results = Record.of(race[0])
+    axes = pictures.prices(results).axes[0]
+    drawn = [line.get_xydata() for line in axes.lines]
+    ends = {place[0, 1]: place[:, 0] for place in drawn if len(place) == 2}
+    dots = {place[0, 1]: place[0, 0] for place in drawn if len(place) == 1}
+    for y, row in enumerate(results.rules):
+        np.testing.assert_allclose(ends[y], [row.price.low, row.price.high])
+        assert dots[y] == row.price.typical
+        assert axes.get_yticklabels()[y].get_text() == results.mark(row.rule)
+    between = [line for line in axes.lines if line.get_ydata()[0] % 1]
+    assert len(between) == len({row.state for row in results.rules}) - 1
 
 
 @pytest.mark.parametrize("draw", FIGURES)

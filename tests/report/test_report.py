@@ -26,7 +26,7 @@ def race() -> tuple[dict[str, Any], pa.Table]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out of pages, for tests of their words: they take most of the time."""
-    for draw in ("loss_curves", "learning_rates", "time_to_target"):
+    for draw in ("loss_curves", "learning_rates", "prices", "time_to_target"):
         monkeypatch.setattr(pictures, draw, lambda *_: None)
     monkeypatch.setattr(style, "svg", lambda *_: "")
 
@@ -72,21 +72,22 @@ def test_page_asks_for_nothing_and_runs_nothing(
     assert not re.search(r"@import|url\((?!#)|https?:", seen.source)
 
 
-def test_page_says_the_verdict_first_then_the_rules_best_first(
+def test_page_says_the_verdict_first_then_how_sure_then_the_rules(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
     results, curves = race
     text = page(tmp_path, results, curves).text
-    order = [text.index(results["sentence"]), text.index("The rules, best first")]
-    table = text[order[1] :]
-    order += [order[1] + table.index(f"{row['rule']} ") for row in results["rules"]]
+    order = [text.index(results["sentence"]), text.index("How sure is that?")]
+    order += [text.index("The rules rule, tuned")]
+    table = text[order[-1] :]
+    order += [order[2] + table.index(f"{row['rule']} ") for row in results["rules"]]
     assert order == sorted(order)
     for said in (*results["code"].values(), results["command"], results["target"]["rule"]):
         assert " ".join(said.split()) in text
     assert "3 bad rows were dropped." in text
     assert "sgd: lr widened to" in text
     assert "not reached" in text
-    assert f"{results['rules'][0]['test_loss']['median']:#.3g}" in text
+    assert f"{results['rules'][0]['test_loss']['typical']:#.3g}" in text
 
 
 def test_names_from_the_data_are_text(
@@ -114,8 +115,8 @@ def test_a_race_without_numbers_still_has_a_page(
 ) -> None:
     results = copy.deepcopy(race[0])
     last = results["rules"][-1]
-    nothing = {"median": None, "low": None, "high": None}
-    last |= {"val_loss": None, "test_loss": nothing, "difference": nothing, "test_score": None}
+    nothing = {"typical": None, "low": None, "high": None}
+    last |= {"val_loss": None, "test_loss": nothing, "price": nothing, "test_score": None}
     last |= {"diverged": 1.0, "epochs_to_target": None, "seconds_to_target": None}
     last["sensitivity"] = {"within_5_percent": 0, "good_lr": [None, None], "good_lr_decades": None}
     results["data"] |= {"classes": None, "dropped": 0}
@@ -123,19 +124,21 @@ def test_a_race_without_numbers_still_has_a_page(
     assert "– [–, –]" in printed(results)
 
 
-def test_table_fits_a_hundred_columns_and_says_ties(
+def test_table_fits_a_hundred_columns_and_groups_its_rows(
     race: tuple[dict[str, Any], pa.Table],
 ) -> None:
     for results in (race[0], race_folder.make(trials=8, seeds=6)[0]):
         lines = printed(results).splitlines()
         assert max(map(len, lines)) <= 100
         assert "…" not in "".join(lines)
-        assert lines[0].startswith(results["winner"])
-        rows = [line for line in lines if "[" in line and not line.startswith(("rule", "★ winner"))]
-        names = [line.split()[0] if line[0] not in "★=" else line[:1] for line in rows]
-        assert names[0] == "★"
-        assert names.count("=") == len(results["ties"])
+        assert lines[0].startswith(f"Take {results['take']}")
+        rows = [line for line in lines if "[" in line and not line.startswith("rule")]
         assert len(rows) == len(results["rules"])
+        assert rows[0].startswith("★ ")
+        states = [row["state"] for row in results["rules"]]
+        assert sum(row.startswith("= ") for row in rows) == states.count("as good") - 1
+        heads = [line.strip() for line in lines if line.strip() in {"as good:", "worse:"}]
+        assert heads == [f"{state}:" for state in dict.fromkeys(states) if state != "undecided"]
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
@@ -150,7 +153,8 @@ def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
     assert "…" not in "".join(lines)
     for row in results["rules"]:
         assert any(row["rule"] in line and "[" in line for line in lines)
-    assert ("good lr" in "".join(lines)) == (width >= 100)
+    assert ("No room here for: good lr" in " ".join(lines)) == (width < 140)
+    assert "worse by" in "".join(lines)
 
 
 def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
@@ -159,7 +163,7 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     with pytest.raises(FileNotFoundError, match=r"results.json does not exist: no race has ended"):
         report.write(tmp_path)
     before = report.write(race_folder.write(tmp_path, *race)).read_bytes()
-    damages = ('{"rules": [', "[]", "{}", '{"schema": 2}', json.dumps({**race[0], "schema": 1}))
+    damages = ('{"rules": [', "[]", "{}", '{"schema": 3}', json.dumps({**race[0], "schema": 1}))
     for damage in damages:
         (tmp_path / "results.json").write_text(damage, encoding="utf-8")
         with pytest.raises(ValueError, match=r"results.json (is not the results|must have schema)"):

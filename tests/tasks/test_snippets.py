@@ -112,7 +112,7 @@ def _thalweg_decision(scope: dict[str, Any]) -> Any:
 def test_pasted_lines_reach_the_score_of_the_table(name: str, predict: Any) -> None:
     """On raw data, in the unit of the target: what the lines leave unsaid cannot be put right."""
     X, y = _raw(name)
-    found = thalweg.race(X, y, rules=["sgd"], trials=4, epochs=20, seeds=6)
+    found = thalweg.race(X, y, rules=["sgd"], trials=20, epochs=20)
     row, classes = found.results["rules"][0], np.unique(y)
     score = r2_score if name == "diabetes" else accuracy_score
     for library, decision in (("torch", _torch_decision), ("thalweg", _thalweg_decision)):
@@ -124,4 +124,5 @@ def test_pasted_lines_reach_the_score_of_the_table(name: str, predict: Any) -> N
             rows = scope["split"].test.rows
             predicted = predict(decision(scope), scope["split"], classes)
             scores.append(score(y[rows], predicted))
-        assert np.median(scores) == pytest.approx(row["test_score"], abs=0.03), library
+        low, high = min(row["test_scores"]), max(row["test_scores"])
+        assert low - 0.05 <= np.median(scores) <= high + 0.05, library

@@ -50,10 +50,21 @@ _BatchSize = Annotated[
 _Epochs = Annotated[int, typer.Option(help="Passes over the training part in every training.")]
 _Trials = Annotated[
     int | None,
-    typer.Option(help="Settings tried for each rule in the first round, 4 to 1024; 32 by default."),
+    typer.Option(
+        help="Settings tried for each rule in the first round, 4 to 1024, shared by the repeats; "
+        "160 by default, 32 for a TorchTask."
+    ),
+]
+_Repeats = Annotated[
+    int | None,
+    typer.Option(
+        help="How often the whole experiment is repeated, each time with new parts of the data, a "
+        "new search and new seeds. More repeats tell rules apart better. 5 to 10 by default."
+    ),
 ]
 _Seeds = Annotated[
-    int, typer.Option(help="Fresh seeds on which the best setting of each rule is judged.")
+    int,
+    typer.Option(help="Fresh seeds on which the best setting of each rule is judged, per repeat."),
 ]
 _Budget = Annotated[
     str | None,
@@ -162,7 +173,8 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 def race(
     context: typer.Context, source: _Data = None, *,
     target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
-    batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None, seeds: _Seeds = 20,
+    batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None,
+    repeats: _Repeats = None, seeds: _Seeds = 2,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
     drop: _Drop = None, keep: _Keep = None, as_: _As = None, missing: _Missing = "impute",
     skip_bad_rows: _SkipBadRows = False, na: _Na = None, decimal: _Decimal = None,
@@ -174,7 +186,7 @@ def race(
     """Race update rules on your model or data, and say which one to use.
 
     Every rule gets the same budget. It is tuned on the validation part. Then it is trained on fresh
-    seeds and judged on the test part.
+    seeds and judged on the test part. All of this is repeated on other parts of the data.
 
     Ctrl-C keeps every finished training and prints the command that continues the race.
     """
@@ -216,8 +228,9 @@ def race(
                 directory = directory or _folder(given)
                 verdict = racing.race(
                     given, rules=None if rules == "all" else names(rules),
-                    batch_size=_batch_sizes(batch_size), epochs=epochs, trials=trials, seeds=seeds,
-                    budget=budget, halving=halving, l2=l2, seed=seed, out=directory, **how,
+                    batch_size=_batch_sizes(batch_size), epochs=epochs, trials=trials,
+                    repeats=repeats, seeds=seeds, budget=budget, halving=halving, l2=l2, seed=seed,
+                    out=directory, **how,
                 )  # fmt: skip
     except KeyboardInterrupt:
         _say_interrupted(directory, said)

@@ -10,28 +10,32 @@ from thalweg.racing.search import Found
 from thalweg.racing.statistics import epochs_to
 from thalweg.racing.trial import Result
 from thalweg.tasks.task import Target, Task
-from thalweg.words import duration, memory
+from thalweg.words import duration, listed, memory
 
 __all__ = ["batch_sizes", "by_budget"]
 
-_BUDGETS = (1, 16, 64)  # trials: the defaults, an afternoon's, a race's
-_WASTE = 1.1  # at most so many times the fewest epochs is no waste
+_BUDGETS = (1, 4, 16, 64)  # trials: the defaults, a look, an afternoon's, a race's
+_WASTE = 1.1  # so many times the least time, or the fewest epochs, count as no more
 
 
-def by_budget(trials: Mapping[str, Sequence[Result]], most: int) -> list[dict[str, Any]]:
+def by_budget(trials: Mapping[str, Sequence[Sequence[Result]]], most: int) -> list[dict[str, Any]]:
     """Return who is best after a few trials and after many, by the lowest validation loss so far.
 
     Args:
-        trials: of each rule, by number: its defaults first, then those that spread evenly.
+        trials: of each rule and repeat, by number: the defaults first, then those that spread
+            evenly.
         most: how many of each are those of the first round.
 
     Returns:
-        For 1, 16, 64 and ``most`` trials, as far as there are so many: "trials", "val_loss" by
-        rule, and "best", None if no rule has a finite loss.
+        For 1, 4, 16, 64 and ``most`` trials, as far as there are so many: "trials", "val_loss" by
+        rule, the median over repeats, and "best", None if no rule has a finite loss.
     """
     found = []
     for count in sorted({k for k in _BUDGETS if k < most} | {most}):
-        losses = {rule: min(r.loss for r in results[:count]) for rule, results in trials.items()}
+        losses = {
+            rule: float(np.median([min(r.loss for r in results[:count]) for results in repeats]))
+            for rule, repeats in trials.items()
+        }
         best = min(losses, key=losses.__getitem__)
         known = best if math.isfinite(losses[best]) else None
         found.append({"trials": count, "best": known, "val_loss": losses})
@@ -102,12 +106,6 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
     came = [row for row in rows if row["epochs_to_target"] is not None]
     if not came:
         return "No batch size reaches the target."
-    first = min(came, key=lambda row: row["seconds_to_target"])
-    least = min(row["epochs_to_target"] for row in came)
-    frugal = max(
-        (row for row in came if row["epochs_to_target"] <= _WASTE * least),
-        key=lambda row: row["batch_size"],
-    )
 
     def called(row: Mapping[str, Any]) -> str:
         epochs = row["epochs_to_target"]
@@ -116,8 +114,22 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{memory(row['bytes'])}"
         )
 
-    said = f"Batch {first['batch_size']} reaches the target first ({called(first)})"
-    if frugal is first:
-        return f"{said}, and it is the largest that wastes nothing."
-    larger = f"{frugal['batch_size']} is the largest that wastes nothing ({called(frugal)})"
-    return f"{said}; {larger}."
+    first = min(came, key=lambda row: row["seconds_to_target"])
+    said = f"Take batch {first['batch_size']}: it reaches the target first ({called(first)})."
+    enough = _WASTE * first["seconds_to_target"]
+    others = [row for row in came if row is not first and row["seconds_to_target"] <= enough]
+    if others:
+        sizes = listed([str(row["batch_size"]) for row in others], 4)
+        said = said.replace("first (", "as soon as any (")
+        said += f" {sizes} {'takes' if len(others) == 1 else 'take'} about as long."
+    least = min(row["epochs_to_target"] for row in came)
+    frugal = max(
+        (row for row in came if row["epochs_to_target"] <= _WASTE * least),
+        key=lambda row: row["batch_size"],
+    )
+    if frugal is not first:
+        said += (
+            f" {frugal['batch_size']} is the largest that needs at most 10 % more epochs than the "
+            f"fewest ({called(frugal)})."
+        )
+    return said

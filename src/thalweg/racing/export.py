@@ -52,7 +52,7 @@ def curves(results: Sequence[Result]) -> pa.Table:
     points = [len(result.validation_loss) for result in results]
     trials = [result.trial for result in results]
     columns = {
-        **{n: [getattr(trial, n) for trial in trials] for n in ("rule", "phase", "seed")},
+        **{n: [getattr(trial, n) for trial in trials] for n in ("rule", "phase", "repeat", "seed")},
         "trial": [trial.number for trial in trials],
         "batch_size": [trial.batch_size for trial in trials],
         "lr": [trial.hyper.get("lr", np.nan) for trial in trials],

@@ -4,7 +4,7 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,14 @@ __all__ = [
 ]
 
 MIN_TRIALS = 4  # the defaults and three others: fewer are no search
-MAX_TRIALS = 1024  # per rule in a first round: more find nothing better, and fill memory and page
-_TRIALS = 32  # unless it is said, or a budget decides
+MAX_TRIALS = 1024  # per rule and repeat: more find nothing better, and fill memory and page
+_TRIALS = {"table": 160, "module": 32}  # unless it is said, or a budget decides
 
-RERUNS = 4  # seeds on which the best few trials are run again: one lucky run is outvoted
+# A race has as many repeats as leave eight trials to each, from 5 to 10. More of them tell rules
+# apart better than longer searches do (benchmarks/repeat.py).
+_LEAST, _MOST, _PER_REPEAT = 5, 10, 8
+
+RERUNS = 2  # other seeds on which the best few trials are run again: a lucky run is seen
 
 
 _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
@@ -45,14 +49,18 @@ class Protocol:
         rules: names of the rules, each once.
         batch_sizes: to choose from, each from 1 to the number of training examples.
         epochs: of every training, >= 1.
-        trials: in the first round, in [4, 1024], 32 by default; None with a budget, which decides.
-        seeds: fresh seeds on which each rule's best is judged, >= 2.
+        trials: settings tried for each rule in the first round, in [4, 1024], shared by the
+            repeats, each of which has at least 4; 160 by default, 32 where the task has a penalty
+            of its own; None with a budget, which decides.
+        repeats: of the whole experiment, >= 2, each with parts, search and seeds of its own; 5 by
+            default.
+        seeds: fresh seeds on which a rule's best of each repeat is judged, >= 1.
         budget: what the race may take (``"60s"``, ``"5min"``), shared equally by the rules, or
             what each rule may (``"2000epochs"``); what 1024 trials of each leave is not used.
         halving: whether rounds begin with trainings of a ninth of the epochs, of which the best
             third goes on (``search``); epochs is then >= 9.
         l2: strength of the penalty, >= 0; None where the task has its own.
-        seed: of the split, the trials and all trainings, in [0, 2^32).
+        seed: of all parts, trials and trainings, in [0, 2^32).
 
     Raises:
         ValueError: a term is out of its bounds.
@@ -68,7 +76,8 @@ class Protocol:
     batch_sizes: tuple[int, ...] = (32,)
     epochs: int = 20
     trials: int | None = None
-    seeds: int = 20
+    repeats: int = _LEAST
+    seeds: int = 2
     budget: str | None = None
     halving: bool = False
     l2: float | None = 1e-4
@@ -78,7 +87,7 @@ class Protocol:
         # Python's own numbers take the place of NumPy's: terms are kept as JSON.
         self._check_trials()
         self._set("halving", bool(self.halving))
-        for name, low in (("epochs", 9 if self.halving else 1), ("seeds", 2)):
+        for name, low in (("epochs", 9 if self.halving else 1), ("repeats", 2), ("seeds", 1)):
             told = name + " with halving" * (low == 9)
             self._set(name, count(told, getattr(self, name), low))
         self._set("seed", count("seed", self.seed, 0, 2**32 - 1))
@@ -94,7 +103,8 @@ class Protocol:
 
     def _check_trials(self) -> None:
         if self.budget is None:
-            trials = _TRIALS if self.trials is None else self.trials
+            usual = _TRIALS["module" if self.l2 is None else "table"]
+            trials = usual if self.trials is None else self.trials
             self._set("trials", count("trials", trials, MIN_TRIALS, MAX_TRIALS))
             return
         Budget.parse(self.budget)
@@ -116,24 +126,35 @@ class Protocol:
         """The shares of the epochs that a round's trainings take one after the other."""
         return HALVING if self.halving else FULL
 
-    @property
-    def selection_seed(self) -> int:
-        """The seed of every trial."""
-        return self._seeds[0]
+    def repeated(self) -> "Protocol":
+        """Return the terms with as many repeats as leave 8 trials to each, from 5 to 10.
+
+        Example:
+            >>> [Protocol(("sgd",), trials=trials).repeated().repeats for trials in (4, 64, 160)]
+            [5, 8, 10]
+        """
+        wanted = _LEAST if self.trials is None else self.trials // _PER_REPEAT
+        return replace(self, repeats=min(max(wanted, _LEAST), _MOST))
 
     @property
-    def rerun_seeds(self) -> tuple[int, ...]:
-        """The seeds on which the best trials are run again."""
-        return self._seeds[1 : 1 + RERUNS]
+    def trials_each(self) -> int | None:
+        """First-round trials of each rule in each repeat; None with a budget, which decides."""
+        return None if self.trials is None else max(MIN_TRIALS, self.trials // self.repeats)
 
-    @property
-    def final_seeds(self) -> tuple[int, ...]:
-        """The fresh seeds, on none of which anything was selected."""
-        return self._seeds[1 + RERUNS :]
+    def selection_seed(self, repeat: int) -> int:
+        """Return the seed of every trial of a repeat."""
+        return self._seeds(repeat)[0]
 
-    @property
-    def _seeds(self) -> tuple[int, ...]:
-        rng = np.random.default_rng(self.seed)
+    def rerun_seeds(self, repeat: int) -> tuple[int, ...]:
+        """Return the seeds on which the best trials of a repeat are run again."""
+        return self._seeds(repeat)[1 : 1 + RERUNS]
+
+    def final_seeds(self, repeat: int) -> tuple[int, ...]:
+        """Return the fresh seeds of a repeat, on none of which anything was selected."""
+        return self._seeds(repeat)[1 + RERUNS :]
+
+    def _seeds(self, repeat: int) -> tuple[int, ...]:
+        rng = np.random.default_rng((self.seed, repeat))
         return tuple(rng.choice(2**31, size=1 + RERUNS + self.seeds, replace=False).tolist())
 
 
@@ -247,7 +268,7 @@ class Budget:
         spent: float = 0.0,
         rules: Mapping[str, Rule] | None = None,
     ) -> list[int]:
-        """Return how many first-round trials each rule can afford.
+        """Return how many first-round trials each rule can afford in each repeat.
 
         A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
         workers can do in it equally, so that a slow rule affords fewer trials. The trials at other
@@ -265,15 +286,15 @@ class Budget:
             ValueError: it is too small; the message has the smallest that is enough.
 
         Example:
-            >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2)
-            >>> Budget(820.0, "epochs").trials(terms, [Speed()], workers=2)
+            >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2, repeats=2)
+            >>> Budget(1320.0, "epochs").trials(terms, [Speed()], workers=2)
             [32]
             >>> Budget(math.inf, "epochs").trials(terms, [Speed()], workers=2)
             [1024]
         """
         timed = self.unit == "s"
         scale = workers / len(speeds) if timed else 1.0  # of the budget to what a rule may spend
-        share = (self.amount - spent) * scale
+        share = (self.amount - spent) * scale / protocol.repeats
         least = _trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
         given = Rules(rules or {})
@@ -281,16 +302,16 @@ class Budget:
         fixed = [
             protocol.epochs * protocol.seeds * speed.final
             + resizings(searched) * p
-            + timed * workers * _timing(protocol.epochs, speed.alone)
+            + timed * workers * _timing(protocol.epochs, speed.alone) / protocol.repeats
             for searched, speed, p in zip(spaces, speeds, per_trial, strict=True)
         ]
         # A mean: one rule that was measured too slow must not refuse the others.
         needed = np.mean([f + least * p for f, p in zip(fixed, per_trial, strict=True)])
         if needed > share:
-            smallest = math.ceil(needed / scale + spent)
+            smallest = math.ceil(needed * protocol.repeats / scale + spent)
             raise ValueError(
                 f"budget must be >= {smallest}{self.unit} for {len(speeds)} rules, "
-                f"{protocol.epochs} epochs and {protocol.seeds} seeds, "
+                f"{protocol.epochs} epochs, {protocol.repeats} repeats and {protocol.seeds} seeds, "
                 f"got {self.amount:g}{self.unit}"
             )
         return [

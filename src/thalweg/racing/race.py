@@ -55,7 +55,8 @@ def race(
     batch_size: int | Sequence[int] | None = None,
     epochs: int = 20,
     trials: int | None = None,
-    seeds: int = 20,
+    repeats: int | None = None,
+    seeds: int = 2,
     budget: str | None = None,
     halving: bool = False,
     l2: float | None = None,
@@ -71,11 +72,12 @@ def race(
 ) -> Verdict:
     """Race update rules on your torch module, or a linear model of your data; say which to use.
 
-    Every rule searches its own space with the same number of trials, in two rounds (``search``);
-    the lowest validation loss after the last epoch is its best. Each best is trained again on fresh
-    seeds and judged once on the test part. The winner has the lowest median test loss; a rule ties
-    with it when the interval of the median difference, paired by seed and 95 % for all pairs of
-    rules at once, contains 0.
+    The race answers: trained anew on data like yours, which rule gives the lowest loss on data that
+    it has not seen, and what do you lose if you take another? So the whole experiment is repeated:
+    each repeat draws new training, validation and test parts, searches each rule's space anew, in
+    two rounds with the same number of trials (``search``), and trains what it chose on new seeds.
+    From the test losses of all repeats follows, for every rule at once and with 95 % confidence,
+    how much worse than the best rule it is (``comparison``).
 
     Args:
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
@@ -85,16 +87,19 @@ def race(
         batch_size: examples per step, from 1 to the training part's rows (60 % of a table's);
             several are searched among. By default 32, or all rows of a smaller training part.
         epochs: of every training, >= 1.
-        trials: of each rule in the first round, in [4, 1024], 32 by default; half as many follow
-            in the second, and a quarter more each time that a space is widened.
-        seeds: on which each best is judged, >= 2.
+        trials: settings tried for each rule in the first round, in [4, 1024], shared by the
+            repeats, each of which has at least 4; 160 by default, 32 for a TorchTask. Half as many
+            follow in the second round, and a quarter more each time that a space is widened.
+        repeats: of the whole experiment, >= 2; by default as many as leave 8 trials to each, from 5
+            to 10; 5 with a budget. More of them tell rules apart better.
+        seeds: on which each best of a repeat is judged, >= 1; 2 by default.
         budget: instead of trials, what the race may take (``"60s"``, ``"5min"``), shared equally by
             the rules, or what each rule may (``"2000epochs"``). Trials that widen a space come on
             top; what 1024 first-round trials of each rule leave is not used.
         halving: begin each round with trainings of a ninth of the epochs (>= 9), and let the best
             third go on to a third, and of those the best third to all of them (``search``).
         l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
-        seed: of the split, the trials and all trainings, in [0, 2^32).
+        seed: of all parts, trials and trainings, in [0, 2^32).
         kind: ``"regression"`` or ``"classification"``; by default guessed from y.
         name: what reports call the arrays; ``"data"`` by default.
         out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints; a
@@ -136,12 +141,15 @@ def race(
         batch_sizes=_BATCH if batch_size is None else tuple(np.atleast_1d(batch_size).tolist()),
         epochs=epochs,
         trials=trials,
+        **({} if repeats is None else {"repeats": repeats}),
         seeds=seeds,
         budget=budget,
         halving=halving,
         l2=None if module else _L2 if l2 is None else l2,
         seed=seed,
     )
+    if repeats is None:
+        protocol = protocol.repeated()
     if not module:
         given = _dataset(given, y, name or "data", kind)
     how = Running(on_data, on_progress, workers, on, writers)
@@ -284,9 +292,8 @@ def _run(
                     kept.save(given, directory)
                 where = None if source is None else absolute_source(source)
                 store.begin(terms, counts, where, task.lanes, workers.count)
-            found = run(task, protocol, store, workers, tell=how.on_progress, write=write)
-        again = _again(given, source, protocol)
-        return verdict.conclude(task, protocol, store, found, again, rules=rules)
+            course = run(task, protocol, store, workers, tell=how.on_progress, write=write)
+        return verdict.conclude(course, _again(given, source, protocol))
 
 
 def _refuse(**given: object) -> None:

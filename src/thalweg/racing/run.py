@@ -11,23 +11,48 @@ import numpy as np
 from thalweg.racing import space
 from thalweg.racing.progress import Progress, Standing
 from thalweg.racing.protocol import RERUNS, Budget, Protocol, Speed
+from thalweg.racing.raced import Raced
 from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
 from thalweg.racing.space import Point
 from thalweg.racing.store import Store
 from thalweg.racing.trial import FINAL, RERUN, TIMING, Result, Trial
 from thalweg.racing.workers import Piece, Workers, timed, train
 from thalweg.rule import Rule
-from thalweg.tasks.task import Task
+from thalweg.tasks.task import Target, Task, seed_of
 from thalweg.tasks.timing import TIMED
 
-__all__ = ["run", "trials_per_rule"]
+__all__ = ["Course", "recommended", "run", "trials_per_rule"]
 
 _TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
 _SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
 _ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
 _STEP = 8  # what a step of a stack costs beside its lanes, in lanes: nearly that, of small modules
 
+Key = tuple[str, int]
+"""A rule and a repeat."""
+
 Contest = Generator[list[Trial], list[Result], Found]
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A race that has run.
+
+    Attributes:
+        task: what was trained.
+        protocol: the terms.
+        store: with every training finished.
+        rules: that raced, by name.
+        found: by each rule's searches, one per repeat.
+        targets: of each repeat.
+    """
+
+    task: Task
+    protocol: Protocol
+    store: Store
+    rules: Mapping[str, Rule]
+    found: Mapping[str, Sequence[Found]]
+    targets: Sequence[Target]
 
 
 @dataclass
@@ -83,12 +108,13 @@ def run(
     *,
     tell: Callable[[Progress], None] | None = None,
     write: Callable[[Sequence[Result]], None] | None = None,
-) -> dict[str, Found]:
-    """Run what a begun store does not have yet, and return what each rule's search found.
+) -> Course:
+    """Run what a begun store does not have yet.
 
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
+    aims = _targets(protocol, workers)
     counts, rungs, rules = store.counts(), protocol.rungs, workers.rules
     lanes = sum(
         full_trainings(count, rungs)
@@ -97,7 +123,8 @@ def run(
         for name, count in counts.items()
     )
     final = 1.0 if _finals_share_a_stack(task, protocol, workers.rules) else _ALONE
-    alone = len(counts) * (final * protocol.seeds + _ALONE * TIMED)
+    each = lanes + len(counts) * final * protocol.seeds
+    alone = len(counts) * _ALONE * TIMED
 
     written = -math.inf
 
@@ -113,30 +140,58 @@ def run(
             tell(progress)
 
     standings = {name: Standing() for name in protocol.rules}
-    meter = _Meter(told, protocol.epochs, final, lanes + alone, standings)
+    meter = _Meter(told, protocol.epochs, final, protocol.repeats * each + alone, standings)
     kept = list(store.results())
     meter.foresee(result.trial for result in kept)
     meter.count(kept, new=False)
     contests = {
-        name: _contest(rules[name], counts[name], protocol, task.schedules)
+        (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task.schedules)
+        for repeat in range(protocol.repeats)
         for name in protocol.rules
     }
-    found = _Pool(task, store, meter, workers, write).run(contests)
+    every = _Pool(task, store, meter, workers, write).run(contests)
+    found = {
+        name: [every[name, repeat] for repeat in range(protocol.repeats)] for name in protocol.rules
+    }
     # Halving's rungs are foreseen at most; only the timings are left now.
-    meter.total = meter.done + _ALONE * TIMED * len(counts)
+    meter.total = meter.done + alone
     _time(protocol, store, found, meter, workers)
-    return found
+    return Course(task, protocol, store, workers.rules, found, aims)
+
+
+def _targets(protocol: Protocol, workers: Workers) -> list[Target]:
+    """Return the target of each repeat."""
+    for repeat in range(protocol.repeats):
+        workers.submit(repeat, _target, repeat)
+    found = dict(workers.next() for _ in range(protocol.repeats))
+    return [found[repeat] for repeat in range(protocol.repeats)]
+
+
+def _target(raced: Raced, repeat: int, *, should_stop: Callable[[], bool]) -> Target:
+    del should_stop  # it takes seconds
+    return raced.task.repeated(repeat).target()
+
+
+def recommended(found: Sequence[Found]) -> Point:
+    """Return the setting that a rule's searches agree on most: the nearest to all that they found.
+
+    A search that had bad luck, and ended far off, does not decide it.
+    """
+    widest = max((one.space for one in found), key=lambda space: len(space.dimensions))
+    return widest.central([one.point for one in found])
 
 
 def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[str, int]:
-    """Return the number of first-round trials of each rule; measure what a budget in time buys.
+    """Return the number of first-round trials of each rule in a repeat.
+
+    What a budget in time buys is measured.
 
     Raises:
         ValueError: the budget is too small.
     """
     if protocol.budget is None:
-        assert protocol.trials
-        return dict.fromkeys(protocol.rules, protocol.trials)
+        assert protocol.trials_each
+        return dict.fromkeys(protocol.rules, protocol.trials_each)
     budget = Budget.parse(protocol.budget)
     spent, speeds = 0.0, [Speed()] * len(protocol.rules)
     if budget.unit == "s":
@@ -154,7 +209,7 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
     """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
     seed, epochs, defaults = (
-        protocol.selection_seed, protocol.epochs, workers.rules[name].defaults
+        protocol.selection_seed(0), protocol.epochs, workers.rules[name].defaults
     )  # fmt: skip
 
     def fastest(unit: list[Trial]) -> float:
@@ -191,24 +246,26 @@ def _finals_share_a_stack(task: Task, protocol: Protocol, rules: Mapping[str, Ru
     point = Point(rules[name].defaults, protocol.batch_sizes[0])
     trials = [
         _trial(name, FINAL, point, number=0, seed=seed, epochs=protocol.epochs)
-        for seed in protocol.final_seeds
+        for seed in protocol.final_seeds(0)
     ]
     return len({task.together(trial.lane(rules)) for trial in trials}) == 1
 
 
-def _contest(rule: Rule, count: int, protocol: Protocol, schedules: Sequence[str]) -> Contest:
-    """Yield the trainings that a rule needs next and take their results."""
+def _contest(
+    rule: Rule, repeat: int, count: int, protocol: Protocol, schedules: Sequence[str]
+) -> Contest:
+    """Yield the trainings that a rule needs next in a repeat and take their results."""
     name, searched = rule.name, space.of(rule, protocol.batch_sizes, schedules)
-    steps = search(searched, count, protocol.seed, protocol.rungs)
+    steps = search(searched, count, seed_of(protocol.seed, repeat), protocol.rungs)
     wanted = next(steps)
     number = 0
     while True:
         again = wanted.label == RERUN
-        seeds = protocol.rerun_seeds if again else (protocol.selection_seed,)
+        seeds = protocol.rerun_seeds(repeat) if again else (protocol.selection_seed(repeat),)
         runs = [(seed, point) for seed in seeds for point in wanted.points]
         epochs = max(1, round(wanted.share * protocol.epochs))
         results = yield [
-            _trial(name, wanted.label, point, number=i, seed=seed, epochs=epochs)
+            _trial(name, wanted.label, point, repeat, number=i, seed=seed, epochs=epochs)
             for i, (seed, point) in enumerate(runs, start=0 if again else number)
         ]
         number += len(wanted.points)
@@ -219,25 +276,28 @@ def _contest(rule: Rule, count: int, protocol: Protocol, schedules: Sequence[str
             found: Found = stop.value
             break
     yield [
-        _trial(name, FINAL, found.point, number=i, seed=fresh, epochs=protocol.epochs)
-        for i, fresh in enumerate(protocol.final_seeds)
+        _trial(name, FINAL, found.point, repeat, number=i, seed=fresh, epochs=protocol.epochs)
+        for i, fresh in enumerate(protocol.final_seeds(repeat))
     ]
     return found
 
 
-def _trial(name: str, label: str, point: Point, *, number: int, seed: int, epochs: int) -> Trial:
+def _trial(
+    name: str, label: str, point: Point, repeat: int = 0, *, number: int, seed: int, epochs: int
+) -> Trial:
     hyper = dict(point.hyper)
-    return Trial(name, label, number, seed, point.batch_size, hyper, epochs, point.schedule)
+    return Trial(name, label, number, seed, point.batch_size, hyper, epochs, point.schedule, repeat)
 
 
 class _Pool:
-    """Trainings of different rules at once; the store is touched by this process alone.
+    """Trainings of different rules at once, of one repeat after the other.
 
-    Which trials share a piece of work follows from the terms of the race, and from its ``lanes``
-    and ``workers``, which the store keeps. So a race that goes on where it was cut short makes the
-    same pieces as an unbroken one, and takes from the store what it has of them. Where a lane
-    rounds by the stack that it is in (``Task.exact``), the pieces may not depend on which of them
-    ended first either. Rules then go on in the order in which pieces should end, by their size.
+    The store is touched by this process alone. Which trials share a piece of work follows from the
+    terms of the race, and from its ``lanes`` and ``workers``, which the store keeps. So a race that
+    goes on where it was cut short makes the same pieces as an unbroken one, and takes from the
+    store what it has of them. Where a lane rounds by the stack that it is in (``Task.exact``), the
+    pieces may not depend on which of them ended first either. Rules then go on in the order in
+    which pieces should end, by their size.
     """
 
     def __init__(
@@ -254,37 +314,38 @@ class _Pool:
         self.workers = workers
         self.write = write
         self.width = workers.count if task.exact else store.workers()
-        self.found: dict[str, Found] = {}
-        self.waiting: dict[str, tuple[list[Trial], int]] = {}  # for what, how many are missing
-        self.groups: dict[Hashable, list[Trial]] = {}  # of those, what is in no piece yet
+        self.found: dict[Key, Found] = {}
+        self.waiting: dict[Key, tuple[list[Trial], int]] = {}  # for what, how many are missing
+        self.groups: dict[tuple[int, str, Hashable], list[Trial]] = {}  # of those, in no piece yet
         self.pieces: dict[int, tuple[float, list[Trial]]] = {}  # by number: when each should end
         self.ended: set[int] = set()  # of those, what rules have not gone on from yet
         self.clock = 0.0  # what should have passed, in steps of one more lane
         self.made = 0
         self.begun = False
 
-    def run(self, contests: Mapping[str, Contest]) -> dict[str, Found]:
-        for name, contest in contests.items():
-            self.proceed(name, contest, None)
+    def run(self, contests: Mapping[Key, Contest]) -> dict[Key, Found]:
+        for key, contest in contests.items():
+            self.proceed(key, contest, None)
         while self.waiting:
             self.ask()
-            for name, count in Counter(trial.rule for trial in self.next()).items():
-                wanted, missing = self.waiting.pop(name)
+            done = Counter((trial.rule, trial.repeat) for trial in self.next())
+            for key, count in done.items():
+                wanted, missing = self.waiting.pop(key)
                 if missing > count:
-                    self.waiting[name] = wanted, missing - count
+                    self.waiting[key] = wanted, missing - count
                 else:
-                    self.proceed(name, contests[name], self.results(wanted))
+                    self.proceed(key, contests[key], self.results(wanted))
         return self.found
 
-    def proceed(self, name: str, contest: Contest, results: list[Result] | None) -> None:
+    def proceed(self, key: Key, contest: Contest, results: list[Result] | None) -> None:
         """Let a contest say which trainings it needs next, or what it found."""
         try:
             wanted = contest.send(results)  # type: ignore[arg-type] # None starts it
         except StopIteration as stop:
-            self.found[name] = stop.value
+            self.found[key] = stop.value
             return
         self.meter.foresee(trial for trial in wanted if not self.store.get(trial))
-        self.waiting[name] = wanted, len(wanted)
+        self.waiting[key] = wanted, len(wanted)
         for trial in wanted:
             kind = self.task.together(trial.lane(self.workers.rules))
             self.groups.setdefault((trial.repeat, trial.phase, kind), []).append(trial)
@@ -292,10 +353,11 @@ class _Pool:
     def ask(self) -> None:
         """Make pieces of work for all workers, of as many rules as can be trained together.
 
-        Not more of them than that: what comes later may join what still waits.
+        Not more of them than that: what comes later may join what still waits. The earliest repeat
+        comes first, so that few parts of the data are in memory.
         """
         while self.groups and (idle := self.width - len(self.pieces)) > 0:
-            key = max(self.groups, key=lambda key: len(self.groups[key]))
+            key = max(self.groups, key=lambda key: (-key[0], len(self.groups[key])))
             group = self.groups.pop(key)
             # A worker without work is worse than a short stack.
             pieces = -(-idle // (1 + len(self.groups)))
@@ -353,15 +415,25 @@ def _describe(trials: Sequence[Trial]) -> str:
 
 
 def _time(
-    protocol: Protocol, store: Store, found: Mapping[str, Found], meter: _Meter, workers: Workers
+    protocol: Protocol,
+    store: Store,
+    found: Mapping[str, Sequence[Found]],
+    meter: _Meter,
+    workers: Workers,
 ) -> None:
-    """Time each rule's best that was not timed yet, while nothing else runs."""
-    for name in protocol.rules:
-        if name not in store.timings():
-            seed, best = protocol.final_seeds[0], found[name].point
-            trial = _trial(name, TIMING, best, number=0, seed=seed, epochs=protocol.epochs)
-            workers.submit(name, timed, [trial])
-            store.time(*workers.next())
-        meter.done += _ALONE * TIMED
-        meter.new += _ALONE * TIMED
-        meter.show(f"{name}: time per epoch")
+    """Time each rule at its recommended setting, while nothing else runs.
+
+    The rules take turns, so that a machine that is busy for a while slows no rule alone.
+    """
+    kept = store.timings()
+    for turn in range(TIMED):
+        for name in protocol.rules:
+            if len(kept.get(name, ())) <= turn:
+                seed, best = protocol.final_seeds(0)[0], recommended(found[name])
+                trial = _trial(name, TIMING, best, number=0, seed=seed, epochs=protocol.epochs)
+                workers.submit(name, timed, [trial], runs=1)
+                _, taken = workers.next()
+                store.time(name, turn, taken)
+            meter.done += _ALONE
+            meter.new += _ALONE
+            meter.show(f"{name}: time per epoch")

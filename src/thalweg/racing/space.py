@@ -192,6 +192,29 @@ class Space:
             hyper[d.name] = d.value(float(np.mean(places)))
         return replace(points[0], hyper=hyper)
 
+    def central(self, points: Sequence[Point]) -> Point:
+        """Return the point that is nearest to all others: the medoid, by widths of the intervals.
+
+        The first choice of batch size and schedule is that which most of the points made.
+
+        Example:
+            >>> from thalweg import rules
+            >>> points = [Point({"lr": lr}, 32) for lr in (0.001, 0.01, 10.0)]
+            >>> of(rules.get("sgd")).central(points).hyper
+            {'lr': 0.01}
+        """
+        choices = [(point.batch_size, point.schedule) for point in points]
+        usual = max(choices, key=choices.count)
+        alike = [point for point, choice in zip(points, choices, strict=True) if choice == usual]
+        places = np.array(
+            [
+                [d.coordinate(point.hyper[d.name]) / np.ptp(d.ends) for d in self.dimensions]
+                for point in alike
+            ]
+        ).reshape(len(alike), -1)
+        apart = np.abs(places[:, None] - places).sum(axis=(1, 2))
+        return alike[int(apart.argmin())]
+
     def resized(self, point: Point) -> list[Point]:
         """Return a point at every other batch size, its rate scaled in the three ways in use.
 

@@ -1,4 +1,4 @@
-"""Statistics: medians with intervals, epochs to a target, sensitivity."""
+"""Statistics: epochs to a target, and how forgiving a rule is."""
 
 import math
 from collections.abc import Sequence
@@ -7,115 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Interval",
-    "Sensitivity",
-    "difference",
-    "epochs_to",
-    "median_interval",
-    "sensitivity",
-]
-
-# The standard deviation that the luck of two searches adds to a difference: a part that is there
-# without any noise, of the winner's loss, and one of the noise of a pair (benchmarks/verdicts.py).
-_SEARCH_ALONE, _SEARCH_NOISE = 0.006, 0.4
+__all__ = ["Sensitivity", "epochs_to", "middle", "sensitivity"]
 
 
-_RESAMPLES = 9999
-_BOOTSTRAP = 9  # of 6 to 8 values it covers the median in 87 to 93 % of draws; of fewer nothing can
-_HUGE = 1e150  # stands for inf among medians, where inf - inf is NaN; its square is finite
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A median and its 95 % interval."""
-
-    median: float
-    low: float
-    high: float
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-
-def median_interval(values: ArrayLike) -> Interval:
-    """Return the median and its 95 % interval: the bootstrap's, Student's for fewer than 9 values.
-
-    A value that is not finite counts as larger than all others; few values of which one is such
-    have the bootstrap's interval too, for what it is worth. The percentile method (9,999 resamples)
-    is used because the bias correction of BCa rests on a jackknife, which fails for the median
-    (Efron 1982, section 3.4).
-
-    Args:
-        values: (n,), n >= 2.
+def middle(values: Sequence[float | None]) -> float | None:
+    """Return the upper median of values, None standing for what was never reached.
 
     Example:
-        >>> median_interval([3.0, 1.0, 2.0, 2.0, float("nan")]).median
-        2.0
+        >>> middle([3, None, 1]), middle([None, 2, None]), middle([4.0])
+        (3, None, 4.0)
     """
-    from scipy.stats import bootstrap, sem, t  # noqa: PLC0415 - takes a second to load
-
-    finite = _finite(values)
-    if len(finite) < _BOOTSTRAP and np.abs(finite).max() < _HUGE:
-        half = t.ppf(0.975, len(finite) - 1) * sem(finite)
-        middle = float(np.median(finite))
-        return Interval(middle, float(finite.mean() - half), float(finite.mean() + half))
-    found = bootstrap(
-        (finite,),
-        np.median,
-        method="percentile",
-        n_resamples=_RESAMPLES,
-        random_state=np.random.default_rng(0),  # the same values have the same interval
-    ).confidence_interval
-    return Interval(*(_restore(v) for v in (np.median(finite), found.low, found.high)))
-
-
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(values, float)
-    return np.clip(np.where(np.isnan(array), np.inf, array), -_HUGE, _HUGE)
-
-
-def _restore(value: float) -> float:
-    return math.copysign(math.inf, value) if abs(value) > _HUGE / 100 else float(value)
-
-
-def difference(values: ArrayLike, winner: ArrayLike, rules: int = 2) -> Interval:
-    """Return the median and interval of ``values - winner``, paired seed by seed.
-
-    The interval has two kinds of luck in it. That of the seeds is the bootstrap's. That of the
-    search is none of theirs: a rule that is searched once more, with other trials, ends with
-    another setting. Its standard deviation, hypot(0.6 % of the winner's loss, 0.4 of that of a
-    pair), is added to both sides in quadrature. It was chosen so that equal rules tie in races of
-    a synthetic task; benchmarks/verdicts.py counts how often they do in other races. A constant
-    that a loss carries is part of the winner's loss, so it widens the interval.
-
-    The winner is known only after the race, so any two of the rules might have been compared: the
-    interval is widened as Student's would be to hold for all pairs at once (Bonferroni); for two
-    rules not at all, for twenty on twenty seeds to 2.1 times its width.
-
-    Args:
-        values: a rule's losses (n,), one per seed.
-        winner: the winner's, on the same seeds; two diverged runs do not differ.
-        rules: of how many the winner is the best, >= 2; 2 by default.
-
-    Example:
-        >>> 0.0 in difference([1.0, 2.0, 3.0], [2.0, 1.0, 3.0])
-        True
-    """
-    from scipy.stats import median_abs_deviation, norm, t  # noqa: PLC0415 - takes a second to load
-
-    pairs = _finite(values) - _finite(winner)
-    seeds = median_interval(pairs)
-    loss = _restore(np.median(_finite(winner)))
-    if not (math.isfinite(seeds.median) and math.isfinite(loss)):
-        return seeds
-    noise = median_abs_deviation(pairs, scale="normal")
-    luck = norm.ppf(0.975) * np.hypot(_SEARCH_ALONE * loss, _SEARCH_NOISE * noise)
-    one, all_pairs = t.isf([0.025, 0.025 / math.comb(rules, 2)], len(pairs) - 1)
-    wider = all_pairs / one
-    low = seeds.median - wider * np.hypot(seeds.median - seeds.low, luck)
-    high = seeds.median + wider * np.hypot(seeds.high - seeds.median, luck)
-    return Interval(seeds.median, _restore(low), _restore(high))
+    ranked = sorted(values, key=lambda value: math.inf if value is None else value)
+    return ranked[len(ranked) // 2]
 
 
 def epochs_to(target: float, curves: NDArray[np.float64]) -> int | None:

@@ -42,7 +42,9 @@ CREATE TABLE trials (
 CREATE TABLE evaluations (
   trial INTEGER NOT NULL REFERENCES trials (id), epoch INTEGER NOT NULL,
   train_loss REAL, validation_loss REAL, PRIMARY KEY (trial, epoch)) WITHOUT ROWID;
-CREATE TABLE timings (rule TEXT PRIMARY KEY, seconds_per_epoch REAL NOT NULL);
+CREATE TABLE timings (
+  rule TEXT NOT NULL, turn INTEGER NOT NULL, seconds_per_epoch REAL NOT NULL,
+  PRIMARY KEY (rule, turn));
 CREATE TABLE progress (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
 PRAGMA user_version = {SCHEMA};
 COMMIT;
@@ -159,10 +161,17 @@ class Records:
         found = dict(self._connection.execute("SELECT rule, trials FROM counts"))
         return msgspec.convert(found, dict[str, Annotated[int, Meta(ge=1, le=MAX_TRIALS)]])
 
-    def timings(self) -> dict[str, float]:
-        """Return the seconds per epoch of each rule that was timed."""
-        found = dict(self._connection.execute("SELECT rule, seconds_per_epoch FROM timings"))
-        return msgspec.convert(found, dict[str, Annotated[float, Meta(gt=0)]])
+    def timings(self) -> dict[str, list[float]]:
+        """Return the seconds per epoch of each rule, one for each turn in which it was timed."""
+        query = "SELECT rule, seconds_per_epoch FROM timings ORDER BY turn"
+        rows = msgspec.convert(
+            self._connection.execute(query).fetchall(),
+            list[tuple[str, Annotated[float, Meta(gt=0)]]],
+        )
+        found: dict[str, list[float]] = {}
+        for rule, taken in rows:
+            found.setdefault(rule, []).append(taken)
+        return found
 
     def progress(self) -> Progress | None:
         """Return what the race last told of its progress."""
@@ -271,10 +280,11 @@ class Store(Records):
             self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?, ?)", row)
             self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
 
-    def time(self, rule: str, seconds_per_epoch: float) -> None:
+    def time(self, rule: str, turn: int, seconds_per_epoch: float) -> None:
         """Keep a timing."""
         with self._connection:
-            self._connection.execute("INSERT INTO timings VALUES (?, ?)", (rule, seconds_per_epoch))
+            row = (rule, turn, seconds_per_epoch)
+            self._connection.execute("INSERT INTO timings VALUES (?, ?, ?)", row)
 
     def tell(self, progress: Progress) -> None:
         """Keep how far the race is, for those who watch it."""

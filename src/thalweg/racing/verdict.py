@@ -1,4 +1,4 @@
-"""Verdict: from a finished race to a winner, its ties and the files that say so."""
+"""Verdict: what to take, what else is as good, and the files that say so."""
 
 import html
 import math
@@ -14,16 +14,12 @@ import numpy as np
 from thalweg import files, report
 from thalweg.racing import export
 from thalweg.racing.advice import batch_sizes, by_budget
+from thalweg.racing.comparison import STATES, Comparison, compare
 from thalweg.racing.protocol import RERUNS, Protocol, Rules
+from thalweg.racing.run import Course, recommended
 from thalweg.racing.search import Found, finalists, second_round
-from thalweg.racing.space import Space
-from thalweg.racing.statistics import (
-    Interval,
-    difference,
-    epochs_to,
-    median_interval,
-    sensitivity,
-)
+from thalweg.racing.sentence import decide, sentence
+from thalweg.racing.statistics import Sensitivity, epochs_to, middle, sensitivity
 from thalweg.racing.store import Store
 from thalweg.racing.trial import FINAL, PHASES, RERUN, Result
 from thalweg.report import curves
@@ -32,16 +28,18 @@ from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, factor
 from thalweg.tasks.snippets import torch_class
 from thalweg.tasks.task import Target, Task
-from thalweg.words import digits, listed
+from thalweg.words import digits, worse
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
 
-__all__ = ["Verdict", "conclude"]
+__all__ = ["MARGIN", "Verdict", "conclude"]
 
-_NAMED = 3  # at most, or one more, of a kind in the verdict's sentence; the table has them all
+MARGIN = 0.05  # up to this price over the best, a rule is as good
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +63,18 @@ class Verdict:
 
     @property
     def winner(self) -> str:
-        """Name of the rule with the lowest median test loss."""
+        """Name of the rule with the lowest typical test loss."""
         return self.record.winner
 
     @property
-    def ties(self) -> tuple[str, ...]:
-        """Names of the rules whose difference to the winner may be 0."""
-        return self.record.ties
+    def take(self) -> str:
+        """Name of the rule to take: a familiar one if it is as good as any, else the winner."""
+        return self.record.take
+
+    @property
+    def could_be_best(self) -> tuple[str, ...]:
+        """Names of the rules of which one is the best, with 95 % confidence."""
+        return tuple(row.rule for row in self.record.rules if row.could_be_best)
 
     @property
     def sentence(self) -> str:
@@ -80,11 +83,11 @@ class Verdict:
 
     @property
     def code(self) -> Mapping[str, str]:
-        """Lines to paste that train with the winner: "torch" and "thalweg"."""
+        """Lines to paste that train with the rule to take: "torch" and "thalweg"."""
         return dict(self.record.code)
 
     def best_optimizer(self, params: "ParamsT") -> "tuple[Optimizer, LRScheduler | None]":
-        """Return the winner's optimizer with its hyperparameters, and its scheduler.
+        """Return the optimizer to take, with its hyperparameters, and its scheduler.
 
         They are those that the race trained with; a penalty or clipping that the task has is not
         part of them. Call the scheduler's ``step()`` after each of the optimizer's.
@@ -103,12 +106,12 @@ class Verdict:
             >>> import torch, thalweg
             >>> found = thalweg.race("iris", rules=["adam", "sgd"], epochs=2, trials=4, seeds=2)
             >>> optimizer, scheduler = found.best_optimizer(torch.nn.Linear(4, 3).parameters())
-            >>> optimizer.param_groups[0]["lr"] == found.results["rules"][0]["hyper"]["lr"]
-            True
+            >>> found.take in found.could_be_best, scheduler
+            (True, None)
         """
         from thalweg import optim  # noqa: PLC0415 - needs torch, which nothing else here does
 
-        best = self.record.rules[0]
+        best = self.record.row(self.take)
         rule, hyper = self.rules[best.rule], cast("dict[str, Any]", best.hyper)
         if known := torch_class(rule, hyper):
             name, keywords = known
@@ -121,107 +124,157 @@ class Verdict:
 
         return optimizer, LambdaLR(optimizer, factor(best.schedule, best.steps))
 
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the rules as a pandas table, a row each."""
+        import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+        rows = [
+            {
+                "rule": row.rule,
+                "state": row.state,
+                "test_loss": row.test_loss.typical,
+                "test_loss_low": row.test_loss.low,
+                "test_loss_high": row.test_loss.high,
+                "price_low": row.price.low,
+                "price_high": row.price.high,
+                "could_be_best": row.could_be_best,
+                "probability": row.probability,
+                "test_score": row.test_score,
+                "epochs_to_target": row.epochs_to_target,
+                "seconds_per_epoch": row.seconds_per_epoch,
+                "batch_size": row.batch_size,
+                "schedule": row.schedule,
+                **row.hyper,
+            }
+            for row in self.record.rules
+        ]
+        return pd.DataFrame(rows)
+
     def __str__(self) -> str:
-        return self.sentence
+        return report.text(self.record)
+
+    def __repr__(self) -> str:
+        return f"Verdict(take={self.take!r}, of {len(self.record.rules)} rules)"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(row.rule)}</td>"
-            f"<td>{digits(row.test_loss.median, 4)}</td>"
+            f"<tr><td>{html.escape(row.rule)}</td><td>{row.state}</td>"
+            f"<td>{worse(row.price.low, row.price.high)}</td>"
+            f"<td>{digits(row.test_loss.typical, 3)} ({digits(row.test_loss.low, 3)} to "
+            f"{digits(row.test_loss.high, 3)})</td>"
             f"<td>{digits(row.test_score, 4)}</td>"
             f"<td>{digits(row.epochs_to_target)}</td></tr>"
             for row in self.record.rules
         )
         metric = html.escape(self.record.protocol.metric)
         return (
-            f"<p><b>{html.escape(self.sentence)}</b></p><table><tr><th>rule</th><th>test loss</th>"
-            f"<th>{metric}</th><th>epochs to target</th></tr>{rows}</table>"
+            f"<p><b>{html.escape(self.sentence)}</b></p><table><tr><th>rule</th>"
+            f"<th>state</th><th>worse by</th><th>test loss</th><th>{metric}</th>"
+            f"<th>epochs to target</th></tr>{rows}</table>"
             f"<pre>{html.escape(self.code['torch'])}</pre>"
         )
 
 
-def conclude(
-    task: Task,
-    protocol: Protocol,
-    store: Store,
-    found: Mapping[str, Found],
-    command: str,
-    *,
-    rules: Mapping[str, Rule] | None = None,
-) -> Verdict:
+def conclude(course: Course, command: str) -> Verdict:
     """Judge a finished race; write results.json, curves.parquet and report.html into its folder.
 
     Args:
-        task: what was trained.
-        protocol: the terms.
-        store: with every training finished.
-        found: by each rule's search.
+        course: the race that has run.
         command: that repeats the race.
-        rules: that were raced, by name; by default the registered ones.
 
     Raises:
-        ValueError: no rule ended with a finite loss on more than half of the seeds.
+        ValueError: no rule ended with a finite loss in any repeat.
     """
-    named, target = Rules(rules or {}), task.target()
-    entries = _rank(task, protocol, store, found, target)
-    for row in entries:
-        row["source"] = named[row["rule"]].source
-    best = entries[0]
+    task, protocol, store = course.task, course.protocol, course.store
     if store.directory:
         kept = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
         curves.write(store.directory, export.curves(kept))
-    if not math.isfinite(best["test_loss"]["median"]):
+    losses = _losses(protocol, store)
+    if not np.isfinite(losses).any():
         where = ""
         if store.directory:
             shown = shlex.join(["thalweg", "results", str(store.directory), "--csv"])
             where = f" ({shown} prints them)"
         raise ValueError(
-            "no rule ended with a finite test loss on most seeds; look at the losses of all epochs"
+            "no rule ended with a finite test loss; look at the losses of all epochs"
             f"{where}, and race with lower rates"
         )
-    trials = {name: store.of(name, "trial") for name in protocol.rules}
-    counts, name = store.counts(), best["rule"]
-    reruns = store.of(name, RERUN)
-    several = len(protocol.batch_sizes) > 1
+    constant = float(np.mean([target.constant for target in course.targets]))
+    compared = compare(losses, rows=task.parts["test"], constant=constant)
+    rows = _rows(course, compared)
+    winner = protocol.rules[compared.winner]
+    take = decide(rows, winner, MARGIN)
+    best = next(row for row in rows if row["rule"] == take)
+    counts = store.counts()
     record = Record.of(
         {
             "schema": SCHEMA,
             "version": metadata.version("thalweg"),
             "command": command,
             "seed": protocol.seed,
-            "data": {**task.data, "split": task.parts},
+            "data": {**task.data, "split": task.parts, "drawn": task.drawn},
             "protocol": _terms(task, protocol, counts),
-            "target": vars(target),
-            **_decision(task, protocol, named[name], entries),
-            # A trial on a lower rung is no full one, and they cannot be compared.
-            "by_budget": [] if protocol.halving else by_budget(trials, min(counts.values())),
-            "batch_sizes": batch_sizes(task, best, found[name], reruns, target)
-            if several
-            else None,
-            "rules": entries,
+            "target": vars(course.targets[0]),
+            "winner": winner,
+            "take": take,
+            "margin": MARGIN,
+            "sentence": sentence(rows, take, MARGIN),
+            "code": _code(task, protocol, course.rules[take], best),
+            "by_budget": _by_budget(protocol, store),
+            "batch_sizes": _batch_sizes(course, best),
+            "rules": rows,
         }
     )
     if store.directory:
         files.write(store.directory / "results.json", record.text())
         report.write(store.directory)
-    return Verdict(record, store.directory, named)
+    return Verdict(record, store.directory, Rules(course.rules))
 
 
-def _decision(
-    task: Task, protocol: Protocol, rule: Rule, entries: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return who won, who ties, the sentence that says so, and code that trains with the winner."""
-    best = entries[0]
-    ties = [row["rule"] for row in entries if row["tie"]]
-    code = task.code(
+def _losses(protocol: Protocol, store: Store) -> "NDArray[np.float64]":
+    """Return each rule's mean test loss in each repeat, (rules, repeats)."""
+    repeats = range(protocol.repeats)
+    every = [
+        [_mean([result.test_loss for result in store.of(name, FINAL, k)]) for k in repeats]
+        for name in protocol.rules
+    ]
+    return np.asarray(every, dtype=np.float64)
+
+
+def _mean(values: Sequence[float]) -> float:
+    with np.errstate(over="ignore"):  # of trainings that all but diverged
+        return float(np.mean(values))
+
+
+def _code(task: Task, protocol: Protocol, rule: Rule, row: Mapping[str, Any]) -> dict[str, str]:
+    return task.code(
         rule,
-        best["hyper"],
-        batch_size=best["batch_size"],
+        row["hyper"],
+        batch_size=row["batch_size"],
         epochs=protocol.epochs,
-        schedule=best["schedule"],
+        schedule=row["schedule"],
     )
-    sentence = _sentence(entries, ties, protocol.epochs)
-    return {"winner": best["rule"], "ties": ties, "sentence": sentence, "code": code}
+
+
+def _by_budget(protocol: Protocol, store: Store) -> list[dict[str, Any]]:
+    if protocol.halving:  # a trial on a lower rung is no full one, and they cannot be compared
+        return []
+    trials = {
+        name: [store.of(name, "trial", k) for k in range(protocol.repeats)]
+        for name in protocol.rules
+    }
+    return by_budget(trials, min(store.counts().values()))
+
+
+def _batch_sizes(course: Course, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Compare the batch sizes in the repeat that found the setting to take."""
+    if len(course.protocol.batch_sizes) == 1:
+        return None
+    found = course.found[row["rule"]]
+    point = recommended(found)
+    repeat = next(k for k, one in enumerate(found) if one.point == point)
+    reruns = course.store.of(row["rule"], RERUN, repeat)
+    return batch_sizes(course.task, row, found[repeat], reruns, course.targets[repeat])
 
 
 def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -233,6 +286,7 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "trials": trials,
         "second_round": second_round(trials),
         "trials_per_rule": counts,  # they differ under a budget in time
+        "repeats": protocol.repeats,
         "seeds": protocol.seeds,
         "batch_sizes": protocol.batch_sizes,
         "schedules": task.schedules,
@@ -241,125 +295,123 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "selection": (
             f"A trial's loss is its validation loss after the last of {protocol.epochs} epochs. "
             f"{' to '.join(dict.fromkeys(rerun))} trials are run again on {RERUNS} other seeds: "
-            "the defaults, the best of each batch size, and the best of all others; the one whose "
+            "the defaults, the best of each batch size, and the best of all others. The one whose "
             "median loss there is the lowest is chosen."
         ),
     }
 
 
-def _rank(
-    task: Task, protocol: Protocol, store: Store, found: Mapping[str, Found], target: Target
-) -> list[dict[str, Any]]:
-    """Return the rules' rows, best first, each compared with the best."""
-    counts = store.counts()
-    finals = {name: store.of(name, FINAL) for name in protocol.rules}
-    timings = store.timings()
-    losses = {name: [r.test_loss for r in runs] for name, runs in finals.items()}
-    rows = [
-        {
-            **_searched(store.of(name, "trial"), found[name], counts[name], protocol),
-            **_judged(finals[name], target, timings[name]),
+def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
+    """Return the rules' rows: as good as the best, then undecided, then worse."""
+    protocol, store = course.protocol, course.store
+    states, needed = compared.states(MARGIN), compared.repeats_needed(MARGIN)
+    rows = []
+    for index, name in enumerate(protocol.rules):
+        row = {
+            "source": course.rules[name].source,
+            **_searched(name, store, course.found[name], protocol),
+            **_judged(name, store, course.targets, protocol),
+            "test_loss": {
+                "typical": compared.loss[index],
+                "low": compared.loss_low[index],
+                "high": compared.loss_high[index],
+            },
+            "price": {
+                "typical": compared.price[index],
+                "low": compared.low[index],
+                "high": compared.high[index],
+            },
+            "state": states[index],
+            "could_be_best": bool(compared.could_be_best[index]),
+            "probability": compared.probability[index],
+            "repeats_needed": needed[index],
         }
-        for name in protocol.rules
-    ]
-    rows.sort(key=lambda row: row["test_loss"]["median"])
-    for row in rows:
-        first = row is rows[0]
-        name, winner = row["rule"], rows[0]["rule"]
-        apart = Interval(0.0, 0.0, 0.0)
-        if not first:
-            apart = difference(losses[name], losses[winner], len(rows))
-        row["difference"] = vars(apart)
-        row["steps"] = protocol.epochs * task.steps(row["batch_size"])
-        row["tie"] = not first and 0 in apart
+        row["steps"] = protocol.epochs * course.task.steps(row["batch_size"])
+        rows.append(row)
+    rows.sort(key=lambda row: (STATES.index(row["state"]), row["test_loss"]["typical"]))
     return rows
 
 
 def _searched(
-    trials: Sequence[Result], found: Found, spread: int, protocol: Protocol
+    name: str, store: Store, found: Sequence[Found], protocol: Protocol
 ) -> dict[str, Any]:
-    """Return what a rule's trials say."""
-    best = trials[found.number].trial
+    """Return what the trials of a rule say: in each repeat, and of that the median."""
+    point, counts = recommended(found), store.counts()
+    every = [store.of(name, "trial", k) for k in range(protocol.repeats)]
+    measured = [
+        _sensitivity(trials, one.number, counts[name], protocol)
+        for trials, one in zip(every, found, strict=True)
+    ]
+    good = [one.good_lr for one in measured if one.good_lr]
+    whole = not protocol.halving
+    untuned = [one.again[one.defaults] for one in found]
+    excess = [
+        (loss - one.loss) / abs(one.loss) if one.loss else math.nan
+        for loss, one in zip(untuned, found, strict=True)
+    ]
+    widened = [f"in repeat {k + 1}, {said}" for k, one in enumerate(found) for said in one.widened]
+    widest = max(found, key=lambda one: len(one.widened)).space
+    defaults = every[0][found[0].defaults].trial.hyper
+    return {
+        "rule": name,
+        "hyper": point.hyper,
+        "batch_size": point.batch_size,
+        "schedule": point.schedule,
+        "val_loss": _median([one.loss for one in found]),
+        "sensitivity": {
+            "within_5_percent": _median([m.within_5_percent for m in measured]) if whole else None,
+            "good_lr": tuple(np.exp(np.median(np.log(good), axis=0)).tolist()) if good else None,
+            "good_lr_decades": _median([one.good_lr_decades for one in measured]),
+        },
+        "diverged": float(np.mean([one.diverged for one in measured])),
+        "trials": sum(map(len, every)),
+        "widened": widened,
+        "space": {d.name: (d.low, d.high, d.scale) for d in widest.dimensions},
+        "defaults": {"hyper": defaults, "val_loss": _median(untuned), "excess": _median(excess)},
+    }
+
+
+def _sensitivity(
+    trials: Sequence[Result], chosen: int, spread: int, protocol: Protocol
+) -> Sensitivity:
     full = [result.trial.epochs == protocol.epochs for result in trials]
-    measured = sensitivity(
+    return sensitivity(
         [r.loss if ended else np.inf for r, ended in zip(trials, full, strict=True)],
         [result.diverged for result in trials],
         [result.trial.hyper.get("lr", np.nan) for result in trials],
-        found.number,
+        chosen,
         spread,
     )
-    untuned = found.again[found.defaults]
+
+
+def _median(values: Sequence[float]) -> float:
+    with np.errstate(over="ignore"):  # of trainings that all but diverged
+        return float(np.median(np.where(np.isnan(values), np.inf, values)))
+
+
+def _judged(
+    name: str, store: Store, targets: Sequence[Target], protocol: Protocol
+) -> dict[str, Any]:
+    """Return what the finals of a rule say."""
+    epochs = middle(
+        [
+            epochs_to(
+                target.validation_loss,
+                np.column_stack([result.validation_loss for result in store.of(name, FINAL, k)]),
+            )
+            for k, target in enumerate(targets)
+        ]
+    )
+    seconds = store.timings()[name]
+    least = min(seconds)
+    finals = [store.of(name, FINAL, k) for k in range(protocol.repeats)]
+    scores = [_mean([result.test_score for result in own]) for own in finals]
     return {
-        "rule": best.rule,
-        "hyper": best.hyper,
-        "batch_size": best.batch_size,
-        "schedule": best.schedule,
-        "val_loss": found.loss,
-        "sensitivity": {
-            "within_5_percent": measured.within_5_percent if all(full) else None,
-            "good_lr": measured.good_lr,
-            "good_lr_decades": measured.good_lr_decades,
-        },
-        "diverged": measured.diverged,
-        "trials": len(trials),
-        "widened": found.widened,
-        "space": _intervals(found.space),
-        "defaults": {
-            "hyper": trials[found.defaults].trial.hyper,
-            "val_loss": untuned,
-            "excess": (untuned - found.loss) / abs(found.loss) if found.loss else math.nan,
-        },
-    }
-
-
-def _intervals(space: Space) -> dict[str, tuple[float, float, str]]:
-    return {d.name: (d.low, d.high, d.scale) for d in space.dimensions}
-
-
-def _judged(finals: Sequence[Result], target: Target, seconds_per_epoch: float) -> dict[str, Any]:
-    """Return what a rule's fresh seeds say."""
-    curves = np.column_stack([result.validation_loss for result in finals])
-    epochs = epochs_to(target.validation_loss, curves)
-    scores = [result.test_score for result in finals]
-    return {
-        "test_loss": vars(median_interval([result.test_loss for result in finals])),
+        "test_losses": [_mean([result.test_loss for result in own]) for own in finals],
         "test_score": float(np.median(np.nan_to_num(scores, nan=-np.inf))),
+        "test_scores": scores,
         "epochs_to_target": epochs,
-        "seconds_to_target": None if epochs is None else epochs * seconds_per_epoch,
-        "seconds_per_epoch": seconds_per_epoch,
+        "seconds_to_target": None if epochs is None else epochs * least,
+        "seconds_per_epoch": least,
+        "seconds_spread": max(seconds) / least - 1,
     }
-
-
-def _sentence(entries: Sequence[Mapping[str, Any]], ties: Sequence[str], epochs: int) -> str:
-    """Say who won, with what, who ties, and what SGD (else Adam, else the last) would cost.
-
-    Where the winner does not reach the target, say who does.
-    """
-    best = entries[0]
-    rate = f", lr {best['hyper']['lr']:g}" if "lr" in best["hyper"] else ""
-    schedule = f", {best['schedule']}" if best["schedule"] != CONSTANT else ""
-    parts = [f"{best['rule']}{rate}{schedule}, batch {best['batch_size']}"]
-    if ties:
-        parts.append(f"tied with {listed(ties, _NAMED)}")
-    others = {row["rule"]: row for row in entries[1:]}
-    other = others.get("sgd") or others.get("adam") or entries[-1]
-    if best["epochs_to_target"] is None:
-        arrived = [row["rule"] for row in entries if row["epochs_to_target"] is not None]
-        others_do = f", {listed(arrived, _NAMED)} {'does' if len(arrived) == 1 else 'do'}"
-        said = f"{best['rule']} does not reach the target in {epochs} epochs"
-        parts.append(said + others_do if arrived else said)
-    elif other is not best and other["epochs_to_target"] is None:
-        parts.append(f"{other['rule']} does not reach the target in {epochs} epochs")
-    elif other is not best and best["epochs_to_target"] > 0:
-        parts.append(_compared(other["rule"], other["epochs_to_target"], best["epochs_to_target"]))
-    return "; ".join(parts)
-
-
-def _compared(rule: str, epochs: int, least: int) -> str:
-    """Say how many epochs a rule takes to the target, against the winner's."""
-    times = f"{digits(epochs / least, 2)}× the epochs"
-    if epochs > least:
-        return f"{rule} needs {times}"
-    if epochs == least:
-        return f"{rule} reaches the target in as many epochs"
-    return f"{rule} reaches the target in {times}"

@@ -24,7 +24,7 @@ from thalweg.racing.raced import Raced
 from thalweg.racing.trial import FINAL, TIMING, Result, Trial
 from thalweg.rule import Rule
 from thalweg.tasks.task import Checkpoint, Lanes, Task
-from thalweg.tasks.timing import seconds
+from thalweg.tasks.timing import TIMED, seconds
 
 __all__ = ["Piece", "Workers", "hired", "timed", "train"]
 
@@ -114,10 +114,13 @@ def _saved(content: Checkpoint) -> bytes:
     return file.getvalue()
 
 
-def timed(raced: Raced, unit: Sequence[Trial], *, should_stop: Callable[[], bool]) -> float:
-    """Return the seconds per epoch of a piece of work."""
+def timed(
+    raced: Raced, unit: Sequence[Trial], *, runs: int = TIMED, should_stop: Callable[[], bool]
+) -> float:
+    """Return the seconds per epoch of a piece of work, the median of some runs."""
     alone = unit[0].round == TIMING
-    return seconds(raced.task, raced.lanes(unit), should_stop=should_stop, alone=alone)
+    lanes = raced.lanes(unit)
+    return seconds(raced.task, lanes, should_stop=should_stop, alone=alone, runs=runs)
 
 
 class _Place(Protocol):

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from thalweg.report.record import Record, read
-from thalweg.report.table import table
+from thalweg.report.table import table, text
 
-__all__ = ["Record", "read", "table", "write"]
+__all__ = ["Record", "read", "table", "text", "write"]
 
 
 def write(directory: str | os.PathLike[str]) -> Path:

@@ -18,6 +18,7 @@ COLUMNS = pa.schema(
     {
         "rule": pa.string(),
         "phase": pa.string(),
+        "repeat": pa.int32(),
         "trial": pa.int32(),
         "seed": pa.int32(),
         "batch_size": pa.int32(),

@@ -1,17 +1,19 @@
 """Page: what a race found as one self-contained file."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jinja2
 import markupsafe
+from matplotlib.figure import Figure
 
 from thalweg import files, style
 from thalweg.report import curves, pictures, record
 from thalweg.report.record import Record
 from thalweg.report.table import budgets
-from thalweg.words import digits, duration, memory, percent, printable
+from thalweg.words import digits, duration, memory, percent, printable, worse
 
 __all__ = ["write"]
 
@@ -43,13 +45,8 @@ def write(directory: str | os.PathLike[str]) -> Path:
         "Loss by learning rate": partial(pictures.learning_rates, results, drawn),
         "Time to the target": partial(pictures.time_to_target, results),
     }
-    figures = {
-        title: {
-            name: markupsafe.Markup(style.svg(draw(width), f"{title}, {name}"))  # noqa: S704 - escaped there
-            for name, width in _WIDTHS.items()
-        }
-        for title, draw in drawings.items()
-    }
+    figures = {title: _drawn(title, draw) for title, draw in drawings.items()}
+    prices = _drawn("Against the best", partial(pictures.prices, results))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -63,11 +60,24 @@ def write(directory: str | os.PathLike[str]) -> Path:
         "duration": duration,
         "memory": memory,
         "percent": percent,
+        "worse": worse,
     }
     page = environment.get_template("page.html").render(
-        **vars(results), figures=figures, budgets=budgets(results), rounds=_rounds(results)
+        **vars(results),
+        figures=figures,
+        prices=prices,
+        budgets=budgets(results),
+        rounds=_rounds(results),
     )
     return files.write(directory / "report.html", page.encode())
+
+
+def _drawn(title: str, draw: Callable[[float], Figure]) -> dict[str, markupsafe.Markup]:
+    """Return a picture in each of its widths."""
+    return {
+        name: markupsafe.Markup(style.svg(draw(width), f"{title}, {name}"))  # noqa: S704 - escaped there
+        for name, width in _WIDTHS.items()
+    }
 
 
 def _shown(value: object) -> object:

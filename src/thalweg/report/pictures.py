@@ -1,8 +1,8 @@
-"""Pictures of a race: how the loss fell, what the rate did to it, how long the target took.
+"""Pictures of a race: what each rule costs, how the loss fell, what the rate did, the time it took.
 
-Each takes the record of ``results.json`` and the table of ``curves.parquet``, the rules best first,
-and returns a matplotlib figure. The winner and its ties stand out; every rule has its own panel or
-line, so that one rule reads as well as twenty.
+Each takes the record of ``results.json``, most the table of ``curves.parquet`` too, and returns a
+matplotlib figure. The rule to take and those that are as good stand out. Every rule has its own
+panel or line, so that one rule reads as well as twenty.
 """
 
 import math
@@ -22,9 +22,9 @@ from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import style
-from thalweg.report.record import Record, Row
+from thalweg.report.record import Record
 
-__all__ = ["learning_rates", "loss_curves", "time_to_target"]
+__all__ = ["learning_rates", "loss_curves", "prices", "time_to_target"]
 
 # A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
 _DIVERGED = 1e30
@@ -37,12 +37,50 @@ _LEAST = 1e-8
 
 
 @style.styled()
+def prices(results: Record, width: float = 7.2) -> Figure:
+    """Draw how much worse than the best each rule is, with its interval, grouped by state.
+
+    The axis is linear up to 20 %, logarithmic above. A price without an upper end leaves the
+    picture.
+
+    Args:
+        results: the record of ``results.json``.
+        width: inches, > 0; 7.2 by default.
+    """
+    picture, axes = style.figure(width, 0.9 + 0.22 * len(results.rules))
+    top = max(_number(row.price.high, _number(row.price.low)) for row in results.rules)
+    top = 1.15 * max(top, 2 * results.margin)
+    axes.set_xscale("symlog", linthresh=0.2, linscale=1.5)
+    axes.axvline(results.margin, **_TARGET)
+    for y, row in enumerate(results.rules):
+        color = _color(results, row.rule)
+        ends = _number(row.price.low), _number(row.price.high, 2 * top)
+        axes.plot(ends, (y, y), color=color, linestyle="-", linewidth=2, solid_capstyle="butt")
+        axes.plot(_number(row.price.typical), y, "o", color=color, markersize=5)
+        if y and row.state != results.rules[y - 1].state:
+            axes.axhline(y - 0.5, color=style.MUTED, linestyle="-", linewidth=0.6)
+    names = [f"{results.mark(row.rule)}" for row in results.rules]
+    axes.set_yticks(range(len(names)), names)
+    for label, row in zip(axes.get_yticklabels(), results.rules, strict=True):
+        label.set_color(_color(results, row.rule))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(-0.01, top)
+    marks = [0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0]
+    axes.set_xticks([mark for mark in marks if mark <= top])
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("test loss above that of the best rule")
+    return picture
+
+
+@style.styled()
 def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure:
     """Draw the validation loss of each rule's best trial by epoch, re-run on fresh seeds.
 
     The line is the median over seeds, the band holds the middle 80 %, the dotted line is the
-    target, the thin line in every panel is the winner. The axis is logarithmic, unless a loss or
-    the target is negative.
+    target, the thin line in every panel is the rule to take. The axis is logarithmic, unless a loss
+    or the target is negative.
 
     Args:
         results: the record of ``results.json``.
@@ -61,7 +99,7 @@ def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure
     # What diverged leaves the panel, but not for a height that no browser can draw.
     bands = {rule: np.minimum(band, top + 1e3 * (top - low)) for rule, band in bands.items()}
     for rule, (axes, color) in panels.items():
-        axes.plot(bands[results.winner][1], color=style.WINNER, linestyle="-", linewidth=0.7)
+        axes.plot(bands[results.take][1], color=style.WINNER, linestyle="-", linewidth=0.7)
         below, median, above = bands[rule]
         axes.fill_between(range(len(median)), below, above, color=color, alpha=0.25, linewidth=0)
         axes.plot(median, color=color, linestyle="-")
@@ -70,11 +108,11 @@ def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure
     _scale_losses(axes, low, top, room=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
     _explain(picture, "epochs", [
-        Line2D([], [], color=style.INK, linestyle="-", label="median over seeds"),
+        Line2D([], [], color=style.INK, linestyle="-", label="median"),
         Patch(color=style.INK, alpha=0.25, linewidth=0, label="middle 80 %"),
         Line2D([], [], **_TARGET, label="target"),
-        Line2D([], [], color=style.WINNER, linestyle="-", linewidth=0.7, label="★ winner"),
-        Line2D([], [], color=style.TIE, linestyle="-", label="= tied with it"),
+        Line2D([], [], color=style.WINNER, linestyle="-", linewidth=0.7, label="★ to take"),
+        Line2D([], [], color=style.TIE, linestyle="-", label="= as good"),
     ])  # fmt: skip
     return picture
 
@@ -104,7 +142,7 @@ def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Fig
         _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
-        row = _row(results, rule)
+        row = results.row(rule)
         low, high = row.sensitivity.good_lr or (None, None)
         if low is not None and high is not None:
             axes.axvspan(low, high, color=style.FAINT, alpha=0.6, linewidth=0)
@@ -209,13 +247,9 @@ def _explain(picture: Figure, x: str, handles: Sequence[Artist]) -> None:
 
 
 def _color(results: Record, rule: str) -> str:
-    if rule == results.winner:
+    if rule == results.take:
         return style.WINNER
-    return style.TIE if rule in results.ties else style.MUTED
-
-
-def _row(results: Record, rule: str) -> Row:
-    return next(row for row in results.rules if row.rule == rule)
+    return style.TIE if results.row(rule).state == "as good" else style.MUTED
 
 
 def _apart(places: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
@@ -242,8 +276,8 @@ def _trial_losses(curves: pa.Table, rule: str) -> tuple[NDArray[np.float64], NDA
     """Learning rate and last validation loss of each of the rule's trials."""
     chosen = curves.filter((pc.field("rule") == rule) & (pc.field("phase") == "trial"))
     last = (
-        chosen.sort_by([("trial", "ascending"), ("epoch", "ascending")])
-        .group_by("trial", use_threads=False)
+        chosen.sort_by([(name, "ascending") for name in ("repeat", "trial", "epoch")])
+        .group_by(["repeat", "trial"], use_threads=False)
         .aggregate([("lr", "last"), ("validation_loss", "last")])
     )
     return last["lr_last"].to_numpy(), _ranked(last["validation_loss_last"])

@@ -31,7 +31,7 @@ __all__ = [
     "read",
 ]
 
-SCHEMA = 2  # of results.json; it changes when a name there changes its meaning
+SCHEMA = 3  # of results.json; it changes when a name there changes its meaning
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = float | None
@@ -39,9 +39,9 @@ Number = float | None
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and its 95 % interval."""
+    """A typical value and its interval, 95 % for all rules at once."""
 
-    median: Number
+    typical: Number
     low: Number
     high: Number
 
@@ -57,7 +57,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """What was trained on; a module's data have neither features nor classes of their own."""
+    """What was trained on; a module's data have neither features nor classes of their own.
+
+    The test part of each repeat is drawn anew, unless the user gave it.
+    """
 
     name: str
     source: str
@@ -67,6 +70,7 @@ class Data:
     features: Count | None = None
     classes: tuple[str, ...] | None = None
     dropped: Count = 0
+    drawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Setup:
     trials: Count
     second_round: Count
     trials_per_rule: Mapping[str, Count]
+    repeats: Count
     seeds: Count
     batch_sizes: tuple[Count, ...]
     schedules: tuple[str, ...]
@@ -125,7 +130,10 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Row:
-    """What a race found of one rule."""
+    """What a race found of one rule.
+
+    A price is how much higher its typical loss is than the best rule's, as a share of it.
+    """
 
     rule: str
     source: str
@@ -135,12 +143,18 @@ class Row:
     steps: Count
     val_loss: Number
     test_loss: Interval
+    test_losses: tuple[Number, ...]
+    price: Interval
+    state: Literal["as good", "undecided", "worse"]
+    could_be_best: bool
+    probability: Number
+    repeats_needed: Number
     test_score: Number
-    difference: Interval
-    tie: bool
+    test_scores: tuple[Number, ...]
     epochs_to_target: Count | None
     seconds_to_target: Number
     seconds_per_epoch: Number
+    seconds_spread: Number
     sensitivity: Sensitivity
     diverged: Number
     trials: Count
@@ -184,7 +198,11 @@ class BatchSizes:
 
 @dataclass(frozen=True)
 class Record:
-    """All that a race found; docs/store.md says what each name means. The rules are best first."""
+    """All that a race found; docs/store.md says what each name means.
+
+    The rules that are as good as the best come first, then those that could not be told from it,
+    then those that are worse.
+    """
 
     schema: int
     version: str
@@ -194,7 +212,8 @@ class Record:
     protocol: Setup
     target: Target
     winner: str
-    ties: tuple[str, ...]
+    take: str
+    margin: float
     sentence: str
     code: Mapping[str, str]
     by_budget: tuple[Step, ...]
@@ -203,10 +222,10 @@ class Record:
 
     def __post_init__(self) -> None:
         names = [row.rule for row in self.rules]
-        if not names or names[0] != self.winner or len({*names}) != len(names):
-            raise ValueError("its rules are not each one row, the winner first")
-        if not {*self.ties} <= {*names} or {*self.protocol.trials_per_rule} != {*names}:
-            raise ValueError("its ties and trials are not those of its rules")
+        if len({*names}) != len(names) or not {self.winner, self.take} <= {*names}:
+            raise ValueError("its rules are not each one row, the winner among them")
+        if {*self.protocol.trials_per_rule} != {*names}:
+            raise ValueError("its trials are not those of its rules")
         if any({*step.val_loss} != {*names} for step in self.by_budget):
             raise ValueError("its losses at a budget are not those of its rules")
 
@@ -228,9 +247,14 @@ class Record:
         """Return the content of results.json."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
+    def row(self, rule: str) -> Row:
+        """Return the row of a rule."""
+        return next(row for row in self.rules if row.rule == rule)
+
     def mark(self, rule: str) -> str:
-        """Return a rule's name, after ★ for the winner and = for a tie: in print too."""
-        return ("★ " if rule == self.winner else "= " if rule in self.ties else "") + rule
+        """Return a rule's name, after ★ for the one to take and = for one that is as good."""
+        sign = "= " if self.row(rule).state == "as good" else ""
+        return ("★ " if rule == self.take else sign) + rule
 
 
 def read(directory: str | os.PathLike[str]) -> Record:

@@ -1,17 +1,18 @@
 """Table: what a race found, for a terminal."""
 
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from thalweg.report.record import Interval, Record, Row
-from thalweg.words import digits, duration, percent, printable
+from thalweg.words import digits, duration, percent, printable, worse
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["budgets", "table"]
+__all__ = ["budgets", "table", "text"]
 
 
 def budgets(results: Record) -> str:
@@ -22,6 +23,15 @@ def budgets(results: Record) -> str:
         counts = ", ".join(str(step.trials) for step in steps)
         said.append(f"{rule} after {counts} trial{' (its defaults)' if counts == '1' else 's'}")
     return f"Best by validation loss: {'; '.join(said)}." if said else ""
+
+
+def text(results: Record, width: int = 100) -> str:
+    """Return the table as plain text."""
+    from rich.console import Console  # noqa: PLC0415 - only who prints a table waits for it
+
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    console.print(table(results, width))
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
 def table(results: Record, width: int = 100) -> "Table":
@@ -36,25 +46,45 @@ def table(results: Record, width: int = 100) -> "Table":
 
     columns = {heading: [cell(row) for row in results.rules] for heading, cell in _CELLS.items()}
     room = Console(width=10_000)
-    for least in ("", "good lr", "untuned", "time", "batch", "to best", "epochs", "score", "lr"):
-        columns.pop(least, None)
-        shown = _table(results, columns)
+    left_out: list[str] = []
+    shown = _table(results, columns, left_out)
+    for least in (
+        "good lr",
+        "untuned",
+        "time",
+        "batch",
+        "beat it",
+        "epochs",
+        "score",
+        "lr",
+        "worse by",
+    ):
         if room.measure(shown).maximum <= width:
             break
+        columns.pop(least)
+        left_out.append(_title(results, least))
+        shown = _table(results, columns, left_out)
     return shown
 
 
-def _table(results: Record, columns: Mapping[str, Sequence[str]]) -> "Table":
+def _title(results: Record, heading: str) -> str:
+    return results.protocol.metric if heading == "score" else heading
+
+
+def _table(
+    results: Record, columns: Mapping[str, Sequence[str]], left_out: Sequence[str]
+) -> "Table":
     from rich.table import Table  # noqa: PLC0415
 
     explained = " ".join([_SIGNS, *(text for name, text in _NOTES.items() if name in columns)])
     sizes = results.batch_sizes
-    found = [budgets(results), sizes.advice if sizes else ""]
-    caption = [explained.format(seeds=results.protocol.seeds), *filter(None, found)]
+    gone = f"No room here for: {', '.join(left_out)}." if left_out else ""
+    caption = [explained.format(terms=results.protocol), gone, budgets(results)]
+    caption += [sizes.advice if sizes else ""]
     shown = Table(
         title=_text(results.sentence + "\n", "bold"),
         title_justify="left",
-        caption=_text("\n".join(caption)),
+        caption=_text("\n".join(filter(None, caption))),
         caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -63,16 +93,18 @@ def _table(results: Record, columns: Mapping[str, Sequence[str]]) -> "Table":
     )
     shown.add_column("rule", no_wrap=True)
     for heading in columns:
-        title = results.protocol.metric if heading == "score" else heading
-        shown.add_column(_text(title), justify="right", no_wrap=True)
+        shown.add_column(_text(_title(results, heading)), justify="right", no_wrap=True)
+    state = ""
     for row, *cells in zip(results.rules, *columns.values(), strict=True):
-        style = "bold" if row.rule == results.winner else ""
+        if row.state != state:  # rows are grouped by it
+            shown.add_row(_text(_GROUPS[row.state], "italic"))
+        state, style = row.state, "bold" if row.rule == results.take else ""
         shown.add_row(*map(_text, (results.mark(row.rule), *cells)), style=style)
     return shown
 
 
 def _interval(of: Interval) -> str:
-    return "{} [{}, {}]".format(*(digits(n, 3, "#") for n in (of.median, of.low, of.high)))
+    return "{} [{}, {}]".format(*(digits(n, 3, "#") for n in (of.typical, of.low, of.high)))
 
 
 def _text(words: str, style: str = "") -> "Text":
@@ -82,14 +114,16 @@ def _text(words: str, style: str = "") -> "Text":
     return Text(printable(words), style)
 
 
-_SIGNS = "★ winner, = tied with it: the difference may be the luck of seeds and search."
+_SIGNS = "★ take this one; = as good as the best."
+_GROUPS = {"as good": "as good:", "undecided": "undecided:", "worse": "worse:"}
 
 # What a terminal shows of a row of results.json, by heading.
 _CELLS: dict[str, Callable[[Row], str]] = {
     "lr": lambda row: digits(row.hyper.get("lr")),
     "batch": lambda row: str(row.batch_size),
     "test loss [95 %]": lambda row: _interval(row.test_loss),
-    "to best": lambda row: digits(row.difference.median or None, 2, "+"),
+    "worse by": lambda row: worse(row.price.low, row.price.high),
+    "beat it": lambda row: percent(row.probability),
     "score": lambda row: digits(row.test_score, 3, "#"),
     "untuned": lambda row: percent(row.defaults.excess, "+"),
     "epochs": lambda row: digits(row.epochs_to_target),
@@ -97,9 +131,12 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "good lr": lambda row: digits(row.sensitivity.good_lr_decades, 2),
 }
 _NOTES = {
-    "test loss [95 %]": "Test loss: median over {seeds} fresh seeds and its interval.",
-    "to best": "To best: difference to the winner, paired by seed.",
-    "untuned": "Untuned: how much higher its defaults' validation loss is.",
+    "test loss [95 %]": "Test loss: typical over {terms.repeats} repeats, each with new parts, a "
+    "new search and new seeds.",
+    "worse by": "Worse by: how much higher the loss is than the best rule's; all rows hold at once "
+    "with 95 % confidence.",
+    "beat it": "Beat it: share of the repeats in which the rule beat the one of the lowest loss.",
+    "untuned": "Untuned: how much higher the validation loss is at the defaults.",
     "epochs": "Epochs: to the target, which the data set fixes.",
     "time": "Time: to the same target.",
     "good lr": "Good lr: decades of rates within 5 % of the chosen one.",

@@ -1,0 +1,103 @@
+"""Sentence: what a race's verdict says in words."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from thalweg.racing.comparison import AS_GOOD, UNDECIDED, WORSE
+from thalweg.tasks.schedule import CONSTANT
+from thalweg.words import listed, percent, worse
+
+__all__ = ["FAMILIAR", "decide", "sentence"]
+
+FAMILIAR = ("adam", "adamw", "sgd", "momentum")
+"""Rules that most readers know, and take if they are as good as any."""
+
+_NAMED = 3  # at most, or one more, of a kind; the table has them all
+_LOOSE = 1.0  # a price of twice the best loss bounds nothing that anybody would accept
+_MOST = 200  # repeats that anybody would wait for
+
+Row = dict[str, Any]
+
+
+def decide(rows: Sequence[Row], winner: str, margin: float) -> str:
+    """Return the rule to take: a familiar one if it is sure to cost hardly more, else the winner.
+
+    Args:
+        rows: of the results.
+        winner: the rule of the lowest loss.
+        margin: so much higher the highest price of a familiar rule may be than that of any rule.
+    """
+    highest = {row["rule"]: row["price"]["high"] for row in rows}
+    enough = min(highest.values()) + margin
+    return next((rule for rule in FAMILIAR if highest.get(rule, math.inf) <= enough), winner)
+
+
+def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
+    """Say what to take, what is as good, what the others cost, and what could not be told.
+
+    Args:
+        rows: of the results.
+        take: the rule to take.
+        margin: up to which price a rule is as good as the best.
+    """
+    chosen = next(row for row in rows if row["rule"] == take)
+    others = [row for row in rows if row is not chosen]
+    if not others:
+        return f"{_setting(chosen)} is the best setting of the only rule that raced."
+    of = {
+        state: [row for row in others if row["state"] == state]
+        for state in (AS_GOOD, WORSE, UNDECIDED)
+    }
+    highest = chosen["price"]["high"]
+    bound = f"it is at most {worse(highest, highest)} worse than the best, with 95 % confidence"
+    if highest > _LOOSE:
+        bound = "but the race was too short to say how much worse than the best it may be"
+    if len(of[AS_GOOD]) == len(others) and chosen["state"] == AS_GOOD:
+        return (
+            f"Any of these {len(rows)} rules will do: none is more than {percent(margin)} worse "
+            f"than the best, with 95 % confidence. Take {_setting(chosen)}."
+        )
+    parts = [f"Take {_setting(chosen)}{', ' if highest > _LOOSE else ': '}{bound}"]
+    if of[AS_GOOD]:
+        names = [row["rule"] for row in of[AS_GOOD]]
+        parts.append(f"{listed(names, _NAMED)} {_are(names)} as good")
+    if of[WORSE]:
+        parts.append(_worse(of[WORSE]))
+    if of[UNDECIDED]:
+        parts.append(_undecided(of[UNDECIDED], alone=not of[WORSE] and not of[AS_GOOD]))
+    return "; ".join(parts) + "."
+
+
+def _setting(row: Row) -> str:
+    rate = f", lr {row['hyper']['lr']:g}" if "lr" in row["hyper"] else ""
+    schedule = f", {row['schedule']}" if row["schedule"] != CONSTANT else ""
+    return f"{row['rule']}{rate}{schedule}, batch {row['batch_size']}"
+
+
+def _worse(rows: Sequence[Row]) -> str:
+    """Name the price of the familiar ones, and count the others."""
+    known = [row for rule in FAMILIAR for row in rows if row["rule"] == rule]
+    named = [*known, *(row for row in rows if row not in known)][:_NAMED]
+    said = [
+        f"{row['rule']} is {worse(row['price']['low'], row['price']['high'])} worse"
+        for row in named
+    ]
+    left = len(rows) - len(named)
+    return ", ".join([*said, *([f"{left} more are worse"] * bool(left))])
+
+
+def _undecided(rows: Sequence[Row], *, alone: bool) -> str:
+    names = [row["rule"] for row in rows]
+    needed = [row["repeats_needed"] for row in rows]
+    enough = max(needed)
+    remedy = f"some {enough:.0f} repeats would" if enough <= _MOST else "more rows would"
+    whom = "any two rules" if alone else listed(names, _NAMED)
+    from_it = " apart" if alone else f" from {'it' if len(names) == 1 else 'the best'}"
+    if math.isinf(min(needed)):
+        remedy = "only more rows would"
+    return f"the race cannot tell {whom}{from_it}; {remedy}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
