@@ -49,8 +49,8 @@ def test_where_all_are_as_good_any_will_do() -> None:
     ("needed", "remedy"),
     [
         (40.0, "some 40 repeats would"),
-        (900.0, "more rows would"),
-        (math.inf, "only more rows would"),
+        (900.0, "more rows or more trials might"),
+        (math.inf, "more rows or more trials might"),
     ],
 )
 def test_what_could_not_be_told_is_said_with_what_would_tell(needed: float, remedy: str) -> None:

@@ -66,7 +66,7 @@ class Comparison:
         return [AS_GOOD if good else WORSE if worse else UNDECIDED for good, worse in pairs]
 
     def repeats_needed(self, margin: float) -> Array:
-        """Return about how many repeats would decide each rule; inf where only more rows would."""
+        """Return about how many repeats would decide each rule; inf where no number would."""
         goal = np.maximum(math.log1p(margin) - self._gap, self._gap)
         shrink = np.divide(goal, self._half, out=np.full_like(goal, np.inf), where=self._half > 0)
         part = shrink**2 * (1 / self._repeats + OVERLAP) - OVERLAP

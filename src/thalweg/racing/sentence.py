@@ -91,11 +91,11 @@ def _undecided(rows: Sequence[Row], *, alone: bool) -> str:
     names = [row["rule"] for row in rows]
     needed = [row["repeats_needed"] for row in rows]
     enough = max(needed)
-    remedy = f"some {enough:.0f} repeats would" if enough <= _MOST else "more rows would"
+    remedy = "more rows or more trials might"
+    if enough <= _MOST:
+        remedy = f"some {enough:.0f} repeats would"
     whom = "any two rules" if alone else listed(names, _NAMED)
     from_it = " apart" if alone else f" from {'it' if len(names) == 1 else 'the best'}"
-    if math.isinf(min(needed)):
-        remedy = "only more rows would"
     return f"the race cannot tell {whom}{from_it}; {remedy}"
 
 
