@@ -351,9 +351,20 @@ def test_where_lanes_round_by_their_neighbours_no_number_depends_on_which_piece_
 
 
 def test_no_worker_is_without_work_while_another_has_a_stack() -> None:
-    task = Mixing(64)
-    _race(replace(TERMS, rules=("adam",)), task=task, workers=4)
-    assert sorted(len(unit) for unit in task.units[:4]) == [5, 5, 10, 20]
+    first: list[int] = []
+    started, met = itertools.count(), threading.Barrier(4)
+
+    class Meeting(Mixing):
+        """Ends no piece before each of four workers has one."""
+
+        def run(self, lanes: Sequence[Lane], *, alone: bool = False, **terms: Any) -> Any:
+            if not alone and next(started) < met.parties:
+                first.append(len(lanes))
+                met.wait(60)
+            return super().run(lanes, alone=alone, **terms)
+
+    _race(replace(TERMS, rules=("adam",)), task=Meeting(64), workers=4)
+    assert sorted(first) == [5, 5, 10, 20]
 
 
 def test_progress_ends_where_it_said() -> None:

@@ -179,7 +179,7 @@ def test_dask_workers_of_several_threads_are_refused_for_modules_alone() -> None
     module.processes = True
     local = distributed.LocalCluster(
         n_workers=1, threads_per_worker=3, processes=False, protocol="tcp://",
-        dashboard_address=None, silence_logs=50,
+        dashboard_address="127.0.0.1:0", silence_logs=50,
     )  # fmt: skip
     with local as cluster:
         address = cluster.scheduler_address.replace("tcp", "dask")

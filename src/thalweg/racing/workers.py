@@ -419,7 +419,10 @@ class _Dask:
             None
             if address
             else distributed.LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
             )
         )
         self.client = distributed.Client(self.cluster or f"tcp://{address}")
