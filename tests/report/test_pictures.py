@@ -29,6 +29,10 @@ def time_to_target(results: Results, *given: Any, **how: Any) -> Figure:
     return pictures.time_to_target(Record.of(results), *given, **how)
 
 
+def prices(results: Results, _: pa.Table, **how: Any) -> Figure:
+    return pictures.prices(Record.of(results), **how)
+
+
 Race = tuple[dict[str, Any], pa.Table]
 FIGURES = (loss_curves, learning_rates)
 
@@ -255,7 +259,7 @@ def test_prices_are_drawn_with_their_intervals_grouped_by_state(race: Race) -> N
     assert len(between) == len({row.state for row in results.rules}) - 1
 
 
-@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize("draw", [*FIGURES, prices])
 @pytest.mark.parametrize("width", [3.7, 7.2])
 def test_no_text_covers_another(race: Race, draw: Any, width: float) -> None:
     figure = draw(*race, width=width)
@@ -265,7 +269,8 @@ def test_no_text_covers_another(race: Race, draw: Any, width: float) -> None:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             texts += [tick.label1 for tick in axis._update_ticks()]
-    texts += [figure._supxlabel, figure._supylabel, *figure.legends[0].get_texts()]
+    texts += [text for text in (figure._supxlabel, figure._supylabel) if text]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
     boxes = [
         (text.get_text(), text.get_window_extent(renderer).padded(-1))
         for text in texts

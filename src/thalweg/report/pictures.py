@@ -32,6 +32,10 @@ _DIVERGED = 1e30
 # So many trials of a rule are drawn whatever their places: more may fill a page with megabytes.
 _MANY = 256
 
+# Where the axis of prices has a mark, if there is room: inches of the picture for each label.
+_MARKS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
+_LABEL = 0.5
+
 # A loss of 0, but for rounding, is drawn here: it has no place on a logarithmic axis.
 _LEAST = 1e-8
 
@@ -66,12 +70,22 @@ def prices(results: Record, width: float = 7.2) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(-0.01, top)
-    marks = [0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0]
-    axes.set_xticks([mark for mark in marks if mark <= top])
+    axes.set_xticks(_legible(axes, [mark for mark in _MARKS if mark <= top], width))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("test loss above that of the best rule")
     return picture
+
+
+def _legible(axes: Axes, marks: Sequence[float], width: float) -> list[float]:
+    """Leave out each mark whose label would stand in that of the one before."""
+    along = axes.xaxis.get_transform().transform
+    inch = float(np.diff(along(np.array(axes.get_xlim())))[0]) / width
+    kept: list[float] = []
+    for mark in marks:
+        if not kept or np.diff(along(np.array([kept[-1], mark])))[0] >= _LABEL * inch:
+            kept.append(mark)
+    return kept
 
 
 @style.styled()
