@@ -120,6 +120,21 @@ def test_more_repeats_are_needed_for_smaller_differences_and_rows_for_the_smalle
     assert math.isinf(needed[2])
 
 
+def test_repeats_needed_are_the_fewest_whose_interval_leaves_zero_out() -> None:
+    noise = np.random.default_rng(6).normal(0, 0.05, (2, 12))
+    found = compare(np.exp(np.add(noise, [[0.0], [0.07]])), rows=MANY, constant=1.0)
+    low, high = np.log1p([found.low[1], found.high[1]])
+    assert low > 0  # so that both ends are those of the interval
+    gap, half = (low + high) / 2, (high - low) / 2
+
+    def at(repeats: float) -> float:
+        return half * math.sqrt((1 / repeats + OVERLAP) / (1 / 12 + OVERLAP))
+
+    needed = found.repeats_needed(0.0)[1]
+    assert 2 < needed <= 12
+    assert at(needed) <= gap < at(needed - 1)
+
+
 def test_states_follow_the_margin() -> None:
     noise = np.random.default_rng(7).normal(0, 0.01, (2, 12))
     found = compare(np.exp(np.add(noise, [[0.0], [0.03]])), rows=MANY, constant=1.0)
