@@ -136,6 +136,15 @@ def set_gradients(parameters: Iterable[Tensor], t: int) -> None:
         p.grad = None if missing else drawn(p.shape, t, index).to(p.device, p.dtype, copy=True)
 
 
+def step_in_float32(ours: Optimizer, theirs: Optimizer, t: int) -> None:
+    """Take step t of both, theirs with our rounded gradients in float32."""
+    set_gradients(members(ours), t)
+    for p, like in zip(members(ours), members(theirs), strict=True):
+        like.grad = None if p.grad is None else p.grad.float()
+    ours.step()
+    theirs.step()
+
+
 @cache
 def drawn(shape: torch.Size, t: int, index: int) -> Tensor:
     generator = torch.Generator().manual_seed(1000 * t + index)

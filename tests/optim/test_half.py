@@ -14,7 +14,7 @@ from optim_pairs import (
     idle,
     members,
     new_parameters,
-    set_gradients,
+    step_in_float32,
 )
 from thalweg import optim
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
@@ -35,12 +35,7 @@ def test_a_step_is_the_step_in_float32_rounded(
     for t in range(1, 9):
         theirs = configuration.theirs([p.detach().float() for p in members(ours)])
         theirs.load_state_dict(deepcopy(ours.state_dict()))  # torch casts the state to float32
-        for optimizer in (ours, theirs):
-            set_gradients(members(optimizer), t)
-        for p, like in zip(members(ours), members(theirs), strict=True):
-            like.grad = None if p.grad is None else p.grad.float()
-        ours.step()
-        theirs.step()
+        step_in_float32(ours, theirs, t)
         for p, like in zip(members(ours), members(theirs), strict=True):
             assert_rounded(p.detach(), like)
             for key, wanted in theirs.state.get(like, {}).items():

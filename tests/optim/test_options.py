@@ -17,6 +17,7 @@ from optim_pairs import (
     members,
     new_parameters,
     set_gradients,
+    step_in_float32,
 )
 from thalweg import optim
 
@@ -94,12 +95,7 @@ def test_state_in_float32_keeps_what_bfloat16_parameters_would_lose(
     ours = configuration.ours(new_parameters(torch.bfloat16), state_dtype=torch.float32, **options)
     theirs = configuration.theirs(new_parameters(torch.float32), **options)
     for t in range(1, 7):
-        for optimizer in (ours, theirs):
-            set_gradients(members(optimizer), t)
-        for p, like in zip(members(ours), members(theirs), strict=True):
-            like.grad = None if p.grad is None else p.grad.float()
-        ours.step()
-        theirs.step()
+        step_in_float32(ours, theirs, t)
     shared = {"exp_avg", "exp_avg_sq", "sum", "square_avg", "momentum_buffer", "step_size"}
     for p, like in zip(members(ours), members(theirs), strict=True):
         state = ours.state.get(p, {})
@@ -146,12 +142,7 @@ def test_kahan_follows_float32(configuration: Configuration) -> None:
     )
     theirs = configuration.theirs([p.detach().float() for p in members(ours)])
     for t in range(1, 41):
-        for optimizer in (ours, theirs):
-            set_gradients(members(optimizer), t)
-        for p, like in zip(members(ours), members(theirs), strict=True):
-            like.grad = None if p.grad is None else p.grad.float()
-        ours.step()
-        theirs.step()
+        step_in_float32(ours, theirs, t)
     for p, like in zip(members(ours), members(theirs), strict=True):
         kept = p.detach().float() + ours.state[p]["lost"].float()
         torch.testing.assert_close(kept, like, rtol=0.0, atol=5e-3)
