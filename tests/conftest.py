@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,13 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the rules that a test declares."""
     rules.names()  # declares the built-in ones
     monkeypatch.setattr(rule, "_rules", dict(rule._rules))
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Let models and tensors that a test draws be the same in every run and in any order."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(params=["in compiled code", "in Python"])
