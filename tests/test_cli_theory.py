@@ -252,6 +252,46 @@ def test_trace_tells_of_an_animation_though_the_picture_fails(
     assert "No such file or directory" in err
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trace sgd --steps 1 --out picture.png",
+        "trace sgd --steps 1 --out picture.svg",
+        "trace sgd --steps 1 --out picture.pdf",
+        "trace sgd --steps 1 --animate picture.gif --out other.png",
+        "trace sgd --steps 1 --animate other.gif --out picture.png",
+        "rates sgd --spectrum 1 --out picture.png",
+        "schedule cosine --steps 9 --out picture.svg",
+    ],
+)
+def test_a_picture_replaces_pictures_of_ours_and_no_other_file(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (picture,) = (Path(word) for word in line.split() if word.startswith("picture"))
+    for _ in range(2):  # the second time in the place of the first
+        said(capsys, line)
+    if picture.suffix not in {".svg", ".pdf"}:
+        with Image.open(picture) as seen:  # the mark leaves it what it is
+            seen.load()
+    made = picture.read_bytes()
+    for name in (picture, Path("other.png"), Path("other.gif")):
+        name.unlink(missing_ok=True)
+    picture.write_bytes(b"the user's own")
+    assert cli.main(line.split()) == 1
+    out, err = capsys.readouterr()
+    assert err == (
+        f"error: {picture} is there already, and thalweg did not make it; remove it, or name "
+        "another file\n"
+    )
+    assert "picture:" not in out
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the user's own"]
+    said(capsys, line.replace("picture", "named"))  # one remedy, and the other
+    picture.unlink()
+    said(capsys, line)
+    assert len(picture.read_bytes()) == pytest.approx(len(made), rel=0.01)
+
+
 def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = f"--out {tmp_path / 'a.png'}"
     words = f"trace sgd --problem reddi --lr 0.5 --steps 1 --batch-size 1 {out}"

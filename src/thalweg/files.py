@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["begin", "folder", "plain", "write"]
+__all__ = ["begin", "check_replaceable", "folder", "plain", "write"]
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> Path:
+def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Path:
     """Write a file beside its place and rename it there, so that no reader meets half of it.
 
     Args:
         path: where the file goes; its folder exists.
         content: all of it.
+        mark: see ``check_replaceable``.
 
     Returns:
         The path.
@@ -23,7 +24,8 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
     A link in its place is replaced; what it leads to stays as it is.
 
     Raises:
-        OSError: the folder does not exist, is full or may not be written; the old file stays.
+        OSError: the folder does not exist, is full or may not be written, or a file without the
+            mark is in its place; the old file stays.
 
     Example:
         >>> import tempfile
@@ -31,6 +33,8 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
         'whole'
     """
     path = Path(path)
+    if mark:
+        check_replaceable(path, mark)
     beside = _beside(path)
     try:
         try:
@@ -41,6 +45,22 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
             beside.unlink(missing_ok=True)
     except OSError as error:  # it has a name that nobody gave
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def check_replaceable(path: str | os.PathLike[str], mark: bytes) -> None:
+    """Raise FileExistsError if what is in a file's place is not ours, so that it stays.
+
+    Args:
+        path: where a file would go.
+        mark: bytes that every file of ours has.
+    """
+    path = Path(path)
+    if not os.path.lexists(path) or path.is_dir():  # a folder is never replaced
+        return
+    if not path.is_file() or mark not in path.read_bytes():
+        raise FileExistsError(
+            f"{path} is there already, and thalweg did not make it; remove it, or name another file"
+        )
 
 
 def _beside(path: Path) -> Path:

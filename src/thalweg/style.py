@@ -11,13 +11,28 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
-from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from thalweg import files
 
-__all__ = ["FAINT", "INK", "MUTED", "TIE", "WINNER", "figure", "format_of", "save", "styled", "svg"]
+__all__ = [
+    "FAINT",
+    "INK",
+    "MARK",
+    "MUTED",
+    "TIE",
+    "WINNER",
+    "check",
+    "figure",
+    "save",
+    "styled",
+    "svg",
+]
+
+MARK = "thalweg, drawn with Matplotlib"
+"""What a picture says of who made it; only such pictures are ever replaced."""
+_MARKED = {"png": "Software", "svg": "Creator", "pdf": "Creator"}  # where each format says so
 
 # Roles, not series: a picture of twenty rules needs three tones, not twenty colours. Each differs
 # in lightness as well as in hue. In a page they become CSS variables, which follow its theme.
@@ -116,32 +131,34 @@ def save(picture: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a picture, beside and renamed; the ending of its name (.png, .svg, .pdf) is its format.
 
     Raises:
-        ValueError: see ``format_of``.
+        ValueError, FileExistsError: see ``check``.
 
     Example:
         >>> import tempfile
         >>> save(figure()[0], Path(tempfile.mkdtemp()) / "empty.png").name
         'empty.png'
     """
-    content = io.BytesIO()
-    picture.savefig(content, format=format_of(path), facecolor="white")
-    return files.write(Path(path), content.getvalue())
+    kind = check(path)
+    content, metadata = io.BytesIO(), {_MARKED[kind]: MARK}
+    picture.savefig(content, format=kind, facecolor="white", metadata=metadata)
+    return files.write(Path(path), content.getvalue(), MARK.encode())
 
 
-def format_of(path: str | os.PathLike[str]) -> str:
+def check(path: str | os.PathLike[str]) -> str:
     """Return the format that a picture's name asks for by its ending.
 
     Raises:
-        ValueError: the ending is none of a format that matplotlib writes.
+        ValueError: the ending is none of .png, .svg and .pdf.
+        FileExistsError: a file that is no picture of ours is in its place.
 
     Example:
-        >>> format_of("path.PNG")
+        >>> check("path.PNG")
         'png'
     """
-    kinds = FigureCanvasBase.get_supported_filetypes()
     kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in kinds:
-        raise ValueError(f"a picture's name must end in .{', .'.join(sorted(kinds))}, got {path}")
+    if kind not in _MARKED:
+        raise ValueError(f"a picture's name must end in .{', .'.join(_MARKED)}, got {path}")
+    files.check_replaceable(path, MARK.encode())
     return kind
 
 

@@ -86,7 +86,7 @@ def trace(
     ]  # fmt: skip
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
-    style.format_of(out)  # a wrong name is refused before either picture is written
+    style.check(out)  # a wrong name is refused before either picture is written
     if animate is not None:  # told once it is there: the other may fail
         say(f"picture: {plots.animate(traces, animate)}")
     picture = style.save(plots.paths(traces).figure.canvas.figure, out)

@@ -83,6 +83,7 @@ def animate(
 
     Raises:
         ValueError: ``paths`` refuses the traces, or an argument is out of range.
+        FileExistsError: a file that is no picture of ours is in its place.
 
     Example:
         >>> from thalweg.descent import descend
@@ -120,7 +121,9 @@ def animate(
         made = Path(folder) / "paths.gif"
         look = {"facecolor": "white"}
         animation.save(made, PillowWriter(fps=frames_per_second), dpi=100, savefig_kwargs=look)
-        return files.write(path, made.read_bytes())
+        content = made.read_bytes().removesuffix(b";")  # which ends a GIF, a comment before it
+    mark = style.MARK.encode()
+    return files.write(path, content + b"!\xfe%c%b\0;" % (len(mark), mark), mark)
 
 
 def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D], list[Artist]]:
