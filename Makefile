@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help race test lint types pytest
+.PHONY: help race test lint types dist pytest
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1  # /p' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ help: ## list the targets
 race: $(VENV)/installed ## create .venv, install, run: thalweg race digits
 	$(VENV)/bin/thalweg race digits
 
-test: lint types pytest ## create .venv, install, run linters, types and all tests
+test: lint types dist pytest ## create .venv, install, run linters, types and all tests, build the package
 
 lint: $(VENV)/installed-for-tests
 	$(VENV)/bin/ruff check
@@ -20,6 +20,11 @@ lint: $(VENV)/installed-for-tests
 
 types: $(VENV)/installed-for-tests
 	$(VENV)/bin/mypy
+
+dist: $(VENV)/installed-for-tests ## build what an index takes, and check it, in dist/
+	rm -rf dist
+	$(VENV)/bin/python -m build --no-isolation
+	$(VENV)/bin/twine check --strict dist/*
 
 pytest: $(VENV)/installed-for-tests
 	$(VENV)/bin/python -m pytest -n auto --dist loadgroup

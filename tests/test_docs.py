@@ -31,6 +31,7 @@ LEFT_OUT = {
     "make": "it builds an environment; that the target exists is tested below",
     "pip": "it installs packages",
     "ruff": "it is what CI runs",
+    "python -m build": "it is what CI runs",
     "python benchmarks/": "it measures for minutes",
     "python docs/": "it draws for minutes",
     "thalweg race sales.csv": "the reader's own table",
