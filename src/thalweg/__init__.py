@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.metadata import version
 
-    from thalweg import data, kernels, linear, plots, problems, rules, schedules, theory
+    from thalweg import data, doctor, kernels, linear, plots, problems, rules, schedules, theory
     from thalweg.descent import descend
+    from thalweg.doctor.examination import check
     from thalweg.racing.race import race, resume
     from thalweg.stack.task import TorchTask
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = [
     "TorchTask",
     "__version__",
+    "check",
     "data",
     "descend",
+    "doctor",
     "kernels",
     "linear",
     "plots",
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 _MEMBERS = {
+    "check": "thalweg.doctor.examination",
     "descend": "thalweg.descent",
     "race": "thalweg.racing",
     "resume": "thalweg.racing",

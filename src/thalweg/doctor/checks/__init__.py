@@ -1,0 +1,1 @@
+"""Checks of the wiring: each is a small experiment on a copy, and a finding when it fires."""

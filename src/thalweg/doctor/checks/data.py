@@ -1,0 +1,319 @@
+"""Data: values, labels, their order, and whether validation data are like training data."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from thalweg.doctor.baseline import class_dimension, loss_of
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.subject import Subject, first_tensor
+from thalweg.words import digits
+
+__all__ = ["CHECKS", "features", "labels"]
+
+_STATISTIC = "a statistic of the batches that were read"
+_ROWS = 4096  # examples that statistics are taken of
+
+
+def features(batches: Sequence[Batch]) -> Tensor | None:
+    """Return the inputs of batches, one row an example; None where they are no numbers."""
+    rows: list[Tensor] = []
+    for batch in batches:
+        x = first_tensor(inputs(batch))
+        if (
+            x is None
+            or not x.is_floating_point()
+            or x.ndim < 1
+            or (rows and x.shape[1:] != rows[0].shape[1:])
+        ):
+            return None
+        rows.append(x.detach())
+        if sum(map(len, rows)) >= _ROWS:
+            break
+    return torch.cat(rows).flatten(1).float() if rows and rows[0].ndim > 1 else None
+
+
+def labels(batches: Sequence[Batch]) -> Tensor | None:
+    """Return the class or number of each example; None where a target is more than one."""
+    found = []
+    for batch in batches:
+        y = target(batch)
+        if not isinstance(y, Tensor) or y.ndim == 0 or y.numel() != len(y):
+            return None
+        found.append(y.detach().reshape(-1))
+    return torch.cat(found)
+
+
+def nan_in_inputs(subject: Subject) -> Finding | None:
+    """Look for values that are not finite in inputs and targets."""
+    for part, batches in (("training", subject.batches), ("validation", subject.validation)):
+        for what, of in (("inputs", inputs), ("targets", target)):
+            tensors = [first_tensor(of(batch)) for batch in batches]
+            bad = [t for t in tensors if t is not None and not bool(t.isfinite().all())]
+            if not bad:
+                continue
+            rows = sum(int((~t.isfinite()).reshape(len(t), -1).any(1).sum()) for t in bad)
+            return Finding(
+                "nan_in_inputs",
+                "problem",
+                f"{rows} {part} examples have {what} that are NaN or infinite, in {len(bad)} of "
+                f"{len(batches)} batches: the loss of such a batch is not a number.",
+                {"examples": float(rows), "batches": float(len(bad))},
+                "a value that is not finite",
+                _STATISTIC,
+            )
+    return None
+
+
+def inputs_constant(subject: Subject) -> Finding | None:
+    """Look for inputs that are the same for all examples."""
+    tensors = [first_tensor(inputs(batch)) for batch in subject.batches]
+    first = next((t for t in tensors if t is not None and t.ndim > 0), None)
+    if first is None or sum(len(t) for t in tensors if t is not None and t.ndim) < 3:
+        return None
+    same = all(
+        t is not None and t.shape[1:] == first.shape[1:] and bool((t == first[:1]).all())
+        for t in tensors
+    )
+    if not same:
+        return None
+    return Finding(
+        "inputs_constant",
+        "problem",
+        "All examples have the same inputs"
+        + (
+            f", and all are {digits(float(first.flatten()[0]))}."
+            if bool((first == first.flatten()[0]).all())
+            else "."
+        ),
+        {"first value": float(first.flatten()[0])},
+        "inputs of all examples are equal",
+        _STATISTIC,
+    )
+
+
+def labels_all_equal(subject: Subject) -> Finding | None:
+    """Look for targets that are the same for all examples."""
+    tensors = [first_tensor(target(batch)) for batch in subject.batches]
+    first = next((t for t in tensors if t is not None and t.ndim > 0), None)
+    if first is None or sum(len(t) for t in tensors if t is not None and t.ndim) < 8:
+        return None
+    same = all(
+        t is not None and t.shape[1:] == first.shape[1:] and bool((t == first[:1]).all())
+        for t in tensors
+    )
+    if not same:
+        return None
+    return Finding(
+        "labels_all_equal",
+        "problem",
+        f"All targets are the same, {digits(float(first.flatten()[0]))}: a constant fits them.",
+        {"target": float(first.flatten()[0])},
+        "targets of all examples are equal",
+        _STATISTIC,
+    )
+
+
+def data_sorted_not_shuffled(subject: Subject) -> Finding | None:
+    """Look for batches whose targets are far more alike than those of different batches."""
+    y = labels(subject.batches)
+    if y is None or len(subject.batches) < 4:
+        return None
+    sizes = [len(target(batch)) for batch in subject.batches]
+    if min(sizes[:-1]) < 4:
+        return None
+    values = _ranked(y)
+    total = float(values.var(0).sum())
+    parts = values.split(sizes)
+    within = sum(float(part.var(0, correction=0).sum()) * len(part) for part in parts) / len(values)
+    if total == 0:
+        return None
+    share = within / total
+    if share > 0.4:
+        return None
+    return Finding(
+        "data_sorted_not_shuffled",
+        "problem",
+        f"Targets within a batch are alike: their variance there is {share:.0%} of that of all. "
+        "The data are sorted, and not shuffled.",
+        {"variance within batches over all": share},
+        "in shuffled data that share is 1 - 1 / batch size on average; sorted is below 40 %",
+        _STATISTIC,
+    )
+
+
+def _ranked(y: Tensor) -> Tensor:
+    """Return classes as indicator columns, or numbers as a column."""
+    distinct: Tensor = y.unique()
+    if len(distinct) <= 50:
+        return (y[:, None] == distinct[None]).float()
+    return y.float()[:, None].argsort(0).argsort(0).float()
+
+
+def class_imbalance(subject: Subject) -> Finding | None:
+    """Look for a class so frequent that the loss asks for little else."""
+    y = labels(subject.batches)
+    if y is None or subject.output is None or subject.loss_fn is None:
+        return None
+    distinct, counts = y.unique(return_counts=True)
+    if not 2 <= len(distinct) <= 50 or bool((distinct != distinct.round()).any()):
+        return None
+    share = float(counts.max()) / len(y)
+    if share < 0.85 or _weighted(subject, distinct, counts):
+        return None
+    return Finding(
+        "class_imbalance",
+        "warning",
+        f"{share:.1%} of the examples are of one class ({int(distinct[counts.argmax()])}), and "
+        "the loss weights all examples alike: naming that class always is nearly as good.",
+        {"share of the largest class": share, "classes": float(len(distinct))},
+        "the largest class has 85 % of the examples or more, and the loss does not weight classes",
+        _STATISTIC,
+        sure=0.6,
+    )
+
+
+def _weighted(subject: Subject, distinct: Tensor, counts: Tensor) -> bool:
+    """Return whether mistaking a rare class costs more than mistaking the frequent one."""
+    out, first = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    most, least = distinct[counts.argmax()], distinct[counts.argmin()]
+    y = torch.full_like(first, most)  # type: ignore[arg-type] # a number of the targets' type
+    y.view(-1)[: len(y) // 2] = least
+    classes = class_dimension(out, first)
+    costs = []
+    for label in (most, least):
+        wrong = (y == label).reshape(-1)
+        if classes is None:
+            right = 5.0 * (2 * (y == distinct.max()).to(out.dtype) - 1).reshape(-1)
+            scores = torch.where(wrong, -right, right).reshape(out.shape)
+        else:
+            own = functional.one_hot(y.reshape(-1).long(), out.shape[classes]).to(out.dtype)
+            scores = torch.where(wrong[:, None], -5 * own, 5 * own).reshape(out.shape)
+        costs.append(loss_of(subject.loss_fn, scores, y))
+    return costs[1] > 1.5 * costs[0]
+
+
+def validation_differs(subject: Subject) -> Finding | None:
+    """Look for validation inputs of another mean, scale or range than training inputs."""
+    train, held = features(subject.batches), features(subject.validation)
+    if train is None or held is None or train.shape[1] != held.shape[1] or len(held) < 8:
+        return None
+    train, held = train[train.isfinite().all(1)], held[held.isfinite().all(1)]
+    if len(train) < 8 or len(held) < 8:
+        return None
+    # The same columns, in units of the training data: what a fixed preprocessing would leave alike.
+    middle, spread = train.mean(), train.std().clamp(min=1e-12)
+    shift = float((held.mean() - middle).abs() / spread)
+    scale = float(held.std() / spread)
+    error = float((train.mean(1).std() + held.mean(1).std()) / spread) / len(held) ** 0.5
+    if shift < 0.5 + 6 * error and 0.5 < scale < 2:
+        return _columns_differ(train, held) or _labels_differ(subject)
+    return Finding(
+        "validation_preprocessed_differently",
+        "problem",
+        f"Validation inputs have mean {digits(float(held.mean()))} and deviation "
+        f"{digits(float(held.std()))}, training inputs {digits(float(middle))} and "
+        f"{digits(float(spread))}.",
+        {"shift in training deviations": shift, "ratio of deviations": scale},
+        "a mean more than half a deviation away, or a deviation below half or above twice",
+        _STATISTIC,
+    )
+
+
+def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
+    """Look for columns of other mean or scale, beyond chance."""
+    spread = train.std(0)
+    alive = spread > 1e-6 * spread.max().clamp(min=1e-12)
+    if not bool(alive.any()):
+        return None
+    train, held, spread = train[:, alive], held[:, alive], spread[alive]
+    shift = (held.mean(0) - train.mean(0)) / spread
+    scale = held.std(0) / spread
+    chance = (1 / len(train) + 1 / len(held)) ** 0.5
+    far = (shift.abs() > 0.5 + 5 * chance) | (scale > 3) | (scale < 1 / 3)
+    share = float(far.float().mean())
+    if share < 0.2:
+        return None
+    moved = float((scale.log().abs() > 0.7).float().mean()) > 0.1
+    cause = "validation_preprocessed_differently" if moved else "validation_of_other_distribution"
+    return Finding(
+        cause,
+        "problem",
+        f"{share:.0%} of the input columns have another mean or deviation in the validation data "
+        f"than in the training data; the largest shift is {digits(float(shift.abs().max()))} "
+        "deviations.",
+        {"share of columns": share, "largest shift in deviations": float(shift.abs().max())},
+        "a fifth of the columns: half a deviation and five standard errors, or a scale of 3",
+        _STATISTIC,
+        sure=0.9,
+    )
+
+
+def _labels_differ(subject: Subject) -> Finding | None:
+    """Look for classes of other frequency in the validation data, beyond chance."""
+    train, held = labels(subject.batches), labels(subject.validation)
+    if train is None or held is None or len(held) < 20:
+        return None
+    distinct = torch.cat([train, held]).unique()
+    if len(distinct) > 50:
+        shift = float((held.float().mean() - train.float().mean()).abs() / train.float().std())
+        if shift < 0.5 + 5 * (1 / len(held) + 1 / len(train)) ** 0.5:
+            return None
+        distance = shift
+    else:
+        p = torch.stack([(train == c).float().mean() for c in distinct])
+        q = torch.stack([(held == c).float().mean() for c in distinct])
+        distance = float((p - q).abs().sum() / 2)
+        chance = float((p * (1 - p) * (1 / len(held) + 1 / len(train))).sqrt().sum() / 2)
+        if distance < 0.25 + 3 * chance:
+            return None
+    return Finding(
+        "validation_of_other_distribution",
+        "problem",
+        f"Targets of the validation data are distributed otherwise than those of the training "
+        f"data: {digits(distance)} apart.",
+        {"distance": distance},
+        "half the sum of differences of class shares above 0.25 and three standard errors, or a "
+        "mean half a deviation away",
+        _STATISTIC,
+        sure=0.85,
+    )
+
+
+def duplicates_across_parts(subject: Subject) -> Finding | None:
+    """Look for validation examples that are training examples too."""
+    train, held = features(subject.batches), features(subject.validation)
+    if train is None or held is None or train.shape[1] != held.shape[1] or train.shape[1] < 3:
+        return None
+    known = {row.numpy().tobytes() for row in train.cpu()}
+    rows = {row.numpy().tobytes() for row in held.cpu()}
+    if len(known) < 0.5 * len(train) or len(rows) < 8:
+        return None
+    share = len(rows & known) / len(rows)
+    if share < 0.1:
+        return None
+    return Finding(
+        "duplicates_across_parts",
+        "warning",
+        f"{share:.0%} of the validation examples are in the training data too.",
+        {"share of validation examples": share},
+        "equal inputs, to the last bit, for 10 % or more",
+        _STATISTIC,
+        sure=0.7,
+    )
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    nan_in_inputs,
+    inputs_constant,
+    labels_all_equal,
+    data_sorted_not_shuffled,
+    class_imbalance,
+    validation_differs,
+    duplicates_across_parts,
+)

@@ -1,0 +1,241 @@
+"""Examples: do they influence one another, is the target in the input, is padding read."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from thalweg.doctor.baseline import class_dimension
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.subject import Subject
+from thalweg.words import digits
+
+__all__ = ["CHECKS", "lengths"]
+
+_MOVED = 1e-4  # relative change of an output that is no rounding
+
+
+def _plain(subject: Subject) -> tuple[Tensor, Tensor] | None:
+    """Return the input and the output of the first batch where both are single tensors."""
+    given = inputs(subject.batch)
+    if subject.output is None or len(given) != 1 or not isinstance(given[0], Tensor):
+        return None
+    return given[0], subject.output
+
+
+def _moved(new: Tensor, old: Tensor) -> Tensor:
+    """Return, for each example, how far its outputs moved, relative to their size."""
+    return (new - old).abs().flatten(1).amax(1) / old.abs().max().clamp(min=1e-12)
+
+
+def _evaluated(subject: Subject, x: Tensor) -> Tensor:
+    model = subject.copy().model.eval()
+    with torch.no_grad():
+        torch.manual_seed(0)
+        out = model(x)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def batch_dimension_mixed(subject: Subject) -> Finding | None:
+    """Look for outputs that change with the other examples of the batch."""
+    found = _plain(subject)
+    if found is None or subject.examples < 3:
+        return None
+    x, out = found
+    n = subject.examples
+    places = [d for d in range(x.ndim) if x.shape[d] == n]
+    if not places or len(out) % n or out.shape[:2] == (n, n):
+        return None
+    place = 0 if 0 in places else places[0]
+    old = _evaluated(subject, x)
+    if not bool((_evaluated(subject, x) == old).all()):
+        return None  # it draws at random in evaluation mode
+    moved = x.movedim(place, 0).clone()
+    other = next((i for i in range(1, n) if not torch.equal(moved[i], moved[0])), None)
+    if other is None:
+        return None
+    moved[0] = moved[other]
+    new = _evaluated(subject, moved.movedim(0, place))
+    change = _moved(new.reshape(n, -1), old.reshape(n, -1))
+    touched = int((change[1:] > _MOVED).sum())
+    if not touched:
+        return None
+    return Finding(
+        "batch_dimension_mixed",
+        "problem",
+        f"Another first example changes the outputs of {touched} of the {n - 1} other examples of "
+        "its batch, in evaluation mode.",
+        {"examples touched": float(touched), "largest change": float(change[1:].max())},
+        f"an output moves by more than {_MOVED} of its size when another example changes",
+        "an experiment: one example of a batch replaced",
+    )
+
+
+def target_leaks_into_input(subject: Subject) -> Finding | None:
+    """Look for targets that stand in the input, at the same or a later place."""
+    found = _plain(subject)
+    y = target(subject.batch)
+    if found is None or not isinstance(y, Tensor):
+        return None
+    x, out = found
+    return _leaking_token(subject, x, y, out) or _leaking_column(subject, x, y)
+
+
+def _leaking_token(subject: Subject, x: Tensor, y: Tensor, out: Tensor) -> Finding | None:
+    """Look for the target of a place at a later place of the input that its output reads."""
+    if x.shape != y.shape or x.ndim < 2 or out.numel() % (x.shape[0] * x.shape[1]):
+        return None
+    if x.is_floating_point() != y.is_floating_point():
+        return None
+    n, time = x.shape[:2]
+    classes = class_dimension(out, y)
+    for ahead in range(4):
+        if ahead == 0 and x.is_floating_point():
+            continue  # an autoencoder
+        if time <= ahead + 1 or not _equal(x[:, ahead:], y[:, : time - ahead]):
+            continue
+        place = (time - ahead) // 2
+        changed = x.clone()
+        changed[:, place + ahead] = x[:, place + ahead].roll(1, 0)
+        differ = (changed != x).flatten(1).any(1)
+        old, new = (_evaluated(subject, v) for v in (x, changed))
+        if classes is not None:
+            old, new = old.movedim(classes, -1), new.movedim(classes, -1)
+        old, new = (out.reshape(n, time, -1)[:, place] for out in (old, new))
+        moved = _moved(new, old)[differ] > _MOVED
+        if len(moved) and float(moved.float().mean()) > 0.5:
+            return Finding(
+                "target_leaks_into_input",
+                "problem",
+                f"The target of place t is the input of place t{f' + {ahead}' if ahead else ''}, "
+                "and the output of place t changes with it: the model can copy its answer.",
+                {"places ahead": float(ahead), "outputs that change": float(moved.float().mean())},
+                "target and input are equal in 99 % of places, and the output reads that input",
+                "an experiment: the input that equals the target is changed",
+            )
+    return None
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    varied = bool((b != b.flatten()[0]).any())
+    return varied and float((a == b).float().mean()) > 0.99
+
+
+def _leaking_column(subject: Subject, x: Tensor, y: Tensor) -> Finding | None:
+    """Look for a column of the inputs that is the target, but for its scale."""
+    if x.ndim != 2 or not x.is_floating_point() or y.numel() != len(x) or x.shape[1] < 2:
+        return None
+    rows = torch.cat([inputs(b)[0] for b in subject.batches]).double()
+    values = torch.cat([target(b).reshape(-1) for b in subject.batches]).double()
+    if len(rows) < 20 or len(values.unique()) < 2:
+        return None
+    rows, values = rows - rows.mean(0), values - values.mean()
+    size = rows.norm(dim=0) * values.norm()
+    alike = (rows * values[:, None]).sum(0).abs() / size.clamp(min=1e-300)
+    alike = alike.nan_to_num(0.0)
+    column = int(alike.argmax())
+    second = float(alike.topk(2).values[1])
+    if float(alike[column]) < 0.999 or second > 0.99:
+        return None
+    return Finding(
+        "target_leaks_into_input",
+        "problem",
+        f"Column {column} of the inputs is the target but for its scale (correlation "
+        f"{digits(float(alike[column]), 5)}).",
+        {"column": float(column), "correlation": float(alike[column]), "next column": second},
+        "a correlation above 0.999 with the target, and of no other column above 0.99",
+        "the correlation of each column with the target",
+        sure=0.9,
+    )
+
+
+def lengths(x: Tensor) -> Tensor | None:
+    """Return the lengths of padded sequences: where each begins to be constant to its end.
+
+    None where it does not look like padding: lengths do not differ, or what stands behind the end
+    is not one and the same value.
+
+    Args:
+        x: (examples, time) or (examples, time, features).
+
+    Example:
+        >>> lengths(torch.tensor([[3, 5, 0, 0], [2, 7, 4, 0], [9, 1, 6, 8]] * 4))[:3]
+        tensor([2, 3, 4])
+    """
+    if x.ndim not in {2, 3} or x.shape[1] < 3 or (x.ndim == 2 and x.is_floating_point()):
+        return None
+    same = x == x[:, -1].mode(0).values if x.ndim == 2 else (x == 0).all(2)
+    behind = same.flip(1).int().cummin(1).values.flip(1)
+    found = x.shape[1] - behind.sum(1)
+    inner = float(same.sum() - behind.sum()) / max(1, int(found.sum()))
+    padded = float((found < x.shape[1] - 1).float().mean())
+    if padded < 0.3 or len(found.unique()) < 3 or inner > 0.05 or int(found.min()) < 1:
+        return None
+    return found
+
+
+def reads_padding(subject: Subject) -> Finding | None:
+    """Look for outputs that change with the padding behind the end of a sequence."""
+    found = _plain(subject)
+    if found is None or subject.examples != len(found[0]):
+        return None
+    x, out = found
+    ends = lengths(x)
+    if ends is None or out.ndim > 2 or len(out) != len(x):
+        return None
+    shortest = int(ends.argmin())
+    one = x[shortest : shortest + 1]
+    try:
+        old = _evaluated(subject, one)
+        new = _evaluated(subject, one[:, : int(ends[shortest])])
+    except Exception:  # noqa: BLE001 - the model takes one length only, and says so in its own way
+        return None
+    spread = float(out.std(0).mean()) if len(out) > 1 else 0.0
+    moved = float((new - old).abs().mean())
+    if not moved > 0.05 * max(spread, 1e-12):
+        return None
+    return Finding(
+        "reads_padding",
+        "problem" if moved > 0.5 * spread else "warning",
+        f"An example of length {int(ends[shortest])} gets another output when the "
+        f"{x.shape[1] - int(ends[shortest])} places of padding behind its end are left out.",
+        {
+            "change of the output": moved,
+            "spread of outputs between examples": spread,
+            "share of padded examples": float((ends < x.shape[1]).float().mean()),
+        },
+        "it moves by 5 % of what outputs differ between examples; from 50 % on a problem",
+        "an experiment: the same example without its padding",
+        sure=0.9,
+    )
+
+
+def inputs_ignored(subject: Subject) -> Finding | None:
+    """Look for outputs that are the same for different inputs."""
+    found = _plain(subject)
+    if found is None or subject.examples < 3:
+        return None
+    x, out = found
+    if len(x) != len(out) or bool((x == x[:1]).all()) or not bool(out.isfinite().all()):
+        return None
+    if not bool((out == out[:1]).all()):
+        return None
+    return Finding(
+        "inputs_ignored",
+        "problem",
+        f"The {len(out)} examples of a batch differ, and their outputs are equal to the last bit.",
+        {"examples": float(len(out))},
+        "outputs of different inputs are equal",
+        "an experiment: a batch",
+        sure=0.8,  # dead units may be the reason
+    )
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    batch_dimension_mixed,
+    target_leaks_into_input,
+    reads_padding,
+    inputs_ignored,
+)

@@ -1,0 +1,334 @@
+"""Outputs against the loss: last activations that the loss does not expect, found by experiment."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from thalweg.doctor.baseline import class_dimension, guesses, loss_of
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.subject import Subject
+from thalweg.words import digits
+
+__all__ = ["CHECKS", "Reach", "reach"]
+
+_SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of all parameters
+_SAME = 1e-3  # relative
+_ROOM = 0.25  # of the range at a tenth of the scale: an unbounded output grows tenfold
+_EXPERIMENT = "an experiment: the same to rounding, or not"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What values outputs take when all parameters are scaled by 1 to 100 and by -1 to -100.
+
+    Args:
+        low: the least value; -inf where it grows with the scale.
+        high: the largest; inf where it grows with the scale.
+        zeros: whether some are exactly 0.
+        sums_to_one: the dimension along which they are at least 0 and sum to 1, or None.
+        ones: whether all are exactly 1.
+    """
+
+    low: float
+    high: float
+    zeros: bool
+    sums_to_one: int | None
+    ones: bool
+
+
+def reach(subject: Subject) -> Reach | None:
+    """Return what values the outputs can take; None where they are not one tensor."""
+    if subject.output is None:
+        return None
+    outputs = {scale: _scaled(subject, scale) for scale in _SCALES}
+    finite = {scale: out for scale, out in outputs.items() if bool(out.isfinite().all())}
+    if not finite:
+        return None
+    sizes = sorted({abs(scale) for scale in finite})
+    low, high = zip(*(_ends(finite, size) for size in sizes), strict=True)
+    # What has no bound grows with the scale; what has one comes nearer to it.
+    room = _ROOM * (high[-2] - low[-2]) if len(sizes) > 1 else float("-inf")
+    values = list(finite.values())
+    return Reach(
+        low=min(low) if low[-1] >= min(low[:-1], default=0.0) - room else float("-inf"),
+        high=max(high) if high[-1] <= max(high[:-1], default=0.0) + room else float("inf"),
+        zeros=any(bool((out == 0).any()) for out in values),
+        sums_to_one=_normalized(values),
+        ones=all(bool((out == 1).all()) for out in values),
+    )
+
+
+def _ends(outputs: dict[float, Tensor], size: float) -> tuple[float, float]:
+    found = [out for scale, out in outputs.items() if abs(scale) == size]
+    return min(float(out.min()) for out in found), max(float(out.max()) for out in found)
+
+
+def _scaled(subject: Subject, scale: float) -> Tensor:
+    model = subject.copy().model.eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(scale)
+        out = model(*inputs(subject.batch))
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _normalized(outputs: list[Tensor]) -> int | None:
+    if any(bool((out < 0).any()) for out in outputs):
+        return None
+    for dimension in range(1, outputs[0].ndim):
+        if outputs[0].shape[dimension] < 2:
+            continue
+        sums = [out.sum(dimension) for out in outputs]
+        if all(bool(((total - 1).abs() < _SAME).all()) for total in sums):
+            return dimension
+    return None
+
+
+def _noise(output: Tensor, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return scale * torch.randn(output.shape, generator=generator).to(output)
+
+
+def _shift_changes_nothing(subject: Subject, dimension: int) -> bool:
+    """Return whether the loss ignores a number added along a dimension: it has a softmax there."""
+    assert subject.output is not None
+    assert subject.loss_fn is not None
+    y, scores = target(subject.batch), _noise(subject.output)
+    shift = _noise(scores.narrow(dimension, 0, 1), 3.0)
+    plain, shifted = (
+        loss_of(subject.loss_fn, scores, y),
+        loss_of(subject.loss_fn, scores + shift, y),
+    )
+    scaled = loss_of(subject.loss_fn, 2 * scores, y)
+    return abs(plain - shifted) <= 1e-4 * abs(plain) and abs(plain - scaled) > 1e-3 * abs(plain)
+
+
+def softmax_before_cross_entropy(subject: Subject, values: Reach) -> Finding | None:
+    """Look for outputs that are probabilities where the loss makes probabilities of them."""
+    dimension = values.sums_to_one
+    if dimension is None or not _shift_changes_nothing(subject, dimension):
+        return None
+    assert subject.output is not None
+    classes = subject.output.shape[dimension]
+    floor = float(torch.tensor(1 + (classes - 1) / torch.e).log())
+    return Finding(
+        "softmax_before_cross_entropy",
+        "problem",
+        f"The {classes} outputs of each example are probabilities that sum to 1, and the loss "
+        f"applies a softmax to them again: it cannot fall below {digits(floor)}.",
+        {"sum of outputs": 1.0, "least loss possible": floor},
+        "outputs sum to 1, and adding a number to all of them leaves the loss as it is",
+        _EXPERIMENT,
+    )
+
+
+def softmax_over_one_unit(subject: Subject, values: Reach) -> Finding | None:
+    """Look for outputs that are always 1, and for a cross-entropy over one class."""
+    out = subject.output
+    assert out is not None
+    assert subject.loss_fn is not None
+    if values.ones:
+        said = "Every output is exactly 1, whatever the parameters are: a softmax over one unit."
+    elif out.ndim > 1 and out.shape[1] == 1 and _constant_loss(subject):
+        said = "The loss is the same for every output: its softmax goes over one unit."
+    else:
+        return None
+    return Finding(
+        "softmax_over_one_unit",
+        "problem",
+        said,
+        {"outputs per example": float(out[0].numel())},
+        "outputs or loss are the same for all parameters",
+        _EXPERIMENT,
+    )
+
+
+def _constant_loss(subject: Subject) -> bool:
+    assert subject.output is not None
+    assert subject.loss_fn is not None
+    y = target(subject.batch)
+    losses = [loss_of(subject.loss_fn, _noise(subject.output, s), y) for s in (0.1, 1.0, 10.0)]
+    return losses[0] == losses[1] == losses[2]
+
+
+def relu_output_into_log(subject: Subject, values: Reach) -> Finding | None:
+    """Look for outputs that can be exactly 0 where the loss takes their logarithm."""
+    out, loss_fn = subject.output, subject.loss_fn
+    assert out is not None
+    assert loss_fn is not None
+    if not (values.low == 0 and values.zeros and values.high > 1 + _SAME):
+        return None
+    y = target(subject.batch)
+    positive = loss_of(loss_fn, _noise(out).abs() + 0.5, y)
+    zero = loss_of(loss_fn, torch.zeros_like(out), y)
+    some = loss_of(loss_fn, _noise(out).clamp(min=0), y)
+    own = loss_of(loss_fn, out, y)
+    broken = [value for value in (zero, some, own) if not abs(value) < float("inf")]
+    if not broken or not abs(positive) < float("inf"):
+        return None
+    share = float((out == 0).float().mean())
+    return Finding(
+        "relu_output_into_log",
+        "problem",
+        f"{share:.0%} of the outputs are exactly 0 (a ReLU made them), and the loss of such "
+        f"outputs is {broken[0]}.",
+        {"share of outputs that are 0": share, "loss at 0": str(broken[0])},
+        "outputs can be exactly 0, and there the loss is not finite",
+        _EXPERIMENT,
+    )
+
+
+def sigmoid_before_bce_with_logits(subject: Subject, values: Reach) -> Finding | None:
+    """Look for outputs between 0 and 1 where the loss takes scores of any size."""
+    if not _within_unit(values) or values.sums_to_one is not None:
+        return None
+    if not _logistic(subject):
+        return None
+    return Finding(
+        "sigmoid_before_bce_with_logits",
+        "problem",
+        "Outputs lie between 0 and 1, and the loss applies a sigmoid to them again: it sees "
+        "probabilities from 0.5 to 0.73 only.",
+        {"lowest output": values.low, "highest output": values.high},
+        "outputs stay in [0, 1] for all parameters; the loss is logistic in them",
+        _EXPERIMENT,
+    )
+
+
+def _within_unit(values: Reach) -> bool:
+    return -_SAME <= values.low < 0.5 < values.high <= 1 + _SAME
+
+
+def _logistic(subject: Subject) -> bool:
+    """Return whether the loss is that of two classes on scores: log(1 + exp(-score))."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    if not isinstance(y, Tensor) or y.numel() != out.numel():
+        return False
+    if not bool(((y == 0) | (y == 1)).all()):
+        return False
+    side = (2 * y.to(out.dtype) - 1).reshape(out.shape)
+    right = loss_of(subject.loss_fn, 15 * side, y)
+    wrong = loss_of(subject.loss_fn, -15 * side, y)
+    worse = loss_of(subject.loss_fn, -30 * side, y)
+    # From 15 to 30 squared error would quadruple; the logistic loss doubles, and is 0 when right.
+    return right < 1e-3 < wrong and 1.5 < worse / wrong < 2.5
+
+
+def softmax_for_multi_label(subject: Subject, values: Reach) -> Finding | None:
+    """Look for one softmax over labels of which several are true."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    if not isinstance(y, Tensor) or y.shape != out.shape or out.ndim < 2:
+        return None
+    counts = y.float().sum(1)
+    if not bool(((y == 0) | (y == 1)).all()) or not bool((counts > 1).float().mean() > 0.05):
+        return None
+    if values.sums_to_one is None and not _shift_changes_nothing(subject, 1):
+        return None
+    return Finding(
+        "softmax_for_multi_label",
+        "problem",
+        f"Up to {int(counts.max())} labels of an example are true at once, and a softmax makes "
+        "their probabilities sum to 1.",
+        {"most true labels": float(counts.max()), "mean of true labels": float(counts.mean())},
+        "a softmax over labels of which several are 1 in more than 5 % of the examples",
+        _EXPERIMENT,
+    )
+
+
+def binary_loss_for_classes(subject: Subject, _: Reach) -> Finding | None:
+    """Look for a loss of two classes, or one output, for targets of three classes or more."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    if not isinstance(y, Tensor) or y.numel() != out.numel():
+        return None
+    classes = torch.cat([target(b).flatten() for b in subject.batches]).unique()
+    whole = bool((classes == classes.round()).all())
+    if len(classes) < 3 or not whole or classes.min() < 0 or classes.max() < 2:
+        return None
+    # log(1 + exp(-s)) with a target above 1 has no lower bound: -(y - 1) s for large s.
+    high = loss_of(subject.loss_fn, torch.full_like(out, 1e4), y * 0 + classes.max())
+    refused = not abs(loss_of(subject.loss_fn, out.sigmoid(), y)) < float("inf")
+    if not (high < -100 or refused):
+        return None
+    return Finding(
+        "binary_loss_for_classes",
+        "problem",
+        f"Targets are {len(classes)} classes, {digits(float(classes.min()))} to "
+        f"{digits(float(classes.max()))}, and the loss is that of two: it has no lower bound.",
+        {"classes": float(len(classes)), "loss at an output of 10000": high},
+        "targets above 1 in a loss of two classes",
+        _EXPERIMENT,
+    )
+
+
+def output_range_too_small(subject: Subject, values: Reach) -> Finding | None:
+    """Look for targets that the last activation cannot reach."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    if values.low == float("-inf") and values.high == float("inf"):
+        return None
+    finite = lambda v: abs(v) < float("inf")  # noqa: E731
+    measure = partial(loss_of, subject.loss_fn, y=y)
+    best = [g for g in guesses(out, y) if not measure(2 * g) < measure(g) - 0.5]  # has a least loss
+    free = [v for v in map(measure, best) if finite(v)]
+    held = [v for v in (measure(g.clamp(values.low, values.high)) for g in best) if finite(v)]
+    here = measure(out)
+    if not free or not held or not finite(here):
+        return None
+    lost, range_ = min(held) - min(free), max(here, min(held)) - min(free)
+    if not lost > 0.05 * range_ > 0:
+        return None
+    return Finding(
+        "output_range_too_small",
+        "problem",
+        f"Outputs stay between {digits(values.low)} and {digits(values.high)}, whatever the "
+        f"parameters are: the loss cannot fall below {digits(min(held))}; without that limit it "
+        f"could reach {digits(min(free))}.",
+        {"least loss in range": min(held), "least loss": min(free), "loss now": here},
+        "the range costs more than 5 % of the loss",
+        _EXPERIMENT,
+    )
+
+
+def loss_without_bound(subject: Subject, values: Reach) -> Finding | None:
+    """Look for a loss that falls without end along a straight line: no log-probabilities given."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    if class_dimension(out, y) is None:
+        return None
+    losses = [loss_of(subject.loss_fn, _noise(out).abs() * s, y) for s in (1.0, 1e2, 1e4)]
+    linear = abs(losses[2] - 1e4 * losses[0]) <= 1e-2 * abs(losses[2]) and losses[2] < 0
+    if not linear or values.high <= 0:
+        return None
+    return Finding(
+        "loss_unsuited",
+        "problem",
+        "The loss is linear in the outputs and expects log-probabilities; the outputs are "
+        + ("probabilities." if values.sums_to_one is not None else "plain scores."),
+        {"loss at outputs": losses[0], "loss at 10000 times them": losses[2]},
+        "the loss of 10000 times the outputs is 10000 times the loss",
+        _EXPERIMENT,
+    )
+
+
+CHECKS: tuple[Callable[[Subject, Reach], Finding | None], ...] = (
+    softmax_before_cross_entropy,
+    softmax_over_one_unit,
+    softmax_for_multi_label,
+    sigmoid_before_bce_with_logits,
+    relu_output_into_log,
+    binary_loss_for_classes,
+    output_range_too_small,
+    loss_without_bound,
+)

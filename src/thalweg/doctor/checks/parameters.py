@@ -1,0 +1,252 @@
+"""Parameters, optimizer and graph: who is trained, who gets a gradient, what a step changes."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.subject import Subject
+from thalweg.words import listed
+
+__all__ = ["CHECKS", "untrained"]
+
+_NAMED = 4  # names in a sentence
+_IDENTITY = "identity of tensors"
+
+
+def untrained(module: nn.Module) -> bool:
+    """Return whether a layer's weights look like torch's first draw of them.
+
+    Linear and convolutional layers are drawn uniformly within 1 / sqrt(inputs), recurrent ones
+    within 1 / sqrt(width), embeddings from N(0, 1). Trained weights leave these bounds or fill them
+    unevenly.
+    """
+    if isinstance(module, nn.Embedding):
+        w = module.weight.detach().float()
+        return w.numel() >= 16 and _standard(w)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        bound = module.hidden_size**-0.5
+        return all(_uniform(p, bound) for p in module.parameters())
+    weight = getattr(module, "weight", None)
+    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) or weight is None:  # noqa: SLF001
+        return False
+    return _uniform(weight, weight[0].numel() ** -0.5)
+
+
+def _uniform(p: Tensor, bound: float) -> bool:
+    """Return whether numbers lie within a bound with the deviation of a uniform draw."""
+    if p.numel() < 2:
+        return float(p.detach().abs().max()) <= bound
+    w = p.detach().float()
+    inside = float(w.abs().max()) <= bound * (1 + 1e-5)
+    spread = float(w.pow(2).mean().sqrt()) * 3**0.5 / bound
+    return inside and abs(spread - 1) < max(0.1, 2 / math.sqrt(w.numel()))
+
+
+def _standard(w: Tensor) -> bool:
+    """Return whether numbers have mean 0 and deviation 1, within chance."""
+    mean, deviation, chance = float(w.mean()), float(w.std()), 1 / math.sqrt(w.numel())
+    return abs(mean) < 4 * chance and abs(deviation - 1) < max(0.02, 3 * chance)
+
+
+def _in_optimizer(subject: Subject) -> set[int]:
+    return {id(p) for group in subject.optimizer.param_groups for p in group["params"]}
+
+
+def _reached(subject: Subject) -> set[str]:
+    """Return the names of parameters that get a gradient."""
+    return {name for name, g in subject.backward.gradients.items() if g is not None}
+
+
+def _owners(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each parameter's name with the layer that holds it."""
+    for prefix, module in model.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            yield (f"{prefix}.{name}" if prefix else name), module
+
+
+def optimizer_of_another_model(subject: Subject) -> Finding | None:
+    """Look for an optimizer that has none of the model's parameters."""
+    mine = dict(subject.model.named_parameters())
+    held = _in_optimizer(subject)
+    if not mine or any(id(p) in held for p in mine.values()):
+        return None
+    return Finding(
+        "parameters_not_in_optimizer",
+        "problem",
+        f"None of the model's {len(mine)} parameters is in the optimizer, which has {len(held)} "
+        "others: it was made from another model, or before the model was made anew.",
+        {"parameters of the model": float(len(mine)), "of these in the optimizer": 0.0},
+        "no parameter of the model is in the optimizer",
+        _IDENTITY,
+    )
+
+
+def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
+    """Look for parameters with a gradient that are not in the optimizer."""
+    held, reached, owners = _in_optimizer(subject), _reached(subject), dict(_owners(subject.model))
+    mine = dict(subject.model.named_parameters())
+    missing = [n for n, p in mine.items() if p.requires_grad and id(p) not in held and n in reached]
+    if not missing or len(missing) == len(mine):
+        return None
+    fresh = [name for name in missing if name in owners and untrained(owners[name])]
+    return Finding(
+        "parameters_not_in_optimizer",
+        "problem" if fresh else "warning",
+        f"{len(missing)} of {len(mine)} parameters get a gradient and are not in the optimizer: "
+        f"{listed(missing, _NAMED)}"
+        + ("; their values are those of a first random draw." if fresh else "."),
+        {"missing": float(len(missing)), "of these as drawn at random": float(len(fresh))},
+        "a parameter with a gradient is not in the optimizer; a problem where it is untrained",
+        _IDENTITY,
+        sure=1.0 if fresh else 0.5,
+    )
+
+
+def parameters_not_registered(subject: Subject) -> Finding | None:
+    """Look for parameters that the loss depends on and that model.parameters() does not find."""
+    strays = subject.backward.strays
+    if not strays:
+        return None
+    places = listed(list(_hidden(subject.model)), _NAMED)
+    return Finding(
+        "parameters_not_registered",
+        "problem",
+        f"The loss depends on {len(strays)} parameters that model.parameters() does not give"
+        + (f": they are in plain lists or dicts ({places})." if places else "."),
+        {"unregistered parameters": float(len(strays)), "first shape": str(list(strays[0]))},
+        "the graph of the loss ends in parameters that are not the model's",
+        "a walk through the graph",
+    )
+
+
+def _hidden(model: nn.Module) -> Iterator[str]:
+    """Yield the attributes that hold modules or parameters in plain lists, tuples and dicts."""
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_"):
+                continue
+            members = value.values() if isinstance(value, dict) else value
+            if not isinstance(value, list | tuple | dict):
+                continue
+            if any(isinstance(m, nn.Module | nn.Parameter) for m in members):
+                yield f"{prefix}.{name}" if prefix else name
+
+
+def parameters_frozen(subject: Subject) -> Finding | None:
+    """Look for layers that were drawn at random and then frozen."""
+    frozen = [
+        name
+        for name, module in _owners(subject.model)
+        if untrained(module) and not any(p.requires_grad for p in module.parameters(recurse=False))
+    ]
+    if not frozen:
+        return None
+    return Finding(
+        "parameters_frozen",
+        "problem",
+        f"{len(frozen)} parameters are frozen (requires_grad is False), and their values are those "
+        f"of a first random draw: {listed(frozen, _NAMED)}.",
+        {"frozen and untrained": float(len(frozen))},
+        "frozen weights have the range and the deviation of torch's first draw",
+        "torch.nn.init",
+        sure=0.9,
+    )
+
+
+def parameters_shared(subject: Subject) -> Finding | None:
+    """Look for one layer in several places of a list."""
+    for prefix, module in subject.model.named_modules():
+        if not isinstance(module, nn.Sequential | nn.ModuleList):
+            continue
+        members = [m for m in module if any(True for _ in m.parameters())]
+        if len({id(m) for m in members}) < len(members):
+            return Finding(
+                "parameters_shared",
+                "warning",
+                f"The {len(members)} layers of {prefix or 'the model'} are "
+                f"{len({id(m) for m in members})} in truth: one stands in several places.",
+                {"places": float(len(members))},
+                "the same module twice in a list",
+                _IDENTITY,
+                sure=0.6,
+            )
+    return None
+
+
+def graph_cut_by_detach(subject: Subject) -> Finding | None:
+    """Look for parameters that the loss depends on and that get no gradient."""
+    back, held = subject.backward, _in_optimizer(subject)
+    mine = dict(subject.model.named_parameters())
+    silent = [n for n, p in mine.items() if p.requires_grad and back.gradients.get(n) is None]
+    known = any(id(p) in held for p in mine.values())
+    silent = [n for n in silent if id(mine[n]) in held or not known]
+    cut = [name for name in silent if _matters(subject, name)]
+    if not cut:
+        return None
+    return Finding(
+        "graph_cut_by_detach",
+        "problem",
+        f"The loss changes with {len(cut)} of {len(mine)} parameters and gives them no gradient: "
+        f"{listed(cut, _NAMED)}. The graph is cut on the way.",
+        {"cut off": float(len(cut)), "parameters": float(len(mine))},
+        "a changed parameter changes the loss, and its gradient is None",
+        "an experiment: the loss before and after a change of the parameter",
+    )
+
+
+def _matters(subject: Subject, name: str) -> bool:
+    """Return whether the loss changes with a parameter."""
+    twin = subject.copy()
+    twin.model.eval()
+    torch.manual_seed(0)
+    before = float(twin.loss(subject.batch).detach())
+    generator = torch.Generator().manual_seed(0)
+    p = dict(twin.model.named_parameters())[name]
+    with torch.no_grad():
+        noise = torch.randn(p.shape, generator=generator).to(p)
+        p.add_(noise * (p.abs().mean() + 0.1))
+    torch.manual_seed(0)
+    return float(twin.loss(subject.batch).detach()) != before
+
+
+def step_changes_nothing(subject: Subject) -> Finding | None:
+    """Look for a step that leaves every parameter as it is."""
+    if not subject.backward.connected:
+        return None
+    twin = subject.copy()
+    mine = {id(p) for p in twin.model.parameters()}
+    trained = [p for p in twin.parameters if id(p) in mine]
+    if not trained:
+        return None
+    before = [p.detach().clone() for p in trained]
+    for batch in subject.batches[:2]:
+        twin.take_step(batch)
+    if any(not torch.equal(p, old) for p, old in zip(trained, before, strict=True)):
+        return None
+    rates = [float(group["lr"]) for group in twin.optimizer.param_groups if "lr" in group]
+    zero = all(p.grad is None or not bool(p.grad.any()) for p in trained)
+    why = "the rate is 0" if rates and max(rates) == 0 else "gradients are 0" if zero else ""
+    return Finding(
+        "step_changes_nothing",
+        "problem",
+        "Two steps of the optimizer leave every parameter as it was, to the last bit"
+        + (f": {why}." if why else "."),
+        {"largest rate": max(rates, default=0.0)},
+        "no parameter has changed after two steps on a copy",
+        "an experiment: two steps on a copy",
+        sure=0.9,  # what made the gradients 0 stands above
+    )
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    optimizer_of_another_model,
+    parameters_not_registered,
+    parameters_not_in_optimizer,
+    graph_cut_by_detach,
+    parameters_frozen,
+    parameters_shared,
+    step_changes_nothing,
+)

@@ -1,0 +1,53 @@
+"""The start: weights that are all equal, units that are dead, before the first step."""
+
+from collections.abc import Callable
+
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.layers import activations, constant_weights
+from thalweg.doctor.subject import Subject
+from thalweg.words import listed
+
+__all__ = ["CHECKS"]
+
+
+def constant_init(subject: Subject) -> Finding | None:
+    """Look for hidden layers whose units start equal and stay so."""
+    twin = subject.copy()
+    alike = constant_weights(twin.model)
+    if not alike:
+        return None
+    for batch in subject.batches[:3]:
+        twin.take_step(batch)
+    still = [name for name in constant_weights(twin.model) if name in alike]
+    if not still:
+        return None
+    return Finding(
+        "constant_init",
+        "problem",
+        f"All units of {listed([name or 'the model' for name in still], 4)} start with the same "
+        "weights, and have the same weights after three steps: they compute the same.",
+        {"layers": float(len(still))},
+        "equal weights of all units of a layer, before and after three steps",
+        "an experiment: three steps on a copy",
+    )
+
+
+def dead_relu(subject: Subject) -> Finding | None:
+    """Look for rectifiers that are 0 for all examples."""
+    found = [a for a in activations(subject) if a.kind == "relu"]
+    worst = max((a.dead for a in found), default=0.0)
+    if worst < 0.9:
+        return None
+    return Finding(
+        "dead_relu",
+        "problem",
+        f"{worst:.0%} of the units of a ReLU are 0 for every example of the first batch: they "
+        "get no gradient.",
+        {"share of dead units": worst, "layers of ReLU": float(len(found))},
+        "90 % of the units of a layer",
+        "an experiment: one batch",
+        sure=0.9,
+    )
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (constant_init, dead_relu)

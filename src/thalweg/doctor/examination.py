@@ -1,0 +1,141 @@
+"""check: is a training wired so that it can learn? Asked by experiments on copies, before it."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from torch import nn
+from torch.optim import Optimizer
+
+from thalweg.doctor.checks import data, examples, outputs, parameters, shapes, start
+from thalweg.doctor.finding import Finding, Report
+from thalweg.doctor.loaders import Batch, read, untouched
+from thalweg.doctor.subject import LossFn, Step, Subject, bare
+from thalweg.errors import TaskError, told
+
+__all__ = ["check", "examine", "ordered"]
+
+_READING = 1.0  # seconds for training batches, half as many for validation batches
+_HELD = 64_000_000  # bytes of batches that are held
+_MOST = 64  # batches
+
+
+def check(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFn | None,
+    loader: Iterable[Batch],
+    val_loader: Iterable[Batch] | None = None,
+    *,
+    step: Step | None = None,
+) -> Report:
+    """Look for faults of the wiring by experiments on copies, before the training.
+
+    Args:
+        model: the module that will be trained.
+        optimizer: of its parameters: of torch.optim, thalweg.optim, or any subclass.
+        loss_fn: of outputs and targets, a mean over the examples; None where ``step`` has it.
+        loader: gives training batches, pairs (x, y) unless ``step`` takes others. Up to 64 batches
+            or 64 MB are read, for about a second.
+        val_loader: gives validation batches; None if there are none.
+        step: the user's own (model, batch) -> loss.
+
+    Returns:
+        What was found, the most likely cause first. Model, optimizer, data and random state are
+        left as they were.
+
+    Raises:
+        TaskError: a loader is empty or an iterator, or the model cannot be copied.
+    """
+    began = time.monotonic()
+    with untouched([bare(model)], [loader, val_loader]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a loss says of shapes is looked for below
+        part = read(loader, "loader", _READING, _HELD, _MOST)
+        held = read(val_loader, "val_loader", _READING / 2, _HELD, _MOST) if val_loader else None
+        subject = Subject(
+            model,
+            optimizer,
+            loss_fn,
+            part.batches,
+            held.batches if held else (),
+            step=step,
+            complete=part.ended,
+        )
+        findings, looked_at, skipped = examine(subject)
+    return Report(tuple(ordered(findings)), tuple(looked_at), {}, skipped, time.monotonic() - began)
+
+
+Check = Callable[[], Finding | None]
+
+
+def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
+    """Yield the checks that fit a subject, by name."""
+    general = [*parameters.CHECKS, *start.CHECKS]
+    if subject.pairs:
+        general = [*data.CHECKS, *general]
+    for one in general:
+        yield one.__name__, partial(one, subject)
+    if subject.pairs and subject.output is not None:
+        values = outputs.reach(subject)
+        for one in [*shapes.CHECKS, *examples.CHECKS]:
+            yield one.__name__, partial(one, subject)
+        if values is not None:
+            for look in outputs.CHECKS:
+                yield look.__name__, partial(look, subject, values)
+
+
+def examine(subject: Subject) -> tuple[list[Finding], list[str], dict[str, str]]:
+    """Run every check of the wiring; return findings, what was looked at and what could not be."""
+    findings, looked_at, skipped = [], [], {}
+    for name, one in _checks(subject):
+        title = name.replace("_", " ")
+        try:
+            found = one()
+        except TaskError as error:
+            skipped[title] = str(error)
+            continue
+        except Exception as error:  # noqa: BLE001 - one check that fails hides no other
+            skipped[title] = told(error)
+            continue
+        looked_at.append(title)
+        if found is not None:
+            findings.append(found)
+    return findings, looked_at, skipped
+
+
+# A cause that explains others: where it is found, they are its consequences.
+_EXPLAINS = {
+    "nan_in_inputs": {"validation_preprocessed_differently"},
+    "softmax_before_cross_entropy": {"output_range_too_small"},
+    "sigmoid_before_bce_with_logits": {"output_range_too_small"},
+    "softmax_over_one_unit": {
+        "output_range_too_small",
+        "step_changes_nothing",
+        "inputs_ignored",
+        "binary_loss_for_classes",
+    },
+    "softmax_for_multi_label": {"output_range_too_small", "softmax_before_cross_entropy"},
+    "binary_loss_for_classes": {"output_range_too_small"},
+    "relu_output_into_log": {"output_range_too_small"},
+    "inputs_constant": {"inputs_ignored", "batch_dimension_mixed"},
+    "labels_all_equal": {"class_imbalance"},
+    "graph_cut_by_detach": {"step_changes_nothing"},
+    "parameters_frozen": {"step_changes_nothing"},
+    "constant_init": {"inputs_ignored", "dead_relu", "step_changes_nothing"},
+    "dead_relu": {"inputs_ignored", "step_changes_nothing"},
+    "parameters_not_in_optimizer": {"step_changes_nothing"},
+    "data_sorted_not_shuffled": {"labels_all_equal"},
+}
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with the most likely first, without those that another explains."""
+    found = list(findings)
+    present = {finding.cause for finding in found}
+    explained = {cause for one in present for cause in _EXPLAINS.get(one, ())}
+    kept: dict[str, Finding] = {}
+    for finding in sorted(found, key=lambda f: (f.severity != "problem", -f.sure)):
+        if finding.cause not in explained:
+            kept.setdefault(finding.cause, finding)
+    return list(kept.values())

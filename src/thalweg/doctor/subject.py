@@ -1,0 +1,256 @@
+"""Subject: what is examined, and copies of it for experiments."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.errors import TaskError, blamed
+
+__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor"]
+
+LossFn = Callable[[Any, Any], Tensor]
+Step = Callable[[nn.Module, Batch], Tensor]
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Return the user's own module from within torch.compile's or DDP's."""
+    inner = getattr(model, "_orig_mod", None) or (
+        model.module if isinstance(model, nn.parallel.DistributedDataParallel) else None
+    )
+    return bare(inner) if isinstance(inner, nn.Module) else model
+
+
+def first_tensor(tree: Any) -> Tensor | None:  # noqa: ANN401 - what a model returns
+    """Return the first tensor of a tree of tuples, lists and dicts; None if it has none."""
+    if isinstance(tree, Tensor):
+        return tree
+    members = tree.values() if isinstance(tree, dict) else tree
+    if isinstance(members, Iterable) and not isinstance(members, str):
+        return next((t for t in map(first_tensor, members) if t is not None), None)
+    return None
+
+
+def copied(
+    model: nn.Module, optimizer: Optimizer, loss_fn: LossFn | None
+) -> tuple[nn.Module, Optimizer, LossFn | None]:
+    """Return copies of model, optimizer and loss that belong together as the originals do.
+
+    Raises:
+        TaskError: the model holds what cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    try:
+        twins = copy.deepcopy((bare(model), optimizer, loss_fn), memo)
+    except Exception as error:
+        raise TaskError(
+            f"model cannot be copied, so nothing can be tried on a copy: {error}; keep no "
+            "tensors with a graph as attributes (detach them)"
+        ) from error
+    # torch's optimizers copy their groups and state alone; a subclass may need what else it has.
+    for name, value in vars(optimizer).items():
+        if name not in vars(twins[1]) and not name.startswith("_") and name != "step":
+            setattr(twins[1], name, copy.deepcopy(value, memo))
+    return twins
+
+
+@dataclass
+class Copy:
+    """A copy of a training, to be changed, trained and broken.
+
+    Args:
+        model: its module.
+        optimizer: of that module.
+        loss_fn: of outputs and targets; None where the user's own step has it.
+        step: the user's own (model, batch) -> loss, or None.
+        change: what is done to the outputs before the loss, or None.
+        clip: norm to which gradients are clipped, or None.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: LossFn | None
+    step: Step | None = None
+    change: Callable[[Any], Any] | None = None
+    clip: float | None = None
+
+    def outputs(self, batch: Batch) -> Any:  # noqa: ANN401 - what the model returns
+        """Return the model's outputs on a batch."""
+        out = self.model(*inputs(batch))
+        return self.change(out) if self.change else out
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss on a batch, a scalar with its graph."""
+        if self.step is not None:
+            return self.step(self.model, batch)
+        assert self.loss_fn is not None
+        return self.loss_fn(self.outputs(batch), target(batch))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those in the optimizer."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def train(self, batches: Sequence[Batch], steps: int, seconds: float) -> list[float]:
+        """Take plain steps, the batches in turn; return the losses before each.
+
+        The course ends early at a loss that is not finite (it is the last one returned), or when
+        the time is over.
+        """
+        losses: list[float] = []
+        end = time.monotonic() + seconds
+        for number in range(steps):
+            losses.append(self.take_step(batches[number % len(batches)]))
+            if not abs(losses[-1]) < float("inf") or time.monotonic() > end:
+                break
+        return losses
+
+    def take_step(self, batch: Batch) -> float:
+        """Take one plain step on a batch, and return the loss before it."""
+        self.optimizer.zero_grad()
+        loss = self.loss(batch)
+        value = float(loss.detach())
+        loss.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        return value
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What a backward pass on the first batch brought.
+
+    Args:
+        loss: its value.
+        connected: whether the loss has a graph.
+        gradients: by the name of a parameter; None for one that the graph does not reach.
+        strays: shapes of leaves that the graph reaches and that are no parameters of the model.
+    """
+
+    loss: float
+    connected: bool
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
+    strays: tuple[tuple[int, ...], ...] = ()
+
+
+class Subject:
+    """What is examined: a training, its data, and copies of it.
+
+    Args:
+        model: the user's module.
+        optimizer: the user's; of what may be another module.
+        loss_fn: of outputs and targets; None where step has it.
+        batches: of training data, in the order of training; at least one.
+        validation: batches of validation data.
+        step: the user's own (model, batch) -> loss.
+        start: what copies are made of: model and optimizer as they were at the start; None: as
+            they are.
+        complete: whether ``batches`` are all training data there are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: LossFn | None,
+        batches: Sequence[Batch],
+        validation: Sequence[Batch] = (),
+        *,
+        step: Step | None = None,
+        start: tuple[nn.Module, Optimizer] | None = None,
+        complete: bool = False,
+    ) -> None:
+        self.model = bare(model)
+        self.optimizer = optimizer
+        self.loss_fn = loss_fn
+        self.batches = list(batches)
+        self.validation = list(validation)
+        self.step = step
+        self.complete = complete
+        self._start = start or (self.model, optimizer)
+
+    def copy(self) -> Copy:
+        """Return a copy of the training at its start, in training mode."""
+        model, optimizer, loss_fn = copied(*self._start, self.loss_fn)
+        model.train()
+        return Copy(model, optimizer, loss_fn, self.step)
+
+    @property
+    def batch(self) -> Batch:
+        """The first batch."""
+        return self.batches[0]
+
+    @property
+    def pairs(self) -> bool:
+        """Whether batches are (x, y) and the loss is a function of outputs and targets."""
+        ordered = all(isinstance(b, list | tuple) and len(b) > 1 for b in self.batches)
+        return self.step is None and self.loss_fn is not None and ordered
+
+    @cached_property
+    def examples(self) -> int:
+        """How many examples the first batch has."""
+        tensor = first_tensor(target(self.batch) if self.pairs else self.batch)
+        return 0 if tensor is None or tensor.ndim == 0 else len(tensor)
+
+    @cached_property
+    def output(self) -> Tensor | None:
+        """The output on the first batch in evaluation mode; None where there is not just one."""
+        if not self.pairs:
+            return None
+        model = self.copy().model.eval()
+        with torch.no_grad(), blamed("model"):
+            out = model(*inputs(self.batch))
+        return out if isinstance(out, Tensor) and out.is_floating_point() else None
+
+    @cached_property
+    def backward(self) -> Backward:
+        """What a backward pass on the first batch brings, on a copy in training mode."""
+        twin = self.copy()
+        twin.optimizer.zero_grad()
+        with blamed("loss"):
+            loss = twin.loss(self.batch)
+        if not isinstance(loss, Tensor):
+            raise TaskError(f"the loss must be a tensor of one number, got {type(loss).__name__}")
+        if loss.numel() != 1:
+            raise TaskError(
+                f"the loss must be one number, got the shape {tuple(loss.shape)}; take its mean"
+            )
+        value = float(loss.detach())
+        if not loss.requires_grad:
+            return Backward(value, connected=False)
+        with blamed("backward of the loss"):
+            loss.backward()
+        named = dict(twin.model.named_parameters())
+        known = {id(p) for p in named.values()}
+        if isinstance(twin.loss_fn, nn.Module):
+            known |= {id(p) for p in twin.loss_fn.parameters()}
+        strays = [leaf for leaf in _leaves(loss) if id(leaf) not in known]
+        strays = [leaf for leaf in strays if isinstance(leaf, nn.Parameter)]
+        return Backward(
+            value,
+            connected=True,
+            gradients={name: p.grad for name, p in named.items()},
+            strays=tuple(tuple(leaf.shape) for leaf in strays),
+        )
+
+
+def _leaves(loss: Tensor) -> list[Tensor]:
+    """Return the leaves that a loss's graph reaches."""
+    found, seen, waiting = [], set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return found

@@ -1,0 +1,273 @@
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+import thalweg
+from thalweg.doctor import Report
+from thalweg.errors import TaskError
+
+
+def classes(n: int = 160, features: int = 6, count: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, features, generator=generator)
+    return x, (x @ torch.randn(features, count, generator=generator)).argmax(1)
+
+
+def total(x: Tensor) -> Tensor:
+    return x[:, 0] + x[:, 1]
+
+
+def loader(x: Tensor, y: Tensor, *, shuffle: bool = True) -> DataLoader[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(1)
+    return DataLoader(TensorDataset(x, y), 16, shuffle=shuffle, generator=generator)
+
+
+def net(outputs: int = 3, *last: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, outputs), *last)
+
+
+def report(model: nn.Module, loss_fn: nn.Module, x: Tensor, y: Tensor) -> Report:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return thalweg.check(model, optimizer, loss_fn, loader(x, y))
+
+
+def causes(found: Report) -> list[str]:
+    assert not found.skipped
+    return [finding.cause for finding in found if finding.severity == "problem"]
+
+
+def test_a_sound_training_has_no_problem() -> None:
+    x, y = classes()
+    assert causes(report(net(), nn.CrossEntropyLoss(), x, y)) == []
+    binary = (y == 0).float()[:, None]
+    assert causes(report(net(1), nn.BCEWithLogitsLoss(), x, binary)) == []
+    assert causes(report(net(1, nn.Sigmoid()), nn.BCELoss(), x, binary)) == []
+    assert causes(report(net(3, nn.LogSoftmax(1)), nn.NLLLoss(), x, y)) == []
+    assert causes(report(net(1), nn.MSELoss(), x, total(x)[:, None])) == []
+
+
+class OwnSoftmax(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        powers = torch.exp(x - x.max(1, keepdim=True).values)
+        return powers / powers.sum(1, keepdim=True)
+
+
+def log_loss(p: Tensor, y: Tensor) -> Tensor:
+    return -(functional.one_hot(y, 3) * torch.log(p / p.sum(1, keepdim=True))).sum(1).mean()
+
+
+def test_what_is_found_of_outputs_and_loss() -> None:
+    x, y = classes()
+    binary = (y == 0).float()[:, None]
+    several = (x[:, :3] > 0).float()
+    for last in (nn.Softmax(1), OwnSoftmax()):
+        assert causes(report(net(3, last), nn.CrossEntropyLoss(), x, y)) == [
+            "softmax_before_cross_entropy"
+        ]
+    assert causes(report(net(1, nn.Sigmoid()), nn.BCEWithLogitsLoss(), x, binary)) == [
+        "sigmoid_before_bce_with_logits"
+    ]
+    assert causes(report(net(1, nn.Softmax(1)), nn.BCELoss(), x, binary)) == [
+        "softmax_over_one_unit"
+    ]
+    assert causes(report(net(3, nn.ReLU()), log_loss, x, y)) == ["relu_output_into_log"]
+    assert causes(report(net(3, nn.Softmax(1)), nn.BCELoss(), x, several)) == [
+        "softmax_for_multi_label"
+    ]
+    assert causes(report(net(1, nn.Tanh()), nn.MSELoss(), x, 5 * total(x)[:, None])) == [
+        "output_range_too_small"
+    ]
+    assert causes(report(net(1), nn.BCEWithLogitsLoss(), x, y.float()[:, None])) == [
+        "binary_loss_for_classes"
+    ]
+    assert causes(report(net(3), nn.NLLLoss(), x, y)) == ["loss_unsuited"]
+
+
+def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
+    x, _ = classes()
+
+    def quiet(out: Tensor, y: Tensor) -> Tensor:
+        return ((out - y) ** 2).mean()
+
+    assert causes(report(net(1), quiet, x, total(x))) == ["loss_broadcasts"]
+    assert causes(report(net(1), lambda o, y: quiet(o[:, 0], y), x, total(x))) == []
+
+
+def test_what_is_found_of_data() -> None:
+    x, y = classes()
+    loss = nn.CrossEntropyLoss()
+    hole = x.clone()
+    hole[7, 2] = torch.nan
+    assert causes(report(net(), loss, hole, y))[0] == "nan_in_inputs"
+    assert causes(report(net(), loss, torch.zeros_like(x), y)) == ["inputs_constant"]
+    assert causes(report(net(), loss, x, torch.zeros_like(y))) == ["labels_all_equal"]
+    model, order = net(), y.argsort()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = thalweg.check(model, optimizer, loss, loader(x[order], y[order], shuffle=False))
+    assert causes(found) == ["data_sorted_not_shuffled"]
+    found = thalweg.check(model, optimizer, loss, loader(x, y), loader(3 * x + 2, y))
+    assert causes(found) == ["validation_preprocessed_differently"]
+    others = y != 0
+    found = thalweg.check(model, optimizer, loss, loader(x, y), loader(x[~others], y[~others]))
+    assert causes(found) == ["validation_of_other_distribution"]
+
+
+class Hidden(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(6, 6), nn.Linear(6, 6)]
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return self.out(x)
+
+
+class Cut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.out = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.body(x)).detach())
+
+
+def test_what_is_found_of_parameters() -> None:
+    x, y = classes()
+    loss = nn.CrossEntropyLoss()
+    assert causes(report(Hidden(), loss, x, y)) == ["parameters_not_registered"]
+    assert causes(report(Cut(), loss, x, y)) == ["graph_cut_by_detach"]
+    model = net()
+    for optimizer in (
+        torch.optim.Adam(net().parameters()),
+        torch.optim.Adam(model[2].parameters()),
+    ):
+        found = thalweg.check(model, optimizer, loss, loader(x, y))
+        assert causes(found) == ["parameters_not_in_optimizer"]
+    still = thalweg.check(model, torch.optim.SGD(model.parameters(), lr=0.0), loss, loader(x, y))
+    assert causes(still) == ["step_changes_nothing"]
+    alike = net()
+    for p in alike.parameters():
+        nn.init.constant_(p, 0.1)
+    assert causes(report(alike, loss, x, y))[0] == "constant_init"
+
+
+def test_a_pretrained_body_may_stay_out_of_the_optimizer() -> None:
+    x, y = classes()
+    model = net()
+    nn.init.orthogonal_(model[0].weight)
+    optimizer = torch.optim.Adam(model[2].parameters())
+    found = thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))
+    assert causes(found) == []
+    assert [finding.severity for finding in found] == ["warning"]
+
+
+class Recurrent(nn.Module):
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(2, 6, batch_first=batch_first)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+def test_examples_that_are_mixed_are_found() -> None:
+    x = torch.randn(96, 5, 2, generator=torch.Generator().manual_seed(0))
+    y = x[:, :, 0].sum(1).gt(0).long()
+    loss = nn.CrossEntropyLoss()
+    assert causes(report(Recurrent(batch_first=False), loss, x, y)) == ["batch_dimension_mixed"]
+    assert causes(report(Recurrent(batch_first=True), loss, x, y)) == []
+
+
+class Tokens(nn.Module):
+    def __init__(self, *, both_ways: bool) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(9, 6)
+        self.rnn = nn.GRU(6, 6, batch_first=True, bidirectional=both_ways)
+        self.out = nn.Linear(12 if both_ways else 6, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(self.embed(x))[0]).transpose(1, 2)
+
+
+def test_a_model_that_sees_the_next_token_is_found() -> None:
+    text = torch.randint(0, 9, (64, 12), generator=torch.Generator().manual_seed(0))
+    x, y = text[:, :-1], text[:, 1:]
+    loss = nn.CrossEntropyLoss()
+    assert causes(report(Tokens(both_ways=True), loss, x, y)) == ["target_leaks_into_input"]
+    assert causes(report(Tokens(both_ways=False), loss, x, y)) == []
+    assert causes(report(Tokens(both_ways=False), loss, x, x)) == ["target_leaks_into_input"]
+
+
+def test_everything_is_left_as_it_was() -> None:
+    x, y = classes()
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+    optimizer = torch.optim.Adam(model.parameters())
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    data = loader(x, y)
+
+    def state() -> list[object]:
+        tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters())]
+        moments = [v for s in optimizer.state.values() for v in s.values()]
+        return [copy.deepcopy(t) for t in [*tensors, *moments, torch.get_rng_state()]] + [
+            data.generator.get_state().clone(),
+            torch.from_numpy(np.random.get_state()[1].astype(np.int64)),  # noqa: NPY002
+            torch.tensor(random.getstate()[1]),
+        ]
+
+    def loss(out: Tensor, target: Tensor) -> Tensor:  # it holds on to the user's own module
+        return nn.functional.cross_entropy(out, target) + model[0].weight.pow(2).sum()
+
+    before = state()
+    thalweg.check(model, optimizer, loss, data, data)
+    after = state()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert model.training
+
+
+def test_a_loader_that_cannot_be_looked_at_is_refused_in_a_sentence() -> None:
+    x, y = classes()
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def check(data: object) -> Report:
+        return thalweg.check(model, optimizer, nn.CrossEntropyLoss(), data)
+
+    with pytest.raises(TaskError, match="loader is empty: it gives no batch"):
+        check([])
+    with pytest.raises(TaskError, match="loader is an iterator"):
+        check(iter(loader(x, y)))
+    with pytest.raises(TaskError, match="loader must be a DataLoader or a list of batches, got 3"):
+        check(3)
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self) -> object:
+        x, y = classes()
+        while True:
+            yield from zip(x, y, strict=True)
+
+
+def test_an_endless_loader_is_read_for_a_while() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = DataLoader(Endless(), 16)
+    assert causes(thalweg.check(model, optimizer, nn.CrossEntropyLoss(), data)) == []
+
+
+def test_a_model_that_raises_is_told_in_a_sentence() -> None:
+    x, y = classes()
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TaskError, match="RuntimeError: mat1 and mat2 shapes cannot be multiplied"):
+        thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))
