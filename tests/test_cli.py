@@ -32,8 +32,8 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
 
     def finish(directory: Path, on_progress: Callable[[racing.Progress], None]) -> racing.Verdict:
         standings = {
-            "adam": racing.Standing(16, 0.1, (2.0, 1.0, 0.1)),
-            "lion": racing.Standing(8, 0.0931, (1.0, 0.5)),
+            "adam": racing.Standing(16, 0.1, (2.0, 1.0, 0.1), 0.01),
+            "lion": racing.Standing(8, 0.0931, (1.0, 0.5), 0.0002),
             "sgd": racing.Standing(),
         }
         on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931", standings, 75.0))
@@ -74,7 +74,7 @@ def test_race_passes_its_options_on(told: Told) -> None:
     assert told == {
         "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
         "repeats": 7, "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"),
-        "workers": 2, "on": "dask", "writers": ["csv"],
+        "workers": 2, "on": "dask", "writers": ["csv"], "progress": False,
     }  # fmt: skip
 
 
@@ -137,11 +137,13 @@ def test_live_view_shows_work_and_best_on_a_terminal(
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(["race", "iris"] + ["--quiet"] * quiet) == 0
     shown = screen.getvalue()
-    for part in ("adam: trials 1-16", "best: lion 0.0931", "█▄▁", "30%", "0:01:15 left"):
+    for part in ("adam: trials 1-16", "0.0002", "█▆▁", "30% 0:01:15 left"):
         assert (part in shown) is not quiet
+    if not quiet:
+        assert shown.index("lion") < shown.index("adam") < shown.index("sgd")
     assert told
 
 
@@ -151,7 +153,13 @@ def test_resume_continues_on_the_races_own_terms(
     assert cli.main(["race", "--resume", "there", "--workers", "2", "--trust"]) == 0
     assert told.pop("trust")("/of/theirs.py") is True
     assert told.pop("on_data")
-    assert told == {"directory": Path("there"), "workers": 2, "on": None, "writers": []}
+    assert told == {
+        "directory": Path("there"),
+        "workers": 2,
+        "on": None,
+        "writers": [],
+        "progress": False,
+    }
     capsys.readouterr()
     message = refused(capsys, "race", "--resume", "there", "--epochs", "3")
     assert message == "--epochs cannot be given with --resume: the race has its own"

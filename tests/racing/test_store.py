@@ -17,7 +17,7 @@ from rich.console import Console
 from racing.test_run import TERMS, _race, _run
 from racing_task import LeastSquares
 from thalweg import cli
-from thalweg.cli.live import view
+from thalweg.live import view
 from thalweg.racing.export import COLUMNS, writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
@@ -269,7 +269,7 @@ def test_watch_shows_how_far_a_race_is(
 
     with Store(tmp_path) as store:
         _run(LeastSquares(), TERMS, store, look)
-    for word in ("sgd", "momentum", "adam", "trainings", "best: ", "%", "left", "▁"):
+    for word in ("sgd", "momentum", "adam", "trainings", "its lr", "%", "left", "▁"):
         assert word in seen[0]
     assert "the race is not running" not in seen[0]
     shown = _said(capsys, "watch", tmp_path)

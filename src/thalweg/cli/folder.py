@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.live import view
 from thalweg.cli.terminal import STDOUT, console, say
+from thalweg.live import view
 
 if TYPE_CHECKING:
     from thalweg.report import Record
@@ -80,7 +80,7 @@ def watch(directory: _Directory) -> None:
         # Into a file or a pipe goes one picture of now.
         while not over.exists() and races(directory) and sys.stdout.isatty():
             if state := kept.progress():
-                shown.update(view(state))
+                shown.update(view(state, lines=console().height))
             time.sleep(_EACH)
         state, begun = kept.progress(), kept.terms() is not None
         trained = begun and kept.timings().keys() == kept.counts().keys()

@@ -13,8 +13,9 @@ import typer
 
 from thalweg.cli.arguments import column_types, names
 from thalweg.cli.folder import show_verdict
-from thalweg.cli.live import View, live
 from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost, say
+from thalweg.live import View, live
+from thalweg.words import printable
 
 if TYPE_CHECKING:
     from thalweg.data import Dataset
@@ -194,7 +195,7 @@ def race(
     said = ""
     writers = [name for name, wanted in (("csv", csv), ("tensorboard", tensorboard)) if wanted]
     try:
-        with live(quiet=quiet) as shown, no_interrupt_lost():
+        with live(shown=not quiet) as shown, no_interrupt_lost():
 
             def tell(progress: "Progress") -> None:
                 nonlocal said
@@ -204,6 +205,7 @@ def race(
             how: dict[str, Any] = {
                 "on_data": None if quiet else functools.partial(say, err=True),
                 "on_progress": tell,
+                "progress": False,  # this view begins before the data are read
                 "workers": workers,
                 "on": on,
                 "writers": writers,
@@ -294,7 +296,9 @@ def _asked(directory: Path, file: str, shown: View) -> bool:
     named = f"{directory} names the task file {file}, which would run"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError(f"{named}. Read it; if you trust it, give --trust")
-    if not shown.confirm(f"{named}. Do you trust it?"):
+    with shown.hidden():
+        trusted = typer.confirm(printable(f"{named}. Do you trust it?"), err=True)
+    if not trusted:
         raise ValueError(f"{file} did not run, and the race was not continued")
     return True
 

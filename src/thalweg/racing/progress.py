@@ -18,11 +18,13 @@ class Standing:
         loss: the lowest validation loss at the end of one of them; None without a finite one.
         curve: its validation losses, one per epoch and that before the first; empty without one.
             Of a race that is watched, one that is not finite is None.
+        lr: its learning rate; None without one.
     """
 
     trainings: Annotated[int, Meta(ge=0, le=2**53)] = 0
     loss: float | None = None
     curve: tuple[float | None, ...] = ()
+    lr: float | None = None
 
 
 @dataclass(frozen=True)

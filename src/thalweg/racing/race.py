@@ -18,6 +18,7 @@ from thalweg import data
 from thalweg import rules as registry
 from thalweg.data import Dataset, kept
 from thalweg.data.kept import kind_word
+from thalweg.live import live
 from thalweg.racing import verdict
 from thalweg.racing.command import call, command
 from thalweg.racing.export import writing
@@ -66,6 +67,7 @@ def race(
     out: str | Path | None = None,
     on_data: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    progress: bool = True,
     workers: int | None = None,
     on: str | None = None,
     writers: Sequence[str] = (),
@@ -107,6 +109,7 @@ def race(
         on_data: is called before anything is trained with each sentence about a table: what is
             raced on, what was assumed, and which columns look wrong.
         on_progress: is called after each piece of work.
+        progress: whether a terminal or a notebook shows how far the race is; True by default.
         workers: pieces of work at the same time; one per processor by default. No number in the
             verdict depends on where they are, and of linear models none on how many, but the time
             per epoch. Modules round by how many trainings share a stack, and so by the workers that
@@ -152,7 +155,7 @@ def race(
         protocol = protocol.repeated()
     if not module:
         given = _dataset(given, y, name or "data", kind)
-    how = Running(on_data, on_progress, workers, on, writers)
+    how = Running(on_data, on_progress, progress, workers, on, writers)
     named = Rules((rule.name, rule) for rule in chosen)
     return _run(given, source, protocol, out, how, rules=named, adapt=batch_size is None)
 
@@ -163,6 +166,7 @@ def resume(
     trust: bool | Callable[[str], bool] = False,
     on_data: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    progress: bool = True,
     workers: int | None = None,
     on: str | None = None,
     writers: Sequence[str] = (),
@@ -177,6 +181,7 @@ def resume(
             runs, nor one by a path that is not absolute.
         on_data: as in ``race``.
         on_progress: as in ``race``.
+        progress: as in ``race``.
         workers: as in ``race``.
         on: as in ``race``.
         writers: as in ``race``.
@@ -209,7 +214,7 @@ def resume(
                 f"{directory} holds a race of the rule {name!r}, which is not declared here; "
                 f"declare it in Python again and call thalweg.resume({str(directory)!r})"
             )
-    how = Running(on_data, on_progress, workers, on, writers)
+    how = Running(on_data, on_progress, progress, workers, on, writers)
     return _run(given, source, protocol, directory, how, rules=Rules())
 
 
@@ -241,6 +246,7 @@ class Running:
 
     on_data: Callable[[str], None] | None
     on_progress: Callable[[Progress], None] | None
+    progress: bool
     workers: int | None
     on: str | None
     writers: Sequence[str]
@@ -285,6 +291,7 @@ def _run(
         with (
             hired(task, how.on, how.workers, rules) as workers,
             writing(how.writers, store) as write,
+            live(shown=how.progress) as view,
         ):
             if begun is None:
                 counts = trials_per_rule(task, protocol, workers)
@@ -292,8 +299,20 @@ def _run(
                     kept.save(given, directory)
                 where = None if source is None else absolute_source(source)
                 store.begin(terms, counts, where, task.lanes, workers.count)
-            course = run(task, protocol, store, workers, tell=how.on_progress, write=write)
+            tell = _both(view.show, how.on_progress)
+            course = run(task, protocol, store, workers, tell=tell, write=write)
         return verdict.conclude(course, _again(given, source, protocol))
+
+
+def _both(
+    show: Callable[[Progress], None], also: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    def tell(progress: Progress) -> None:
+        show(progress)
+        if also:
+            also(progress)
+
+    return tell
 
 
 def _refuse(**given: object) -> None:

@@ -96,7 +96,8 @@ def _after(standing: Standing, result: Result) -> Standing:
     """Return how a rule stands after one more training."""
     trainings = standing.trainings + 1
     if result.loss < (math.inf if standing.loss is None else standing.loss):
-        return Standing(trainings, result.loss, tuple(result.validation_loss.tolist()))
+        curve = tuple(result.validation_loss.tolist())
+        return Standing(trainings, result.loss, curve, result.trial.hyper.get("lr"))
     return replace(standing, trainings=trainings)
 
 
