@@ -158,13 +158,13 @@ def share(what: str, hits: int, of: int) -> dict[str, Any]:
 
 def all_tie(races: Sequence[Mapping[str, Any]]) -> int:
     """Count the races that call no rule worse."""
-    return sum(all(row["could_be_best"] for row in race["rules"]) for race in races)
+    return sum(all(row["price"]["low"] == 0 for row in race["rules"]) for race in races)
 
 
 def alone(races: Sequence[Mapping[str, Any]], rule: str) -> int:
-    """Count the races in which the rule alone could be best."""
-    best = [{row["rule"] for row in race["rules"] if row["could_be_best"]} for race in races]
-    return sum(found == {rule} for found in best)
+    """Count the races in which every rule is worse, but this one."""
+    free = [{row["rule"] for row in race["rules"] if row["price"]["low"] == 0} for race in races]
+    return sum(found == {rule} for found in free)
 
 
 def measured(own: float, races: int) -> list[dict[str, Any]]:
