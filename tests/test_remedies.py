@@ -17,8 +17,8 @@ import thalweg
 from race_tasks import SMALL
 from thalweg import cli, data, rules, schedules
 from thalweg.kernels import Step
-from thalweg.racing.export import writing
 from thalweg.racing.store import Store
+from thalweg.racing.writers import writing
 from thalweg.rule import rule
 
 SOURCE = Path(thalweg.__file__).parent
@@ -280,7 +280,11 @@ def test_writers_are_given_a_folder(tmp_path: Path) -> None:
     assert "give out beside writers=['csv']" in message
     thalweg.race("iris", writers=["csv"], out=tmp_path, **TERMS)
     assert (tmp_path / "evaluations.csv").exists()
-    with Store(None) as store, pytest.raises(ValueError, match="give out"), writing(["csv"], store):
+    with (
+        Store(None) as store,
+        pytest.raises(ValueError, match="give out"),
+        writing(["csv"], store, {}),
+    ):
         pass
 
 

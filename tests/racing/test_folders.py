@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from thalweg import cli, racing
-from thalweg.racing.export import writing
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Store, races
 from thalweg.racing.trial import Result, Trial
+from thalweg.racing.writers import writing
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e"
 
@@ -223,7 +223,7 @@ def test_tensorboard_deletes_its_own_files_alone(tmp_path: Path) -> None:
     kept.write_text("mine")
     before = kept.with_name("events.out.tfevents.1")
     before.touch()
-    with Store(folder) as store, writing(["tensorboard"], store):
+    with Store(folder) as store, writing(["tensorboard"], store, {}):
         pass
     assert kept.read_text() == "mine"
     assert not before.exists()
@@ -240,7 +240,7 @@ def test_tensorboard_goes_through_no_link(link: str, tmp_path: Path) -> None:
     with (
         Store(folder) as store,
         pytest.raises(FileExistsError, match="is a link; remove it"),
-        writing(["tensorboard"], store),
+        writing(["tensorboard"], store, {}),
     ):
         pass
     assert not list(elsewhere.iterdir())
@@ -255,7 +255,7 @@ def test_csv_and_checkpoints_go_through_no_link(tmp_path: Path) -> None:
     losses = np.array([2.0, 1.0])
     final = Result(Trial("adam", "final", 0, 7, 32, {"lr": 0.1}, 1), 0, losses, losses)
     with Store(folder) as store:
-        with writing(["csv"], store):
+        with writing(["csv"], store, {}):
             pass
         with pytest.raises(FileExistsError, match="is a link"):
             store.add([final], {"adam": b"weights"})

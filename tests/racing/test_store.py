@@ -5,7 +5,6 @@ import io
 import json
 import re
 import sqlite3
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from racing.test_run import TERMS, _race, _run
 from racing_task import LeastSquares
 from thalweg import cli
 from thalweg.live import view
-from thalweg.racing.export import COLUMNS, writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Store, races
@@ -167,68 +165,6 @@ def test_the_clock_of_the_live_view_goes_on(left: float | None, since: float, cl
     console = Console(file=io.StringIO(), width=120, record=True)
     console.print(view(progress, since))
     assert f" {clock} " in console.export_text()
-
-
-# -- writers -------------------------------------------------------------------------------------
-
-
-def test_csv_has_every_evaluation_also_of_what_was_finished_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Store(tmp_path) as store:
-        store.add([_result()])
-        with writing(["csv"], store) as write:
-            store.add([_result(1)])
-            write([_result(1)])
-    with (tmp_path / "evaluations.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["number"], row["epoch"]) for row in rows] == [
-        (number, epoch) for number in "01" for epoch in "0123"
-    ]
-    assert tuple(rows[0]) == COLUMNS
-    assert [float(row["train_loss"]) for row in rows[:2]] == [2.0, 1.0]
-    assert json.loads(rows[0]["hyper"]) == {"lr": 0.1}
-    assert float(rows[0]["test_score"]) == 0.75
-    written = (tmp_path / "evaluations.csv").read_bytes()
-    assert written.decode() == _said(capsys, "results", tmp_path, "--csv")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
-def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
-        EventAccumulator,
-    )
-
-    for _ in range(2):  # a race that is resumed writes again what it had written
-        with Store(tmp_path) as store, writing(["tensorboard"], store) as write:
-            write([_result(4)])
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "adam" / "final-0-4"))
-    events.Reload()
-    curve = [(event.step, event.value) for event in events.Scalars("validation_loss")]
-    assert curve == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
-    judged = [(event.step, event.value) for event in events.Scalars("test_loss")]
-    assert judged == [(3, 0.25)]
-    (text,) = events.Tensors("training/text_summary")
-    assert json.loads(text.tensor_proto.string_val[0])["hyper"] == {"lr": 0.1}
-
-
-def test_writers_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Store(None) as store:
-        with (
-            pytest.raises(ValueError, match="among csv, tensorboard, got 'xls'"),
-            writing(["xls"], store),
-        ):
-            pass
-        with pytest.raises(ValueError, match="writers need a folder"), writing(["csv"], store):
-            pass
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with (
-        Store(tmp_path) as store,
-        pytest.raises(ImportError, match="pip install tensorboard"),
-        writing(["tensorboard"], store),
-    ):
-        pass
 
 
 # -- the commands --------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["race"]
 
+_WRITERS = "csv", "tensorboard", "optuna", "mlflow", "wandb"
+
 _Data = Annotated[
     str | None,
     typer.Argument(
@@ -168,6 +170,18 @@ _Tensorboard = Annotated[
         "--tensorboard", help="Write files for TensorBoard into the folder while the race runs."
     ),
 ]
+_Optuna = Annotated[
+    bool, typer.Option("--optuna", help="Write optuna.log into the folder: a study for each rule.")
+]
+_Mlflow = Annotated[
+    bool, typer.Option("--mlflow", help="Write mlflow.db into the folder: a run for each final.")
+]
+_Wandb = Annotated[
+    bool,
+    typer.Option(
+        "--wandb", help="Write files for Weights & Biases into the folder: a run for each final."
+    ),
+]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
@@ -182,7 +196,8 @@ def race(
     delimiter: _Delimiter = None, encoding: _Encoding = None, comment: _Comment = None,
     header_row: _HeaderRow = None, out: _Out = None, resume: _Resume = None,
     trust: _Trust = False, workers: _Workers = None, on: _On = None, csv: _Csv = False,
-    tensorboard: _Tensorboard = False, quiet: _Quiet = False,
+    tensorboard: _Tensorboard = False, optuna: _Optuna = False, mlflow: _Mlflow = False,
+    wandb: _Wandb = False, quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Race update rules on your model or data, and say which one to use.
 
@@ -193,7 +208,8 @@ def race(
     """
     directory = resume or out
     said = ""
-    writers = [name for name, wanted in (("csv", csv), ("tensorboard", tensorboard)) if wanted]
+    asked = zip(_WRITERS, (csv, tensorboard, optuna, mlflow, wandb), strict=True)
+    writers = [name for name, wanted in asked if wanted]
     try:
         with live(shown=not quiet) as shown, no_interrupt_lost():
 
@@ -276,7 +292,7 @@ def _folder(given: "str | Dataset") -> Path:
     return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
 
-_FREE = {"resume", "trust", "workers", "on", "csv", "tensorboard", "quiet"}
+_FREE = {"resume", "trust", "workers", "on", "quiet", *_WRITERS}
 
 
 def _refuse_terms(context: typer.Context) -> None:

@@ -1,22 +1,19 @@
-"""Export: a race's finished trainings in the formats of other tools, some as they come."""
+"""Export: a race's finished trainings as JSON, CSV and the table of curves."""
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
 from thalweg import files
-from thalweg.racing.store import Store
-from thalweg.racing.trial import FINAL, Result
+from thalweg.racing.trial import Result
 from thalweg.report.curves import COLUMNS as CURVES
 
-__all__ = ["COLUMNS", "curves", "fields", "line", "rows", "table", "writing"]
+__all__ = ["COLUMNS", "LOSSES", "Write", "curves", "fields", "line", "rows", "table"]
 
 Write = Callable[[Sequence[Result]], None]
 
@@ -74,75 +71,3 @@ def table(file: IO[str]) -> Write:
             kept.writerows(rows(result))
 
     return write
-
-
-@contextmanager
-def writing(names: Sequence[str], store: Store) -> Iterator[Write]:
-    """Let writers take down what the store has, and then what they are called with.
-
-    Args:
-        names: ``"csv"`` for ``evaluations.csv``, ``"tensorboard"`` for the folder ``tensorboard``.
-        store: of the race, in a folder.
-
-    Raises:
-        ValueError: there is no such writer, or the store is in memory.
-        ImportError: TensorBoard is not installed.
-    """
-    for name in names:
-        if name not in _WRITERS:
-            raise ValueError(f"writers must be among {', '.join(_WRITERS)}, got {name!r}")
-    if names and store.directory is None:
-        raise ValueError(f"writers need a folder: give out beside writers={list(names)!r}")
-    with ExitStack() as stack:
-        writers = [stack.enter_context(_WRITERS[name](store.directory)) for name in names]
-
-        def write(results: Sequence[Result]) -> None:
-            for writer in writers:
-                writer(results)
-
-        if writers:
-            write(list(store.results()))
-        yield write
-
-
-@contextmanager
-def _csv(directory: Path) -> Iterator[Write]:
-    with files.begin(directory / "evaluations.csv") as file:
-        kept = table(file)
-
-        def write(results: Sequence[Result]) -> None:
-            kept(results)
-            file.flush()
-
-        yield write
-
-
-@contextmanager
-def _tensorboard(directory: Path) -> Iterator[Write]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only who asks has it
-    except ImportError as error:
-        raise ImportError(
-            "the tensorboard writer needs the package tensorboard: pip install tensorboard"
-        ) from error
-
-    def write(results: Sequence[Result]) -> None:
-        for result in results:
-            trial = result.trial
-            rule = files.folder(files.folder(directory / "tensorboard") / trial.rule)
-            folder = files.folder(rule / f"{trial.phase}-{trial.repeat}-{trial.number}")
-            for old in folder.glob("events.out.tfevents.*"):  # of a race cut short: once more
-                old.unlink()
-            with SummaryWriter(str(folder)) as run:
-                run.add_text("training", json.dumps(asdict(trial)))
-                if trial.phase == FINAL:
-                    run.add_scalar("test_loss", result.test_loss, trial.epochs)
-                    run.add_scalar("test_score", result.test_score, trial.epochs)
-                for row in rows(result):
-                    for loss in LOSSES:
-                        run.add_scalar(loss, row[loss], row["epoch"])
-
-    yield write
-
-
-_WRITERS: dict[str, Callable[[Any], Any]] = {"csv": _csv, "tensorboard": _tensorboard}

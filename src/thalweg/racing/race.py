@@ -21,13 +21,13 @@ from thalweg.data.kept import kind_word
 from thalweg.live import live
 from thalweg.racing import verdict
 from thalweg.racing.command import call, command
-from thalweg.racing.export import writing
 from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Rules, Terms, rules_of
 from thalweg.racing.run import run, trials_per_rule
 from thalweg.racing.store import SCHEMA, Records, Store
 from thalweg.racing.verdict import Verdict
 from thalweg.racing.workers import hired
+from thalweg.racing.writers import writing
 from thalweg.rule import Rule
 from thalweg.tasks.linear import LinearTask, words
 from thalweg.tasks.source import (
@@ -116,7 +116,8 @@ def race(
             a race began with.
         on: where they are: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
             (``workers.hired``); by default processes for a TorchTask, threads for linear models.
-        writers: of finished trainings into ``out``: ``"csv"``, ``"tensorboard"``.
+        writers: of finished trainings into ``out``: ``"csv"``, ``"tensorboard"``, ``"optuna"``,
+            ``"mlflow"``, ``"wandb"`` (``racing.writers``).
 
     Returns:
         The verdict.
@@ -267,7 +268,7 @@ def _run(
     if adapt:
         protocol = replace(protocol, batch_sizes=(min(*_BATCH, task.parts["train"]),))
     protocol.check_batch_sizes(task.parts["train"])
-    terms = _terms(task, protocol, rules)
+    terms, raced = _terms(task, protocol, rules), {name: rules[name] for name in protocol.rules}
     directory = None if out is None else Path(out)
     with Store(directory) as store:
         begun = store.terms()
@@ -290,7 +291,7 @@ def _run(
             task.lanes = store.lanes()  # measured once
         with (
             hired(task, how.on, how.workers, rules) as workers,
-            writing(how.writers, store) as write,
+            writing(how.writers, store, raced, task.data["name"]) as write,
             live(shown=how.progress) as view,
         ):
             if begun is None:
