@@ -225,7 +225,7 @@ def test_rows_within_an_open_quote_are_never_lost(  # noqa: PLR0917 - one row of
 
 
 def test_a_text_of_several_lines_is_a_category(tmp_path: Path) -> None:
-    texts = ["one\ntwo", "a, b\nc", 'a "quoted"\nword'] * 4
+    texts = ["one\ntwo", "a, b\nc", 'a "quoted"\nword', "1, 2, 3\nnot a row, 4\n5"] * 3
     loaded = data.load(write(tmp_path / "t.csv", table(town=texts)), target="price")
     assert loaded.X["town"].tolist() == texts
 
@@ -276,6 +276,11 @@ UNUSABLE = [
     (b"\xd0\xcf\x11\xe0rest", "it is an Excel workbook; save it as CSV"),
     ("<!DOCTYPE html><html>a,b</html>", "it is a web page or XML, not a table"),
     ('{"a": [1, 2], "b": [3, 4]}', "it is JSON; write it as CSV or Parquet with pandas"),
+    (b"a,b".ljust(257, b"\0") + b"ustar", "it is a tar archive; unpack it, and give the file or"),
+    (
+        "% of May\n@RELATION t\n@attribute a numeric\n@data\n1,2\n",
+        "it is an ARFF file; write it as",
+    ),
     ("\ufeffa,b\n".encode("utf-16-le")[:-1], "it has the byte order mark of UTF-16"),
 ]
 

@@ -71,6 +71,7 @@ def zipped(name: str, content: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("__MACOSX/._t.csv", b"junk")
+        archive.writestr("folder/.DS_Store", b"junk")
         archive.writestr(name, content)
     return buffer.getvalue()
 
@@ -84,6 +85,9 @@ SPACED = "size   rooms  town price\n" + "\n".join(
 PLAIN = FRAME.assign(town=FRAME["town"].str.replace('"', ""))
 LATIN = FRAME.assign(town=FRAME["town"].str.replace("Ž", "É"))
 JAPAN = FRAME.assign(town=["東京", "大阪", "きょうと", "ナゴヤ", "札幌市", "福岡"] * 2)
+RUSSIA = FRAME.assign(town=["Москва", "Пермь", "Нижний Новгород", "Омск", "Томск", "Уфа"] * 2)
+CHINA = FRAME.assign(town=["北京", "上海", "广州", "深圳", "成都", "杭州"] * 2)
+DAMAGED = FRAME.assign(town=FRAME["town"].where(FRAME.index != 1, "\ufffdatec"))
 
 # name: content, and how the frame differs from FRAME
 FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
@@ -109,6 +113,10 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "cp1252": (csv("cp1252"), FRAME),
     "Latin-1": (LATIN.to_csv(index=False).encode("latin-1"), LATIN),
     "Shift-JIS": (JAPAN.to_csv(index=False).encode("shift_jis"), JAPAN),
+    "cp1251": (RUSSIA.to_csv(index=False).encode("cp1251"), RUSSIA),
+    "KOI8-R": (RUSSIA.to_csv(index=False).encode("koi8-r"), RUSSIA),
+    "GB18030": (CHINA.to_csv(index=False).encode("gb18030"), CHINA),
+    "UTF-8 but for a byte": (csv().replace("Ž".encode(), b"\xde", 1), DAMAGED),
     "sep= of Excel": (b"sep=;\n" + csv(sep=";"), FRAME),
     "comments": (b"# of May, 2024\n# in metres\n" + csv(), FRAME),
     "comments of percent signs": (b"% of May\n" + csv(), FRAME),
@@ -118,6 +126,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "titles of one cell": (b"Report of May\n\n" + csv(), FRAME),
     "a sum below": (csv() + b"Total,56,,102.0\n", FRAME),
     "a source below": (csv() + b"\nSource: somebody\n", FRAME),
+    "a comma that ends the header": (f"{HEADER},\n{ROWS}".encode(), FRAME),
     "a comma that ends every row": (ROWS.replace("\n", ",\n").encode(), FRAME),
     "an index without a name": (
         FRAME.to_csv().encode(), pd.concat([pd.Series(range(12), name="Unnamed: 0"), FRAME], axis=1)
@@ -199,6 +208,10 @@ def test_a_libsvm_file_needs_no_target(tmp_path: Path) -> None:
     assert found.classes == ("-1", "1")
     expected = [[i + 0.5, 0, 1, 2 * (i % 3 == 0)] for i in range(12)]
     np.testing.assert_array_equal(found.X, expected)
+    loose = ["# of May", "1  ", *(line.replace(" ", "   ") + " # a note" for line in lines[1:])]
+    (tmp_path / "a9a").write_text("\n".join(loose))
+    expected[0] = [0, 0, 0, 0]  # an example of which all features are 0
+    np.testing.assert_array_equal(data.load(tmp_path / "a9a").X, expected)
 
 
 def test_times_are_numbers_and_dates(tmp_path: Path) -> None:

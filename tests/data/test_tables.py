@@ -1,5 +1,6 @@
 """Tables as people have them: what each column is, what is left out and what is said."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +123,8 @@ SUSPECTS: list[tuple[str, Any, str]] = [
     ("nr", range(7, 127), "column 'nr' only counts the rows; --drop nr leaves it out"),
     ("id", [f"C{i:06}" for i in range(120)], "column 'id' is another one in every row, as a name"),
     ("user_id", RNG.permutation(9999)[:120], "column 'user_id' is another one in every row"),
+    ("order_id", RNG.permutation(9999)[:120] + 0.0, "column 'order_id' is another one in every"),
+    ("invoice no", RNG.permutation(9999)[:120], "column 'invoice no' is another one in every row"),
     ("k", [5] * 120, "column 'k' has one value in every row; --drop k leaves it out"),
     ("k", [""] * 120, "assumed: columns without a value left out: k"),
     ("leak", PRICE * 2 + 1, "column 'leak' tells the target all alone; if .* with --drop leak"),
@@ -155,6 +158,8 @@ def test_classes_and_their_leaks(tmp_path: Path) -> None:
 
 def test_what_predicts_well_is_no_leak(tmp_path: Path) -> None:
     assert data.load(written(tmp_path, b=B), target="price").notes == ()
+    paid = RNG.permutation(9999)[:120]  # ends in id
+    assert data.load(written(tmp_path, paid=paid), target="price").notes == ()
     path = written(tmp_path, price=np.where(A + RNG.normal(size=120) / 9 > 0, "yes", "no"))
     assert data.load(path, target="price").notes == ()
 
@@ -179,6 +184,60 @@ def test_a_date_that_may_be_either_is_said(tmp_path: Path) -> None:
     found = data.load(written(tmp_path, days=days), target="price")
     assert found.X["days"][1] == pd.Timestamp("2024-02-02")
     assert found.notes == ("assumed: dates as %m/%d/%Y, month before day in days",)
+
+
+DAYS = pd.Series(pd.Timestamp("2021-01-31") + pd.to_timedelta(range(120), "D"))
+WRITTEN_DATES = {
+    "%Y%m%d": "D", "%Y-%m": "M", "%m/%Y": "M", "%b-%y": "M", "%b %Y": "M", "%B %Y": "M",
+    "%d %b %Y": "D", "%B %d, %Y": "D", "%A, %d %B %Y": "D", "%Y/%m/%d %I:%M %p": "D",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", WRITTEN_DATES)
+def test_a_date_is_understood_however_it_is_written(tmp_path: Path, form: str) -> None:
+    path = written(tmp_path, b=DAYS.dt.strftime(form).to_list())
+    expected = DAYS.dt.to_period(WRITTEN_DATES[form]).dt.to_timestamp()
+    found = data.load(path, target="price")
+    assert found.X["b"].tolist() == expected.tolist()
+    assert found.notes == (("assumed: dates as %Y%m%d in b",) if form == "%Y%m%d" else ())
+
+
+def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
+    path = written(tmp_path, b=["10:05 AM", "11:59 PM", "7:30 am"] * 40)
+    hours = data.load(path, target="price").X["b"].dt.strftime("%H:%M")
+    assert hours.tolist() == ["10:05", "23:59", "07:30"] * 40
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["4.5/5", "3/5", "1/5"], "words, though they begin with numbers, in b"),
+        (["$5", "€6", "£7"], "words, though they begin with numbers, in b"),
+        (["01234", "90210", "00501"], "leading zeros left out in b"),
+    ],
+)
+def test_what_may_not_be_meant_so_is_said(tmp_path: Path, values: list[str], said: str) -> None:
+    path = written(tmp_path, b=values * 40)
+    assert data.load(path, target="price").notes == (f"assumed: {said}",)
+    told = data.load(path, target="price", types={"b": "category"})
+    assert (told.notes, told.X["b"].tolist()) == ((), values * 40)
+
+
+def test_one_message_has_all_texts_that_stand_for_missing_values(tmp_path: Path) -> None:
+    path = written(tmp_path, b=[*B[:100], *(["nil", "unknown"] * 10)])
+    with pytest.raises(ValueError, match="row 101: 'nil' is not a number") as caught:
+        data.load(path, target="price")
+    found = re.search(r"\(--na (.*) counts them as missing, ", str(caught.value))
+    assert found
+    assert data.load(path, target="price", na=shlex.split(found[1])).missing == 20
+
+
+def test_integers_of_a_typed_file_may_be_dates(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": A, "day": 20240101 + np.arange(120) % 28, "price": PRICE})
+    path = tmp_path / "t.parquet"
+    frame.to_parquet(path)
+    found = data.load(path, target="price", types={"day": "date"})
+    assert found.X["day"][27] == pd.Timestamp("2024-01-28")
 
 
 def test_a_bad_date_is_named(tmp_path: Path) -> None:

@@ -2,39 +2,26 @@
 
 import reprlib
 import shlex
-import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from thalweg.data import dates
 from thalweg.data.delimited import SKIP
-from thalweg.data.numerals import MISSING, PLAIN, Numerals, numerals_of
+from thalweg.data.numerals import MISSING, PLAIN, Numerals, most, numerals_of
 from thalweg.words import closest, listed
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Column", "bad_value", "chosen", "typed"]
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
 _MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: no value among numbers and dates
-_FORMS = (
-    "ISO8601",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%d.%m.%y",
-    "%d-%m-%y",
-    "%d-%b-%y",
-    "%H:%M",
-    "%H:%M:%S",
-)
-_SAMPLE = 300  # distinct texts by which a format of dates is found
+_NUMBERED = r"^[^\pL\pN]*\pN"
+_MARKS = 5  # bad texts that a message names
 
 
 @dataclass(frozen=True)
@@ -163,18 +150,23 @@ def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numeral
         return Column(name, asked, text)
     if asked is None and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
         return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
+    if asked is None and style and dates.are_whole(text):
+        asked, style = "date", None
     if asked == "number" or style:
         style = style or Numerals()
         values = style.parse(text)
         odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(text, PLAIN)))
         said = str(style) if pc.any(odd).as_py() else ""
+        if pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
+            said = said or "leading zeros left out"
         return Column(name, "number", values, _bad(text, values), said)
-    if asked == "date" or (asked is None and _may_be_dates(text)):
-        values, said = _dates(text)
+    if asked == "date" or (asked is None and dates.may_be(text)):
+        values, said = dates.read(text)
         known = len(values) - values.null_count
         if asked == "date" or 2 * known > len(text) - text.null_count:
             return Column(name, "date", values, _bad(text, values), said)
-    return Column(name, "words", text)
+    said = "words, though they begin with numbers," if most(text, _NUMBERED) else ""
+    return Column(name, "words", text, assumed=said)
 
 
 def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -193,9 +185,10 @@ def _of_values(name: str, column: pa.ChunkedArray, asked: str | None) -> Column:
         if asked is None and not pa.types.is_nested(kind.value_type):
             return Column(name, "words", column.cast(pa.large_string()))
         column, kind = column.cast(kind.value_type), kind.value_type
-    if asked in ("category", "text"):
-        return Column(name, asked, column.cast(pa.large_string()))
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+    integers = pa.types.is_integer(kind)
+    if asked in ("category", "text") or (asked == "date" and integers):
+        return _of_text(name, column.cast(pa.large_string()), asked, None)
+    if pa.types.is_boolean(kind) or integers:
         return Column(name, "number", column)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         column = column.cast(pa.float64(), safe=False)
@@ -221,42 +214,6 @@ def _microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return naive.cast(pa.timestamp("us"), safe=False)
 
 
-def _may_be_dates(text: pa.ChunkedArray) -> bool:
-    """Return whether most texts have the parts of a date or a time; what pandas reads is judged."""
-    parts = r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+|^\d{1,2}:\d\d(:\d\d)?$"
-    found = pc.sum(pc.match_substring_regex(text, parts)).as_py() or 0
-    return bool(2 * found > len(text) - text.null_count)
-
-
-def _dates(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    """Return timestamps by the one format that reads most texts, null for others, and its words."""
-    import pandas as pd  # noqa: PLC0415 - takes a second to load
-    from pandas.tseries.api import guess_datetime_format  # noqa: PLC0415
-
-    texts = pc.unique(text).drop_null()
-    sample = texts.slice(0, _SAMPLE).to_pylist()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pandas doubts dates without separators
-        guesses = Counter(
-            form for day in (False, True) for word in sample
-            if (form := guess_datetime_format(word, dayfirst=day))
-        )  # fmt: skip
-
-    def read(words: Sequence[str], form: str) -> "pd.DatetimeIndex":
-        read = pd.to_datetime(pd.Index(words), format=form, errors="coerce", utc=True)
-        return read.tz_localize(None)
-
-    forms = [*guesses, *_FORMS]
-    known = [int(read(sample, form).notna().sum()) for form in forms]
-    form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
-    as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
-    twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
-    times = read(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
-    values = pa.array(times)
-    found = pc.take(values, pc.index_in(text, value_set=texts))
-    return found, f"dates as {form}, month before day" if twice else ""
-
-
 def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
     """Return the sentence about the first bad value, by row and then by column."""
     row, name = min((int(column.bad[0]), i) for i, column in enumerate(columns) if len(column.bad))
@@ -269,7 +226,16 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
         word = "date" if column.type == "date" else "number"
         endless = word == "number" and "inf" in shown.lower()
         what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
-        quoted = shlex.quote(shown) if len(shown) < 20 else "TEXT"
+        marks = _marks(table[column.name].take(pa.array(column.bad)), shown)
+        quoted = shlex.quote(",".join(marks)) if max(map(len, marks)) < 20 else "TEXT"
         kept = shlex.quote(f"{column.name}:category")
-        mark = f"--na {quoted} counts it as missing, --as {kept} takes texts as they are, "
+        counted = "them" if len(marks) > 1 else "it"
+        mark = f"--na {quoted} counts {counted} as missing, --as {kept} takes texts as they are, "
     return f"column {column.name!r} row {row + 1}: {what} ({mark}{SKIP})"
+
+
+def _marks(bad: pa.ChunkedArray, shown: str) -> list[str]:
+    """Return the texts of bad values if they are few, else the one that is shown."""
+    found = [str(value).strip() for value in bad.unique().slice(0, _SHOWN).to_pylist()]
+    few = len(found) <= _MARKS and not any("," in mark for mark in found)
+    return [shown, *(mark for mark in found if mark != shown)] if few else [shown]

@@ -120,7 +120,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     layout = _layout(text, dialect, target)
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
-    _check_quotes(table, ragged, layout.delimiter)
+    _check_quotes(table, ragged, layout, body)
     table, ragged, left_out = _without_footer(table, ragged)
     if ragged and not skip_bad_rows:
         raise ValueError(_ragged(text, layout, ragged[0]))
@@ -250,7 +250,8 @@ def _header(
     way: _Way, lines: Sequence[str], given: int | None, target: str | None, comment: str | None
 ) -> tuple[list[str] | None, int]:
     """Return the column names, None where the file has none, and the line where data begin."""
-    rows, width = way.rows, way.width
+    width = way.width
+    rows = [(n, row[:width] if not any(row[width:]) else row) for n, row in way.rows]
     if given:
         after, names = next(((n, row) for n, row in rows if n >= given), (0, []))
         if after != given:
@@ -368,27 +369,44 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
     return table.slice(0, keep), ragged, left_out
 
 
-def _check_quotes(table: pa.Table, ragged: Sequence[Any], delimiter: str) -> None:
+def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body: str) -> None:
     """Refuse an open quote: whole rows are in its value, and how many are bad cannot be said.
 
-    A value holds rows if one of its lines has the delimiters of a row, or its ends have together.
+    A value may hold rows if one of its lines has the delimiters of a row, or its ends have
+    together. It does if all its lines have, or if what follows a quote follows no closing one.
     """
-    found = [(row.number, row.text.strip().count("\n")) for row in ragged]
+    found = [(row.number, row.text.strip().count("\n"), True) for row in ragged]
     for column in table.columns:
         for i in np.flatnonzero(pc.count_substring(column, "\n").to_numpy()):
             first, *inner = column[i].as_py().strip("\r\n").split("\n")
             lines = [first + inner.pop(), *inner] if inner else []
-            if any(line.count(delimiter) == table.num_columns - 1 for line in lines):
+            rows = [line.count(layout.delimiter) == table.num_columns - 1 for line in lines]
+            if any(rows):
                 row = int(i) + 1
                 for each in ragged:  # rows that the table does without
                     row += each.number <= row
-                found.append((row, len(lines)))
-    row, breaks = min((each for each in found if each[1]), default=(0, 0))
+                found.append((row, len(lines), len(rows) > 1 and all(rows)))
+    if not any(sure for *_, sure in found) and _is_strict(body, layout):
+        return
+    row, breaks, _ = min((each for each in found if each[1]), default=(0, 0, True))
     if breaks:
         raise ValueError(
             f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} "
             "lines; close it, or take the line breaks out of the text"
         )
+
+
+def _is_strict(body: str, layout: _Layout) -> bool:
+    """Return whether every quote that opens a value closes it."""
+    delimiter = _UNIT if layout.delimiter == _SPACES else layout.delimiter
+    reader = csv.reader(
+        io.StringIO(body, newline=""), delimiter=delimiter, quotechar=layout.quote, strict=True,
+        escapechar="\\" if '\\"' in body[:_HEAD] else None,
+    )  # fmt: skip
+    try:
+        return all(True for _ in reader)
+    except csv.Error:
+        return False
 
 
 def _ragged(text: str, layout: _Layout, row: Any) -> str:  # noqa: ANN401 - pyarrow has no types

@@ -1,7 +1,9 @@
 """Encodings: bytes to text, with the encoding found or named."""
 
 import codecs
+import contextlib
 import re
+from collections.abc import Iterator
 
 __all__ = ["decoded"]
 
@@ -13,14 +15,16 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _HEAD = 4096  # bytes in which UTF-16 shows itself
+_MORE = 1 << 17  # bytes by which others are told
 
 
 def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     """Return the text and the name of its encoding.
 
-    It is told by a byte order mark; else it is UTF-8 if the bytes are, UTF-16 if every second one
-    is mostly 0, Shift-JIS if they read as Japanese, and else Windows-1252 or, where that has no
-    such character, Latin-1.
+    It is told by a byte order mark; else it is UTF-8 if most bytes beyond ASCII are, UTF-16 if
+    every second one is mostly 0, Shift-JIS if they read as Japanese. Else it is Windows-1252 or,
+    where that has no such character, Latin-1, if such letters stand alone, as those with accents
+    do; if they stand together, as those of other alphabets, it is what charset_normalizer finds.
 
     Args:
         content: bytes.
@@ -68,23 +72,44 @@ def _found(content: bytes) -> tuple[str, str]:
                     f"it has the byte order mark of {name} and is not in it ({error.reason} at "
                     f"byte {error.start}); name its encoding with --encoding"
                 ) from None
+    if not _has_zeros(content):
+        text = content.decode("utf-8", errors="replace")
+        if not (bad := text.count("\ufffd") - content.count("\ufffd".encode())):
+            return text, "UTF-8"
+        if 2 * bad < len(re.findall(rb"[\xc3-\xf4][\x80-\xbf]+", content)):  # others hardly
+            return text, f"UTF-8 but for {bad} bytes"
+    for name, codec in _likely(content):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(codec), name
+    return content.decode("latin-1"), "Latin-1"
+
+
+def _has_zeros(content: bytes) -> bool:
+    """Return whether every second byte is mostly 0, as in the UTF-16 of Latin letters."""
     head = content[:_HEAD]
-    for name, zeros in (("UTF-16-LE", head[1::2]), ("UTF-16-BE", head[::2])):
-        if len(head) > 3 and 2 * zeros.count(0) > len(zeros):
-            try:
-                return content.decode(name), name
-            except UnicodeDecodeError:
-                break
-    try:
-        return content.decode("utf-8"), "UTF-8"
-    except UnicodeDecodeError:
-        pass
+    return len(head) > 3 and any(2 * each.count(0) > len(each) for each in (head[::2], head[1::2]))
+
+
+def _likely(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the names of encodings, and Python's, for what is not UTF-8."""
+    if _has_zeros(content):
+        ends = "LE" if content[1:_HEAD:2].count(0) > content[:_HEAD:2].count(0) else "BE"
+        yield f"UTF-16-{ends}", f"utf-16-{ends}"
+        yield "UTF-8", "utf-8"
     if _is_japanese(content):
-        return content.decode("cp932"), "Shift-JIS"
-    try:
-        return content.decode("cp1252"), "cp1252"
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), "Latin-1"
+        yield "Shift-JIS", "cp932"
+    yield from ((name, name) for name in (*_other_alphabet(content), "cp1252"))
+
+
+def _other_alphabet(content: bytes) -> list[str]:
+    """Return the likely encodings of words that have hardly an ASCII letter, none of others."""
+    head = content[:_MORE] if len(content) <= _MORE else content[: content.rfind(b"\n", 0, _MORE)]
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", head)]
+    if 2 * sum(run for run in runs if run > 2) <= sum(runs):
+        return []
+    import charset_normalizer  # noqa: PLC0415 - hardly a file needs it
+
+    return [found.encoding for found in charset_normalizer.from_bytes(head)]
 
 
 def _is_japanese(content: bytes) -> bool:

@@ -44,9 +44,12 @@ _FOREIGN = {  # what is no table that can be read here: its first bytes, and wha
 }
 _MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 _JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
-_LIBSVM = re.compile(
-    rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*( qid:\d+)?( \d+:[-+]?[\d.]+(e[-+]?\d+)?)+\s*(#.*)?"
+_ARFF = re.compile(rb"(?im)^\s*@relation\b")
+_LIBSVM = re.compile(  # an example without features is only its label
+    rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*(\s+qid:\d+)?"
+    rb"(\s+\d+:[-+]?[\d.]+(e[-+]?\d+)?)*\s*(#.*)?"
 )
+_HEAD = 1 << 16  # bytes by which a file is told
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,8 @@ def _zip(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         found = [
             item for item in archive.infolist()
-            if not item.is_dir() and not item.filename.startswith(("__MACOSX/", "."))
+            if not item.is_dir() and not item.filename.startswith("__MACOSX/")
+            and not Path(item.filename).name.startswith(".")
         ]  # fmt: skip
         if any(item.filename.startswith(("xl/", "content.xml")) for item in found):
             raise ValueError("it is a spreadsheet; save it as CSV")
@@ -196,6 +200,10 @@ def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) 
     for mark, what in _FOREIGN.items():
         if content.startswith(mark):
             raise ValueError(f"it is {what}")
+    if content[257:262] == b"ustar":
+        raise ValueError("it is a tar archive; unpack it, and give the file or the folder of parts")
+    if _ARFF.search(content[:_HEAD]):
+        raise ValueError("it is an ARFF file; write it as CSV with scipy.io.arff and pandas")
     if _MARKUP.match(content):
         raise ValueError("it is a web page or XML, not a table; save the table itself as CSV")
     if content.startswith(_ARROW):
@@ -218,16 +226,17 @@ def _arrow(content: bytes) -> pa.Table:
 
 
 def _is_libsvm(content: bytes) -> bool:
-    lines = (line for line in content[: 1 << 16].split(b"\n")[:20] if line.strip())
-    first = next((line for line in lines if not line.lstrip().startswith(b"#")), b"")
-    return _LIBSVM.fullmatch(first.rstrip(b"\r")) is not None
+    lines = (line.strip() for line in content[:_HEAD].split(b"\n")[:20])
+    examples = [line for line in lines if line and not line.startswith(b"#")]
+    paired = any(re.search(rb"\s\d+:", line) for line in examples)
+    return paired and all(_LIBSVM.fullmatch(line) for line in examples)
 
 
 def _libsvm(content: bytes) -> Table:
     from sklearn.datasets import load_svmlight_file  # noqa: PLC0415 - takes a second to load
 
     try:
-        X, y, *_ = load_svmlight_file(io.BytesIO(content), query_id=b" qid:" in content[: 1 << 16])
+        X, y, *_ = load_svmlight_file(io.BytesIO(content), query_id=b" qid:" in content[:_HEAD])
     except ValueError as error:
         raise ValueError(f"it cannot be read as libsvm: {_first(error)}") from None
     rows, columns = X.shape

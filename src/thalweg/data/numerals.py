@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MISSING", "PLAIN", "Numerals", "numerals_of"]
+__all__ = ["MISSING", "PLAIN", "Numerals", "most", "numerals_of"]
 
 MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
@@ -30,7 +30,14 @@ _CODES = (
     "MYR|SGD|HKD|TWD|PHP|VND|AUD|NZD|CAD|MXN|BRL|ARS|CLP|COP|PEN|ZAR|NGN|KES|EGP|AED|SAR|ILS"
 )
 _MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?)"
-_UNIT = rf"(?:{_MONEY}|[%‰]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+_UNIT = rf"(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+_TIMES = {
+    **dict.fromkeys(("k", "K", "Tsd", "thousand"), 1e3),
+    **dict.fromkeys(("Lac", "Lakh"), 1e5),
+    **dict.fromkeys(("M", "mn", "Mn", "Mio", "million"), 1e6),
+    "Cr": 1e7,
+    **dict.fromkeys(("B", "bn", "Bn", "Mrd", "billion"), 1e9),
+}
 _SAMPLE = 10_000  # distinct texts by which a column is judged
 _SPACE = "[ \u00a0\u2009\u202f]"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -43,12 +50,15 @@ def _pattern(decimal: str) -> re.Pattern[str]:
     indian = r"|[1-9]\d?(?:,\d\d)+,\d{3}" if decimal == "." else ""
     whole = rf"[1-9]\d{{0,2}}{marks}\d{{3}}(?:(?P=mark)\d{{3}})*{indian}|\d+"
     point = re.escape(decimal)
-    digits = rf"(?:(?:{whole})(?:{point}\d*)?|{point}\d+){_EXPONENT}"
+    digits = rf"(?:(?:{whole})(?:{point}(?![-–—])\d*)?|{point}\d+){_EXPONENT}"
     sign = "[-+−–]"
+    letters = rf"(?:(?(before)[mb]|(?!))|[mb](?={_SPACE}*{_MONEY}))"  # else metres and bytes
+    times = rf"(?:{letters}|{'|'.join(_TIMES)})(?=\.?{_SPACE}*(?:{_MONEY})?[-+)]?$)"
     return re.compile(
-        rf"(?P<open>\()?(?P<sign>{sign})?{_SPACE}?(?:(?P<before>{_MONEY}){_SPACE}?)?"
-        rf"(?P<inner>{sign})?(?P<digits>{digits})(?:{_SPACE}?(?P<after>{_UNIT}))?"
-        rf"(?P<trailing>-)?(?(open)\))"
+        rf"(?:(?P<lead>{_MONEY}){_SPACE}*(?=\())?(?P<open>\({_SPACE}*)?(?P<sign>{sign})?{_SPACE}*"
+        rf"(?:(?P<before>{_MONEY}){_SPACE}*)?(?P<inner>{sign})?(?P<digits>{digits})(?:[.,:][-–—]{{1,2}})?"
+        rf"(?:{_SPACE}*(?P<times>{times})\.?)?(?:{_SPACE}*(?P<after>{_UNIT}))?(?P<trailing>-)?"
+        rf"(?(open){_SPACE}*\)(?:{_SPACE}*(?P<tail>{_UNIT}))?)"
     )
 
 
@@ -61,12 +71,14 @@ class Numerals:
         unit: what stands beside the numbers, such as ``"$"``, ``"%"`` or ``"kg"``; "" for nothing.
         shown: some number shows that this is the decimal mark.
         open: the mark in numbers such as 1,234 or 1.234, if they leave open what it parts.
+        scaled: a K, an M and their like are multiplied, for not all numbers have the same.
     """
 
     decimal: str = "."
     unit: str = ""
     shown: bool = False
     open: str = ""
+    scaled: bool = False
 
     def number(self, text: str) -> float | None:
         """Return a number, None where the text is none in this style.
@@ -77,21 +89,24 @@ class Numerals:
             [1234.5, -12.0, None]
         """
         found = _pattern(self.decimal).fullmatch(text)
-        if found is None:
-            return None
-        unit = (found["before"] or "") + (found["after"] or "")
+        if found is None:  # a dash beside a currency is how accounts write 0
+            nothing = re.fullmatch(rf"({_MONEY}){_SPACE}*[-–—]+", text)
+            return 0.0 if nothing and nothing[1] == self.unit else None
+        unit, times = _unit(found), found["times"] or ""
         signs = [sign for name in _SIGNS if (sign := found[name])]
-        units = {"", self.unit} if _is_money(self.unit) else {self.unit}
-        if len(signs) > 1 or unit not in units:
+        units = {"", self.unit} if _may_lack(self.unit) else {self.unit}
+        if len(signs) > 1 or (unit if self.scaled else unit + times) not in units:
             return None
         groups = rf"{',' if self.decimal == '.' else '[.]'}|['’]|{_SPACE}"
         digits = re.sub(groups, "", found["digits"])
-        value = float(digits.replace(",", "."))
+        value = float(digits.replace(",", ".")) * (
+            _TIMES[times.upper() if times in "mb" else times] if times and self.scaled else 1
+        )
         return -value if signs and signs[0] != "+" else value
 
     def parse(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return int64 or float64, null where a text is missing or no number in this style."""
-        bare = self.decimal == "." and (not self.unit or _is_money(self.unit))
+        bare = self.decimal == "." and (not self.unit or _may_lack(self.unit))
         kept = pc.if_else(pc.match_substring_regex(text, PLAIN if bare else "^$"), text, None)
         others = text.filter(pc.and_(pc.is_null(kept), pc.is_valid(text))).unique()
         numbers = [self.number(other) for other in others.to_pylist()]
@@ -104,7 +119,8 @@ class Numerals:
 
     def __str__(self) -> str:
         unit = f" and {self.unit} left out" if self.unit else ""
-        return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}"
+        scaled = " and K, M and the like multiplied" if self.scaled else ""
+        return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}{scaled}"
 
 
 _SIGNS = ("open", "sign", "inner", "trailing")
@@ -115,8 +131,20 @@ def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_finite(values), values, None)
 
 
-def _is_money(unit: str) -> bool:
-    return re.fullmatch(_MONEY, unit) is not None
+def _unit(found: re.Match[str]) -> str:
+    """Return what stands beside the digits: a currency, a percent sign or a unit."""
+    return "".join(found[name] or "" for name in ("lead", "before", "after", "tail"))
+
+
+def _may_lack(unit: str) -> bool:
+    """Return whether some numbers of a column may do without its unit: a currency, or 10+."""
+    return re.fullmatch(rf"{_MONEY}|\+", unit) is not None
+
+
+def most(text: pa.ChunkedArray, pattern: str) -> bool:
+    """Return whether a regular expression is found in more than half of the texts."""
+    found = pc.sum(pc.match_substring_regex(text, pattern)).as_py() or 0
+    return bool(2 * found > len(text) - text.null_count)
 
 
 def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals | None:
@@ -131,7 +159,7 @@ def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals |
 
     Example:
         >>> numerals_of(pa.chunked_array([["$5,120.50", "$80", "unknown"]]))
-        Numerals(decimal='.', unit='$', shown=True, open='')
+        Numerals(decimal='.', unit='$', shown=True, open='', scaled=False)
         >>> numerals_of(pa.chunked_array([["red", "5", "blue"]])) is None
         True
     """
@@ -160,12 +188,15 @@ def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals |
 def _style(counts: Counter[str], decimal: str) -> tuple[Numerals, Counter[str]]:
     """Return the style with this mark that explains most texts, and those texts."""
     units: Counter[str] = Counter()
+    times: dict[str, Counter[str]] = {}
     for text, count in counts.items():
         if found := _pattern(decimal).fullmatch(text):
-            units[(found["before"] or "") + (found["after"] or "")] += count
+            units[_unit(found)] += count
+            times.setdefault(_unit(found), Counter())[found["times"] or ""] += count
     if not units:
         return Numerals(decimal), Counter()
-    money = [unit for unit in units if _is_money(unit)]
-    unit = max(money or units, key=units.__getitem__)
-    style = Numerals(decimal, unit)
+    unit = max([unit for unit in units if _may_lack(unit)] or units, key=units.__getitem__)
+    kinds = times[unit] + (times.get("", Counter()) if _may_lack(unit) else Counter())
+    scaled = len(kinds) > 1
+    style = Numerals(decimal, unit if scaled else unit + next(iter(kinds)), scaled=scaled)
     return style, Counter({v: n for v, n in counts.items() if style.number(v) is not None})

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["suspects"]
 
 _INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__|index|level_\d+", re.IGNORECASE)
-_ID = re.compile(r"(.*[_\W])?(id|uuid|guid|key)|.+I[dD]", re.IGNORECASE)
+_ID = re.compile(
+    r"(?i:(.*[_\W])?(id|uuid|guid|key|code|number|num|nr|no|ref|reference|serial|ticket|account|"
+    r"invoice|isbn|ean|sku|iban|ssn|phone)[_\W]*)|.+(ID|Id|No|Nr)"
+)
 _ROWS = 10_000  # that are looked at for leaks
 _LEAST = 30  # rows below which chance alone tells the target
 _LEAK = 0.9999  # a correlation above which a column tells a number
@@ -69,12 +72,17 @@ def _why(name: str, column: "pd.Series[Any]", y: NDArray[Any], *, classes: bool)
     if distinct == 1 and not column.isna().any():
         return "constant"
     every = distinct == len(column)
-    integers = column.dtype.kind in "iu"
+    integers = column.dtype.kind in "iu" or (every and _are_whole(column))
     if integers and every and (_INDEX.fullmatch(name) or _in_step(column.to_numpy())):
         return "index"
     if every and (column.dtype.name == "category" or (integers and _ID.fullmatch(name))):
         return "id"
     return "leak" if _tells(column, y, classes=classes) else None
+
+
+def _are_whole(column: "pd.Series[Any]") -> bool:
+    """Return whether floats are integers, as where a row without a name once was."""
+    return column.dtype.kind == "f" and bool((column % 1 == 0).all())
 
 
 def _in_step(values: NDArray[Any]) -> bool:

@@ -1,0 +1,103 @@
+"""Dates: texts that are meant as dates or times, by the one format that reads most of them."""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from thalweg.data.numerals import most
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["are_whole", "may_be", "read"]
+
+_FORMS = (
+    "ISO8601",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%m-%y",
+    "%d-%b-%y",
+    "%H:%M",
+    "%H:%M:%S",
+    "%I:%M %p",
+    "%I:%M:%S %p",
+    "%Y-%m",
+    "%m/%Y",
+    "%b-%y",
+    "%b %Y",
+    "%B %Y",
+    "%Y%m%d",
+)
+_PARTS = (
+    r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"  # a day, a month and a year
+    r"|^\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?$"  # a time
+    r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
+)
+_WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
+_SAMPLE = 300  # distinct texts by which a format is found
+
+
+def are_whole(text: pa.ChunkedArray) -> bool:
+    """Return whether all texts are a year, a month and a day in eight digits.
+
+    Example:
+        >>> [are_whole(pa.chunked_array([[text]])) for text in ("20240229", "20241332")]
+        [True, False]
+    """
+    return bool(pc.all(pc.match_substring_regex(text, _WHOLE)).as_py())
+
+
+def may_be(text: pa.ChunkedArray) -> bool:
+    """Return whether most texts have the parts of a date or a time; what pandas reads is judged."""
+    return most(text, _PARTS)
+
+
+def read(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+    """Return timestamps, null where a text is none, and how they were read, if it needs saying.
+
+    Example:
+        >>> values, said = read(pa.chunked_array([["1/2/2024", "3/4/2024", "never"]]))
+        >>> [value and str(value.date()) for value in values.to_pylist()], said
+        (['2024-01-02', '2024-03-04', None], 'dates as %m/%d/%Y, month before day')
+    """
+    texts = pc.unique(text).drop_null()
+    sample = texts.slice(0, _SAMPLE).to_pylist()
+    forms = [*_guessed(sample), *_FORMS]
+    known = [int(_times(sample, form).notna().sum()) for form in forms]
+    form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
+    as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
+    twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
+    times = _times(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
+    found = pc.take(pa.array(times), pc.index_in(text, value_set=texts))
+    said = ", month before day" if twice else ""
+    return found, f"dates as {form}{said}" if twice or form == _FORMS[-1] else ""
+
+
+def _guessed(texts: Sequence[str]) -> list[str]:
+    """Return the formats that pandas guesses, which does not know AM and PM."""
+    from pandas.tseries.api import guess_datetime_format  # noqa: PLC0415 - takes a second to load
+
+    found: Counter[str] = Counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pandas doubts dates without separators
+        for day in (False, True):
+            for text in texts:
+                half = re.fullmatch(r"(.*\d)( ?)[AaPp][Mm]", text)
+                form = guess_datetime_format(half[1] if half else text, dayfirst=day)
+                if form:
+                    found[f"{form.replace('%H', '%I')}{half[2]}%p" if half else form] += 1
+    return list(found)
+
+
+def _times(texts: Sequence[str], form: str) -> "pd.DatetimeIndex":
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    read = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+    return read.tz_localize(None)
