@@ -101,6 +101,38 @@ def test_examples_come_in_any_sequence_as_a_dataloader_takes_them() -> None:
     assert [tuple(column.shape) for column in columns] == [(100, 1), (100, 1), (100,)]
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([{"x": [1.0], "name": "a"}, {"x": [2.0], "name": "b"}], "train has texts such as 'a'; "),
+        ({"x": X, "name": ["a"] * len(X)}, "train has texts such as 'a'; leave them out"),
+        ([(torch.zeros(1), 0), (torch.zeros(2), 1)], r"one batch; a DataLoader's collate_fn can "),
+        ({"x": object()}, "train must be tensors or arrays of numbers, .* got object"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_the_remedy(source: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        read(source, "train")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_are_refused_with_the_remedy(layout: torch.layout) -> None:
+    nested = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)], layout=layout)
+    with pytest.raises(TaskError, match=r"nested ones: give torch\.nested") as told:
+        read((nested, Y[:2]), "train")
+    remedy = str(told.value).partition(" give ")[2]
+    padded = eval(remedy, {"torch": torch, "tensor": nested})  # noqa: S307 - ours, word for word
+    assert torch.equal(read((padded, Y[:2]), "train")[0], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+
+
+def test_an_array_that_must_not_be_written_is_copied() -> None:
+    frozen = np.arange(3.0)
+    frozen.flags.writeable = False
+    read(frozen, "train")[0] = 7.0  # torch would warn, and write into it
+    assert frozen[0] == 0
+
+
 class Endless(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return torch.zeros(1), index

@@ -18,6 +18,7 @@ Y = 2 * X[:, 0] + 1
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": functional.mse_loss,
     "MSE": nn.MSELoss(),
+    "MSE the other way": lambda out, y: functional.mse_loss(y, out),
     "l1": functional.l1_loss,
     "smooth": functional.smooth_l1_loss,
     "huber": nn.HuberLoss(),

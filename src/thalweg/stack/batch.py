@@ -122,7 +122,10 @@ def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN
     except TaskError:
         raise
     except Exception as error:
-        raise TaskError(f"{told(error)} (the examples of {name}, made one batch)") from error
+        remedy = "; a DataLoader's collate_fn can make one" if collate is default_collate else ""
+        raise TaskError(
+            f"{told(error)} (the examples of {name}, made one batch{remedy})"
+        ) from error
 
 
 def _is_dataset(source: Any) -> bool:  # noqa: ANN401
@@ -256,14 +259,22 @@ def _indexed(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
     if isinstance(value, Tensor):
+        if value.is_nested:
+            raise TaskError(
+                f"{name} must be tensors of one length, got nested ones: give "
+                "torch.nested.to_padded_tensor(tensor, 0.0)"
+            )
         if value.layout is not torch.strided:
             kind = str(value.layout).removeprefix("torch.")
             raise TaskError(f"{name} must be dense tensors, got a {kind} one: give its .to_dense()")
         return value.detach()
     try:
-        array = np.asarray(value)
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        array = np.ascontiguousarray(np.asarray(value))
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError):
+        text = value if isinstance(value, str) else next(iter(np.ravel(value)), None)
+        if isinstance(text, str):
+            raise TaskError(f"{name} has texts such as {text[:40]!r}; leave them out") from None
         raise TaskError(
             f"{name} must be tensors or arrays of numbers, a list of examples, a Dataset or a "
             f"DataLoader, got {type(value).__name__}"

@@ -45,12 +45,14 @@ class _Crossing(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
     def __init__(self, targets: set[Shape]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._targets = targets
+        self.outputs: set[Shape] = set()
         self._pairs: dict[Shape, set[tuple[Shape, Shape]]] = {}  # by the shape of the result
         self._expanded: set[tuple[Shape, Shape]] = set()
 
     def hook(self, _: nn.Module, __: Any, outputs: Any) -> None:  # noqa: ANN401
         """Take note of what the module has returned."""
-        for own in {tuple(t.shape) for t in tree_leaves(outputs) if isinstance(t, Tensor)}:
+        self.outputs = {tuple(t.shape) for t in tree_leaves(outputs) if isinstance(t, Tensor)}
+        for own in self.outputs:
             for target in self._targets:
                 if len(own) != len(target) and own[:1] == target[:1]:
                     self._add(own, target)
@@ -109,6 +111,8 @@ def compared(module: nn.Module, batch: Batch) -> Iterator[None]:
         if not (match := re.search(_SAID, str(error))):
             raise
         targets, outputs = (_sizes(match[group]) for group in (1, 2))
+        if outputs not in crossing.outputs and targets in crossing.outputs:  # given the other way
+            targets, outputs = outputs, targets
         raise TaskError(_refusal(error, outputs, targets)) from error
     finally:
         handle.remove()
