@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thalweg import catalog, optim, rules
-from thalweg.catalog import Record, TorchClass
+from thalweg.catalog import Entry, TorchClass
 from thalweg.rule import Rule, rule
 
 every_rule = pytest.mark.parametrize("name", rules.names())
@@ -81,4 +81,4 @@ def test_nothing_is_known_of_a_rule_of_the_users() -> None:
     def mine(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN202
         return x - lr * g
 
-    assert catalog.of(mine) == Record()
+    assert catalog.of(mine) == Entry()

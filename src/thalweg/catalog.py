@@ -12,7 +12,7 @@ from typing import Any
 from thalweg import rules
 from thalweg.rule import Rule
 
-__all__ = ["Optimum", "Record", "TorchClass", "of"]
+__all__ = ["Entry", "Optimum", "TorchClass", "of"]
 
 # A hyperparameter, all those that a tuple holds, or what makes a value of all of them.
 Argument = str | tuple[str, ...] | Callable[[Mapping[str, float]], float]
@@ -88,7 +88,7 @@ class Optimum:
 
 
 @dataclass(frozen=True)
-class Record:
+class Entry:
     """What is known of a rule.
 
     Args:
@@ -105,8 +105,8 @@ class Record:
     decays: Mapping[str, str] = field(default_factory=dict)
 
 
-def of(rule: Rule) -> Record:
-    """Return what is known of a rule; an empty record where nothing is.
+def of(rule: Rule) -> Entry:
+    """Return what is known of a rule; an empty entry where nothing is.
 
     Example:
         >>> of(rules.get("momentum")).torch.keywords({"lr": 0.1, "beta": 0.9})
@@ -141,50 +141,50 @@ _SQUARES = _STEP | {"s": "square_avg"}
 _VELOCITY = {"v": "momentum_buffer"}
 _FIRST_MOMENT = {"m": "beta1"}
 
-_UNKNOWN = Record()
-_ROWS: Mapping[Rule, Record] = {
-    rules.sgd: Record(
+_UNKNOWN = Entry()
+_ROWS: Mapping[Rule, Entry] = {
+    rules.sgd: Entry(
         TorchClass("SGD", _LR),
         optimum=Optimum(_gradient_descent, "Polyak 1987, section 1.4"),
     ),
-    rules.momentum: Record(
+    rules.momentum: Entry(
         TorchClass("SGD", _LR | {"momentum": "beta"}, _VELOCITY),
         optimum=Optimum(_heavy_ball, "Polyak 1964"),
     ),
     # torch's dampening spares the first step; the heavy ball at lr (1 - beta) is the same path.
-    rules.averaged_momentum: Record(
+    rules.averaged_momentum: Entry(
         TorchClass("SGD", {"lr": lambda h: h["lr"] * (1 - h["beta"]), "momentum": "beta"})
     ),
-    rules.nesterov: Record(
+    rules.nesterov: Entry(
         TorchClass("SGD", _LR | {"momentum": "beta"}, _VELOCITY, {"nesterov": True}),
         optimum=Optimum(_nesterov, "Lessard, Recht & Packard 2016, proposition 1"),
     ),
-    rules.adagrad: Record(TorchClass("Adagrad", _LR | {"eps": "eps"}, _STEP | {"s": "sum"})),
-    rules.rmsprop: Record(TorchClass("RMSprop", _RMSPROP, _SQUARES)),
-    rules.centered_rmsprop: Record(
+    rules.adagrad: Entry(TorchClass("Adagrad", _LR | {"eps": "eps"}, _STEP | {"s": "sum"})),
+    rules.rmsprop: Entry(TorchClass("RMSprop", _RMSPROP, _SQUARES)),
+    rules.centered_rmsprop: Entry(
         TorchClass("RMSprop", _RMSPROP, _SQUARES | {"m": "grad_avg"}, {"centered": True})
     ),
-    rules.rmsprop_momentum: Record(
+    rules.rmsprop_momentum: Entry(
         TorchClass("RMSprop", _RMSPROP | {"momentum": "beta"}, _SQUARES | _VELOCITY)
     ),
     # Its rate is a factor around 1.
-    rules.adadelta: Record(
+    rules.adadelta: Entry(
         TorchClass("Adadelta", _LR | {"rho": "rho", "eps": "eps"}, _SQUARES | {"u": "acc_delta"}),
         rates=(1e-3, 1e3),
     ),
-    rules.adam: Record(TorchClass("Adam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
-    rules.amsgrad: Record(
+    rules.adam: Entry(TorchClass("Adam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
+    rules.amsgrad: Entry(
         TorchClass("Adam", _ADAM, _MOMENTS | {"v_max": "max_exp_avg_sq"}, {"amsgrad": True}),
         decays=_FIRST_MOMENT,
     ),
-    rules.adamw: Record(
+    rules.adamw: Entry(
         TorchClass("AdamW", _ADAM | {"weight_decay": "weight_decay"}, _MOMENTS),
         decays=_FIRST_MOMENT,
     ),
-    rules.adamax: Record(
+    rules.adamax: Entry(
         TorchClass("Adamax", _ADAM, _MOMENT | {"u": "exp_inf"}), decays=_FIRST_MOMENT
     ),
-    rules.nadam: Record(
+    rules.nadam: Entry(
         TorchClass(
             "NAdam",
             _ADAM | {"momentum_decay": "momentum_decay"},
@@ -192,21 +192,21 @@ _ROWS: Mapping[Rule, Record] = {
         ),
         decays=_FIRST_MOMENT,
     ),
-    rules.radam: Record(TorchClass("RAdam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
-    rules.yogi: Record(TorchClass("Yogi", _ADAM, _MOMENTS, in_torch=False), decays=_FIRST_MOMENT),
-    rules.adabelief: Record(
+    rules.radam: Entry(TorchClass("RAdam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
+    rules.yogi: Entry(TorchClass("Yogi", _ADAM, _MOMENTS, in_torch=False), decays=_FIRST_MOMENT),
+    rules.adabelief: Entry(
         TorchClass("AdaBelief", _ADAM, _MOMENT | {"s": "exp_avg_var"}, in_torch=False),
         decays=_FIRST_MOMENT,
     ),
     # The sign of a gradient moves every coordinate by lr, however small the gradient.
-    rules.lion: Record(
+    rules.lion: Entry(
         TorchClass(
             "Lion", _BETAS | {"weight_decay": "weight_decay"}, {"m": "exp_avg"}, in_torch=False
         ),
         rates=(1e-6, 1.0),
     ),
     # Its rate is the first of its step sizes.
-    rules.rprop: Record(
+    rules.rprop: Entry(
         TorchClass(
             "Rprop",
             _LR | {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")},
@@ -214,7 +214,7 @@ _ROWS: Mapping[Rule, Record] = {
         ),
         rates=(1e-6, 1.0),
     ),
-    rules.asgd: Record(
+    rules.asgd: Entry(
         TorchClass(
             "ASGD",
             _LR | {"lambd": "lambd", "alpha": "alpha", "t0": "t0"},

@@ -13,11 +13,11 @@ from thalweg import problems, schedules, second_order
 from thalweg.checks import NOT_NEGATIVE, Hyperparameter, count, number
 from thalweg.problems import Problem
 from thalweg.rule import Rule
+from thalweg.schedules import Hyper
 
 __all__ = ["Trace", "descend"]
 
 Vector = NDArray[np.float64]
-Hyper = float | Callable[[int], float]
 
 
 @dataclass(frozen=True, eq=False)

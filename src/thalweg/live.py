@@ -72,12 +72,12 @@ def view(progress: "Progress", since: float = 0.0, lines: int | None = None) -> 
     rules.add_column("by epoch", no_wrap=True)
     ordered = sorted(progress.standings.items(), key=lambda item: _rank(item[1]))
     room = len(ordered) if lines is None else max(1, lines - _AROUND)
-    for place, (name, standing) in enumerate(ordered[:room]):
+    for position, (name, standing) in enumerate(ordered[:room]):
         cells = (
             name, str(standing.trainings), digits(standing.loss, 4), digits(standing.lr),
             sparkline(standing.curve),
         )  # fmt: skip
-        rules.add_row(*map(_text, cells), style="" if place or standing.loss is None else "bold")
+        rules.add_row(*map(_text, cells), style="" if position or standing.loss is None else "bold")
     left_out = len(ordered) - room
     more = [_text(f"and {left_out} more")] if left_out > 0 else []
     return Group(rules, *more, _footer(progress, since))

@@ -27,6 +27,8 @@ __all__ = [
 
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
+Hyper = float | Callable[[int], float]
+"""What a hyperparameter is given as: a number, or a schedule."""
 
 # An argument's name means the same in every schedule, so its range is declared once.
 _FINITE = Range()
@@ -93,7 +95,7 @@ class Schedule(ABC):
         """Return the values at steps t, a flat array of whole numbers."""
 
 
-def values(hyper: float | Callable[[int], float], steps: Steps) -> Values:
+def values(hyper: Hyper, steps: Steps) -> Values:
     """Evaluate a hyperparameter, a number or a schedule, at each of the steps.
 
     Args:

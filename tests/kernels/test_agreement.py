@@ -36,7 +36,7 @@ def leaky(g, x, m, *, t, lr=0.1, beta=0.9):
 def faulty(change: Callable[[dict[str, Any], agreement.Inputs], None]) -> agreement.Kernel:
     """A kernel of ``leaky`` with something wrong in it."""
     of = rule("test")(leaky)
-    right = kernel.Stepper(kernel.compiled(of, DOUBLE))
+    right = kernel.KernelStep(kernel.compiled(of, DOUBLE))
 
     def step(inputs: agreement.Inputs) -> dict[str, Any]:
         new = right(inputs)
@@ -100,7 +100,7 @@ def test_a_faulty_translation_is_an_error_with_the_input(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", rules.names())
 def test_built_in_rules_agree(name: str) -> None:
     of = rules.get(name)
-    assert agreement.check(of, kernel.Stepper(kernel.compiled(of, DOUBLE))) > 2000
+    assert agreement.check(of, kernel.KernelStep(kernel.compiled(of, DOUBLE))) > 2000
 
 
 def raising(g, x, *, t, lr=0.1, beta=0.9):

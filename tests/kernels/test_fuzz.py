@@ -181,4 +181,4 @@ def test_the_text_of_a_random_rules_kernel_is_the_rule(text: str) -> None:
 def test_a_random_rules_kernel_is_the_rule(text: str) -> None:
     rule = of_text(text)
     made = kernel._compiled(rule, np.dtype(np.float64), kernel.PLAIN, generated(rule))
-    assume(agreement.check(rule, kernel.Stepper(made)))
+    assume(agreement.check(rule, kernel.KernelStep(made)))

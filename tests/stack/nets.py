@@ -12,7 +12,7 @@ from torch.nn import functional
 from optim_pairs import scalars_in
 from thalweg.linear.stream import stream
 from thalweg.rules import get
-from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
+from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
 
 __all__ = [
     "NETS",
@@ -102,7 +102,7 @@ def in_lanes(
     batch_size: int = 9,
     seeds: Sequence[int] | None = None,
     stacked: bool = True,
-) -> Training:
+) -> Outcome:
     """Train with each of the settings, on the minibatches of one seed unless there are several."""
     model, parts = make(task)
     assert model.stacked or not stacked, model.traits.why

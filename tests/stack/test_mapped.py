@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from stack.nets import Attention, classes, in_lanes, one_by_one
 from thalweg.errors import TaskError
-from thalweg.stack import Training
+from thalweg.stack import Outcome
 from thalweg.stack.functions import LaneFunctions
 from thalweg.stack.mapped import Program
 from thalweg.tasks.modules import ModuleTask
@@ -42,7 +42,7 @@ def pooled() -> nn.Module:
 
 def trained(
     rates: Sequence[float], rule: str | Sequence[str] = "momentum", *, compiled: bool
-) -> Training:
+) -> Outcome:
     task = classes("mlp", torch.float32, model=net, compile=compiled)
     hyper = [{"lr": rate} for rate in rates]
     threads = torch.get_num_threads()
@@ -54,11 +54,11 @@ def trained(
 
 
 @pytest.fixture(scope="module")
-def five() -> Training:
+def five() -> Outcome:
     return trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=True)
 
 
-def test_compiled_lanes_learn_what_others_do(five: Training) -> None:
+def test_compiled_lanes_learn_what_others_do(five: Outcome) -> None:
     expected = trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=False)
     np.testing.assert_allclose(five.train_loss, expected.train_loss, rtol=1e-5)
     np.testing.assert_allclose(five.validation_loss, expected.validation_loss, rtol=1e-5)
@@ -69,7 +69,7 @@ def test_compiled_lanes_learn_what_others_do(five: Training) -> None:
         assert len(found[name]) == 8
 
 
-def test_lanes_are_the_same_in_stacks_of_other_sizes(five: Training) -> None:
+def test_lanes_are_the_same_in_stacks_of_other_sizes(five: Outcome) -> None:
     for rates in ([0.03], [0.003, 1e38, 0.1]):  # one that diverges on the way
         found = trained(rates, compiled=True)
         for lane, rate in enumerate(rates):
@@ -161,7 +161,7 @@ def test_compiled_convolutions_learn_what_others_do() -> None:
     np.testing.assert_allclose(found.validation_loss[:, 0], whole, rtol=1e-5)
 
 
-def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Training) -> None:
+def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Outcome) -> None:
     found = trained([0.1, 0.03, 1e38], ["sgd", "momentum", "momentum"], compiled=True)
     assert found.diverged_at.astype(bool).tolist() == [False, False, True]
     assert len(found.finals[0].lanes) == 2

@@ -16,7 +16,7 @@ from optim_pairs import scalars_in
 from stack.nets import SEED, Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
 from thalweg.rules import get
-from thalweg.stack import Training, train
+from thalweg.stack import Outcome, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +29,7 @@ def peer(name: str, arguments: Mapping[str, Any]) -> Callable[[Any], torch.optim
 
 
 def assert_lane(
-    training: Training, lane: int, expected: tuple[nn.Module, list[float], list[float]],
+    training: Outcome, lane: int, expected: tuple[nn.Module, list[float], list[float]],
     tolerance: float,
 ) -> None:  # fmt: skip
     """Compare a lane's parameters, buffers and curves with those of a plain training."""
@@ -111,7 +111,7 @@ def test_lanes_of_several_rules_are_those_of_each_rule_alone(seeds: list[int] | 
     mixed = ["lion", "sgd", "adam", "sgd", "lion", "rmsprop"]  # in no order
     rates = [1e-3, 0.1, 1e-2, 1e30, 1e-2, 1e-3]  # one diverges
 
-    def run(lanes: Sequence[int]) -> Training:
+    def run(lanes: Sequence[int]) -> Outcome:
         return in_lanes(
             classes("lenet", torch.float32), [mixed[lane] for lane in lanes],
             [{"lr": rates[lane]} for lane in lanes], epochs=3,

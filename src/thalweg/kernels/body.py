@@ -13,7 +13,7 @@ from typing import Literal
 from thalweg.rule import Rule
 
 __all__ = [
-    "PLAIN", "Assign", "Body", "Power", "Store", "Wrap", "Writer", "heading", "names_in",
+    "PLAIN", "Assign", "Body", "Power", "Slot", "Wrap", "Writer", "heading", "names_in",
 ]  # fmt: skip
 
 
@@ -101,10 +101,10 @@ class Assign:
 
 
 @dataclass(frozen=True)
-class Store:
-    """A uniform value that elements use: ``element`` calls the one of slot 0 u0."""
+class Slot:
+    """A uniform value that elements use: ``element`` calls the one of index 0 u0."""
 
-    slot: int
+    index: int
     value: ast.expr
 
     @property
@@ -112,9 +112,9 @@ class Store:
         """What it is computed from."""
         return (self.value,)
 
-    def renamed(self, _: _Name, node: _Node) -> "Store":
+    def renamed(self, _: _Name, node: _Node) -> "Slot":
         """Return the same with other names."""
-        return Store(self.slot, node(self.value))
+        return Slot(self.index, node(self.value))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Body:
     hyper: tuple[str, ...]
     uniform_state: tuple[str, ...]
     varying: tuple[str, ...]
-    uniform: tuple[Assign | Store | Power, ...]
+    uniform: tuple[Assign | Slot | Power, ...]
     element: tuple[Assign, ...]
     results: tuple[ast.expr, ...]
     new_uniform: tuple[ast.expr, ...]

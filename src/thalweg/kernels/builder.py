@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.kernels.body import Assign, Power, Store, names_in
+from thalweg.kernels.body import Assign, Power, Slot, names_in
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "Builder", "Value", "literal"]
 
@@ -81,9 +81,9 @@ class Builder:
     """
 
     def __init__(self) -> None:
-        self.uniform: list[Assign | Store | Power] = []
+        self.uniform: list[Assign | Slot | Power] = []
         self.element: list[Assign] = []
-        self._slots: dict[str, Store] = {}  # by its value, while the names in it keep theirs
+        self._slots: dict[str, Slot] = {}  # by its value, while the names in it keep theirs
         self.slot_count = 0
         self._powers: dict[str, Power] = {}  # by its base, the same
         self.power_count = 0
@@ -194,10 +194,10 @@ class Builder:
     def _store(self, value: Value) -> ast.expr:
         key = ast.dump(value.node)
         if key not in self._slots:
-            self._slots[key] = Store(self.slot_count, value.node)
+            self._slots[key] = Slot(self.slot_count, value.node)
             self.uniform.append(self._slots[key])
             self.slot_count += 1
-        return ast.Name(f"u{self._slots[key].slot}")
+        return ast.Name(f"u{self._slots[key].index}")
 
     def new(self, value: Value) -> ast.expr:
         """Return what an element's new value is; a uniform one becomes a slot."""

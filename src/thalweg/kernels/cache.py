@@ -129,10 +129,10 @@ def _made(module_name: str, text: str) -> ModuleType:
 
 
 def _written(name: str, content: bytes) -> Path | None:
-    place = folder()
-    if place is None:
+    directory = folder()
+    if directory is None:
         return None
-    path = place / name
+    path = directory / name
     try:
         if not path.is_file() or path.read_bytes() != content:
             write(path, content)

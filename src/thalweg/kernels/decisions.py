@@ -16,14 +16,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from thalweg.kernels.body import Assign, Body, Power, Store
+from thalweg.kernels.body import Assign, Body, Power, Slot
 
 __all__ = ["rounded"]
 
 NONE, EDGE, DECISION = range(3)
 
 Levels = dict[str, int]  # of names: what hangs on their value
-_Line = Assign | Store | Power
+_Line = Assign | Slot | Power
 
 
 def rounded(body: Body, quotients: set[ast.BinOp]) -> Body:
@@ -76,7 +76,7 @@ def _assigned(line: _Line) -> list[tuple[str, ast.expr]]:
     match line:
         case Assign(names, values):
             return list(zip(names, values, strict=True))
-        case Store(slot, value):
+        case Slot(slot, value):
             return [(f"u{slot}", value)]
         case Power(name, _, base):
             return [(name, base)]
@@ -204,16 +204,16 @@ class _Reciprocals(ast.NodeTransformer):
         lines: list[_Line] = []
         for line in body.uniform:
             lines.append(line)
-            name = f"u{line.slot}" if isinstance(line, Store) else ""
+            name = f"u{line.index}" if isinstance(line, Slot) else ""
             if name in divisors:
-                assert isinstance(line, Store)
-                slot = line.slot
+                assert isinstance(line, Slot)
+                slot = line.index
                 if uses[name] == divisors[name]:  # nothing else needs the divisor itself
                     lines.pop()
                 else:
                     slot, slots = slots, slots + 1
                 self.names[name] = f"u{slot}"
-                lines.append(Store(slot, ast.BinOp(ast.Constant(1), ast.Div(), line.value)))
+                lines.append(Slot(slot, ast.BinOp(ast.Constant(1), ast.Div(), line.value)))
         return replace(
             body,
             uniform=tuple(lines),

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from thalweg.kernels import triton_functions
-from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
+from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.translate import translate
 from thalweg.rule import Rule
@@ -190,11 +190,11 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
     yield "\n"
 
 
-def _uniform(line: Assign | Store | Power, writer: _Writer) -> str:
+def _uniform(line: Assign | Slot | Power, writer: _Writer) -> str:
     match line:
         case Assign():
             return writer.assign(line)
-        case Store(slot, value):
+        case Slot(slot, value):
             return f"tl.store(slots + {slot}, {writer.text(value)}, fresh)"
         case Power(name, _, base):
             return f"{name} = {writer.text(ast.BinOp(base, ast.Pow(), ast.Name('t')))}"

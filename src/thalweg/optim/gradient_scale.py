@@ -132,11 +132,11 @@ def _inner(number: Tensor) -> list[Tensor]:
 
 def _over_all(measure: Callable[[Sequence[Tensor]], Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """Return the sum of a measure of all gradients; each process has parts of distributed ones."""
-    places: dict[Any, list[Tensor]] = defaultdict(list)
+    by_mesh: dict[Any, list[Tensor]] = defaultdict(list)
     for g in gradients:
-        places[getattr(g, "device_mesh", None), getattr(g, "placements", ())].append(local(g))
+        by_mesh[getattr(g, "device_mesh", None), getattr(g, "placements", ())].append(local(g))
     total = torch.zeros((), dtype=torch.float64, device=local(gradients[0]).device)
-    for (mesh, placements), parts in places.items():
+    for (mesh, placements), parts in by_mesh.items():
         own = measure([part for part in parts if part.numel()]).to(total.device)
         if mesh is not None:
             from torch.distributed.tensor import DTensor, Partial, Replicate  # noqa: PLC0415 - slow

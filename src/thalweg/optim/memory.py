@@ -80,7 +80,7 @@ def foreign(gradient: Tensor) -> bool:
 
 
 def _dense(tensor: Tensor) -> bool:
-    """Return whether the elements fill their memory, each in its own place, in whatever order."""
+    """Return whether the elements fill their memory, none on another, in whatever order."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:
@@ -91,7 +91,7 @@ def _dense(tensor: Tensor) -> bool:
 
 
 def overlaps(tensor: Tensor) -> bool:
-    """Return whether two elements may lie in one place, as those of an expanded tensor do."""
+    """Return whether two elements may lie at one address, as those of an expanded tensor do."""
     extent = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride < extent:
@@ -122,7 +122,7 @@ def apart(gradients: Sequence[Tensor]) -> list[Tensor]:
 
 
 def shared(found: NDArray[np.intp]) -> bool:
-    """Return whether two gradients lie at one place."""
+    """Return whether two gradients lie at one address."""
     there = found[found > 0]
     return len(np.unique(there)) < len(there)
 

@@ -96,10 +96,10 @@ class CompiledOptimizer(Optimizer):
         self._forget()
         given = list(arguments)
         options = given[1] if len(given) > 1 and isinstance(given[1], dict) else named
-        where, place = (given, 1) if len(given) > 1 and options is named else (options, "lr")
+        where, key = (given, 1) if len(given) > 1 and options is named else (options, "lr")
         self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
-            where[place] = lr_schedule.rate(self._default, 0)  # type: ignore[index] # a list's place is 1
+            where[key] = lr_schedule.rate(self._default, 0)  # type: ignore[index] # a list's key is 1
         if options is not named:  # as in torch's classes, whatever the parameters are
             self._check(options | ({"schedule": ...} if callable(self._default) else {}))
         super().__init__(*given, **named)

@@ -63,9 +63,9 @@ def batch_sizes(
     """
     numbers = list(found.again)
     settings = [result.trial for result in reruns[: len(numbers)]]
-    best: dict[int, int] = {}  # by batch size: the place of its best among those run again
-    for place in sorted(range(len(numbers)), key=lambda i: found.again[numbers[i]]):
-        best.setdefault(settings[place].batch_size, place)
+    best: dict[int, int] = {}  # by batch size: the index of its best among those run again
+    for i in sorted(range(len(numbers)), key=lambda i: found.again[numbers[i]]):
+        best.setdefault(settings[i].batch_size, i)
     costs = {size: task.measure(size) for size in sorted(best)}
     noise = float(next(iter(costs.values()))["noise_scale"])
     epoch = {size: task.steps(size) * cost["seconds_per_step"] for size, cost in costs.items()}

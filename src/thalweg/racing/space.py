@@ -188,8 +188,8 @@ class Space:
         """
         hyper = dict(points[0].hyper)
         for d in self.dimensions:
-            places = [d.coordinate(point.hyper[d.name]) for point in points]
-            hyper[d.name] = d.value(float(np.mean(places)))
+            coordinates = [d.coordinate(point.hyper[d.name]) for point in points]
+            hyper[d.name] = d.value(float(np.mean(coordinates)))
         return replace(points[0], hyper=hyper)
 
     def central(self, points: Sequence[Point]) -> Point:
@@ -206,13 +206,13 @@ class Space:
         choices = [(point.batch_size, point.schedule) for point in points]
         usual = max(choices, key=choices.count)
         alike = [point for point, choice in zip(points, choices, strict=True) if choice == usual]
-        places = np.array(
+        coordinates = np.array(
             [
                 [d.coordinate(point.hyper[d.name]) / np.ptp(d.ends) for d in self.dimensions]
                 for point in alike
             ]
         ).reshape(len(alike), -1)
-        apart = np.abs(places[:, None] - places).sum(axis=(1, 2))
+        apart = np.abs(coordinates[:, None] - coordinates).sum(axis=(1, 2))
         return alike[int(apart.argmin())]
 
     def resized(self, point: Point) -> list[Point]:

@@ -330,11 +330,11 @@ class Store(Records):
     def _keep(self, results: Sequence[Result], checkpoint: bytes) -> None:
         assert self.directory
 
-        def place(result: Result) -> tuple[float, int, int]:
+        def rank(result: Result) -> tuple[float, int, int]:
             return result.loss, result.trial.repeat, result.trial.number
 
-        best = min(results, key=place)
-        if all(place(best) < place(other) for other in self.of(best.trial.rule, FINAL)):
+        best = min(results, key=rank)
+        if all(rank(best) < rank(other) for other in self.of(best.trial.rule, FINAL)):
             folder = files.folder(self.directory / "checkpoints")
             files.write(folder / f"{best.trial.rule}.pt", checkpoint)
 

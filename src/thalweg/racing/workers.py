@@ -123,7 +123,7 @@ def timed(
     return seconds(raced.task, lanes, should_stop=should_stop, alone=alone, runs=runs)
 
 
-class _Place(Protocol):
+class _Executor(Protocol):
     """Somewhere to run pieces of work.
 
     Attributes:
@@ -152,12 +152,12 @@ class Workers:
     """A race's workers: takes calls of work, gives back what they return as they finish.
 
     Args:
-        place: where they are.
+        executor: what runs them.
         rules: of the race, by name.
     """
 
-    def __init__(self, place: _Place, rules: Rules) -> None:
-        self._place = place
+    def __init__(self, executor: _Executor, rules: Rules) -> None:
+        self._executor = executor
         self.rules = rules
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._asked: dict[Future[Any], _Asked] = {}
@@ -165,11 +165,11 @@ class Workers:
     @property
     def count(self) -> int:
         """How many of them work at the same time."""
-        return self._place.count
+        return self._executor.count
 
     def submit(self, tag: Hashable, work: Work, *arguments: object, **settings: object) -> None:
         """Ask for ``work(raced, *arguments, **settings, should_stop=...)``."""
-        self._call(_Asked(tag, partial(self._place.call, work, *arguments, **settings)))
+        self._call(_Asked(tag, partial(self._executor.call, work, *arguments, **settings)))
 
     def _call(self, asked: _Asked) -> None:
         future = asked.call()
@@ -191,7 +191,7 @@ class Workers:
             asked = self._asked.pop(future)
             try:
                 value = future.result()
-            except self._place.lost as error:
+            except self._executor.lost as error:
                 if asked.tries == _TRIES:
                     raise TaskError(
                         f"a worker was lost {asked.tries} times: {_line(error)} If "
@@ -224,7 +224,7 @@ def hired(
         rules: that are raced, by name; the registered ones by default.
 
     Raises:
-        ValueError: there is no such place, the count is below 1, or a Dask worker has several
+        ValueError: ``on`` is none of these, the count is below 1, or a Dask worker has several
             threads where a task needs processes.
         TypeError: the count is not whole.
         TaskError: the task cannot be sent.
@@ -242,17 +242,17 @@ def hired(
     count = None if count is None else checks.count("workers", count)
     suited = "processes" if task.processes else "threads"
     name, _, address = str(on or suited).partition("://")
-    if name not in _PLACES or (address and name not in {"ray", "dask"}):
+    if name not in _EXECUTORS or (address and name not in {"ray", "dask"}):
         raise ValueError(
             "on must be threads, processes, ray, dask, ray://HOST:PORT or dask://HOST:PORT, "
             f"got {on!r}"
         )
     raced = Raced(task, Rules(rules or {}))
-    place = _PLACES[name](raced, count or _processors(task), address)
+    executor = _EXECUTORS[name](raced, count or _processors(task), address)
     try:
-        yield Workers(place, raced.rules)
+        yield Workers(executor, raced.rules)
     finally:
-        place.close()
+        executor.close()
 
 
 def _processors(task: Task) -> int:
@@ -472,7 +472,7 @@ def _library(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
         ) from error
 
 
-_PLACES: Mapping[str, Callable[[Raced, int, str], _Place]] = {
+_EXECUTORS: Mapping[str, Callable[[Raced, int, str], _Executor]] = {
     "threads": _Threads,
     "processes": _Processes,
     "ray": _Ray,

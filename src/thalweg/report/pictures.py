@@ -167,9 +167,9 @@ def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Fig
             ("x", loss >= _DIVERGED, np.full(len(loss), 0.96), edge),
             ("^", ~shown & (loss < _DIVERGED), np.full(len(loss), 0.96), edge),
         ):
-            places = _apart(np.column_stack([lr, heights])[drawn], transform)
+            points = _apart(np.column_stack([lr, heights])[drawn], transform)
             style_of = {**_TRIAL, "marker": marker}
-            axes.plot(*places.T, **style_of, color=color, transform=transform)
+            axes.plot(*points.T, **style_of, color=color, transform=transform)
         chosen = _number(row.hyper.get("lr"))
         axes.plot(chosen, _off_zero(_number(row.val_loss)), **_BEST, color=color)
     _explain(picture, "learning rate", [
@@ -266,12 +266,12 @@ def _color(results: Record, rule: str) -> str:
     return style.TIE if results.row(rule).state == "as good" else style.MUTED
 
 
-def _apart(places: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
-    """Return the places (n, 2), of very many the first in each square of a marker's size."""
-    if len(places) <= _MANY:
-        return places
-    squares = np.nan_to_num(np.round(transform.transform(places) / _TRIAL["markersize"]))
-    return places[np.sort(np.unique(squares, axis=0, return_index=True)[1])]
+def _apart(points: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+    """Return the points (n, 2), of very many the first in each square of a marker's size."""
+    if len(points) <= _MANY:
+        return points
+    squares = np.nan_to_num(np.round(transform.transform(points) / _TRIAL["markersize"]))
+    return points[np.sort(np.unique(squares, axis=0, return_index=True)[1])]
 
 
 def _number(value: float | None, otherwise: float = math.nan) -> float:

@@ -17,6 +17,7 @@ from thalweg import files
 
 __all__ = [
     "SCHEMA",
+    "AtBudget",
     "BatchSize",
     "BatchSizes",
     "Data",
@@ -26,7 +27,6 @@ __all__ = [
     "Row",
     "Sensitivity",
     "Setup",
-    "Step",
     "Target",
     "read",
 ]
@@ -164,7 +164,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Step:
+class AtBudget:
     """The lowest losses after so many trials of each rule, and whose is the lowest."""
 
     trials: Count
@@ -216,7 +216,7 @@ class Record:
     margin: float
     sentence: str
     code: Mapping[str, str]
-    by_budget: tuple[Step, ...]
+    by_budget: tuple[AtBudget, ...]
     batch_sizes: BatchSizes | None
     rules: tuple[Row, ...]
 

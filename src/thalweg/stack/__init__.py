@@ -14,6 +14,6 @@ except ModuleNotFoundError as error:
 from thalweg.stack.model import Model
 from thalweg.stack.parts import Examples, Parts
 from thalweg.stack.task import TorchTask
-from thalweg.stack.training import Training, train
+from thalweg.stack.training import Outcome, train
 
-__all__ = ["Examples", "Model", "Parts", "TorchTask", "Training", "train"]
+__all__ = ["Examples", "Model", "Outcome", "Parts", "TorchTask", "train"]

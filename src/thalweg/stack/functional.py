@@ -34,7 +34,7 @@ class Functional:
     def __init__(self, task: TorchTask, module: nn.Module) -> None:
         self.task = task
         self.module = module
-        self.device = task.place
+        self.device = task.torch_device
         self._objective = Objective(task, module)
 
     def loss(  # noqa: PLR0917 - vmap maps what it is given by place

@@ -58,7 +58,7 @@ class Objective(nn.Module):
     def precision(self) -> torch.autocast:
         """Return what computes in the format that the task asks for."""
         cast = self.task.autocast
-        return torch.autocast(self.task.place.type, dtype=cast, enabled=cast is not None)
+        return torch.autocast(self.task.torch_device.type, dtype=cast, enabled=cast is not None)
 
 
 class Alone:
@@ -187,4 +187,4 @@ def build(task: TorchTask, seed: int) -> nn.Module:
                     f"model() must give every parameter its shape, but {name} waits for a "
                     "first batch; give the layer its sizes, or call it once within model()"
                 )
-        return module.to(task.place)
+        return module.to(task.torch_device)

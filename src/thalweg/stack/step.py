@@ -1,7 +1,7 @@
 """Step: one step in all lanes, each by a rule with hyperparameters of its own."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +16,11 @@ from thalweg.kernels.cpu.table import Table, use_threads
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.optim import Descent
 from thalweg.rule import Rule
+from thalweg.schedules import Hyper
 
-__all__ = ["DeviceStep", "Hyper", "LaneStep", "MixedStep", "StackStep"]
+__all__ = ["DeviceStep", "LaneStep", "MixedStep", "StackStep"]
 
 _WRAP = Wrap(scaled=True)
-
-Hyper = float | Callable[[int], float]
-"""A hyperparameter: a number or a schedule, step -> value."""
 
 
 class LaneStep(Protocol):

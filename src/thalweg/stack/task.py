@@ -111,7 +111,7 @@ class TorchTask:
 
     def _check_device(self) -> None:
         try:
-            _ = self.place
+            _ = self.torch_device
         except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:1', got "
@@ -130,7 +130,7 @@ class TorchTask:
                 )
 
     @property
-    def place(self) -> torch.device:
+    def torch_device(self) -> torch.device:
         """The device to train on."""
         if self.device is not None:
             return torch.device(self.device)

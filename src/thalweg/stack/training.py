@@ -12,14 +12,15 @@ from torch import Tensor
 
 from thalweg.linear.stream import stream
 from thalweg.rule import Rule
+from thalweg.schedules import Hyper
 from thalweg.stack.batch import each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
 from thalweg.stack.parts import Parts
-from thalweg.stack.step import Hyper, LaneStep, MixedStep
+from thalweg.stack.step import LaneStep, MixedStep
 
-__all__ = ["Final", "Training", "steps_per_epoch", "train"]
+__all__ = ["Final", "Outcome", "steps_per_epoch", "train"]
 
 _CHECKED = 16  # steps after which losses are looked at: a lane that diverged costs so many at most
 _ASKED = 0.05  # seconds between two questions whether to stop
@@ -41,8 +42,8 @@ class Final:
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
-    """The lanes of a finished training.
+class Outcome:
+    """What a training in lanes ended with.
 
     Attributes:
         train_loss: (epochs + 1, lanes): the mean loss of the minibatches of each epoch as they were
@@ -85,12 +86,12 @@ def train(
     shared: bool,
     stacked: bool,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Training:
+) -> Outcome:
     """Train a module in lanes that differ in rules, settings or seeds.
 
-    A lane's numbers depend on its rule, its settings and its seed. By the number of lanes, and by
-    its place among them, it rounds otherwise in the last digit, as torch does; what runs at the
-    other places changes nothing. A lane that is not finite leaves the stack.
+    A lane's numbers depend on its rule, its settings and its seed. With another number of
+    lanes, or at another position among them, its last digits differ, as torch rounds otherwise.
+    What the other lanes are changes nothing. A lane that is not finite leaves the stack.
 
     Args:
         model: the module.
@@ -110,7 +111,7 @@ def train(
     lanes = len(hyper)
     length = steps_per_epoch(parts.sizes["train"], batch_size)
     curves = np.full((2, epochs + 1, lanes), np.nan)
-    results = Training(curves[0], curves[1], np.zeros(lanes, np.int64), [])
+    results = Outcome(curves[0], curves[1], np.zeros(lanes, np.int64), [])
     everyone = sorted(range(lanes), key=lambda lane: rules[lane].name)  # one call per rule
     groups = [_seated(everyone, model)] if stacked else [[i] for i in everyone]
     finals = []
@@ -127,7 +128,7 @@ def train(
         run = _Run(Final(stack, step, group), parts, results, should_stop)
         with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does
             finals.append(run.all(orders, epochs, length, batch_size))
-    return Training(results.train_loss, results.validation_loss, results.diverged_at, finals)
+    return Outcome(results.train_loss, results.validation_loss, results.diverged_at, finals)
 
 
 def _orders(
@@ -145,10 +146,10 @@ def _orders(
         )
         for s in own
     ]
-    place = {seed: i for i, seed in enumerate(own)}
+    number = {seed: i for i, seed in enumerate(own)}
     for stretches in zip(*streams, strict=True):
         orders = [torch.from_numpy(stretch.order) for stretch in stretches]
-        yield orders[0] if shared else torch.stack([orders[place[seed]] for seed in seeds])
+        yield orders[0] if shared else torch.stack([orders[number[seed]] for seed in seeds])
 
 
 def _seated(lanes: Sequence[int], model: Model) -> list[int]:
@@ -166,7 +167,7 @@ class _Run:
     """A stack in training: takes its steps, notes its losses, lets go of lanes that diverge."""
 
     def __init__(
-        self, final: Final, parts: Parts, results: Training, should_stop: Callable[[], bool]
+        self, final: Final, parts: Parts, results: Outcome, should_stop: Callable[[], bool]
     ) -> None:
         self.stack, self.step, self.lanes = final.stack, final.step, final.lanes
         self.compiled = final.stack.model.task.compile
@@ -235,12 +236,12 @@ class _Run:
         return order if self.stack.shared or kept is None else order[kept]
 
     def drop(self, bad: NDArray[np.bool_], steps: NDArray[np.int64]) -> list[int] | None:
-        """Let go of lanes; return the places of those that stay, None if all do."""
+        """Let go of lanes; return the indices of those that stay, None if all do."""
         if not bad.any():
             return None
         self.results.diverged_at[np.array(self.lanes)[bad]] = steps[bad]
-        places = {lane: i for i, lane in enumerate(self.lanes) if not bad[i]}  # one of copies
-        kept = list(places.values())
+        first = {lane: i for i, lane in enumerate(self.lanes) if not bad[i]}  # one of copies
+        kept = list(first.values())
         if kept and self.stack.stacked:
             kept = _seated(kept, self.stack.model)
         self.lanes = [self.lanes[i] for i in kept]

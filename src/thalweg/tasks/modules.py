@@ -16,12 +16,12 @@ from thalweg import rules as registry
 from thalweg.errors import blamed
 from thalweg.optim import Descent
 from thalweg.rule import Rule
-from thalweg.stack import Examples, Model, Parts, TorchTask, Training, train
+from thalweg.schedules import Hyper
+from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
 from thalweg.stack.batch import arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
-from thalweg.stack.step import Hyper
 from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
@@ -53,7 +53,7 @@ class ModuleTask:
 
     schedules: tuple[str, ...] = schedules.NAMES
     processes = True
-    exact = False  # torch rounds by the number of lanes and by the place among them
+    exact = False  # torch rounds by the number of lanes and by the position among them
 
     def __init__(self, description: TorchTask, seed: int, *, batch_size: int = _BATCH) -> None:
         self.description = description
@@ -203,7 +203,7 @@ class ModuleTask:
             hyper["lr"] = (lane.hyper["lr"] * factors).item
         return hyper
 
-    def _judge(self, training: Training) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _judge(self, training: Outcome) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lane's loss and score on the test part, NaN for those that diverged."""
         found = np.full((2, len(training.diverged_at)), np.nan)
         for final in training.finals:
@@ -214,15 +214,15 @@ class ModuleTask:
         return found[0], found[1]
 
     def _checkpoint(
-        self, training: Training, lanes: Sequence[Lane], number: int
+        self, training: Outcome, lanes: Sequence[Lane], number: int
     ) -> Checkpoint | None:
         """Return what a lane ended with, None if it diverged."""
         for final in training.finals:
             if number in final.lanes:
-                lane, place = lanes[number], final.lanes.index(number)
+                lane, position = lanes[number], final.lanes.index(number)
                 return {
-                    "model": self.model.state_dict(*final.stack.lane(place)),
-                    "optimizer": self._optimizer_state(final, place, lane),
+                    "model": self.model.state_dict(*final.stack.lane(position)),
+                    "optimizer": self._optimizer_state(final, position, lane),
                     "rule": lane.rule.name,
                     "hyper": dict(lane.hyper),
                     "schedule": lane.schedule,
@@ -232,12 +232,12 @@ class ModuleTask:
                 }
         return None
 
-    def _optimizer_state(self, final: Final, place: int, lane: Lane) -> dict[str, Any]:
+    def _optimizer_state(self, final: Final, position: int, lane: Lane) -> dict[str, Any]:
         """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
         module = self.model.module
         optimizer = Descent(module.parameters(), lane.rule, **dict[str, Any](lane.hyper))
         names = dict(module.named_parameters())
-        states = final.step.states(place)
+        states = final.step.states(position)
         for name, own in zip(final.stack.parameters, states, strict=True):
             optimizer.state[names[name.removeprefix("module.")]] = own
         packed: dict[str, Any] = optimizer.state_dict()
@@ -267,7 +267,7 @@ class ModuleTask:
             f"({reference:.4g})",
         )
 
-    def _adam(self, rates: Sequence[float], epochs: int) -> Training:
+    def _adam(self, rates: Sequence[float], epochs: int) -> Outcome:
         rule = registry.get("adam")
         return train(
             self.model,

@@ -10,7 +10,7 @@ from thalweg.tasks.schedule import CONSTANT, rise
 
 __all__ = ["LinearFit", "module", "thalweg", "torch", "torch_class"]
 
-Hyper = Mapping[str, float]
+Setting = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LinearFit:
 Keywords = dict[str, Any]
 
 
-def torch_class(rule: Rule, hyper: Hyper) -> tuple[str, Keywords] | None:
+def torch_class(rule: Rule, hyper: Setting) -> tuple[str, Keywords] | None:
     """Return the name of torch's class of a rule and its keywords, None where torch has none.
 
     Example:
@@ -59,7 +59,7 @@ def _lacking(rule: Rule) -> str:
     return f"# torch.optim has no {rule.name}; see the lines for thalweg"
 
 
-def module(rule: Rule, hyper: Hyper, *, schedule: str, steps: int) -> dict[str, str]:
+def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str, str]:
     """Return lines that make the optimizer and the scheduler of a ``model`` that exists.
 
     Args:
@@ -120,7 +120,7 @@ _OBJECTIVES = {
 }
 
 
-def torch(fit: LinearFit, rule: Rule, hyper: Hyper) -> str:
+def torch(fit: LinearFit, rule: Rule, hyper: Setting) -> str:
     """Return lines that load the data as the race did, and train the model on them in torch.
 
     The penalty is written into the objective: torch's weight_decay would decay the intercept too,
@@ -169,7 +169,7 @@ def _data(fit: LinearFit) -> str:
     return f"{says}\n{fit.load}"
 
 
-def thalweg(fit: LinearFit, rule: Rule, hyper: Hyper) -> str:
+def thalweg(fit: LinearFit, rule: Rule, hyper: Setting) -> str:
     """Return lines that repeat the training in thalweg."""
     return f"""\
 from thalweg import data, linear

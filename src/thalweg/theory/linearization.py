@@ -23,7 +23,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 # A rule's answer by name, its states and "x", for the named arguments; the rest are zero.
-Step = Callable[..., dict[str, Any]]
+_Step = Callable[..., dict[str, Any]]
 
 # So small that its square vanishes beside 1, and a power of two, so that dividing by it is exact.
 _TINY = 2.0**-300
@@ -189,7 +189,7 @@ def _not_linear(rule: Rule, why: str) -> str:
     )
 
 
-def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> Step:
+def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
     """Return the rule at step t, its uniform states at their limits."""
     uniform = dict.fromkeys(rule.uniform_state, 0.0)
     ones = dict.fromkeys(rule.state, 1.0)
@@ -239,7 +239,7 @@ def _subsets(names: tuple[str, ...]) -> chain[tuple[str, ...]]:
     return chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
 
 
-def _held(rule: Rule, step: Step, frozen: tuple[str, ...]) -> dict[str, Any]:
+def _held(rule: Rule, step: _Step, frozen: tuple[str, ...]) -> dict[str, Any]:
     """Return the preconditioner's states, each such that it is 1 where the step reads it.
 
     That is after its update (Adam's v) or before it (Adadelta's u): whichever makes the step
@@ -255,7 +255,7 @@ def _held(rule: Rule, step: Step, frozen: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _after(
-    rule: Rule, step: Step, frozen: tuple[str, ...], before: tuple[str, ...], g: float
+    rule: Rule, step: _Step, frozen: tuple[str, ...], before: tuple[str, ...], g: float
 ) -> dict[str, Any]:
     """Return the states whose update is 1 for this g, those named in ``before`` themselves 1."""
     held: dict[str, Any] = dict.fromkeys(frozen, 1.0)

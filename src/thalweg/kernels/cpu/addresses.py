@@ -187,7 +187,7 @@ def count_change(ask, tensors, changes, stepping, gradients):
 
 
 @inlined
-def _place(ask, gradient, kind, shape):
+def _gradient_address(ask, gradient, kind, shape):
     """Return where a gradient lies, 0 if it is empty; -1 if it is not of that kind and shape."""
     if not _alike(ask, gradient, kind, shape):
         return -1
@@ -205,7 +205,7 @@ def find_gradients(ask, tensors, kinds, shapes, found):
     """Write where the gradient of each tensor lies; return whether all are there, and alike."""
     for i in range(found.size):
         gradient = _of(ask[_GRADIENT], _word(tensors[i]))
-        found[i] = _place(ask, gradient, kinds[i], shapes[i])
+        found[i] = _gradient_address(ask, gradient, kinds[i], shapes[i])
         if found[i] == -1:
             return False
     return True
@@ -217,7 +217,7 @@ def locate(ask, gradients, kinds, shapes, found):
     for i in range(found.size):
         found[i] = 0
         if gradients[i]:
-            found[i] = _place(ask, gradients[i], kinds[i], shapes[i])
+            found[i] = _gradient_address(ask, gradients[i], kinds[i], shapes[i])
             if found[i] == -1:
                 return False
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from thalweg import elementwise
-from thalweg.kernels.body import PLAIN, Assign, Body, Power, Store, Wrap, Writer, heading
+from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
 from thalweg.kernels.cpu import half, memory, simd, vector
 from thalweg.kernels.translate import translate
 from thalweg.rule import Rule
@@ -99,11 +99,11 @@ def _uniforms(body: Body) -> Iterator[str]:
         yield f"    store(state, {index}, {_writer.text(value)})"
 
 
-def _uniform(line: Assign | Store | Power) -> str:
+def _uniform(line: Assign | Slot | Power) -> str:
     match line:
         case Assign():
             return _writer.assign(line)
-        case Store(slot, value):
+        case Slot(slot, value):
             return f"store(slots, {slot}, {_writer.text(value)})"
         case Power(name, index, base):
             return f"{name} = power(powers, {index}, {_writer.text(base)}, t, fresh)"

@@ -26,7 +26,7 @@ from thalweg.kernels.cpu.vector import LANES
 from thalweg.rule import Rule
 from thalweg.rules import get
 
-__all__ = ["Kernel", "Stepper", "check", "compiled", "held_over_fork", "source"]
+__all__ = ["Kernel", "KernelStep", "check", "compiled", "held_over_fork", "source"]
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
@@ -156,13 +156,13 @@ def _check(rule: Rule, generated: Generated) -> None:
         if noted and noted.read_bytes() == same:
             return
     kernel = _compiled(rule, np.dtype(np.float64), PLAIN, generated)
-    agreement.check(rule, Stepper(kernel))
+    agreement.check(rule, KernelStep(kernel))
     if noted:
         with suppress(OSError):  # a full disk
             write(noted, same)
 
 
-class Stepper:
+class KernelStep:
     """Steps arrays by a kernel, called as its drivers call it, one setting in all lanes."""
 
     def __init__(self, kernel: Kernel) -> None:

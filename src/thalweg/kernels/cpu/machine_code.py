@@ -44,12 +44,12 @@ class _MachineCode(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        place = Path(os.path.realpath(self._cache_path))
-        if place.parent != Path(os.path.realpath(function.__code__.co_filename)).parent:
+        path = Path(os.path.realpath(self._cache_path))
+        if path.parent != Path(os.path.realpath(function.__code__.co_filename)).parent:
             # Not beside the source, whose folder decides on it: elsewhere, as NUMBA_CACHE_DIR says.
             self._impl.locator.ensure_cache_path()
-            if not cache.safe(place):
-                raise RuntimeError(f"others can write to {place}")
+            if not cache.safe(path):
+                raise RuntimeError(f"others can write to {path}")
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
