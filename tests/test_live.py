@@ -10,7 +10,7 @@ from rich.console import Console
 
 import thalweg
 from thalweg.live import live, sparkline, view
-from thalweg.racing import Progress, Standing
+from thalweg.progress import Progress, Standing
 
 
 def shown(progress: Progress, width: int = 80, **how: Any) -> list[str]:

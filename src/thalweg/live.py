@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from thalweg.racing import Progress, Standing
+    from thalweg.progress import Progress, Standing
 
 __all__ = ["View", "live", "sparkline", "view"]
 

@@ -17,7 +17,7 @@ from racing.test_run import TERMS, _race, _run
 from racing_task import LeastSquares
 from thalweg import cli
 from thalweg.live import view
-from thalweg.racing.progress import Progress
+from thalweg.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Store, races
 from thalweg.racing.trial import Result, Trial

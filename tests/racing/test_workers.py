@@ -23,8 +23,8 @@ from racing_task import LeastSquares
 from thalweg import kernels, race, rules
 from thalweg import rule as registry
 from thalweg.errors import TaskError, user_line
+from thalweg.progress import Progress
 from thalweg.racing.parcel import packed, unpacked
-from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Rules
 from thalweg.racing.raced import Raced
 from thalweg.racing.store import Store

@@ -19,7 +19,7 @@ from thalweg.words import printable
 
 if TYPE_CHECKING:
     from thalweg.data import Dataset
-    from thalweg.racing import Progress
+    from thalweg.progress import Progress
 
 __all__ = ["race"]
 

@@ -1,6 +1,6 @@
 """Races: which update rule trains your model best, at equal budget, with an honest error bar."""
 
-from thalweg.racing.progress import Progress, Standing
+from thalweg.progress import Progress, Standing
 from thalweg.racing.race import race, resume
 from thalweg.racing.verdict import Verdict
 

@@ -19,9 +19,9 @@ from thalweg import rules as registry
 from thalweg.data import Dataset, kept
 from thalweg.data.kept import kind_word
 from thalweg.live import live
+from thalweg.progress import Progress
 from thalweg.racing import verdict
 from thalweg.racing.command import call, command
-from thalweg.racing.progress import Progress
 from thalweg.racing.protocol import Protocol, Rules, Terms, rules_of
 from thalweg.racing.run import run, trials_per_rule
 from thalweg.racing.store import SCHEMA, Records, Store

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from thalweg.progress import Progress, Standing
 from thalweg.racing import space
-from thalweg.racing.progress import Progress, Standing
 from thalweg.racing.protocol import RERUNS, Budget, Protocol, Speed
 from thalweg.racing.raced import Raced
 from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta, ValidationError
 
 from thalweg import files
-from thalweg.racing.progress import Progress
+from thalweg.progress import Progress
 from thalweg.racing.protocol import MAX_TRIALS, Terms
 from thalweg.racing.trial import FINAL, Result, Trial
 from thalweg.words import listed
