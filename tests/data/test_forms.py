@@ -110,6 +110,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "UTF-16": (csv("utf-16"), FRAME),
     "UTF-16 without a mark": (csv("utf-16-le"), FRAME),
     "UTF-32": (csv("utf-32"), FRAME),
+    "files with marks, joined": (f"\ufeff{HEADER}\n\ufeff{ROWS}".encode(), FRAME),
     "cp1252": (csv("cp1252"), FRAME),
     "Latin-1": (LATIN.to_csv(index=False).encode("latin-1"), LATIN),
     "Shift-JIS": (JAPAN.to_csv(index=False).encode("shift_jis"), JAPAN),

@@ -162,6 +162,8 @@ def test_what_predicts_well_is_no_leak(tmp_path: Path) -> None:
     assert data.load(written(tmp_path, paid=paid), target="price").notes == ()
     path = written(tmp_path, price=np.where(A + RNG.normal(size=120) / 9 > 0, "yes", "no"))
     assert data.load(path, target="price").notes == ()
+    tiny = written(tmp_path, b=[f"{i % 9}e-310" for i in range(120)])  # beyond what divides by 1
+    assert data.load(tiny, target="price").notes == ()
 
 
 def test_types_are_as_they_are_told(tmp_path: Path) -> None:
@@ -263,8 +265,27 @@ def test_a_frame_takes_the_same_way_as_a_file(tmp_path: Path) -> None:
     made = data.Dataset.from_arrays(FRAME, PRICE, target="price")
     pd.testing.assert_frame_equal(made.X, of_file.X)
     assert (made.notes, made.features) == (of_file.notes, of_file.features)
-    other = data.Dataset.from_arrays(pl.from_pandas(FRAME), pl.Series(PRICE), target="price")
-    pd.testing.assert_frame_equal(other.X, of_file.X)
+    polars = pl.from_pandas(FRAME)
+    for frame in (polars, polars.lazy(), polars.to_arrow()):
+        other = data.Dataset.from_arrays(frame, pl.Series(PRICE), target="price")
+        pd.testing.assert_frame_equal(other.X, of_file.X)
+
+
+def test_columns_that_only_pandas_has_are_taken() -> None:
+    whole = pd.Series([1, 0, 0] * 40)
+    frame = pd.DataFrame({
+        "month": pd.period_range("2024-01", periods=120, freq="M"),
+        "bins": pd.cut(B, [0, 5, 8]),  # those above 8 have none
+        "zeros": whole.astype("Sparse[int]"),
+        "few": whole.where(whole.index > 0).astype("Int64"),
+    })  # fmt: skip
+    found = data.Dataset.from_arrays(frame, frame["few"], target="y")
+    X = found.X
+    assert X["month"].tolist() == list(frame["month"].dt.to_timestamp())[1:]
+    bins = np.where(B <= 5, "(0, 5]", np.where(B <= 8, "(5, 8]", None))[1:]
+    assert X["bins"].astype(object).where(X["bins"].notna(), None).tolist() == bins.tolist()
+    assert X["zeros"].tolist() == whole.tolist()[1:]
+    assert (found.classes, found.dropped) == (("0", "1"), 1)  # integers, though one is missing
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,8 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
         endless = word == "number" and "inf" in shown.lower()
         what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
         marks = _marks(table[column.name].take(pa.array(column.bad)), shown)
-        quoted = shlex.quote(",".join(marks)) if max(map(len, marks)) < 20 else "TEXT"
+        plain = all(len(mark) < 20 and mark.isprintable() for mark in marks)
+        quoted = shlex.quote(",".join(marks)) if plain else "TEXT"
         kept = shlex.quote(f"{column.name}:category")
         counted = "them" if len(marks) > 1 else "it"
         mark = f"--na {quoted} counts {counted} as missing, --as {kept} takes texts as they are, "

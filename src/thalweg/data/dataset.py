@@ -84,8 +84,8 @@ class Dataset:
         """Make a data set of arrays and lists, or of a pandas or polars frame, as of a file.
 
         Args:
-            X: finite numbers (n, d), n >= 10, d >= 1; or a frame, whose columns may also be texts,
-                dates and categories and lack values.
+            X: finite numbers (n, d), n >= 10, d >= 1; or a frame or an Arrow table, whose columns
+                may also be texts, dates and categories and lack values.
             y: n values. Text, booleans, and integers of at most min(20, n/3) distinct values are
                 classes; floats and all other integers are regression.
             name: what reports call it.
@@ -103,6 +103,8 @@ class Dataset:
             >>> Dataset.from_arrays([[0.5], [1.5]] * 5, ["no", "yes"] * 5)
             Dataset(name='data', target='y', classes=('no', 'yes'), source='arrays', dropped=0)
         """
+        if hasattr(X, "collect"):  # polars's lazy frame
+            X = X.collect()
         if hasattr(X, "columns"):
             table = _with_target(_arrow(X), y, target)
             options = options or Options()
@@ -209,12 +211,31 @@ def _arrow(frame: Any) -> "pa.Table":  # noqa: ANN401 - pandas's or polars's
     """Return a data frame as an Arrow table."""
     import pyarrow as pa  # noqa: PLC0415 - only frames and files need it
 
+    if isinstance(frame, pa.Table):
+        return frame
     try:
         if hasattr(frame, "to_arrow"):
             return frame.to_arrow()
-        return pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+        frame = frame.rename(columns=str).apply(_known_to_arrow)
+        return pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise ValueError(f"X must be a frame of numbers, texts and dates: {error}") from None
+
+
+def _known_to_arrow(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return periods as dates, intervals as words, and sparse columns written out."""
+    import pandas as pd  # noqa: PLC0415 - its user has loaded it
+
+    kind = column.dtype
+    if isinstance(kind, pd.SparseDtype):
+        return column.sparse.to_dense()
+    if isinstance(kind, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if isinstance(kind, pd.CategoricalDtype):
+        kind = kind.categories.dtype
+    if isinstance(kind, (pd.IntervalDtype, pd.PeriodDtype)):
+        return column.astype("category").cat.rename_categories(str)
+    return column
 
 
 def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
@@ -227,8 +248,10 @@ def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
         raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
     if len(values) != table.num_rows:
         raise ValueError(f"X has {table.num_rows} rows and y has {len(values)}; they must agree")
+    typed = getattr(y, "array", y)  # pandas's integers may lack values, NumPy's may not
     try:
-        return table.append_column(target, pa.chunked_array([pa.array(values, from_pandas=True)]))
+        column = pa.array(typed if hasattr(typed, "__arrow_array__") else values, from_pandas=True)
+        return table.append_column(target, pa.chunked_array([column]))
     except pa.ArrowException as error:
         raise ValueError(f"y must be all numbers or all text: {error}") from None
 

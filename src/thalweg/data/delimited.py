@@ -115,6 +115,8 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     """
     text, encoding = decoded(content, dialect.encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():  # marks that nobody sees, as where files were joined
+        text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
         raise ValueError("it is empty")
     layout = _layout(text, dialect, target)
@@ -134,6 +136,8 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     if len(layout.names) < layout.width:
         # a delimiter ends every line, or the names of rows have no name, as R writes them
         layout.names = ["", *layout.names] if full[-1] else [*layout.names, ""]
+        if full[-1]:
+            layout.assumed.append("names of rows in the first column, which has no name")
     names = _unnamed(layout.names)
     if twice := [new for old, new in zip(layout.names, names, strict=True) if old and new != old]:
         layout.assumed.append(f"second columns of a name called {listed(twice, 3)}")
