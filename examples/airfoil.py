@@ -40,10 +40,15 @@ def main() -> None:
         print(f"{cells} {epochs:>13} {microseconds:11.1f}")
 
     with style.styled():
-        picture, panels = style.figure(9.0, 9.0, nrows=5, ncols=4, sharex=True, sharey=True)
+        across, down = 5, -(-len(rows) // 5)
+        picture, panels = style.figure(
+            9.0, 1.8 * down, nrows=down, ncols=across, sharex=True, sharey=True
+        )
+        for spare in panels.flat[len(rows) :]:
+            spare.set_axis_off()
         reference = next(excess for rule, _, _, excess, _ in rows if rule == "sgd")
         for panel, (rule, batch_size, rate, excess, microseconds) in zip(
-            panels.flat, rows, strict=True
+            panels.flat, rows, strict=False
         ):
             batch = "" if batch_size == 10 else f", batch {batch_size}"
             panel.semilogy(reference, color=style.MUTED, linestyle="-", linewidth=0.7)

@@ -44,7 +44,8 @@ class Case:
     def peer(self) -> Peer | None:
         """The class that must agree, called with what differs from the rule's defaults.
 
-        The rest are torch's own. Its momentum is 0, and no rule's.
+        The rest are torch's own. Its momentum is 0, and no rule's; so is the decay of a class that
+        decays in two ways.
         """
         rule = rules.get(self.rule)
         known = catalog.of(rule).torch
@@ -54,6 +55,7 @@ class Case:
         usual = known.keywords(rule.defaults)
         made = {name for name, held in known.arguments.items() if callable(held)}
         always = {"momentum", *known.chosen, *made}
+        always |= {"weight_decay"} if known.chosen.get("decoupled_weight_decay") else set()
         kept = {n for n in every if every[n] != usual.get(n) or n in always}
         own = {key: name for name, key in known.state.items() if name != "step"}
         skip = {} if {*rule.state} <= {*own.values()} else {"primed": "torch keeps another state"}
@@ -115,6 +117,21 @@ FURTHER = (
         "averaging from step 5 on",
         {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 5.0},
     ),
+    Case("nadamw", "strong decay", {"lr": 0.02, "momentum_decay": 0.5, "weight_decay": 0.5}),
+    Case("laprop", "eps that counts", {"lr": 0.02, "beta1": 0.8, "beta2": 0.9, "eps": 0.1}),
+    Case("adopt", "bounds that are reached", {"lr": 0.02, "beta2": 0.6, "eps": 1e-3}),
+    Case(
+        "adan",
+        "with decay, eps that counts",
+        {"lr": 0.02, "beta1": 0.9, "beta2": 0.8, "beta3": 0.9, "eps": 0.1, "weight_decay": 0.5},
+    ),
+    Case("adan", "without memory", {"lr": 0.02, "beta1": 0.0, "beta2": 0.0}),
+    Case(
+        "ademamix",
+        "warming up until step 10",
+        {"lr": 0.02, "beta3": 0.99, "warmup": 10.0, "weight_decay": 0.5},
+    ),
+    Case("ademamix", "without memory", {"lr": 0.02, "beta1": 0.0, "beta3": 0.0, "warmup": 10.0}),
 )
 
 CASES = (*(Case(name, "defaults", {}) for name in rules.names()), *FURTHER)
@@ -137,4 +154,7 @@ REFUSED = {
     "eta_plus": (1.0, "eta_plus must be > 1, got 1.0"),
     "step_min": (-1.0, "step_min must be >= 0, got -1.0"),
     "step_max": (0.0, "step_max must be > 0, got 0.0"),
+    "beta3": (1.0, "beta3 must be in [0, 1), got 1.0"),
+    "slow_weight": (-5.0, "slow_weight must be >= 0, got -5.0"),
+    "warmup": (-1.0, "warmup must be >= 0, got -1.0"),
 }

@@ -10,6 +10,9 @@ from thalweg.catalog import Entry, TorchClass
 from thalweg.rule import Rule, rule
 
 every_rule = pytest.mark.parametrize("name", rules.names())
+every_rule_with_a_class = pytest.mark.parametrize(
+    "name", [name for name in rules.names() if catalog.of(rules.get(name)).torch]
+)
 
 
 def class_of(name: str) -> TorchClass:
@@ -18,7 +21,7 @@ def class_of(name: str) -> TorchClass:
     return known
 
 
-@every_rule
+@every_rule_with_a_class
 def test_the_class_of_a_rule_is_there_and_has_its_arguments(name: str) -> None:
     known = class_of(name)
     assert hasattr(torch.optim, known.name) is known.in_torch
@@ -26,7 +29,7 @@ def test_the_class_of_a_rule_is_there_and_has_its_arguments(name: str) -> None:
     assert {*known.arguments, *known.chosen} <= accepted.keys()
 
 
-@every_rule
+@every_rule_with_a_class
 def test_a_step_leaves_the_states_that_the_catalog_names(name: str) -> None:
     found, known = rules.get(name), class_of(name)
     p = torch.ones(2, requires_grad=True)
@@ -38,7 +41,7 @@ def test_a_step_leaves_the_states_that_the_catalog_names(name: str) -> None:
         assert set(known.state) - {"step"} == {*found.state, *found.uniform_state}
 
 
-@every_rule
+@every_rule_with_a_class
 def test_options_hold_the_hyperparameters_that_made_them(name: str) -> None:
     found, known = rules.get(name), class_of(name)
     hyper = {h: 0.1 * number for number, h in enumerate(found.hyperparameters, 1)}

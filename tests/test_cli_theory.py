@@ -314,7 +314,7 @@ def test_trace_draws_parts_of_a_sum(capsys: pytest.CaptureFixture[str], tmp_path
         ("rates momentum --beta 1 --kappa 3", "beta must be in [0, 1), got 1.0"),
         ("rates lion --kappa 3", "rule 'lion' is not linear"),
         ("rates asgd --kappa 3", "set lambd = 0"),
-        ("rates adma --kappa 3", "did you mean adamax, adam, radam?"),
+        ("rates adma --kappa 3", "did you mean adamax, adan, adam?"),
         ("rates sgd --kappa 3 --accuracy 2", "accuracy must be in (0, 1), got 2"),
         ("rates sgd --kappa 3 --step 2", "--step is neither an option (see thalweg rates --help)"),
         ("rates sgd --kappa 3 --out a.xyz", "a picture's name must end in ."),

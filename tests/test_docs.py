@@ -259,6 +259,20 @@ def test_every_name_of_the_layout_is_there() -> None:
             assert (at / other).exists() or (at / name / other).exists(), line
 
 
+def test_the_page_of_rules_has_a_row_for_each() -> None:
+    text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    declared = (rules.get(name) for name in rules.names())
+    assert rows == [
+        (
+            rule.name,
+            ", ".join(f"`{state}`" for state in (*rule.state, *rule.uniform_state)) or "–",
+            rule.source,
+        )
+        for rule in declared
+    ]
+
+
 def test_every_picture_is_made_by_the_script() -> None:
     """Those of docs/theory.md; what a race draws is in the README."""
     script = (ROOT / "docs" / "pictures.py").read_text(encoding="utf-8")

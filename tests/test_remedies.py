@@ -154,7 +154,7 @@ def test_bad_rows_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("line", "advice", "better"),
     [
-        ("thalweg trace amda", "did you mean adam", "thalweg trace adam"),
+        ("thalweg trace amda", "did you mean adan, adam", "thalweg trace adam"),
         ("thalweg race irsi", "did you mean iris", f"thalweg race iris {WORDS}"),
         ("thalweg trace sgd --lr", "a value, such as --lr 0.5", "thalweg trace sgd --lr 0.5"),
         ("thalweg trace sgd --start x,y", "such as -5,-2", "thalweg trace sgd --start=-5,-2"),

@@ -1,5 +1,6 @@
 """Every rule against torch where torch has it, elsewhere against closed forms and optax."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import references
 from cases import CASES, REFUSED, Case
 from thalweg import rules
 from thalweg.elementwise import sign
@@ -154,7 +156,8 @@ def test_path_is_the_one_that_optax_takes(name: str) -> None:
 
 
 def test_rows_without_a_peer_have_another_oracle() -> None:
-    assert {case.rule for case in CASES if case.peer is None} == set(OPTAX)
+    others = {case.rule for case in CASES if case.peer is None}
+    assert others == {*OPTAX, *json.loads(references.FILE.read_text())}
 
 
 def test_yogi_second_moment_climbs_on_a_line_under_a_constant_gradient() -> None:
@@ -220,6 +223,14 @@ def test_the_centered_variance_stays_a_number_under_a_constant_gradient() -> Non
     g = np.random.default_rng(8).normal(size=1000).astype("float32")
     points = path(Case("centered_rmsprop", "", {"gamma": 0.9}), [g] * 300, 0 * g)
     assert np.isfinite(points[-1]).all()
+
+
+def test_adopt_rests_first_and_clips_its_next_step_at_one() -> None:
+    x = np.array([1.0, -2.0, 3.0])
+    tiny, large = np.full(3, 1e-3), np.array([5.0, -0.5, 1e3])
+    first, second = path(Case("adopt", "", {"lr": 0.1, "beta1": 0.0}), [tiny, large], x)
+    np.testing.assert_array_equal(first, x)
+    np.testing.assert_allclose(second, x - 0.1 * np.sign(large), rtol=1e-15)
 
 
 # -- relations between rules -------------------------------------------------------------------
@@ -334,7 +345,7 @@ def test_an_unknown_hyperparameter_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("adma", "unknown rule 'adma'; did you mean adamax, adam, radam?"),
+        ("adma", "unknown rule 'adma'; did you mean adamax, adan, adam?"),
         ("nestrov", "unknown rule 'nestrov'; did you mean nesterov?"),
         ("zzz", f"unknown rule 'zzz'; the rules are: {', '.join(rules.names())}"),
     ],

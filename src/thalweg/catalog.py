@@ -97,12 +97,14 @@ class Entry:
         optimum: its best hyperparameters on quadratics.
         decays: by state, the hyperparameter that decays it: where that is 0, no step reads what
             the state was before.
+        usual: whether a race that names no rules has it.
     """
 
     torch: TorchClass | None = None
     rates: tuple[float, float] | None = None
     optimum: Optimum | None = None
     decays: Mapping[str, str] = field(default_factory=dict)
+    usual: bool = True
 
 
 def of(rule: Rule) -> Entry:
@@ -137,6 +139,8 @@ _RMSPROP = _LR | {"alpha": "gamma", "eps": "eps"}
 _STEP = {"step": "step"}
 _MOMENT = _STEP | {"m": "exp_avg"}
 _MOMENTS = _MOMENT | {"v": "exp_avg_sq"}
+_NADAM = _ADAM | {"momentum_decay": "momentum_decay"}
+_NADAM_STATE = _MOMENTS | {"mu_product": "mu_product"}
 _SQUARES = _STEP | {"s": "square_avg"}
 _VELOCITY = {"v": "momentum_buffer"}
 _FIRST_MOMENT = {"m": "beta1"}
@@ -184,14 +188,7 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.adamax: Entry(
         TorchClass("Adamax", _ADAM, _MOMENT | {"u": "exp_inf"}), decays=_FIRST_MOMENT
     ),
-    rules.nadam: Entry(
-        TorchClass(
-            "NAdam",
-            _ADAM | {"momentum_decay": "momentum_decay"},
-            _MOMENTS | {"mu_product": "mu_product"},
-        ),
-        decays=_FIRST_MOMENT,
-    ),
+    rules.nadam: Entry(TorchClass("NAdam", _NADAM, _NADAM_STATE), decays=_FIRST_MOMENT),
     rules.radam: Entry(TorchClass("RAdam", _ADAM, _MOMENTS), decays=_FIRST_MOMENT),
     rules.yogi: Entry(TorchClass("Yogi", _ADAM, _MOMENTS, in_torch=False), decays=_FIRST_MOMENT),
     rules.adabelief: Entry(
@@ -221,4 +218,18 @@ _ROWS: Mapping[Rule, Entry] = {
             _STEP | {"ax": "ax", "eta": "eta", "mu": "mu"},
         )
     ),
+    rules.nadamw: Entry(
+        TorchClass(
+            "NAdam",
+            _NADAM | {"weight_decay": "weight_decay"},
+            _NADAM_STATE,
+            {"decoupled_weight_decay": True},
+        ),
+        decays=_FIRST_MOMENT,
+        usual=False,
+    ),
+    rules.laprop: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.adopt: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.adan: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.ademamix: Entry(decays=_FIRST_MOMENT, usual=False),
 }

@@ -38,6 +38,7 @@ RANGES: dict[str, Range] = {
     "beta": Range(0.0, 1.0, "[)"),
     "beta1": Range(0.0, 1.0, "[)"),
     "beta2": Range(0.0, 1.0, "[)"),
+    "beta3": Range(0.0, 1.0, "[)"),
     "rho": Range(0.0, 1.0, "[)"),
     "gamma": Range(0.0, 1.0, "[)"),
     "eps": Range(0.0, ends="[)"),
@@ -50,6 +51,8 @@ RANGES: dict[str, Range] = {
     "eta_plus": Range(1.0, ends="()"),
     "step_min": Range(0.0, ends="[)"),
     "step_max": Range(0.0, ends="()"),
+    "slow_weight": Range(0.0, ends="[)"),
+    "warmup": Range(0.0, ends="[)"),
 }
 
 

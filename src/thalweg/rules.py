@@ -7,14 +7,15 @@ has the rule. The functions are called with floats, NumPy arrays or torch tensor
 only source of every compiled kernel.
 """
 
-from thalweg.elementwise import maximum, minimum, sign, sqrt, where
+from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
 from thalweg.rule import BELOW, Rule, declared_names, registered, rule
 from thalweg.words import closest
 
 __all__ = [
-    "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "asgd",
-    "averaged_momentum", "centered_rmsprop", "get", "lion", "momentum", "nadam", "names",
-    "nesterov", "radam", "rmsprop", "rmsprop_momentum", "rprop", "rule", "sgd", "yogi",
+    "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "adan", "ademamix", "adopt",
+    "amsgrad", "asgd", "averaged_momentum", "centered_rmsprop", "get", "laprop", "lion",
+    "momentum", "nadam", "nadamw", "names", "nesterov", "radam", "rmsprop", "rmsprop_momentum",
+    "rprop", "rule", "sgd", "yogi",
 ]  # fmt: skip
 
 
@@ -275,6 +276,87 @@ def asgd(g, x, ax, *, t, eta, mu, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     return x, ax, eta, mu
 
 
+@rule("Dozat 2016, Algorithm 8; Loshchilov & Hutter 2019", start={"mu_product": 1.0})
+def nadamw(
+    g, x, m, v, *, t, mu_product,
+    lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3, weight_decay=1e-2,
+):  # fmt: skip
+    """Adam with Nesterov's look-ahead and decoupled weight decay, as torch's NAdam has it."""
+    x = x - lr * weight_decay * x
+    return nadam(
+        g, x, m, v, t=t, mu_product=mu_product,
+        lr=lr, beta1=beta1, beta2=beta2, eps=eps, momentum_decay=momentum_decay,
+    )  # fmt: skip
+
+
+@rule("Ziyin, Wang & Ueda 2020, Algorithm 1")
+def laprop(g, x, m, v, *, t, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
+    """Adam that averages the preconditioned gradient, instead of preconditioning the average.
+
+    Deviation: the rate multiplies the average, not what is averaged; the path is the same while
+    the rate is constant.
+    """
+    v = beta2 * v + (1 - beta2) * g * g
+    m = beta1 * m + (1 - beta1) * g / (sqrt(v / (1 - beta2**t)) + eps)
+    return x - lr * m / (1 - beta1**t), m, v
+
+
+@rule("Taniguchi et al. 2024, Algorithm 2")
+def adopt(g, x, m, v, *, t, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):
+    """Adam that divides by the second moment of the steps before, and clips what comes out.
+
+    The first gradient is v's first value. The bound of the clip is 0 there, so that x rests; in
+    the next step it is 1. The paper counts steps from the one after: its t is t - 1 here.
+    """
+    bound = (t - 1) ** 0.25
+    m = beta1 * m + (1 - beta1) * minimum(maximum(g / maximum(sqrt(v), eps), -bound), bound)
+    v = g * g if t == 1 else beta2 * v + (1 - beta2) * g * g
+    return x - lr * m, m, v
+
+
+@rule("Xie et al. 2024, Algorithm 1")
+def adan(
+    g, x, m, v, n, g_last, *, t,
+    lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, weight_decay=0.0,
+):  # fmt: skip
+    """Nesterov's look-ahead from differences of gradients: v averages them, n is scaled by.
+
+    Each beta is one minus the paper's. Deviation: the averages are corrected for their start at
+    zero, as in the authors' code.
+    """
+    d = 0.0 if t == 1 else g - g_last
+    u = g + beta2 * d
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * d
+    n = beta3 * n + (1 - beta3) * u * u
+    ahead = m / (1 - beta1**t) + beta2 * v / (1 - beta2**t)
+    x = x - lr * ahead / (sqrt(n / (1 - beta3**t)) + eps)
+    return x / (1 + lr * weight_decay), m, v, n, g
+
+
+@rule("Pagliardini, Ablin & Grangier 2025, Algorithm 1 and equation 2")
+def ademamix(
+    g, x, m, n, v, *, t,
+    lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, slow_weight=5.0, warmup=0.0,
+    eps=1e-8, weight_decay=0.0,
+):  # fmt: skip
+    """AdamW with a second average of gradients, n, which remembers ten thousand of them.
+
+    slow_weight, the paper's α, is its weight. Over the first warmup steps the weight grows from 0,
+    and n's memory from that of m; by default they are there from the start.
+    """
+    part = minimum(t / maximum(warmup, 1.0), 1.0)
+    fast, slow = log(maximum(beta1, 1e-300)), log(maximum(beta3, 1e-300))
+    beta = minimum(exp(1 / ((1 - part) / fast + part / slow)), beta3)
+    beta = where(t < warmup, beta, beta3)
+    m = beta1 * m + (1 - beta1) * g
+    n = beta * n + (1 - beta) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    ahead = m / (1 - beta1**t) + slow_weight * part * n
+    v_hat = v / (1 - beta2**t)
+    return x - lr * (ahead / (sqrt(v_hat) + eps) + weight_decay * x), m, n, v
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
 
@@ -297,7 +379,7 @@ def get(rule: str | Rule) -> Rule:
         >>> get("adma")
         Traceback (most recent call last):
         ...
-        ValueError: unknown rule 'adma'; did you mean adamax, adam, radam?
+        ValueError: unknown rule 'adma'; did you mean adamax, adan, adam?
     """
     if isinstance(rule, Rule):
         return rule

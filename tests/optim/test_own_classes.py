@@ -181,7 +181,7 @@ def test_a_group_may_have_hyperparameters_of_its_own() -> None:
 
 
 REFUSED = [
-    (lambda p: optim.Descent(p, "adma"), "unknown rule 'adma'; did you mean adamax, adam, radam?"),
+    (lambda p: optim.Descent(p, "adma"), "unknown rule 'adma'; did you mean adamax, adan, adam?"),
     (lambda p: optim.Descent(p, "sgd", lr=-1.0), "lr must be > 0, got -1.0"),
     (
         lambda p: optim.Descent(p, "sgd", beta=0.5),

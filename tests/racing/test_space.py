@@ -46,7 +46,7 @@ def test_every_rule_searches_legal_values_around_its_defaults(name: str) -> None
 
 
 def test_tuned_are_rate_memories_and_a_decay_that_is_on_and_nothing_else() -> None:
-    memories = {"beta", "beta1", "beta2", "rho", "gamma"}
+    memories = {"beta", "beta1", "beta2", "beta3", "rho", "gamma"}
     for name in rules.names():
         defaults = rules.get(name).defaults
         wanted = {"lr"} | memories & set(defaults)

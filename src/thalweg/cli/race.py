@@ -41,7 +41,11 @@ _Kind = Annotated[
     typer.Option(help="regression or classification, if the target column does not make it clear."),
 ]
 _Rules = Annotated[
-    str, typer.Option(help="Update rules to race, separated by commas; all of them by default.")
+    str | None,
+    typer.Option(
+        help="Update rules to race, separated by commas, or all; by default the twenty that are "
+        "usual, and those that a task file declares."
+    ),
 ]
 _BatchSize = Annotated[
     str | None,
@@ -187,7 +191,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 def race(
     context: typer.Context, source: _Data = None, *,
-    target: _Target = None, kind: _Kind = None, rules: _Rules = "all",
+    target: _Target = None, kind: _Kind = None, rules: _Rules = None,
     batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None,
     repeats: _Repeats = None, seeds: _Seeds = 2,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
@@ -245,7 +249,7 @@ def race(
                     header_row=header_row)  # fmt: skip
                 directory = directory or _folder(given)
                 verdict = racing.race(
-                    given, rules=None if rules == "all" else names(rules),
+                    given, rules=rules if rules in {None, "all"} else names(rules),
                     batch_size=_batch_sizes(batch_size), epochs=epochs, trials=trials,
                     repeats=repeats, seeds=seeds, budget=budget, halving=halving, l2=l2, seed=seed,
                     out=directory, **how,

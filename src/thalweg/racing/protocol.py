@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from thalweg import catalog
 from thalweg import rules as registry
 from thalweg.checks import NOT_NEGATIVE, count, number
 from thalweg.racing import space
@@ -184,7 +185,10 @@ def _once(name: str, values: Sequence[object]) -> None:
 
 
 def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...]:
-    """Return the rules meant: all for None or ``"all"``; a name is looked up, a rule is itself.
+    """Return the rules meant; a name is looked up, a rule is itself.
+
+    Args:
+        rules: some; ``"all"``; or None for those that are usual and those of the user's own.
 
     Raises:
         ValueError: no rule has that name; the message lists the closest ones.
@@ -195,7 +199,8 @@ def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...
         ['sgd', 'adam']
     """
     if rules is None or rules == "all":
-        return tuple(map(registry.get, registry.names()))
+        every = tuple(map(registry.get, registry.names()))
+        return every if rules else tuple(one for one in every if catalog.of(one).usual)
     several = isinstance(rules, Iterable) and not isinstance(rules, str)
     chosen: Iterable[object] = rules if several else [rules]  # type: ignore[assignment] # Iterable
     return tuple(map(_rule_of, chosen))

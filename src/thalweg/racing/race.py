@@ -85,7 +85,8 @@ def race(
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
             or a ``data.Dataset``, or the name of a data set. y is None but with features.
         y: target (n,): numbers for regression, else classes.
-        rules: names or rules; all of them by default.
+        rules: names or rules, or ``"all"``; by default the twenty that are usual, and those that
+            you declared.
         batch_size: examples per step, from 1 to the training part's rows (60 % of a table's);
             several are searched among. By default 32, or all rows of a smaller training part.
         epochs: of every training, >= 1.

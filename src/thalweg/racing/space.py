@@ -1,8 +1,9 @@
 """Space: where a rule's hyperparameters are searched, declared once by name.
 
-Tuned are the rate, the memories (beta, beta1, beta2, rho, gamma) and a weight decay that is on by
-default. The guards (eps, step_min, ...) and a rule's second-order knobs stay at their defaults, as
-nearly everyone leaves them, so that a rule does not pay for its many names with its trials.
+Tuned are the rate, the memories (beta, beta1, beta2, beta3, rho, gamma) and a weight decay that is
+on by default. The guards (eps, step_min, ...) and a rule's second-order knobs stay at their
+defaults, as nearly everyone leaves them, so that a rule does not pay for its many names with its
+trials.
 """
 
 import functools
@@ -24,12 +25,14 @@ __all__ = ["Dimension", "Point", "Space", "of"]
 LOG, ONE_MINUS_LOG, LINEAR = "log", "one_minus_log", "linear"
 
 # Where a hyperparameter of that name is searched, whatever the rule: six decades of rates, and
-# memories from none at all to 10^3 (of gradients) or 10^4 steps (of their squares).
+# memories from none at all to 10^3 (of gradients) or 10^4 steps (of their squares); a third one to
+# 10^5.
 _BY_NAME: dict[str, tuple[float, float, str]] = {
     "lr": (1e-5, 1e1, LOG),
     "beta": (0.0, 0.999, ONE_MINUS_LOG),
     "beta1": (0.0, 0.999, ONE_MINUS_LOG),
     "beta2": (0.0, 0.9999, ONE_MINUS_LOG),
+    "beta3": (0.0, 0.99999, ONE_MINUS_LOG),
     "rho": (0.0, 0.9999, ONE_MINUS_LOG),
     "gamma": (0.0, 0.9999, ONE_MINUS_LOG),
     "weight_decay": (1e-4, 1.0, LOG),
@@ -37,7 +40,7 @@ _BY_NAME: dict[str, tuple[float, float, str]] = {
 
 _FIXED = {
     "eps", "momentum_decay", "lambd", "alpha", "t0",
-    "eta_minus", "eta_plus", "step_min", "step_max",
+    "eta_minus", "eta_plus", "step_min", "step_max", "slow_weight", "warmup",
 }  # fmt: skip
 
 EDGE = 0.05  # the outer part of an interval, on either side, where a best counts as at its edge

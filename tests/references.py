@@ -1,0 +1,129 @@
+"""Where other libraries take random tensors in twenty steps: what test_references.py holds ours to.
+
+    pip install --no-deps pytorch_optimizer==4.1.0 timm==1.0.31
+    python tests/references.py
+
+writes references.json. Left out is what differs from its paper: pytorch_optimizer's ADOPT clips
+its first real step at 1.19.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import distribution, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["FILE", "KEPT", "STEPS", "Problem"]
+
+Array = NDArray[np.float64]
+
+FILE = Path(__file__).with_suffix(".json")
+STEPS = 20
+KEPT = (1, 2, STEPS)  # the steps whose points are kept
+SHAPES = ((), (5,), (4, 3), (3, 4), (3, 3), (2, 3, 1, 2))
+
+
+class Problem:
+    """Bowls around random points, one for each tensor, and noise in their gradients."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(3)
+        self.start = [random.normal(size=shape) for shape in SHAPES]
+        self.goal = [random.normal(size=shape) for shape in SHAPES]
+        self.noise = [[0.3 * random.normal(size=s) for s in SHAPES] for _ in range(STEPS)]
+
+    def gradients(self, t: int, points: list[Array]) -> list[Array]:
+        """Return the gradients of step t, counted from 1."""
+        return [
+            0.5 * (x - goal) + noise
+            for x, goal, noise in zip(points, self.goal, self.noise[t - 1], strict=True)
+        ]
+
+
+Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
+
+
+def timm(file: str) -> Any:
+    """Import a file of timm.optim, and no more of timm, which wants torchvision."""
+    place = Path(str(distribution("timm").locate_file("timm")))
+    for name, folder in (("timm", place), ("timm.optim", place / "optim")):
+        sys.modules[name] = parent = ModuleType(name)
+        parent.__path__ = [str(folder)]
+    return importlib.import_module(f"timm.optim.{file}")
+
+
+def others() -> Any:
+    """Import pytorch_optimizer."""
+    return importlib.import_module("pytorch_optimizer")
+
+
+# By rule: its hyperparameters, the library, and what makes its optimizer.
+REFERENCES: Mapping[str, tuple[Mapping[str, float], str, Make]] = {
+    "ademamix": (
+        {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "beta3": 0.99, "slow_weight": 3.0, "warmup": 12.0,
+         "eps": 1e-3, "weight_decay": 0.1},
+        "pytorch_optimizer",
+        lambda params: others().AdEMAMix(
+            params, lr=0.1, betas=(0.8, 0.9, 0.99), alpha=3.0, t_alpha_beta3=12, eps=1e-3,
+            weight_decay=0.1, weight_decouple=True, foreach=False),
+    ),
+    "adopt": (
+        {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 0.01},
+        "timm",
+        lambda params: timm("adopt").Adopt(
+            params, lr=0.1, betas=(0.8, 0.9), eps=0.01, clip_exp=0.25, foreach=False),
+    ),
+    "adan": (
+        {"lr": 0.1, "beta1": 0.9, "beta2": 0.8, "beta3": 0.95, "eps": 1e-3, "weight_decay": 0.1},
+        "timm",
+        lambda params: timm("adan").Adan(
+            params, lr=0.1, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1, foreach=False),
+    ),
+    "laprop": (
+        {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 0.0},
+        "timm",
+        lambda params: timm("laprop").LaProp(
+            params, lr=0.1, betas=(0.8, 0.9), eps=0.0),
+    ),
+}  # fmt: skip
+
+
+def path(make: Make) -> dict[str, list[Any]]:
+    """Return where an optimizer is after the steps that are kept."""
+    problem = Problem()
+    params = [
+        torch.nn.Parameter(torch.from_numpy(x.copy())) for x in map(np.asarray, problem.start)
+    ]
+    optimizer = make(params)
+    points = {}
+    for t in range(1, STEPS + 1):
+        for p, g in zip(
+            params, problem.gradients(t, [p.detach().numpy() for p in params]), strict=True
+        ):
+            p.grad = torch.tensor(g)
+        optimizer.step()
+        if t in KEPT:
+            points[str(t)] = [p.tolist() for p in params]
+    return points
+
+
+def main() -> None:
+    """Write the file."""
+    torch.set_default_dtype(torch.float64)
+    found = {
+        name: {"hyper": hyper, "by": f"{package} {version(package)}", "points": path(make)}
+        for name, (hyper, package, make) in REFERENCES.items()
+    }
+    rows = (f" {json.dumps(name)}: {json.dumps(row)}" for name, row in found.items())
+    FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
