@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from thalweg import data, doctor, kernels, linear, plots, problems, rules, schedules, theory
     from thalweg.descent import descend
+    from thalweg.doctor.doctor import Doctor
     from thalweg.doctor.examination import check
     from thalweg.racing.race import race, resume
     from thalweg.stack.task import TorchTask
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     __version__ = version("thalweg")
 
 __all__ = [
+    "Doctor",
     "TorchTask",
     "__version__",
     "check",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _MEMBERS = {
+    "Doctor": "thalweg.doctor.doctor",
     "check": "thalweg.doctor.examination",
     "descend": "thalweg.descent",
     "race": "thalweg.racing",

@@ -1,5 +1,6 @@
 """What a loss is worth: that of the best constant output, and the least that outputs can reach."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from thalweg.doctor.subject import LossFn, Subject, first_tensor
 
 __all__ = ["constant_loss", "guesses", "loss_of"]
 
+_MOST = 32  # batches whose targets count
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
 
 
@@ -82,15 +84,26 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
     output, loss_fn = subject.output, subject.loss_fn
     if output is None or loss_fn is None:
         return None
-    targets = [target(b) for b in (batches or subject.batches)[:32]]
-    shape = _shape(output, targets[0])
-    starts = [torch.zeros(shape), output.mean(0, keepdim=True).mean() * torch.ones(shape)]
-    first = targets[0]
-    if isinstance(first, Tensor) and first.is_floating_point():
+    targets = _joined([target(b) for b in (batches or subject.batches)[:_MOST]])
+    shape = _shape(output, target((batches or subject.batches)[0]))
+    rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
+    per_row = len(output) / max(1, subject.examples)  # a flattened sequence has more
+    counts = [round(row * per_row) for row in rows]
+    starts = [torch.zeros(shape), output.mean() * torch.ones(shape)]
+    if all(isinstance(y, Tensor) and y.is_floating_point() for y in targets):
         starts.append(torch.stack([y.float().mean() for y in targets]).mean() * torch.ones(shape))
-    losses = [_fitted(loss_fn, start.to(output), targets, output.shape) for start in starts]
-    finite = [loss for loss in losses if abs(loss) < float("inf")]
-    return min(finite) if finite else None
+    for start in starts:
+        least = _fitted(loss_fn, start.to(output), targets, counts)
+        if math.isfinite(least):
+            return least
+    return None
+
+
+def _joined(targets: list[Any]) -> list[Any]:
+    """Return targets as one, where they are tensors of like shape."""
+    plain = all(isinstance(y, Tensor) and y.ndim for y in targets)
+    alike = plain and len({(y.shape[1:], y.dtype) for y in targets}) == 1
+    return [torch.cat(targets)] if alike else targets
 
 
 def _shape(output: Tensor, y: Any) -> list[int]:  # noqa: ANN401
@@ -105,24 +118,23 @@ def _shape(output: Tensor, y: Any) -> list[int]:  # noqa: ANN401
     return shape
 
 
-def _fitted(loss_fn: LossFn, start: Tensor, targets: list[Any], like: torch.Size) -> float:
+def _fitted(loss_fn: LossFn, start: Tensor, targets: list[Any], counts: list[int]) -> float:
+    """Return the least mean loss that a constant reaches from a start; inf where none is finite."""
     constant = start.clone().requires_grad_()
-    rule = torch.optim.LBFGS([constant], max_iter=30, line_search_fn="strong_wolfe")
-    least = float("inf")
-    rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
-    per_row = like[0] / max(1, rows[0])  # outputs of a flattened sequence are more than its rows
+    rule = torch.optim.LBFGS([constant], max_iter=20, line_search_fn="strong_wolfe")
+    least = math.inf
 
     def closure() -> Tensor:
         nonlocal least
         rule.zero_grad()
         total = torch.zeros(())
-        for y, count in zip(targets, rows, strict=True):
-            outputs = constant.expand(round(count * per_row), *like[1:])
-            total = total + loss_fn(outputs, y) / len(targets)
+        for y, count in zip(targets, counts, strict=True):
+            outputs = constant.expand(count, *constant.shape[1:])
+            total = total + loss_fn(outputs, y) * (count / sum(counts))
         if total.requires_grad:
             total.backward()
         value = float(total.detach())
-        least = min(least, value) if abs(value) < float("inf") else least
+        least = min(least, value) if math.isfinite(value) else least
         return total
 
     with suppress(Exception):  # what a loss refuses, it refuses in its own way

@@ -16,6 +16,8 @@ from thalweg.errors import TaskError, blamed
 
 __all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor"]
 
+_OFTEN = 4  # uses of one parameter in one pass
+
 LossFn = Callable[[Any, Any], Tensor]
 Step = Callable[[nn.Module, Batch], Tensor]
 
@@ -105,10 +107,10 @@ class Copy:
         the time is over.
         """
         losses: list[float] = []
-        end = time.monotonic() + seconds
+        end = time.thread_time() + seconds
         for number in range(steps):
             losses.append(self.take_step(batches[number % len(batches)]))
-            if not abs(losses[-1]) < float("inf") or time.monotonic() > end:
+            if not abs(losses[-1]) < float("inf") or time.thread_time() > end:
                 break
         return losses
 
@@ -153,6 +155,7 @@ class Subject:
         step: the user's own (model, batch) -> loss.
         start: what copies are made of: model and optimizer as they were at the start; None: as
             they are.
+        clip: the norm to which the user's loop clips gradients, or None.
         complete: whether ``batches`` are all training data there are.
     """
 
@@ -166,6 +169,7 @@ class Subject:
         *,
         step: Step | None = None,
         start: tuple[nn.Module, Optimizer] | None = None,
+        clip: float | None = None,
         complete: bool = False,
     ) -> None:
         self.model = bare(model)
@@ -174,6 +178,7 @@ class Subject:
         self.batches = list(batches)
         self.validation = list(validation)
         self.step = step
+        self.clip = clip
         self.complete = complete
         self._start = start or (self.model, optimizer)
 
@@ -181,7 +186,12 @@ class Subject:
         """Return a copy of the training at its start, in training mode."""
         model, optimizer, loss_fn = copied(*self._start, self.loss_fn)
         model.train()
-        return Copy(model, optimizer, loss_fn, self.step)
+        return Copy(model, optimizer, loss_fn, self.step, clip=self.clip)
+
+    @property
+    def start_model(self) -> nn.Module:
+        """The module that copies are made of; it is not to be changed."""
+        return self._start[0]
 
     @property
     def batch(self) -> Batch:
@@ -240,6 +250,23 @@ class Subject:
             gradients={name: p.grad for name, p in named.items()},
             strays=tuple(tuple(leaf.shape) for leaf in strays),
         )
+
+    @cached_property
+    def reused(self) -> bool:
+        """Whether a parameter is used again and again in a pass, as in a recurrent network."""
+        loss = self.copy().loss(self.batch)
+        uses: dict[object, int] = {}
+        seen, waiting = set(), [loss.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            for following, _ in node.next_functions:
+                waiting.append(following)
+                if hasattr(following, "variable"):
+                    uses[following] = uses.get(following, 0) + 1
+        return max(uses.values(), default=0) >= _OFTEN
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:

@@ -1,0 +1,131 @@
+"""Diagnosis: which change of a failing training, tried on copies, makes it learn."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.treatments import Treatment, adam, clipping, rates, treatments
+from thalweg.doctor.trials import Course, Trials
+from thalweg.words import digits
+
+__all__ = ["Verdict", "compare", "treat"]
+
+_HALF = 0.5  # what the plain course learned, of what the treated one did, at most
+_LEAST = 0.1  # more than the plain course, in shares of the constant's loss
+_NEAR = 0.75  # of the best gain: another treatment that helps as much
+_TRIED = "an experiment: the same steps on copies, as it is and treated"
+
+
+def helps(course: Course, learned: float) -> bool:
+    """Return whether a treatment makes the training learn where it did not."""
+    return course.learned - learned >= _LEAST and learned < _HALF * course.learned
+
+
+class Verdict:
+    """What treatments on copies say.
+
+    Args:
+        findings: the most likely cause first.
+        ruled_out: causes whose treatment did not help, with what was measured.
+    """
+
+    def __init__(self, findings: list[Finding], ruled_out: dict[str, str]) -> None:
+        self.findings = findings
+        self.ruled_out = ruled_out
+
+
+def treat(
+    trials: Trials, left: float, norms: Sequence[float], until: float, onset: int | None
+) -> Verdict:
+    """Try the treatments whose sign is seen, and those of the rate.
+
+    Args:
+        trials: has the plain course.
+        left: what the user's own training leaves of the loss.
+        norms: of gradients of the user's training.
+        until: when to stop, by the clock of this thread's processor time.
+        onset: the step at which the trouble began, where it is known.
+    """
+    plain, own = trials.plain, 1 - min(1.0, left)
+    learned = max(plain.learned, own)
+    courses = trials.all(_without_rate(trials, norms), until)
+    factors = list(rates())
+    rated = dict(zip((f for f, _ in factors), trials.all((t for _, t in factors), until)))  # noqa: B905 - time may end the trials
+    best = _best_rate(rated, learned)
+    if best is not None:
+        courses.append(best)
+    if not any(helps(course, learned) for course in courses):
+        courses += trials.all(adam(trials.subject), until)
+    good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
+    if good:
+        line = learned + _NEAR * (good[0].learned - learned)
+        near = [c for c in good if c.learned >= line]
+        good[: len(near)] = sorted(near, key=lambda c: c.treatment.rank)
+    findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
+    ruled_out = {
+        c.treatment.cause: f"with {c.treatment.words}, {digits(c.left)} of the loss of a constant "
+        f"is left, as it is {digits(plain.left)}"
+        for c in [*courses, *rated.values()]
+        if c not in good
+    }
+    for finding in findings:
+        ruled_out.pop(finding.cause, None)
+    return Verdict(findings, ruled_out)
+
+
+def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
+    yield from treatments(trials.subject)
+    usual = spiky(norms)
+    if usual is not None:
+        yield clipping(trials.subject, usual)
+
+
+def spiky(norms: Sequence[float]) -> float | None:
+    """Return the usual norm of gradients where some are far larger, or not finite; else None."""
+    finite = sorted(n for n in norms if math.isfinite(n))
+    if len(finite) < 8:
+        return None
+    usual = finite[len(finite) // 2]
+    if usual > 0 and (finite[-1] > 20 * usual or len(finite) < len(norms)):
+        return usual
+    return None
+
+
+def _best_rate(rated: dict[float, Course], learned: float) -> Course | None:
+    """Return the course of the rate that helps most, where the other direction does not."""
+    lower = [c for factor, c in rated.items() if factor < 1]
+    higher = [c for factor, c in rated.items() if factor > 1]
+    if not lower or not higher:
+        return None
+    low, high = (max(side, key=lambda c: c.learned) for side in (lower, higher))
+    best = low if low.learned >= high.learned else high
+    return best if helps(best, learned) else None
+
+
+def _finding(course: Course, plain: Course, place: int, onset: int | None) -> Finding:
+    one = course.treatment
+    did = "not a number" if not math.isfinite(plain.left) else digits(plain.left)
+    return Finding(
+        one.cause,
+        "problem",
+        f"{one.sign} ".lstrip() + f"With {one.words}, {digits(course.left)} of the loss of a "
+        f"constant output is left after {len(course.losses)} steps; as it is, {did}.",
+        {"left with the cure": course.left, "left as it is": str(did)},
+        "the treated copy learns more than twice as much as the one that is left as it is",
+        _TRIED,
+        onset=onset,
+        sure=max(0.5, min(0.95, course.learned - 0.05 * place)),
+    )
+
+
+def compare(trials: Trials, left: float) -> float | None:
+    """Return what a plain loop leaves of the loss, where it learns and the user's does not.
+
+    Args:
+        trials: has the plain course.
+        left: what the user's own training leaves.
+    """
+    plain = trials.plain
+    learned = min(1.0, max(0.0, 1 - left)) if math.isfinite(left) else 0.0
+    fails = plain.learned - learned >= 0.2 and learned < _HALF * plain.learned
+    return plain.left if fails else None

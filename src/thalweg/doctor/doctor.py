@@ -1,0 +1,220 @@
+"""Doctor: watches a training, and says why it fails."""
+
+import math
+import time
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from thalweg.doctor.diagnosis import compare, treat
+from thalweg.doctor.examination import examine, ordered
+from thalweg.doctor.finding import Finding, Report
+from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
+from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
+from thalweg.doctor.outcome import look_at_outcome
+from thalweg.doctor.signals import Memory, Signals
+from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
+from thalweg.doctor.trials import Trials
+
+__all__ = ["Doctor"]
+
+_BYTES = 32_000_000  # of batches that are held, first and last
+_BATCHES = 1024
+_VALIDATION = 32  # batches
+_APART = 25  # steps between copies of the training that are kept, at least
+
+
+class Doctor:
+    """Watches a training by hooks of its optimizer, and says why it fails.
+
+    Args:
+        model: the module that is trained.
+        optimizer: of torch.optim, thalweg.optim, or any subclass.
+        loss_fn: of outputs and targets; None where ``step`` has it.
+        step: the user's own (model, batch) -> loss; experiments use it.
+        seconds: how long experiments may take when findings are asked for.
+
+    Example:
+        >>> import torch, thalweg
+        >>> x = torch.randn(32, 2)
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> doctor = thalweg.Doctor(model, optimizer, torch.nn.functional.mse_loss)
+        >>> for _ in range(5):
+        ...     loss = torch.nn.functional.mse_loss(model(x), x.sum(1, keepdim=True))
+        ...     loss.backward()
+        ...     optimizer.step()  # and zero_grad() is missing
+        ...     doctor.step(loss, batch=(x, x.sum(1, keepdim=True)))
+        >>> doctor.findings[0].cause
+        'gradients_not_zeroed'
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: LossFn | None,
+        *,
+        step: Step | None = None,
+        seconds: float = 20.0,
+    ) -> None:
+        self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
+        self._step, self._seconds = step, seconds
+        self._start = copied(model, optimizer, None)[:2]
+        self.signals = Signals(self.model, optimizer)
+        self._memory = Memory(_BYTES, _BATCHES)
+        self._kept = (0, self._start)  # how many steps it had taken, and its copy
+        self._sound = True
+        self._small = sum(size_of(p) for p in self.model.parameters()) < _BYTES
+        self._validation: list[Batch] = []
+        self.validated: list[tuple[int, float]] = []
+        self._report: Report | None = None
+
+    def step(self, loss: Tensor | float, batch: Batch | None = None) -> None:
+        """Note a step of the training, after the optimizer's.
+
+        Args:
+            loss: of this step.
+            batch: what it was computed of, (x, y) or what ``step`` takes; None: unknown, and then
+                nothing can be tried on copies.
+        """
+        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        self.signals.losses.append(value)
+        self._report = None
+        if batch is not None:
+            self._memory.add(batch)
+            self._keep(value)
+
+    def _keep(self, loss: float) -> None:
+        """Keep a copy of the training now and then, while it is sound: experiments begin there."""
+        signals, count = self.signals, self._memory.count
+        self._sound = self._sound and math.isfinite(loss)
+        late = count - self._kept[0] >= _APART
+        if not (late and self._sound and signals.due and self._small):
+            return
+        recent = signals.losses[-_APART:]
+        if loss <= 2 * sorted(recent)[len(recent) // 2]:
+            began = time.perf_counter()
+            self._kept = (count, copied(self.model, self.optimizer, None)[:2])
+            signals.charge(time.perf_counter() - began)
+
+    def validate(self, loss_or_loader: float | Tensor | Iterable[Batch]) -> None:
+        """Note the validation loss, or compute it from a loader.
+
+        Args:
+            loss_or_loader: the mean loss, or what gives validation batches.
+        """
+        self._report = None
+        if isinstance(loss_or_loader, int | float | Tensor):
+            value = float(loss_or_loader)
+        else:
+            with untouched([self.model], [loss_or_loader]):
+                part = read(loss_or_loader, "loss_or_loader", 1.0, _BYTES, _VALIDATION)
+                self._validation = part.batches
+                value = self._evaluate(part.batches)
+        self.validated.append((self.signals.steps, value))
+
+    def _evaluate(self, batches: list[Batch]) -> float:
+        """Return the mean loss of batches in evaluation mode, the modes left as they were."""
+        modes = [(m, m.training) for m in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                losses = [float(self._loss(batch)) for batch in batches]
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        return sum(losses) / len(losses)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        if self._step is not None:
+            return self._step(self.model, batch)
+        assert self.loss_fn is not None
+        return self.loss_fn(self.model(*inputs(batch)), target(batch))
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, the most likely cause first; experiments on copies may take a while."""
+        return list(self.report().findings)
+
+    def report(self) -> Report:
+        """Return what was found, what was looked at, and what was ruled out."""
+        if self._report is None:
+            with untouched([self.model]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._report = self._examine()
+        return self._report
+
+    def _examine(self) -> Report:
+        began = time.monotonic()
+        until = time.thread_time() + self._seconds
+        if not self._memory.first:
+            why = "no batch was given to step(loss, batch=...), so nothing could be tried on a copy"
+            return Report((), ("the loop",), {}, {"experiments": why}, 0.0)
+        subject = self._subject()
+        findings, looked_at, skipped = examine(subject)
+        findings += look_at_loop(self.signals, subject)
+        looked_at.append("the loop")
+        ruled_out: dict[str, str] = {}
+        blocking = [f for f in findings if f.severity == "problem" and _stops(f)]
+        if blocking:
+            skipped["rate and dynamics"] = f"{blocking[0].cause} explains the training"
+        else:
+            found, ruled_out = self._dynamics(subject, until)
+            findings += found
+            looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
+        seconds = time.monotonic() - began
+        return Report(tuple(ordered(findings)), tuple(looked_at), ruled_out, skipped, seconds)
+
+    def _subject(self, *, late: bool = False) -> Subject:
+        """Return the training with its start, or with the last sound copy of it."""
+        step, kept = self._kept
+        batches = (self._memory.since(step) if late else None) or self._memory.first
+        return Subject(
+            self.model,
+            self.optimizer,
+            self.loss_fn,
+            batches,
+            self._validation,
+            step=self._step,
+            start=kept if late else self._start,
+            clip=self.signals.clip,
+        )
+
+    def _dynamics(self, subject: Subject, until: float) -> tuple[list[Finding], dict[str, str]]:
+        signals = self.signals
+        trials = Trials(subject, len(signals.losses), self._seconds / 8)
+        left = trials.left(signals.losses)
+        findings: list[Finding] = []
+        ruled_out: dict[str, str] = {}
+        plain = compare(trials, left)
+        ended = schedule_ended(signals)
+        if ended is not None and plain is not None:
+            findings.append(too_early(ended, left, plain))
+        elif not math.isfinite(left) or left > 0.1:
+            tried = trials
+            step = self._kept[0]
+            broke = not math.isfinite(left) or left > 1
+            if broke and step and trials.plain.learned > 0.1 and self._memory.since(step):
+                # It learned for a while; experiments begin shortly before it broke.
+                tried = Trials(self._subject(late=True), 200, self._seconds / 10)
+            verdict = treat(tried, left, signals.norms, until, self._onset())
+            findings, ruled_out = verdict.findings, verdict.ruled_out
+        findings += look_at_outcome(trials, left, self.validated, findings)
+        return findings, ruled_out
+
+    def _onset(self) -> int | None:
+        """Return the step of the first loss that is not finite."""
+        return next((i for i, v in enumerate(self.signals.losses) if not math.isfinite(v)), None)
+
+
+def _stops(finding: Finding) -> bool:
+    """Return whether a finding explains a training that does not learn."""
+    return finding.cause not in {
+        "validation_preprocessed_differently",
+        "validation_of_other_distribution",
+        "target_leaks_into_input",
+    }

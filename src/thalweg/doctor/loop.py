@@ -1,0 +1,123 @@
+"""The loop: what the hooks saw of the user's own training loop."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.signals import Signals
+from thalweg.doctor.subject import Subject
+from thalweg.words import digits
+
+__all__ = ["look_at_loop"]
+
+_SEEN = "hooks of the optimizer's step"
+
+
+def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
+    """Yield what the hooks saw of the loop."""
+    looks: tuple[Callable[[Signals, Subject], Finding | None], ...] = (
+        _not_zeroed,
+        _eval_mode,
+        _lost,
+    )
+    for look in looks:
+        found = look(signals, subject)
+        if found is not None:
+            yield found
+
+
+def _not_zeroed(signals: Signals, _: Subject) -> Finding | None:
+    if signals.asked < 3 or signals.kept < 0.5 * signals.asked:
+        return None
+    return Finding(
+        "gradients_not_zeroed",
+        "problem",
+        f"After {signals.kept} of {signals.asked} steps that were asked about, the next backward "
+        "pass met the gradient of the step before, and added to it.",
+        {"steps asked about": float(signals.asked), "gradient kept": float(signals.kept)},
+        "half of the steps",
+        _SEEN,
+        onset=1,
+    )
+
+
+def _eval_mode(signals: Signals, subject: Subject) -> Finding | None:
+    if signals.eval_steps < max(1, 0.1 * signals.steps) or not _mode_matters(subject):
+        return None
+    return Finding(
+        "trained_in_eval_mode",
+        "problem",
+        f"{signals.eval_steps} of {signals.steps} steps were taken while the model was in "
+        "evaluation mode, and its outputs differ between the modes.",
+        {"steps in evaluation mode": float(signals.eval_steps), "steps": float(signals.steps)},
+        "a tenth of the steps",
+        _SEEN,
+        onset=signals.first_eval,
+    )
+
+
+def _mode_matters(subject: Subject) -> bool:
+    """Return whether the loss on a batch differs between training and evaluation mode."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001
+    if any(isinstance(m, kinds) and getattr(m, "p", 1) for m in subject.model.modules()):
+        return True
+    twin = subject.copy()
+    with torch.no_grad():
+        torch.manual_seed(0)
+        one = float(twin.loss(subject.batch))
+        twin.model.eval()
+        torch.manual_seed(0)
+        return float(twin.loss(subject.batch)) != one
+
+
+def _lost(signals: Signals, subject: Subject) -> Finding | None:
+    looked = len(signals.norms)
+    if looked < 3 or signals.empty < 0.5 * looked:
+        return None
+    if not any(g is not None and bool(g.any()) for g in subject.backward.gradients.values()):
+        return None
+    held = {id(p) for p in signals.held}
+    if not any(id(p) in held for p in subject.model.parameters()):
+        return None
+    return Finding(
+        "gradients_lost_before_step",
+        "problem",
+        f"At {signals.empty} of {looked} steps that were looked at every gradient was 0, though a "
+        "backward pass on a copy gives gradients.",
+        {"steps looked at": float(looked), "without gradient": float(signals.empty)},
+        "half of the steps",
+        _SEEN,
+        onset=0,
+    )
+
+
+def schedule_ended(signals: Signals) -> tuple[int, float] | None:
+    """Return the step at which the rate fell below 1 % of its largest for good, and its share.
+
+    None where it did so for less than 30 % of the steps.
+    """
+    rates = signals.rates
+    if len(rates) < 10:
+        return None
+    top = max(rates)
+    last = next((i for i in range(len(rates) - 1, -1, -1) if rates[i] >= 0.01 * top), -1)
+    share = 1 - (last + 1) / len(rates)
+    return (last + 1, share) if share > 0.3 and top > 0 else None
+
+
+def too_early(ended: tuple[int, float], left: float, plain: float) -> Finding:
+    """Return the finding of a schedule that ended before the loss had fallen."""
+    begin, share = ended
+    return Finding(
+        "schedule_ends_too_early",
+        "problem",
+        f"From step {begin} on, {share:.0%} of the training, the rate was below 1 % of its largest "
+        f"value; {digits(left)} of the loss of a constant was left, and {digits(plain)} on a copy "
+        "that kept the rate.",
+        {"share of steps": share, "loss left": left, "loss left with the rate kept": plain},
+        "30 % of the steps below 1 % of the rate, and a copy that keeps it learns more",
+        "an experiment: the same steps at the first rate",
+        onset=begin,
+    )

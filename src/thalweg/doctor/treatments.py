@@ -1,0 +1,287 @@
+"""Treatments: what is tried on a copy for each cause, and the signs that a cause needs first."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.doctor.checks.data import features
+from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
+from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.subject import Copy, Subject, first_tensor
+from thalweg.words import digits
+
+__all__ = ["NOTHING", "Scale", "Treatment", "rates", "treatments"]
+
+_FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
+_GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
+_SATURATED = 3  # activations with a bounded range, one behind the other
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A change that is tried on a copy.
+
+    Args:
+        cause: that it cures.
+        rank: 0 for what is wrong by itself; a higher one yields where it helps as much.
+        words: what is changed.
+        sign: what was seen that makes the cause likely, as a sentence.
+        prepare: changes the copy.
+        data: changes the batches.
+        around: what the training happens in.
+    """
+
+    cause: str
+    rank: int
+    words: str
+    sign: str
+    prepare: Callable[[Copy], object] = lambda _: None
+    data: Callable[[list[Batch]], list[Batch]] = lambda batches: batches
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+NOTHING = Treatment("", 0, "nothing", "")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and size of numbers.
+
+    Args:
+        mean: of all of them.
+        size: root of the mean square.
+        spread: largest deviation of a column over the smallest that is not 0.
+    """
+
+    mean: float
+    size: float
+    spread: float
+
+    @property
+    def far(self) -> bool:
+        """Whether they are far from mean 0 and scale 1."""
+        return self.size > _FAR or self.size < 1 / _FAR**2 or self.spread > 100
+
+    @classmethod
+    def of(cls, rows: Tensor) -> "Scale":
+        """Return the scale of rows of numbers, without those that are not finite."""
+        rows = rows[rows.isfinite().all(1)]
+        if not len(rows):
+            return cls(0.0, 1.0, 1.0)
+        columns = rows.std(0, correction=0)
+        alive = columns[columns > 0]
+        spread = float(alive.max() / alive.min()) if len(alive) and rows.shape[1] <= 256 else 1.0
+        return cls(float(rows.mean()), float(rows.pow(2).mean().sqrt()), spread)
+
+
+def treatments(subject: Subject) -> Iterator[Treatment]:
+    """Yield the treatments whose sign is seen, but for those of the rate."""
+    yield from _scaling(subject)
+    yield from _start(subject)
+    decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
+    if max(decays, default=0.0) > 0:
+        yield Treatment(
+            "weight_decay_too_high",
+            1,
+            "no weight decay",
+            f"Weight decay is {digits(max(decays))}.",
+            _without_decay,
+        )
+    yield from _ordering(subject)
+
+
+def rates() -> Iterator[tuple[float, Treatment]]:
+    """Yield factors of the rate, and treatments with them."""
+    for factor in (0.1, 0.01, 0.001):
+        words = f"the rate divided by {round(1 / factor)}"
+        yield factor, Treatment("lr_too_high", 3, words, "", partial(_scaled_rate, factor=factor))
+    for factor in (10.0, 100.0, 1000.0):
+        words = f"{round(factor)} times the rate"
+        yield factor, Treatment("lr_too_low", 3, words, "", partial(_scaled_rate, factor=factor))
+
+
+def clipping(subject: Subject, norm: float) -> Treatment:
+    """Return the treatment that clips gradients to a norm.
+
+    Gradients explode where weights are used again and again; elsewhere a rate that is too high
+    is the likelier cause, where a lower one helps as much.
+    """
+    kinds = (nn.RNNBase, nn.RNNCellBase)
+    recurrent = any(isinstance(m, kinds) for m in subject.model.modules())
+    return Treatment(
+        "exploding_gradient_no_clipping",
+        2 if recurrent or subject.reused else 4,
+        f"gradients clipped to the norm {digits(norm)}",
+        "",
+        partial(_clipped, norm=norm),
+    )
+
+
+def _clipped(twin: Copy, norm: float) -> None:
+    twin.clip = norm
+
+
+def adam(subject: Subject) -> Iterator[Treatment]:
+    """Yield an adaptive rule in place of one that is not."""
+    if not any("betas" in group or "alpha" in group for group in subject.optimizer.param_groups):
+        for lr in (1e-3, 1e-2):
+            yield Treatment(
+                "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
+            )
+
+
+def _adaptive(twin: Copy, lr: float) -> None:
+    twin.optimizer = torch.optim.Adam(twin.parameters, lr=lr)
+
+
+def _scaled_rate(twin: Copy, factor: float) -> None:
+    for group in twin.optimizer.param_groups:
+        if "lr" in group:
+            group["lr"] = group["lr"] * factor
+
+
+def _without_decay(twin: Copy) -> None:
+    for group in twin.optimizer.param_groups:
+        if "weight_decay" in group:
+            group["weight_decay"] = 0.0
+
+
+# Scales of inputs and targets
+
+
+def _scaling(subject: Subject) -> Iterator[Treatment]:
+    if not subject.pairs:
+        return
+    rows, y = features(subject.batches), _numbers(subject)
+    x_scale = Scale.of(rows) if rows is not None else None
+    y_scale = Scale.of(y) if y is not None else None
+    x_far = x_scale is not None and x_scale.far
+    y_far = y_scale is not None and (y_scale.size > _FAR or y_scale.size < 1 / _FAR**2)
+    if x_far and x_scale is not None:
+        sign = (
+            f"Inputs have mean {digits(x_scale.mean)} and size {digits(x_scale.size)}; their "
+            f"columns differ {digits(x_scale.spread)}-fold in scale."
+        )
+        yield Treatment("inputs_not_scaled", 0, "standardized inputs", sign, data=_standardized)
+    if y_far and y_scale is not None:
+        sign = f"Targets have mean {digits(y_scale.mean)} and size {digits(y_scale.size)}."
+        both = partial(_standardized, targets=True)
+        words = "standardized inputs and targets" if x_far else "standardized targets"
+        yield Treatment("inputs_and_targets_not_scaled", 0, words, sign, data=both)
+
+
+def _numbers(subject: Subject) -> Tensor | None:
+    """Return the targets of a regression, a row an example; None for classes."""
+    found = [target(batch) for batch in subject.batches]
+    if not all(isinstance(y, Tensor) and y.is_floating_point() and y.ndim for y in found):
+        return None
+    y = torch.cat([y.reshape(len(y), -1) for y in found]) if _alike(found) else None
+    return None if y is None or bool(((y == 0) | (y == 1)).all()) else y
+
+
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    return len({t.shape[1:] for t in tensors}) == 1
+
+
+def _standardized(batches: list[Batch], *, targets: bool = False) -> list[Batch]:
+    """Return batches with inputs (and targets) of mean 0 and deviation 1.
+
+    Tables are standardized by column, images and series by channel.
+    """
+    xs = [inputs(batch)[0] for batch in batches]
+    ys = [target(batch) for batch in batches]
+    if xs[0].is_floating_point():
+        xs = _unit(xs)
+    if targets:
+        ys = _unit(ys)
+    return [(x, *inputs(b)[1:], y) for x, y, b in zip(xs, ys, batches, strict=True)]
+
+
+def _unit(tensors: list[Tensor]) -> list[Tensor]:
+    whole = torch.cat(tensors) if _alike(tensors) else tensors[0]
+    whole = torch.where(whole.isfinite(), whole, 0.0)
+    kept = whole.ndim - 1 if whole.ndim in {2, 3} else 1  # the dimension of columns or channels
+    if whole.ndim == 3 and whole.shape[1] <= 4 < whole.shape[2]:
+        kept = 1  # channels first
+    over = [d for d in range(whole.ndim) if d != kept] if whole.ndim > 1 else [0]
+    mean = whole.mean(over, keepdim=True)
+    deviation = whole.std(over, keepdim=True).clamp(min=1e-8 + 1e-6 * float(whole.std()))
+    return [(t - mean) / deviation for t in tensors]
+
+
+# Initial weights and activations
+
+
+def _start(subject: Subject) -> Iterator[Treatment]:
+    sizes = gains(subject.start_model)
+    large = {name: g for name, g in sizes.items() if g > _GAIN}
+    if large and 2 * len(large) >= len(sizes):
+        most = max(large, key=lambda name: large[name])
+        yield Treatment(
+            "init_too_large",
+            0,
+            "weights drawn anew as torch does",
+            f"{len(large)} of {len(sizes)} layers start with weights that enlarge their input "
+            f"more than {_GAIN}-fold: {most or 'the model'} {digits(large[most])}-fold.",
+            reset,
+        )
+    found = activations(subject)
+    bounded = [a for a in found if a.kind != "relu"]
+    if len(bounded) >= _SATURATED:
+        yield Treatment(
+            "vanishing_gradient_sigmoid",
+            0,
+            f"ReLU instead of {bounded[0].kind}",
+            f"{len(bounded)} activations with a bounded range follow one another.",
+            _rectified,
+            around=partial(replaced, {"sigmoid", "tanh"}, torch.relu),
+        )
+    dead = max((a.dead for a in found), default=0.0)
+    if dead > 0.5:
+        yield Treatment(
+            "dead_relu",
+            1,
+            "leaky rectifiers",
+            f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
+            around=partial(replaced, {"relu", "relu_"}, leaky),
+        )
+
+
+def _rectified(twin: Copy) -> None:
+    """Draw weights as He does, which suits rectifiers."""
+    torch.manual_seed(0)
+    for module in twin.model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+# Order and size of batches
+
+
+def _ordering(subject: Subject) -> Iterator[Treatment]:
+    sizes = [len(t) for t in (first_tensor(b) for b in subject.batches) if t is not None and t.ndim]
+    if not sizes or not subject.pairs:
+        return
+    norms = [m for m in subject.model.modules() if "BatchNorm" in type(m).__name__]
+    if norms and max(sizes) <= 4:
+        yield Treatment(
+            "batch_norm_with_tiny_batches",
+            0,
+            "batches of 8 times as many examples",
+            f"Batches of {max(sizes)} go through batch normalization.",
+            data=partial(_merged, times=8),
+        )
+
+
+def _merged(batches: list[Batch], times: int) -> list[Batch]:
+    """Return batches of several batches each."""
+    found = []
+    for first in range(0, len(batches), times):
+        members = batches[first : first + times]
+        columns = zip(*members, strict=True)
+        found.append(tuple(torch.cat(list(column)) for column in columns))
+    return found

@@ -1,0 +1,92 @@
+"""Trials: courses of a training on copies, as it is and treated, from the same start."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.loaders import Batch
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.treatments import NOTHING, Treatment
+
+__all__ = ["Course", "Trials", "tail"]
+
+
+@dataclass(frozen=True)
+class Course:
+    """One course.
+
+    Args:
+        treatment: what was changed.
+        losses: before each step.
+        left: the loss at the end over that of the best constant output: 1 where nothing was
+            learned, inf where a loss was not finite.
+    """
+
+    treatment: Treatment
+    losses: list[float] = field(repr=False)
+    left: float
+
+    @property
+    def learned(self) -> float:
+        """The share of the constant's loss that is gone, from 0 to 1."""
+        return min(1.0, max(0.0, 1 - self.left)) if self.left == self.left else 0.0
+
+
+def tail(losses: Sequence[float]) -> float:
+    """Return the mean of the last tenth of losses; inf if the last one is not finite.
+
+    Example:
+        >>> tail([4.0] * 10 + [2.0] * 10)
+        2.0
+    """
+    if not losses or not math.isfinite(losses[-1]):
+        return math.inf
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last)
+
+
+class Trials:
+    """Courses of one training.
+
+    Args:
+        subject: the training.
+        steps: of each course, fewer where the time does not suffice.
+        seconds: for each course.
+    """
+
+    def __init__(self, subject: Subject, steps: int, seconds: float) -> None:
+        self.subject = subject
+        self.seconds = seconds
+        self.plain = Course(NOTHING, [], math.inf)
+        self.plain = self._run(NOTHING, steps)
+        short = not math.isfinite(self.plain.left)
+        self.steps = steps if short else len(self.plain.losses)
+
+    def run(self, treatment: Treatment) -> Course:
+        """Return the course with a treatment, as long as the plain one."""
+        return self._run(treatment, self.steps)
+
+    def all(self, treatments: Iterable[Treatment], until: float) -> list[Course]:
+        """Return the courses of treatments; none is begun after a time of the thread clock."""
+        return [self.run(one) for one in treatments if time.thread_time() < until]
+
+    def _run(self, treatment: Treatment, steps: int) -> Course:
+        torch.manual_seed(0)
+        batches = treatment.data(self.subject.batches)
+        twin = self.subject.copy()
+        treatment.prepare(twin)
+        with treatment.around():
+            losses = twin.train(batches, steps, self.seconds)
+        return Course(treatment, losses, self.left(losses, batches))
+
+    def left(self, losses: Sequence[float], batches: Sequence[Batch] | None = None) -> float:
+        """Return the share of the constant's loss that is left at the end."""
+        end = tail(losses)
+        best = constant_loss(self.subject, batches)
+        if best is None or best <= 0:
+            best = losses[0] if losses and losses[0] > 0 else 1.0
+        return end / best if math.isfinite(end) else math.inf

@@ -1,0 +1,134 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import thalweg
+import thalweg.optim
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let many small steps not wait for threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 16, 6, generator=generator)
+    y = (x @ torch.randn(6, 3, generator=generator)).argmax(2)
+    return list(zip(x, y, strict=True))
+
+
+def net(*, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 3))
+
+
+def watched(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    zero: bool = True,
+    steps: int = 80,
+    after: Callable[[int], None] = lambda _: None,
+) -> thalweg.Doctor:
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    data = batches()
+    for step in range(steps):
+        x, y = data[step % len(data)]
+        if zero:
+            optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+        after(step)
+    return doctor
+
+
+def causes(doctor: thalweg.Doctor) -> list[str]:
+    return [f.cause for f in doctor.findings if f.severity == "problem"]
+
+
+def test_a_sound_training_has_no_finding() -> None:
+    for kind in (torch.optim.Adam, thalweg.optim.Adam):
+        model = net()
+        assert causes(watched(model, kind(model.parameters(), lr=1e-2))) == []
+
+
+def test_gradients_that_are_not_zeroed_are_seen() -> None:
+    model = net()
+    doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.05), zero=False, steps=30)
+    assert causes(doctor) == ["gradients_not_zeroed"]
+
+
+def test_accumulated_gradients_are_no_fault() -> None:
+    model, data = net(), batches()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    for step in range(120):
+        x, y = data[step % len(data)]
+        loss = functional.cross_entropy(model(x), y)
+        (loss / 2).backward()
+        if step % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor) == []
+
+
+def test_evaluation_mode_is_a_fault_where_it_matters() -> None:
+    for dropout, found in ((0.2, ["trained_in_eval_mode"]), (0.0, [])):
+        model = net(dropout=dropout)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+
+        def leave(step: int, model: nn.Module = model) -> None:
+            if step == 20:
+                model.eval()
+
+        doctor = watched(model, optimizer, after=leave)
+        assert causes(doctor) == found
+        assert all(finding.onset == 21 for finding in doctor.findings)
+
+
+def test_a_rate_is_named_when_copies_confirm_it() -> None:
+    for lr, cause in ((3.0, "lr_too_high"), (1e-6, "lr_too_low")):
+        model = net()
+        doctor = watched(model, torch.optim.Adam(model.parameters(), lr=lr))
+        assert causes(doctor)[:1] == [cause]
+        assert "lr_too_low" not in causes(doctor) or cause == "lr_too_low"
+
+
+def test_decay_is_named_when_a_copy_without_it_learns() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, weight_decay=1.0)
+    assert causes(watched(model, optimizer))[:1] == ["weight_decay_too_high"]
+
+
+def test_a_schedule_that_ends_early_is_seen() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.3)
+    doctor = watched(model, optimizer, after=lambda _: schedule.step())
+    assert causes(doctor) == ["schedule_ends_too_early"]
+
+
+def test_the_training_is_left_as_it_was() -> None:
+    model = net(dropout=0.3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
+    doctor = watched(model, optimizer, steps=40)
+    before = [t.clone() for t in model.state_dict().values()]
+    moments = [v.clone() for s in optimizer.state.values() for v in s.values()]
+    drawn = torch.get_rng_state()
+    model.eval()
+    assert doctor.findings
+    assert not model.training
+    assert all(map(torch.equal, before, model.state_dict().values()))
+    assert all(map(torch.equal, moments, [v for s in optimizer.state.values() for v in s.values()]))
+    assert torch.equal(drawn, torch.get_rng_state())
