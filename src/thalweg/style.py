@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -28,6 +29,7 @@ __all__ = [
     "save",
     "styled",
     "svg",
+    "tell",
 ]
 
 MARK = "thalweg, drawn with Matplotlib"
@@ -41,6 +43,7 @@ MUTED = "#6f7680"
 FAINT = "#d4d8dd"
 WINNER = "#0067a9"
 TIE = "#c25700"
+_TIP = "tip: "  # begins what an artist says to a mouse; it travels as the artist's id
 _VARIABLES = {INK: "ink", MUTED: "muted", FAINT: "faint", WINNER: "winner", TIE: "tie"}
 
 # Series that are named in a legend: Okabe & Ito's colours, dark ones first, each with its own dash.
@@ -162,6 +165,17 @@ def check(path: str | os.PathLike[str]) -> str:
     return kind
 
 
+def tell(artist: Artist, text: str) -> None:
+    """Let a picture in a page say more where a mouse rests on the artist.
+
+    Args:
+        artist: an axes or what is drawn in it. The page's style must let what is not filled be
+            pointed at: ``.tip path { pointer-events: all }``.
+        text: what it says.
+    """
+    artist.set_gid(_TIP + text)
+
+
 @styled()
 def svg(picture: Figure, label: str) -> str:
     """Return a picture as an ``<svg>`` element whose colours are the page's CSS variables.
@@ -188,6 +202,7 @@ def svg(picture: Figure, label: str) -> str:
     box = re.search(r'viewBox="[^"]*"', text)
     assert box, "matplotlib writes a viewBox"
     body = text[text.index("</metadata>") + len("</metadata>") :]
+    body = re.sub(f'<g id="{_TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', body)
     for color, name in _VARIABLES.items():
         body = body.replace(color, f"var(--{name})")
     body = re.sub(r"<[^>]*>", _shorten, body)

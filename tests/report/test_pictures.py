@@ -317,7 +317,10 @@ def test_a_rule_that_starts_at_the_target_has_no_time(six: Race, *, others: bool
     assert [text.get_text() for text in axes.texts].count("at the start") == (1 if others else 6)
     if others:
         assert sorted(points(axes, "o")[:, 0]) == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
-        assert axes.get_xlim() == pytest.approx((0.7 * 0.02, 1.4 * 0.1))
+        slowest = 0.1 * (1 + rows[5]["seconds_spread"])
+        assert axes.get_xlim() == pytest.approx((0.7 * 0.02, 1.4 * slowest))
+        ends = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "-"]
+        assert max(np.ravel(ends)) == pytest.approx(slowest)
 
 
 def test_svg_follows_the_pages_theme_and_keeps_its_text() -> None:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg import style
 from thalweg.report.record import Record
+from thalweg.words import digits, duration, worse
 
 __all__ = ["learning_rates", "loss_curves", "prices", "time_to_target"]
 
@@ -61,6 +62,7 @@ def prices(results: Record, width: float = 7.2) -> Figure:
         ends = _number(row.price.low), _number(row.price.high, 2 * top)
         axes.plot(ends, (y, y), color=color, linestyle="-", linewidth=2, solid_capstyle="butt")
         axes.plot(_number(row.price.typical), y, "o", color=color, markersize=5)
+        _tell(axes, y, f"{row.rule}: {worse(row.price.low, row.price.high)} worse than the best")
         if y and row.state != results.rules[y - 1].state:
             axes.axhline(y - 0.5, color=style.MUTED, linestyle="-", linewidth=0.6)
     names = [f"{results.mark(row.rule)}" for row in results.rules]
@@ -86,6 +88,12 @@ def _legible(axes: Axes, marks: Sequence[float], width: float) -> list[float]:
         if not kept or np.diff(along(np.array([kept[-1], mark])))[0] >= _LABEL * inch:
             kept.append(mark)
     return kept
+
+
+def _tell(axes: Axes, y: int, text: str) -> None:
+    """Let a line of a picture with a line for each rule say more to a mouse."""
+    row = axes.axhspan(y - 0.5, y + 0.5, facecolor="none", edgecolor="none")
+    style.tell(row, text)
 
 
 @style.styled()
@@ -119,6 +127,8 @@ def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure
         axes.plot(median, color=color, linestyle="-")
         axes.axhline(target, **_TARGET)
         axes.set_xlim(0, max(len(median) - 1, 1))
+        losses = ", ".join(f"{epoch}: {digits(loss, 4)}" for epoch, loss in enumerate(median))
+        style.tell(axes, f"{rule}, median loss after each epoch: {losses}")
     _scale_losses(axes, low, top, room=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
     _explain(picture, "epochs", [
@@ -186,6 +196,8 @@ def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Fig
 def time_to_target(results: Record, width: float = 7.2) -> Figure:
     """Draw the seconds each rule takes to the target, on a log axis, the fastest first.
 
+    The dot is the time of the fastest turn, the line goes to that of the slowest.
+
     Args:
         results: the record of ``results.json``.
         width: inches, > 0; 7.2 by default.
@@ -193,13 +205,18 @@ def time_to_target(results: Record, width: float = 7.2) -> Figure:
     rows = sorted(results.rules, key=lambda row: _number(row.seconds_to_target, math.inf))
     picture, axes = style.figure(width, 0.7 + 0.22 * len(rows))
     beside = axes.get_yaxis_transform()
+    reached: list[float] = []
     for y, row in enumerate(rows):
         color, seconds, epochs = (
             _color(results, row.rule), row.seconds_to_target, row.epochs_to_target
         )  # fmt: skip
         text = "not reached" if seconds is None else "at the start"
         if seconds:  # a logarithmic axis has no 0
+            slowest = seconds * (1 + _number(row.seconds_spread, 0.0))
+            axes.plot((seconds, slowest), (y, y), color=color, linestyle="-", linewidth=1.2)
             axes.plot(seconds, y, "o", color=color, markersize=5)
+            _tell(axes, y, f"{row.rule}: {duration(seconds)} to {duration(slowest)}")
+            reached += seconds, slowest
             text = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
         axes.text(1.02, y, text, color=color, va="center", fontsize=8, transform=beside)
     axes.set_yticks(range(len(rows)), [results.mark(row.rule) for row in rows])
@@ -207,7 +224,6 @@ def time_to_target(results: Record, width: float = 7.2) -> Figure:
         label.set_color(_color(results, row.rule))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    reached = [row.seconds_to_target for row in rows if row.seconds_to_target]
     if reached:
         _log(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
     else:
