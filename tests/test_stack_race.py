@@ -100,6 +100,24 @@ def test_a_part_that_is_given_is_the_same_in_all_repeats() -> None:
     assert not torch.equal(task.repeated(1)._parts.train[0], task._parts.train[0])
 
 
+def test_repeats_share_out_the_rows_of_a_test_part_that_is_given() -> None:
+    given = (torch.arange(22.0, dtype=torch.float64)[:, None].repeat(1, 6), torch.arange(22) % 3)
+    task = ModuleTask(replace(classes("mlp"), test=given), 0, repeats=4)
+    folds = [task.repeated(k)._judged[0][:, 0] for k in range(4)]
+    assert [len(fold) for fold in folds] == [6, 6, 5, 5]
+    assert torch.equal(torch.cat(folds).sort().values, torch.arange(22.0, dtype=torch.float64))
+    there = cloudpickle.loads(cloudpickle.dumps(task)).repeated(1)
+    assert torch.equal(there._judged[0][:, 0], folds[1])
+    trained = run(task.repeated(1), [trial()])
+    rows = torch.isin(given[0][:, 0], folds[1])
+    only = ModuleTask(replace(classes("mlp"), test=tuple(each[rows] for each in given)), 0)
+    np.testing.assert_allclose(
+        trained.judge(), run(only.repeated(1), [trial()]).judge(), rtol=1e-12
+    )
+    drawn = ModuleTask(classes("mlp"), 0, repeats=4)
+    assert drawn._judged is drawn._placed.test
+
+
 def test_a_training_is_timed_as_its_user_would_run_it(
     task: ModuleTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -344,7 +344,9 @@ def _task(given: "Dataset | TorchTask", protocol: Protocol) -> Task:
         return LinearTask(given, l2=protocol.l2, seed=protocol.seed)
     from thalweg.tasks.modules import ModuleTask  # noqa: PLC0415 - loads torch
 
-    return ModuleTask(given, protocol.seed, batch_size=max(protocol.batch_sizes))
+    return ModuleTask(
+        given, protocol.seed, batch_size=max(protocol.batch_sizes), repeats=protocol.repeats
+    )
 
 
 def _again(given: "Dataset | TorchTask", source: str | None, protocol: Protocol) -> str:

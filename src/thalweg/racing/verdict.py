@@ -200,7 +200,8 @@ def conclude(course: Course, command: str) -> Verdict:
             f"{where}, and race with lower rates"
         )
     constant = float(np.mean([target.constant for target in course.targets]))
-    compared = compare(losses, rows=task.parts["test"], constant=constant)
+    judged = task.parts["test"] // (1 if task.drawn else protocol.repeats)  # rows of each repeat
+    compared = compare(losses, rows=max(1, judged), constant=constant)
     rows = _rows(course, compared)
     winner = protocol.rules[compared.winner]
     take = decide(rows, winner, MARGIN)

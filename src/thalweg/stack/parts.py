@@ -35,6 +35,18 @@ class Parts:
         names = ("train", "validation", "test")
         return {name: count(getattr(self, name), name) for name in names}
 
+    def fold(self, number: int, folds: int, seed: int) -> Batch:
+        """Return one of so many folds of the test part; together they have each row once.
+
+        Args:
+            number: of the fold, from 0.
+            folds: >= 1; at most as many as there are rows.
+            seed: by which rows are dealt out.
+        """
+        rows = np.random.default_rng(seed).permutation(self.sizes["test"])
+        folds = min(folds, len(rows))
+        return _take(self.test, np.sort(rows[number % folds :: folds]))
+
     def to(self, device: torch.device) -> "Parts":
         """Return the same on a device."""
         names = ("train", "validation", "test")

@@ -18,7 +18,7 @@ from thalweg.optim import Descent
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
-from thalweg.stack.batch import arrays, each, leaves
+from thalweg.stack.batch import Batch, arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
@@ -46,6 +46,8 @@ class ModuleTask:
         description: what the user says.
         seed: of the split.
         batch_size: the largest of the race, for which the lanes must have room.
+        repeats: that share a test part which is given: each is judged on a fold of its own, so that
+            repeats differ by the luck of the test rows too.
 
     Raises:
         TaskError: the user's model, loss or data do not do; a sentence with the place.
@@ -55,9 +57,12 @@ class ModuleTask:
     processes = True
     exact = False  # torch rounds by the number of lanes and by the position among them
 
-    def __init__(self, description: TorchTask, seed: int, *, batch_size: int = _BATCH) -> None:
+    def __init__(
+        self, description: TorchTask, seed: int, *, batch_size: int = _BATCH, repeats: int = 1
+    ) -> None:
         self.description = description
         self.seed = seed
+        self._fold = (0, repeats, seed)
         self.name = description.name
         self._largest = batch_size
         self._lanes: int | None = None
@@ -98,9 +103,10 @@ class ModuleTask:
             return self
         _ = self.model  # which both share
         other = object.__new__(type(self))
-        own = ("_parts", "_placed", "_noise_scale")
+        own = ("_parts", "_placed", "_judged", "_noise_scale")
         vars(other).update({name: value for name, value in vars(self).items() if name not in own})
         other.seed = seed_of(self.seed, repeat)
+        other._fold = (repeat, *self._fold[1:])
         return other
 
     @property
@@ -131,6 +137,11 @@ class ModuleTask:
     def _placed(self) -> Parts:
         return self._parts.to(self.model.device)
 
+    @functools.cached_property
+    def _judged(self) -> Batch:
+        """The rows by which this repeat is judged."""
+        return self._placed.test if self.drawn else self._placed.fold(*self._fold)
+
     @property
     def lanes(self) -> int:
         """At most so many trials are trained in one piece of work; measured, unless it is set."""
@@ -156,7 +167,7 @@ class ModuleTask:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what each process makes, and the sources of the data, which are read."""
-        made = ("model", "_parts", "_placed")
+        made = ("model", "_parts", "_placed", "_judged")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         description = replace(self.description, train=None, validation=0.2, test=0.2)
         return {**kept, "description": description, "_default": torch.get_default_dtype()}
@@ -209,8 +220,8 @@ class ModuleTask:
         for final in training.finals:
             if final.lanes:
                 with self.model.mode(training=False):
-                    found[0, final.lanes] = final.stack.losses(self._placed.test, "test").numpy()
-                    found[1, final.lanes] = metric.scores(final.stack, self._placed.test)
+                    found[0, final.lanes] = final.stack.losses(self._judged, "test").numpy()
+                    found[1, final.lanes] = metric.scores(final.stack, self._judged)
         return found[0], found[1]
 
     def _checkpoint(

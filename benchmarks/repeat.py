@@ -1,0 +1,223 @@
+"""Whether the verdict of a race holds under another seed, on real data.
+
+    python benchmarks/repeat.py [--seeds 20] [--same 40] [--sets digits,...] [--races FOLDER]
+
+Each set is raced with every rule and with each value of ``--seed``; then Adam is raced against four
+copies of itself, which differ in the order of their hyperparameters and so in their trials. A race
+takes a minute, and its numbers are kept in FOLDER: the script goes on where it was stopped.
+
+Of the races of a set it prints
+
+- coverage: in how many races every rule's true price was within its interval. For the true price
+  stands that of the mean over all repeats of all races;
+- the winner of one race among the rules that could be best in another, over all ordered pairs;
+- contradictions: one race calls A worse than B, another one calls B worse than A, over all pairs of
+  races and of rules. A race calls A worse than B if A is worse and B could be best, or if the least
+  price of A is above the highest of B;
+- power: of the pairs of rules that truly lie at least 10 % or 25 % apart, how many a race tells
+  apart; and the same if it had fewer repeats, each as it was.
+"""
+
+import argparse
+import functools
+import inspect
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import binomtest
+
+import thalweg
+from measure import save, show
+from thalweg import rules as registry
+from thalweg.racing.comparison import Comparison, compare
+from thalweg.racing.store import Records
+from thalweg.racing.trial import FINAL
+from thalweg.rule import Rule
+
+SETS = ("digits", "breast_cancer", "wine", "diabetes", "airfoil")
+APART = (0.25, 0.10)
+FEWER = (3, 5, 7, 10)
+COPIES = 5
+SEARCHED = ("lr", "beta1", "beta2")  # of Adam: their order decides which trials it has
+
+Race = Mapping[str, Any]
+
+
+def copies() -> list[Rule]:
+    """Declare Adam again under other names; each searches its hyperparameters in another order."""
+    adam = registry.get("adam").function
+    signature = inspect.signature(adam)
+    fixed = [p for name, p in signature.parameters.items() if name not in SEARCHED]
+    found = []
+    for i, order in zip(range(COPIES), itertools.permutations(SEARCHED), strict=False):
+
+        @functools.wraps(adam)
+        def copy(*arrays: Any, **hyper: Any) -> Any:
+            return adam(*arrays, **hyper)
+
+        copy.__name__ = f"adam_{i}"
+        ordered = [*fixed, *(signature.parameters[name] for name in order)]
+        vars(copy)["__signature__"] = signature.replace(parameters=ordered)
+        found.append(registry.rule("Adam, copied")(copy))
+    return found
+
+
+def raced(name: str, rules: Sequence[Rule] | None, seed: int) -> Race:
+    """Race once; return the test loss of each rule in each repeat, and what else is needed."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        verdict = thalweg.race(name, rules=rules, seed=seed, out=folder)
+        with Records(Path(folder)) as records:
+            finals = [result for result in records.results() if result.trial.phase == FINAL]
+    results = verdict.results
+    names = sorted(row["rule"] for row in results["rules"])
+    repeats = range(results["protocol"]["repeats"])
+    losses = [
+        [
+            float(np.mean([r.test_loss for r in finals if (r.trial.rule, r.trial.repeat) == at]))
+            for at in ((rule, repeat) for repeat in repeats)
+        ]
+        for rule in names
+    ]
+    return {
+        "seed": seed,
+        "rules": names,
+        "rows": results["data"]["split"]["test"],
+        "constant": results["target"]["constant"],
+        "take": verdict.take,
+        "losses": losses,
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def kept(file: Path, name: str, rules: Sequence[Rule] | None, seeds: int) -> list[Race]:
+    """Return the races of a set, those that the file lacks run now."""
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    missing = sorted({*range(seeds)} - {race["seed"] for race in found})
+    for seed in track(missing, f"{file.stem}", console=Console(stderr=True)):
+        found.append(raced(name, rules, seed))
+        with file.open("a") as lines:
+            lines.write(json.dumps(found[-1]) + "\n")
+    return [race for race in found if race["seed"] < seeds]
+
+
+def judged(race: Race, repeats: int | None = None, rules: int | None = None) -> Comparison:
+    """Compare the rules of a race, or the first few, as a race does, by all repeats or fewer."""
+    losses = np.array(race["losses"], float)[:rules, :repeats]
+    return compare(losses, rows=race["rows"], constant=race["constant"])
+
+
+def told(found: Comparison) -> NDArray[np.bool_]:
+    """Return which rule (row) the race calls worse than which (column)."""
+    worse = (found.low > 0)[:, None] & found.could_be_best
+    return worse | (found.low[:, None] > found.high)
+
+
+def pooled(races: Sequence[Race]) -> NDArray[np.float64]:
+    """Return the price of each rule by all repeats of all races."""
+    losses = np.concatenate([race["losses"] for race in races], axis=1)
+    constant = float(np.mean([race["constant"] for race in races]))
+    return compare(losses, rows=races[0]["rows"], constant=constant).price
+
+
+def share(what: str, hits: int, of: int) -> dict[str, Any]:
+    """Return a share; races of one set are not independent, so it has no interval."""
+    return {"what": what, "hits": hits, "of": of}
+
+
+def covered(found: Comparison, price: NDArray[np.float64]) -> bool:
+    near = 1e-9  # of rounding
+    return bool(((found.low <= price + near) & (price <= found.high + near)).all())
+
+
+def power(races: Sequence[Race], price: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    """Yield, for each distance, how many of the pairs so far apart a race tells apart."""
+    distance = (1 + price)[:, None] / (1 + price) - 1
+    for least, repeats in itertools.product(APART, FEWER):
+        pairs = distance >= least
+        if pairs.any():
+            hits = sum(int(told(judged(race, repeats))[pairs].sum()) for race in races)
+            what = f"told apart at >= {least:.0%}, {repeats} repeats"
+            yield share(what, hits, int(pairs.sum()) * len(races))
+
+
+def repeated(races: Sequence[Race]) -> list[dict[str, Any]]:
+    """Return what the races of a set say of each other."""
+    found, price = [judged(race) for race in races], pooled(races)
+    ordered = list(itertools.permutations(found, 2))
+    claims = list(map(told, found))
+    contradicted = sum(int((a & b.T).sum()) for a, b in itertools.combinations(claims, 2))
+    pairs = len(price) * (len(price) - 1) // 2
+    return [
+        share(
+            "all prices within their intervals", sum(covered(f, price) for f in found), len(found)
+        ),
+        share(
+            "winner could be best in another race",
+            sum(bool(other.could_be_best[one.winner]) for one, other in ordered),
+            len(ordered),
+        ),
+        share("contradictions", contradicted, pairs * len(ordered) // 2),
+        share("rule to take could be best in another", _taken(races, found), len(ordered)),
+        *power(races, price),
+    ]
+
+
+def _taken(races: Sequence[Race], found: Sequence[Comparison]) -> int:
+    at = [race["rules"].index(race["take"]) for race in races]
+    pairs = itertools.permutations(range(len(races)), 2)
+    return sum(bool(found[b].could_be_best[at[a]]) for a, b in pairs)
+
+
+def same(races: Sequence[Race]) -> Iterator[dict[str, Any]]:
+    """Yield how often copies of one rule are called different, two of them and all."""
+    for rules in (2, COPIES):
+        hits = sum(bool((judged(race, rules=rules).low > 0).any()) for race in races)
+        found = share(f"{rules} copies of Adam: one is called worse", hits, len(races))
+        low, high = binomtest(hits, len(races)).proportion_ci()
+        yield {**found, "low": float(low), "high": float(high)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="races of every rule; 20 by default")
+    parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
+    parser.add_argument("--sets", default=",".join(SETS), help="all five by default")
+    parser.add_argument(
+        "--races", type=Path, default=Path("thalweg-race-repeats"), metavar="FOLDER"
+    )
+    asked = parser.parse_args()
+    asked.races.mkdir(exist_ok=True)
+    rows = []
+    for name in asked.sets.split(","):
+        races = kept(asked.races / f"{name}.jsonl", name, None, asked.seeds)
+        seconds = float(np.median([race["seconds"] for race in races]))
+        equal = kept(asked.races / f"{name}-same.jsonl", name, copies(), asked.same)
+        found = [*repeated(races), *same(equal)]
+        rows += [{"set": name, "seconds": seconds, **row} for row in found]
+    save("repeat", rows)
+    show(
+        "Races of the same data with other seeds",
+        ["set", "what", "share"],
+        [
+            [
+                row["set"],
+                row["what"],
+                f"{row['hits']} of {row['of']} ({row['hits'] / row['of']:.1%})",
+            ]
+            for row in rows
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
