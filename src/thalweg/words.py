@@ -114,13 +114,15 @@ def worse(low: float | None, high: float | None) -> str:
     An upper end past 1000 % is left out: that far it says nothing.
 
     Example:
-        >>> worse(0.04, 0.21), worse(0.0, 0.021), worse(0.0, 0.0), worse(0.5, 10.5)
-        ('4 to 21 %', '0 to 2.1 %', '0 %', '50 % or more')
+        >>> worse(0.04, 0.21), worse(0.0, 0.021), worse(0.0, 0.0)
+        ('4 to 21 %', '0 to 2.1 %', '0 %')
+        >>> worse(0.5, 10.5), worse(0.0, 10.5)
+        ('50 % or more', 'not known')
     """
     if low is None:
         return "–"
     if high is None or high > 10:
-        return f"{_share(low)} % or more"
+        return f"{_share(low)} % or more" if low > 0 else "not known"
     ends = _share(low), _share(high)
     return f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
 

@@ -105,9 +105,8 @@ def test_pictures_say_exact_values_to_a_mouse(
     seen = page(tmp_path, *race)
     tips = re.findall(r'<g class="tip"><title>(.*?)</title>', seen.source)
     for row in race[0]["rules"]:
-        assert f"{row['rule']}: {worse(row['price']['low'], row['price']['high'])} worse" in (
-            " ".join(tips)
-        )
+        cost = worse(row["price"]["low"], row["price"]["high"])
+        assert f"{row['rule']}, worse than the best by: {cost}" in tips
         (curve,) = {tip for tip in tips if tip.startswith(f"{row['rule']}, median loss after")}
         assert re.search(r": 0: \d+\.\d+, 1: \d", curve)
 

@@ -8,6 +8,7 @@ import typer
 from thalweg.checks import count
 from thalweg.cli.arguments import numbers, rules_and_hyper
 from thalweg.cli.terminal import say
+from thalweg.words import percent
 
 if TYPE_CHECKING:
     from thalweg.descent import Trace
@@ -35,6 +36,7 @@ _Problem = Annotated[
         "himmelblau, ripples, sigmoid_fit or reddi."
     ),
 ]
+_FAR = 0.01  # of the way down: what has so much left has not arrived
 _Steps = Annotated[int, typer.Option(help="Largest number of steps, up to 100,000.")]
 _Tolerance = Annotated[
     float, typer.Option(help="Stop when the norm of the gradient is below this.")
@@ -103,6 +105,11 @@ def _end(path: "Trace") -> str:
     point = ", ".join(f"{value:.6g}" for value in path.x[-1])
     notes = "; converged" * (path.end == "converged")
     notes += "; f grew" * bool(path.f[-1] > path.f[0])
+    least = path.problem.minimum
+    if path.end == "finished" and least is not None:
+        left = (path.f[-1] - least) / (path.f[0] - least) if path.f[0] > least else 0.0
+        if _FAR < left <= 1:
+            notes += f"; {percent(left)} of the way down is left: more --steps go on"
     if indefinite := path.state.get("indefinite"):
         notes += f"; the Hessian had a negative eigenvalue at {indefinite:g} of the steps"
     return (

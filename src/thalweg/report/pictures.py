@@ -62,7 +62,9 @@ def prices(results: Record, width: float = 7.2) -> Figure:
         ends = _number(row.price.low), _number(row.price.high, 2 * top)
         axes.plot(ends, (y, y), color=color, linestyle="-", linewidth=2, solid_capstyle="butt")
         axes.plot(_number(row.price.typical), y, "o", color=color, markersize=5)
-        _tell(axes, y, f"{row.rule}: {worse(row.price.low, row.price.high)} worse than the best")
+        _tell(
+            axes, y, f"{row.rule}, worse than the best by: {worse(row.price.low, row.price.high)}"
+        )
         if y and row.state != results.rules[y - 1].state:
             axes.axhline(y - 0.5, color=style.MUTED, linestyle="-", linewidth=0.6)
     names = [f"{results.mark(row.rule)}" for row in results.rules]
