@@ -184,6 +184,8 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
         (tmp_path / f"part-{i}").write_bytes(part)
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / ".part-0.crc").write_bytes(b"junk")
+    (tmp_path / "part-00").touch()
+    (tmp_path / "part-01").write_text(f"{HEADER}\n")  # a part without rows
     agrees(loaded(tmp_path), pd.concat([FRAME] * 3, ignore_index=True))
     (tmp_path / "part-3").write_text("size,price\n1,2\n")
     with pytest.raises(ValueError, match=r"part-3 has the columns size, price and .*part-0 size, "):
@@ -195,6 +197,21 @@ def test_parts_in_folders_of_a_year_have_the_year(tmp_path: Path) -> None:
         (tmp_path / f"year={year}").mkdir()
         (tmp_path / f"year={year}" / "0.parquet").write_bytes(parquet())
     assert loaded(tmp_path)["year"].tolist() == [2023] * 12 + [2024] * 12
+
+
+def test_parts_of_parquet_have_the_same_columns_of_types_that_fit(tmp_path: Path) -> None:
+    whole = FRAME.assign(size=range(12))
+    (tmp_path / "0").write_bytes(parquet(whole))
+    (tmp_path / "1").write_bytes(parquet(FRAME))
+    expected = pd.concat([whole.astype({"size": "float64"}), FRAME], ignore_index=True)
+    agrees(loaded(tmp_path), expected)
+    (tmp_path / "2").write_bytes(parquet(FRAME.assign(more=1)))
+    message = r"2 has the columns size, rooms, town, price, more and .*0 size, rooms, .*; a folder"
+    with pytest.raises(ValueError, match=message):
+        loaded(tmp_path)
+    (tmp_path / "2").write_bytes(parquet(FRAME.assign(size="x")))
+    with pytest.raises(ValueError, match="cannot be read as Parquet: Unable to merge: Field size"):
+        loaded(tmp_path)
 
 
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

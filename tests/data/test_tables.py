@@ -331,7 +331,8 @@ def test_the_command_line_says_what_it_races_on_and_what_it_assumed(
     [
         ("", "it needs a target (--target COL); its columns are: a, colour, price"),
         ("--target prices", "it has no column 'prices'; did you mean price?"),
-        ("--target price --drop nothing", "drop names no column 'nothing'"),
+        ("--target price --drop nothing", "--drop names no column 'nothing'"),
+        ("--target price --encoding x", "error: --encoding must be one that Python knows, such"),
         ("--target price --as colour:words", "--as must be COL:TYPE, where TYPE is number, categ"),
         ("--target price --as colour", "--as must be COL:TYPE, where TYPE is number, category"),
         ("--target price --missing mean", "--missing must be one of impute, drop, error, got 'mea"),

@@ -70,11 +70,17 @@ def _answer(arguments: Sequence[str] | None) -> int:
 
 
 def _as_typed(message: str, arguments: Sequence[str]) -> str:
-    """Return a message that begins with the name of an argument with the option in its place."""
-    name = message.partition(" ")[0]
-    option = f"--{name.replace('_', '-')}"
-    typed = any(word.partition("=")[0] == option for word in arguments)
-    return option + message.removeprefix(name) if typed else message
+    """Return a message with the option in place of the argument with whose name it begins.
+
+    The name of a file may stand before it.
+    """
+    typed = {word.partition("=")[0] for word in arguments}
+    for start in (0, message.find(": ") + 2):
+        name = message[start:].partition(" ")[0]
+        option = f"--{name.replace('_', '-')}"
+        if option in typed:
+            return message[:start] + option + message[start:].removeprefix(name)
+    return message
 
 
 def _flushed(code: int) -> int:

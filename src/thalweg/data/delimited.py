@@ -20,7 +20,7 @@ from thalweg.checks import count
 from thalweg.data.encoding import decoded
 from thalweg.words import listed
 
-__all__ = ["SKIP", "Dialect", "Text", "read"]
+__all__ = ["SKIP", "Dialect", "EmptyError", "Text", "read"]
 
 SKIP = "--skip-bad-rows drops and counts such rows"
 
@@ -36,6 +36,10 @@ _FOOTER = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
+
+
+class EmptyError(ValueError):
+    """A text has no row of data."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     if not text.isascii():  # marks that nobody sees, as where files were joined
         text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
-        raise ValueError("it is empty")
+        raise EmptyError("it is empty")
     layout = _layout(text, dialect, target)
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
@@ -321,7 +325,7 @@ def _body(text: str, layout: _Layout) -> str:
 def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
     """Parse the rows; return those of the right length, and the others."""
     if not body.strip("\n "):
-        raise ValueError("it has no rows of data")
+        raise EmptyError("it has no rows of data")
     ragged: list[Any] = []
     comments: list[Any] = []
 

@@ -1,6 +1,7 @@
 """Formats: what a file is by its content, and its table as it stands there."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -113,21 +114,17 @@ def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) ->
     )  # fmt: skip
     if not paths:
         raise ValueError(f"{folder} holds no files")
-    with paths[0].open("rb") as first:
-        if first.read(4) == b"PAR1":
-            try:
-                whole = pyarrow.dataset.dataset(paths, format="parquet", partitioning="hive",
-                                                partition_base_dir=str(folder))  # fmt: skip
-                return Table(whole.to_table())
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{folder} cannot be read as Parquet: {_first(error)}") from None
-    tables = [_named(str(p), p.read_bytes(), dialect, target, skip=skip) for p in paths]
-    for path, table in zip(paths, tables, strict=True):
-        if set(table.columns.column_names) != set(tables[0].columns.column_names):
-            raise ValueError(
-                f"{path} has the columns {listed(table.columns.column_names, 5)} and {paths[0]} "
-                f"{listed(tables[0].columns.column_names, 5)}; the parts of a table must agree"
-            )
+    with paths[0].open("rb") as begin:
+        if begin.read(4) == b"PAR1":
+            return Table(_parquet_parts(folder, paths))
+    parts: dict[Path, Table] = {}
+    for path in paths:
+        with contextlib.suppress(delimited.EmptyError):  # as systems write that write in parts
+            parts[path] = _named(str(path), path.read_bytes(), dialect, target, skip=skip)
+    if not parts:
+        raise ValueError(f"the files in {folder} have no rows of data")
+    _check_agree({str(path): table.columns.column_names for path, table in parts.items()})
+    tables = list(parts.values())
     order = tables[0].columns.column_names
     try:
         columns = pa.concat_tables(
@@ -138,6 +135,36 @@ def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) ->
     return replace(tables[0], columns=columns, dropped=sum(table.dropped for table in tables))
 
 
+def _parquet_parts(folder: Path, paths: list[Path]) -> pa.Table:
+    """Read Parquet files as one table; what a column is in one of them fits all."""
+
+    def dataset(schema: pa.Schema | None) -> Any:  # noqa: ANN401 - pyarrow has no types
+        return pyarrow.dataset.dataset(
+            paths, schema, "parquet", partitioning="hive", partition_base_dir=str(folder)
+        )
+
+    try:
+        whole = dataset(None)
+        schemas = {part.path: part.physical_schema for part in whole.get_fragments()}
+        _check_agree({path: schema.names for path, schema in schemas.items()})
+        own = pa.unify_schemas(list(schemas.values()), promote_options="permissive")
+        folders = [field for field in whole.schema if field.name not in own.names]
+        return dataset(pa.schema([*own, *folders])).to_table()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{folder} cannot be read as Parquet: {_first(error)}") from None
+
+
+def _check_agree(columns: Mapping[str, list[str]]) -> None:
+    """Raise ValueError where parts, by their path, have not the same columns."""
+    first, expected = next(iter(columns.items()))
+    for path, found in columns.items():
+        if set(found) != set(expected):
+            raise ValueError(
+                f"{path} has the columns {listed(found, 5)} and {first} {listed(expected, 5)}; a "
+                "folder must hold the parts of one table and nothing else"
+            )
+
+
 def _named(name: str, content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
     """Read what a file holds; messages begin with its name."""
     try:
@@ -145,7 +172,8 @@ def _named(name: str, content: bytes, dialect: Dialect, target: str | None, *, s
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} cannot be read: {_first(error)}") from None
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        kind = delimited.EmptyError if isinstance(error, delimited.EmptyError) else ValueError
+        raise kind(f"{name}: {error}") from None
 
 
 def _first(error: BaseException) -> str:
