@@ -3,6 +3,7 @@
 import doctest
 import functools
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from thalweg.doctor.causes import CAUSES
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -158,3 +161,27 @@ def test_a_quick_run_is_repeated_and_a_slow_one_is_not(
         before = now[0]
         assert timer() == pytest.approx(seconds)
         assert now[0] - before == pytest.approx(0.02 + calls * seconds, rel=0.05)
+
+
+def test_the_doctor_is_asked_about_causes_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    entries: Any = importlib.import_module("doctor_suite.entries")
+    planted = {plant.cause for plant in entries.PLANTS}
+    assert planted <= CAUSES.keys()
+    assert len(planted) >= 40
+    assert not set(entries.SEEDS["calibration"]) & set(entries.SEEDS["judging"])
+
+
+def test_what_learns_does_not_count_as_a_planted_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate that is far too low counts; the same training with its own rate does not."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    entries: Any = importlib.import_module("doctor_suite.entries")
+    (entry,) = itertools.islice(entries.planted(["calibration"], 1, {"lr_too_low"}), 1)
+    case, learned = entry.make()
+    rate = case["optimizer"].param_groups[0]["lr"]
+    importlib.import_module("doctor_suite.training").run(case)
+    assert entry.counts(learned())
+    for group in case["optimizer"].param_groups:
+        group["lr"] = 1000 * rate
+    importlib.import_module("doctor_suite.training").run(case)
+    assert not entry.counts(learned())
