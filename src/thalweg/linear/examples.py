@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.data.dataset import real
-from thalweg.kernels.cpu.linear import LOSSES
+from thalweg.losses import get
 
 __all__ = ["Examples", "initial_parameters"]
 
@@ -54,8 +54,7 @@ class Examples:
         Raises:
             ValueError: the data do not fit each other or the loss.
         """
-        if loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+        outputs = get(loss).outputs
         data, target = real(f"{what}X", X), real(f"{what}y", y)
         if data.ndim != 2 or 0 in data.shape:
             raise ValueError(f"{what}X must have shape (rows, features), got {data.shape}")
@@ -70,7 +69,7 @@ class Examples:
             if not np.isfinite(array).all():
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
                 raise ValueError(f"{what}{name} must be finite as {dtype}; {name}{where} is not")
-        return cls(table, numbers, loss, _outputs(numbers, loss, what), intercept)
+        return cls(table, numbers, loss, outputs(numbers, what), intercept)
 
     def check_like(self, train: "Examples", what: str) -> None:
         """Raise ValueError unless these examples fit a model of those."""
@@ -84,20 +83,6 @@ class Examples:
             raise ValueError(
                 f"{what}y must hold class codes below {train.outputs}, got {self.outputs - 1}"
             )
-
-
-def _outputs(y: NDArray[Any], loss: str, what: str) -> int:
-    if loss == "squared":
-        return 1
-    codes = y.astype(np.int64)
-    wrong = (codes != y) | (codes < 0) | ((codes > 1) & (loss == "logistic"))
-    if wrong.any():
-        legal = "0 or 1" if loss == "logistic" else "whole numbers from 0"
-        raise ValueError(
-            f"{what}y must be {legal} for the {loss} loss, "
-            f"got {y[wrong][0]:g} in row {wrong.argmax()}"
-        )
-    return 1 if loss == "logistic" else int(codes.max()) + 1
 
 
 def initial_parameters(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thalweg import checks
+from thalweg import checks, losses
 from thalweg.data.dataset import real
 from thalweg.kernels.cpu.kernel import compiled
-from thalweg.linear.blocks import Blocks, Hyper, Team
 from thalweg.linear.examples import Examples, initial_parameters
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
+from thalweg.linear.team import Team
+from thalweg.linear.trainer import Hyper, Trainer
 from thalweg.rule import Rule
 from thalweg.rules import get
 
@@ -54,11 +55,7 @@ class Training:
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return predictions, shape (lanes, n): values for squared loss, class codes otherwise."""
-        z = self.decision(X)
-        if self.loss == "squared":
-            return z[..., 0]
-        codes = z.argmax(-1) if self.loss == "softmax" else z[..., 0] > 0
-        return codes.astype(np.int64)
+        return losses.get(self.loss).predict(self.decision(X))
 
 
 def train(
@@ -172,7 +169,7 @@ def train_on(
     should_stop: Callable[[], bool] | None = None,
 ) -> Training:
     """Train on data that are prepared already, for many trainings on the same; see ``train``."""
-    kernel = compiled(get(rule), examples.X.dtype)
+    rule = get(rule)
     n = len(examples.X)
     batch_size = min(32, n) if batch_size is None else batch_size
     batch_size = checks.count("batch_size", batch_size, 1, n, "the rows of X")
@@ -183,58 +180,59 @@ def train_on(
         raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")
     l2 = checks.number("l2", l2, checks.NOT_NEGATIVE)
     start_seed, order_seed = np.random.SeedSequence(checks.count("seed", seed, 0)).spawn(2)
-    blocks = Blocks(
-        kernel,
+    trainer = Trainer(
+        rule,
+        examples.loss,
         initial_parameters(initial, examples, start_seed),
-        _per_lane(kernel.rule, hyper, lanes),
+        _per_lane(rule, hyper, lanes),
+        l2=l2,
+        dtype=examples.X.dtype,
     )
-    lengths = _cut(epochs, evaluate_every, blocks.epochs_per_call(n, -(-n // batch_size)))
-    losses = _losses_by_epoch(
-        blocks,
+    lengths = _cut(epochs, evaluate_every, trainer.epochs_per_call(n, -(-n // batch_size)))
+    measurements = _losses_by_epoch(
+        trainer,
         examples,
         held_out,
         stream(n, batch_size, lengths, sampling, order_seed),
-        l2=l2,
         measured={*range(0, epochs, evaluate_every), epochs},
         threads=threads,
         should_stop=should_stop,
     )
-    train_loss, validation_loss = np.swapaxes(np.array(list(losses.values())), 0, 1)
-    w = blocks.parameters
+    train_loss, validation_loss = np.swapaxes(np.array(list(measurements.values())), 0, 1)
+    w = trainer.parameters
     features = w.shape[1] - examples.intercept
     return Training(
         examples.loss,
-        np.array(list(losses)),
+        np.array(list(measurements)),
         train_loss,
         validation_loss,
-        blocks.diverged_at.copy(),
+        trainer.diverged_at.copy(),
         np.ascontiguousarray(w[:, :features].swapaxes(1, 2)),
         w[:, features] if examples.intercept else np.zeros_like(w[:, 0]),
     )
 
 
 def _losses_by_epoch(
-    blocks: Blocks,
+    trainer: Trainer,
     examples: Examples,
     held_out: Examples | None,
     stretches: Iterator[Stretch],
     *,
-    l2: float,
     measured: Container[int],
     threads: int,
     should_stop: Callable[[], bool] | None,
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Train over the stretches; return the losses after those epochs."""
-    with ThreadPoolExecutor(min(threads, blocks.count + 1)) as pool:
-        team = Team(pool, threads, blocks.count, should_stop)
-        losses = {0: _losses(blocks, team, examples, held_out)}
+    with ThreadPoolExecutor(min(threads, trainer.count + 1)) as pool:
+        team = Team(pool, threads, trainer.count, should_stop)
+        measurements = {0: _losses(trainer, team, examples, held_out)}
         done = 0
         for stretch in _ahead(pool, stretches) if threads > 1 else stretches:
-            blocks.train(team, examples, stretch, l2)
+            trainer.step(team, examples, stretch)
             done += stretch.epochs
             if done in measured:
-                losses[done] = _losses(blocks, team, examples, held_out)
-    return losses
+                measurements[done] = _losses(trainer, team, examples, held_out)
+    return measurements
 
 
 def _ahead(pool: Executor, stretches: Iterator[Stretch]) -> Iterator[Stretch]:
@@ -246,12 +244,12 @@ def _ahead(pool: Executor, stretches: Iterator[Stretch]) -> Iterator[Stretch]:
 
 
 def _losses(
-    blocks: Blocks, team: Team, examples: Examples, held_out: Examples | None
+    trainer: Trainer, team: Team, examples: Examples, held_out: Examples | None
 ) -> list[NDArray[np.float64]]:
     """Measure the training loss and the validation loss of each lane."""
-    train_loss = blocks.losses(team, examples)
+    train_loss = trainer.evaluate(team, examples)
     missing = np.full_like(train_loss, np.nan)
-    return [train_loss, blocks.losses(team, held_out) if held_out else missing]
+    return [train_loss, trainer.evaluate(team, held_out) if held_out else missing]
 
 
 def _cut(epochs: int, evaluate_every: int, most: int) -> Iterator[int]:

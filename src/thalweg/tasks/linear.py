@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg import data
+from thalweg import data, losses
 from thalweg import rules as registry
 from thalweg.data import Dataset, Part
 from thalweg.data.kept import fingerprint, kind_word
@@ -56,6 +56,7 @@ class LinearTask:
         self.dataset = dataset
         self.split = data.split(dataset, seed=seed)
         self.loss = _LOSSES[dataset.kind]
+        self._loss = losses.get(self.loss)
         self.l2 = l2
         self.seed = seed
         self.outputs = len(dataset.classes or ()) if dataset.kind == "multiclass" else 1
@@ -142,9 +143,9 @@ class LinearTask:
         training = self._train(lanes, should_stop)
 
         def judge() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            test = self.split.test
+            test, loss = self.split.test, self._loss
             with np.errstate(all="ignore"):  # of lanes that diverged
-                losses = [_loss(self.loss, z, test.y)[0] for z in training.decision(test.X)]
+                losses = [loss.at(z, test.y)[0] for z in training.decision(test.X)]
             scores = [
                 self._score(test, predicted) if np.isfinite(loss) else np.nan
                 for loss, predicted in zip(losses, training.predict(test.X), strict=True)
@@ -193,7 +194,7 @@ class LinearTask:
 
         def at(flat: NDArray[np.float64], part: Part) -> tuple[float, NDArray[np.float64]]:
             w = flat.reshape(shape)
-            loss, slope = _loss(self.loss, part.X @ w[:, :-1].T + w[:, -1], part.y)
+            loss, slope = self._loss.at(part.X @ w[:, :-1].T + w[:, -1], part.y)
             return loss, np.column_stack([slope.T @ part.X, slope.sum(axis=0)])
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -236,7 +237,7 @@ class LinearTask:
         training = self._train([self._adam(min(_BATCH, len(train.y)), 1)], lambda: False)
         # An example's gradient is the outer product of its slope and (x, 1).
         X = np.column_stack([train.X, np.ones(len(train.X))])
-        slope = _loss(self.loss, training.decision(train.X)[0], train.y)[1] * len(train.y)
+        slope = self._loss.at(training.decision(train.X)[0], train.y)[1] * len(train.y)
         squares = np.sum(slope**2, axis=1) * np.sum(X**2, axis=1)
         mean = slope.T @ X / len(X)
         square = float(np.sum(mean**2))
@@ -266,23 +267,6 @@ class LinearTask:
     def fingerprint(self) -> str:
         """Return a hash of the numbers of the data; the race's terms have the rest."""
         return fingerprint(self.dataset)
-
-
-def _loss(loss: str, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
-    """Return the mean loss of the outputs z (n, k) and its slope in each."""
-    from scipy.special import expit, log_softmax  # noqa: PLC0415 - takes a second to load
-
-    n = len(y)
-    if loss == "squared":
-        residual = z[:, 0] - y
-        return float(residual @ residual) / (2 * n), residual[:, None] / n
-    if loss == "logistic":
-        value = np.mean(np.logaddexp(0, z[:, 0]) - y * z[:, 0])
-        return float(value), (expit(z) - y[:, None]) / n
-    log_p = log_softmax(z, axis=1)
-    slope = np.exp(log_p)
-    slope[np.arange(n), y] -= 1
-    return float(-log_p[np.arange(n), y].mean()), slope / n
 
 
 def _load_code(dataset: Dataset, seed: int) -> str:

@@ -8,23 +8,20 @@ and k outputs.
 
 import numpy as np
 
-from thalweg.elementwise import log, maximum, where
+from thalweg.kernels.cpu.loss import slopes, values
 from thalweg.kernels.cpu.memory import load, offset, pointer, store
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     any_not_finite,
     call,
     compiled_driver,
-    exp_of_negative,
     float_mode,
     inlined,
     set_float_mode,
 )
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["LOSSES", "evaluate_blocks", "shuffle", "train_blocks"]
-
-LOSSES = {"squared": 0, "logistic": 1, "softmax": 2}
+__all__ = ["evaluate_blocks", "shuffle", "train_blocks"]
 
 _ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 
@@ -141,67 +138,6 @@ def _add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
 
 
 @inlined
-def _exponentials(z, first, k):
-    """Replace one row of outputs by exp(z - max z); return max z and their sum."""
-    top = load(z, first)
-    for c in range(1, k):
-        top = maximum(top, load(z, first + c))
-    total = top - top
-    for c in range(k):
-        e = exp_of_negative(load(z, first + c) - top)
-        total = total + e
-        store(z, first + c, e)
-    return top, total
-
-
-@inlined
-def _residuals(loss, z, y, rows, m, k, scale):
-    """Replace outputs by the derivative of the loss in them, times scale (1 / batch size)."""
-    for p in range(m):
-        target = y[rows[p]]
-        if loss == 0:
-            store(z, p, (load(z, p) - target) * scale)
-        elif loss == 1:
-            a = load(z, p)
-            e = exp_of_negative(-abs(a))
-            store(z, p, (where(a >= 0, 1.0, e) / (1 + e) - target) * scale)
-        else:
-            _, total = _exponentials(z, p * k, k)
-            share = scale / total
-            for c in range(k):
-                store(z, p * k + c, load(z, p * k + c) * share)
-            hit = p * k + int(target)
-            store(z, hit, load(z, hit) - scale)
-
-
-@inlined
-def _log_1_plus(e):
-    """Return log(1 + e) for e in [0, 1], with the digits that the sum loses."""
-    total = 1 + e
-    return log(total) + (e - (total - 1))
-
-
-@inlined
-def _losses(loss, z, y, first, m, k):
-    """Return the sum of the losses of m rows from first on."""
-    total = load(z, 0) - load(z, 0)
-    for p in range(m):
-        target = y[first + p]
-        if loss == 0:
-            r = load(z, p) - target
-            total = total + 0.5 * r * r
-        elif loss == 1:
-            a = load(z, p)
-            rest = _log_1_plus(exp_of_negative(-abs(a)))
-            total = total + (where(a > 0, a, 0.0) - target * a + rest)
-        else:
-            hit = load(z, p * k + int(target))
-            top, sum_ = _exponentials(z, p * k, k)
-            total = total + (top - hit + log(sum_))
-    return total
-
-
-@inlined
 def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
@@ -211,7 +147,7 @@ def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
         for p in range(m):
             rows[p] = first + p
         outputs(X, rows, m, d, k, w, z)
-        store(total, 0, _losses(loss, z, y, first, m, k))
+        store(total, 0, values(loss, z, y, rows, m, k))
         for lane in range(LANES):
             result[lane] += total[lane]  # float64: a float32 sum over many rows loses digits
     for lane in range(LANES):
@@ -235,7 +171,7 @@ def _gradient(
         if first == 0:
             for c in range(k):
                 broken = broken or any_not_finite(load(z, c))
-        _residuals(loss, z, y, stretch, m, k, scale)
+        slopes(loss, z, y, stretch, m, k, scale)
         add_gradient(X, stretch, m, d, k, z, g, first == 0, w, l2, penalized)
     return broken
 
@@ -290,7 +226,8 @@ def train_blocks(
     Shapes, B blocks of L = LANES lanes: w (B, d, k, L); state (B, states, d, k, L); hyper
     (B, hyperparameters, L), powers and uniform_state alike; schedule (steps, B, scheduled, L), the
     values of the hyperparameters whose numbers are in scheduled; diverged (B, L), 0 or the step;
-    t: steps taken before; steady: whether the uniform values change with neither t nor a schedule.
+    t: steps taken before; steady: whether the uniform values change with neither t nor a schedule;
+    loss: its number.
     A block all of whose lanes have diverged is left alone. Returns at once when stop[0] is set.
 
     Subnormal numbers count as 0: state that decays for want of a gradient would pass through them,

@@ -20,14 +20,14 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, overload
 
-from thalweg import elementwise
+from thalweg import elementwise, losses
 from thalweg.kernels.cpu.machine_code import keep_on_disk
 from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector, suffix
 
 __all__ = [
     "FINGERPRINT", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "exp_of_negative", "float_mode", "inlined", "power", "product", "set_float_mode",
+    "float_mode", "inlined", "power", "product", "set_float_mode",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
@@ -169,6 +169,7 @@ FINGERPRINT = hashlib.sha256(
     repr(
         (
             [Path(__file__).with_name(n).read_text("utf-8") for n in _TEXTS],
+            Path(losses.__file__).read_text("utf-8"),
             VECTOR_LIBRARY,
             WIDE,
             sys.version_info,
@@ -289,15 +290,7 @@ _overload_unary("exp", _transcendental("exp"), math.exp)
 _overload_unary("log", _transcendental("log"), math.log)
 
 
-def exp_of_negative(x: Any) -> Any:
-    """Return exp(x) of each element, none above 0; 0 where that is subnormal.
-
-    There, and of NaN, the C library computes lane by lane, ten times as slow.
-    """
-    return elementwise.exp(x)
-
-
-@overload(exp_of_negative, strict=False)
+@overload(losses.exp_of_negative, strict=False)
 def _exp_of_negative(x: Any) -> Any:
     low = -87.33 if x.element == types.float32 else -708.39  # log of the smallest normal number
 

@@ -1,97 +1,63 @@
-"""The lanes of a training in the layout of its kernels, and the threads that share them."""
+"""The training of a linear model as an object: it starts, steps and evaluates."""
 
-import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.checks import Hyperparameter
-from thalweg.kernels.cpu.kernel import Kernel
-from thalweg.kernels.cpu.linear import LOSSES, evaluate_blocks, train_blocks
+from thalweg.kernels.cpu.kernel import compiled
+from thalweg.kernels.cpu.linear import evaluate_blocks, train_blocks
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
+from thalweg.linear.team import Team
+from thalweg.losses import get
+from thalweg.rule import Rule
 from thalweg.schedules import values
 
-__all__ = ["Blocks", "Hyper", "Team"]
+__all__ = ["Hyper", "Trainer"]
 
 Hyper = float | Callable[[int], float]
 
 _ROWS = 1 << 16  # rows that one compiled call works through: their order stays in the cache
 _SCHEDULED = 1 << 22  # scheduled values that it is given at the most
-_SMALL = 1 << 20  # multiply-adds of vectors (a millisecond) that no other thread is woken for
-_SHORT = 1 << 25  # as many as should_stop and Ctrl-C can wait for (some 20 ms)
-_POLL = 0.05  # seconds between two looks at should_stop
 
 
-class Team:
-    """Threads that share the blocks of a training; it ends within moments when told to.
+class Trainer:
+    """A training of a linear model in lanes: where it stands, and how it goes on.
 
-    The compiled calls hold no lock of Python's and look at a flag between steps.
-    """
+    Each step takes its rows from whatever examples it is given, so that they may come from
+    anywhere. A training that was pickled goes on as if it had never stopped.
 
-    def __init__(
-        self, pool: Executor, threads: int, blocks: int, should_stop: Callable[[], bool] | None
-    ) -> None:
-        edges = np.linspace(0, blocks, min(threads, blocks) + 1).astype(int).tolist()
-        self._parts = list(itertools.pairwise(edges))
-        self._pool = pool
-        self._should_stop = should_stop or (lambda: False)
-        self._asked = time.monotonic()
-        self.stop = np.zeros(1, np.int64)
+    Args:
+        rule: what steps.
+        loss: the name of the loss.
+        initial: (d, k), the initial parameters, the same in all lanes.
+        lanes: each one's hyperparameters, all of the rule's.
+        l2: weight of the penalty; the intercept is not penalized.
+        dtype: float32 or float64, what is computed in.
 
-    def run(self, function: Callable[[int, int], None], work: int) -> None:
-        """Call function(first, last) for each thread's blocks.
-
-        Args:
-            function: a compiled call on the blocks from first to last.
-            work: how many multiply-adds of vectors it takes in all.
-
-        Raises:
-            KeyboardInterrupt: should_stop said so, or the user did.
-        """
-        if work < (_SMALL if len(self._parts) > 1 else _SHORT):
-            function(0, self._parts[-1][1])
-            self._ask()
-            return
-        futures = [self._pool.submit(function, first, last) for first, last in self._parts]
-        pending = set(futures)
-        try:
-            while pending:
-                _, pending = wait(pending, timeout=_POLL)
-                self._ask()
-        finally:
-            self.stop[0] = bool(pending)
-        for future in futures:
-            future.result()
-
-    def _ask(self) -> None:
-        if time.monotonic() - self._asked > _POLL:
-            self._asked = time.monotonic()
-            if self._should_stop():
-                raise KeyboardInterrupt
-
-
-class Blocks:
-    """Parameters, state and hyperparameters of all lanes, LANES of them innermost.
-
-    The last block is filled up with copies of the last lane.
+    Attributes:
+        count: blocks, of LANES lanes each; the last is filled up with copies of the last lane.
+        steps: how many steps have been taken.
     """
 
     def __init__(
         self,
-        kernel: Kernel,
+        rule: Rule,
+        loss: str,
         initial: NDArray[np.float64],
         lanes: Sequence[Mapping[str, Hyper]],
+        *,
+        l2: float,
+        dtype: np.dtype[Any],
     ) -> None:
-        self.kernel = kernel
+        self._loss, self._l2 = get(loss), l2
+        self._kernel = kernel = compiled(rule, dtype)
         self.lanes = lanes
         self.count = -(-len(lanes) // LANES)
-        rule = kernel.rule
         padded = [*lanes, *[lanes[-1]] * (self.count * LANES - len(lanes))]
         self._padded = padded
         self._scheduled = [n for n in rule.hyperparameters if any(callable(h[n]) for h in lanes)]
@@ -110,6 +76,14 @@ class Blocks:
         self._diverged = np.zeros((self.count, LANES), np.int64)
         self.steps = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out machine code: it is compiled where the training goes on."""
+        return {**vars(self), "_kernel": (self._kernel.rule, self._kernel.dtype)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._kernel = compiled(*state["_kernel"])
+
     def _rows(self, table: list[list[float]]) -> NDArray[np.float64]:
         """Lay a (rows, lanes) table out as (blocks, rows, LANES)."""
         array = np.array(table, np.float64).reshape(-1, self.count, LANES)
@@ -120,9 +94,9 @@ class Blocks:
         scheduled = steps * len(self._scheduled) * len(self._padded)
         return max(1, min(_ROWS // n, _SCHEDULED // max(scheduled, 1)))
 
-    def train(self, team: Team, examples: Examples, stretch: Stretch, l2: float) -> None:
-        """Take the steps of a stretch in all lanes that have not diverged."""
-        kernel = self.kernel
+    def step(self, team: Team, examples: Examples, stretch: Stretch) -> None:
+        """Take the steps of a stretch of the examples in all lanes that have not diverged."""
+        kernel = self._kernel
         steps = len(stretch.bounds) - 1
         numbers = [list(kernel.rule.hyperparameters).index(n) for n in self._scheduled]
         schedule = self._schedule(np.arange(self.steps, self.steps + steps))
@@ -131,9 +105,9 @@ class Blocks:
             np.array(kernel.passes, np.intp),
             kernel.slots,
             kernel.steady,
-            LOSSES[examples.loss],
+            self._loss.number,
         )
-        data = (examples.X, examples.y, kernel.dtype.type(l2), features - examples.intercept)
+        data = (examples.X, examples.y, kernel.dtype.type(self._l2), features - examples.intercept)
         rows = (stretch.order, stretch.bounds, self.steps)
         lanes = (self.w, self._state, self._hyper, self._powers, self._uniform)
         tables = (np.array(numbers, np.intp), schedule, self._diverged)
@@ -153,7 +127,7 @@ class Blocks:
         known: dict[tuple[str, int], NDArray[np.float64]] = {}
         table = np.empty((len(self._scheduled), len(self._padded), len(steps)))
         for row, name in zip(table, self._scheduled, strict=True):
-            check = self.kernel.rule.hyperparameters[name]
+            check = self._kernel.rule.hyperparameters[name]
             for lane, hyper in zip(row, self._padded, strict=True):
                 key = name, id(hyper[name])  # a schedule need not be hashable
                 if key not in known:
@@ -163,12 +137,12 @@ class Blocks:
             table.reshape(len(self._scheduled), self.count, LANES, len(steps)).transpose(3, 1, 0, 2)
         )
 
-    def losses(self, team: Team, examples: Examples) -> NDArray[np.float64]:
+    def evaluate(self, team: Team, examples: Examples) -> NDArray[np.float64]:
         """Return the mean loss on the examples, one per lane."""
         result = np.empty((self.count, LANES))
         team.run(
             lambda first, last: evaluate_blocks(
-                LOSSES[examples.loss], examples.X, examples.y, self.w, first, last, result
+                self._loss.number, examples.X, examples.y, self.w, first, last, result
             ),
             len(examples.X) * self._size,
         )
