@@ -64,6 +64,21 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
     return err.removeprefix("error: ").strip()
 
 
+def test_a_shell_completes_commands_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_THALWEG_COMPLETE", "complete_bash")  # as bash asks
+    for typed, expected in (
+        ("thalweg ra", ["race", "rates"]),
+        ("thalweg race --mi", ["--missing"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([])
+        assert capsys.readouterr().out.split() == expected
+
+
 def test_race_passes_its_options_on(told: Told) -> None:
     words = "race iris --rules sgd,adam --batch-size 32,128 --epochs 3 --trials 5 --seeds 6"
     words += " --repeats 7 --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2"

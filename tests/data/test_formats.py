@@ -323,6 +323,11 @@ def test_nested_columns_are_refused_by_name_and_can_be_dropped(
     with pytest.raises(ValueError, match=r"column 'town' has the type .* with --drop town"):
         data.load(path, target="price")
     assert data.load(path, target="price", drop="town").features == ("size", "rooms", "new")
+    path = write(path, table(town=pa.array(value * 12, kind), rooms=pa.array(value * 12, kind)))
+    with pytest.raises(ValueError, match=r"column .* leave all 2 such out with --drop") as told:
+        data.load(path, target="price")
+    drop = str(told.value).rpartition(" ")[2]
+    assert data.load(path, target="price", drop=drop).features == ("size", "new")
 
 
 def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:

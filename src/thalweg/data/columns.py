@@ -112,6 +112,7 @@ def typed(
     Raises:
         ValueError: a column has a type that cannot be used.
     """
+    _check_types({name: table[name].type for name in names})
     texts = {name: _text(table[name], na) for name in names if _is_text(table[name].type)}
     styles = {
         name: numerals_of(text, decimal)
@@ -130,6 +131,30 @@ def typed(
             style = numerals_of(texts[name], ",") if commas else style
         found.append(_of_text(name, texts[name], types.get(name), style))
     return found
+
+
+_READ = (
+    pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating,
+    pa.types.is_decimal, pa.types.is_timestamp, pa.types.is_date, pa.types.is_time,
+    pa.types.is_duration,
+)  # fmt: skip
+
+
+def _check_types(types: Mapping[str, pa.DataType]) -> None:
+    """Raise ValueError if columns hold neither numbers, texts nor dates."""
+    held = {
+        name: kind.value_type if pa.types.is_dictionary(kind) else kind
+        for name, kind in types.items()
+    }
+    bad = [
+        n for n, kind in held.items() if not _is_text(kind) and not any(of(kind) for of in _READ)
+    ]
+    if bad:
+        all_of_them = "it" if len(bad) == 1 else f"all {len(bad)} such"
+        raise ValueError(
+            f"column {bad[0]!r} has the type {types[bad[0]]}, of which no number can be made; "
+            f"leave {all_of_them} out with {shlex.join(['--drop', ','.join(bad)])}"
+        )
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -182,7 +207,7 @@ def _of_values(name: str, column: pa.ChunkedArray, asked: str | None) -> Column:
         column = column.cast(pa.float64())
     kind = column.type
     if pa.types.is_dictionary(kind):  # its writer meant categories
-        if asked is None and not pa.types.is_nested(kind.value_type):
+        if asked is None:
             return Column(name, "words", column.cast(pa.large_string()))
         column, kind = column.cast(kind.value_type), kind.value_type
     integers = pa.types.is_integer(kind)
@@ -198,14 +223,9 @@ def _of_values(name: str, column: pa.ChunkedArray, asked: str | None) -> Column:
         return Column(name, "number", values, np.flatnonzero(infinite.to_numpy()))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return Column(name, "date", _microseconds(column))
-    if pa.types.is_time(kind) or pa.types.is_duration(kind):
-        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
-        whole = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
-        return Column(name, "number", pc.divide(whole.cast(pa.float64()), float(per_second)))
-    raise ValueError(
-        f"column {name!r} has the type {kind}, of which no number can be made; leave it out with "
-        f"--drop {shlex.quote(name)}"
-    )
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]  # a time or a duration
+    whole = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    return Column(name, "number", pc.divide(whole.cast(pa.float64()), float(per_second)))
 
 
 def _microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
