@@ -12,7 +12,7 @@ from torch.nn import functional
 from optim_pairs import scalars_in
 from thalweg.linear.stream import stream
 from thalweg.rules import get
-from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
+from thalweg.stack import Examples, Model, Observer, Outcome, Parts, TorchTask, train
 
 __all__ = [
     "NETS",
@@ -102,6 +102,7 @@ def in_lanes(
     batch_size: int = 9,
     seeds: Sequence[int] | None = None,
     stacked: bool = True,
+    observers: Sequence[Observer] = (),
 ) -> Outcome:
     """Train with each of the settings, on the minibatches of one seed unless there are several."""
     model, parts = make(task)
@@ -113,7 +114,7 @@ def in_lanes(
     ]
     return train(
         model, parts, rules, settings, seeds=seeds or [SEED] * len(hyper), epochs=epochs,
-        batch_size=batch_size, shared=seeds is None, stacked=stacked,
+        batch_size=batch_size, shared=seeds is None, stacked=stacked, observers=observers,
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Lanes of torch modules against plain torch trainings, one by one."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +12,9 @@ from torch.nn import functional
 
 from cases import CASES, Case
 from optim_pairs import scalars_in
-from stack.nets import SEED, Attention, classes, in_lanes, make, one_by_one
+from stack.nets import Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
-from thalweg.rules import get
-from thalweg.stack import Outcome, train
+from thalweg.stack import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -354,14 +352,3 @@ def test_mixed_precision_is_torchs_autocast() -> None:
     np.testing.assert_allclose(training.train_loss[1:, 0], expected[1], rtol=2e-2)
     exact = one_by_one(classes("mlp", torch.float32), peer("SGD", {"lr": 0.1}), epochs=3)
     assert not np.allclose(training.train_loss[1:, 0], exact[1], rtol=1e-5)
-
-
-def test_it_stops_when_it_is_asked_to() -> None:
-    asked = itertools.count()
-    model, parts = make(classes("mlp"))
-    with pytest.raises(KeyboardInterrupt):
-        train(
-            model, parts, [get("sgd")] * 2, [get("sgd").defaults] * 2, seeds=[SEED] * 2,
-            batch_size=1, epochs=100_000, shared=True, stacked=True,
-            should_stop=lambda: next(asked) == 2,
-        )  # fmt: skip

@@ -12,8 +12,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from thalweg.stack.model import Model
+from thalweg.stack.observer import Observer
 from thalweg.stack.parts import Examples, Parts
 from thalweg.stack.task import TorchTask
 from thalweg.stack.training import Outcome, train
 
-__all__ = ["Examples", "Model", "Outcome", "Parts", "TorchTask", "train"]
+__all__ = ["Examples", "Model", "Observer", "Outcome", "Parts", "TorchTask", "train"]

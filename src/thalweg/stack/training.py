@@ -1,8 +1,7 @@
 """Trainings in lanes: many rules and settings on one module, side by side."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +16,13 @@ from thalweg.stack.batch import each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
+from thalweg.stack.observer import Observer
 from thalweg.stack.parts import Parts
 from thalweg.stack.step import LaneStep, MixedStep
 
 __all__ = ["Final", "Outcome", "steps_per_epoch", "train"]
 
 _CHECKED = 16  # steps after which losses are looked at: a lane that diverged costs so many at most
-_ASKED = 0.05  # seconds between two questions whether to stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,7 @@ def train(
     epochs: int,
     shared: bool,
     stacked: bool,
-    should_stop: Callable[[], bool] = lambda: False,
+    observers: Sequence[Observer] = (),
 ) -> Outcome:
     """Train a module in lanes that differ in rules, settings or seeds.
 
@@ -103,10 +102,7 @@ def train(
         epochs: >= 1.
         shared: whether all lanes see the same minibatches; then their seeds must be equal.
         stacked: whether lanes are trained in one pass, which the model must allow; else one by one.
-        should_stop: asked twenty times a second.
-
-    Raises:
-        KeyboardInterrupt: ``should_stop()`` returned True.
+        observers: are told of each step and epoch; what they raise ends the training.
     """
     lanes = len(hyper)
     length = steps_per_epoch(parts.sizes["train"], batch_size)
@@ -125,7 +121,7 @@ def train(
             list(stack.parameters.values()),
             length * epochs,
         )
-        run = _Run(Final(stack, step, group), parts, results, should_stop)
+        run = _Run(Final(stack, step, group), parts, results, observers)
         with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does
             finals.append(run.all(orders, epochs, length, batch_size))
     return Outcome(results.train_loss, results.validation_loss, results.diverged_at, finals)
@@ -167,14 +163,13 @@ class _Run:
     """A stack in training: takes its steps, notes its losses, lets go of lanes that diverge."""
 
     def __init__(
-        self, final: Final, parts: Parts, results: Outcome, should_stop: Callable[[], bool]
+        self, final: Final, parts: Parts, results: Outcome, observers: Sequence[Observer]
     ) -> None:
         self.stack, self.step, self.lanes = final.stack, final.step, final.lanes
         self.compiled = final.stack.model.task.compile
         self.parts = parts
         self.results = results
-        self.should_stop = should_stop
-        self.asked = time.monotonic()
+        self.observers = observers
         self.met: list[Tensor] = []  # losses since the last look
         self.sizes: list[int] = []
         self.total = np.zeros(len(self.lanes))
@@ -207,21 +202,23 @@ class _Run:
                         return
         self.results.train_loss[epoch, self.lanes] = self.total / trained
         self.drop(~self.stack.finite().numpy(), np.full(len(self.lanes), self.step.taken))
-        if self.lanes:
-            self.validate(epoch)
+        if not self.lanes:
+            return
+        self.validate(epoch)
+        for observer in self.observers:
+            train_loss = self.results.train_loss[epoch, self.lanes]
+            validation_loss = self.results.validation_loss[epoch, self.lanes]
+            observer.epoch_ended(epoch, self.lanes, train_loss, validation_loss, self.stack)
 
     def one(self, rows: Tensor, *, compiled: bool) -> None:
         """Take one step. A smaller last minibatch is not worth the time of a compiler."""
-        now = time.monotonic()
-        if now - self.asked > _ASKED:
-            self.asked = now
-            if self.should_stop():
-                raise KeyboardInterrupt
         batch = each(lambda tensor: tensor[rows], self.parts.train)
         losses, gradients = self.stack.gradients(batch, self.step.taken + 1, compiled=compiled)
         self.step(gradients, _clip(gradients, self.stack.model.task.clip_norm))
         self.met.append(losses)
         self.sizes.append(rows.shape[-1])
+        for observer in self.observers:
+            observer.stepped(self.step.taken, self.lanes, losses, gradients, self.stack)
 
     def look(self, order: Tensor) -> Tensor:
         """Look at the losses met; let go of lanes where one was not finite."""

@@ -22,6 +22,7 @@ from thalweg.stack.batch import Batch, arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
+from thalweg.stack.observer import Interrupt
 from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
@@ -196,7 +197,7 @@ class ModuleTask:
             epochs=first.epochs,
             shared=first.shared,
             stacked=self.stacked and not alone,
-            should_stop=should_stop,
+            observers=[Interrupt(should_stop)],
         )
         return Lanes(
             training.train_loss,

@@ -1,0 +1,71 @@
+"""Observers: who is told of a training after each step and epoch."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thalweg.stack.lanes import Stack
+
+__all__ = ["Interrupt", "Observer"]
+
+_ASKED = 0.05  # seconds between two questions whether to stop
+
+
+class Observer:
+    """Someone who watches a training: override what you want to see. The training waits for it.
+
+    An observer may read all that it is given, and changes none of it. What it raises ends the
+    training.
+    """
+
+    def stepped(
+        self, step: int, lanes: Sequence[int], losses: Tensor, gradients: Sequence[Tensor],
+        stack: Stack,
+    ) -> None:  # fmt: skip
+        """Look at a step that was taken.
+
+        Args:
+            step: from 1.
+            lanes: the number of each lane of the stack; a compiled stack may have one several
+                times.
+            losses: (lanes,): of the step's minibatch, before the step.
+            gradients: (lanes, *shape) each, before clipping; in the order of ``stack.parameters``.
+            stack: the modules, with the new parameters.
+        """
+
+    def epoch_ended(
+        self, epoch: int, lanes: Sequence[int], train_loss: NDArray[Any],
+        validation_loss: NDArray[Any], stack: Stack,
+    ) -> None:  # fmt: skip
+        """Look at an epoch that ended, with lanes left.
+
+        Args:
+            epoch: from 1.
+            lanes: as in ``stepped``.
+            train_loss: (lanes,): the mean loss of the epoch's minibatches as they were met.
+            validation_loss: (lanes,).
+            stack: the modules.
+        """
+
+
+class Interrupt(Observer):
+    """Ends a training when it is asked to, within a step and a twentieth of a second.
+
+    Args:
+        should_stop: returns True to end it in KeyboardInterrupt.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+        self._asked = time.monotonic()
+
+    def stepped(self, *_: object) -> None:
+        """Ask whether to stop, if the last question is long ago."""
+        now = time.monotonic()
+        if now - self._asked > _ASKED:
+            self._asked = now
+            if self._should_stop():
+                raise KeyboardInterrupt
