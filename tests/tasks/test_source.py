@@ -1,0 +1,249 @@
+"""Races of PyTorch modules from a user's file, from the call to the files and through a kill."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import thalweg
+from race_tasks import OWN_RULE, SMALL, WRONG
+from thalweg import cli, racing
+from thalweg.racing.store import Records, Store
+from thalweg.tasks.modules import ModuleTask
+
+torch = pytest.importorskip("torch")
+
+TERMS: dict[str, Any] = {"rules": ["sgd", "adamw"], "trials": 4, "seeds": 3, "epochs": 2}
+OPTIONS = "--rules sgd,adamw --trials 4 --seeds 3 --epochs 2"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "small.py").write_text(SMALL, encoding="utf-8")
+    before = Path.cwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def raced(folder: Path) -> racing.Verdict:
+    return thalweg.race("small.py:task", out="once", on="threads", **TERMS)
+
+
+def _timeless(results: Any) -> Any:
+    """Leave out what a clock measured, wherever it stands."""
+    if isinstance(results, dict):
+        return {k: _timeless(v) for k, v in results.items() if "seconds" not in k}
+    return [_timeless(v) for v in results] if isinstance(results, list) else results
+
+
+def _kept(directory: Path) -> dict[Any, Any]:
+    """Return every number of a race's trainings."""
+    with Records(directory) as records:
+        return {
+            (result.trial.phase, result.trial.rule, result.trial.number): (
+                result.trial, result.train_loss.tolist(), result.validation_loss.tolist(),
+                result.test_loss, result.test_score,
+            )
+            for result in records.results()
+            if np.isfinite(result.validation_loss).all()
+        }  # fmt: skip
+
+
+def _same(directory: Path, raced: racing.Verdict) -> None:
+    assert raced.directory
+    found, expected = _kept(directory), _kept(raced.directory)
+    finals = [key for key in expected if key[0] == "final"]
+    assert finals
+    assert {key: found[key] for key in finals} == {key: expected[key] for key in finals}
+    assert {k: v[:3] for k, v in found.items()} == {k: v[:3] for k, v in expected.items()}
+
+
+def test_a_race_of_a_file_ends_in_a_verdict_and_its_files(raced: racing.Verdict) -> None:
+    assert raced.directory
+    assert raced.winner in TERMS["rules"]
+    assert raced.results["command"] == (
+        "thalweg race small.py:task --rules sgd,adamw --batch-size 32 --epochs 2 --trials 4 "
+        "--repeats 5 --seeds 3 --seed 0"
+    )
+    assert raced.results["data"]["name"] == "small"
+    assert (raced.directory / "report.html").exists()
+    assert not (raced.directory / "data.npz").exists()
+    for rule in TERMS["rules"]:
+        checkpoint = torch.load(raced.directory / f"checkpoints/{rule}.pt", weights_only=True)
+        assert checkpoint["rule"] == rule
+        with Store(raced.directory) as store:
+            best = min(store.of(rule, "final"), key=lambda result: result.loss)
+        assert checkpoint["seed"] == best.trial.seed
+        assert checkpoint["hyper"] == dict(best.trial.hyper)
+
+
+def test_the_verdict_is_that_of_other_workers_and_other_pieces(
+    raced: racing.Verdict, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModuleTask, "lanes", 2)
+    found = thalweg.race("small.py", out="pieces", on="processes", workers=2, **TERMS)
+    assert found.directory
+    with Records(found.directory) as records:
+        assert records.lanes() == 2
+    assert raced.directory
+    _close(found.directory, raced.directory)
+    assert found.sentence == raced.sentence
+
+
+def test_a_killed_race_goes_on_to_the_same_verdict(raced: racing.Verdict, folder: Path) -> None:
+    command = [sys.executable, "-m", "thalweg.cli", "race", "small.py", "--on", "threads"]
+    out = folder / "killed"
+    command += [*OPTIONS.split(), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not ((out / "race.sqlite").exists() and _count(out) >= 10):
+            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    kept = _count(out)
+    assert not (out / "results.json").exists()
+    told: list[racing.Progress] = []
+    with contextlib.chdir(folder.parent):  # the race knows where its file is
+        found = racing.resume(out, on="threads", trust=True, on_progress=told.append)
+    assert sum(standing.trainings for standing in told[0].standings.values()) == kept
+    _same(out, raced)
+    assert _timeless(found.results)["rules"] == _timeless(raced.results)["rules"]
+
+
+OWN: dict[str, Any] = {**TERMS, "rules": ["signum", "sgd"]}
+
+
+@pytest.fixture(scope="module")
+def own_rule(folder: Path) -> Path:
+    file = folder / "own_rule.py"
+    file.write_text(OWN_RULE, encoding="utf-8")
+    return file
+
+
+def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(own_rule: Path) -> None:
+    def stop(progress: racing.Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    how = {"on": "processes", "workers": 1, "on_progress": stop}
+    out = own_rule.with_name("own-rule")
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.race("own_rule.py", out=out, **how, **OWN)
+    assert _count(out) > 0
+    assert not (out / "results.json").exists()
+    command = [sys.executable, "-m", "thalweg.cli", "race", "--resume", out, "--trust"]
+    # Another process, which knows no rule of this one.
+    subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
+    whole = thalweg.race("own_rule.py", out="whole", on="threads", **OWN)
+    assert whole.directory
+    _close(out, whole.directory)
+
+
+_SCRIPT = """
+if __name__ == "__main__":
+    found = thalweg.race(
+        task(), rules=[signum, "sgd"], trials=4, seeds=3, epochs=2, workers=1, out="script"
+    )
+    print(found.winner)
+"""
+
+
+def test_a_rule_of_a_program_races_in_processes(own_rule: Path) -> None:
+    program = own_rule.with_name("program.py")
+    program.write_text(OWN_RULE + _SCRIPT, encoding="utf-8")
+    ended = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() in OWN["rules"]
+    file = thalweg.race("own_rule.py", out="file", on="threads", **OWN)
+    assert file.directory
+    _close(Path("script"), file.directory)
+
+
+def _close(directory: Path, other: Path) -> None:
+    """Another process may round a product of matrices otherwise in the last digit."""
+    kept, expected = _kept(directory), _kept(other)
+    assert kept.keys() == expected.keys()
+    for key, training in expected.items():
+        assert kept[key][0] == training[0]
+        np.testing.assert_allclose(kept[key][2], training[2], rtol=1e-4)
+
+
+def _count(out: Path) -> int:
+    try:
+        with Records(out) as records:
+            return sum(1 for _ in records.results())
+    except Exception:  # noqa: BLE001 - it is being made just now
+        return 0
+
+
+def test_a_file_that_changed_is_not_resumed(raced: racing.Verdict, folder: Path) -> None:
+    assert raced.directory
+    copy = shutil.copytree(raced.directory, folder / "changed")
+    text = SMALL.replace("nn.Linear(4, 8)", "nn.Linear(4, 9)").replace("(8, 2)", "(9, 2)")
+    (folder / "small.py").write_text(text, encoding="utf-8")
+    try:
+        with pytest.raises(ValueError, match=r"another race \(data, model or settings changed\)"):
+            racing.resume(copy, trust=True)
+    finally:
+        (folder / "small.py").write_text(SMALL, encoding="utf-8")
+    assert racing.resume(copy, on="threads", trust=True).sentence == raced.sentence
+
+
+def test_a_task_of_a_program_goes_on_by_its_program(folder: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec(SMALL, scope)  # noqa: S102 - the user's program
+    task = scope["task"]()
+
+    def stop(_: racing.Progress) -> None:
+        raise KeyboardInterrupt
+
+    how = {"out": "own", "on": "threads", **TERMS}
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.race(task, on_progress=stop, **how)
+    with pytest.raises(ValueError, match=r"only its Python program has; .* out='own'"):
+        racing.resume("own")
+    found = thalweg.race(task, **how)
+    assert found.results["command"].startswith("thalweg.race(task, rules=('sgd', 'adamw'), ")
+
+
+@pytest.mark.parametrize("given", [{"l2": 0.1}, {"kind": "regression"}, {"name": "x"}, {"y": [1]}])
+def test_what_belongs_to_the_task_is_refused(given: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} cannot be given with a TorchTask"):
+        thalweg.race("small.py", **given)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_a_sentence(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, sentence = WRONG[case]
+    (tmp_path / "wrong.py").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["race", "wrong.py", *OPTIONS.split()]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"error: {sentence}")
+    assert not (tmp_path / "thalweg-race-wrong").exists()
+
+
+def test_a_file_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["race", "none.py:task"]) == 1
+    assert capsys.readouterr().err == (
+        "error: none.py does not exist; give the Python file of your task\n"
+    )
+    assert cli.main(["race", "none.py", "--target", "y"]) == 2
+    assert "a task has its own data" in capsys.readouterr().err
