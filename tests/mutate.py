@@ -67,27 +67,27 @@ MUTATIONS = (
     Mutation(
         "conditioning: a least eigenvalue of 0 is taken",
         "theory/conditioning.py", "spectrum[0] <= 0:", "spectrum[0] < 0:",
-        "tests/test_theory.py -k least_eigenvalue",
+        "tests/theory/test_conditioning.py -k least_eigenvalue",
     ),
     Mutation(
         "steps: rounding decides a tie",
         "theory/steps.py", "accuracy * (1 + 1e-13)", "accuracy",
-        "tests/test_theory.py -k met_exactly",
+        "tests/theory/test_steps.py -k met_exactly",
     ),
     Mutation(
         "rates: a rule that is unstable for small rates has a limit",
         "theory/rates.py", "> 1e-9).any()", "> 1e9).any()",
-        "tests/test_theory.py -k small_rates",
+        "tests/theory/test_rates.py -k small_rates",
     ),
     Mutation(
         "optimum: the rate is minimized for the ends of the spectrum alone",
         "theory/optimum.py", "np.geomspace(mu, L, 9)", "np.geomspace(mu, L, 2)",
-        "tests/test_theory.py -k between_the_ends",
+        "tests/theory/test_optimum.py -k between_the_ends",
     ),
     Mutation(
         "linearization: eps is held for every rule",
         "theory/linearization.py", 'if frozen and "eps" in hyper:', 'if "eps" in hyper:',
-        "tests/test_theory.py -k eps_counts",
+        "tests/theory/test_linearization.py -k eps_counts",
     ),
     Mutation(
         "translate: a power runs though its base changes",
@@ -124,7 +124,7 @@ MUTATIONS = (
     Mutation(
         "cli: a rate 20 % from the predicted one is not marked",
         "cli/rates.py", "_FAR = 0.05 ", "_FAR = 0.2 ",
-        "tests/test_cli_theory.py -k far_from_5",
+        "tests/cli/test_rates.py -k far_from_5",
     ),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What docs/design.md says of the files: which may import which."""
+"""What docs/design.md says of the files: which may import which, and where their tests are."""
 
 import ast
 import re
@@ -6,6 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 SOURCE = ROOT / "src" / "thalweg"
 DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
 
@@ -94,3 +95,56 @@ def later():
         f"thalweg.{name}" for name in ("rule", "checks", "rules", "stack", "racing.race")
     }
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "c", "b", "a"]
+
+
+# Modules without a test file of their own name, and the tests that hold them: most are a part of
+# what their users see through one other module.
+ELSEWHERE = {
+    "data/columns": "test_tables",
+    "data/dates": "test_tables",
+    "data/delimited": "test_formats",
+    "data/encoding": "test_forms",
+    "data/options": "test_forms",
+    "data/suspects": "test_tables",
+    "data/word_encoder": "test_encoder",
+    "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
+    "kernels/cpu/half": "test_half",  # of optim: torch rounds
+    "kernels/cpu/vector": "test_simd",
+    "kernels/triton_functions": "test_triton",
+    "linear/blocks": "test_linear",
+    "linear/examples": "test_linear",
+    "linear/stream": "test_linear",
+    "linear/training": "test_linear",
+    "optim/cuda": "test_cuda",  # runs where a GPU is
+    "plots/legend": "test_descents",
+    "progress": "test_live",
+    "racing/export": "test_writers",
+    "racing/parcel": "test_workers",
+    "racing/raced": "test_workers",
+    "racing/trial": "test_run",
+    "racing/verdict": "test_run",
+    "report/curves": "test_page",
+    "report/record": "test_page",
+    "stack/functional": "test_mapped",
+    "stack/measure": "test_modules",  # of tasks: a task is what is measured
+    "stack/values": "test_lanes",
+    "style": "test_pictures",
+    "tasks/task": "test_linear",
+    "words": "test_tables",
+}
+DOCTOR = "test_examination"  # holds every check: each is an experiment on a whole training
+
+
+def test_a_test_is_found_by_the_name_of_its_module() -> None:
+    found = {path.stem for path in TESTS.rglob("test_*.py")}
+    for path in FILES.values():
+        module = path.relative_to(SOURCE).with_suffix("")
+        own = (TESTS / module.parent / f"test_{module.name}.py").is_file()
+        name = module.as_posix()
+        if module.name.startswith("__"):
+            continue
+        if own:
+            assert name not in ELSEWHERE, f"{name} has a test file: take it off the list"
+        else:
+            known = DOCTOR if name.startswith("doctor/") else ELSEWHERE.get(name)
+            assert known in found, f"tests of {name}: name a file for it, or say where they are"

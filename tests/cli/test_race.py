@@ -1,57 +1,20 @@
-"""The command line, in this process; the race itself has its own tests."""
+"""thalweg race: options, what it prints, and how it ends."""
 
 import io
-import os
-import runpy
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-import race_folder
-from thalweg import cli, racing, report, rules, second_order
+from cli.conftest import Told
+from thalweg import cli, racing
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Store
-from thalweg.racing.trial import Result, Trial
-
-Told = dict[str, Any]
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
-    """Replace the race by one that is over at once, and return what it was told."""
-    told: Told = {}
-    monkeypatch.chdir(tmp_path)
-
-    def finish(directory: Path, on_progress: Callable[[racing.Progress], None]) -> racing.Verdict:
-        standings = {
-            "adam": racing.Standing(16, 0.1, (2.0, 1.0, 0.1), 0.01),
-            "lion": racing.Standing(8, 0.0931, (1.0, 0.5), 0.0002),
-            "sgd": racing.Standing(),
-        }
-        on_progress(racing.Progress(3, 10, "adam: trials 1-16", "lion 0.0931", standings, 75.0))
-        results, curves = race_folder.make(("sgd", "adam"), trials=8, seeds=4)
-        race_folder.write(directory, results, curves)
-        return racing.Verdict(report.Record.of(results), directory)
-
-    def race(dataset: Any, *, on_progress: Any, **terms: Any) -> racing.Verdict:
-        told.update(terms, dataset=dataset)
-        return finish(terms["out"], on_progress)
-
-    def resume(directory: Path, *, on_progress: Any, **how: Any) -> racing.Verdict:
-        told.update(how, directory=directory)
-        return finish(directory, on_progress)
-
-    monkeypatch.setattr(racing, "race", race)
-    monkeypatch.setattr(racing, "resume", resume)
-    return told
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
@@ -224,26 +187,6 @@ def test_interrupt_says_what_was_kept_and_how_to_go_on(
     assert not told
 
 
-def test_interrupt_that_is_lost_in_a_destructor_comes_again(
-    told: Told, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Busy:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    def race(_: Any, **_terms: Any) -> racing.Verdict:
-        Busy()
-        time.sleep(60)
-        raise AssertionError
-
-    monkeypatch.setattr(racing, "race", race)
-    hook = sys.unraisablehook
-    assert cli.main(["race", "iris"]) == 130
-    assert capsys.readouterr().err == "interrupted before the race began; nothing was kept\n"
-    assert sys.unraisablehook is hook
-    assert not told
-
-
 def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
     command = "-m thalweg.cli race digits --rules sgd,adam --epochs 500 --trials 512 --out kept"
     with subprocess.Popen(
@@ -316,165 +259,6 @@ def test_what_fails_is_a_sentence_too(
     Path("file").touch()
     assert refused(capsys, "trace", "sgd", "--out", "file/a.png", code=1).startswith("file/")
     assert not told
-
-
-def _printed_into(stdout: int, directory: Path, trainings: int) -> tuple[int, str]:
-    """Return the exit code and the words on stderr of a command that prints trainings."""
-    curve = np.zeros(50)
-    trials = [Trial("sgd", "round 1", i, 0, 32, {"lr": 0.1}, 49) for i in range(trainings)]
-    with Store(directory) as store:
-        store.add([Result(trial, 0, curve, curve) for trial in trials])
-    ended = subprocess.run(
-        [sys.executable, "-m", "thalweg.cli", "results", str(directory), "--csv"],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
-    )
-    return ended.returncode, ended.stderr
-
-
-@pytest.mark.parametrize("trainings", [1, 100])  # less than Python's buffer holds, and more
-def test_a_reader_that_goes_hears_no_complaint(tmp_path: Path, trainings: int) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        assert _printed_into(writer, tmp_path, trainings) == (1, "")
-    finally:
-        os.close(writer)
-
-
-@pytest.mark.parametrize("trainings", [1, 100])
-def test_a_full_disk_is_a_sentence(tmp_path: Path, trainings: int) -> None:
-    with Path("/dev/full").open("w", encoding="utf-8") as full:
-        code, err = _printed_into(full.fileno(), tmp_path, trainings)
-    assert (code, err) == (1, "error: standard output: No space left on device\n")
-
-
-def test_a_bug_shows_its_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(*_: Any, **__: Any) -> None:
-        raise TypeError("a bug")
-
-    monkeypatch.setattr(racing, "race", bug)
-    with pytest.raises(TypeError, match="a bug"):
-        cli.main(["race", "iris"])
-    assert not told
-
-
-def test_trace_prints_the_end_and_draws_the_path(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    picture = tmp_path / "path.png"
-    words = f"trace momentum --problem bowl --lr 0.6 --beta 0.5 --out {picture}"
-    assert cli.main(words.split()) == 0
-    x, v = [-5.0, -2.0], [0.0, 0.0]  # the equations of the heavy ball on x₁² + 2x₂²
-    for _ in range(20):
-        for i, curvature in enumerate((2.0, 4.0)):
-            v[i] = 0.5 * v[i] + curvature * x[i]
-            x[i] -= 0.6 * v[i]
-    out = capsys.readouterr().out
-    assert f"x = ({x[0]:.6g}, {x[1]:.6g}), f = {x[0] ** 2 + 2 * x[1] ** 2:.6g} (from 33)" in out
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-def test_trace_gives_each_rule_its_own_hyperparameters(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    picture = tmp_path / "path.svg"
-    words = f"trace --lr=0.1 sgd,momentum --beta 0.5 --start -1,2 --steps 3 --out {picture}"
-    assert cli.main(words.split()) == 0
-    out = capsys.readouterr().out
-    assert "sgd (lr 0.1) on bowl, 3 steps" in out
-    assert "momentum (lr 0.1, beta 0.5) on bowl, 3 steps" in out
-    assert "(from 9)" in out
-
-
-def test_trace_says_when_it_diverges(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = tmp_path / "path.png"
-    assert cli.main(["trace", "sgd", "--lr", "0.6", "--out", str(out)]) == 0
-    assert "; f grew" in capsys.readouterr().out
-    assert cli.main(["trace", "sgd", "--lr", "1e200", "--out", str(out)]) == 0
-    assert "diverged, not finite from step" in capsys.readouterr().out
-
-
-def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) -> None:
-    from thalweg import kernels  # noqa: PLC0415 - the oracle
-
-    assert cli.main(["kernel", "adam"]) == 0
-    assert capsys.readouterr().out.strip() == kernels.source("adam").strip()
-    assert cli.main(["kernel", "adam", "--triton"]) == 0
-    out = capsys.readouterr().out
-    assert "@triton.jit" in out
-    assert "tl.sqrt_rn(v_hat)" in out
-
-
-def test_interrupt_of_any_command_is_quiet(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from thalweg import kernels  # noqa: PLC0415 - to be interrupted
-
-    def interrupted(_: str) -> str:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(kernels, "source", interrupted)
-    assert cli.main(["kernel", "adam"]) == 130
-    assert not "".join(capsys.readouterr()).strip()
-
-
-def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["rules"]) == 0
-    out = capsys.readouterr().out
-    listed = [line.split()[0] for line in out.splitlines()[1:] if line[0] != " "]
-    assert listed == [*rules.names(), *second_order.METHODS]
-    assert "beta2 0.999 (in [0, 1))" in out
-    told = {line.split()[0]: line for line in out.splitlines()[1:]}
-    assert " linear " in told["momentum"]
-    assert " preconditioned " in told["adam"]
-    assert " - " in told["lion"]
-
-
-def test_report_writes_the_page_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    race_folder.write(tmp_path, *race_folder.make(("sgd", "adam"), trials=8, seeds=4))
-    assert cli.main(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"report: {tmp_path / 'report.html'}\n"
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-
-
-def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
-    import thalweg  # noqa: PLC0415 - the oracle
-
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"thalweg {thalweg.__version__}\n"
-    assert cli.main([]) == 0
-    assert "Usage: thalweg" in capsys.readouterr().out
-
-
-def test_the_module_is_the_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["thalweg", "--version"])
-    for name in ("thalweg", "thalweg.cli"):
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module(name, run_name="__main__")
-        assert ended.value.code == 0
-        assert capsys.readouterr().out.startswith("thalweg ")
-
-
-@pytest.mark.parametrize(("typed", "found"), [("ra", ["race", "rates"]), ("kern", ["kernel"])])
-def test_a_shell_completes_commands(
-    typed: str,
-    found: list[str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("_THALWEG_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", f"thalweg {typed}")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    with pytest.raises(SystemExit) as ended:
-        cli.main([])
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.split() == found
 
 
 def test_a_trace_that_stops_on_its_way_says_what_is_left(

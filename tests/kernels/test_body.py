@@ -5,12 +5,7 @@ import pytest
 
 from kernels.own_rules import assert_same, in_memory, posing
 from thalweg.kernels import Step, source
-from thalweg.rule import (
-    RESERVED_HYPERPARAMETERS,
-    RESERVED_STATE,
-    read_signature,
-    rule,
-)
+from thalweg.rule import RESERVED_HYPERPARAMETERS, RESERVED_STATE, read_signature, rule
 
 WORDS = (
     "range", "float", "abs", "element", "update", "uniforms", "load", "store", "typed", "LANES",

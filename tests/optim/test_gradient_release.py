@@ -7,11 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from optim_pairs import (
-    Configuration,
-    assert_same,
-    every_class,
-)
+from optim_pairs import Configuration, assert_same, every_class
 from thalweg import optim
 
 pytestmark = pytest.mark.usefixtures("_asked")

@@ -13,15 +13,7 @@ import pytest
 from racing.test_run import TERMS, Mixing, _race
 from thalweg import rules
 from thalweg.racing import run
-from thalweg.racing.protocol import (
-    MAX_TRIALS,
-    MIN_TRIALS,
-    Budget,
-    Protocol,
-    Speed,
-    Terms,
-    rules_of,
-)
+from thalweg.racing.protocol import MAX_TRIALS, MIN_TRIALS, Budget, Protocol, Speed, Terms, rules_of
 from thalweg.racing.search import FULL, HALVING, full_trainings
 from thalweg.racing.store import Store
 from thalweg.racing.trial import Result

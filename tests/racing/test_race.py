@@ -2,36 +2,22 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.metrics import log_loss, mean_squared_error
 
 import thalweg
 import thalweg.rule
-from thalweg import catalog, cli, data, racing, report, rules
-from thalweg.data.kept import fingerprint
-from thalweg.linear import Examples
-from thalweg.racing.command import command as command_of
-from thalweg.racing.protocol import Protocol, rules_of
-from thalweg.tasks import linear, snippets
+from thalweg import data, racing, report, rules
 from thalweg.tasks.linear import LinearTask
 from thalweg.tasks.task import Lane
 
-WITH_TORCH = [
-    name
-    for name in rules.names()
-    if (known := catalog.of(rules.get(name)).torch) and known.in_torch
-]
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adam", "lion"],
     "epochs": 3,
@@ -51,119 +37,6 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> racing.Verdict:
     return thalweg.race("iris", out=tmp_path_factory.mktemp("race") / "iris", **TERMS)
 
 
-# -- the target ----------------------------------------------------------------------------------
-
-
-def _task(name: str, l2: float) -> LinearTask:
-    return LinearTask(data.load(name), l2=l2, seed=3)
-
-
-def test_target_of_a_regression_by_scikit_learn() -> None:
-    task = _task("diabetes", 0.05)
-    train, validation = task.split.train, task.split.validation
-    # scikit-learn's Ridge minimizes ||y - Xw||² + alpha ||w||²: ours times 2 n
-    ridge = Ridge(alpha=0.05 * len(train.y)).fit(train.X, train.y)
-    end = mean_squared_error(validation.y, ridge.predict(validation.X)) / 2
-    target = task.target()
-    assert target.constant == pytest.approx(np.mean((validation.y - train.y.mean()) ** 2) / 2)
-    assert task._reference_path()[-1] == pytest.approx(end, rel=1e-4)
-    assert target.reference <= end * (1 + 1e-4)  # the path may have been lower before its end
-    assert target.validation_loss == pytest.approx(0.95 * target.reference + 0.05 * target.constant)
-    least_squares = LinearRegression().fit(train.X, train.y)
-    assert target.reference < mean_squared_error(validation.y, least_squares.predict(validation.X))
-
-
-def test_a_repeat_draws_its_parts_anew() -> None:
-    task = _task("iris", 1e-2)
-    again = task.repeated(1)
-    assert task.repeated(0) is task
-    assert again.parts == task.parts
-    for name in ("train", "validation", "test"):
-        rows = {*getattr(task.split, name).rows.tolist()}
-        other = {*getattr(again.split, name).rows.tolist()}
-        assert len(other) == len(rows)
-        assert other != rows
-    same = _task("iris", 1e-2).repeated(1).split
-    np.testing.assert_array_equal(same.test.rows, again.split.test.rows)
-    assert task.repeated(2).split.test.rows.tolist() != again.split.test.rows.tolist()
-
-
-@pytest.mark.parametrize("name", ["breast_cancer", "iris"])
-def test_target_of_classes_by_scikit_learn(name: str) -> None:
-    task = _task(name, 1e-2)
-    train, validation = task.split.train, task.split.validation
-    # scikit-learn minimizes C Σ loss + 1/2 ||w||²: ours times 1 / l2
-    fit = LogisticRegression(C=1 / (1e-2 * len(train.y)), tol=1e-8, max_iter=1000)
-    p = fit.fit(train.X, train.y).predict_proba(validation.X)
-    end = log_loss(validation.y, p)
-    shares = np.bincount(train.y) / len(train.y)
-    target = task.target()
-    assert task._reference_path()[-1] == pytest.approx(end, rel=1e-3)
-    assert target.reference <= end * (1 + 1e-3)
-    assert target.constant == pytest.approx(log_loss(validation.y, [shares] * len(p)))
-
-
-# -- the code to paste ---------------------------------------------------------------------------
-
-
-IRIS = "split = data.split(data.load('iris'))"
-
-
-@pytest.mark.parametrize("name", WITH_TORCH)
-def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
-    torch = pytest.importorskip("torch")
-    rule = rules.get(name)
-    hyper = {**rule.defaults, "lr": 0.03}
-    fit = snippets.LinearFit("softmax", 4, 3, 0.1, 8, 0, IRIS)
-    scope: dict[str, Any] = {}
-    torch.manual_seed(0)
-    exec(snippets.torch(fit, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(8, 4, generator=generator, dtype=torch.float64)
-    y = torch.arange(8) % 3
-    model = scope["model"].double()
-    x = model.weight.detach().clone()
-    state = rule.first_state(x, hyper)
-    for t in range(1, 8):
-        scope["optimizer"].zero_grad()
-        scope["objective"](X, y).backward()
-        scope["optimizer"].step()
-        x, state = rule.advance(model.weight.grad.clone(), x, state, t=t, hyper=hyper)
-        torch.testing.assert_close(model.weight.detach(), x, rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("logistic", 1), ("softmax", 3)])
-def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
-    torch = pytest.importorskip("torch")
-    fit = snippets.LinearFit(loss, 4, outputs, 0.1, 8, 0, IRIS)
-    scope: dict[str, Any] = {}
-    torch.manual_seed(0)
-    exec(snippets.torch(fit, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(9, 4)), np.arange(9) % max(outputs, 2)
-    model = scope["model"].double()
-    w, b = model.weight.detach().numpy(), model.bias.detach().numpy()
-    z = X @ w.T + b
-    if loss == "squared":
-        expected = np.mean((z[:, 0] - y) ** 2) / 2
-    else:
-        z = z if outputs > 1 else np.column_stack([0 * z, z])
-        expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(9), y])
-    y = torch.tensor(y if loss != "squared" else y.astype(float))
-    assert scope["objective"](torch.tensor(X), y).item() == pytest.approx(
-        expected + 0.05 * np.sum(w**2)
-    )
-
-
-def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
-    fit = snippets.LinearFit("squared", 4, 1, 0.0, 8, 5, IRIS)
-    lacking = {*rules.names()} - {*WITH_TORCH}
-    assert lacking == {"yogi", "adabelief", "lion", "laprop", "adopt", "adan", "ademamix"}
-    for name in lacking:
-        text = snippets.torch(fit, rules.get(name), {})
-        assert text.startswith(f"# torch.optim has no {name}")
-
-
 def test_thalweg_code_trains_the_rule_to_take_as_the_race_would(iris: racing.Verdict) -> None:
     code = iris.code["thalweg"].replace("epochs=", "seed=5, epochs=")
     scope: dict[str, Any] = {}
@@ -176,8 +49,6 @@ def test_thalweg_code_trains_the_rule_to_take_as_the_race_would(iris: racing.Ver
 
 
 # -- the race ------------------------------------------------------------------------------------
-
-
 def test_verdict_says_what_to_take(iris: racing.Verdict) -> None:
     rows = iris.results["rules"]
     assert {row["rule"] for row in rows} == set(TERMS["rules"])
@@ -368,22 +239,7 @@ def test_a_budget_that_was_too_small_does_not_take_the_folder(tmp_path: Path) ->
     assert thalweg.race("iris", budget="330epochs", **terms).results["protocol"]["trials"] == 4
 
 
-def test_the_data_of_a_race_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = []
-    of = Examples.of
-
-    def noted(*given: Any, **named: Any) -> Examples:
-        prepared.append(threading.get_ident())
-        return of(*given, **named)
-
-    monkeypatch.setattr(Examples, "of", noted)
-    thalweg.race("iris", rules=["sgd", "adam"], epochs=1, trials=8, repeats=2, workers=4)
-    assert len(prepared) == 2 * 2  # the training and the validation part of each repeat
-
-
 # -- arguments -----------------------------------------------------------------------------------
-
-
 def test_arrays_race_too() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
@@ -412,60 +268,6 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
         f"thalweg race '{file}' --target price --kind regression --rules sgd --batch-size 4,8 "
     )
     assert f"data.load({str(file)!r}, target='price', kind='regression')" in found.code["thalweg"]
-
-
-@pytest.mark.parametrize(
-    ("source", "options"),
-    [
-        ("iris", "--rules sgd"),
-        (
-            "iris",
-            "--rules sgd,lion --batch-size 8,16 --epochs 2 --trials 5 --l2 1e-07 --seed 4294967295",
-        ),
-        ("my data.csv", "--target 'a price' --kind regression --seeds 3 --budget 900epochs"),
-        ("my data.csv", "--target=-b --kind classification --skip-bad-rows --seed 3"),
-        ("iris.csv", "--target -b --skip-bad-rows --budget 2.5min"),  # has a named set's name
-        (
-            "my data.csv",
-            "--target 'a price' --drop a --missing drop --na 3 --na x,y --decimal .",
-        ),
-        ("my data.csv", "--target -b --keep a --as 'a:category' --delimiter , --header-row 1"),
-        ("my data.csv", "--target -b --as 'a:text,a price:number' --comment '#'"),
-    ],
-)
-def test_the_command_of_a_race_asks_for_the_same_race(
-    source: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [f"{a},{b},{a + 2 * b}" for a in range(6) for b in range(5)]
-    bad = ["1,?,2"] * ("--skip-bad-rows" in options)
-    for file in ("my data.csv", "iris.csv"):
-        (tmp_path / file).write_text("\n".join(["a,-b,a price", *rows, *bad]))
-    monkeypatch.chdir(tmp_path)
-
-    def asked(command: str) -> tuple[data.Dataset, Protocol]:
-        told: dict[str, Any] = {}
-
-        def stop(dataset: data.Dataset, **terms: Any) -> None:
-            told.update(terms, dataset=dataset)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(racing, "race", stop)
-        assert cli.main(shlex.split(command)[1:]) == 130
-        told["rules"] = tuple(r.name for r in rules_of(told["rules"]))
-        told["batch_sizes"] = tuple(told.pop("batch_size") or (32,))
-        dataset = told.pop("dataset")
-        told["l2"] = 1e-4 if told["l2"] is None else told["l2"]
-        given = {k: told[k] for k in vars(Protocol(("sgd",))) if told[k] is not None}
-        terms = Protocol(**given)
-        return dataset, terms if "repeats" in given else terms.repeated()
-
-    dataset, protocol = asked(f"thalweg race {shlex.quote(source)} {options}")
-    words = linear.words(dataset)
-    assert words
-    again, terms = asked(command_of(words, protocol))
-    assert terms == protocol
-    assert fingerprint(again) == fingerprint(dataset)
-    assert {**vars(again), "X": 0, "y": 0} == {**vars(dataset), "X": 0, "y": 0}
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,11 @@ import pytest
 
 import thalweg.rule
 from racing_task import LeastSquares
-from thalweg.data import Dataset
 from thalweg.racing import run
 from thalweg.racing.comparison import STATES, compare
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import Store
-from thalweg.racing.trial import PHASES, Result, Trial
+from thalweg.racing.trial import PHASES, Trial
 from thalweg.racing.verdict import conclude
 from thalweg.racing.workers import hired
 from thalweg.rule import rule
@@ -33,9 +32,6 @@ from thalweg.tasks.task import Lane, Lanes
 TERMS = Protocol(
     rules=("sgd", "momentum", "adam"), epochs=5, trials=40, repeats=2, seeds=4, batch_sizes=(8,)
 )
-DATA = Dataset.from_arrays(np.eye(20)[:, :5], np.linspace(0, 1, 20))
-
-
 Curves = list[tuple[Trial, list[float], list[float]]]
 
 
@@ -483,36 +479,3 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     assert "BlockingIOError" in other.stderr
     with Store(tmp_path) as free:
         assert free.terms() is None
-
-
-def test_a_file_that_is_no_race_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "race.sqlite").write_text("my notes, " * 200)
-    with pytest.raises(ValueError, match=r"is not a race .* choose another --out"):
-        Store(tmp_path)
-    assert (tmp_path / "race.sqlite").read_text().startswith("my notes")
-
-
-def test_store_gives_back_the_bits(tmp_path: Path) -> None:
-    trial = Trial("adam", "final", 3, 2**31 - 1, 32, {"lr": 0.1 + 0.2, "beta1": 0.9}, 3, "cosine")
-    curve = np.array([1.0, np.nan, np.inf, 1 / 3])
-    with Store(tmp_path) as store:
-        store.add([Result(trial, 7, curve, -curve, np.nan, 0.1)])
-    with Store(tmp_path) as store:
-        result = store.get(trial)
-        assert result.trial == trial
-        assert result.diverged_at == 7
-        np.testing.assert_array_equal(result.train_loss, curve)
-        np.testing.assert_array_equal(result.validation_loss, -curve)
-        assert np.isnan(result.test_loss)
-        assert result.test_score == 0.1
-        with pytest.raises(ValueError, match="choose another --out"):
-            store.get(replace(trial, seed=1))
-
-
-def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    curve = np.zeros(2)
-    trials = [Trial("adam", "round 1", i, 0, 32, {"lr": 0.1}, 1) for i in (0, 1, 1)]
-    with Store(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
-        store.add([Result(trial, 0, curve, curve) for trial in trials])
-    with Store(tmp_path) as store:
-        assert store.of("adam", "trial") == []

@@ -283,3 +283,36 @@ def test_another_program_s_database_is_refused_and_untouched(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"race.sqlite is not a race .* --out"):
         Store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["race.sqlite"]
+
+
+def test_a_file_that_is_no_race_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "race.sqlite").write_text("my notes, " * 200)
+    with pytest.raises(ValueError, match=r"is not a race .* choose another --out"):
+        Store(tmp_path)
+    assert (tmp_path / "race.sqlite").read_text().startswith("my notes")
+
+
+def test_store_gives_back_the_bits(tmp_path: Path) -> None:
+    trial = Trial("adam", "final", 3, 2**31 - 1, 32, {"lr": 0.1 + 0.2, "beta1": 0.9}, 3, "cosine")
+    curve = np.array([1.0, np.nan, np.inf, 1 / 3])
+    with Store(tmp_path) as store:
+        store.add([Result(trial, 7, curve, -curve, np.nan, 0.1)])
+    with Store(tmp_path) as store:
+        result = store.get(trial)
+        assert result.trial == trial
+        assert result.diverged_at == 7
+        np.testing.assert_array_equal(result.train_loss, curve)
+        np.testing.assert_array_equal(result.validation_loss, -curve)
+        assert np.isnan(result.test_loss)
+        assert result.test_score == 0.1
+        with pytest.raises(ValueError, match="choose another --out"):
+            store.get(replace(trial, seed=1))
+
+
+def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    curve = np.zeros(2)
+    trials = [Trial("adam", "round 1", i, 0, 32, {"lr": 0.1}, 1) for i in (0, 1, 1)]
+    with Store(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
+        store.add([Result(trial, 0, curve, curve) for trial in trials])
+    with Store(tmp_path) as store:
+        assert store.of("adam", "trial") == []

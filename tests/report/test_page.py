@@ -1,8 +1,9 @@
+"""The page of a race."""
+
 import base64
 import copy
 import hashlib
 import html
-import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,20 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
 import race_folder
+from report.conftest import printed
 from thalweg import report, rules, style
 from thalweg.racing.protocol import MAX_TRIALS
 from thalweg.report import pictures
 from thalweg.words import worse
 
 EVIL = "<script>alert('1')</script> & \"q\" [bold]b[/bold]"
-
-
-@pytest.fixture(scope="module")
-def race() -> tuple[dict[str, Any], pa.Table]:
-    return race_folder.make(("sgd", "momentum", "adam", "asgd", "lion"), trials=16, seeds=6)
 
 
 @pytest.fixture
@@ -62,13 +58,6 @@ def page(tmp_path: Path, results: dict[str, Any], curves: pa.Table) -> Page:
 
 def scripts(seen: Page) -> list[str]:
     return re.findall(r"<script>(.*?)</script>", seen.source, re.DOTALL)
-
-
-def printed(results: dict[str, Any], width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(report.table(report.Record.of(results)))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
 
 
 def test_page_asks_for_nothing_and_runs_nothing(
@@ -161,39 +150,6 @@ def test_a_race_without_numbers_still_has_a_page(
     results["data"] |= {"classes": None, "dropped": 0}
     assert "100 %" in page(tmp_path, results, race[1]).text
     assert "– [–, –]" in printed(results)
-
-
-def test_table_fits_a_hundred_columns_and_groups_its_rows(
-    race: tuple[dict[str, Any], pa.Table],
-) -> None:
-    for results in (race[0], race_folder.make(trials=8, seeds=6)[0]):
-        lines = printed(results).splitlines()
-        assert max(map(len, lines)) <= 100
-        assert "…" not in "".join(lines)
-        assert lines[0].startswith(f"Take {results['take']}")
-        rows = [line for line in lines if "[" in line and not line.startswith("rule")]
-        assert len(rows) == len(results["rules"])
-        assert rows[0].startswith("★ ")
-        states = [row["state"] for row in results["rules"]]
-        assert sum(row.startswith("= ") for row in rows) == states.count("as good") - 1
-        heads = [line.strip() for line in lines if line.strip() in {"as good:", "worse:"}]
-        assert heads == [f"{state}:" for state in dict.fromkeys(states) if state != "undecided"]
-
-
-@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
-def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
-    race: tuple[dict[str, Any], pa.Table], width: int
-) -> None:
-    results = race[0]
-    screen = Console(file=io.StringIO(), width=width)
-    screen.print(report.table(report.Record.of(results), width))
-    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined] # a StringIO
-    assert max(len(line.rstrip()) for line in lines) <= width
-    assert "…" not in "".join(lines)
-    for row in results["rules"]:
-        assert any(row["rule"] in line and "[" in line for line in lines)
-    assert ("No room here for: good lr" in " ".join(lines)) == (width < 140)
-    assert "worse by" in "".join(lines)
 
 
 def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(

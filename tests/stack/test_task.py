@@ -10,10 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import (
-    DataLoader,
-    TensorDataset,
-)
+from torch.utils.data import DataLoader, TensorDataset
 
 from stack.nets import X, Y, in_lanes, make, numbered
 from stack.test_batch import Breaks, Endless, Twofold, Unending, Unopened

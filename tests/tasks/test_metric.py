@@ -4,20 +4,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, r2_score
+from torch import Tensor, nn
+from torch.nn import functional
 
-torch = pytest.importorskip("torch")
-
-from sklearn.metrics import accuracy_score, r2_score  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from thalweg import rules  # noqa: E402
-from thalweg.errors import TaskError  # noqa: E402
-from thalweg.stack import TorchTask  # noqa: E402
-from thalweg.tasks import metric as score  # noqa: E402
-from thalweg.tasks.modules import ModuleTask  # noqa: E402
-from thalweg.tasks.task import Lane  # noqa: E402
+from stack.nets import SEED, classes, one_by_one
+from tasks.conftest import line, run, trial
+from thalweg import rules
+from thalweg.errors import TaskError
+from thalweg.racing.trial import FINAL
+from thalweg.stack import TorchTask
+from thalweg.tasks import metric as score
+from thalweg.tasks.modules import ModuleTask
+from thalweg.tasks.task import Lane
 
 ROWS, TIME = 60, 5
 X = torch.linspace(-2, 2, ROWS)[:, None]
@@ -177,3 +179,57 @@ def test_a_loss_may_view_outputs_of_a_constant_otherwise() -> None:
 def test_classes_along_both_axes_are_no_riddle_to_torch_s_own_losses() -> None:
     for loss in (functional.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1)):
         assert made(lambda: Reshaped(4, 4), loss, SQUARE).facts["metric"] == "accuracy"
+
+
+def test_the_test_part_is_judged_by_loss_and_accuracy(task: ModuleTask) -> None:
+    lanes = run(task, [trial(hyper={"lr": lr}, round=FINAL, seed=SEED) for lr in (0.5, 1e308)])
+    losses, scores = lanes.judge()
+    module, _, _ = one_by_one(task.description, lambda p: torch.optim.SGD(p, lr=0.5), epochs=3)
+    x, y = task._parts.test
+    outputs = module(x)
+    assert losses[0] == pytest.approx(functional.cross_entropy(outputs, y).item(), rel=1e-10)
+    assert scores[0] == (outputs.argmax(1) == y).double().mean().item()
+    assert np.isnan([losses[1], scores[1]]).all()  # it diverged
+    assert lanes.checkpoint(1) is None
+
+
+def test_a_regression_is_scored_by_r2_a_users_metric_by_itself() -> None:
+    def largest(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).abs().max()
+
+    def ours(model: nn.Module, batch: Any) -> Tensor:
+        return largest(model(batch[0]), batch[1])
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return functional.mse_loss(model(batch[0]), batch[1])
+
+    found = {}
+    for name, given in {
+        "R²": {}, "largest": {"metric": largest}, "none": {"loss": None, "step": step},
+        "ours": {"metric": ours, "loss": None, "step": step},
+    }.items():  # fmt: skip
+        task = ModuleTask(line(**given), 0)
+        task.lanes = 2
+        assert task.facts["metric"] == name
+        found[name] = run(task, [trial(hyper={"lr": 0.1}, epochs=9)]).judge()[1].item()
+    assert 0.8 < found["R²"] < 1
+    assert found["largest"] == pytest.approx(found["ours"])
+    assert math.isnan(found["none"])
+
+
+def test_a_metric_of_the_users_own_step_may_leave_torch(task: ModuleTask) -> None:
+    def share(model: nn.Module, batch: Any) -> float:
+        return float(f1_score(batch[1].numpy(), model(batch[0]).argmax(1).numpy(), average="micro"))
+
+    def right(model: nn.Module, batch: Any) -> float:
+        return (model(batch[0]).argmax(1) == batch[1]).double().mean().item()
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1])
+
+    trials = [trial(hyper={"lr": lr}, round=FINAL, seed=seed) for lr, seed in ((0.5, 1), (0.1, 2))]
+    expected = run(task, trials).judge()[1]
+    for metric in (share, right):  # of one label each, both are the accuracy
+        own = ModuleTask(classes("mlp", loss=None, step=step, metric=metric), 0)
+        own.lanes = 2
+        np.testing.assert_allclose(run(own, trials).judge()[1], expected)

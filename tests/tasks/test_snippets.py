@@ -4,15 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, r2_score
 
 import thalweg
-from thalweg import data, rules
+import thalweg.rule
+from thalweg import catalog, data, rules
 from thalweg.tasks import schedule, snippets
-
-torch = pytest.importorskip("torch")
-
-from thalweg.tasks.modules import ModuleTask  # noqa: E402 - needs torch
+from thalweg.tasks.modules import ModuleTask
 
 
 def _path(lines: str, steps: int) -> Any:
@@ -126,3 +125,67 @@ def test_pasted_lines_reach_the_score_of_the_table(name: str, predict: Any) -> N
             scores.append(score(y[rows], predicted))
         low, high = min(row["test_scores"]), max(row["test_scores"])
         assert low - 0.05 <= np.median(scores) <= high + 0.05, library
+
+
+WITH_TORCH = [
+    name
+    for name in rules.names()
+    if (known := catalog.of(rules.get(name)).torch) and known.in_torch
+]
+# -- the code to paste ---------------------------------------------------------------------------
+IRIS = "split = data.split(data.load('iris'))"
+
+
+@pytest.mark.parametrize("name", WITH_TORCH)
+def test_torch_code_takes_the_steps_of_the_rule(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    rule = rules.get(name)
+    hyper = {**rule.defaults, "lr": 0.03}
+    fit = snippets.LinearFit("softmax", 4, 3, 0.1, 8, 0, IRIS)
+    scope: dict[str, Any] = {}
+    torch.manual_seed(0)
+    exec(snippets.torch(fit, rule, hyper), scope)  # noqa: S102 - it is there to be pasted
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(8, 4, generator=generator, dtype=torch.float64)
+    y = torch.arange(8) % 3
+    model = scope["model"].double()
+    x = model.weight.detach().clone()
+    state = rule.first_state(x, hyper)
+    for t in range(1, 8):
+        scope["optimizer"].zero_grad()
+        scope["objective"](X, y).backward()
+        scope["optimizer"].step()
+        x, state = rule.advance(model.weight.grad.clone(), x, state, t=t, hyper=hyper)
+        torch.testing.assert_close(model.weight.detach(), x, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("logistic", 1), ("softmax", 3)])
+def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
+    torch = pytest.importorskip("torch")
+    fit = snippets.LinearFit(loss, 4, outputs, 0.1, 8, 0, IRIS)
+    scope: dict[str, Any] = {}
+    torch.manual_seed(0)
+    exec(snippets.torch(fit, rules.sgd, {"lr": 0.1}), scope)  # noqa: S102
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(9, 4)), np.arange(9) % max(outputs, 2)
+    model = scope["model"].double()
+    w, b = model.weight.detach().numpy(), model.bias.detach().numpy()
+    z = X @ w.T + b
+    if loss == "squared":
+        expected = np.mean((z[:, 0] - y) ** 2) / 2
+    else:
+        z = z if outputs > 1 else np.column_stack([0 * z, z])
+        expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(9), y])
+    y = torch.tensor(y if loss != "squared" else y.astype(float))
+    assert scope["objective"](torch.tensor(X), y).item() == pytest.approx(
+        expected + 0.05 * np.sum(w**2)
+    )
+
+
+def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
+    fit = snippets.LinearFit("squared", 4, 1, 0.0, 8, 5, IRIS)
+    lacking = {*rules.names()} - {*WITH_TORCH}
+    assert lacking == {"yogi", "adabelief", "lion", "laprop", "adopt", "adan", "ademamix"}
+    for name in lacking:
+        text = snippets.torch(fit, rules.get(name), {})
+        assert text.startswith(f"# torch.optim has no {name}")

@@ -1,4 +1,4 @@
-"""Conditioning and leaky averages against NumPy's eigenvalues and the rules' own memories."""
+"""Conditioning against the eigenvalues of NumPy."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group, random_correlation
 
-from thalweg import descend, problems, rules, theory
+from thalweg import descend, problems, theory
 
 
 def random_matrix(d: int, seed: int) -> np.ndarray:
@@ -71,25 +71,6 @@ def test_descent_on_the_scaled_quadratic_is_preconditioned_descent() -> None:
     np.testing.assert_allclose(there.x / root, own.x, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999])
-def test_leaky_weights_are_those_of_the_rules(beta: float) -> None:
-    # The m of averaged momentum after an impulse is the weight of a gradient that is i steps old.
-    x, state = 0.0, {"m": 0.0}
-    weights = []
-    for t in range(1, 51):
-        hyper = {"lr": 0.1, "beta": beta}
-        g = 1.0 if t == 1 else 0.0
-        x, state = rules.get("averaged_momentum").advance(g, x, state, t=t, hyper=hyper)
-        weights.append(state["m"])
-    found = theory.leaky_weights(beta, 50)
-    np.testing.assert_allclose(found, weights, rtol=1e-10, atol=1e-300)
-    assert found.sum() == pytest.approx(1 - beta**50, rel=1e-12)
-    long = theory.leaky_weights(beta, 100_000)
-    mean_age = (np.arange(1, 100_001) * long).sum()
-    assert theory.effective_window(beta) == pytest.approx(mean_age, rel=1e-9)
-    assert theory.effective_window(beta) * found[0] == pytest.approx(1, rel=1e-12)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -115,3 +96,8 @@ def test_what_is_out_of_range_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match="must") as refusal:
         call()
     assert str(refusal.value) == message
+
+
+def test_a_least_eigenvalue_of_0_is_not_positive() -> None:
+    with pytest.raises(ValueError, match="must be positive definite, got the eigenvalue 0"):
+        theory.precondition(np.diag([2.0, 0.0]))

@@ -1,0 +1,28 @@
+"""thalweg rules and thalweg kernel."""
+
+import pytest
+
+from thalweg import cli, rules, second_order
+
+
+def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) -> None:
+    from thalweg import kernels  # noqa: PLC0415 - the oracle
+
+    assert cli.main(["kernel", "adam"]) == 0
+    assert capsys.readouterr().out.strip() == kernels.source("adam").strip()
+    assert cli.main(["kernel", "adam", "--triton"]) == 0
+    out = capsys.readouterr().out
+    assert "@triton.jit" in out
+    assert "tl.sqrt_rn(v_hat)" in out
+
+
+def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rules"]) == 0
+    out = capsys.readouterr().out
+    listed = [line.split()[0] for line in out.splitlines()[1:] if line[0] != " "]
+    assert listed == [*rules.names(), *second_order.METHODS]
+    assert "beta2 0.999 (in [0, 1))" in out
+    told = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert " linear " in told["momentum"]
+    assert " preconditioned " in told["adam"]
+    assert " - " in told["lion"]

@@ -1,0 +1,31 @@
+"""Interrupts reach who waits."""
+
+import signal
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from cli.conftest import Told
+from thalweg import cli, racing
+
+
+def test_interrupt_that_is_lost_in_a_destructor_comes_again(
+    told: Told, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Busy:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def race(_: Any, **_terms: Any) -> racing.Verdict:
+        Busy()
+        time.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(racing, "race", race)
+    hook = sys.unraisablehook
+    assert cli.main(["race", "iris"]) == 130
+    assert capsys.readouterr().err == "interrupted before the race began; nothing was kept\n"
+    assert sys.unraisablehook is hook
+    assert not told

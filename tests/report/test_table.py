@@ -1,0 +1,45 @@
+"""The table of a race in a terminal."""
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+import race_folder
+from report.conftest import printed
+from thalweg import report
+
+
+def test_table_fits_a_hundred_columns_and_groups_its_rows(
+    race: tuple[dict[str, Any], pa.Table],
+) -> None:
+    for results in (race[0], race_folder.make(trials=8, seeds=6)[0]):
+        lines = printed(results).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "…" not in "".join(lines)
+        assert lines[0].startswith(f"Take {results['take']}")
+        rows = [line for line in lines if "[" in line and not line.startswith("rule")]
+        assert len(rows) == len(results["rules"])
+        assert rows[0].startswith("★ ")
+        states = [row["state"] for row in results["rules"]]
+        assert sum(row.startswith("= ") for row in rows) == states.count("as good") - 1
+        heads = [line.strip() for line in lines if line.strip() in {"as good:", "worse:"}]
+        assert heads == [f"{state}:" for state in dict.fromkeys(states) if state != "undecided"]
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
+def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
+    race: tuple[dict[str, Any], pa.Table], width: int
+) -> None:
+    results = race[0]
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(report.table(report.Record.of(results), width))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined] # a StringIO
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert "…" not in "".join(lines)
+    for row in results["rules"]:
+        assert any(row["rule"] in line and "[" in line for line in lines)
+    assert ("No room here for: good lr" in " ".join(lines)) == (width < 140)
+    assert "worse by" in "".join(lines)
