@@ -109,11 +109,12 @@ ELSEWHERE = {
     "data/word_encoder": "test_encoder",
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
+    "kernels/cpu/loss": "test_losses",
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",
-    "linear/blocks": "test_linear",
     "linear/examples": "test_linear",
     "linear/stream": "test_linear",
+    "linear/team": "test_linear",
     "linear/training": "test_linear",
     "optim/cuda": "test_cuda",  # runs where a GPU is
     "plots/legend": "test_descents",
