@@ -98,7 +98,7 @@ def test_evaluation_mode_is_a_fault_where_it_matters() -> None:
 
 
 def test_a_rate_is_named_when_copies_confirm_it() -> None:
-    for lr, cause in ((3.0, "lr_too_high"), (1e-6, "lr_too_low")):
+    for lr, cause in ((3.0, "lr_too_high"), (1e-5, "lr_too_low")):
         model = net()
         doctor = watched(model, torch.optim.Adam(model.parameters(), lr=lr))
         assert causes(doctor)[:1] == [cause]

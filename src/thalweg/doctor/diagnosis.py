@@ -75,20 +75,17 @@ def treat(
 
 def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
     yield from treatments(trials.subject)
-    usual = spiky(norms)
-    if usual is not None:
-        yield clipping(trials.subject, usual)
+    yield from _clipping(trials, norms)
 
 
-def spiky(norms: Sequence[float]) -> float | None:
-    """Return the usual norm of gradients where some are far larger, or not finite; else None."""
+def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
+    """Yield clipping where some gradients are far larger than the others, or the loss explodes."""
     finite = sorted(n for n in norms if math.isfinite(n))
-    if len(finite) < 8:
-        return None
-    usual = finite[len(finite) // 2]
-    if usual > 0 and (finite[-1] > 20 * usual or len(finite) < len(norms)):
-        return usual
-    return None
+    usual = finite[len(finite) // 2] if finite else 0.0
+    explodes = len(finite) < len(norms) or not trials.plain.left < 1
+    spikes = len(finite) >= 8 and finite[-1] > 20 * usual
+    if trials.subject.clip is None and usual > 0 and (explodes or spikes):
+        yield clipping(trials.subject, 1.0 if explodes else usual)
 
 
 def _best_rate(rated: dict[float, Course], learned: float) -> Course | None:
@@ -114,7 +111,7 @@ def _finding(course: Course, plain: Course, place: int, onset: int | None) -> Fi
         "the treated copy learns more than twice as much as the one that is left as it is",
         _TRIED,
         onset=onset,
-        sure=max(0.5, min(0.95, course.learned - 0.05 * place)),
+        sure=max(0.5, 0.9 - 0.1 * place),
     )
 
 

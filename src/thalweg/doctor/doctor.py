@@ -203,7 +203,7 @@ class Doctor:
                 tried = Trials(self._subject(late=True), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, until, self._onset())
             findings, ruled_out = verdict.findings, verdict.ruled_out
-        findings += look_at_outcome(trials, left, self.validated, findings)
+        findings += look_at_outcome(trials, self.model, left, self.validated, findings)
         return findings, ruled_out
 
     def _onset(self) -> int | None:

@@ -1,28 +1,53 @@
 """Outcome: training against validation loss, once the training has learned what it could."""
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
 
 from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.checks.data import class_imbalance, labels
 from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import inputs
+from thalweg.doctor.relation import explained
+from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
 
 __all__ = ["look_at_outcome"]
 
+_RARE = 0.3  # share of the rare examples that are named rightly
+_CARRIES = 0.95  # of the loss of a constant
+_RELATED = 0.02  # share of the targets' variance
+
 
 def look_at_outcome(
-    trials: Trials, left: float, validated: Sequence[tuple[int, float]], found: list[Finding]
+    trials: Trials,
+    model: nn.Module,
+    left: float,
+    validated: Sequence[tuple[int, float]],
+    found: Sequence[Finding],
 ) -> Iterator[Finding]:
-    """Yield over- and underfitting.
+    """Yield what training and validation loss say at the end.
 
     Args:
         trials: of the training.
+        model: the user's, as it is now.
         left: the share of the constant's loss that the training leaves.
         validated: steps and validation losses.
         found: what was found before: it explains a loss that stays high.
     """
-    if left > 0.7 and not found:
+    one_class = _names_one_class(trials.subject, model)
+    if one_class is not None:
+        yield one_class
+        return
+    unrelated = None if found else _labels_unrelated(trials, left, validated)
+    if unrelated is not None:
+        yield unrelated
+    elif left > 0.7 and not found:
         yield Finding(
             "underfitting",
             "warning",
@@ -33,6 +58,70 @@ def look_at_outcome(
             "an experiment: the treatments that were ruled out",
             sure=0.5,
         )
+    if unrelated is None:
+        yield from _overfits(trials, left, validated)
+
+
+def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
+    """Look for rare classes that are never named, where the loss weights all examples alike."""
+    imbalance = class_imbalance(subject) if subject.pairs else None
+    y = labels(subject.batches)
+    if imbalance is None or y is None or subject.output is None:
+        return None
+    twin = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        outs = [twin(*inputs(batch)) for batch in subject.batches]
+    out = torch.cat(outs).reshape(len(y), -1)
+    distinct, counts = y.unique(return_counts=True)
+    if out.shape[1] == 1:  # a score, or a probability where all lie in [0, 1]
+        line = 0.5 if bool(((out >= 0) & (out <= 1)).all()) else 0.0
+        named = torch.where(out[:, 0] > line, distinct.max(), distinct.min())
+    else:
+        named = out.argmax(1).to(y.dtype)
+    rare = y != distinct[counts.argmax()]
+    hit = float((named == y)[rare].float().mean())
+    if hit > _RARE:
+        return None
+    return replace(
+        imbalance,
+        severity="problem",
+        sentence=f"{imbalance.sentence} Of the {int(rare.sum())} other examples {hit:.0%} are "
+        "named rightly.",
+        evidence={**imbalance.evidence, "share of rare examples named rightly": hit},
+        sure=0.95,
+    )
+
+
+def _labels_unrelated(
+    trials: Trials, left: float, validated: Sequence[tuple[int, float]]
+) -> Finding | None:
+    """Look for targets that inputs say nothing about, to the model and to simpler ones."""
+    subject = trials.subject
+    best = constant_loss(subject, subject.validation) if subject.validation else None
+    carries = bool(validated and best and validated[-1][1] < _CARRIES * best)
+    if not subject.pairs or carries or (left < _CARRIES and not validated):
+        return None
+    share = explained(subject.batches)
+    if share is None or share > _RELATED:
+        return None
+    other = explained(subject.validation) if subject.validation else None
+    told = "" if other is None or other < 0.1 else f", in validation data {digits(other)}"
+    return Finding(
+        "labels_do_not_match_inputs",
+        "problem",
+        f"Regressions on the inputs explain {digits(share, 2)} of the targets' variance on other "
+        f"training examples{told}, and what the model learned does not carry over.",
+        {"share explained": share, "left of the constant's loss": left},
+        "less than 2 % explained, and a validation loss not 5 % below that of a constant",
+        "an experiment: ridge regressions from one half of the examples to the other",
+        sure=0.8,
+    )
+
+
+def _overfits(
+    trials: Trials, left: float, validated: Sequence[tuple[int, float]]
+) -> Iterator[Finding]:
+    """Yield overfitting, where the validation loss stays behind the training loss."""
     held = trials.subject.validation
     best = constant_loss(trials.subject, held) if held else None
     if not validated or best is None or best <= 0 or not math.isfinite(validated[-1][1]):

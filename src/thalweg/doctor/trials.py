@@ -79,9 +79,12 @@ class Trials:
         batches = treatment.data(self.subject.batches)
         twin = self.subject.copy()
         treatment.prepare(twin)
-        with treatment.around():
-            losses = twin.train(batches, steps, self.seconds)
-        return Course(treatment, losses, self.left(losses, batches))
+        try:
+            with treatment.around():
+                losses = twin.train(batches, steps, self.seconds)
+            return Course(treatment, losses, self.left(losses, batches))
+        except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
+            return Course(treatment, [], math.inf)
 
     def left(self, losses: Sequence[float], batches: Sequence[Batch] | None = None) -> float:
         """Return the share of the constant's loss that is left at the end."""

@@ -1,0 +1,101 @@
+"""Relation: have targets anything to do with inputs? Asked without the model."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from thalweg.doctor.checks.data import labels
+from thalweg.doctor.loaders import Batch, inputs
+from thalweg.doctor.subject import first_tensor
+
+__all__ = ["explained"]
+
+_ROWS = 2048  # examples that are used
+_FEWEST = 100  # examples below which nothing is said
+_RANDOM = 256  # random features
+_CLASSES = 50  # distinct targets that count as classes
+
+
+def explained(batches: Sequence[Batch]) -> float | None:
+    """Return the share of the targets' variance that ridge regressions explain on other examples.
+
+    Features are the inputs themselves, random rectified sums of them, their spectrum along the last
+    dimension, and for tokens their counts and places. The best of several is returned, at least 0:
+    near 0 where inputs say nothing about targets that such features show.
+
+    Args:
+        batches: pairs (x, y).
+
+    Returns:
+        The share, from 0 to 1; None where there are too few examples or no single targets.
+    """
+    y = labels(batches)
+    tensors = [first_tensor(inputs(batch)) for batch in batches]
+    first = tensors[0]
+    if (
+        y is None
+        or first is None
+        or any(t is None or t.shape[1:] != first.shape[1:] for t in tensors)
+    ):
+        return None
+    x = torch.cat([t for t in tensors if t is not None])[:_ROWS].detach().cpu()
+    y = y[: len(x)].detach().cpu()
+    if len(x) < _FEWEST or len(x) != len(y) or x.ndim < 2 or len(y.unique()) < 2:
+        return None
+    distinct = y.unique()
+    goal = (
+        (y[:, None] == distinct[None]).float() if len(distinct) <= _CLASSES else y.float()[:, None]
+    )
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    x, goal = x[order], goal[order]
+    return max(0.0, *(_ridge(rows, goal) for rows in _features(x)))
+
+
+def _features(x: Tensor) -> list[Tensor]:
+    """Return several descriptions of inputs, a row an example."""
+    if not x.is_floating_point():
+        words = int(x.max()) + 1
+        if int(x.min()) < 0 or words > 2000:
+            return [x.flatten(1).float()]
+        hot = functional.one_hot(x.flatten(1).long(), words).float()
+        places = hot.flatten(1) if hot[0].numel() <= 2000 else hot[:, -1]
+        return [
+            _unit(hot.sum(1)),
+            _unit(places),
+            _unit(torch.cat([hot.sum(1), hot[:, 0], hot[:, -1]], 1)),
+        ]
+    rows = _unit(x.flatten(1).float())[:, :2000]
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(rows.shape[1], _RANDOM, generator=generator) / rows.shape[1] ** 0.5
+    found = [rows, torch.relu(rows @ weights + torch.randn(_RANDOM, generator=generator))]
+    if x.shape[-1] >= 8:
+        found.append(_unit(torch.fft.rfft(x.float()).abs().flatten(1)[:, :2000]))
+    return found
+
+
+def _unit(rows: Tensor) -> Tensor:
+    rows = torch.where(rows.isfinite(), rows, 0.0)
+    return (rows - rows.mean(0)) / rows.std(0).clamp(min=1e-6)
+
+
+def _ridge(rows: Tensor, goal: Tensor) -> float:
+    """Return the share of variance explained in two halves, each by a regression on the other."""
+    half = len(rows) // 2
+    parts = [(slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))]
+    best = 0.0
+    for strength in (0.1, 1.0, 10.0):
+        error = total = 0.0
+        for fitted, held in parts:
+            a, b = rows[fitted].double(), goal[fitted].double()
+            mean, centre = b.mean(0), a.mean(0)
+            kernel = (a - centre) @ (a - centre).T + strength * rows.shape[1] * torch.eye(
+                len(a)
+            ).double()
+            weights = torch.linalg.solve(kernel, b - mean)
+            guess = (rows[held].double() - centre) @ (a - centre).T @ weights + mean
+            error += float((guess - goal[held]).pow(2).sum())
+            total += float((goal[held] - mean).pow(2).sum())
+        best = max(best, 1 - error / total) if total > 0 else best
+    return best
