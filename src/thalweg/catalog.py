@@ -1,7 +1,8 @@
-"""Catalog: what is known of each rule beside its equation, a row each.
+"""Catalog: what is known of each rule beside its equation, one row for each rule.
 
-What a rule's signature says is not repeated here; where a hyperparameter is legal and searched goes
-by its name, whatever the rule. A rule without a row, as one of the user's own, has an empty record.
+What a rule's signature says is not repeated here. Where a hyperparameter is legal, and where it is
+searched, depends on its name alone and not on the rule. A rule without a row, such as one of the
+user's own, has an empty entry.
 """
 
 import math
@@ -14,19 +15,20 @@ from thalweg.rule import Rule
 
 __all__ = ["Entry", "Optimum", "TorchClass", "of"]
 
-# A hyperparameter, all those that a tuple holds, or what makes a value of all of them.
+# The name of a hyperparameter, or of all that a tuple holds, or a function of all values.
 Argument = str | tuple[str, ...] | Callable[[Mapping[str, float]], float]
 
 
 @dataclass(frozen=True)
 class TorchClass:
-    """The class of torch.optim, or in its manner, that steps as a rule does.
+    """The class of torch.optim, or one like it, that takes the steps of a rule.
 
     Args:
         name: the class.
-        arguments: by its arguments, what they hold.
-        state: by the rule's state, its key in the optimizer's; ``step`` is the count of steps.
-        chosen: further arguments: those that choose the rule among several of the class.
+        arguments: what each argument of the class holds.
+        state: for each state of the rule, its key in the optimizer's state; ``step`` is the count
+            of steps.
+        chosen: further arguments, which choose this rule where the class has several.
         in_torch: whether torch has the class; ``thalweg.optim`` has all of them.
 
     Example:
@@ -57,7 +59,7 @@ class TorchClass:
         """Return the hyperparameters that the options of a parameter group hold.
 
         Raises:
-            ValueError: an option that holds several does not have so many values.
+            ValueError: an option that holds several hyperparameters has another number of values.
         """
         found: dict[str, Any] = {}
         for name, held in self.arguments.items():
@@ -95,9 +97,9 @@ class Entry:
         torch: its class.
         rates: where its lr is searched, if the unit of lr is not that of most rules.
         optimum: its best hyperparameters on quadratics.
-        decays: by state, the hyperparameter that decays it: where that is 0, no step reads what
-            the state was before.
-        usual: whether a race that names no rules has it.
+        decays: for each state, the hyperparameter that decays it. Where that is 0, no step reads
+            the old value of the state.
+        usual: whether it is in a race that names no rules.
     """
 
     torch: TorchClass | None = None
@@ -108,7 +110,7 @@ class Entry:
 
 
 def of(rule: Rule) -> Entry:
-    """Return what is known of a rule; an empty entry where nothing is.
+    """Return what is known of a rule; an empty entry where nothing is known.
 
     Example:
         >>> of(rules.get("momentum")).torch.keywords({"lr": 0.1, "beta": 0.9})
@@ -155,7 +157,8 @@ _ROWS: Mapping[Rule, Entry] = {
         TorchClass("SGD", _LR | {"momentum": "beta"}, _VELOCITY),
         optimum=Optimum(_heavy_ball, "Polyak 1964"),
     ),
-    # torch's dampening spares the first step; the heavy ball at lr (1 - beta) is the same path.
+    # torch's dampening leaves out the first step; the heavy ball at lr (1 - beta) has the same
+    # path.
     rules.averaged_momentum: Entry(
         TorchClass("SGD", {"lr": lambda h: h["lr"] * (1 - h["beta"]), "momentum": "beta"})
     ),
@@ -171,7 +174,7 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.rmsprop_momentum: Entry(
         TorchClass("RMSprop", _RMSPROP | {"momentum": "beta"}, _SQUARES | _VELOCITY)
     ),
-    # Its rate is a factor around 1.
+    # Its lr is a factor near 1.
     rules.adadelta: Entry(
         TorchClass("Adadelta", _LR | {"rho": "rho", "eps": "eps"}, _SQUARES | {"u": "acc_delta"}),
         rates=(1e-3, 1e3),
@@ -202,7 +205,7 @@ _ROWS: Mapping[Rule, Entry] = {
         ),
         rates=(1e-6, 1.0),
     ),
-    # Its rate is the first of its step sizes.
+    # Its lr is the first step size.
     rules.rprop: Entry(
         TorchClass(
             "Rprop",

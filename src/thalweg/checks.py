@@ -1,4 +1,4 @@
-"""What a user gave, checked: whole numbers, and numbers in a range. All messages are made here."""
+"""Checks of numbers that a user gave: whole ones and ranges. All their messages are here."""
 
 import math
 import operator
@@ -15,7 +15,7 @@ class Range:
     Args:
         low: the lower end.
         high: the upper end.
-        ends: ``"[]"``, ``"[)"``, ``"(]"`` or ``"()"``: whether each end belongs to it.
+        ends: ``"[]"``, ``"[)"``, ``"(]"`` or ``"()"``: whether each end belongs to the interval.
 
     Example:
         >>> str(Range(0.0, 1.0, "[)")), 1.0 in Range(0.0, 1.0, "[)")
@@ -56,7 +56,7 @@ class Hyperparameter:
         return number(self.name, value, self.range)
 
     def check_scheduled(self, value: float) -> float:
-        """As ``check``, for a value of a schedule: it may touch an open low end (a rate of 0)."""
+        """Check a value of a schedule: it may also be an open low end (a rate of 0)."""
         closed = Range(self.range.low, self.range.high, "[" + self.range.ends[1])
         return number(self.name, value, closed)
 
@@ -66,11 +66,11 @@ def number(name: str, value: Any, within: Range = Range()) -> float:  # noqa: AN
 
     Args:
         name: what the user calls it.
-        value: what was given: anything that float() takes, but no text and no bool.
-        within: the range that it must lie in.
+        value: what was given: anything that float() takes, but neither text nor a bool.
+        within: the range in which it must lie.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is not finite, or outside the range.
 
     Example:
@@ -103,13 +103,13 @@ def count(
 
     Args:
         name: what the user calls it.
-        value: what was given: an int of Python, NumPy or torch; True is none.
+        value: what was given: an int of Python, NumPy or torch. True is refused.
         least: the smallest one allowed.
-        most: the largest one; None: there is none.
-        why: what the largest one is.
+        most: the largest one allowed; None for no limit.
+        why: what the largest one is, such as "the rows of X".
 
     Raises:
-        ValueError: it is no whole number, or too small or too large.
+        ValueError: it is not a whole number, or it is too small or too large.
 
     Example:
         >>> import numpy as np
@@ -132,5 +132,5 @@ def count(
 
 
 def _is_flag(value: Any) -> bool:  # noqa: ANN401
-    """Return whether a value is True or False: of Python, NumPy or torch."""
+    """Return whether a value is True or False, as Python, NumPy or torch have it."""
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")

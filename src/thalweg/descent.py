@@ -30,8 +30,9 @@ class Trace:
         hyper: every hyperparameter, a number or a schedule.
         x: the points, (steps + 1, d).
         f: the exact values there, (steps + 1,).
-        gradient_norm: the Euclidean norms of the exact gradients there, (steps + 1,); on a domain,
-            of x − P(x − ∇f), P the projection: 0 at a minimizer on the border too.
+        gradient_norm: the Euclidean norms of the exact gradients there, (steps + 1,). On a domain,
+            those of x − P(x − ∇f), where P is the projection: they are 0 at a minimizer on the
+            border too.
         state: the rule's state after the last step, by name.
         end: how it ended: "finished" all its steps; "converged": the gradient norm fell below the
             tolerance, and there are no rows after that; "diverged": a point, value or gradient was
@@ -49,7 +50,7 @@ class Trace:
 
     @property
     def diverged_at(self) -> int:
-        """The step whose point, value or gradient was the first not finite; 0 = never."""
+        """The first step at which the point, value or gradient was not finite; 0 = never."""
         finite = np.isfinite(self.f) & np.isfinite(self.gradient_norm)
         finite &= np.isfinite(self.x).all(axis=1)
         return 0 if finite.all() else int(np.argmin(finite))
@@ -58,9 +59,9 @@ class Trace:
     def average(self) -> Vector:
         """The average of the points that gradients were taken at, weighted by the rate, row by row.
 
-        Row t is Σ η_s x_s / Σ η_s over s < t, η_s the rate of the step from x_s on: the point whose
-        value ``theory.risk_bound`` bounds after t steps. Row 0 is the start. A rule without a rate
-        weighs all points alike. (steps + 1, d).
+        Shape (steps + 1, d). Row t is Σ η_s x_s / Σ η_s over s < t, where η_s is the rate of the
+        step from x_s. ``theory.risk_bound`` bounds the value at this point after t steps. Row 0 is
+        the start. A rule without a rate weighs all points alike.
 
         Example:
             >>> descend("bowl", "sgd", steps=2, lr=0.25).average.tolist()
@@ -166,7 +167,7 @@ _ORDERS: dict[str, Callable[[np.random.Generator, int], NDArray[np.int64]]] = {
 def _batches(
     problem: Problem, batch_size: int | None, sampling: str, random: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Return the parts of each step, without end; nothing where there is no batch size."""
+    """Yield the parts of each step, for ever; nothing where there is no batch size."""
     if sampling not in _ORDERS:
         raise ValueError(f"sampling must be one of {', '.join(_ORDERS)}, got {sampling!r}")
     if batch_size is None:

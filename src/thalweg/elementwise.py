@@ -1,7 +1,7 @@
 """The functions that a rule may call: one name each for floats, NumPy arrays and torch tensors.
 
-On Python numbers they return Python floats, which NumPy and torch treat as untyped: a float32
-array stays float32. The kernel generator maps the same names to compiled instructions.
+From Python numbers they return Python floats. These do not change the type of an array: what is
+float32 stays float32. The kernel generator maps the same names to compiled instructions.
 """
 
 import sys
@@ -14,7 +14,7 @@ __all__ = ["exp", "log", "maximum", "minimum", "sign", "sqrt", "where"]
 
 
 def _torch_of(*values: Any) -> Any:  # noqa: ANN401 - the torch module or None; torch is optional
-    """Return the torch module if a value is a tensor, without ever importing torch."""
+    """Return the torch module if a value is a tensor. It never imports torch."""
     torch = sys.modules.get("torch")
     is_tensor = getattr(torch, "is_tensor", None)  # torch may be half imported by another thread
     return torch if is_tensor is not None and any(map(is_tensor, values)) else None
@@ -36,7 +36,7 @@ log = _unary("log")
 
 
 def sign(a: Any) -> Any:  # noqa: ANN401
-    """Return 1 or -1 by the sign of each element, and the element itself where it is 0 or NaN."""
+    """Return the sign of each element, 1 or -1; the element itself where it is 0 or NaN."""
     library = _torch_of(a) or np
     signed = library.copysign(library.sign(a), a)  # NumPy loses the sign of 0
     result = library.where(a == a, signed, a)  # noqa: PLR0124 - torch makes 0 of NaN
@@ -44,7 +44,7 @@ def sign(a: Any) -> Any:  # noqa: ANN401
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return ``a`` where the condition holds, or is a number that is not 0, and ``b`` elsewhere."""
+    """Return ``a`` where the condition is true, or a number other than 0, and ``b`` elsewhere."""
     if isinstance(condition, (bool, int, float, np.generic)):
         return a if condition else b
     torch = _torch_of(condition)
@@ -57,12 +57,12 @@ def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
 
 
 def maximum(a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return the larger of the two, element by element; NaN if either is, of two zeros either."""
+    """Return the larger of the two in each element; NaN if one is NaN; of 0 and -0 any of them."""
     return _extremum("maximum", a, b)
 
 
 def minimum(a: Any, b: Any) -> Any:  # noqa: ANN401
-    """Return the smaller of the two, element by element; NaN if either is, of two zeros either."""
+    """Return the smaller of the two in each element; NaN if one is NaN; of 0 and -0 any of them."""
     return _extremum("minimum", a, b)
 
 

@@ -20,19 +20,20 @@ __all__ = ["TaskError", "blamed", "defined_at", "told", "user_line"]
 _HERE = Path(__file__).parent  # thalweg itself
 _PACKAGES = {"site-packages", "dist-packages"}
 _DEVELOPED = {"easy-install.pth", "conda.pth"}  # they name what is worked on, as setuptools' did
-_LONGEST = 400  # characters of a message that are told: some of torch's are pages
+_LONGEST = 400  # characters of a message that are shown: some messages of torch are pages long
 
 
 class TaskError(ValueError):
-    """The user's own code, or what it asks of the machine, failed: a sentence with the place."""
+    """The user's own code failed, or what it asks of the machine: a sentence that says where."""
 
 
 def told(error: BaseException, otherwise: str = "") -> str:
-    r"""Return what failed in the user's own code, where and why, in one line.
+    r"""Return one line that says where the user's own code failed, and why.
 
     Args:
         error: with its traceback from where it is caught.
-        otherwise: the place of an error that passed no line of the user's own; "" for none.
+        otherwise: where the error is said to be if no line of the user's own is in its traceback;
+            "" for nowhere.
 
     Example:
         >>> told(ValueError("two things:\n no rows\n no columns"), "net.py")
@@ -47,10 +48,10 @@ def told(error: BaseException, otherwise: str = "") -> str:
 def user_line(error: BaseException) -> str | None:
     """Return the innermost line of the user's own code that an error passed, such as "net.py:12".
 
-    The user's own is what is neither thalweg nor installed nor Python's. Installed is what lies in
-    a folder of packages or in one that a .pth file there names, or what the RECORD of a package
-    lists. A project that is installed to be edited (``pip install -e``) is the user's own. None if
-    there is no such line.
+    A file is the user's own if it belongs neither to thalweg nor to an installed package nor to
+    Python. Installed files lie in a folder of packages, or in a folder that a .pth file there
+    names, or the RECORD of a package lists them. A project that is installed with ``pip install
+    -e`` is the user's own. None if there is no such line.
 
     Args:
         error: with its traceback from where it is caught.
@@ -80,7 +81,7 @@ def defined_at(function: Callable[..., object]) -> str | None:
     own = inspect.unwrap(getattr(function, "func", function))  # of a partial
     try:
         file, line = inspect.getsourcefile(own), inspect.getsourcelines(own)[1]
-    except (OSError, TypeError):  # it was typed in, or is none of Python's
+    except (OSError, TypeError):  # it was typed into Python, or is not written in Python
         return None
     if file is None or _installed(Path(file).resolve()):
         return None
@@ -88,7 +89,7 @@ def defined_at(function: Callable[..., object]) -> str | None:
 
 
 def _near(file: Path) -> Path:
-    """Return a file as it is called from here."""
+    """Return the name of a file, seen from the current folder."""
     here = Path.cwd()
     return file.relative_to(here) if file.is_relative_to(here) else file
 
@@ -102,9 +103,9 @@ def _installed(file: Path) -> bool:
 
 
 def _folders_of_packages() -> list[Path]:
-    """Return the folders that Python looks for packages in, and those that .pth files there name.
+    """Return the folders in which Python looks for packages, and those that .pth files there name.
 
-    Not those that the user works on or in.
+    Folders of projects that are being edited, and the current folder, are left out.
     """
     known = [*site.getsitepackages(), site.getusersitepackages()]
     known += [sysconfig.get_path(name) for name in ("purelib", "platlib")]
@@ -115,7 +116,7 @@ def _folders_of_packages() -> list[Path]:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             named += [file.parent / line.strip() for line in lines if line.strip()]
     edited, here = _edited(), Path.cwd().resolve()
-    for place in (place.resolve() for place in named if place.is_dir()):  # else it is Python code
+    for place in (place.resolve() for place in named if place.is_dir()):  # others are Python code
         own = (one.is_relative_to(place) or place.is_relative_to(one) for one in edited)
         if not (here.is_relative_to(place) or any(own)):
             folders.append(place)
@@ -123,7 +124,7 @@ def _folders_of_packages() -> list[Path]:
 
 
 def _edited() -> list[Path]:
-    """Return the folders of projects that are installed to be edited."""
+    """Return the folders of projects that were installed with ``pip install -e``."""
     folders = []
     for package in metadata.distributions():
         origin = json.loads(package.read_text("direct_url.json") or "{}")
@@ -133,7 +134,7 @@ def _edited() -> list[Path]:
 
 
 def _recorded(file: Path) -> bool:
-    """Return whether a package that was put into some folder has a file there in its RECORD."""
+    """Return whether the RECORD of a package lists the file, wherever the package lies."""
     for entry in {Path(entry).resolve() for entry in sys.path}:
         if file.is_relative_to(entry):
             line = f"\n{file.relative_to(entry).as_posix()},"
@@ -145,14 +146,15 @@ def _recorded(file: Path) -> bool:
 
 @contextmanager
 def blamed(what: str | Callable[[], str], advice: str = "") -> Iterator[None]:
-    """Turn what the user's code raises into one sentence with its place.
+    """Turn what the user's code raises into one sentence that says where.
 
     Args:
-        what: where the error has no place in the user's code; or a function that says it then.
+        what: what the sentence names if no line of the user's code is in the traceback, or a
+            function that returns it.
         advice: what to do, if that is known.
 
     Raises:
-        TaskError: in place of any other error.
+        TaskError: instead of any other error.
     """
     try:
         yield

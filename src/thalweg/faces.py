@@ -16,7 +16,7 @@ class Faces:
 
     Attributes:
         kernel: "compiled", or why not. Optimizers for torch (``thalweg.optim.Descent``), lanes of
-            linear models and lanes of modules step by the kernel, so it is their answer, too.
+            linear models and lanes of modules use the kernel, so this is the answer for them too.
         theory: "linear", "preconditioned", or why ``thalweg.theory`` has no matrix of it.
     """
 

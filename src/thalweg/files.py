@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, never through a link; JSON has only finite numbers."""
+"""Files are written whole or not at all, and never through a link. JSON has only finite numbers."""
 
 import math
 import os
@@ -11,21 +11,21 @@ __all__ = ["begin", "check_replaceable", "folder", "plain", "write"]
 
 
 def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Path:
-    """Write a file beside its place and rename it there, so that no reader meets half of it.
+    """Write a file under another name, then rename it, so that no reader meets half of it.
 
     Args:
-        path: where the file goes; its folder exists.
+        path: of the file. Its folder must exist.
         content: all of it.
         mark: see ``check_replaceable``.
 
     Returns:
         The path.
 
-    A link in its place is replaced; what it leads to stays as it is.
+    A link of that name is replaced. The file to which it leads stays as it is.
 
     Raises:
-        OSError: the folder does not exist, is full or may not be written, or a file without the
-            mark is in its place; the old file stays.
+        OSError: the folder does not exist, is full or may not be written, or a file of that name
+            lacks the mark. The old file stays.
 
     Example:
         >>> import tempfile
@@ -38,7 +38,7 @@ def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Pa
     beside = _beside(path)
     try:
         try:
-            with beside.open("xb") as file:  # x: never what is there already, such as a link
+            with beside.open("xb") as file:  # x: never opens what is there already, such as a link
                 file.write(content)
             return beside.replace(path)
         finally:
@@ -48,10 +48,10 @@ def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Pa
 
 
 def check_replaceable(path: str | os.PathLike[str], mark: bytes) -> None:
-    """Raise FileExistsError if what is in a file's place is not ours, so that it stays.
+    """Raise FileExistsError if there is a file of that name that is not ours.
 
     Args:
-        path: where a file would go.
+        path: of the file that would be written.
         mark: bytes that every file of ours has.
     """
     path = Path(path)
@@ -68,7 +68,7 @@ def _beside(path: Path) -> Path:
 
 
 def begin(path: str | os.PathLike[str]) -> IO[str]:
-    """Open a text file that grows, empty, in the place of what is there; see ``write``."""
+    """Open a new text file to add lines to. It replaces what is there; see ``write``."""
     path = Path(path)
     beside = _beside(path)
     file = beside.open("x", newline="", encoding="utf-8")
@@ -82,20 +82,20 @@ def begin(path: str | os.PathLike[str]) -> IO[str]:
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder in one that exists, if it is not there; return its path.
+    """Make a folder if it does not exist, and return its path. Its parent must exist.
 
     Raises:
-        OSError: it cannot be made, or a link or a file is in its place.
+        OSError: it cannot be made, or there is a link or a file of that name.
     """
     path = Path(path)
     if path.is_symlink():
-        raise FileExistsError(f"{path} is a link; remove it, for nothing is written through one")
+        raise FileExistsError(f"{path} is a link; remove it: nothing is written through a link")
     path.mkdir(exist_ok=True)
     return path
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return the value as JSON has it: a number that is not finite is null.
+    """Return the value as JSON can hold it: a number that is not finite becomes null.
 
     Example:
         >>> plain({"losses": [0.5, float("inf")]})

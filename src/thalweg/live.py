@@ -23,17 +23,18 @@ __all__ = ["View", "live", "sparkline", "view"]
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20  # characters
 _AROUND = 3  # lines of the view beside those of rules
-_LARGEST = 1e300  # that is drawn: differences stay finite
+_LARGEST = 1e300  # the largest value that is drawn: differences stay finite
 
 
 def sparkline(values: Sequence[float | None], width: int = 20) -> str:
-    """Return a curve as a line of blocks: the highest value is a full one, the lowest a thin one.
+    """Return a curve as a line of blocks: a full one for the highest value, thin for the lowest.
 
-    Heights are those of the logarithms, if all values are positive.
+    If all values are positive, the heights show their logarithms.
 
     Args:
-        values: of the curve, in order; what is None, not finite or above 1e300 is a gap.
-        width: at most so many characters; where there are more values, evenly chosen ones.
+        values: of the curve, in order. A value that is None, not finite or above 1e300 leaves a
+            gap.
+        width: the largest number of characters. Of more values, evenly spaced ones are drawn.
 
     Example:
         >>> sparkline([8.0, 4.0, 2.0, 1.0, 1.0]), sparkline([3.0, float("inf")])
@@ -55,12 +56,13 @@ def sparkline(values: Sequence[float | None], width: int = 20) -> str:
 
 
 def view(progress: "Progress", since: float = 0.0, lines: int | None = None) -> "Group":
-    """Return what a terminal shows of a race that goes on, the rule of the lowest loss first.
+    """Return what a terminal shows of a race that is running, the rule of the lowest loss first.
 
     Args:
-        progress: how far it was.
+        progress: how far it was, when it last told.
         since: seconds that have passed since then.
-        lines: how many there are; rules that find no room are counted. None for any number.
+        lines: how many lines there are. Rules for which there is no room are counted. None for no
+            limit.
     """
     from rich.console import Group  # noqa: PLC0415 - only who shows it waits for it
     from rich.table import Table  # noqa: PLC0415
@@ -108,14 +110,14 @@ def _footer(progress: "Progress", since: float) -> "RenderableType":
 
 
 def _text(words: str) -> "Text":
-    """Return words as text, never Rich's markup or a command to the terminal."""
+    """Return words as plain text: they are neither Rich's markup nor commands to the terminal."""
     from rich.text import Text  # noqa: PLC0415
 
     return Text(printable(words))
 
 
 class _Ticking:
-    """The view of a race, whose clock goes on between two pieces of work."""
+    """The view of a race. Its clock goes on between two pieces of work."""
 
     def __init__(self, progress: "Progress") -> None:
         self.progress = progress
@@ -129,7 +131,7 @@ class View:
     """The view of a race on a terminal; elsewhere it shows nothing.
 
     Args:
-        shown: what refreshes itself there, None for nothing.
+        shown: what refreshes itself there; None to show nothing.
     """
 
     def __init__(self, shown: "Live | None") -> None:
@@ -142,7 +144,7 @@ class View:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Leave the terminal to a question."""
+        """Hide the view while the user is asked a question."""
         if self._shown:
             self._shown.stop()
         yield
@@ -176,7 +178,7 @@ def live(*, shown: bool = True) -> Iterator[View]:
     """Show the view of a race on a terminal or in a notebook, until it ends; elsewhere nothing.
 
     Args:
-        shown: whether to; False shows nothing.
+        shown: False shows nothing.
     """
     if shown and _in_notebook():
         notebook = _Notebook()

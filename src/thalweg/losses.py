@@ -1,8 +1,9 @@
-"""Every loss of a linear model, a record each: the page to read first.
+"""Every loss of a linear model, one record for each: the page to read first.
 
 ``z`` is the model's output and ``y`` the target. A loss of one output is two equations, its value
-and its derivative in z: they are called with NumPy arrays, and compiled into every training. That
-of softmax, whose outputs hang together, is compiled from ``kernels/cpu/loss.py``.
+and its derivative in z: they are called with NumPy arrays, and compiled into every training.
+Softmax has several outputs that depend on each other, so it is compiled from
+``kernels/cpu/loss.py``.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,8 +27,8 @@ class Loss:
         value: (z, y) -> the loss of each row.
         slope: (z, y) -> its derivative in each output.
         predict: outputs (..., n, k) -> what they predict, (..., n): the inverse of the link.
-        outputs: (y, what) -> k, the outputs that these targets need; raises ValueError on a target
-            that is not legal, ``what`` standing before its name.
+        outputs: (y, what) -> k, the number of outputs that these targets need. It raises ValueError
+            at a target that is not legal; the message begins with ``what``.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Loss:
 
     @property
     def number(self) -> int:
-        """What the compiled functions call it."""
+        """The number by which compiled functions know it."""
         return list(LOSSES).index(self.name)
 
     def at(self, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
@@ -50,9 +51,10 @@ class Loss:
 
 
 def exp_of_negative(x: Any) -> Any:  # noqa: ANN401 - arrays, or vectors of lanes
-    """Return exp(x) of each element, none above 0; compiled, 0 where that is subnormal.
+    """Return exp(x) of each element; no x may be above 0.
 
-    There, and of NaN, the C library computes lane by lane, ten times as slow.
+    Compiled, it is 0 where exp(x) is subnormal: for these, and for NaN, the C library computes one
+    lane at a time, ten times as slow.
     """
     return exp(x)
 
@@ -69,7 +71,7 @@ def _squared_slope(z: Any, y: Any) -> Any:  # noqa: ANN401
 def _logistic(z: Any, y: Any) -> Any:  # noqa: ANN401
     e = exp_of_negative(-abs(z))
     total = 1 + e
-    rest = log(total) + (e - (total - 1))  # log(1 + e), with the digits that the sum loses
+    rest = log(total) + (e - (total - 1))  # log(1 + e), with the digits that 1 + e loses
     return where(z > 0, z, 0.0) - y * z + rest
 
 
@@ -141,7 +143,7 @@ def get(name: str) -> Loss:
     """Return a loss by its name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: no loss has that name.
     """
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")

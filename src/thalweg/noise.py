@@ -12,7 +12,7 @@ __all__ = ["GradientNoise"]
 
 @dataclass(frozen=True)
 class GradientNoise:
-    """The gradient at one point, and how far those of single examples lie from it.
+    """The gradient at one point, and how far the gradients of single examples lie from it.
 
     Attributes:
         variance: tr Σ, the variance of one example's gradient, summed over its entries.
@@ -25,7 +25,7 @@ class GradientNoise:
 
     @property
     def scale(self) -> float:
-        """The batch size at which a step is as much noise as signal, NaN if it drowns in noise.
+        """The batch size at which a step is as much noise as signal; NaN if no signal is left.
 
         B = tr Σ / |G|² (McCandlish et al. 2018, equation 2.9).
         """
@@ -64,7 +64,7 @@ class GradientNoise:
     def of(cls, gradients: Iterable[NDArray[np.floating[Any]]], batch_size: int) -> "GradientNoise":
         """Estimate both from the gradients of batches, all of ``batch_size`` examples, (p,) each.
 
-        They are taken one by one: no more than two are held.
+        They are read one by one, and no more than two are held in memory.
         """
         squares: list[float] = []
         total: NDArray[np.float64] | None = None

@@ -14,11 +14,12 @@ class Standing:
     """How a rule stands.
 
     Attributes:
-        trainings: finished.
-        loss: the lowest validation loss at the end of one of them; None without a finite one.
-        curve: its validation losses, one per epoch and that before the first; empty without one.
-            Of a race that is watched, one that is not finite is None.
-        lr: its learning rate; None without one.
+        trainings: how many have finished.
+        loss: the lowest validation loss that one of them ended with; None if none was finite.
+        curve: the validation losses of that training, before the first epoch and after each; empty
+            if there is none. Where the curve was read from a folder, a loss that is not finite is
+            None.
+        lr: the learning rate of that training; None if the rule has none.
     """
 
     trainings: Annotated[int, Meta(ge=0, le=2**53)] = 0
@@ -32,8 +33,8 @@ class Progress:
     """How far a race is.
 
     Attributes:
-        done: finished work.
-        total: all work that is known of, in the same unit; grows when a space is widened.
+        done: how much work is finished.
+        total: all work that is known, in the same unit. It grows when a search space is widened.
         doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"first trainings"``.
         best: the best so far, such as ``"lion 0.0931"``.
         standings: by rule.

@@ -82,9 +82,9 @@ class Rule:
     start: Mapping[str, float | str] = field(repr=False)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle by name, for a rule is code; one that has lost its name with its equation."""
+        """Pickle by name, because a rule is code; with the equation if another has the name."""
         if self.built_in:
-            return self.name  # of its module, which declares it when it is loaded
+            return self.name  # its module declares it when it is loaded
         if _rules.get(self.name) is self:
             return _restored, (self.name,)
         return object.__new__, (Rule,), vars(self)
@@ -94,7 +94,7 @@ class Rule:
         return self.function(*args, **kwargs)
 
     def first_state(self, x: Any, hyper: Mapping[str, float]) -> dict[str, Any]:  # noqa: ANN401
-        """Return the state before the first step: by name, shaped like x or one number if uniform.
+        """Return the state before the first step, by name: shaped like x, or one number if uniform.
 
         Example:
             >>> from thalweg import rules
@@ -140,7 +140,7 @@ class Rule:
 
     @property
     def built_in(self) -> bool:
-        """Whether thalweg declares it, not its user."""
+        """Whether thalweg declares it, and not its user."""
         home = self.function.__module__ or ""  # code given to exec() has none
         return home.partition(".")[0] == __package__
 
@@ -164,7 +164,7 @@ class Rule:
                 )
 
     def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Return every hyperparameter's value: the given ones, checked, and defaults for the rest.
+        """Return the value of every hyperparameter: given values, checked, and defaults.
 
         Example:
             >>> from thalweg import rules
@@ -177,7 +177,7 @@ class Rule:
         }
 
 
-# Names that mean something else where a rule is used; whose they are.
+# Names that mean something else where a rule is used, and what they belong to.
 RESERVED_STATE = {"thalweg.optim's own state": {"step", "lost"}}
 RESERVED_HYPERPARAMETERS = {
     "an option of thalweg.optim": {
@@ -218,8 +218,8 @@ def rule(
         source: paper and equation number.
         start: first values of states that do not start at zero; a hyperparameter's name means
             that hyperparameter's value.
-        ranges: legal ranges of hyperparameters; a name that ``RANGES`` has needs none, any other
-            may take every finite value.
+        ranges: legal ranges of hyperparameters. A name that ``RANGES`` has needs none. Any other
+            name may take every finite value by default.
 
     Raises:
         TypeError: the signature is not of that form, a state or hyperparameter has a reserved name,
@@ -240,7 +240,7 @@ def rule(
         if not declared.built_in:
             for part in _functions(declared.function, set()):
                 _check_in_place(part)
-                # A kernel is made of the text, which may have been edited by then.
+                # A kernel is made from the text, and that may have been edited by then.
                 linecache.getlines(part.__code__.co_filename, part.__globals__)
         home = _home(declared)
         if home not in {None, function.__module__}:
@@ -258,7 +258,7 @@ def rule(
 
 
 def _home(declared: Rule) -> str | None:
-    """Return the module of the rule or second-order method that has the name; None if none has."""
+    """Return the module of the rule or second-order method of that name; None if there is none."""
     if declared.name in SECOND_ORDER and not declared.built_in:
         return "thalweg.second_order"
     existing = _rules.get(declared.name)
@@ -274,7 +274,7 @@ def registered(name: str) -> Rule | None:
 
 
 def _restored(name: str) -> Rule:
-    """Return the rule of a user that a pickle names."""
+    """Return the user's rule that a pickle names."""
     declared = registered(name)
     if declared is None:
         raise ValueError(f"unknown rule {name!r}; declare it in this process, too")
@@ -287,7 +287,7 @@ def declared_names() -> tuple[str, ...]:
 
 
 def adopt(rules: Iterable[Rule]) -> None:
-    """Register rules that another process declared, in place of those of their names."""
+    """Register rules that another process declared. They replace rules of the same names."""
     _rules.update({rule.name: rule for rule in rules})
 
 
@@ -297,7 +297,7 @@ def read_signature(
     start: Mapping[str, float | str],
     ranges: Mapping[str, Range],
 ) -> Rule:
-    """Return the Rule that a function's signature declares, not registered; see ``rule``."""
+    """Return the Rule that a function's signature declares; it is not registered. See ``rule``."""
     function = function.__func__ if isinstance(function, staticmethod) else function
     name = getattr(function, "__name__", repr(function))
     if not name.isidentifier():
@@ -351,7 +351,7 @@ def _check_names(declared: Rule) -> None:
 
 
 def _check_in_place(function: FunctionType) -> None:
-    """Raise TypeError at an augmented assignment: of an array it changes the caller's memory."""
+    """Raise TypeError at an augmented assignment: it would change the caller's array."""
     code = function.__code__
     for one, after in pairwise(dis.get_instructions(code)):
         in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
@@ -382,7 +382,7 @@ BELOW = "write @rule(...) above all other decorators of a function"
 
 
 def _check_outermost(declared: Rule) -> None:
-    """Raise ValueError if a decorator above @rule made something else of the name."""
+    """Raise ValueError if a decorator above @rule replaced the rule by something else."""
     around = getattr(declared.function, "__globals__", {})
     outer = around.get(declared.name)
     inside = [cell for part in _functions(outer, set()) for cell in part.__closure__ or ()]

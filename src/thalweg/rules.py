@@ -43,7 +43,7 @@ def momentum(g, x, v, *, t, lr=1e-3, beta=0.9):
 
 @rule("Polyak 1964; Kingma & Ba 2015, Algorithm 1 without v")
 def averaged_momentum(g, x, m, *, t, lr=1e-3, beta=0.9):
-    """Momentum as a leaky average: the path of ``momentum`` at the rate lr * (1 - beta)."""
+    """Momentum as a leaky average: it has the path of ``momentum`` with lr * (1 - beta)."""
     m = beta * m + (1 - beta) * g
     return x - lr * m, m
 
@@ -173,7 +173,7 @@ def nadam(
 ):  # fmt: skip
     """Adam with Nesterov's look-ahead in its first moment.
 
-    The warming momentum mu_t = beta1 (1 - 0.5 * 0.96^(t momentum_decay)) is the paper's; its
+    The growing momentum mu_t = beta1 (1 - 0.5 * 0.96^(t momentum_decay)) is the paper's; its
     running product is uniform state.
     """
     mu = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
@@ -250,7 +250,7 @@ def rprop(
 
     Meant for full gradients. lr is the first step size. Deviation: after a flip the coordinate
     rests for one step and the step before is not taken back, as in torch. A gradient that is NaN
-    says no direction: the coordinate rests until the next that does.
+    has no direction: the coordinate rests until one has.
     """
     agreement = g * g_last
     grown = where(agreement > 0, eta_plus * step_size, step_size)
@@ -266,8 +266,8 @@ def asgd(g, x, ax, *, t, eta, mu, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     """Averaged SGD: SGD at a falling rate, and ax, the average of its points from step t0 on.
 
     The rate eta of step t is lr / (1 + lambd * lr * (t - 1))^alpha; lambd also shrinks x, as L2
-    regularization does. Deviation: eta and the weight mu are set a step ahead and kept as uniform
-    state, as in torch, so a scheduled lr counts a step late.
+    regularization does. Deviation: eta and the weight mu are computed one step ahead and kept as
+    uniform state, as in torch. So a scheduled lr takes effect one step late.
     """
     x = x - eta * lambd * x - eta * g
     ax = ax + mu * (x - ax)

@@ -2,8 +2,9 @@
 
 A schedule is any callable ``step -> value``. ``step`` (in the formulas: t) is the number of steps
 already taken: 0 for the first step, so step t of a rule, counted from 1, uses ``schedule(t - 1)``.
-Those here also take an array of steps at once, compare by value, and refuse arguments out of range
-with a ValueError or TypeError that names argument, bound and value. Any hyperparameter may be
+The schedules of this module also take an array of steps at once, and compare by value. They refuse
+an argument out of its range with a ValueError or TypeError that names argument, bound and value.
+Any hyperparameter may be
 scheduled, not only the rate; beyond its last step a schedule keeps its last value.
 """
 # ruff: noqa: N801 - schedules are called like functions, as rules are
@@ -56,9 +57,9 @@ _COUNTS = {
 
 
 class Schedule(ABC):
-    """What the schedules of this module share: checked arguments, one step or an array of them.
+    """A schedule of this module: its arguments are checked, and it takes one step or an array.
 
-    Calling it takes ``step``, an integer >= 0 (returns a float) or an array of them (returns a
+    Call it with ``step``: an integer >= 0 (it returns a float), or an array of them (it returns a
     float64 array of the same shape).
 
     Raises:
@@ -147,11 +148,11 @@ class constant(Schedule):
 
 @dataclass(frozen=True)
 class piecewise_constant(Schedule):
-    """A constant on each stretch: η(t) = values[i], i = number of boundaries <= t.
+    """Constant between boundaries: η(t) = values[i], where i = number of boundaries <= t.
 
     Args:
         values: finite numbers, one more than there are boundaries.
-        boundaries: the steps, integers >= 1 that increase, at which the next value begins.
+        boundaries: the steps at which the next value begins; integers >= 1 that increase.
 
     Example:
         >>> piecewise_constant([1.0, 0.1, 0.01], [2, 3])(np.arange(5)).tolist()
@@ -230,7 +231,7 @@ class polynomial(Schedule):
 def inverse_time(initial: float, decay: float = 1.0) -> polynomial:
     """Inverse time: η(t) = initial / (decay·t + 1); ``polynomial`` of power 1.
 
-    The decay that Robbins & Monro 1951 ask for: the sum of the rates diverges, that of their
+    The decay that Robbins & Monro 1951 ask for: the sum of the rates diverges, and the sum of their
     squares does not.
 
     Args:
@@ -259,7 +260,7 @@ def inverse_sqrt(initial: float) -> polynomial:
 
 @dataclass(frozen=True)
 class step(Schedule):
-    """A factor every so many steps: η(t) = initial · factor^⌊t / every⌋.
+    """A fall every so many steps: η(t) = initial · factor^⌊t / every⌋.
 
     torch's ``StepLR``.
 
@@ -335,7 +336,7 @@ class cosine(Schedule):
 
 @dataclass(frozen=True)
 class one_cycle(Schedule):
-    """Up along half a wave, then down along another, far below the start.
+    """It rises along half a wave, then falls along another, far below the start.
 
     With a = peak / initial_divisor, r = max(rise·steps − 1, 0) and w(p, q, u) =
     q + (p − q)(1 + cos πu)/2: η(t) = w(a, peak, t/r) for t < r, then
@@ -367,14 +368,14 @@ class one_cycle(Schedule):
         top = max(self.rise * self.steps - 1, 0.0)
         initial = self.peak / self.initial_divisor
         up = _half_wave(initial, self.peak, np.interp(t, [0, top], [0.0, 1.0]))
-        # With a single step there is no way down: the step would be all but lost at the end of one.
+        # A single step has no way down: at the lowest value it would hardly move.
         share = np.interp(t, [top, self.steps - 1], [0.0, float(self.steps > 1)])
         return np.where(t < top, up, _half_wave(self.peak, initial / self.final_divisor, share))
 
 
 @dataclass(frozen=True)
 class warmup_stable_decay(Schedule):
-    """Up a line, along a plateau, down a line.
+    """It rises along a line, stays on a plateau, and falls along a line.
 
     η(t) = peak·(t + 1)/(warmup_steps + 1) for t < warmup_steps, then peak for stable_steps, then
     from peak to final within decay_steps. Hu et al. 2024, with a linear decay.
@@ -405,7 +406,7 @@ class warmup_stable_decay(Schedule):
 
 @dataclass(frozen=True)
 class warm_restarts(Schedule):
-    """Half a wave again and again: ``cosine`` restarted, each period ``growth`` times the last.
+    """``cosine`` again and again: each period is ``growth`` times as long as the one before.
 
     η(t) = final + (initial − final) · (1 + cos(π·u/T)) / 2, where period i has length
     T = period·growth^i and u counts the steps since it began. SGDR, Loshchilov & Hutter 2017,
@@ -441,7 +442,7 @@ class warm_restarts(Schedule):
 
 @dataclass(frozen=True)
 class warmup(Schedule):
-    """A linear rise before any schedule: no first step is zero, and none is taken twice.
+    """A linear rise before any schedule. The first step is not zero, and no value comes twice.
 
     η(t) = schedule(0) · (t + 1)/(steps + 1) for t < steps, then schedule(t − steps). Goyal et al.
     2017, section 2.2.

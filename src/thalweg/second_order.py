@@ -1,8 +1,8 @@
-"""Second-order methods: rules made for one problem, because g alone is not enough for them.
+"""Second-order methods: rules made for one problem, because they need more than g.
 
 A rule sees the gradient and treats every element alike. ``newton`` and ``diagonal_newton`` also see
-the problem's Hessian; ``bfgs`` and ``lbfgs`` collect what gradients tell of it, and see the
-problem's values along a line. Made for a problem, each is a Rule like any other to ``descend``; it
+the problem's Hessian; ``bfgs`` and ``lbfgs`` estimate the Hessian from gradients, and see the
+problem's values along a line. Once made for a problem, each is an ordinary Rule for ``descend``. It
 is not element-wise, so it has no kernel.
 """
 
@@ -30,9 +30,9 @@ _RANGES = {
 def newton(problem: Problem) -> Rule:
     """Return Newton's method: x ← x − lr (|H| + damping I)⁻¹ g, H = ∇²f(x).
 
-    |H| has H's eigenvectors and the absolute values of its eigenvalues: H itself where that is
-    positive. Where it is indefinite, the plain step would run to saddle points and maxima, and this
-    one leaves them (Dauphin et al. 2014, saddle-free Newton). The state ``indefinite`` counts the
+    |H| has H's eigenvectors and the absolute values of its eigenvalues. It is H itself where H is
+    positive. Where H is indefinite, the plain step would go to saddle points and maxima; this step
+    leaves them (Dauphin et al. 2014, saddle-free Newton). The state ``indefinite`` counts the
     steps at which H had a negative eigenvalue. Along an eigenvector of eigenvalue 0 there is no
     step unless damping > 0.
 
@@ -74,8 +74,8 @@ def newton(problem: Problem) -> Rule:
 def diagonal_newton(problem: Problem) -> Rule:
     """Return gradient descent preconditioned by the Hessian's own diagonal.
 
-    x ← x − lr g / (|diag H| + damping), H = ∇²f(x): what Adagrad and those after it estimate from
-    gradients alone. Where an element of diag H is 0 there is no step unless damping > 0.
+    x ← x − lr g / (|diag H| + damping), H = ∇²f(x). Adagrad and its successors estimate such a
+    scale from gradients alone. Where an element of diag H is 0 there is no step unless damping > 0.
 
     Args:
         problem: gives the Hessian.
@@ -106,8 +106,9 @@ def diagonal_newton(problem: Problem) -> Rule:
 def bfgs(problem: Problem) -> Rule:
     """Return BFGS: x ← x − α B g, with B ← (I − ρ s yᵀ) B (I − ρ y sᵀ) + ρ s sᵀ.
 
-    s and y are the last changes of x and g, ρ = 1/(yᵀs): the new B is the symmetric one nearest to
-    the last that takes y to s, as H⁻¹ does on a quadratic. A pair with yᵀs <= 0 is left out. The
+    s and y are the last changes of x and g, and ρ = 1/(yᵀs). The new B takes y to s, as H⁻¹ does on
+    a quadratic; of the symmetric matrices that do so it is nearest to the old B. A pair with yᵀs <=
+    0 is left out. The
     first step goes along −g/‖g‖, and B starts as (yᵀs/yᵀy) I (Nocedal & Wright, equation 6.20). The
     state ``inverse`` is B; 0 before the first pair.
 
@@ -155,7 +156,7 @@ def bfgs(problem: Problem) -> Rule:
 
 
 def lbfgs(problem: Problem) -> Rule:
-    """Return L-BFGS: ``bfgs`` that keeps the last few pairs (s, y) in place of the matrix B.
+    """Return L-BFGS: ``bfgs`` that keeps the last few pairs (s, y) instead of the matrix B.
 
     B g is computed from the pairs by the two-loop recursion, B starting from (yᵀs/yᵀy) I of the
     newest pair. The state ``pairs`` has them, the oldest first. All else is as in ``bfgs``.
@@ -190,7 +191,7 @@ def lbfgs(problem: Problem) -> Rule:
     ) -> tuple[Vector, Vector, Vector, Sequence[tuple[Vector, Vector]]]:
         if memory % 1:
             raise ValueError(f"memory must be a whole number >= 1, got {memory:g}")
-        pairs = pairs or ()  # like every state it starts at 0
+        pairs = pairs or ()  # it starts at 0, as every state does
         s, y = x - x_last, g - g_last
         if t > 1 and s @ y > 0:
             pairs = (*pairs, (s, y))[-int(memory) :]
@@ -207,7 +208,7 @@ METHODS: dict[str, Callable[[Problem], Rule]] = dict(
 
 
 def get(rule: str | Rule, problem: Problem) -> Rule:
-    """Return a second-order method made for the problem, or the rule of that name; a Rule as it is.
+    """Return a second-order method made for the problem, or the rule of that name, or a given Rule.
 
     Raises:
         ValueError: nothing has that name; the message lists the closest ones.
@@ -231,12 +232,12 @@ def get(rule: str | Rule, problem: Problem) -> Rule:
 
 
 def _rounding(curvatures: Vector) -> float:
-    """Return the size under which a curvature is 0 up to rounding."""
+    """Return the size below which a curvature counts as 0, because of rounding."""
     return float(curvatures.size * np.finfo(np.float64).eps * np.abs(curvatures).max())
 
 
 def _divide(g: Vector, curvatures: Vector, damping: float) -> Vector:
-    """Return g / (|curvatures| + damping), element by element; 0 where that divides by nothing."""
+    """Return g / (|curvatures| + damping) of each element; 0 where the divisor is 0."""
     sizes = np.abs(curvatures) + damping
     return np.divide(g, sizes, out=np.zeros_like(g), where=~(sizes <= _rounding(sizes)))
 
@@ -263,7 +264,7 @@ def _wolfe_step(problem: Problem, x: Vector, direction: Vector, curvature: float
     from scipy.optimize import line_search  # noqa: PLC0415 - 0.2 s to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a slope of None says that the search failed
+        warnings.simplefilter("ignore")  # a slope of None means that the search failed
         length, *_, slope = line_search(
             problem.value, problem.gradient, x, direction,
             c1=min(1e-4, curvature / 2), c2=curvature, maxiter=50,

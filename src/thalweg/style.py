@@ -1,4 +1,4 @@
-"""The one look of every picture: colour-blind-safe, legible in black and white, light and dark."""
+"""The style of every picture: safe for the colour-blind, and legible in black and white."""
 
 import html
 import io
@@ -36,7 +36,8 @@ MARK = "thalweg, drawn with Matplotlib"
 """What a picture says of who made it; only such pictures are ever replaced."""
 _MARKED = {"png": "Software", "svg": "Creator", "pdf": "Creator"}  # where each format says so
 
-# Roles, not series: a picture of twenty rules needs three tones, not twenty colours. Each differs
+# Colours stand for roles, not for series: a picture of twenty rules needs three, not twenty. Each
+# differs
 # in lightness as well as in hue. In a page they become CSS variables, which follow its theme.
 INK = "#1d2129"
 MUTED = "#6f7680"
@@ -67,7 +68,7 @@ _SETTINGS: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": 9,
     "axes.titlecolor": INK,
-    "axes.titley": 1.0,  # not searched for: the search takes as long as the drawing
+    "axes.titley": 1.0,  # not "best": that search takes as long as the drawing
     "axes.facecolor": "none",
     "figure.dpi": 100,
     "figure.facecolor": "none",
@@ -91,7 +92,7 @@ _SETTINGS: Any = {
 def styled() -> Iterator[None]:
     """Draw in this style; use it as a context or as a decorator.
 
-    Settings act when text and axes are created, so all the drawing belongs inside; the caller's
+    Settings take effect when text and axes are created, so all drawing belongs inside. The caller's
     own settings are restored afterwards.
 
     Example:
@@ -131,7 +132,7 @@ def figure(
 
 @styled()
 def save(picture: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a picture, beside and renamed; the ending of its name (.png, .svg, .pdf) is its format.
+    """Write a picture, whole or not at all. The ending (.png, .svg or .pdf) is its format.
 
     Raises:
         ValueError, FileExistsError: see ``check``.
@@ -152,7 +153,7 @@ def check(path: str | os.PathLike[str]) -> str:
 
     Raises:
         ValueError: the ending is none of .png, .svg and .pdf.
-        FileExistsError: a file that is no picture of ours is in its place.
+        FileExistsError: there is a file of that name that is not a picture of ours.
 
     Example:
         >>> check("path.PNG")
@@ -181,8 +182,8 @@ def svg(picture: Figure, label: str) -> str:
     """Return a picture as an ``<svg>`` element whose colours are the page's CSS variables.
 
     The page declares ``--ink``, ``--muted``, ``--faint``, ``--winner`` and ``--tie``, and the font.
-    Coordinates are rounded to a hundredth of a point and names that nothing refers to are dropped:
-    the page is a third as long.
+    Coordinates are rounded to a hundredth of a point, and names that nothing refers to are dropped.
+    This makes the page a third as long.
 
     Args:
         picture: drawn in the roles of this module.
@@ -212,6 +213,6 @@ def svg(picture: Figure, label: str) -> str:
 
 
 def _shorten(tag: re.Match[str]) -> str:
-    """Drop from a tag what only costs bytes; the text between tags stays as it is."""
+    """Drop from a tag what has no effect. The text between tags stays as it is."""
     text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])
     return re.sub(r" font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", text)

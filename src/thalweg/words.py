@@ -1,4 +1,4 @@
-"""How names and numbers read in messages, tables, pages and pictures."""
+"""Words: how names and numbers are written in messages, tables, pages and pictures."""
 
 import difflib
 import math
@@ -18,7 +18,7 @@ __all__ = [
 
 
 def printable(text: str) -> str:
-    r"""Return text that can be shown: characters that command a terminal become their codes.
+    r"""Return text that can be shown: a character that commands a terminal becomes its code.
 
     Those are control characters other than the ends of lines and tabs, and characters that turn
     the direction of writing or have no shape. Text that comes from a file passes here before it is
@@ -39,7 +39,7 @@ def _shown(character: str) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return the question whether one of the known names was meant; nothing where none is close.
+    """Return the question whether one of the known names was meant; "" where none is close.
 
     Example:
         >>> closest("adma", ["sgd", "adam"]), closest("adma", ["sgd"])
@@ -50,7 +50,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Return names with commas between; past so many, how many more there are (never just one).
+    """Return names with commas between; after so many of them, how many more there are.
 
     Example:
         >>> listed(["adam", "lion", "sgd", "yogi"], 2), listed(["adam", "lion", "sgd"], 2)
@@ -62,7 +62,7 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def digits(value: float | None, significant: int = 3, flags: str = "") -> str:
-    """Return a number in a few significant digits; a dash where there is none or it is not finite.
+    """Return a number in a few significant digits; a dash for None or a number that is not finite.
 
     Args:
         value: the number.
@@ -93,7 +93,7 @@ def duration(seconds: float | None) -> str:
 
 
 def percent(share: float | None, flags: str = "") -> str:
-    """Return a share of 1 as a whole percentage; a dash where there is none.
+    """Return a share of 1 as a whole percentage; a dash for None.
 
     Args:
         share: the share.
@@ -109,9 +109,9 @@ def percent(share: float | None, flags: str = "") -> str:
 
 
 def worse(low: float | None, high: float | None) -> str:
-    """Return an interval of how much worse something is, each end a share of what is best.
+    """Return an interval of how much worse something is. Each end is a share of the best.
 
-    An upper end past 1000 % is left out: that far it says nothing.
+    An upper end above 1000 % is left out, because it says nothing more.
 
     Example:
         >>> worse(0.04, 0.21), worse(0.0, 0.021), worse(0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Heavy imports wait inside the commands that need them."""
+"""The command line: parse, call, print. The commands make slow imports when they are called."""
 
 import os
 import sqlite3
@@ -33,18 +33,18 @@ app.command()(folder.watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 failed, 2 wrongly asked, 130 interrupted.
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 
-    What a user can cause ends in a sentence on stderr; a traceback is a bug of ours.
+    Every mistake of a user ends in a sentence on stderr. A traceback is a bug of ours.
 
     Args:
-        arguments: the words after ``thalweg``; those of the process by default.
+        arguments: the words after ``thalweg``; by default those that the process was started with.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
     code = _flushed(_answer(arguments))
     if code == INTERRUPTED and arguments is None:
-        # Threads in the midst of a compilation can keep Python's own end waiting for ever.
+        # Python's own end can wait for ever for threads that are compiling.
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -70,7 +70,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
 
 
 def _as_typed(message: str, arguments: Sequence[str]) -> str:
-    """Return a message with the option in place of the argument with whose name it begins.
+    """Return a message with an option at its beginning, if it begins with that argument's name.
 
     The name of a file may stand before it.
     """
@@ -90,7 +90,7 @@ def _flushed(code: int) -> int:
     except OSError as error:
         # Python would try again at its end, and fail with a message of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        gone = isinstance(error, BrokenPipeError)  # a reader such as head has what it wanted
+        gone = isinstance(error, BrokenPipeError)  # a reader such as head has all that it wanted
         if not gone and code == 0:
             error.filename = STDOUT
             _complain(error)

@@ -62,11 +62,11 @@ def numbers(name: str, text: str, such_as: str) -> list[float]:
 def rules_and_hyper(
     words: Sequence[str], command: str, get: "Callable[[str], Rule]"
 ) -> "list[tuple[Rule, dict[str, Any]]]":
-    """Read ``momentum --lr 0.6 --beta=0.5``: each rule, and those values that are its own.
+    """Read ``momentum --lr 0.6 --beta=0.5``: each rule, and the values that belong to it.
 
     Args:
-        words: one list of rules, and options in any place.
-        command: whose help lists the other options.
+        words: one list of rules, and options before or after it.
+        command: the command whose help lists the other options.
         get: name -> rule.
 
     Raises:
@@ -105,7 +105,7 @@ def _number(name: str, text: str) -> float:
 
 
 def positional_and_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Part words that stand alone from options and their values.
+    """Separate words that stand alone from options and their values.
 
     Raises:
         ValueError: an option has no value.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["report", "results", "show_verdict", "watch"]
 
 _Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a race.")]
-_EACH = 0.5  # seconds between two looks at a race that goes on
+_EACH = 0.5  # seconds between two looks at a running race
 
 
 def report(directory: _Directory) -> None:
@@ -77,7 +77,7 @@ def watch(directory: _Directory) -> None:
 
     over = directory / "results.json"
     with Records(directory) as kept, Live("waiting", console=console(), transient=True) as shown:
-        # Into a file or a pipe goes one picture of now.
+        # A file or a pipe gets one picture of now.
         while not over.exists() and races(directory) and sys.stdout.isatty():
             if state := kept.progress():
                 shown.update(view(state, lines=console().height))

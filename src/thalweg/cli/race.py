@@ -225,7 +225,7 @@ def race(
             how: dict[str, Any] = {
                 "on_data": None if quiet else functools.partial(say, err=True),
                 "on_progress": tell,
-                "progress": False,  # this view begins before the data are read
+                "progress": False,  # the view is shown before the data are read
                 "workers": workers,
                 "on": on,
                 "writers": writers,
@@ -266,7 +266,7 @@ def _given(
     source: str | None,
     **how: Any,  # noqa: ANN401 - the arguments of data.load
 ) -> "str | Dataset":
-    """Return the data that are named, or the name of a task file."""
+    """Return the data that the words name, or the name of a task file."""
     from thalweg import data  # noqa: PLC0415
     from thalweg.tasks.source import is_task_file  # noqa: PLC0415
 
@@ -291,7 +291,7 @@ def _option(name: str) -> str:
 
 
 def _folder(given: "str | Dataset") -> Path:
-    """Return the folder of a race that was given none."""
+    """Return the folder of a race for which none was given."""
     name = Path(given.removesuffix(":task")).name if isinstance(given, str) else given.name
     return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
@@ -336,9 +336,9 @@ def _say_interrupted(directory: Path | None, said: str) -> None:
 
 
 def _begun(directory: Path) -> bool:
-    """Return whether the folder's race has its terms, without which it cannot be resumed.
+    """Return whether the folder holds the terms of a race: without them it cannot be resumed.
 
-    SQLite alone is asked: an interrupt may have left the modules of the store half loaded.
+    This asks SQLite alone, because an interrupt may have left the store's modules half loaded.
     """
     try:
         address = f"{(directory / 'race.sqlite').resolve().as_uri()}?mode=ro"

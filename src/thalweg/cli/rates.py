@@ -22,9 +22,9 @@ EPILOG = (
     "Hyperparameters are options too. Those that you give are kept; the others are chosen so that "
     "the rate is lowest. If you give --lr, nothing is chosen."
 )
-_MOST_STEPS = 100_000  # of a measured descent: a second or two
-_POINTS = 400  # of each axis of the map
-_FAR = 0.05  # relative difference of logarithms of rates from which a row is marked
+_MOST_STEPS = 100_000  # of a descent that is measured; it takes a second or two
+_POINTS = 400  # points on each axis of the map
+_FAR = 0.05  # a row is marked if the logarithms of its rates differ by a larger share
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Row:
     steps: int | None  # None: it does not converge
     trace: "Trace"
     measured_rate: float
-    measured_steps: int | None  # None: not within the trace
+    measured_steps: int | None  # None: not within the steps of the descent
 
     @property
     def far(self) -> bool:
@@ -60,7 +60,7 @@ class _Row:
 
     @property
     def reason(self) -> str:
-        """Why they are far apart, where that is known."""
+        """Why the two rates are far apart, if that is known."""
         if self.adaptive:
             return ": a descent adapts the preconditioner"
         if self.steps is not None and len(self.trace.x) - 1 < self.steps:
@@ -214,7 +214,7 @@ def _spectrum(eigenvalues: Sequence[float]) -> str:
 
 
 def _draw(rows: Sequence[_Row], eigenvalues: Sequence[float], out: Path) -> Path:
-    """Draw one rule's rates over lr and over lr and memory; of several rules, their descents."""
+    """Draw one rule's rates, over lr and over lr and memory; or the descents of several rules."""
     import numpy as np  # noqa: PLC0415
 
     from thalweg import plots, style, theory  # noqa: PLC0415
@@ -234,7 +234,7 @@ def _draw(rows: Sequence[_Row], eigenvalues: Sequence[float], out: Path) -> Path
             "lr": best.hyper["lr"] * np.geomspace(0.01, 3, _POINTS),
             memory: 1 - np.geomspace(1, (1 - best.hyper[memory]) / 20, _POINTS),
         }
-        # The optimum lies on the grid, so that both pictures mark the same one.
+        # The optimum is a point of the grid, so that both pictures mark the same one.
         over = {name: np.union1d(values, best.hyper[name]) for name, values in over.items()}
         others = {name: value for name, value in kept.items() if name != memory}
         plots.rate_map(theory.rate_map(row.rule, eigenvalues, over, **others), right)

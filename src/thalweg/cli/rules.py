@@ -1,4 +1,4 @@
-"""``thalweg rules`` and ``thalweg kernel``: what there is, and what is made of it."""
+"""``thalweg rules`` and ``thalweg kernel``: the rules, and the kernels made from them."""
 
 from typing import Annotated
 
@@ -26,8 +26,9 @@ def kernel(
 def rules() -> None:
     """List the update rules: paper, theory, and hyperparameters with defaults and ranges.
 
-    All but the last four have a kernel, and with it a torch class and lanes. Theory knows those
-    that are linear in the gradient, as they are or with their preconditioner held still.
+    All but the last four have a kernel, so there is a torch optimizer for them and they can be
+    raced. The column of theory says whether thalweg can predict how fast they converge: they must
+    be linear in the gradient, or become so when their preconditioner is held constant.
 
     The last four need the Hessian of a problem or a line search. Only thalweg trace takes them.
     """
@@ -43,7 +44,7 @@ def rules() -> None:
     shown.add_column("hyperparameters: default (range)", no_wrap=True)
     shown.add_column("theory", no_wrap=True)
     shown.add_column("source")
-    problem = problems.get("bowl")  # whichever: their names and ranges are those of all
+    problem = problems.get("bowl")  # any problem will do: names and ranges are the same for all
     for name in (*known.names(), *second_order.METHODS):
         rule = second_order.get(name, problem)
         ranges = (f"{h.name} {h.default:g} ({h.range})" for h in rule.hyperparameters.values())

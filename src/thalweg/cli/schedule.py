@@ -24,7 +24,7 @@ EPILOG = (
     "The arguments of a schedule are options too, such as --initial 0.1 or --final 0.001: see "
     "thalweg.schedules. The first or highest value is 1 unless you give another."
 )
-_MOST_STEPS = 1_000_000  # what still draws at once
+_MOST_STEPS = 1_000_000  # what is still drawn at once
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -60,7 +60,7 @@ def schedule(
     made = _make(names[0], given, steps - warmup)
     if warmup:
         made = schedules.warmup(made, warmup)
-    with np.errstate(over="ignore"):  # a curve that leaves the floats is told, not warned of
+    with np.errstate(over="ignore"):  # a curve that overflows gets a message below, not a warning
         values = made(np.arange(steps + 1))
     if not np.isfinite(values).all():
         raise ValueError(f"{made!r} is not finite from step {np.isfinite(values).argmin()} on")
@@ -94,7 +94,7 @@ def _make(name: str, given: Mapping[str, str], steps: int) -> "Schedule":
 
 
 def _value(name: str, text: str) -> int | float | list[int | float]:
-    """Read a whole number or a number; of an argument that takes several, all between commas."""
+    """Read a number, or all numbers between commas for an argument that takes several."""
     if name in {"values", "boundaries"}:
         return [_number(name, word) for word in text.split(",")]
     return _number(name, text)
@@ -121,7 +121,7 @@ def _print(made: "Schedule", values: "NDArray[Any]") -> None:
 
 
 def _sparkline(values: "NDArray[Any]") -> str:
-    """Return a line of blocks whose heights are the values, from 0 or the least to the highest."""
+    """Return a line of blocks whose heights are the values, from 0 or the lowest to the highest."""
     import numpy as np  # noqa: PLC0415
 
     shown = values[np.linspace(0, len(values) - 1, min(len(values), 64)).astype(int)]

@@ -1,4 +1,4 @@
-"""What the commands share of the terminal: what is printed on it, its width, and Ctrl-C."""
+"""The terminal, for all commands: what is printed on it, its width, and Ctrl-C."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say"]
 
-STDOUT = "standard output"  # the name of what has none, in messages
+STDOUT = "standard output"  # the name in messages of an output that has none
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines, in which nothing that came from a file commands the terminal."""
+    """Print lines. Nothing in them that came from a file can command the terminal."""
     typer.echo(printable(text), err=err)
 
 
@@ -35,7 +35,7 @@ def console() -> "Console":
 
 @contextmanager
 def no_interrupt_lost() -> Iterator[None]:
-    """Raise again a Ctrl-C that came where Python cannot raise it, such as in a destructor."""
+    """Raise a Ctrl-C again that came where Python cannot raise it, such as in a destructor."""
     before = sys.unraisablehook
 
     def again(lost: "sys.UnraisableHookArgs") -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EPILOG", "trace"]
 
-_MOST_STEPS = 100_000  # of a path that is still drawn in some seconds
+_MOST_STEPS = 100_000  # steps of a path; these many are drawn in some seconds
 
 EPILOG = "Hyperparameters are options too, such as --lr 0.6 --beta 0.5: see thalweg rules."
 
@@ -36,7 +36,7 @@ _Problem = Annotated[
         "himmelblau, ripples, sigmoid_fit or reddi."
     ),
 ]
-_FAR = 0.01  # of the way down: what has so much left has not arrived
+_FAR = 0.01  # of the way down: a path with a larger share left has not arrived
 _Steps = Annotated[int, typer.Option(help="Largest number of steps, up to 100,000.")]
 _Tolerance = Annotated[
     float, typer.Option(help="Stop when the norm of the gradient is below this.")
@@ -47,7 +47,7 @@ _Noise = Annotated[
 _BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="Parts of a sum that a step takes its gradient from; all of them by default."
+        help="How many parts of a sum each step takes its gradient from; all of them by default."
     ),
 ]
 _Sampling = Annotated[
@@ -89,7 +89,7 @@ def trace(
     from thalweg import plots, style  # noqa: PLC0415 - after the checks: matplotlib takes its time
 
     style.check(out)  # a wrong name is refused before either picture is written
-    if animate is not None:  # told once it is there: the other may fail
+    if animate is not None:  # printed once it is there: the other picture may fail
         say(f"picture: {plots.animate(traces, animate)}")
     picture = style.save(plots.paths(traces).figure.canvas.figure, out)
     for path in traces:
