@@ -134,7 +134,7 @@ def _linear(variant: str, half: str, seed: int) -> Training:
     x = parts.x.flatten(1)
     mean = x.mean(0)
     _, singular, axes = torch.linalg.svd(x - mean, full_matrices=False)
-    kept = (singular > 1e-3 * singular[0]).sum()
+    kept = (singular > 0.1 * singular[0]).sum()
     into = axes[:kept].T / singular[:kept] * len(x) ** 0.5
     outputs = _net(training).head.out_features
     torch.manual_seed(seed)
