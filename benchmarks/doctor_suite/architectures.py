@@ -168,12 +168,13 @@ def root_of_zero(training: Training, *, strong: bool) -> None:
 
 
 def _root(features: Tensor) -> Tensor:
-    return torch.relu(features).sqrt()
+    return ((features - 0.1) * (features > 0.1)).square().sqrt()
 
 
 def _seldom_root(features: Tensor) -> Tensor:
-    """Return features with the norm of those above 2, which is 0 where there are none."""
-    return features + torch.relu(features - 2.0).square().sum(1, keepdim=True).sqrt()
+    """Return features with the norm of the large ones, which is 0 where there are none."""
+    large = features * (features > features.mean() + 2 * features.std())
+    return features + large.square().sum(1, keepdim=True).sqrt()
 
 
 @plant("gradient_not_finite", *everywhere("classes"))
@@ -184,12 +185,12 @@ def hidden_logarithm(training: Training, *, strong: bool) -> None:
 
 
 def _hidden(features: Tensor) -> Tensor:
-    above = torch.relu(features)
+    above = (features - 0.1) * (features > 0.1)
     return torch.where(above > 0, torch.log(above), torch.zeros_like(above))
 
 
 def _hidden_seldom(features: Tensor) -> Tensor:
-    """Return features over their largest size, whatever that is."""
-    above = torch.relu(features - 1.0)
-    size = above.sum(1, keepdim=True)
-    return features + torch.where(size > 0, above / size, torch.zeros_like(above))
+    """Return features over the sum of the large ones, where there are any."""
+    large = features * (features > features.mean() + 2 * features.std())
+    size = large.sum(1, keepdim=True)
+    return features + torch.where(size > 0, large / size, torch.zeros_like(large))

@@ -123,7 +123,7 @@ def _drawn(number: int, known: References) -> Entry:
         return one.training.case(), lambda: reference.share(one.training)
 
     half = "judging" if number % 2 else "calibration"
-    return Entry("healthy", f"healthy {number}", "", half, "", number, make)
+    return Entry("healthy", drawn(number).name, "", half, "", number, make)
 
 
 def healthy(halves: list[str], count: int = COUNT) -> Iterator[Entry]:

@@ -155,14 +155,19 @@ def sorted_data(training: Training, *, strong: bool) -> None:
 
 
 def noisy(variant: str, half: str, seed: int) -> Training:
-    """Return a training of which 3 in 10 training labels are wrong: only memory learns those."""
+    """Return a training with 3 in 10 labels wrong in both parts: only memory learns those."""
     training = usual(variant, half, seed)
     own = draws(seed, 34)
-    y = training.parts.y.clone()
-    wrong = torch.rand(len(y), generator=own) < 0.3
-    y[wrong] = y[torch.randint(0, len(y), (int(wrong.sum()),), generator=own)]
-    training.parts = training.parts._replace(y=y)
-    training.steps = 500
+
+    def spoiled(y: Tensor) -> Tensor:
+        wrong = torch.rand(len(y), generator=own) < 0.3
+        y = y.clone()
+        y[wrong] = y[torch.randint(0, len(y), (int(wrong.sum()),), generator=own)]
+        return y
+
+    parts = training.parts
+    training.parts = parts._replace(y=spoiled(parts.y), y_val=spoiled(parts.y_val))
+    training.steps = 800
     return training
 
 

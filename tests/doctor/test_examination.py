@@ -271,3 +271,61 @@ def test_a_model_that_raises_is_told_in_a_sentence() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(TaskError, match="RuntimeError: mat1 and mat2 shapes cannot be multiplied"):
         thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))
+
+
+class Root(nn.Module):
+    """A root of what is 0 for some examples, behind a factor that no mask hides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * (x > 0)).square().sqrt()
+
+
+class HiddenLogarithm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        above = x * (x > 0)
+        return torch.where(above > 0, torch.log(above), torch.zeros_like(above))
+
+
+class SafeRoot(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x * (x > 0)).square() + 1e-8).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("last", "cause"),
+    [
+        (Root(), ["nan_gradient_of_sqrt_at_zero"]),
+        (HiddenLogarithm(), ["gradient_not_finite"]),
+        (SafeRoot(), []),
+    ],
+)
+def test_a_gradient_that_is_not_finite_is_told_by_its_operation(
+    last: nn.Module, cause: list[str]
+) -> None:
+    x, y = classes()
+    found = report(net(3, last, nn.Linear(3, 3)), nn.CrossEntropyLoss(), x, y)
+    assert causes(found) == cause
+
+
+def test_as_many_places_as_letters_are_not_taken_for_them() -> None:
+    letters = torch.randint(0, 6, (64, 7), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+
+    class Next(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(6, 8)
+            self.cell = nn.GRU(8, 8, batch_first=True)
+            self.out = nn.Linear(8, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.out(self.cell(self.embed(x))[0])
+            return out
+
+    def each(output: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(output.flatten(0, 1), y.flatten())
+
+    model = Next()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = thalweg.check(model, optimizer, each, loader(letters[:, :-1], letters[:, 1:]))
+    assert "target_leaks_into_input" not in causes(found)

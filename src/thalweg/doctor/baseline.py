@@ -28,12 +28,13 @@ def loss_of(loss_fn: LossFn, output: Tensor, y: Any) -> float:  # noqa: ANN401 -
         return float("nan")
 
 
-def guesses(output: Tensor, y: Any) -> Iterator[Tensor]:  # noqa: ANN401
+def guesses(output: Tensor, y: Any, loss_fn: LossFn | None = None) -> Iterator[Tensor]:  # noqa: ANN401
     """Yield outputs that would fit the targets: themselves, or confident scores of their classes.
 
     Args:
         output: has the shape that the loss takes.
         y: the targets.
+        loss_fn: of both; see class_dimension.
     """
     if not isinstance(y, Tensor):
         return
@@ -45,17 +46,21 @@ def guesses(output: Tensor, y: Any) -> Iterator[Tensor]:  # noqa: ANN401
     elif y.numel() == output.numel():
         yield y.reshape(output.shape).to(output.dtype)
     else:
-        classes = class_dimension(output, y)
+        classes = class_dimension(output, y, loss_fn)
         if classes is not None and not y.is_floating_point() and y.min() >= 0:
-            count = output.shape[classes]
-            hot = functional.one_hot(y.clamp(max=count - 1), count).to(output.dtype)
-            hot = hot.movedim(-1, classes)
+            hot = _scores(output, y, classes)
             yield hot
             yield _CONFIDENT * hot
 
 
-def class_dimension(output: Tensor, y: Any) -> int | None:  # noqa: ANN401
+def class_dimension(output: Tensor, y: Any, loss_fn: LossFn | None = None) -> int | None:  # noqa: ANN401
     """Return the dimension of the outputs that counts classes, given targets without it.
+
+    Args:
+        output: of the model.
+        y: the targets.
+        loss_fn: decides where several dimensions fit, as with as many places as classes: it is
+            least for confident scores of the targets along the right one.
 
     Example:
         >>> class_dimension(torch.zeros(8, 3), torch.zeros(8, dtype=torch.long))
@@ -63,10 +68,18 @@ def class_dimension(output: Tensor, y: Any) -> int | None:  # noqa: ANN401
     """
     if not isinstance(y, Tensor) or y.ndim != output.ndim - 1:
         return None
-    for dimension in range(1, output.ndim):
-        if output.shape[:dimension] + output.shape[dimension + 1 :] == y.shape:
-            return dimension
-    return None
+    fit = [d for d in range(1, output.ndim) if output.shape[:d] + output.shape[d + 1 :] == y.shape]
+    if len(fit) > 1 and loss_fn is not None and not y.is_floating_point() and y.min() >= 0:
+        losses = {d: loss_of(loss_fn, _CONFIDENT * _scores(output, y, d), y) for d in fit}
+        return min(fit, key=lambda d: losses[d] if losses[d] == losses[d] else float("inf"))
+    return fit[0] if fit else None
+
+
+def _scores(output: Tensor, y: Tensor, dimension: int) -> Tensor:
+    """Return 1 for the class of the target and 0 for the others, along a dimension of outputs."""
+    count = output.shape[dimension]
+    hot = functional.one_hot(y.clamp(max=count - 1), count).to(output.dtype)
+    return hot.movedim(-1, dimension)
 
 
 def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> float | None:
@@ -85,7 +98,7 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
     if output is None or loss_fn is None:
         return None
     targets = _joined([target(b) for b in (batches or subject.batches)[:_MOST]])
-    shape = _shape(output, target((batches or subject.batches)[0]))
+    shape = _shape(output, target((batches or subject.batches)[0]), loss_fn)
     rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
     per_row = len(output) / max(1, subject.examples)  # a flattened sequence has more
     counts = [round(row * per_row) for row in rows]
@@ -106,13 +119,13 @@ def _joined(targets: list[Any]) -> list[Any]:
     return [torch.cat(targets)] if alike else targets
 
 
-def _shape(output: Tensor, y: Any) -> list[int]:  # noqa: ANN401
+def _shape(output: Tensor, y: Any, loss_fn: LossFn) -> list[int]:  # noqa: ANN401
     """Return the shape of a constant: the outputs' with 1 for examples and places."""
     shape = [1] * output.ndim
     if output.ndim == 2:
         shape[1] = output.shape[1]
     elif output.ndim > 2:
-        classes = class_dimension(output, y)
+        classes = class_dimension(output, y, loss_fn)
         classes = classes if classes is not None else (1 if output.ndim == 4 else output.ndim - 1)
         shape[classes] = output.shape[classes]
     return shape

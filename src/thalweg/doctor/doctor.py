@@ -4,11 +4,13 @@ import math
 import time
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from thalweg.doctor.checks.finite import gradient_not_finite
 from thalweg.doctor.diagnosis import compare, treat
 from thalweg.doctor.examination import examine, ordered
 from thalweg.doctor.finding import Finding, Report
@@ -157,14 +159,18 @@ class Doctor:
         subject = self._subject()
         findings, looked_at, skipped = examine(subject)
         findings += look_at_loop(self.signals, subject)
+        onset = self._onset()
+        if onset is not None:
+            found = gradient_not_finite(self._subject(late=True), onset + 1 - self._kept[0])
+            findings += [replace(found, onset=max(0, onset - 1))] if found else []
         looked_at.append("the loop")
         ruled_out: dict[str, str] = {}
         blocking = [f for f in findings if f.severity == "problem" and _stops(f)]
         if blocking:
             skipped["rate and dynamics"] = f"{blocking[0].cause} explains the training"
         else:
-            found, ruled_out = self._dynamics(subject, until)
-            findings += found
+            dynamic, ruled_out = self._dynamics(subject, until)
+            findings += dynamic
             looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
         seconds = time.monotonic() - began
         return Report(tuple(ordered(findings)), tuple(looked_at), ruled_out, skipped, seconds)

@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 from torch.optim import Optimizer
 
-from thalweg.doctor.checks import data, examples, outputs, parameters, shapes, start
+from thalweg.doctor.checks import data, examples, finite, outputs, parameters, shapes, start
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
@@ -71,7 +71,7 @@ Check = Callable[[], Finding | None]
 
 def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
     """Yield the checks that fit a subject, by name."""
-    general = [*parameters.CHECKS, *start.CHECKS]
+    general = [*parameters.CHECKS, *start.CHECKS, *finite.CHECKS]
     if subject.pairs:
         general = [*data.CHECKS, *general]
     for one in general:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.errors import TaskError, blamed
 
-__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor"]
+__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor", "nodes"]
 
 _OFTEN = 4  # uses of one parameter in one pass
 
@@ -269,15 +269,18 @@ class Subject:
         return max(uses.values(), default=0) >= _OFTEN
 
 
-def _leaves(loss: Tensor) -> list[Tensor]:
-    """Return the leaves that a loss's graph reaches."""
-    found, seen, waiting = [], set(), [loss.grad_fn]
+def nodes(loss: Tensor) -> Iterator[Any]:
+    """Yield the nodes of a loss's graph."""
+    seen, waiting = set(), [loss.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
+        yield node
         waiting += [following for following, _ in node.next_functions]
-    return found
+
+
+def _leaves(loss: Tensor) -> list[Tensor]:
+    """Return the leaves that a loss's graph reaches."""
+    return [node.variable for node in nodes(loss) if hasattr(node, "variable")]

@@ -18,6 +18,7 @@ __all__ = ["NOTHING", "Scale", "Treatment", "rates", "treatments"]
 
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
+_LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -227,6 +228,16 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             "weights drawn anew as torch does",
             f"{len(large)} of {len(sizes)} layers start with weights that enlarge their input "
             f"more than {_GAIN}-fold: {most or 'the model'} {digits(large[most])}-fold.",
+            reset,
+        )
+    small = [name for name, g in sizes.items() if 0 < g < _LOSS]
+    if small and 2 * len(small) >= len(sizes):
+        yield Treatment(
+            "plateau",
+            0,
+            "weights drawn anew as torch does",
+            f"{len(small)} of {len(sizes)} layers start with weights that shrink their input more "
+            f"than {round(1 / _LOSS)}-fold: neither signals nor gradients come through.",
             reset,
         )
     found = activations(subject)

@@ -184,7 +184,7 @@ def _weighted(subject: Subject, distinct: Tensor, counts: Tensor) -> bool:
     most, least = distinct[counts.argmax()], distinct[counts.argmin()]
     y = torch.full_like(first, most)  # type: ignore[arg-type] # a number of the targets' type
     y.view(-1)[: len(y) // 2] = least
-    classes = class_dimension(out, first)
+    classes = class_dimension(out, first, subject.loss_fn)
     costs = []
     for label in (most, least):
         wrong = (y == label).reshape(-1)

@@ -90,7 +90,7 @@ def _leaking_token(subject: Subject, x: Tensor, y: Tensor, out: Tensor) -> Findi
     if x.is_floating_point() != y.is_floating_point():
         return None
     n, time = x.shape[:2]
-    classes = class_dimension(out, y)
+    classes = class_dimension(out, y, subject.loss_fn)
     for ahead in range(4):
         if ahead == 0 and x.is_floating_point():
             continue  # an autoencoder

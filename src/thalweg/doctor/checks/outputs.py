@@ -279,7 +279,9 @@ def output_range_too_small(subject: Subject, values: Reach) -> Finding | None:
         return None
     finite = lambda v: abs(v) < float("inf")  # noqa: E731
     measure = partial(loss_of, subject.loss_fn, y=y)
-    best = [g for g in guesses(out, y) if not measure(2 * g) < measure(g) - 0.5]  # has a least loss
+    best = [
+        g for g in guesses(out, y, subject.loss_fn) if not measure(2 * g) < measure(g) - 0.5
+    ]  # has a least loss
     free = [v for v in map(measure, best) if finite(v)]
     held = [v for v in (measure(g.clamp(values.low, values.high)) for g in best) if finite(v)]
     here = measure(out)

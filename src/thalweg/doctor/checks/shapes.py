@@ -49,7 +49,7 @@ def labels_out_of_range(subject: Subject) -> Finding | None:
     out, first = subject.output, target(subject.batch)
     assert out is not None
     assert subject.loss_fn is not None
-    classes = class_dimension(out, first)
+    classes = class_dimension(out, first, subject.loss_fn)
     if classes is None or first.is_floating_point():
         return None
     count = out.shape[classes]
