@@ -368,4 +368,31 @@ CAUSES: dict[str, Cause] = {
         "Stop earlier, use more data, augmentation, weight decay or dropout, or a smaller model.",
         "optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)",
     ),
+    # What a curve shows, whatever its cause
+    "diverged": Cause(
+        "The loss fell, or did not, and then grew.",
+        "F1",
+        "Lower the rate by a factor of 3 to 10, clip gradients, or warm the rate up; "
+        "thalweg.Doctor tells which.",
+        'for group in optimizer.param_groups:\n    group["lr"] /= 10',
+    ),
+    "loss_not_finite": Cause(
+        "The loss is NaN or infinite, though it had not grown before.",
+        "F11",
+        "Look for NaN in the data, log(0), sqrt(0), a division by 0 and overflow in half "
+        "precision; thalweg.check looks for them too.",
+        "torch.autograd.set_detect_anomaly(True)  # names the operation",
+    ),
+    "still_falling": Cause(
+        "The loss is still falling fast at the end: the training is too slow, or too short.",
+        "F2",
+        "Train longer, or try three times the rate.",
+        'for group in optimizer.param_groups:\n    group["lr"] *= 3',
+    ),
+    "loss_spikes": Cause(
+        "The loss jumps up and comes back: some steps are far too large.",
+        "F1",
+        "Clip the norm of the gradient, lower the rate, or look at the batches at the spikes.",
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+    ),
 }

@@ -1,0 +1,249 @@
+"""Curves: the training and validation loss in a log, and what they say of the training."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.doctor import logs, signs
+from thalweg.doctor.finding import Report
+from thalweg.doctor.logs import Log
+from thalweg.words import closest, listed, printable
+
+__all__ = ["Curves", "diagnose", "read_curves"]
+
+Floats = NDArray[np.float64]
+
+_TRAINING = {"train", "training", "trn", "fit"}
+_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "holdout"}
+_LOSS = {"loss", "nll", "crossentropy", "mse", "objective", "cost"}
+_PERPLEXED = {"min", "max", "std", "scale", "scaling", "weight", "lr", "best", "smooth"}
+_STEP = ("step", "global_step", "_step", "iteration", "iter", "batch", "epoch")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Losses of one training.
+
+    Args:
+        name: of the log.
+        steps: at which the training loss was noted, rising.
+        training: the losses; NaN and infinite as they are.
+        validation_steps: the same for the validation loss; both empty where there is none.
+        validation: the losses.
+        unit: what steps count: ``"step"``, ``"epoch"`` or ``"line"``.
+        notes: what was assumed about the log.
+    """
+
+    name: str
+    steps: Floats
+    training: Floats
+    validation_steps: Floats
+    validation: Floats
+    unit: str = "step"
+    notes: tuple[str, ...] = ()
+
+
+def diagnose(
+    log: str | Path | Curves,
+    *,
+    train: str | None = None,
+    validation: str | None = None,
+    step: str | None = None,
+    constant: float | None = None,
+) -> Report:
+    """Say what the loss curves of a training show.
+
+    A curve shows signs, seldom causes: what made a loss diverge is asked with ``thalweg.Doctor``.
+
+    Args:
+        log: a file or folder, see ``thalweg doctor --help``; or the curves themselves.
+        train: the column of the training loss; found by its name by default.
+        validation: the column of the validation loss; the same.
+        step: the column of steps or epochs; the same.
+        constant: loss of the best constant output, such as log(10) for ten classes that are equally
+            frequent; None (default): unknown. It tells a training that learned nothing from one
+            whose log begins after it had learned.
+
+    Returns:
+        What was found, the most likely cause first.
+
+    Raises:
+        FileNotFoundError: there is no such log.
+        ValueError: it is none, or holds no loss.
+
+    Example:
+        >>> import numpy as np
+        >>> n = np.arange(40.0)
+        >>> curves = Curves("log", n, np.exp(-n / 8), n, np.exp(-n / 8) + (n / 40) ** 2)
+        >>> diagnose(curves).findings[0].cause
+        'overfitting'
+    """
+    began = time.monotonic()
+    if not isinstance(log, Curves):
+        log = read_curves(log, train=train, validation=validation, step=step)
+    with np.errstate(all="ignore"):  # losses that are nearly infinite
+        findings, looked_at, ruled_out, skipped = signs.look(log, constant)
+    seconds = time.monotonic() - began
+    return Report(tuple(findings), tuple(looked_at), ruled_out, skipped, seconds)
+
+
+def read_curves(
+    path: str | Path,
+    *,
+    train: str | None = None,
+    validation: str | None = None,
+    step: str | None = None,
+) -> Curves:
+    """Return the curves of a log; see ``diagnose``."""
+    log = logs.read(Path(path))
+    chosen = {
+        "train": _named(log, "--train", train) or _found(log, "--train", _trained),
+        "validation": _named(log, "--validation", validation)
+        or _found(log, "--validation", _validated),
+    }
+    if not any(chosen.values()):
+        raise ValueError(
+            f"{log.name} has no column that is a loss by its name ({_names(log)}); name it with "
+            "--train or --validation"
+        )
+    where = _named(log, "--step", step) or next(
+        (name for word in _STEP for name in log.columns if _plain(name) == word), None
+    )
+    notes = list(log.notes)
+    rows, unit, steps = _steps(log, [n for n in chosen.values() if n], where, notes)
+    curves = []
+    for name in chosen.values():
+        own, values = log.columns[name] if name else (np.array([], np.int64), np.array([]))
+        _, here, there = np.intersect1d(rows, own, assume_unique=True, return_indices=True)
+        curves.append((steps[here], values[there]))
+    (at, training), (held_at, held) = curves
+    notes.append(
+        "read: "
+        + ", ".join(f"{role} loss from {printable(name)}" for role, name in chosen.items() if name)
+    )
+    return Curves(log.name, at, training, held_at, held, unit, tuple(notes))
+
+
+def _named(log: Log, option: str, name: str | None) -> str | None:
+    if name is not None and name not in log.columns:
+        meant = closest(name, log.columns) or f"it has {_names(log)}"
+        raise ValueError(f"{option} {name}: {log.name} has no such column of numbers; {meant}")
+    return name
+
+
+def _names(log: Log) -> str:
+    return printable(listed(list(log.columns), 8))
+
+
+def _plain(name: str) -> str:
+    """Return a column's name without its run, as W&B writes it, in lower case and underscores."""
+    name = name.rpartition(" - ")[2]
+    return re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_") or name.lower()
+
+
+def _tokens(name: str) -> set[str]:
+    return set(_plain(name).replace("cross_entropy", "crossentropy").split("_"))
+
+
+def _is_loss(tokens: set[str]) -> bool:
+    glued = any(token.endswith("loss") for token in tokens)
+    return (bool(tokens & _LOSS) or glued) and not tokens & _PERPLEXED
+
+
+def _validated(name: str) -> bool:
+    tokens = _tokens(name)
+    glued = any(re.match(r"(val|valid|eval|test)loss", token) for token in tokens)
+    return _is_loss(tokens) and (bool(tokens & _VALIDATION) or glued)
+
+
+def _trained(name: str) -> bool:
+    return (_is_loss(_tokens(name)) or _plain(name) == "value") and not _validated(name)
+
+
+# Among several columns of one role: its plain name first, then epochs' means, then steps' values.
+_PREFERRED: tuple[Callable[[set[str]], bool], ...] = (
+    lambda rest: not rest,
+    lambda rest: rest <= {"epoch", "total", "avg", "mean", "average", "smoothed"},
+    lambda rest: rest <= {"step", "batch", "iter", "running"},
+    lambda _: True,
+)
+
+
+def _found(log: Log, option: str, fits: Callable[[str], bool]) -> str | None:
+    """Return the column of a role by its name.
+
+    Raises:
+        ValueError: several columns may be it.
+    """
+    names = [name for name in log.columns if fits(name)]
+    for preferred in _PREFERRED:
+        best = [n for n in names if preferred(_tokens(n) - _TRAINING - _VALIDATION - {"loss"})]
+        best = [n for n in best if "test" not in _tokens(n)] or best  # beside a validation part
+        if preferred is not _PREFERRED[-1]:
+            best = _fullest(log, best)
+        if len(best) > 1:
+            raise ValueError(
+                f"{log.name}: several columns may be meant ({printable(listed(best, 6))}); name "
+                f"one with {option}"
+            )
+        if best:
+            return best[0]
+    return None
+
+
+def _fullest(log: Log, names: Sequence[str]) -> list[str]:
+    """Return the name with most values; all of them where they are one name in several runs."""
+    if not names or len({_plain(name) for name in names}) < len(names):
+        return list(names)
+    return [max(names, key=lambda name: len(log.columns[name][0]))]
+
+
+def _steps(
+    log: Log, losses: Sequence[str], name: str | None, notes: list[str]
+) -> tuple[NDArray[np.int64], str, Floats]:
+    """Return the rows that count, what their steps count, and the steps, never falling."""
+    own = [log.columns[loss][0] for loss in losses]
+    any_loss = np.zeros(max(int(each[-1]) for each in own) + 1, bool)
+    for each in own:
+        any_loss[each] = True
+    rows = np.flatnonzero(any_loss)
+    lines = rows, "line", np.arange(len(rows), dtype=float)
+    if name is None:
+        return lines
+    with_step, values = log.columns[name]
+    both, _, places = np.intersect1d(rows, with_step, assume_unique=True, return_indices=True)
+    values = values[places]
+    if len(both) < 0.5 * len(rows) or not np.isfinite(values).all():
+        notes.append(f"{printable(name)} has gaps: lines are counted instead")
+        return lines
+    unit = "epoch" if "epoch" in _tokens(name) else "step"
+    segment = np.concatenate([[0], np.cumsum(np.diff(values) < 0)])
+    if not segment[-1]:
+        return both, unit, values
+    if unit == "step" and _rises(log, "epoch", both):
+        notes.append(f"{printable(name)} begins again in each epoch: lines are counted instead")
+        return lines
+    # Several runs, or one that was resumed from a checkpoint: of each step the last record counts.
+    least = np.minimum.reduceat(values, np.flatnonzero(np.diff(segment, prepend=-1)))
+    later = np.append(np.minimum.accumulate(least[::-1])[::-1], np.inf)[segment + 1]
+    kept = values < later
+    notes.append(
+        f"{printable(name)} goes back at line {int(both[np.argmax(segment > 0)]) + 1}: another run "
+        f"or a resumed one; what was logged last for a step counts, {int(kept.sum())} of "
+        f"{len(both)} lines"
+    )
+    return both[kept], unit, values[kept]
+
+
+def _rises(log: Log, word: str, rows: NDArray[np.int64]) -> bool:
+    """Return whether a log has such a column, and it rises and never falls on these rows."""
+    for name, (own, values) in log.columns.items():
+        if _plain(name) == word:
+            change = np.diff(values[np.isin(own, rows)])
+            return bool(len(change) and (change >= 0).all() and (change > 0).any())
+    return False

@@ -1,0 +1,343 @@
+"""Logs: columns of numbers from whatever a training wrote, each with the rows that have a value."""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from thalweg.words import listed
+
+__all__ = ["Column", "Log", "read"]
+
+Floats = NDArray[np.float64]
+Column = tuple[NDArray[np.int64], Floats]
+"""The rows that have a value, and the values; NaN is a value, a gap is none."""
+
+_EVENTS = "tfevents"
+_FORMS = (
+    "a CSV file with a header, JSON, JSON lines, TensorBoard event files, the folder of a race or "
+    "of Lightning's CSVLogger, or text with lines such as 'epoch 3 loss: 0.51'"
+)
+_MOST = 500_000_000  # bytes of a text that is read
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a log holds.
+
+    Args:
+        name: the file or folder.
+        columns: by name.
+        notes: what was assumed.
+    """
+
+    name: str
+    columns: Mapping[str, Column]
+    notes: list[str] = field(default_factory=list)
+
+
+def read(path: Path) -> Log:
+    """Return the columns of a log.
+
+    Args:
+        path: a file, or a folder that holds one log.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no log, or a folder holds several.
+        ImportError: it needs the tensorboard package.
+    """
+    if path.is_dir():
+        path = _within(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a log: {_FORMS}")
+    if path.is_dir():
+        return _race(path)
+    if _EVENTS in path.name:
+        return _events(path)
+    if path.suffix == ".parquet":
+        return Log(str(path), _of_table(_parquet(path)))
+    if (size := path.stat().st_size) > _MOST:
+        raise ValueError(
+            f"{path} has {size / 1e6:.0f} MB; keep the columns of losses, or fewer rows"
+        )
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError(f"{path} is empty: nothing was logged, or it is not flushed yet")
+    return Log(str(path), *_text(path, content))
+
+
+def _within(folder: Path) -> Path:
+    """Return the log that a folder holds, itself if it is a race's."""
+    if (folder / "curves.parquet").exists():
+        return folder
+    states = [*folder.glob("trainer_state.json"), *folder.glob("checkpoint-*/trainer_state.json")]
+    if states:  # each holds the one before
+        return max(states, key=lambda state: state.stat().st_size)
+    for pattern in ("metrics.csv", f"*{_EVENTS}*", "*.csv", "*.jsonl"):
+        found = sorted(folder.rglob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = listed([str(one.relative_to(folder)) for one in found], 3)
+            raise ValueError(f"{folder} holds several logs ({names}); name one of them")
+    raise ValueError(f"{folder} holds no log that is known: {_FORMS}")
+
+
+def _race(folder: Path) -> Log:
+    """Return the finals of the rule to take: the median over its seeds."""
+    from thalweg.report import curves, record  # noqa: PLC0415 - for races alone
+
+    results = record.read(folder)
+    table = curves.read(folder, results)
+    finals = table.filter((pc.field("rule") == results.take) & (pc.field("phase") == "final"))
+    frame = finals.to_pandas().groupby("epoch")[["train_loss", "validation_loss"]].median()
+    rows = np.arange(len(frame))
+    columns = {str(name): (rows, frame[name].to_numpy(float)) for name in frame}
+    columns["epoch"] = (rows, frame.index.to_numpy(float))
+    note = f"the finals of {results.take}, which the race says to take: the median over their seeds"
+    return Log(str(folder), columns, [note])
+
+
+def _events(path: Path) -> Log:
+    """Return the scalars of a TensorBoard event file."""
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import (  # noqa: PLC0415
+            EventFileLoader,
+        )
+        from tensorboard.util import tensor_util  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise ImportError(
+            f"{path} is TensorBoard's; to read it: pip install tensorboard (or download the curve "
+            "as CSV from TensorBoard's page)"
+        ) from None
+    records: list[dict[str, float]] = []
+    try:
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                plain = not value.HasField("tensor")
+                number = np.array(
+                    value.simple_value if plain else tensor_util.make_ndarray(value.tensor)
+                )
+                if number.size == 1 and number.dtype.kind in "fiu":
+                    records.append({"step": event.step, value.tag: float(number.item())})
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({error}), or it is no event file") from error
+    if not records:
+        raise ValueError(f"{path} has no scalars: nothing was logged, or it is no event file")
+    return Log(str(path), _of_records(records))
+
+
+def _parquet(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is no Parquet file ({' '.join(str(error).split())})") from None
+
+
+def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
+    if b"\0" in content[:_HEAD] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{path} is not a log, it is binary; give {_FORMS}")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # PowerShell's >
+        content = content.decode("utf-16", "replace").encode()
+    elif not content.isascii():
+        content = content.decode("utf-8-sig", "replace").encode()
+    first = content.lstrip()[:1]
+    columns: dict[str, Column] = {}
+    notes: list[str] = []
+    if first in {b"{", b"["}:
+        columns = _json(path, content)
+    else:
+        columns, notes = _delimited(content)
+        if not columns:
+            columns = _prose(content)
+    if not columns:
+        raise ValueError(f"{path} is not a log that is known; give {_FORMS}")
+    return columns, notes
+
+
+# JSON
+
+
+def _json(path: Path, content: bytes) -> dict[str, Column]:
+    """Return the columns of JSON or JSON lines: records, a dict of lists, or a trainer's state."""
+    text = content.decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = list(_json_lines(text))
+    if isinstance(value, dict):
+        value = value.get("log_history", value.get("history", value))
+    if isinstance(value, dict):
+        lists = {k: v for k, v in value.items() if isinstance(v, list)}
+        return _of_records(
+            (dict(zip(lists, row, strict=True)) for row in _transposed(list(lists.values())))
+            if lists
+            else [value]
+        )
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError(f"{path} must hold records of numbers, such as {{'step': 1, 'loss': 0.5}}")
+    return _of_records(value)
+
+
+def _transposed(lists: Sequence[list[Any]]) -> Iterator[tuple[Any, ...]]:
+    longest = max(map(len, lists))
+    return zip(*(one + [None] * (longest - len(one)) for one in lists), strict=True)
+
+
+def _json_lines(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of JSON lines; a last line that is cut is left out."""
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for row, record in enumerate(records):
+        for name, value in record.items():
+            number = _number(value)
+            if number is not None:
+                rows, values = found.setdefault(name, ([], []))
+                rows.append(row)
+                values.append(number)
+    return {
+        name: (np.array(rows, np.int64), np.array(values, float))
+        for name, (rows, values) in found.items()
+    }
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+# Delimited text
+
+
+def _delimited(content: bytes) -> tuple[dict[str, Column], list[str]]:
+    """Return the columns of a table with a header; none where the text is no table."""
+    head = content[:_HEAD].decode("utf-8", "replace").splitlines()
+    skipped = next((n for n, line in enumerate(head) if line.strip() and line[0] != "#"), 0)
+    header = head[skipped]
+    delimiter = max(",\t;|", key=header.count)
+    if header.count(delimiter) == 0 and (
+        len(head) - skipped < 2 or not _all_numbers(head, skipped)
+    ):
+        return {}, []
+    notes: list[str] = []
+    runs = 1 + content.count(b"\n" + header.strip().encode(), len(header))
+    if runs > 1:  # a logger that was started again appends its header
+        notes.append(f"the file has {runs} runs, each with a header; this is the last")
+        content, skipped = content[content.rindex(b"\n" + header.strip().encode()) + 1 :], 0
+    table = _arrow(content, delimiter, skipped)
+    columns = {} if table is None else _of_table(table)
+    if columns and all(_is_number(name) for name in table.column_names):  # type: ignore[union-attr]
+        return {}, []
+    return columns, notes
+
+
+def _is_number(text: str) -> bool:
+    return _number(text) is not None
+
+
+def _all_numbers(head: Sequence[str], skipped: int) -> bool:
+    """Return whether below the header stands one number a line."""
+    return not _is_number(head[skipped]) and all(
+        _is_number(line) for line in head[skipped + 1 : -1] if line.strip()
+    )
+
+
+def _arrow(content: bytes, delimiter: str, skipped: int) -> pa.Table | None:
+    options: dict[str, Any] = {
+        "read_options": pa.csv.ReadOptions(skip_rows=skipped),
+        "parse_options": pa.csv.ParseOptions(
+            delimiter=delimiter, invalid_row_handler=lambda _: "skip"
+        ),
+    }
+    convert = {"null_values": ["", "None", "null", "NULL"], "strings_can_be_null": True}
+    try:
+        return pa.csv.read_csv(
+            io.BytesIO(content), convert_options=pa.csv.ConvertOptions(**convert), **options
+        )
+    except pa.ArrowInvalid:  # a text where numbers were before: all columns as text
+        names = content.splitlines()[skipped].decode("utf-8", "replace").split(delimiter)
+        types = dict.fromkeys((name.strip().strip('"') for name in names), pa.string())
+        convert["column_types"] = types
+    try:
+        return pa.csv.read_csv(
+            io.BytesIO(content), convert_options=pa.csv.ConvertOptions(**convert), **options
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _of_table(table: pa.Table) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        found = _of_array(column)
+        if found is not None:
+            columns[name.strip()] = found
+    return columns
+
+
+def _of_array(column: pa.ChunkedArray) -> Column | None:
+    """Return a column that has numbers; texts among them are gaps."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        values = [None if text is None else _number(text) for text in column.to_pylist()]
+        column = pa.chunked_array([pa.array(values, pa.float64())])
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    rows = np.flatnonzero(_plain(column.is_valid()))
+    if not len(rows):
+        return None
+    return rows, _plain(column.drop_null().cast(pa.float64(), safe=False))
+
+
+def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column as an array; a ChunkedArray's own method would load pandas."""
+    whole = column.combine_chunks()
+    array: NDArray[Any] = whole.to_numpy(zero_copy_only=False)
+    return array
+
+
+# Text with words and numbers
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
+_LOSS = re.compile(
+    rf"([a-z][\w/.-]*(?: (?:loss|error))?)\s*[:=]\s*(?:tensor\()?({_NUMBER})(?![\w.])",
+    re.IGNORECASE,
+)
+_PLACE = re.compile(r"\b(epoch|step|iter(?:ation)?)\b\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE)
+
+
+def _prose(content: bytes) -> dict[str, Column]:
+    """Return what lines say in the form ``name: number``, where a name is that of a loss."""
+    records = []
+    for part in re.split(r"[\r\n]+", content.decode("utf-8", "replace")):
+        found = {name.lower(): float(value) for name, value in _LOSS.findall(part)}
+        if any("loss" in name for name in found):
+            found |= {name.lower(): float(value) for name, value in _PLACE.findall(part)}
+            records.append(found)
+    return _of_records(records)
