@@ -1,7 +1,11 @@
 """Numerals: every way to write a number that is known, and texts that are none."""
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thalweg.data.numerals import Numerals, numerals_of
 
@@ -65,6 +69,29 @@ NONE = [
 @pytest.mark.parametrize("texts", NONE, ids=[" ".join(texts) for texts in NONE])
 def test_what_is_no_number_stays_text(texts: list[str]) -> None:
     assert numerals_of(pa.chunked_array([pa.array(texts, pa.large_string())])) is None
+
+
+UNITS = st.sampled_from(["", "$", "$ ", " $", "%", " kg", "kg", "+", "USD", "kr"])
+SIGNS, MARKS = st.sampled_from(["", "-", "+", "(", "--"]), st.sampled_from(["", ",", ".", "'", " "])
+
+
+@given(
+    st.lists(
+        st.tuples(SIGNS, UNITS, SIGNS, st.integers(0, 9999999), MARKS, MARKS, UNITS), min_size=1
+    ),
+    UNITS,
+    st.sampled_from([".", ","]),
+)
+def test_what_is_read_all_at_once_is_read_as_one_by_one(
+    parts: list[tuple[Any, ...]], unit: str, decimal: str
+) -> None:
+    texts = [
+        f"{sign}{before}{inner}{number:,}".replace(",", mark) + f"{point}5{after}"
+        for sign, before, inner, number, mark, point, after in parts
+    ]
+    style = Numerals(decimal, unit)
+    found = style.parse(pa.chunked_array([pa.array(texts, pa.large_string())])).to_pylist()
+    assert found == [style.number(text) for text in texts]
 
 
 def test_integers_stay_exact() -> None:

@@ -383,7 +383,8 @@ def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body:
     A value may hold rows if one of its lines has the delimiters of a row, or its ends have
     together. It does if all its lines have, or if what follows a quote follows no closing one.
     """
-    found = [(row.number, row.text.strip().count("\n"), True) for row in ragged]
+    ends = ((row.number, row.text.strip().count("\n")) for row in ragged)
+    found = [(row, breaks, True) for row, breaks in ends if breaks]
     for column in table.columns:
         for i in np.flatnonzero(pc.count_substring(column, "\n").to_numpy()):
             first, *inner = column[i].as_py().strip("\r\n").split("\n")
@@ -394,14 +395,13 @@ def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body:
                 for each in ragged:  # rows that the table does without
                     row += each.number <= row
                 found.append((row, len(lines), len(rows) > 1 and all(rows)))
-    if not any(sure for *_, sure in found) and _is_strict(body, layout):
+    if not found or (not any(sure for *_, sure in found) and _is_strict(body, layout)):
         return
-    row, breaks, _ = min((each for each in found if each[1]), default=(0, 0, True))
-    if breaks:
-        raise ValueError(
-            f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} "
-            "lines; close it, or take the line breaks out of the text"
-        )
+    row, breaks, _ = min(found)
+    raise ValueError(
+        f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} lines; "
+        "close it, or take the line breaks out of the text"
+    )
 
 
 def _is_strict(body: str, layout: _Layout) -> bool:

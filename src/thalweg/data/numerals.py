@@ -38,7 +38,7 @@ _TIMES = {
     "Cr": 1e7,
     **dict.fromkeys(("B", "bn", "Bn", "Mrd", "billion"), 1e9),
 }
-_SAMPLE = 10_000  # distinct texts by which a column is judged
+_SAMPLE = 3_000  # distinct texts by which a column is judged
 _SPACE = "[ \u00a0\u2009\u202f]"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 
@@ -107,15 +107,41 @@ class Numerals:
     def parse(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return int64 or float64, null where a text is missing or no number in this style."""
         bare = self.decimal == "." and (not self.unit or _may_lack(self.unit))
-        kept = pc.if_else(pc.match_substring_regex(text, PLAIN if bare else "^$"), text, None)
-        others = text.filter(pc.and_(pc.is_null(kept), pc.is_valid(text))).unique()
+        plain = pc.if_else(pc.match_substring_regex(text, PLAIN if bare else "^$"), text, None)
+        digits = plain
+        if plain.null_count > text.null_count:
+            digits = pc.coalesce(plain, self._common(text))
+        others = text.filter(pc.and_(pc.is_null(digits), pc.is_valid(text))).unique()
         numbers = [self.number(other) for other in others.to_pylist()]
-        integers = pc.all(pc.match_substring_regex(kept, _INTEGER)).as_py()
-        if not any(number is not None for number in numbers):
-            some = kept.null_count < len(kept)
-            return _finite(kept.cast(pa.int64() if integers and some else pa.float64()))
-        values = pc.take(pa.array(numbers, pa.float64()), pc.index_in(text, value_set=others))
-        return _finite(pc.coalesce(kept.cast(pa.float64()), values))
+        if digits.null_count == plain.null_count and numbers.count(None) == len(numbers):
+            integers = pc.all(pc.match_substring_regex(plain, _INTEGER)).as_py()
+            some = plain.null_count < len(plain)
+            return _finite(plain.cast(pa.int64() if integers and some else pa.float64()))
+        values = digits.cast(pa.float64())
+        if numbers:
+            found = pc.take(pa.array(numbers, pa.float64()), pc.index_in(text, value_set=others))
+            values = pc.coalesce(values, found)
+        return _finite(values)
+
+    def _common(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the digits of texts such as -$1,234.5, null for others; Arrow reads all at once.
+
+        What it reads, ``number`` reads alike.
+        """
+        if self.scaled:
+            return pa.nulls(len(text), text.type)
+        group, point = (",", "[.]") if self.decimal == "." else ("[.]", ",")
+        digits = rf"((?:[1-9]\d{{0,2}}(?:{group}\d{{3}})+|\d+)(?:{point}\d*)?)"
+        unit = re.escape(self.unit)
+        ways = [rf"(-?){digits}" + (f"(?: ?{unit})" + "?" * _may_lack(self.unit)) * bool(unit)]
+        if _is_money(self.unit):
+            ways += [rf"(-?){unit} ?{digits}", rf"{unit} ?(-){digits}"]
+        common = "|".join(f"^{way}$" for way in ways)
+        places = "".join(rf"\{i}" for i in range(1, 2 * len(ways) + 1))  # of a sign and digits each
+        found = pc.if_else(pc.match_substring_regex(text, common), text, None)
+        found = pc.replace_substring_regex(found, common, places)
+        found = pc.replace_substring_regex(found, group, "")
+        return found if self.decimal == "." else pc.replace_substring(found, ",", ".")
 
     def __str__(self) -> str:
         unit = f" and {self.unit} left out" if self.unit else ""
@@ -138,7 +164,11 @@ def _unit(found: re.Match[str]) -> str:
 
 def _may_lack(unit: str) -> bool:
     """Return whether some numbers of a column may do without its unit: a currency, or 10+."""
-    return re.fullmatch(rf"{_MONEY}|\+", unit) is not None
+    return _is_money(unit) or unit == "+"
+
+
+def _is_money(unit: str) -> bool:
+    return re.fullmatch(_MONEY, unit) is not None
 
 
 def most(text: pa.ChunkedArray, pattern: str) -> bool:
