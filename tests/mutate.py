@@ -37,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "search: the mean takes trials 60 % above the best",
         "racing/search.py", "NEAR = 0.2 ", "NEAR = 0.6 ",
-        "tests/racing/test_space.py -k 20_percent",
+        "tests/racing/test_search.py -k 20_percent",
     ),
     Mutation(
         "space: Adadelta's rates are those of the others",

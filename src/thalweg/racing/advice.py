@@ -14,21 +14,21 @@ from thalweg.words import duration, listed, memory
 
 __all__ = ["batch_sizes", "by_budget"]
 
-_BUDGETS = (1, 4, 16, 64)  # trials: the defaults, a look, an afternoon's, a race's
-_WASTE = 1.1  # so many times the least time, or the fewest epochs, count as no more
+_BUDGETS = (1, 4, 16, 64)  # numbers of trials: from the defaults alone to a whole race
+_WASTE = 1.1  # up to so many times the least time or the fewest epochs counts as equal
 
 
 def by_budget(trials: Mapping[str, Sequence[Sequence[Result]]], most: int) -> list[dict[str, Any]]:
-    """Return who is best after a few trials and after many, by the lowest validation loss so far.
+    """Return which rule is best after a few trials and after many, by its lowest validation loss.
 
     Args:
-        trials: of each rule and repeat, by number: the defaults first, then those that spread
-            evenly.
-        most: how many of each are those of the first round.
+        trials: of each rule and repeat, in order: the defaults first, then trials that spread
+            evenly over the space.
+        most: how many of them belong to the first round.
 
     Returns:
-        For 1, 4, 16, 64 and ``most`` trials, as far as there are so many: "trials", "val_loss" by
-        rule, the median over repeats, and "best", None if no rule has a finite loss.
+        For 1, 4, 16, 64 and ``most`` trials, as far as there are so many: "trials"; "val_loss" of
+            each rule, the median over repeats; and "best", None if no rule has a finite loss.
     """
     found = []
     for count in sorted({k for k in _BUDGETS if k < most} | {most}):
@@ -47,9 +47,9 @@ def batch_sizes(
 ) -> dict[str, Any]:
     """Compare the batch sizes, each at the best setting that the winner's search found for it.
 
-    The prediction is that of McCandlish et al. 2018, section 2.3: to a given loss, batches of B
-    take (1 + B / B_noise) times the examples that the smallest ones would, B_noise being the
-    gradient noise scale.
+    The prediction is that of McCandlish et al. 2018, section 2.3. To reach a given loss, batches of
+        B need (1 + B / B_noise) times as many examples as the smallest batches, where B_noise is
+        the gradient noise scale.
 
     Args:
         task: measures the cost of a step at each batch size.
@@ -74,7 +74,7 @@ def batch_sizes(
         trial = settings[best[size]]
         curves = [result.validation_loss for result in reruns[best[size] :: len(numbers)]]
         epochs = epochs_to(target.validation_loss, np.column_stack(curves))
-        # One step of Adam was measured; the winner's own epoch gives the ratio of the two.
+        # A step of Adam was measured; the winner's own epoch tells how much longer its steps take.
         seconds = row["seconds_per_epoch"] * epoch[size] / epoch[row["batch_size"]]
         rows.append(
             {
@@ -93,7 +93,7 @@ def batch_sizes(
 
 
 def _predict(rows: Sequence[dict[str, Any]], noise: float) -> None:
-    """Add the epochs that the noise scale predicts, from those of the smallest batch that came."""
+    """Add the epochs that the noise scale predicts from those of the smallest batch size."""
     first = next((row for row in rows if row["epochs_to_target"]), None)
     for row in rows:
         row["predicted_epochs"] = None

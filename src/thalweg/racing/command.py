@@ -1,4 +1,4 @@
-"""Command: what asks for the same race again, on the command line or in Python."""
+"""Command: the command line or the Python call that asks for the same race again."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def command(words: Sequence[str], protocol: Protocol) -> str:
     """Return the command line that repeats a race.
 
     Args:
-        words: what names data or a task there.
+        words: the words that name the data or the task on the command line.
         protocol: the terms.
 
     Example:
@@ -29,12 +29,12 @@ def command(words: Sequence[str], protocol: Protocol) -> str:
 
 
 def call(arguments: str, protocol: Protocol, **own: str) -> str:
-    """Return the call that repeats a race of what only Python has."""
+    """Return the call that repeats a race of data or a task that only Python has."""
     terms = (f"{name}={value!r}" for name, value in [*_terms(protocol), *own.items()])
     return f"thalweg.race({', '.join([arguments, *terms])})"
 
 
 def _terms(protocol: Protocol) -> list[tuple[str, Any]]:
-    """Return the terms by their name as an option, without those that are not given."""
+    """Return the terms that were given, by the names of their options."""
     terms = {"batch_size" if k == "batch_sizes" else k: v for k, v in vars(protocol).items()}
     return [(k, v) for k, v in terms.items() if v is not None and v is not False]

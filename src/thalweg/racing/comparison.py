@@ -19,7 +19,7 @@ STATES = AS_GOOD, UNDECIDED, WORSE = "as good", "undecided", "worse"
 OVERLAP = 0.1  # of the variance of one repeat, all repeats share this: they share rows
 
 _LEVEL = 0.95
-_HUGE = 1e100  # a loss from here on, or none, is that of a training that diverged
+_HUGE = 1e100  # a training with this loss or a higher one, or with none, has diverged
 _DRAWS = 10_000  # of the largest of several t statistics
 
 Array = NDArray[np.float64]
@@ -154,7 +154,7 @@ def _largest_t(x: Array) -> float:
     rest = x - x.mean(axis=1, keepdims=True)
     size = np.linalg.norm(rest, axis=1, keepdims=True)
     unit = np.divide(rest, size, out=np.zeros_like(rest), where=size > 0)
-    random = np.random.default_rng(0)  # the same losses have the same intervals
+    random = np.random.default_rng(0)  # a fixed seed: the same losses have the same intervals
     free = x.shape[1] - 1
     t = np.abs(unit @ random.standard_normal((x.shape[1], _DRAWS))).max(axis=0, initial=0.0)
     return float(np.quantile(t / np.sqrt(random.chisquare(free, _DRAWS) / free), _LEVEL))

@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def fields(result: Result) -> dict[str, Any]:
-    """Return what a training is and what came of it, by name; its losses are lists by epoch."""
+    """Return the setting and the results of a training, by name; losses are lists by epoch."""
     judged = {name: getattr(result, name) for name in ("diverged_at", "test_loss", "test_score")}
     losses = {name: getattr(result, name).tolist() for name in LOSSES}
     return {**asdict(result.trial), "phase": result.trial.phase, **judged, **losses}
@@ -37,7 +37,7 @@ def line(result: Result) -> str:
 
 
 def rows(result: Result) -> Iterator[dict[str, Any]]:
-    """Yield a row per evaluation of a training: its settings, the epoch and the losses there."""
+    """Yield one row for each evaluation of a training: its setting, the epoch and the losses."""
     kept = fields(result)
     kept["hyper"] = json.dumps(kept["hyper"])
     for epoch, losses in enumerate(zip(*(kept[name] for name in LOSSES), strict=True)):

@@ -1,4 +1,4 @@
-"""Parcel: a task as it travels to other processes, and with it the rules that its user declared."""
+"""Parcel: a task and the rules that its user declared, as bytes for other processes."""
 
 import functools
 import io
@@ -22,8 +22,8 @@ class _RulePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has
     """Pickles a user's rules with their equations.
 
     Attributes:
-        sources: the files of all functions that travel, as ``linecache`` keeps them: a kernel is
-            generated from a rule's source, which another machine does not have.
+        sources: the source files of all functions in the parcel, as ``linecache`` keeps them. A
+            kernel is generated from a rule's source, and another machine does not have that file.
     """
 
     def __init__(self, file: io.BytesIO) -> None:
@@ -42,7 +42,7 @@ class _RulePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has
 
 
 def packed(raced: Raced) -> bytes:
-    """Return a task and its user's rules as bytes: lambdas and classes of a user's file, too.
+    """Return a task and its user's rules as bytes, with lambdas and classes of the user's file.
 
     Raises:
         TaskError: something in them cannot be sent.
@@ -64,7 +64,7 @@ def packed(raced: Raced) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def unpacked(parcel: bytes) -> Raced:
-    """Return the task and the rules, its user's declared; what is unpacked once is kept."""
+    """Return the task and the rules, and declare the user's. What was unpacked once is kept."""
     path, sources, rules, task = pickle.loads(parcel)  # noqa: S301 - sent by this race
     sys.path += [folder for folder in path if folder not in sys.path]
     linecache.cache.update(sources)

@@ -27,15 +27,15 @@ __all__ = [
     "rules_of",
 ]
 
-MIN_TRIALS = 4  # the defaults and three others: fewer are no search
-MAX_TRIALS = 1024  # per rule and repeat: more find nothing better, and fill memory and page
-_TRIALS = {"table": 160, "module": 32}  # unless it is said, or a budget decides
+MIN_TRIALS = 4  # the defaults and three others: with fewer there is no search
+MAX_TRIALS = 1024  # per rule and repeat: more find nothing better, and need much memory
+_TRIALS = {"table": 160, "module": 32}  # unless the user or a budget says otherwise
 
 # A race has as many repeats as leave eight trials to each, from 5 to 10. More of them tell rules
 # apart better than longer searches do (benchmarks/repeat.py).
 _LEAST, _MOST, _PER_REPEAT = 5, 10, 8
 
-RERUNS = 2  # other seeds on which the best few trials are run again: a lucky run is seen
+RERUNS = 2  # other seeds on which the best few trials are run again, so that a lucky run shows
 
 
 _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
@@ -48,7 +48,7 @@ class Protocol:
 
     Args:
         rules: names of the rules, each once.
-        batch_sizes: to choose from, each from 1 to the number of training examples.
+        batch_sizes: that the search may choose, each from 1 to the number of training examples.
         epochs: of every training, >= 1.
         trials: settings tried for each rule in the first round, in [4, 1024], shared by the
             repeats, each of which has at least 4; 160 by default, 32 where the task has a penalty
@@ -56,10 +56,11 @@ class Protocol:
         repeats: of the whole experiment, >= 2, each with parts, search and seeds of its own; 5 by
             default.
         seeds: fresh seeds on which a rule's best of each repeat is judged, >= 1.
-        budget: what the race may take (``"60s"``, ``"5min"``), shared equally by the rules, or
-            what each rule may (``"2000epochs"``); what 1024 trials of each leave is not used.
+        budget: the time of the race (``"60s"``, ``"5min"``), which the rules share equally, or the
+            epochs of each rule (``"2000epochs"``). What is left after 1024 trials of each rule is
+            not used.
         halving: whether rounds begin with trainings of a ninth of the epochs, of which the best
-            third goes on (``search``); epochs is then >= 9.
+            third goes on (see ``search``). There must then be 9 epochs or more.
         l2: strength of the penalty, >= 0; None where the task has its own.
         seed: of all parts, trials and trainings, in [0, 2^32).
 
@@ -85,7 +86,7 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # Python's own numbers take the place of NumPy's: terms are kept as JSON.
+        # Python's own numbers replace NumPy's, because terms are kept as JSON.
         self._check_trials()
         self._set("halving", bool(self.halving))
         for name, low in (("epochs", 9 if self.halving else 1), ("repeats", 2), ("seeds", 1)):
@@ -124,7 +125,7 @@ class Protocol:
 
     @property
     def rungs(self) -> tuple[float, ...]:
-        """The shares of the epochs that a round's trainings take one after the other."""
+        """The share of all epochs that each stage of a round trains for."""
         return HALVING if self.halving else FULL
 
     def repeated(self) -> "Protocol":
@@ -139,7 +140,7 @@ class Protocol:
 
     @property
     def trials_each(self) -> int | None:
-        """First-round trials of each rule in each repeat; None with a budget, which decides."""
+        """First-round trials of each rule in each repeat; None if a budget decides."""
         return None if self.trials is None else max(MIN_TRIALS, self.trials // self.repeats)
 
     def selection_seed(self, repeat: int) -> int:
@@ -151,7 +152,7 @@ class Protocol:
         return self._seeds(repeat)[1 : 1 + RERUNS]
 
     def final_seeds(self, repeat: int) -> tuple[int, ...]:
-        """Return the fresh seeds of a repeat, on none of which anything was selected."""
+        """Return the fresh seeds of a repeat: nothing was selected on them."""
         return self._seeds(repeat)[1 + RERUNS :]
 
     def _seeds(self, repeat: int) -> tuple[int, ...]:
@@ -166,7 +167,7 @@ class Terms:
     Args:
         schema: of the race's file.
         version: of thalweg.
-        data: hash of the data and of all else that the task fixes.
+        data: hash of the data and of everything else that the task fixes.
         equations: hash of each rule's source, by name.
         protocol: what was asked for.
     """
@@ -185,7 +186,7 @@ def _once(name: str, values: Sequence[object]) -> None:
 
 
 def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...]:
-    """Return the rules meant; a name is looked up, a rule is itself.
+    """Return the rules that are meant. A name is looked up, and a rule is returned as it is.
 
     Args:
         rules: some; ``"all"``; or None for those that are usual and those of the user's own.
@@ -213,7 +214,7 @@ def _rule_of(rule: object) -> Rule:
 
 
 class Rules(dict[str, Rule]):
-    """The rules of a race by name; what it was not given is the registered rule of that name."""
+    """The rules of a race by name. A name that it was not given stands for the registered rule."""
 
     def __missing__(self, name: str) -> Rule:
         return registry.get(name)
@@ -224,9 +225,9 @@ class Speed:
     """What an epoch of a rule costs: in seconds, or 1 where a budget counts epochs.
 
     Args:
-        among: one of many lanes, per lane.
-        final: a lane of the finals.
-        alone: a training by itself.
+        among: of one lane among many.
+        final: of one lane of the finals.
+        alone: of a training by itself.
     """
 
     among: float = 1.0
@@ -251,7 +252,7 @@ class Budget:
         """Read a budget.
 
         Raises:
-            ValueError: the text is no budget.
+            ValueError: the text is not a budget.
 
         Example:
             >>> Budget.parse("1.5min"), Budget.parse("2000epochs")
@@ -273,22 +274,22 @@ class Budget:
         spent: float = 0.0,
         rules: Mapping[str, Rule] | None = None,
     ) -> list[int]:
-        """Return how many first-round trials each rule can afford in each repeat.
+        """Return how many first-round trials the budget buys for each rule in each repeat.
 
-        A budget in epochs is each rule's. A budget in time is the race's: the rules share what the
-        workers can do in it equally, so that a slow rule affords fewer trials. The trials at other
-        batch sizes, the re-runs, the finals and the timing are paid as well; trials that widen a
+        Each rule has the whole budget in epochs. A budget in time is for the race: the rules share
+        the workers' time equally, so that a slow rule gets fewer trials. The trials at other batch
+        sizes, the re-runs, the finals and the timing are paid from it as well. Trials that widen a
         space come on top. What is left when each rule has 1024 trials is not used.
 
         Args:
             protocol: the terms.
             speeds: of each rule.
-            workers: that work at the same time.
-            spent: seconds that are gone already.
+            workers: how many work at the same time.
+            spent: seconds that have passed already.
             rules: by name; the registered ones by default.
 
         Raises:
-            ValueError: it is too small; the message has the smallest that is enough.
+            ValueError: it is too small. The message names the smallest that is enough.
 
         Example:
             >>> terms = Protocol(rules=("sgd",), epochs=10, seeds=2, repeats=2)
@@ -298,7 +299,7 @@ class Budget:
             [1024]
         """
         timed = self.unit == "s"
-        scale = workers / len(speeds) if timed else 1.0  # of the budget to what a rule may spend
+        scale = workers / len(speeds) if timed else 1.0  # from the budget to what a rule may spend
         share = (self.amount - spent) * scale / protocol.repeats
         least = _trainings(MIN_TRIALS, protocol.rungs)
         per_trial = [protocol.epochs * speed.among for speed in speeds]
@@ -310,7 +311,7 @@ class Budget:
             + timed * workers * _timing(protocol.epochs, speed.alone) / protocol.repeats
             for searched, speed, p in zip(spaces, speeds, per_trial, strict=True)
         ]
-        # A mean: one rule that was measured too slow must not refuse the others.
+        # The mean: a rule that a busy moment slowed must not make the budget too small for all.
         needed = np.mean([f + least * p for f, p in zip(fixed, per_trial, strict=True)])
         if needed > share:
             smallest = math.ceil(needed * protocol.repeats / scale + spent)
@@ -331,12 +332,12 @@ def _timing(epochs: int, alone: float) -> float:
 
 
 def _trainings(trials: int, rungs: tuple[float, ...]) -> float:
-    """Return the full trainings of a search: both rounds, and the best ones run again."""
+    """Return how many full trainings a search needs: both rounds, and the best trials run again."""
     return full_trainings(trials, rungs) + RERUNS * finalists(trials, rungs)
 
 
 def _affordable(trainings: float, rungs: tuple[float, ...]) -> int:
-    """Return the most first-round trials whose search costs no more than so many trainings."""
+    """Return the most first-round trials whose search needs no more than so many trainings."""
     counts = range(MIN_TRIALS, MAX_TRIALS + 1)
     found = bisect_right(counts, trainings, key=lambda count: _trainings(count, rungs))
     return counts[max(0, found - 1)]

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["race", "resume"]
 
-_L2 = 1e-4  # of linear models, unless another is asked for
+_L2 = 1e-4  # penalty of linear models by default
 _BATCH = (32,)  # unless others are asked for, or the training part is smaller
 
 
@@ -74,50 +74,53 @@ def race(
 ) -> Verdict:
     """Race update rules on your torch module, or a linear model of your data; say which to use.
 
-    The race answers: trained anew on data like yours, which rule gives the lowest loss on data that
-    it has not seen, and what do you lose if you take another? So the whole experiment is repeated:
-    each repeat draws new training, validation and test parts, searches each rule's space anew, in
-    two rounds with the same number of trials (``search``), and trains what it chose on new seeds.
-    From the test losses of all repeats follows, for every rule at once and with 95 % confidence,
-    how much worse than the best rule it is (``comparison``).
+    The race answers: if you train anew on data like yours, which rule gives the lowest loss on data
+        that it has not seen? And what do you lose if you take another? So the whole experiment is
+        repeated. Each repeat draws new training, validation and test parts. It searches each rule's
+        space anew, in two rounds with the same number of trials (``search``), and trains what it
+        chose on new seeds. The test losses of all repeats tell how much worse than the best rule
+        each one is, with 95 % confidence for all rules at once (``comparison``).
 
     Args:
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
-            or a ``data.Dataset``, or the name of a data set. y is None but with features.
+            or a ``data.Dataset``, or the name of a data set. y is needed with features alone.
         y: target (n,): numbers for regression, else classes.
         rules: names or rules, or ``"all"``; by default the twenty that are usual, and those that
             you declared.
-        batch_size: examples per step, from 1 to the training part's rows (60 % of a table's);
-            several are searched among. By default 32, or all rows of a smaller training part.
+        batch_size: examples per step, from 1 to the rows of the training part (60 % of a table). If
+            you give several, the search chooses among them. By default 32, or all rows of a smaller
+            training part.
         epochs: of every training, >= 1.
         trials: settings tried for each rule in the first round, in [4, 1024], shared by the
             repeats, each of which has at least 4; 160 by default, 32 for a TorchTask. Half as many
             follow in the second round, and a quarter more each time that a space is widened.
         repeats: of the whole experiment, >= 2; by default as many as leave 8 trials to each, from 5
             to 10; 5 with a budget. More of them tell rules apart better.
-        seeds: on which each best of a repeat is judged, >= 1; 2 by default.
-        budget: instead of trials, what the race may take (``"60s"``, ``"5min"``), shared equally by
-            the rules, or what each rule may (``"2000epochs"``). Trials that widen a space come on
-            top; what 1024 first-round trials of each rule leave is not used.
-        halving: begin each round with trainings of a ninth of the epochs (>= 9), and let the best
-            third go on to a third, and of those the best third to all of them (``search``).
+        seeds: fresh seeds on which the best setting of each repeat is judged, >= 1; 2 by default.
+        budget: instead of trials. The time of the race (``"60s"``, ``"5min"``), which the rules
+            share equally, or the epochs of each rule (``"2000epochs"``). Trials that widen a space
+            come on top. What is left after 1024 first-round trials of each rule is not used.
+        halving: begin each round with trainings of a ninth of the epochs. The best third of them
+            goes on to a third of the epochs, and the best third of these to all epochs
+            (``search``). There must be 9 epochs or more.
         l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
         seed: of all parts, trials and trainings, in [0, 2^32).
         kind: ``"regression"`` or ``"classification"``; by default guessed from y.
         name: what reports call the arrays; ``"data"`` by default.
-        out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints; a
-            race that was cut short there continues. None keeps nothing.
-        on_data: is called before anything is trained with each sentence about a table: what is
-            raced on, what was assumed, and which columns look wrong.
+        out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints. A
+            race that was interrupted there continues. None keeps nothing.
+        on_data: is called with each sentence about a table, before anything is trained: what the
+            race uses, what was assumed, and which columns look wrong.
         on_progress: is called after each piece of work.
         progress: whether a terminal or a notebook shows how far the race is; True by default.
-        workers: pieces of work at the same time; one per processor by default. No number in the
-            verdict depends on where they are, and of linear models none on how many, but the time
-            per epoch. Modules round by how many trainings share a stack, and so by the workers that
-            a race began with.
-        on: where they are: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
+        workers: how many pieces of work run at the same time; one per processor by default. No
+            number in the verdict depends on where they run, except the time per epoch. For linear
+            models none depends on how many there are. The last digits of a module depend on how
+            many trainings share a stack, and so on the number of workers that the race began with.
+        on: where they run: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
             (``workers.hired``); by default processes for a TorchTask, threads for linear models.
-        writers: of finished trainings into ``out``: ``"csv"``, ``"tensorboard"``, ``"optuna"``,
+        writers: what writes finished trainings into ``out``: ``"csv"``, ``"tensorboard"``,
+            ``"optuna"``,
             ``"mlflow"``, ``"wandb"`` (``racing.writers``).
 
     Returns:
@@ -173,14 +176,14 @@ def resume(
     on: str | None = None,
     writers: Sequence[str] = (),
 ) -> Verdict:
-    """Continue a race that was cut short, to the verdict that it would have had.
+    """Continue a race that was interrupted, to the verdict that it would have had.
 
     Args:
         directory: the folder that was given to ``race`` as ``out``. A rule of your own must have
             been declared again, unchanged.
-        trust: whether a task file that the folder names may run, or a function that says so of its
-            path. A folder that somebody else made may name any file. One inside the folder never
-            runs, nor one by a path that is not absolute.
+        trust: whether a task file that the folder names may run, or a function that is given its
+            path and returns whether it may. A folder that somebody else made may name any file. A
+            file inside the folder never runs, nor one whose path is not absolute.
         on_data: as in ``race``.
         on_progress: as in ``race``.
         progress: as in ``race``.
@@ -264,7 +267,7 @@ def _run(
     rules: Rules,
     adapt: bool = False,
 ) -> Verdict:
-    """Race in a folder, which may hold the race already, or in memory; adapt the batch size."""
+    """Race in memory or in a folder, which may hold the race already."""
     task = _task(given, protocol)
     if adapt:
         protocol = replace(protocol, batch_sizes=(min(*_BATCH, task.parts["train"]),))
@@ -376,7 +379,7 @@ def _terms(task: Task, protocol: Protocol, rules: Rules) -> Terms:
 
 
 def _differences(begun: Terms, now: Terms) -> tuple[list[str], list[str]]:
-    """Say what differs between two races' terms: what changed, and what is asked for."""
+    """Say how the terms of two races differ: what changed, and what is asked for."""
     data = "data" if begun.protocol.l2 is not None else "data, model or settings"
     words = {"schema": "schema", "version": "version", "data": data}
     changed = [

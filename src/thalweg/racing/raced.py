@@ -1,4 +1,4 @@
-"""Raced: the task and the rules of a race, as its workers have them."""
+"""Raced: the task and the rules of a race, for its workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Course: runs a race's trainings, many at once, and measures their time, one at a time."""
+"""Run: the trainings of a race, many at once, and their times, measured one at a time."""
 
 import math
 import time
@@ -23,9 +23,9 @@ from thalweg.tasks.timing import TIMED
 
 __all__ = ["Course", "recommended", "run", "trials_per_rule"]
 
-_TYPICAL = 64  # lanes of a stack whose time is measured: wide ones are for races of many trials
+_TYPICAL = 64  # lanes of a stack whose time is measured; only races of many trials have wider ones
 _SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
-_ALONE = 8.0  # what a training alone costs, in trainings among others; for the progress bar only
+_ALONE = 8.0  # how many trainings among others a training alone costs; for the progress bar only
 _STEP = 8  # what a step of a stack costs beside its lanes, in lanes: nearly that, of small modules
 
 Key = tuple[str, int]
@@ -57,9 +57,9 @@ class Course:
 
 @dataclass
 class _Meter:
-    """Adds up what is done, in full trainings; what was not foreseen adds to the total.
+    """Adds up finished work, in full trainings. Work that was not foreseen is added to the total.
 
-    A final is ``final`` of them.
+    A final counts as ``final`` trainings.
     """
 
     tell: Callable[[Progress], None]
@@ -110,7 +110,7 @@ def run(
     tell: Callable[[Progress], None] | None = None,
     write: Callable[[Sequence[Result]], None] | None = None,
 ) -> Course:
-    """Run what a begun store does not have yet.
+    """Run all trainings that the store of a race does not have yet.
 
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
@@ -154,7 +154,7 @@ def run(
     found = {
         name: [every[name, repeat] for repeat in range(protocol.repeats)] for name in protocol.rules
     }
-    # Halving's rungs are foreseen at most; only the timings are left now.
+    # Halving may need less than was foreseen; only the timings are left now.
     meter.total = meter.done + alone
     _time(protocol, store, found, meter, workers)
     return Course(task, protocol, store, workers.rules, found, aims)
@@ -174,9 +174,9 @@ def _target(raced: Raced, repeat: int, *, should_stop: Callable[[], bool]) -> Ta
 
 
 def recommended(found: Sequence[Found]) -> Point:
-    """Return the setting that a rule's searches agree on most: the nearest to all that they found.
+    """Return the setting on which a rule's searches agree most: the nearest to all that they found.
 
-    A search that had bad luck, and ended far off, does not decide it.
+    A search with bad luck, which ended far from the others, does not decide.
     """
     widest = max((one.space for one in found), key=lambda space: len(space.dimensions))
     return widest.central([one.point for one in found])
@@ -185,7 +185,7 @@ def recommended(found: Sequence[Found]) -> Point:
 def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[str, int]:
     """Return the number of first-round trials of each rule in a repeat.
 
-    What a budget in time buys is measured.
+    If the budget is in time, what it buys is measured.
 
     Raises:
         ValueError: the budget is too small.
@@ -197,7 +197,7 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
     spent, speeds = 0.0, [Speed()] * len(protocol.rules)
     if budget.unit == "s":
         start = time.monotonic()
-        kept = _keeping(protocol, workers.rules) * workers.count  # for so long they may all wait
+        kept = _keeping(protocol, workers.rules) * workers.count  # for this time all may wait
         speeds = [
             replace(speed, among=speed.among + kept, final=speed.final + kept)
             for speed in (_speed(task, protocol, name, workers) for name in protocol.rules)
@@ -208,13 +208,13 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
 
 
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
-    """Measure the mean over the batch sizes, with the rule's defaults and all workers at work."""
+    """Measure the seconds per epoch, the mean over the batch sizes, while all workers train."""
     seed, epochs, defaults = (
         protocol.selection_seed(0), protocol.epochs, workers.rules[name].defaults
     )  # fmt: skip
 
     def fastest(unit: list[Trial]) -> float:
-        # What disturbs a short run of one worker, such as a first call, would count for all.
+        # A disturbance of one worker, such as its first call, must not count for all.
         for _ in range(workers.count):
             workers.submit(None, timed, unit)
         return min(float(workers.next()[1]) for _ in range(workers.count))
@@ -232,7 +232,7 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
 
 
 def _keeping(protocol: Protocol, rules: Mapping[str, Rule]) -> float:
-    """Return the seconds per epoch of a training that this process takes to keep its result."""
+    """Return the seconds that this process needs to store a result, per epoch of the training."""
     trial = Trial("", "", 0, 0, 0, rules[protocol.rules[0]].defaults, protocol.epochs)
     losses = np.zeros(protocol.epochs + 1)
     results = [Result(replace(trial, number=i), 0, losses, losses) for i in range(_TYPICAL)]
@@ -293,12 +293,12 @@ def _trial(
 class _Pool:
     """Trainings of different rules at once, of one repeat after the other.
 
-    The store is touched by this process alone. Which trials share a piece of work follows from the
-    terms of the race, and from its ``lanes`` and ``workers``, which the store keeps. So a race that
-    goes on where it was cut short makes the same pieces as an unbroken one, and takes from the
-    store what it has of them. Where a lane rounds by the stack that it is in (``Task.exact``), the
-    pieces may not depend on which of them ended first either. Rules then go on in the order in
-    which pieces should end, by their size.
+    Only this process uses the store. The terms of the race, and its ``lanes`` and ``workers``,
+    which the store keeps, fix which trials share a piece of work. So a race that is continued makes
+    the same pieces as an unbroken one, and takes from the store what it has of them. Where the last
+    digits of a lane depend on its stack (``Task.exact`` is False), the pieces must not depend on
+    which of them ended first. Then the rules continue in the order in which pieces should end, by
+    their size.
     """
 
     def __init__(
@@ -316,11 +316,11 @@ class _Pool:
         self.write = write
         self.width = workers.count if task.exact else store.workers()
         self.found: dict[Key, Found] = {}
-        self.waiting: dict[Key, tuple[list[Trial], int]] = {}  # for what, how many are missing
+        self.waiting: dict[Key, tuple[list[Trial], int]] = {}  # and how many of these are missing
         self.groups: dict[tuple[int, str, Hashable], list[Trial]] = {}  # of those, in no piece yet
         self.pieces: dict[int, tuple[float, list[Trial]]] = {}  # by number: when each should end
-        self.ended: set[int] = set()  # of those, what rules have not gone on from yet
-        self.clock = 0.0  # what should have passed, in steps of one more lane
+        self.ended: set[int] = set()  # of these, the ended ones that no rule has taken yet
+        self.clock = 0.0  # the time that should have passed, in steps of one lane
         self.made = 0
         self.begun = False
 
@@ -354,8 +354,8 @@ class _Pool:
     def ask(self) -> None:
         """Make pieces of work for all workers, of as many rules as can be trained together.
 
-        Not more of them than that: what comes later may join what still waits. The earliest repeat
-        comes first, so that few parts of the data are in memory.
+        No more pieces than workers are made, so that trials that come later can join those that
+            wait. The earliest repeat comes first, so that few parts of the data are in memory.
         """
         while self.groups and (idle := self.width - len(self.pieces)) > 0:
             key = max(self.groups, key=lambda key: (-key[0], len(self.groups[key])))
@@ -369,7 +369,7 @@ class _Pool:
             self.begin(unit)
 
     def begin(self, unit: list[Trial]) -> None:
-        """Let a worker train a piece, but for what the store has."""
+        """Let a worker train a piece, without the trials that the store has."""
         self.made += 1
         steps = unit[0].epochs * self.task.steps(unit[0].batch_size)
         self.pieces[self.made] = self.clock + steps * (_STEP + len(unit)), unit

@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 WIDENED = "widened"  # the label of trials past an edge
-FINALISTS = 8  # at most so many are run again: as many lanes as fill a register
-MIDDLE = 4  # whose mean is the next guess: the mean of several has less luck in it than the best
-NEAR = 0.2  # of the lowest loss: at most so far above it they may be, or they are no good
-WIDENINGS = 4  # at most so many per rule: an optimum may lie at infinity
+FINALISTS = 8  # so many are run again at most: they fill a register with lanes
+MIDDLE = 4  # the next guess is their mean: it depends less on luck than the best one alone
+NEAR = 0.2  # a trial whose loss is further above the lowest is not in the mean
+WIDENINGS = 4  # so many of a rule at most: its optimum may lie at infinity
 
 FULL = (1.0,)
 HALVING = (1 / 9, 1 / 3, 1.0)
@@ -37,7 +37,7 @@ _GO_ON = 3  # one in so many goes on to the next rung, which is as many times lo
 
 
 class Round(NamedTuple):
-    """What the trials are for, their points, and the share of a full training that each takes."""
+    """A round: what its trials are for, their points, and their share of a full training."""
 
     label: str
     points: list[Point]
@@ -45,7 +45,7 @@ class Round(NamedTuple):
 
 
 def second_round(trials: int) -> int:
-    """Return the number of trials around the best few after that many in the first round."""
+    """Return how many trials the second round has, after so many in the first."""
     return trials // 2
 
 
@@ -55,7 +55,7 @@ def _left(trials: int, rungs: Sequence[float]) -> list[int]:
 
 
 def full_trainings(trials: int, rungs: Sequence[float] = FULL) -> float:
-    """Return what both rounds cost at most, in full trainings, after that many trials in the first.
+    """Return what both rounds cost at most, in full trainings, with so many trials in the first.
 
     Example:
         >>> full_trainings(64), round(full_trainings(64, HALVING), 1)
@@ -63,16 +63,16 @@ def full_trainings(trials: int, rungs: Sequence[float] = FULL) -> float:
     """
     rounds = (trials, second_round(trials) - 1)
     spent = (s * n for count in rounds for s, n in zip(rungs, _left(count, rungs), strict=True))
-    return sum(spent) + 1 + sum(rungs[1:])  # the mean; the defaults go on, whatever their loss
+    return sum(spent) + 1 + sum(rungs[1:])  # the mean; and the defaults, which always go on
 
 
 def resizings(space: Space) -> int:
-    """Return how many full trainings at other batch sizes come on top of both rounds."""
+    """Return how many full trainings at other batch sizes are added to both rounds."""
     return len(space.resized(space.start))
 
 
 def finalists(trials: int, rungs: Sequence[float] = FULL) -> int:
-    """Return how many of the best trials are run again, after that many in the first round."""
+    """Return how many of the best trials are run again, after so many in the first round."""
     rounds = (trials, second_round(trials) - 1)
     return min(FINALISTS, 1 + sum(_left(count, rungs)[-1] for count in rounds))
 
@@ -87,13 +87,14 @@ class Found:
     """What a search found.
 
     Attributes:
-        number: of the chosen trial: the lowest loss when run again, the lower before of equal ones.
+        number: of the chosen trial, which had the lowest loss when it was run again; of equal ones,
+            the one whose first loss was lower.
         point: its setting.
         loss: its loss when it was run again.
-        space: the space with its widenings.
+        space: the space, as it was widened.
         widened: a sentence per widening.
-        again: the trials that were run again, in that order, and their losses.
-        defaults: number of the full trial of the rule's defaults; it is among them.
+        again: the trials that were run again, in order, and their losses.
+        defaults: number of the full trial of the rule's defaults, which is among them.
     """
 
     number: int
@@ -133,7 +134,7 @@ class _Search:
         return losses
 
     def round(self, label: str, points: list[Point]) -> Generator[Round, Sequence[float], None]:
-        """The best go on from rung to rung, and the defaults with them, whatever their loss."""
+        """Train a round. The best go on from rung to rung, and the defaults always go on."""
         for share, left in zip(self.rungs, [*_left(len(points), self.rungs)[1:], 0], strict=True):
             losses = yield from self.rung(label, points, share)
             best = sorted(range(len(points)), key=losses.__getitem__)[:left]
@@ -210,20 +211,21 @@ def search(
 ) -> Generator[Round, Sequence[float], Found]:
     """Search a space: yield rounds of points, take their losses, return what was found.
 
-    Round 1 is the rule's defaults and a scrambled Sobol sequence over the space; round 2, half as
-    many trials, is one over a quarter of each interval around the mean of the best four, as far as
-    they are within 20 % of the lowest loss, and at last such a mean again. Where there are several
-    batch sizes, that is tried at all others too, at three rates each, beyond the count. After
-    either round, while the best lies in the outer 5 % of an interval that may legally go on, the
-    space is widened there (rates by two decades, memories by one) and a quarter of the trials more
-    are drawn in the new part: at most four times. A low loss may be luck, most of all at a rate so
-    large that the loss leaps about; so at last eight are run again, and those losses alone choose
-    among them: the defaults, the last mean, the best of each batch size, and the best of all
-    others.
+    Round 1 is the rule's defaults and a scrambled Sobol sequence over the space. Round 2 has half
+    as many trials: a Sobol sequence over a quarter of each interval, around the mean of the best
+    four, and at last the mean of the best four then. A trial is in such a mean if its loss is
+    within 20 % of the lowest. Where there are several batch sizes, the last mean is also tried at
+    all others, at three rates each, beyond the count. If the best lies in the outer 5 % of an
+    interval after a round, and the interval may legally go on, the space is widened there: rates by
+    two decades, memories by one. A quarter of the trials more are then drawn in the new part. This
+    happens four times at most. A low loss may be luck, most of all at rates so large that the loss
+    jumps. So at last eight trials are run again, and these losses alone choose: the defaults, the
+    last mean, the best of each batch size, and the best of all others.
 
-    On rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short trainings;
-    the best third of each rung goes on to the next, three times as long, from the start again.
-    Deviation: the defaults go on with them, and trials that widen a space are full trainings.
+    With rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short
+    trainings. The best third of a rung goes on to the next, where trainings are three times as long
+    and begin anew.
+    Deviation: the defaults always go on, and trials that widen a space are full trainings.
 
     Args:
         space: where.
@@ -232,8 +234,8 @@ def search(
         rungs: ``FULL`` or ``HALVING``.
 
     Yields:
-        A round; send back the losses of its points, inf for a diverged one. Those of ``RERUN`` must
-        come from other seeds than before.
+        A round. Send back the losses of its points, inf for one that diverged. Losses of ``RERUN``
+        must come from other seeds than before.
 
     Example:
         >>> from thalweg import rules

@@ -11,22 +11,22 @@ from thalweg.words import listed, percent, worse
 __all__ = ["FAMILIAR", "decide", "sentence"]
 
 FAMILIAR = ("adam", "adamw", "sgd", "momentum")
-"""Rules that most readers know, and take if they are as good as any."""
+"""Rules that most readers know. One of them is taken if it is as good as any."""
 
-_NAMED = 3  # at most, or one more, of a kind; the table has them all
-_LOOSE = 1.0  # a price of twice the best loss bounds nothing that anybody would accept
-_MOST = 200  # repeats that anybody would wait for
+_NAMED = 3  # names of a kind at most, or one more; the table has all
+_LOOSE = 1.0  # a price of twice the best loss is a bound that helps nobody
+_MOST = 200  # repeats for which somebody might wait
 
 Row = dict[str, Any]
 
 
 def decide(rows: Sequence[Row], winner: str, margin: float) -> str:
-    """Return the rule to take: a familiar one if it is sure to cost hardly more, else the winner.
+    """Return the rule to take: a familiar one if it surely costs hardly more, else the winner.
 
     Args:
         rows: of the results.
         winner: the rule of the lowest loss.
-        margin: so much higher the highest price of a familiar rule may be than that of any rule.
+        margin: how far the highest price of a familiar rule may lie above the lowest of any rule.
     """
     highest = {row["rule"]: row["price"]["high"] for row in rows}
     enough = min(highest.values()) + margin
@@ -34,12 +34,12 @@ def decide(rows: Sequence[Row], winner: str, margin: float) -> str:
 
 
 def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
-    """Say what to take, what is as good, what the others cost, and what could not be told.
+    """Say what to take, what is as good, what the others cost, and what remains unknown.
 
     Args:
         rows: of the results.
         take: the rule to take.
-        margin: up to which price a rule is as good as the best.
+        margin: a rule is as good as the best up to this price.
     """
     chosen = next(row for row in rows if row["rule"] == take)
     others = [row for row in rows if row is not chosen]
@@ -76,7 +76,7 @@ def _setting(row: Row) -> str:
 
 
 def _worse(rows: Sequence[Row]) -> str:
-    """Name the price of the familiar ones, and count the others."""
+    """Name the prices of familiar rules, and count the others."""
     known = [row for rule in FAMILIAR for row in rows if row["rule"] == rule]
     named = [*known, *(row for row in rows if row not in known)][:_NAMED]
     said = [

@@ -1,9 +1,8 @@
 """Space: where a rule's hyperparameters are searched, declared once by name.
 
-Tuned are the rate, the memories (beta, beta1, beta2, beta3, rho, gamma) and a weight decay that is
-on by default. The guards (eps, step_min, ...) and a rule's second-order knobs stay at their
-defaults, as nearly everyone leaves them, so that a rule does not pay for its many names with its
-trials.
+The search tunes the rate, the memories (beta, beta1, beta2, beta3, rho, gamma) and a weight decay
+that is on by default. All others (eps, step_min, ...) stay at their defaults, where nearly everyone
+leaves them. So a rule with many hyperparameters does not need more trials.
 """
 
 import functools
@@ -25,7 +24,7 @@ __all__ = ["Dimension", "Point", "Space", "of"]
 LOG, ONE_MINUS_LOG, LINEAR = "log", "one_minus_log", "linear"
 
 # Where a hyperparameter of that name is searched, whatever the rule: six decades of rates, and
-# memories from none at all to 10^3 (of gradients) or 10^4 steps (of their squares); a third one to
+# memories from 0 to 10^3 (of gradients) or 10^4 steps (of their squares); a third one to
 # 10^5.
 _BY_NAME: dict[str, tuple[float, float, str]] = {
     "lr": (1e-5, 1e1, LOG),
@@ -43,10 +42,10 @@ _FIXED = {
     "eta_minus", "eta_plus", "step_min", "step_max", "slow_weight", "warmup",
 }  # fmt: skip
 
-EDGE = 0.05  # the outer part of an interval, on either side, where a best counts as at its edge
-SHRINK = 0.25  # the width of the box around a best, as a share of the space
-_POWERS = (0.0, 0.5, 1.0)  # of the ratio of two batch sizes, by which a rate is scaled
-_WIDER = {LOG: 2.0, ONE_MINUS_LOG: 1.0, LINEAR: 0.0}  # decades added to an interval
+EDGE = 0.05  # the outer share of an interval, at either end, that counts as its edge
+SHRINK = 0.25  # the width of the box around the best, as a share of the space
+_POWERS = (0.0, 0.5, 1.0)  # powers of the ratio of two batch sizes by which a rate is scaled
+_WIDER = {LOG: 2.0, ONE_MINUS_LOG: 1.0, LINEAR: 0.0}  # decades that are added to an interval
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,13 @@ class Dimension:
     legal: Range
 
     def coordinate(self, value: float) -> float:
-        """Return where the value lies on the scale, in decades if it is logarithmic."""
+        """Return the coordinate of a value on the scale, in decades if the scale is logarithmic."""
         if self.scale == LOG:
             return math.log10(value)
         return -math.log10(1 - value) if self.scale == ONE_MINUS_LOG else value
 
     def value(self, coordinate: float) -> float:
-        """Return the value there, rounded to three digits: what is printed is what was run."""
+        """Return the value at a coordinate, rounded to three digits: it is run as it is printed."""
         if self.scale == LOG:
             exact = 10**coordinate
             rounded = float(f"{exact:.3g}")
@@ -92,7 +91,7 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The interval on the scale."""
+        """The ends of the interval, as coordinates."""
         return self.coordinate(self.low), self.coordinate(self.high)
 
     def around(self, value: float) -> "Dimension":
@@ -107,7 +106,7 @@ class Dimension:
         )
 
     def beyond(self, value: float) -> "Dimension | None":
-        """Return the interval past the edge at which the value lies, if it may go on there."""
+        """Return the interval beyond the edge at which the value lies, if it is legal there."""
         low, high = self.ends
         near = EDGE * (high - low)
         if self.coordinate(value) < low + near and self.low > self.legal.low:
@@ -138,8 +137,8 @@ class Space:
     Args:
         defaults: every hyperparameter's default; those without a dimension keep it.
         dimensions: the tuned ones.
-        batch_sizes: the batch sizes to choose from; more than one are a dimension as well.
-        schedules: of the rate, to choose from; more than one are a dimension as well.
+        batch_sizes: the batch sizes to choose from. If there are several, they are a dimension too.
+        schedules: of the rate, to choose from. If there are several, they are a dimension too.
     """
 
     defaults: Mapping[str, float]
@@ -153,7 +152,7 @@ class Space:
         return Point(self.defaults, self.batch_sizes[0], self.schedules[0])
 
     def sample(self, count: int, seed: Sequence[int]) -> list[Point]:
-        """Draw that many points, evenly spread: the first of a scrambled Sobol sequence."""
+        """Draw so many points, evenly spread: the first of a scrambled Sobol sequence."""
         columns = len(self.dimensions) + 1 + (len(self.schedules) > 1)
         sobol = _sobol()(columns, scramble=True, seed=np.random.default_rng(seed))
         unit = sobol.random_base2(math.ceil(math.log2(max(count, 1))))[:count]
@@ -172,7 +171,7 @@ class Space:
         )
 
     def around(self, best: Point) -> "Space":
-        """Return the box around a point: a quarter of each interval's width, its other choices."""
+        """Return the box around a point: a quarter of each interval, and its other choices."""
         return replace(
             self,
             dimensions=tuple(d.around(best.hyper[d.name]) for d in self.dimensions),
@@ -181,7 +180,7 @@ class Space:
         )
 
     def middle(self, points: Sequence[Point]) -> Point:
-        """Return the mean of points on their scales, with the first one's choices.
+        """Return the mean of points on their scales, with the choices of the first one.
 
         Example:
             >>> from thalweg import rules
@@ -196,9 +195,9 @@ class Space:
         return replace(points[0], hyper=hyper)
 
     def central(self, points: Sequence[Point]) -> Point:
-        """Return the point that is nearest to all others: the medoid, by widths of the intervals.
+        """Return the point nearest to all others: the medoid, in units of the intervals' widths.
 
-        The first choice of batch size and schedule is that which most of the points made.
+        Only points with the most usual batch size and schedule are considered.
 
         Example:
             >>> from thalweg import rules
@@ -219,7 +218,7 @@ class Space:
         return alike[int(apart.argmin())]
 
     def resized(self, point: Point) -> list[Point]:
-        """Return a point at every other batch size, its rate scaled in the three ways in use.
+        """Return a point at every other batch size, with its rate scaled in three usual ways.
 
         The rate stays, or grows with the root of the batch size, or in proportion (Goyal et al.
         2017, section 2.1).
@@ -245,27 +244,27 @@ class Space:
         return found
 
     def beyond(self, best: Point) -> "Dimension | None":
-        """Return the first interval past an edge of this space at which the point lies."""
+        """Return the first interval beyond an edge of this space at which the point lies."""
         found = (d.beyond(best.hyper[d.name]) for d in self.dimensions)
         return next((dimension for dimension in found if dimension), None)
 
     def put(self, dimension: Dimension) -> "Space":
-        """Return the space with that dimension in the place of the one of its name."""
+        """Return the space with another dimension instead of the one of the same name."""
         dimensions = tuple(dimension if d.name == dimension.name else d for d in self.dimensions)
         return replace(self, dimensions=dimensions)
 
     def widened(self, by: Dimension) -> "Space":
-        """Return the space with that interval added to the one of its name."""
+        """Return the space with an interval added to the dimension of the same name."""
         old = next(d for d in self.dimensions if d.name == by.name)
         return self.put(replace(old, low=min(old.low, by.low), high=max(old.high, by.high)))
 
 
 @functools.cache
 def _sobol() -> Any:  # noqa: ANN401 - SciPy is untyped
-    """Return SciPy's class, its tables read.
+    """Return SciPy's class, after it has read its tables.
 
-    They are read in a thread of their own, because a Ctrl-C reaches the main thread alone: in
-    SciPy's compiled code it would be lost, and the tables would stay half empty.
+    Another thread reads them, because Ctrl-C reaches the main thread alone: within SciPy's compiled
+    code it would be lost, and the tables would stay half empty.
     """
     from scipy.stats import qmc  # noqa: PLC0415 - takes a second to load
 
@@ -278,17 +277,18 @@ def _sobol() -> Any:  # noqa: ANN401 - SciPy is untyped
 def of(
     rule: Rule, batch_sizes: Sequence[int] = (32,), schedules: Sequence[str] = (CONSTANT,)
 ) -> Space:
-    """Return the search space of a rule, a user's own included.
+    """Return the search space of a rule, of thalweg or of the user.
 
-    A hyperparameter of a known name is searched where every rule's is. One of another name is
-    searched over the range that ``@rule(..., ranges=...)`` declares: all of a bounded range
-    (evenly in log(1 - x) if it is [0, 1)), two decades on either side of the default if it is
-    positive without an upper end. It keeps its default without a declared range, or if that is 0.
+    A hyperparameter of a known name is searched in the same range for every rule. Another one is
+    searched over the range that ``@rule(..., ranges=...)`` declares: all of a bounded range (evenly
+    in log(1 - x) if it is [0, 1)), or two decades on either side of the default if the range is
+    positive without an upper end. It keeps its default if no range is declared, or if the default
+    is 0.
 
     Args:
         rule: the rule.
         batch_sizes: the batch sizes to choose from.
-        schedules: of the rate, to choose from; a rule without a rate has the first alone.
+        schedules: of the rate, to choose from. A rule without a rate has the first one only.
 
     Example:
         >>> from thalweg import rules
@@ -313,7 +313,7 @@ def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
     elif (legal.low, legal.high, legal.ends) == (0.0, 1.0, "[)"):
         low, high, scale = 0.0, 0.999, ONE_MINUS_LOG
     elif math.isfinite(legal.low) and math.isfinite(legal.high):
-        inset = 1e-3 * (legal.high - legal.low)  # an open end is no legal value
+        inset = 1e-3 * (legal.high - legal.low)  # an open end is not a legal value
         low, high, scale = legal.low + inset, legal.high - inset, LINEAR
     elif legal.low >= 0 and hyper.default > 0:
         low, high, scale = hyper.default / 100, hyper.default * 100, LOG
@@ -323,7 +323,7 @@ def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
 
 
 def _rates(rule: Rule, default: float) -> tuple[float, float, str]:
-    """Return six decades of rates, around the default where it is far from those of most rules."""
+    """Return six decades of rates; around the default if it is far from that of most rules."""
     low, high, scale = _BY_NAME["lr"]
     if known := catalog.of(rule).rates:
         low, high = known

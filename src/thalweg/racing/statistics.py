@@ -11,7 +11,7 @@ __all__ = ["Sensitivity", "epochs_to", "middle", "sensitivity"]
 
 
 def middle(values: Sequence[float | None]) -> float | None:
-    """Return the upper median of values, None standing for what was never reached.
+    """Return the upper median of values. None stands for a target that was never reached.
 
     Example:
         >>> middle([3, None, 1]), middle([None, 2, None]), middle([4.0])
@@ -29,8 +29,8 @@ def epochs_to(target: float, curves: NDArray[np.float64]) -> int | None:
         curves: (epochs + 1, lanes); row 0 is before the first step.
 
     Returns:
-        An epoch; None when half of the lanes or fewer get there. A lane that rises above the
-        target again has met it.
+        An epoch; None if at most half of the lanes meet the target. A lane that rises above it
+        again has met it.
 
     Example:
         >>> epochs_to(1.0, np.array([[3.0, 3.0, 3.0], [2.0, 1.0, 2.0], [0.5, 0.5, 2.0]]))
@@ -47,9 +47,10 @@ class Sensitivity:
     """How forgiving a rule is.
 
     Attributes:
-        within_5_percent: share of the evenly spread trials within 5 % of the chosen one's loss.
+        within_5_percent: share of the evenly spread trials whose loss is within 5 % of the chosen
+            one's.
         diverged: share of them that diverged.
-        good_lr: lowest and highest rate of all trials within 5 %, None where no trial is.
+        good_lr: lowest and highest rate of all trials within 5 %; None if there are none.
     """
 
     within_5_percent: float
@@ -67,16 +68,16 @@ def sensitivity(
 ) -> Sensitivity:
     """Measure how much a rule's loss depends on its setting.
 
-    Shares are of the first round alone, whose trials spread evenly over the declared space: those
-    of later rounds crowd around the best. The range of rates is that of all trials.
+    Only the first round counts for the shares, because its trials spread evenly over the declared
+        space, and later ones lie around the best. The range of rates is taken from all trials.
 
     Args:
         losses: final validation losses (trials,), inf for those that are not finite.
         diverged: (trials,).
         rates: lr of each (trials,), NaN for a rule without one.
-        chosen: number of the rule's chosen trial. It is the measure, not the lowest loss of all,
-            which may be one trial's luck; all have the same seed. No trial is within 5 % of a loss
-            that is not finite.
+        chosen: number of the rule's chosen trial. Losses are compared with its loss, not with the
+            lowest of all, which may be luck; all have the same seed. No trial is within 5 % of a
+            loss that is not finite.
         spread: number of trials of the first round, which come first.
 
     Example:

@@ -1,4 +1,4 @@
-"""Store: every finished training of a race in one SQLite file, safe against a kill."""
+"""Store: every finished training of a race, in one SQLite file that survives a kill."""
 
 import contextlib
 import functools
@@ -55,7 +55,7 @@ _Positive = Annotated[int, Meta(ge=1)]
 
 
 class _Row(msgspec.Struct):
-    """What a row of the table of trials must be; a file may come from anywhere."""
+    """What a row of the table of trials must be: a file may come from anybody."""
 
     id: int
     rule: str
@@ -77,10 +77,10 @@ _ROW = ", ".join(_Row.__struct_fields__)
 
 
 class Records:
-    """What a race's file holds; it may be read while the race runs.
+    """What the file of a race holds. It can be read while the race runs.
 
-    A context manager; leaving it closes the file. An error of SQLite that leaves it names the
-    file and the remedy.
+    A context manager: leaving it closes the file. Its errors name the file and the remedy, also
+    those of SQLite.
 
     Args:
         directory: the folder of the race.
@@ -117,7 +117,7 @@ class Records:
                 f"{self.directory}/race.sqlite must have schema {SCHEMA}, got {schema}: another "
                 "version of thalweg wrote it; choose another --out"
             )
-        if tables and tables != _own_tables():  # a view or a trigger would run what it likes
+        if tables and tables != _own_tables():  # a view or a trigger could run anything
             self._connection.close()
             raise ValueError(
                 f"{self.directory}/race.sqlite is not a race (its tables are others); choose "
@@ -140,12 +140,12 @@ class Records:
         return row[0] if row else None
 
     def terms(self) -> Terms | None:
-        """Return the terms that this race began with, None if it did not begin yet."""
+        """Return the terms that this race began with; None if it has not begun."""
         text = self._one("SELECT terms FROM race")
         return None if text is None else msgspec.json.decode(_text(text), type=Terms)
 
     def source(self) -> str | None:
-        """Return the task file and function that were given, None where it was not one."""
+        """Return the task file and function that were given; None if the task came otherwise."""
         return msgspec.convert(self._one("SELECT source FROM race"), str | None)
 
     def lanes(self) -> int:
@@ -153,16 +153,16 @@ class Records:
         return msgspec.convert(self._one("SELECT lanes FROM race"), _Positive)
 
     def workers(self) -> int:
-        """Return for how many workers this race makes pieces of work at a time."""
+        """Return for how many workers this race makes pieces of work at the same time."""
         return msgspec.convert(self._one("SELECT workers FROM race"), _Positive)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of first-round trials decided for each rule."""
+        """Return how many first-round trials each rule has."""
         found = dict(self._connection.execute("SELECT rule, trials FROM counts"))
         return msgspec.convert(found, dict[str, Annotated[int, Meta(ge=1, le=MAX_TRIALS)]])
 
     def timings(self) -> dict[str, list[float]]:
-        """Return the seconds per epoch of each rule, one for each turn in which it was timed."""
+        """Return the seconds per epoch of each rule, for each turn in which it was measured."""
         query = "SELECT rule, seconds_per_epoch FROM timings ORDER BY turn"
         rows = msgspec.convert(
             self._connection.execute(query).fetchall(),
@@ -217,15 +217,15 @@ class Records:
 class Store(Records):
     """The results of one race: in memory, or in a folder where no other process races meanwhile.
 
-    A context manager; leaving it lets go of the folder.
+    A context manager: leaving it lets go of the folder.
 
     Args:
-        directory: the folder, made where missing; None keeps the results in memory.
+        directory: the folder, which is made if it is missing. None keeps the results in memory.
 
     Raises:
         BlockingIOError: another process races in this folder.
         ValueError: the folder holds files but no race, or its race.sqlite is something else or
-            damaged; nothing in it was touched.
+            damaged. Nothing in it was touched.
         OSError: the folder cannot be written, its disk is full or fails.
     """
 
@@ -257,8 +257,8 @@ class Store(Records):
     def __exit__(
         self, kind: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with contextlib.suppress(sqlite3.Error):  # somebody watches, or the disk is full
-            self._connection.execute("PRAGMA journal_mode = DELETE")  # one file, that is all
+        with contextlib.suppress(sqlite3.Error):  # somebody is reading it, or the disk is full
+            self._connection.execute("PRAGMA journal_mode = DELETE")  # then the race is one file
         self._unlock()
         super().__exit__(kind, error, traceback)
 
@@ -299,8 +299,8 @@ class Store(Records):
 
         Args:
             results: of the trainings.
-            checkpoints: by rule, of the one with the lowest validation loss; it takes the place of
-                the rule's if its loss is lower than those of all finals before.
+            checkpoints: for each rule, of the training with the lowest validation loss. It replaces
+                the rule's checkpoint if its loss is lower than that of every earlier final.
         """
         for rule, checkpoint in (checkpoints or {}).items():
             self._keep([result for result in results if result.trial.rule == rule], checkpoint)
@@ -342,7 +342,7 @@ class Store(Records):
         """Return the result of a training, None if it is not finished.
 
         Raises:
-            ValueError: the store has another training in its place.
+            ValueError: the store has another training of that number.
         """
         found = self._results.get((trial.phase, trial.rule), {})
         result = found.get((trial.repeat, trial.number))
@@ -354,15 +354,15 @@ class Store(Records):
         return result
 
     def of(self, rule: str, phase: str, repeat: int | None = None) -> list[Result]:
-        """Return the results of a rule in one of ``PHASES``, by number, of one repeat or of all."""
+        """Return the results of a rule in one of ``PHASES``, in order, of one repeat or of all."""
         found = self._results.get((phase, rule), {})
         return [found[key] for key in sorted(found) if repeat in {None, key[0]}]
 
 
 def _refuse_foreign(directory: Path) -> None:
-    """Raise ValueError for a folder that is neither new, nor empty, nor a race's own."""
+    """Raise ValueError unless a folder is new, empty, or that of a race."""
     if (directory / "race.sqlite").exists():
-        with contextlib.suppress(FileNotFoundError), Records(directory):  # one that just begins
+        with contextlib.suppress(FileNotFoundError), Records(directory):  # one that has just begun
             return
     elif directory.is_dir():
         if held := sorted({path.name for path in directory.iterdir()} - {"race.lock"}):
@@ -375,14 +375,14 @@ def _refuse_foreign(directory: Path) -> None:
 
 
 def _locked(directory: Path) -> sqlite3.Connection:
-    """Take the lock of a folder: the operating system's, it ends with the process, however it ends.
+    """Take the lock of a folder. The operating system ends it with the process, however that ends.
 
-    It is on a file of its own, so that the race's can be read meanwhile.
+    The lock is on a file of its own, so that the race's file can be read meanwhile.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "race.lock"
     try:
-        lock = _connected(path, "rwc", timeout=1)  # who looks takes it for a moment
+        lock = _connected(path, "rwc", timeout=1)  # ``races`` takes it for a moment
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         if "locked" not in str(error):
@@ -395,7 +395,7 @@ def _locked(directory: Path) -> sqlite3.Connection:
 
 
 def _connected(path: Path, mode: str = "ro", timeout: float = 5.0) -> sqlite3.Connection:
-    """Open a database that anybody may have written; a file that is missing is made by "rwc".
+    """Open a database that anybody may have written. Mode "rwc" makes a file that is missing.
 
     Raises:
         ValueError: opening it would touch a file elsewhere.
@@ -416,7 +416,7 @@ def _connected(path: Path, mode: str = "ro", timeout: float = 5.0) -> sqlite3.Co
     return connection
 
 
-# The end of a rollback journal that names a journal of several databases: never one of a race.
+# The end of a rollback journal that names another journal: that of a race never does.
 # SQLite deletes that file after the rollback if it knows no database in it, whatever it is.
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 

@@ -13,7 +13,7 @@ __all__ = ["FINAL", "PHASES", "RERUN", "TIMING", "Result", "Trial"]
 
 FINAL, RERUN = "final", "rerun"
 PHASES = ("trial", RERUN, FINAL)
-TIMING = "timing"  # a training for its seconds, as a user would run it; no store keeps it
+TIMING = "timing"  # a training that is timed, as a user would run it; no store keeps it
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Trial:
 
     @property
     def phase(self) -> str:
-        """What it is for: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
+        """The purpose: ``"trial"`` of a setting, ``"rerun"`` of a good one, or ``"final"``."""
         return self.round if self.round in {RERUN, FINAL} else "trial"
 
     def lane(self, rules: Mapping[str, Rule]) -> Lane:
-        """Return the training of the rule that has this name."""
+        """Return the lane that the task trains, with the rule of this name."""
         rule = rules[self.rule]
         return Lane(
             rule,
@@ -72,8 +72,8 @@ class Result:
         diverged_at: the step at which it became non-finite, 0 for never.
         train_loss: (epochs + 1,); row 0 is before the first step.
         validation_loss: (epochs + 1,).
-        test_loss: of a final, else NaN.
-        test_score: of a final, else NaN.
+        test_loss: of a final; NaN for other trainings.
+        test_score: of a final; NaN for other trainings.
     """
 
     trial: Trial
@@ -91,5 +91,5 @@ class Result:
 
     @property
     def diverged(self) -> bool:
-        """Whether it ended non-finite or above where it began."""
+        """Whether its loss ended non-finite, or higher than it began."""
         return not self.loss <= self.validation_loss[0]

@@ -1,4 +1,4 @@
-"""Verdict: what to take, what else is as good, and the files that say so."""
+"""Verdict: which rule to take, which others are as good, and the files that say so."""
 
 import html
 import math
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MARGIN", "Verdict", "conclude"]
 
-MARGIN = 0.05  # up to this price over the best, a rule is as good
+MARGIN = 0.05  # a rule is as good as the best up to this price
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,9 @@ class Verdict:
     """What a race found.
 
     Attributes:
-        record: all of it, typed.
-        directory: the folder of the race, None if it kept nothing.
-        rules: that were raced, by name.
+        record: everything, in typed fields.
+        directory: the folder of the race; None if it has none.
+        rules: the rules that were raced, by name.
     """
 
     record: Record = field(repr=False)
@@ -58,7 +58,7 @@ class Verdict:
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """All of it, as in results.json."""
+        """Everything, as in results.json."""
         return self.record.plain()
 
     @property
@@ -68,12 +68,12 @@ class Verdict:
 
     @property
     def take(self) -> str:
-        """Name of the rule to take: a familiar one if it is as good as any, else the winner."""
+        """Name of the rule to take: a familiar one if it costs hardly more, else the winner."""
         return self.record.take
 
     @property
     def could_be_best(self) -> tuple[str, ...]:
-        """Names of the rules of which one is the best, with 95 % confidence."""
+        """Names of the rules that may be the best; one of them is, with 95 % confidence."""
         return tuple(row.rule for row in self.record.rules if row.could_be_best)
 
     @property
@@ -89,15 +89,15 @@ class Verdict:
     def best_optimizer(self, params: "ParamsT") -> "tuple[Optimizer, LRScheduler | None]":
         """Return the optimizer to take, with its hyperparameters, and its scheduler.
 
-        They are those that the race trained with; a penalty or clipping that the task has is not
-        part of them. Call the scheduler's ``step()`` after each of the optimizer's.
+        They are those that the race trained with. They do not include a penalty or clipping of the
+        task. Call the scheduler's ``step()`` after each of the optimizer's.
 
         Args:
             params: parameters of a torch model.
 
         Returns:
-            The class of ``thalweg.optim`` that is torch's of that rule, else ``optim.Descent``; and
-            the scheduler, None for a constant rate.
+            The optimizer: of torch's class for that rule, as ``thalweg.optim`` has it, or
+            ``optim.Descent``. And the scheduler; None for a constant rate.
 
         Raises:
             ModuleNotFoundError: PyTorch is not installed.
@@ -125,7 +125,7 @@ class Verdict:
         return optimizer, LambdaLR(optimizer, factor(best.schedule, best.steps))
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return the rules as a pandas table, a row each."""
+        """Return a pandas table with one row for each rule."""
         import pandas as pd  # noqa: PLC0415 - takes a second to load
 
         rows = [
@@ -180,7 +180,7 @@ def conclude(course: Course, command: str) -> Verdict:
 
     Args:
         course: the race that has run.
-        command: that repeats the race.
+        command: the command that repeats the race.
 
     Raises:
         ValueError: no rule ended with a finite loss in any repeat.
@@ -258,7 +258,7 @@ def _code(task: Task, protocol: Protocol, rule: Rule, row: Mapping[str, Any]) ->
 
 
 def _by_budget(protocol: Protocol, store: Store) -> list[dict[str, Any]]:
-    if protocol.halving:  # a trial on a lower rung is no full one, and they cannot be compared
+    if protocol.halving:  # trials on lower rungs are shorter, and cannot be compared
         return []
     trials = {
         name: [store.of(name, "trial", k) for k in range(protocol.repeats)]
@@ -303,7 +303,7 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
 
 
 def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
-    """Return the rules' rows: as good as the best, then undecided, then worse."""
+    """Return the rows of the rules: first as good as the best, then undecided, then worse."""
     protocol, store = course.protocol, course.store
     states, needed = compared.states(MARGIN), compared.repeats_needed(MARGIN)
     rows = []
@@ -336,7 +336,7 @@ def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
 def _searched(
     name: str, store: Store, found: Sequence[Found], protocol: Protocol
 ) -> dict[str, Any]:
-    """Return what the trials of a rule say: in each repeat, and of that the median."""
+    """Return what the trials of a rule show: the median over repeats."""
     point, counts = recommended(found), store.counts()
     every = [store.of(name, "trial", k) for k in range(protocol.repeats)]
     measured = [
@@ -393,7 +393,7 @@ def _median(values: Sequence[float]) -> float:
 def _judged(
     name: str, store: Store, targets: Sequence[Target], protocol: Protocol
 ) -> dict[str, Any]:
-    """Return what the finals of a rule say."""
+    """Return what the finals of a rule show."""
     epochs = middle(
         [
             epochs_to(

@@ -28,10 +28,10 @@ from thalweg.tasks.timing import TIMED, seconds
 
 __all__ = ["Piece", "Workers", "hired", "timed", "train"]
 
-_TRIES = 5  # of a piece of work whose worker is lost
+_TRIES = 5  # how often a piece of work is tried whose worker is lost
 _GLANCE = 0.2  # seconds
 
-# Libraries that start threads of their own read these when they are loaded.
+# Libraries that start threads read these variables when they are loaded.
 _ONE_THREAD = dict.fromkeys(
     (
         "OMP_NUM_THREADS",
@@ -53,7 +53,8 @@ class Piece:
 
     Attributes:
         results: one per trial.
-        checkpoints: of each rule's final with the lowest validation loss: a file's content.
+        checkpoints: by rule, the content of a checkpoint file, of the final with the lowest
+            validation loss.
     """
 
     results: list[Result]
@@ -127,8 +128,8 @@ class _Executor(Protocol):
     """Somewhere to run pieces of work.
 
     Attributes:
-        count: of pieces that run at the same time.
-        lost: what a piece ends with whose worker is gone.
+        count: how many pieces run at the same time.
+        lost: the errors with which a piece ends if its worker is lost.
     """
 
     count: int
@@ -149,7 +150,7 @@ class _Asked:
 
 
 class Workers:
-    """A race's workers: takes calls of work, gives back what they return as they finish.
+    """The workers of a race: they are asked for work, and give back results as they finish.
 
     Args:
         executor: what runs them.
@@ -184,7 +185,7 @@ class Workers:
         """
         while True:
             try:
-                # Not for ever: a Ctrl-C that comes just before would wait as long.
+                # A wait without end would also hold up a Ctrl-C that comes just before it.
                 future = self._finished.get(timeout=_GLANCE)
             except queue.Empty:
                 continue
@@ -215,7 +216,7 @@ def hired(
     """Let workers work on a task for as long as the context lasts.
 
     Args:
-        task: what they train.
+        task: what the workers train.
         on: ``"threads"``, ``"processes"``, ``"ray"`` or ``"dask"`` (on this machine), or the
             address of a cluster, such as ``"ray://head:10001"`` or ``"dask://scheduler:8786"``; by
             default what suits the task.
@@ -257,10 +258,10 @@ def hired(
 
 def _processors(task: Task) -> int:
     if task.facts.get("device", "cpu") != "cpu":
-        return 1  # lanes fill it
+        return 1  # its lanes fill the device
     import joblib  # noqa: PLC0415 - slow to load, and only a race needs it
 
-    return int(joblib.cpu_count())  # what a container or an affinity leaves of the machine
+    return int(joblib.cpu_count())  # the processors that a container or an affinity leaves
 
 
 class _Threads:
@@ -279,19 +280,20 @@ class _Threads:
 
     def close(self) -> None:
         self.stop.set()
-        # Without waiting: an interrupt must not wait for a compilation that cannot be interrupted.
+        # Without waiting: an interrupt must not wait for a compilation, which cannot be
+        # interrupted.
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _alone(work: Work, raced: Raced, *arguments: object, **settings: object) -> object:
     """Work on one thread, so that no number depends on how many workers there are."""
     if raced.task.processes and (torch := sys.modules.get("torch")):
-        torch.set_num_threads(1)  # of this thread and those that come
+        torch.set_num_threads(1)  # of this thread and of later ones
     return work(raced, *arguments, **settings)
 
 
 def _remote(parcel: bytes, work: Work, *arguments: object, **settings: object) -> object:
-    """Work far from the parent. An error is a value here: Ray would wrap it."""
+    """Work in another process. An error is returned as a value, because Ray would wrap it."""
     from thalweg.racing.parcel import unpacked  # noqa: PLC0415 - threads need no cloudpickle
 
     try:
@@ -311,10 +313,10 @@ _sent: list[bytes] = []  # what is raced, in a process that works
 
 
 def _hire(parcel: bytes, employer: int) -> None:
-    """Get a process ready: without its parent it has nothing to do."""
+    """Get a process ready. It ends when its parent has ended."""
     _sent[:] = [parcel]
     with suppress(ModuleNotFoundError):
-        # Its lock between processes, made as torch compiles, would be told as leaked at the end.
+        # torch makes tqdm's lock as it compiles; Python would report it as leaked at the end.
         importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
     def watch() -> None:
@@ -353,8 +355,9 @@ class _Processes:
         self.executor = ProcessPoolExecutor(
             self.count, initializer=_hire, initargs=(self.parcel, os.getpid()), env=_ONE_THREAD
         )
-        # Processes inherit this thread's mask: a terminal sends Ctrl-C to all, but it is for their
-        # parent. Python's tracker lets it through again as it starts: that must be over by then.
+        # A terminal sends Ctrl-C to all processes, but it is meant for the parent. Processes inherit
+        # this thread's mask. Python's tracker lets Ctrl-C through again as it starts: it must have
+        # started before.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         return self.executor.submit(called)  # type: ignore[no-any-return]
@@ -401,12 +404,12 @@ class _Ray:
 
     def close(self) -> None:
         for reference in self.asked:
-            self.ray.cancel(reference, force=True)  # of one that is finished it does nothing
+            self.ray.cancel(reference, force=True)  # it does nothing to a finished one
         if self.own:
             self.ray.shutdown()
 
 
-_ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # a task holds its data
+_ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # a task contains its data
 
 
 class _Dask:
@@ -434,7 +437,7 @@ class _Dask:
                 f"with {most}; start them with dask worker --nthreads 1"
             )
         self.count = sum(threads)
-        # Computed, not scattered: what is computed comes again where it is lost with its workers.
+        # Computed, not scattered: Dask computes it again if it is lost with its workers.
         with importlib.import_module("dask").config.set(_ANY_SIZE):
             self.parcel = self.client.submit(bytes, _packed(raced))
         self.asked: set[Any] = set()  # Dask forgets what nobody holds

@@ -1,4 +1,4 @@
-"""Writers: finished trainings in the files of other tools, as they come.
+"""Writers: they write finished trainings into the files of other tools, as they finish.
 
 Each writes into the folder of the race, and nothing goes over a network. A race that is resumed
 adds what is missing.
@@ -25,14 +25,14 @@ from thalweg.tasks.schedule import NAMES
 
 __all__ = ["WRITERS", "writing"]
 
-_MOST = 1000  # metrics that MLflow takes at once
+_MOST = 1000  # metrics that MLflow takes in one call
 
 
 @contextmanager
 def writing(
     names: Sequence[str], store: Store, rules: Mapping[str, Rule], title: str = "race"
 ) -> Iterator[Write]:
-    """Let writers take down what the store has, and then what they are called with.
+    """Let writers write what the store has, and then the trainings that they are called with.
 
     Args:
         names: ``"csv"`` for ``evaluations.csv``; ``"tensorboard"`` for the folder ``tensorboard``;
@@ -68,7 +68,7 @@ def writing(
 
 
 def _needed(module: str, writer: str, install: str | None = None) -> Any:  # noqa: ANN401 - any module
-    """Return a module that one writer alone needs."""
+    """Return a module that only one writer needs."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -243,7 +243,7 @@ def _wandb(directory: Path, rules: Mapping[str, Rule], title: str) -> Iterator[W
 
 
 def _settings(trial: Trial) -> dict[str, Any]:
-    """Return the setting of a training, flat."""
+    """Return the setting of a training as one flat dict."""
     kept = asdict(trial)
     return {**kept.pop("hyper"), **kept}
 
