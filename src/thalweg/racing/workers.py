@@ -355,9 +355,9 @@ class _Processes:
         self.executor = ProcessPoolExecutor(
             self.count, initializer=_hire, initargs=(self.parcel, os.getpid()), env=_ONE_THREAD
         )
-        # A terminal sends Ctrl-C to all processes, but it is meant for the parent. Processes inherit
-        # this thread's mask. Python's tracker lets Ctrl-C through again as it starts: it must have
-        # started before.
+        # A terminal sends Ctrl-C to all processes, but it is meant for the parent: they inherit the
+        # mask of this thread. Python's tracker lets Ctrl-C through again as it starts, so it must
+        # have started before.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         return self.executor.submit(called)  # type: ignore[no-any-return]

@@ -19,15 +19,15 @@ from thalweg.words import digits, duration, memory, percent, printable, worse
 
 __all__ = ["write"]
 
-# The width of a page's figures in inches: for a desk, and for a phone.
+# The width of the figures in inches: on a desk, and on a phone.
 _WIDTHS = {"wide": 7.2, "narrow": 3.7}
 
 
 def write(directory: str | os.PathLike[str]) -> Path:
     """Write report.html into a race folder, from its results.json and curves.parquet.
 
-    The page needs nothing but itself: no font, no request, and no script but one that sorts its
-    table. It follows the reader's light or dark theme and fits a phone.
+    The page is complete in itself: it needs no font and makes no request. Its one script sorts the
+        table. It follows the reader's light or dark theme and fits a phone.
 
     Args:
         directory: the folder of a race that has ended.
@@ -87,13 +87,13 @@ def _drawn(title: str, draw: Callable[[float], Figure]) -> dict[str, markupsafe.
 
 
 def _shown(value: object) -> object:
-    """Return what the page shows of a value: of text, what has a shape."""
+    """Return what the page shows of a value: text without characters that cannot be seen."""
     safe = isinstance(value, markupsafe.Markup)
     return printable(value) if isinstance(value, str) and not safe else value
 
 
 def _rounds(results: Record) -> str:
-    """Return what each rule's search was given: under a budget in time a slow one tries less."""
+    """Return how many trials each rule had: with a budget in time a slow rule has fewer."""
     counts = results.protocol.trials_per_rule
     slow, fast = (pick(counts, key=counts.__getitem__) for pick in (min, max))
     same, trials, more = "The same", str(counts[fast]), str(results.protocol.second_round)

@@ -1,8 +1,9 @@
 """Pictures of a race: what each rule costs, how the loss fell, what the rate did, the time it took.
 
-Each takes the record of ``results.json``, most the table of ``curves.parquet`` too, and returns a
-matplotlib figure. The rule to take and those that are as good stand out. Every rule has its own
-panel or line, so that one rule reads as well as twenty.
+Each function takes the record of ``results.json``, and most take the table of ``curves.parquet``
+too. It returns a matplotlib figure. The rule to take and those that are as good stand out. Every
+rule has its own panel or line, so that a picture of twenty rules is as easy to read as one of a
+single rule.
 """
 
 import math
@@ -27,17 +28,17 @@ from thalweg.words import digits, duration, worse
 
 __all__ = ["learning_rates", "loss_curves", "prices", "time_to_target"]
 
-# A diverged loss counts as this: larger than any that is drawn, and still a number to rank.
+# A diverged loss counts as this: above all that is drawn, and still a number that can be ranked.
 _DIVERGED = 1e30
 
-# So many trials of a rule are drawn whatever their places: more may fill a page with megabytes.
+# So many trials of a rule are always all drawn. More could make a page of megabytes.
 _MANY = 256
 
 # Where the axis of prices has a mark, if there is room: inches of the picture for each label.
 _MARKS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 _LABEL = 0.5
 
-# A loss of 0, but for rounding, is drawn here: it has no place on a logarithmic axis.
+# A loss that is 0 up to rounding is drawn here: a logarithmic axis has no 0.
 _LEAST = 1e-8
 
 
@@ -45,8 +46,8 @@ _LEAST = 1e-8
 def prices(results: Record, width: float = 7.2) -> Figure:
     """Draw how much worse than the best each rule is, with its interval, grouped by state.
 
-    The axis is linear up to 20 %, logarithmic above. A price without an upper end leaves the
-    picture.
+    The axis is linear up to 20 % and logarithmic above. The line of a price without an upper end
+    goes to the edge.
 
     Args:
         results: the record of ``results.json``.
@@ -82,7 +83,7 @@ def prices(results: Record, width: float = 7.2) -> Figure:
 
 
 def _legible(axes: Axes, marks: Sequence[float], width: float) -> list[float]:
-    """Leave out each mark whose label would stand in that of the one before."""
+    """Leave out each mark whose label would overlap the one before."""
     along = axes.xaxis.get_transform().transform
     inch = float(np.diff(along(np.array(axes.get_xlim())))[0]) / width
     kept: list[float] = []
@@ -93,7 +94,7 @@ def _legible(axes: Axes, marks: Sequence[float], width: float) -> list[float]:
 
 
 def _tell(axes: Axes, y: int, text: str) -> None:
-    """Let a line of a picture with a line for each rule say more to a mouse."""
+    """Add the text that a mouse shows over a line of a picture."""
     row = axes.axhspan(y - 0.5, y + 0.5, facecolor="none", edgecolor="none")
     style.tell(row, text)
 
@@ -102,8 +103,8 @@ def _tell(axes: Axes, y: int, text: str) -> None:
 def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure:
     """Draw the validation loss of each rule's best trial by epoch, re-run on fresh seeds.
 
-    The line is the median over seeds, the band holds the middle 80 %, the dotted line is the
-    target, the thin line in every panel is the rule to take. The axis is logarithmic, unless a loss
+    The line is the median over seeds, and the band holds the middle 80 %. The dotted line is the
+    target. The thin line in every panel is the rule to take. The axis is logarithmic, unless a loss
     or the target is negative.
 
     Args:
@@ -120,7 +121,7 @@ def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure
     least = min(band.min() for band in bands.values())
     if least < 0:
         low = min(low, least)
-    # What diverged leaves the panel, but not for a height that no browser can draw.
+    # A diverged curve leaves the panel, but not for heights that no browser can draw.
     bands = {rule: np.minimum(band, top + 1e3 * (top - low)) for rule, band in bands.items()}
     for rule, (axes, color) in panels.items():
         axes.plot(bands[results.take][1], color=style.WINNER, linestyle="-", linewidth=0.7)
@@ -145,7 +146,7 @@ def loss_curves(results: Record, curves: pa.Table, width: float = 7.2) -> Figure
 
 @style.styled()
 def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Figure:
-    """Draw each trial's last validation loss against its learning rate, a panel per rule.
+    """Draw the last validation loss of each trial against its learning rate, a panel per rule.
 
     The shaded rates are those of trials within 5 % of the rule's chosen one. A cross at the top is
     a trial that diverged, a triangle one whose loss is above the scale. Where a rule has more than
@@ -198,7 +199,7 @@ def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Fig
 def time_to_target(results: Record, width: float = 7.2) -> Figure:
     """Draw the seconds each rule takes to the target, on a log axis, the fastest first.
 
-    The dot is the time of the fastest turn, the line goes to that of the slowest.
+    The dot is the time of the fastest turn. The line goes to that of the slowest.
 
     Args:
         results: the record of ``results.json``.
@@ -248,13 +249,13 @@ def _panels(results: Record, width: float) -> tuple[Figure, dict[str, tuple[Axes
     rows = math.ceil(len(rules) / max(1, round(width / 1.5)))
     columns = math.ceil(len(rules) / rows)
     panel = min(3.0, 0.8 * width / columns)
-    head = 0.5 if width > 5 else 0.9  # room for what _explain says
+    head = 0.5 if width > 5 else 0.9  # room for what _explain writes
     height = rows * panel + head + 0.5
     picture, grid = style.figure(
         width, height, layout=None,
         nrows=rows, ncols=columns, sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
-    # Panels are all alike, so margins in inches do; searching for them takes as long as drawing.
+    # All panels are alike, so fixed margins fit; to search for them takes as long as to draw.
     picture.subplots_adjust(
         left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - head / height,
         hspace=0.35, wspace=0.16,
@@ -271,7 +272,7 @@ def _panels(results: Record, width: float) -> tuple[Figure, dict[str, tuple[Axes
 
 
 def _explain(picture: Figure, x: str, handles: Sequence[Artist]) -> None:
-    """Name the axes that all panels share, and above them every sign that is drawn."""
+    """Name the axes that all panels share, and explain above them every sign that is drawn."""
     columns = len(handles) if picture.get_figwidth() > 5 else 2
     picture.legend(handles=handles, loc="upper center", ncols=columns, fontsize=8)
     picture.supxlabel(x)
@@ -285,7 +286,7 @@ def _color(results: Record, rule: str) -> str:
 
 
 def _apart(points: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
-    """Return the points (n, 2), of very many the first in each square of a marker's size."""
+    """Return the points (n, 2). Of very many, only the first in each square of a marker's size."""
     if len(points) <= _MANY:
         return points
     squares = np.nan_to_num(np.round(transform.transform(points) / _TRIAL["markersize"]))
@@ -332,7 +333,8 @@ def _band(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 def _heights(results: Record, lowest: float) -> tuple[float, float]:
     """Return the foot and the top of the scale of trials, given the lowest loss of them all.
 
-    A lucky trial far below every chosen one lies at the foot: it must not flatten the others.
+    A lucky trial far below every chosen one is drawn at the foot, so that it does not flatten the
+        others.
     """
     known = [row.val_loss for row in results.rules if row.val_loss is not None]
     constant = _number(results.target.constant)
@@ -347,7 +349,7 @@ def _heights(results: Record, lowest: float) -> tuple[float, float]:
 
 
 def _scale_losses(axes: Axes, low: float, top: float, room: float) -> None:
-    """Make the axis of losses logarithmic, or linear where the lowest is not positive.
+    """Make the axis of losses logarithmic, or linear if the lowest loss is not positive.
 
     Args:
         axes: any of the panels, which share it.

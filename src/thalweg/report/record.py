@@ -1,6 +1,6 @@
 """Record: what results.json holds, written and read by the same classes.
 
-A number that is not finite is None: JSON has no word for it.
+A number that is not finite is None, because JSON has no such numbers.
 """
 
 import os
@@ -31,7 +31,7 @@ __all__ = [
     "read",
 ]
 
-SCHEMA = 3  # of results.json; it changes when a name there changes its meaning
+SCHEMA = 3  # of results.json; it changes when the meaning of a name there changes
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = float | None
@@ -57,7 +57,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """What was trained on; a module's data have neither features nor classes of their own.
+    """The data. Those of a module have neither features nor classes.
 
     The test part of each repeat is drawn anew, unless the user gave it.
     """
@@ -75,7 +75,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Setup:
-    """What was asked for, and what was made of it. The last ones are a module's alone."""
+    """What was asked for, and what the race made of it. Only modules have the last ones."""
 
     loss: str
     metric: str
@@ -112,7 +112,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How forgiving a rule is: shares of trials near the chosen one, and the rates of those."""
+    """How forgiving a rule is: the share of trials near the chosen one, and their rates."""
 
     within_5_percent: Number
     good_lr: tuple[Number, Number] | None
@@ -121,7 +121,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Defaults:
-    """A rule's defaults, their loss, and its excess over the chosen setting's as a share of it."""
+    """A rule's defaults, their loss, and by what share it is above that of the chosen setting."""
 
     hyper: Mapping[str, Number]
     val_loss: Number
@@ -132,7 +132,7 @@ class Defaults:
 class Row:
     """What a race found of one rule.
 
-    A price is how much higher its typical loss is than the best rule's, as a share of it.
+    A price is the share by which its typical loss is higher than that of the best rule.
     """
 
     rule: str
@@ -165,7 +165,7 @@ class Row:
 
 @dataclass(frozen=True)
 class AtBudget:
-    """The lowest losses after so many trials of each rule, and whose is the lowest."""
+    """The lowest loss of each rule after so many trials, and the best rule then."""
 
     trials: Count
     best: str | None
@@ -174,7 +174,7 @@ class AtBudget:
 
 @dataclass(frozen=True)
 class BatchSize:
-    """What a batch size costs, at the best setting that was found for it."""
+    """The cost of a batch size, at the best setting that was found for it."""
 
     batch_size: Count
     hyper: Mapping[str, Number]
@@ -189,7 +189,7 @@ class BatchSize:
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """The batch sizes beside each other, and which to take."""
+    """A comparison of the batch sizes, and which one to take."""
 
     rows: tuple[BatchSize, ...]
     noise_scale: Number
@@ -200,8 +200,8 @@ class BatchSizes:
 class Record:
     """All that a race found; docs/store.md says what each name means.
 
-    The rules that are as good as the best come first, then those that could not be told from it,
-    then those that are worse.
+    The rules that are as good as the best come first, then those of which it is not known, then
+    those that are worse.
     """
 
     schema: int
@@ -231,7 +231,7 @@ class Record:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return the record of what JSON has; numbers that are not finite become None.
+        """Return the record of values as JSON has them. Numbers that are not finite become None.
 
         Raises:
             ValueError: the values are not what a race writes.
@@ -252,7 +252,7 @@ class Record:
         return next(row for row in self.rules if row.rule == rule)
 
     def mark(self, rule: str) -> str:
-        """Return a rule's name, after ★ for the one to take and = for one that is as good."""
+        """Return a rule's name, with ★ before the one to take and = before one that is as good."""
         sign = "= " if self.row(rule).state == "as good" else ""
         return ("★ " if rule == self.take else sign) + rule
 
@@ -261,7 +261,7 @@ def read(directory: str | os.PathLike[str]) -> Record:
     """Return the record of a race folder's ``results.json``.
 
     Raises:
-        FileNotFoundError: there is none; the race has not ended, or never began there.
+        FileNotFoundError: there is none, because the race has not ended or never began there.
         ValueError: the file is not what a race writes.
     """
     path = Path(directory) / "results.json"

@@ -16,7 +16,7 @@ __all__ = ["budgets", "table", "text"]
 
 
 def budgets(results: Record) -> str:
-    """Return who is best after how many trials; nothing where that was not compared."""
+    """Return which rule is best after how many trials; "" if that was not compared."""
     known = [step for step in results.by_budget if step.best is not None]
     said = []
     for rule, steps in itertools.groupby(known, key=lambda step: step.best):
@@ -39,8 +39,8 @@ def table(results: Record, width: int = 100) -> "Table":
 
     Args:
         results: the record of ``results.json``.
-        width: columns of the terminal; where they are few, the less telling of the table's are left
-            out, so that from 40 on no name or number is cut.
+        width: of the terminal, in characters. If it is small, the less important columns are left
+            out. From 40 characters on, no name or number is cut.
     """
     from rich.console import Console  # noqa: PLC0415 - only who prints a table waits for it
 
@@ -96,7 +96,7 @@ def _table(
         shown.add_column(_text(_title(results, heading)), justify="right", no_wrap=True)
     state = ""
     for row, *cells in zip(results.rules, *columns.values(), strict=True):
-        if row.state != state:  # rows are grouped by it
+        if row.state != state:  # the column by which rows are grouped
             shown.add_row(_text(_GROUPS[row.state], "italic"))
         state, style = row.state, "bold" if row.rule == results.take else ""
         shown.add_row(*map(_text, (results.mark(row.rule), *cells)), style=style)
@@ -108,7 +108,7 @@ def _interval(of: Interval) -> str:
 
 
 def _text(words: str, style: str = "") -> "Text":
-    """Return words as text: never Rich's markup, and nothing that commands the terminal."""
+    """Return words as plain text: neither Rich's markup nor commands to the terminal."""
     from rich.text import Text  # noqa: PLC0415 - only who prints a table waits for it
 
     return Text(printable(words), style)
@@ -117,7 +117,7 @@ def _text(words: str, style: str = "") -> "Text":
 _SIGNS = "★ take this one; = as good as the best."
 _GROUPS = {"as good": "as good:", "undecided": "undecided:", "worse": "worse:"}
 
-# What a terminal shows of a row of results.json, by heading.
+# The columns of the table, by heading: what they show of a row of results.json.
 _CELLS: dict[str, Callable[[Row], str]] = {
     "lr": lambda row: digits(row.hyper.get("lr")),
     "batch": lambda row: str(row.batch_size),

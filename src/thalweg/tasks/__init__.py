@@ -1,4 +1,4 @@
-"""Tasks: what is trained, model, data and loss, apart from what races it."""
+"""Tasks: what is trained: model, data and loss. They know nothing of races."""
 
 from thalweg.tasks.task import Lane, Lanes, Target, Task
 

@@ -1,6 +1,6 @@
-"""Admission: the untrained module is judged before anything is trained.
+"""Admission: the untrained module is evaluated before anything is trained.
 
-What would fail at the end of a training, or after all of them, fails at once.
+What would fail at the end of a training, or of all trainings, fails at once.
 """
 
 import math
@@ -22,14 +22,14 @@ from thalweg.tasks import metric
 
 __all__ = ["admit", "few", "outputs"]
 
-_FEW = 8  # examples by which it is seen whether a task can be judged
-# By what it is seen whether a loss is the mean of those of pieces: how far parameters are moved
-# before, how near two losses are the same, also in short formats, and how many examples are taken.
+_FEW = 8  # examples that are enough to see whether a task can be evaluated
+# To see whether a loss is the mean of the losses of pieces: how far parameters are moved
+# before, how near two equal losses must be, in short formats too, and how many examples are used.
 _NUDGE, _NEAR, _COARSE, _MOST, _PIECE = 0.01, 1e-4, 1e-2, 1024, 16
 
 
 def admit(model: Model, parts: Parts, placed: Parts) -> Traits:
-    """Judge the untrained module; return its traits with what its loss needs.
+    """Evaluate the untrained module. Return its traits, and whether its loss needs whole parts.
 
     Args:
         model: the module.
@@ -37,7 +37,7 @@ def admit(model: Model, parts: Parts, placed: Parts) -> Traits:
         placed: the same, on the module's device.
 
     Raises:
-        TaskError: the user's model, loss or data do not do; a sentence with the place.
+        TaskError: the user's model, loss or data cannot be used; a sentence that says where.
     """
     task = model.task
     one = _untrained(model)
@@ -67,10 +67,10 @@ def few(model: Model, batch: Batch) -> Batch:
 
 
 def outputs(model: Model, batch: Batch) -> Tensor:
-    """Return what the untrained module puts out, a row per example.
+    """Return the outputs of the untrained module, one row per example.
 
     Raises:
-        TaskError: it fails, or puts out something else.
+        TaskError: it fails, or returns something else.
     """
     one = _untrained(model)
     with model.mode(training=False), seeded(0), blamed("model"):
@@ -90,9 +90,10 @@ def _untrained(model: Model) -> Stack:
 
 
 def _needs_whole(model: Model, placed: Parts) -> bool:
-    """Return whether the loss of examples is a mean of the losses of pieces, but weighted.
+    """Return whether the loss of examples is a weighted mean of the losses of pieces.
 
-    What is no mean, as a loss that holds each example against all others, is left to chunks.
+    A loss that is not a mean, such as one that compares each example with all others, is left to
+    chunks.
     """
     stack = _untrained(model)
     for parameter in stack.parameters.values():  # zeros would give all examples one loss

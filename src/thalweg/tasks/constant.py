@@ -15,8 +15,8 @@ __all__ = ["best_constant"]
 def best_constant(model: Model, placed: Parts) -> float | None:
     """Return the validation loss of the output that fits the training part best.
 
-    None where there is none: the task has a step of its own, or the loss raises where the search
-    leads, or it has no lowest value.
+    None if there is none: the task has a step of its own, or the loss raises during the search, or
+        it has no lowest value.
 
     Args:
         model: an untrained module.
@@ -43,7 +43,7 @@ def best_constant(model: Model, placed: Parts) -> float | None:
 
 
 def _falls(model: Model, output: Tensor, batch: Batch) -> bool:
-    """Return whether the training loss is still lower twice as far out: it has no minimum."""
+    """Return whether the training loss is lower at twice the output: then it has no minimum."""
     try:
         here, there = (_loss(model, n * output, batch).item() for n in (1, 2))
     except Exception:  # noqa: BLE001 - that far out the loss has no value, so it has an end

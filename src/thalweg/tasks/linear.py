@@ -25,9 +25,9 @@ __all__ = ["LinearTask", "words"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 _MEASURED, _BATCH = 5, 32  # epochs whose time is measured; batch of Adam for the noise scale
-_REPEATS = 4  # whose parts are held: trainings of one are mostly done before the next begins
+_REPEATS = 4  # so many are held in memory: trainings of one are mostly done before the next begins
 _DTYPE = np.dtype("float32")
-_PREPARING = threading.Lock()  # threads that begin at once wait for the one that prepares
+_PREPARING = threading.Lock()  # threads that begin at the same time wait for the one that prepares
 _LANES = 16  # enough for SIMD, and few enough to keep what a kill loses small
 
 _LOSSES = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
@@ -38,7 +38,7 @@ class LinearTask:
     """A linear model on the three parts of a data set, started as torch.nn.Linear.
 
     The objective is the mean loss, 1/2 (prediction - y)² or the cross-entropy in nats, plus
-    l2/2 ||w||² (the intercept is free); every loss that is reported is without that term.
+    l2/2 ||w||² (without the intercept). Every loss that is reported is without that term.
 
     Args:
         dataset: the data.
@@ -119,7 +119,7 @@ class LinearTask:
 
     @functools.cached_property
     def _examples(self) -> "tuple[Examples, Examples]":
-        """The training and the validation part as trainings read them, prepared once for all."""
+        """The training and the validation part, prepared once for all trainings."""
         from thalweg.linear import Examples  # noqa: PLC0415 - loads Numba
 
         parts = self.split.train, self.split.validation
@@ -129,7 +129,7 @@ class LinearTask:
         return train, validation
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what each process makes."""
+        """Leave out what each process makes for itself."""
         return {name: value for name, value in vars(self).items() if name != "_examples"}
 
     def run(
@@ -165,7 +165,7 @@ class LinearTask:
 
         The constant predicts the training part's mean or class frequencies. The reference is the
         lowest validation loss on the path of SciPy's L-BFGS from zero on the race's own objective
-        (of the constant, where the path stays above it). The target is reference +
+        (or that of the constant, if the path stays above it). The target is reference +
         0.05 (constant - reference).
         """
         constant = self._constant()
@@ -216,7 +216,7 @@ class LinearTask:
         return -(-self.parts["train"] // batch_size)
 
     def measure(self, batch_size: int) -> dict[str, float]:
-        """Measure a step of Adam; see ``Task.measure``. The bytes are counted."""
+        """Measure a step of Adam; see ``Task.measure``. The bytes are computed."""
         epoch = seconds(self, [self._adam(batch_size, _MEASURED)], should_stop=lambda: False)
         arrays = 2 + len(registry.get("adam").state)  # parameters, gradients, state
         parameters = self.outputs * (self.split.train.X.shape[1] + 1)
@@ -232,7 +232,7 @@ class LinearTask:
 
     @functools.cached_property
     def _noise_scale(self) -> float:
-        """The ratio tr Σ / |G|² (McCandlish et al. 2018, equation 2.9) by every example."""
+        """The ratio tr Σ / |G|² (McCandlish et al. 2018, equation 2.9) over all examples."""
         train = self.split.train
         training = self._train([self._adam(min(_BATCH, len(train.y)), 1)], lambda: False)
         # An example's gradient is the outer product of its slope and (x, 1).
@@ -243,7 +243,7 @@ class LinearTask:
         square = float(np.sum(mean**2))
         variance = GradientNoise.of_moments(float(squares.mean()), square, len(X)).variance
         mean[:, :-1] += self.l2 * training.coef[0]
-        return float(variance / np.sum(mean**2))  # of these data alone, G is known
+        return float(variance / np.sum(mean**2))  # for these data, G is known exactly
 
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
@@ -265,7 +265,7 @@ class LinearTask:
         }
 
     def fingerprint(self) -> str:
-        """Return a hash of the numbers of the data; the race's terms have the rest."""
+        """Return a hash of the numbers of the data. The terms of the race hold the rest."""
         return fingerprint(self.dataset)
 
 

@@ -1,4 +1,4 @@
-"""Metric: what results quote of a module on the test part where its user gives no metric."""
+"""Metric: the score of a module on the test part, where its user gives none."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from thalweg.stack.lanes import Stack
 __all__ = ["check", "kind", "name", "name_of", "of", "scores"]
 
 _REMEDY = "give metric=(outputs, targets) -> number"
-# Losses that have classes along axis 1: functions, and classes of such.
+# Losses that expect classes along axis 1: functions and classes.
 _FUNCTIONS = (functional.cross_entropy, functional.nll_loss)
 _CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
 def check(outputs: Tensor, targets: Batch, loss: Callable[..., Any]) -> None:
-    """Raise TaskError where outputs do not say what a score would compare with the targets.
+    """Raise TaskError if it is unclear what a score should compare with the targets.
 
     Args:
         outputs: of some examples.
@@ -51,7 +51,7 @@ def _by_class(loss: Callable[..., Any]) -> bool:
 
 
 def of(outputs: Tensor, targets: Tensor) -> float:
-    """Return the accuracy of integer targets, R² of others; NaN of outputs that are not finite.
+    """Return the accuracy for integer targets, R² for others; NaN if outputs are not finite.
 
     Example:
         >>> from torch import tensor
@@ -71,13 +71,13 @@ def of(outputs: Tensor, targets: Tensor) -> float:
 
 
 def _table(values: Tensor) -> Tensor:
-    """Return a row per example, in a format that NumPy has: it has no bfloat16."""
+    """Return one row per example, in a format that NumPy has: bfloat16 becomes float32."""
     values = values.float() if values.dtype is torch.bfloat16 else values
     return values.cpu().reshape(len(values), -1)
 
 
 def scores(stack: Stack, test: Batch) -> Sequence[float]:
-    """Return the score of each lane by its user's metric, else accuracy or R²; NaN for none."""
+    """Return the score of each lane: the user's metric, else accuracy or R²; NaN for none."""
     task = stack.model.task
     if task.step is not None:
         return stack.scores(test) if task.metric else [float("nan")] * len(stack.seeds)
@@ -87,7 +87,7 @@ def scores(stack: Stack, test: Batch) -> Sequence[float]:
 
 
 def kind(task: TorchTask, test: Batch) -> str:
-    """Return what is predicted: ``"regression"``, ``"classification"``, or that it is unknown."""
+    """Return the kind of task: ``"regression"``, ``"classification"``, or that it is unknown."""
     if task.step is not None:
         return "own step"
     if not isinstance(test[1], Tensor):
@@ -103,5 +103,5 @@ def name(task: TorchTask, test: Batch) -> str:
 
 
 def name_of(function: Callable[..., Any] | None) -> str:
-    """Return what results call a function of the user's."""
+    """Return the name that results give to a function of the user's."""
     return getattr(function, "__name__", type(function).__name__)

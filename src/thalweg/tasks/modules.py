@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 __all__ = ["ModuleTask"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
-# Of the reference outside the race: small data need more epochs for as many steps.
+# Of the reference outside the race: small data need more epochs to take as many steps.
 _EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
-_REPEATS = 2  # whose parts are held
+_REPEATS = 2  # so many are held in memory
 
 
 class ModuleTask:
     """A PyTorch module on the three parts of its data.
 
     Args:
-        description: what the user says.
+        description: the user's task.
         seed: of the split.
-        batch_size: the largest of the race, for which the lanes must have room.
-        repeats: that share a test part which is given: each is judged on a fold of its own, so that
-            repeats differ by the luck of the test rows too.
+        batch_size: the largest of the race. The lanes must have room for it.
+        repeats: how many share a test part that the user gave. Each is judged on a fold of its own,
+            so that the luck of the test rows differs between repeats too.
 
     Raises:
-        TaskError: the user's model, loss or data do not do; a sentence with the place.
+        TaskError: the user's model, loss or data cannot be used; a sentence that says where.
     """
 
     schedules: tuple[str, ...] = schedules.NAMES
@@ -102,7 +102,7 @@ class ModuleTask:
         """Return the task on other parts, with the same model; see ``Task.repeated``."""
         if repeat == 0:
             return self
-        _ = self.model  # which both share
+        _ = self.model  # both tasks share it
         other = object.__new__(type(self))
         own = ("_parts", "_placed", "_judged", "_noise_scale")
         vars(other).update({name: value for name, value in vars(self).items() if name not in own})
@@ -112,7 +112,7 @@ class ModuleTask:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What results say of the training; that lanes are alone only once it is measured."""
+        """What results say of the training. Whether lanes train alone is known after measuring."""
         return {**self._facts, "stacked": self._how()}
 
     def _how(self) -> str:
@@ -145,7 +145,7 @@ class ModuleTask:
 
     @property
     def lanes(self) -> int:
-        """At most so many trials are trained in one piece of work; measured, unless it is set."""
+        """So many trials at most are trained in one piece of work; measured, unless it is set."""
         if self._lanes is None:
             with _one_thread():
                 most = min(self._largest, self.parts["train"])
@@ -158,7 +158,7 @@ class ModuleTask:
 
     @property
     def _batch(self) -> int:
-        """The batch size of what is trained outside the race."""
+        """The batch size of trainings outside the race."""
         return min(_BATCH, self.parts["train"])
 
     @property
@@ -167,7 +167,7 @@ class ModuleTask:
         return self.model.stacked and self.lanes > 1
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what each process makes, and the sources of the data, which are read."""
+        """Leave out what each process makes for itself, and the sources of data that are read."""
         made = ("model", "_parts", "_placed", "_judged")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         description = replace(self.description, train=None, validation=0.2, test=0.2)
@@ -258,10 +258,11 @@ class ModuleTask:
     def target(self) -> Target:
         """Fix the target by the best constant output and by Adam.
 
-        The constant is the output of lowest training loss, the same for every example (of a user's
-        own step, or of a loss that takes no free output, such as one of probabilities: the
-        untrained module); the reference is the lowest validation loss that Adam met in 10 epochs,
-        or 500 steps if those are more, at four rates, batch 32. Both are outside the race.
+        The constant is the one output for all examples that has the lowest training loss. For a
+        user's own step, and for a loss that does not take every output, such as one of
+        probabilities, the untrained module stands for it. The reference is the lowest validation
+        loss that Adam met in 10 epochs, or in 500 steps if those are more, at four rates, batch 32.
+        Both are outside the race.
         """
         epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
         with _one_thread():
@@ -302,7 +303,7 @@ class ModuleTask:
 
         Returns:
             "seconds_per_step" and "bytes" of one training alone, and "noise_scale" in examples, at
-            the weights after one epoch of Adam; NaN where the gradient drowns in its noise.
+            the weights after one epoch of Adam; NaN if the gradient is lost in its noise.
         """
         with _one_thread():
             one = cost(self.model, self._placed.train, batch_size, 1)

@@ -1,4 +1,4 @@
-"""Schedule: how a trial's rate changes in the course of its training."""
+"""Schedule: how the rate changes during a training."""
 
 from thalweg.schedules import Schedule, constant, cosine, warmup
 
@@ -9,12 +9,12 @@ NAMES = (CONSTANT, COSINE)
 
 
 def rise(steps: int) -> int:
-    """Return how many of a training's steps are the warm-up of ``"cosine"``: a tenth."""
+    """Return how many steps of a training are the warm-up of ``"cosine"``: a tenth."""
     return steps // 10
 
 
 def factor(name: str, steps: int) -> Schedule:
-    """Return what multiplies a trial's rate, by the number of steps already taken.
+    """Return the factor of the rate, a function of the number of steps already taken.
 
     ``"constant"`` is 1. ``"cosine"`` rises linearly to 1 over the first tenth of the steps and then
     falls to 0 in half a cosine.
@@ -24,7 +24,7 @@ def factor(name: str, steps: int) -> Schedule:
         steps: of the whole training, >= 1.
 
     Raises:
-        ValueError: there is no schedule of that name.
+        ValueError: no schedule has that name.
 
     Example:
         >>> [round(factor("cosine", 40)(step), 3) for step in (0, 3, 4, 22, 40)]

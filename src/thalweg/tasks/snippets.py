@@ -40,7 +40,7 @@ Keywords = dict[str, Any]
 
 
 def torch_class(rule: Rule, hyper: Setting) -> tuple[str, Keywords] | None:
-    """Return the name of torch's class of a rule and its keywords, None where torch has none.
+    """Return the name of torch's class for a rule, and its keywords; None if torch has none.
 
     Example:
         >>> from thalweg import rules
@@ -60,16 +60,16 @@ def _lacking(rule: Rule) -> str:
 
 
 def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str, str]:
-    """Return lines that make the optimizer and the scheduler of a ``model`` that exists.
+    """Return lines that make the optimizer and the scheduler for a given ``model``.
 
     Args:
         rule: the rule.
         hyper: all its hyperparameters.
-        schedule: of the rate; a scheduler's ``step()`` belongs after each of the optimizer's.
+        schedule: of the rate. Call the scheduler's ``step()`` after each of the optimizer's.
         steps: of the whole training.
 
     Returns:
-        By library: "torch" and "thalweg".
+        The lines for each library: "torch" and "thalweg".
     """
     known = torch_class(rule, hyper)
     if known is None:
@@ -97,7 +97,7 @@ scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor({!r}, {
 
 
 def _torch_scheduler(steps: int) -> str:
-    """Return lines that make of torch's schedulers what ``schedule.factor`` is."""
+    """Return lines that make ``schedule.factor`` out of torch's schedulers."""
     warm = rise(steps)
     fall = f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {steps - warm})"
     comment = "# scheduler.step() follows each optimizer.step()"
@@ -124,7 +124,7 @@ def torch(fit: LinearFit, rule: Rule, hyper: Setting) -> str:
     """Return lines that load the data as the race did, and train the model on them in torch.
 
     The penalty is written into the objective: torch's weight_decay would decay the intercept too,
-    and means something else in each of its classes.
+    and means something else in each of torch's classes.
     """
     known = torch_class(rule, hyper)
     if known is None:

@@ -1,4 +1,4 @@
-"""Source: the Python file that makes a task, and what it may be called."""
+"""Source: the Python file that makes a task, and how it is named."""
 
 import importlib.util
 import re
@@ -34,7 +34,7 @@ def is_task_file(text: str) -> bool:
 
 
 def absolute_source(text: str) -> str:
-    """Return the file and function as they can be found from any folder."""
+    """Return the file and function by an absolute path, which is found from any folder."""
     match = _TASK_FILE.fullmatch(text)
     assert match
     return f"{Path(match[1]).resolve()}:{match[2] or 'task'}"
@@ -44,7 +44,7 @@ def task_file(text: str) -> Path:
     """Return the file of a task that a race's folder names.
 
     Raises:
-        ValueError: the text names none.
+        ValueError: the text names no file.
     """
     match = _TASK_FILE.fullmatch(text)
     if match is None or "\0" in text:
@@ -67,7 +67,8 @@ def load_task(text: str) -> "TorchTask":
 
     Raises:
         FileNotFoundError: there is no such file.
-        TaskError: it cannot be imported, has no such function, or that fails or makes no task.
+        TaskError: it cannot be imported or has no such function, or the function fails or returns
+            no task.
     """
     match = _TASK_FILE.fullmatch(text)
     assert match
@@ -114,7 +115,7 @@ def _imported(file: Path) -> ModuleType:
     except SyntaxError as error:
         own = error.filename == spec.origin
         raise TaskError(f"{file if own else error.filename}:{error.lineno}: {error.msg}") from error
-    except SystemExit as error:  # it parses arguments, or calls sys.exit
+    except SystemExit as error:  # the file parses arguments, or calls sys.exit
         raise TaskError(
             f"{user_line(error) or file} ends the program as the file is imported; what runs it as "
             'a program belongs under if __name__ == "__main__":'

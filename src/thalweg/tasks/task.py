@@ -1,4 +1,4 @@
-"""Task: model, data and loss, something that can be trained in lanes."""
+"""Task: model, data and loss, which can be trained in lanes."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from thalweg.rule import Rule
 __all__ = ["NEW_START", "Checkpoint", "Lane", "Lanes", "Target", "Task", "seed_of"]
 
 Checkpoint = Mapping[str, Any]
-"""What a training leaves to go on from: tensors, numbers, strings and containers of them."""
+"""What a later training can start from: tensors, numbers, strings and containers of them."""
 
 
-NEW_START = "a new starting point"  # what a seed gives a training, unless the model gives none
+NEW_START = "a new starting point"  # what each seed gives a training, if the model starts at random
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Lane:
         epochs: length of the training.
         schedule: of the rate: ``"constant"``, or ``"cosine"``: a linear warm-up over the first
             10 % of the steps, then half a cosine to 0.
-        shared: whether lanes of the same seed draw their minibatches once for all of them. False
-            where each draws its own, so that lanes of other seeds can be trained with it.
+        shared: whether all lanes of a seed use the same minibatches. False if each lane draws its
+            own, so that lanes of different seeds can be trained together.
     """
 
     rule: Rule
@@ -49,7 +49,7 @@ def _no_checkpoint(_: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Lanes:
-    """What a training in lanes leaves.
+    """The results of a training in lanes.
 
     Attributes:
         train_loss: (epochs + 1, lanes); row 0 is before the first step.
@@ -69,13 +69,13 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Target:
-    """The validation loss to reach, fixed by the data and the model, not by the contestants.
+    """The validation loss to reach. The data and the model fix it, not the rules that race.
 
     Attributes:
         validation_loss: the target.
         constant: loss of the best constant predictor.
-        reference: lowest loss that an optimizer outside the race met on its way.
-        rule: how the target follows from these, a sentence.
+        reference: lowest loss that an optimizer outside the race met.
+        rule: a sentence that says how the target follows from these.
     """
 
     validation_loss: float
@@ -91,13 +91,13 @@ class Task(Protocol):
         name: what reports call it.
         parts: number of examples in "train", "validation" and "test".
         data: what results say of the data: "name", "source", "kind", "rows".
-        lanes: at most so many are trained together.
-        schedules: of the rate, that it can train with; the first is the default.
-        processes: whether trainings side by side need a process each; False where threads do.
-        exact: whether what a lane computes is the same, to the last bit, whatever else is trained
-            with it.
-        drawn: whether the test part is drawn from the examples; False where it is given.
-        said: what its user should know before it is raced, a line each.
+        lanes: so many are trained together at most.
+        schedules: of the rate, that the task can train with. The first is the default.
+        processes: whether trainings at the same time need a process each. False if threads are
+            enough.
+        exact: whether a lane computes the same, to the last bit, whatever else is trained with it.
+        drawn: whether the test part is drawn from the examples. False if the user gave it.
+        said: lines that its user should read before the race.
     """
 
     name: str
@@ -126,15 +126,15 @@ class Task(Protocol):
     def run(
         self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
     ) -> Lanes:
-        """Train lanes, all of them of equal ``together``, on one thread.
+        """Train lanes on one thread; ``together`` must be equal for all of them.
 
-        A lane's seed alone fixes its initial point and the order of its minibatches; what a lane
-        computes does not depend on its neighbours, but for rounding where the task is not exact.
+        A lane's seed alone fixes its initial point and the order of its minibatches. What a lane
+        computes does not depend on the other lanes, except for rounding if the task is not exact.
 
         Args:
             lanes: what to train.
             should_stop: is asked now and then.
-            alone: whether each is trained as a user would, not beside the others.
+            alone: whether each is trained as a user would, and not beside the others.
 
         Raises:
             KeyboardInterrupt: ``should_stop()`` returned True.
@@ -151,7 +151,7 @@ class Task(Protocol):
 
         Returns:
             "seconds_per_step" and "bytes" of one training alone, and "noise_scale" in examples, at
-            the parameters after one epoch of Adam; NaN where the gradient drowns in its noise.
+            the parameters after one epoch of Adam; NaN if the gradient is lost in its noise.
         """
 
     def code(
@@ -160,11 +160,11 @@ class Task(Protocol):
         """Return code that trains with these settings: "torch" and "thalweg"."""
 
     def fingerprint(self) -> str:
-        """Return a hash of all in it that fixes its numbers."""
+        """Return a hash of everything in the task on which its numbers depend."""
 
 
 def seed_of(seed: int, repeat: int) -> int:
-    """Return the seed by which a repeat draws its parts: the race's own for the first.
+    """Return the seed by which a repeat draws its parts; for the first one, the race's own.
 
     Example:
         >>> seed_of(7, 0), seed_of(7, 1) == seed_of(8, 1)

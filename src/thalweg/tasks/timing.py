@@ -22,10 +22,10 @@ def seconds(
     alone: bool = False,
     runs: int = TIMED,
 ) -> float:
-    """Return the seconds per epoch of lanes, the median of some runs once it is warm.
+    """Return the seconds per epoch of lanes: the median of some runs after a first one.
 
-    The first epoch warms it up. Where the second takes a second, that is enough; else all runs
-    together take about one.
+    The first epoch fills caches and is not counted. If the second takes more than a second, its
+    time is returned. Otherwise all runs together take about a second.
     """
 
     def measure(epochs: int) -> float:
