@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from thalweg.doctor import logs, signs
 from thalweg.doctor.finding import Report
 from thalweg.doctor.logs import Log
+from thalweg.doctor.signs import Curves
 from thalweg.words import closest, listed, printable
 
 __all__ = ["Curves", "diagnose", "read_curves"]
@@ -23,29 +23,6 @@ _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test"
 _LOSS = {"loss", "nll", "crossentropy", "mse", "objective", "cost"}
 _PERPLEXED = {"min", "max", "std", "scale", "scaling", "weight", "lr", "best", "smooth"}
 _STEP = ("step", "global_step", "_step", "iteration", "iter", "batch", "epoch")
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Losses of one training.
-
-    Args:
-        name: of the log.
-        steps: at which the training loss was noted, rising.
-        training: the losses; NaN and infinite as they are.
-        validation_steps: the same for the validation loss; both empty where there is none.
-        validation: the losses.
-        unit: what steps count: ``"step"``, ``"epoch"`` or ``"line"``.
-        notes: what was assumed about the log.
-    """
-
-    name: str
-    steps: Floats
-    training: Floats
-    validation_steps: Floats
-    validation: Floats
-    unit: str = "step"
-    notes: tuple[str, ...] = ()
 
 
 def diagnose(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 from thalweg.doctor.finding import Finding
 from thalweg.words import digits, percent
 
-if TYPE_CHECKING:
-    from thalweg.doctor.curves import Curves
-
-__all__ = ["Shape", "look"]
+__all__ = ["Curves", "Shape", "look"]
 
 Floats = NDArray[np.float64]
 Said = Finding | str
@@ -33,6 +30,29 @@ _BINS = 60
 _FEW = 8  # values, fewer of which show no shape
 _SOURCE = "calibrated on generated curves: tests/doctor/curve_families.py"
 _GUESSING = (2, 3, 4, 5, 6, 8, 10, 16, 20, 26, 50, 100, 200, 256, 1000)  # usual numbers of classes
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Losses of one training.
+
+    Args:
+        name: of the log.
+        steps: at which the training loss was noted, rising.
+        training: the losses; NaN and infinite as they are.
+        validation_steps: the same for the validation loss; both empty where there is none.
+        validation: the losses.
+        unit: what steps count: ``"step"``, ``"epoch"`` or ``"line"``.
+        notes: what was assumed about the log.
+    """
+
+    name: str
+    steps: Floats
+    training: Floats
+    validation_steps: Floats
+    validation: Floats
+    unit: str = "step"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +165,7 @@ class Shape:
 
 
 def look(
-    curves: "Curves", constant: float | None
+    curves: Curves, constant: float | None
 ) -> tuple[list[Finding], list[str], dict[str, str], dict[str, str]]:
     """Return findings, what was looked at, what was ruled out and what could not be looked at."""
     findings: list[Finding] = []
@@ -175,7 +195,7 @@ def look(
 
 
 def _finite_shapes(
-    curves: "Curves", note: Callable[[str, str, Said], None], skipped: dict[str, str]
+    curves: Curves, note: Callable[[str, str, Said], None], skipped: dict[str, str]
 ) -> dict[str, Shape]:
     """Return the shapes of the curves that have one, and note what is not finite."""
     shapes = {}
