@@ -131,6 +131,17 @@ FURTHER = (
         "warming up until step 10",
         {"lr": 0.02, "beta3": 0.99, "warmup": 10.0, "weight_decay": 0.5},
     ),
+    Case(
+        "schedule_free_sgd",
+        "warming up until step 5, with decay",
+        {"lr": 0.1, "beta": 0.8, "weight_decay": 0.5, "warmup": 5.0},
+    ),
+    Case("schedule_free_sgd", "gradients at z", {"lr": 0.1, "beta": 0.0}),
+    Case(
+        "schedule_free_adamw",
+        "warming up until step 5, with decay, eps that counts",
+        {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.5, "warmup": 5.0},
+    ),
     Case("ademamix", "without memory", {"lr": 0.02, "beta1": 0.0, "beta3": 0.0, "warmup": 10.0}),
 )
 

@@ -115,11 +115,12 @@ every_class = pytest.mark.parametrize("configuration", ONE_EACH, ids=lambda c: c
 @contextmanager
 def scalars_in(dtype: torch.dtype) -> Iterator[None]:
     """Let torch keep its own scalars (step sizes, products) in that format."""
+    before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         yield
     finally:
-        torch.set_default_dtype(torch.float32)
+        torch.set_default_dtype(before)
 
 
 def new_parameters(dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:

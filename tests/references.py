@@ -1,6 +1,6 @@
 """Where other libraries take random tensors in twenty steps: what test_references.py holds ours to.
 
-    pip install --no-deps pytorch_optimizer==4.1.0 timm==1.0.31
+    pip install --no-deps pytorch_optimizer==4.1.0 timm==1.0.31 schedulefree==1.4.1
     python tests/references.py
 
 writes references.json. Left out is what differs from its paper: pytorch_optimizer's ADOPT clips
@@ -59,9 +59,9 @@ def timm(file: str) -> Any:
     return importlib.import_module(f"timm.optim.{file}")
 
 
-def others() -> Any:
-    """Import pytorch_optimizer."""
-    return importlib.import_module("pytorch_optimizer")
+def named(package: str) -> Any:
+    """Import a package, where types are not looked for."""
+    return importlib.import_module(package)
 
 
 # By rule: its hyperparameters, the library, and what makes its optimizer.
@@ -70,7 +70,7 @@ REFERENCES: Mapping[str, tuple[Mapping[str, float], str, Make]] = {
         {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "beta3": 0.99, "slow_weight": 3.0, "warmup": 12.0,
          "eps": 1e-3, "weight_decay": 0.1},
         "pytorch_optimizer",
-        lambda params: others().AdEMAMix(
+        lambda params: named("pytorch_optimizer").AdEMAMix(
             params, lr=0.1, betas=(0.8, 0.9, 0.99), alpha=3.0, t_alpha_beta3=12, eps=1e-3,
             weight_decay=0.1, weight_decouple=True, foreach=False),
     ),
@@ -92,6 +92,19 @@ REFERENCES: Mapping[str, tuple[Mapping[str, float], str, Make]] = {
         lambda params: timm("laprop").LaProp(
             params, lr=0.1, betas=(0.8, 0.9), eps=0.0),
     ),
+    "schedule_free_sgd": (
+        {"lr": 0.1, "beta": 0.8, "weight_decay": 0.1, "warmup": 6.0},
+        "schedulefree",
+        lambda params: named("schedulefree").SGDScheduleFree(
+            params, lr=0.1, momentum=0.8, weight_decay=0.1, warmup_steps=6, foreach=False),
+    ),
+    "schedule_free_adamw": (
+        {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.1, "warmup": 6.0},
+        "schedulefree",
+        lambda params: named("schedulefree").AdamWScheduleFree(
+            params, lr=0.1, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.1, warmup_steps=6,
+            foreach=False),
+    ),
 }  # fmt: skip
 
 
@@ -101,7 +114,10 @@ def path(make: Make) -> dict[str, list[Any]]:
     params = [
         torch.nn.Parameter(torch.from_numpy(x.copy())) for x in map(np.asarray, problem.start)
     ]
-    optimizer = make(params)
+    optimizer: Any = make(params)
+    two_points = hasattr(optimizer, "eval")
+    if two_points:
+        optimizer.train()
     points = {}
     for t in range(1, STEPS + 1):
         for p, g in zip(
@@ -111,6 +127,9 @@ def path(make: Make) -> dict[str, list[Any]]:
         optimizer.step()
         if t in KEPT:
             points[str(t)] = [p.tolist() for p in params]
+    if two_points:
+        optimizer.eval()
+        points["answer"] = [p.tolist() for p in params]
     return points
 
 

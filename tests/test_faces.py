@@ -70,8 +70,9 @@ def test_reserved_names_are_all_that_are_taken() -> None:
 
 def test_reserved_names_are_all_that_optimizers_take() -> None:
     pytest.importorskip("torch")
+    from thalweg.optim.answer import TRAINING_POINT  # noqa: PLC0415 - needs torch
     from thalweg.optim.optimizer import OPTION_NAMES  # noqa: PLC0415 - needs torch
     from thalweg.optim.state import LOST  # noqa: PLC0415 - needs torch
 
     assert set().union(*RESERVED_HYPERPARAMETERS.values()) >= OPTION_NAMES
-    assert set().union(*RESERVED_STATE.values()) == {"step", LOST}
+    assert set().union(*RESERVED_STATE.values()) == {"step", LOST, TRAINING_POINT}

@@ -55,7 +55,7 @@ def plain_loop(  # noqa: PLR0917 - as the settings of one training
     X: NDArray[Any], y: NDArray[Any], loss: str, rule: str, w: NDArray[Any],
     epochs: int, batch_size: int, l2: float, hyper: dict[str, Any],
 ) -> tuple[NDArray[Any], list[float]]:  # fmt: skip
-    """Train on rows in their order; the last column of X is the constant one."""
+    """Train on rows in their order, and judge at the rule's answer; X ends in a column of ones."""
     of = rules.get(rule)
     numbers = of.resolve({n: v for n, v in hyper.items() if not callable(v)})
     state = of.first_state(w, numbers | {n: v(0) for n, v in hyper.items() if callable(v)})
@@ -71,8 +71,9 @@ def plain_loop(  # noqa: PLR0917 - as the settings of one training
             now = numbers | {n: v(t) for n, v in hyper.items() if callable(v)}
             t += 1
             w, state = of.advance(g, w, state, t=t, hyper=now)
-        losses.append(loss_and_residual(loss, X @ w, y)[0])
-    return w, losses
+        answer = of.answer_at(w, state, now)
+        losses.append(loss_and_residual(loss, X @ answer, y)[0])
+    return answer, losses
 
 
 def assert_is_plain_loop(loss: str, rule: str, batch_size: int = 10, **hyper: Any) -> None:

@@ -235,4 +235,6 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.adopt: Entry(decays=_FIRST_MOMENT, usual=False),
     rules.adan: Entry(decays=_FIRST_MOMENT, usual=False),
     rules.ademamix: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.schedule_free_sgd: Entry(usual=False),
+    rules.schedule_free_adamw: Entry(usual=False),
 }

@@ -71,6 +71,7 @@ class Rule:
         hyperparameters: by name, in the order of the signature.
         start: first value of a state that does not start at zero: a number, or the name of
             the hyperparameter whose value it takes.
+        judged: where the model is judged, if not at x; see ``answer``.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Rule:
     uniform_state: tuple[str, ...]
     hyperparameters: Mapping[str, Hyperparameter] = field(repr=False)
     start: Mapping[str, float | str] = field(repr=False)
+    judged: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name, because a rule is code; with the equation if another has the name."""
@@ -138,6 +140,42 @@ class Rule:
             return values[0], {}
         return values[0], dict(zip([*self.state, *self.uniform_state], values[1:], strict=True))
 
+    def answer(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare where the model is to be judged: a function of x, states and hyperparameters.
+
+        Its arguments go by their names. Races judge there, and ``thalweg.optim`` goes there with
+        ``optimizer.answer()``. Without a declaration, and before the first step, it is x.
+
+        Raises:
+            TypeError: an argument has none of these names.
+
+        Example:
+            >>> @rule("Polyak & Juditsky 1992")
+            ... def averaged_sgd(g, x, mean, *, t, lr=0.1):
+            ...     x = x - lr * g
+            ...     return x, mean + (x - mean) / t
+            >>> @averaged_sgd.answer
+            ... def _(mean):
+            ...     return mean
+            >>> averaged_sgd.answer_at(1.0, {"mean": 0.5}, {"lr": 0.1})
+            0.5
+        """
+        known = ("x", *self.state, *self.uniform_state, *self.hyperparameters)
+        for name in inspect.signature(function).parameters:
+            if name not in known:
+                raise TypeError(
+                    f"the answer of rule {self.name!r} takes {', '.join(known)}, got {name!r}"
+                )
+        vars(self)["judged"] = function  # a rule that was declared gets no other field
+        return function
+
+    def answer_at(self, x: Any, state: Mapping[str, Any], hyper: Mapping[str, float]) -> Any:  # noqa: ANN401
+        """Return where the model is judged when it is at x with this state, by name."""
+        if self.judged is None:
+            return x
+        known = {**hyper, **state, "x": x}
+        return self.judged(**{n: known[n] for n in inspect.signature(self.judged).parameters})
+
     @property
     def built_in(self) -> bool:
         """Whether thalweg declares it, and not its user."""
@@ -178,7 +216,7 @@ class Rule:
 
 
 # Names that mean something else where a rule is used, and what they belong to.
-RESERVED_STATE = {"thalweg.optim's own state": {"step", "lost"}}
+RESERVED_STATE = {"thalweg.optim's own state": {"step", "lost", "training_point"}}
 RESERVED_HYPERPARAMETERS = {
     "an option of thalweg.optim": {
         "capturable", "cautious", "clip_norm", "decoupled", "decoupled_weight_decay",

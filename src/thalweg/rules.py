@@ -15,7 +15,7 @@ __all__ = [
     "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "adan", "ademamix", "adopt",
     "amsgrad", "asgd", "averaged_momentum", "centered_rmsprop", "get", "laprop", "lion",
     "momentum", "nadam", "nadamw", "names", "nesterov", "radam", "rmsprop", "rmsprop_momentum",
-    "rprop", "rule", "sgd", "yogi",
+    "rprop", "rule", "schedule_free_adamw", "schedule_free_sgd", "sgd", "yogi",
 ]  # fmt: skip
 
 
@@ -276,6 +276,11 @@ def asgd(g, x, ax, *, t, eta, mu, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     return x, ax, eta, mu
 
 
+@asgd.answer
+def _(ax):
+    return ax
+
+
 @rule("Dozat 2016, Algorithm 8; Loshchilov & Hutter 2019", start={"mu_product": 1.0})
 def nadamw(
     g, x, m, v, *, t, mu_product,
@@ -355,6 +360,49 @@ def ademamix(
     ahead = m / (1 - beta1**t) + slow_weight * part * n
     v_hat = v / (1 - beta2**t)
     return x - lr * (ahead / (sqrt(v_hat) + eps) + weight_decay * x), m, n, v
+
+
+@rule("Defazio et al. 2024, equations 3-5; weights as in their code")
+def schedule_free_sgd(
+    g, x, e, *, t, weights, top, lr=1.0, beta=0.9, weight_decay=0.0, warmup=0.0
+):  # fmt: skip
+    """SGD from z, the gradient taken between z and the average of all z, which is the answer.
+
+    x is the paper's y, and e is z less the average, which starts at zero. The rate is constant but
+    for a rise over the first warmup steps. Each z weighs as the square of the largest rate so far.
+    """
+    rate = lr * minimum(t / maximum(warmup, 1.0), 1.0)
+    top = maximum(top, rate)
+    weights = weights + top * top
+    c = top * top / maximum(weights, 1e-300)
+    step = rate * (g + weight_decay * x)
+    e_new = (1 - c) * (e - step)
+    return x - step + beta * (e - e_new), e_new, weights, top
+
+
+@schedule_free_sgd.answer
+def _(x, e, beta):
+    return x - (1 - beta) * e
+
+
+@rule("Defazio et al. 2024, Algorithm 1")
+def schedule_free_adamw(
+    g, x, e, v, *, t, weights, top,
+    lr=2.5e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup=0.0,
+):  # fmt: skip
+    """Schedule-free SGD on the gradient that Adam's second moment has scaled; beta1 is its beta."""
+    v = beta2 * v + (1 - beta2) * g * g
+    scaled = g / (sqrt(v / (1 - beta2**t)) + eps)
+    x, e, weights, top = schedule_free_sgd(
+        scaled, x, e, t=t, weights=weights, top=top,
+        lr=lr, beta=beta1, weight_decay=weight_decay, warmup=warmup,
+    )  # fmt: skip
+    return x, e, v, weights, top
+
+
+@schedule_free_adamw.answer
+def _(x, e, beta1):
+    return x - (1 - beta1) * e
 
 
 def names() -> tuple[str, ...]:

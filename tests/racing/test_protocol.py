@@ -251,7 +251,8 @@ def test_rules_by_name_object_or_all() -> None:
     assert rules_of("all") == tuple(map(rules.get, rules.names()))
     assert len(rules_of(None)) == 20
     assert {*rules_of("all")} - {*rules_of(None)} == {
-        rules.nadamw, rules.laprop, rules.adopt, rules.adan, rules.ademamix
+        rules.nadamw, rules.laprop, rules.adopt, rules.adan, rules.ademamix,
+        rules.schedule_free_sgd, rules.schedule_free_adamw,
     }  # fmt: skip
     assert rules_of("sgd") == (rules.sgd,)
     assert rules_of([rules.adam, "sgd"]) == (rules.adam, rules.sgd)

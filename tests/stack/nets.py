@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def one_by_one(
     batches = iter(minibatches(len(y), batch_size, seed, epochs=epochs))
     loss = task.loss
     assert loss is not None
-    means, validation = [], [_evaluated(module, loss, valid_x, valid_y)]
+    means, validation = [], [_evaluated(module, steps, loss, valid_x, valid_y)]
     for _ in range(epochs):
         module.train()
         losses = []
@@ -153,7 +154,7 @@ def one_by_one(
             steps.step()
             losses.append((value.item(), len(rows)))
         means.append(sum(v * n for v, n in losses) / len(y))
-        validation.append(_evaluated(module, loss, valid_x, valid_y))
+        validation.append(_evaluated(module, steps, loss, valid_x, valid_y))
     return module, means, validation
 
 
@@ -165,10 +166,19 @@ def minibatches(examples: int, batch_size: int, seed: int, *, epochs: int) -> li
     return [rows for epoch in order for rows in epoch.split(batch_size)]
 
 
-def _evaluated(module: nn.Module, loss: Callable[..., Tensor], x: Tensor, y: Tensor) -> float:
+def _evaluated(
+    module: nn.Module,
+    steps: torch.optim.Optimizer,
+    loss: Callable[..., Tensor],
+    x: Tensor,
+    y: Tensor,
+) -> float:
+    """Return the loss where the optimizer's answer is: of torch's, ASGD alone has another place."""
     module.eval()
-    with torch.no_grad():
-        return loss(module(x), y).item()
+    with torch.no_grad(), getattr(steps, "answer", nullcontext)():
+        named = module.named_parameters()
+        answer = {name: steps.state.get(p, {}).get("ax", p) for name, p in named}
+        return loss(torch.func.functional_call(module, answer, (x,)), y).item()
 
 
 X = torch.arange(100.0)[:, None]

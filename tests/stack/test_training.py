@@ -14,6 +14,7 @@ from cases import CASES, Case
 from optim_pairs import scalars_in
 from stack.nets import Attention, classes, in_lanes, make, one_by_one
 from thalweg import schedules
+from thalweg.optim import Descent
 from thalweg.stack import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,6 +51,21 @@ def test_each_rule_trains_as_torchs_class_does(case: Case) -> None:
     with scalars_in(torch.float64):
         expected = one_by_one(task, peer(case.peer.name, case.peer.arguments), epochs=50)
     assert_lane(training, 1, expected, 1e-8)
+
+
+@pytest.mark.parametrize("rule", ["schedule_free_sgd", "schedule_free_adamw"])
+def test_a_lane_is_judged_where_its_rules_answer_is(rule: str) -> None:
+    task, hyper = classes("mlp"), {"lr": 0.05, "weight_decay": 0.1, "warmup": 6.0}
+    training = in_lanes(task, rule, [{}, hyper], epochs=20)
+    with scalars_in(torch.float64):
+        expected = one_by_one(task, lambda params: Descent(params, rule, **hyper), epochs=20)
+        assert_lane(training, 1, expected, 1e-10)
+    (final,) = training.finals
+    before = [p.clone() for p in final.stack.parameters.values()]
+    with final.judged() as stack:
+        assert not torch.equal(next(iter(stack.parameters.values())), before[0])
+    for p, kept in zip(final.stack.parameters.values(), before, strict=True):
+        assert torch.equal(p, kept)
 
 
 @pytest.mark.parametrize("name", ["lenet", "batch norm", "transformer"])

@@ -107,6 +107,7 @@ def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None
     module.load_state_dict(kept["model"])
     optimizer = optim.Descent(module.parameters(), rule, **kept["hyper"])
     optimizer.load_state_dict(kept["optimizer"])
+    optimizer.train()
     whole = run(task, trials[1:]).checkpoint(0)
     assert whole
     x, y = task._parts.train
@@ -114,8 +115,9 @@ def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None
         optimizer.zero_grad()
         functional.cross_entropy(module(x[rows]), y[rows]).backward()
         optimizer.step()
-    for name, value in module.state_dict().items():
-        torch.testing.assert_close(value, whole["model"][name], rtol=1e-5, atol=1e-7)
+    with optimizer.answer():
+        for name, value in module.state_dict().items():
+            torch.testing.assert_close(value, whole["model"][name], rtol=1e-5, atol=1e-7)
 
 
 def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:
@@ -304,3 +306,27 @@ def test_memory_of_a_step_counts_weights_gradients_state_and_activations() -> No
     assert 24 * 4 * 100 <= large - small <= 24 * 4 * 100 * 5  # inputs, outputs, targets
     stacked = cost(task.model, task._placed.train, 32, 8).bytes  # with minibatches of their own
     assert weights + 2 * 32 * 4 * 100 <= stacked <= large + 32 * 4 * 100
+
+
+def test_a_checkpoint_is_judged_where_the_race_did_and_goes_on_from_where_it_trained() -> None:
+    task = ModuleTask(classes("mlp", torch.float32), 0)
+    trained = run(task, [trial("schedule_free_sgd", hyper={"lr": 0.1}, epochs=2)])
+    kept = trained.checkpoint(0)
+    assert kept is not None
+    module = task.model.module
+    module.load_state_dict(kept["model"])
+    module.eval()
+    x, y = task._judged
+    with torch.no_grad():
+        loss = functional.cross_entropy(module(x), y).item()
+    assert loss == pytest.approx(trained.judge()[0][0], rel=1e-6)
+    optimizer = optim.Descent(module.parameters(), "schedule_free_sgd", **kept["hyper"])
+    optimizer.load_state_dict(kept["optimizer"])
+    optimizer.train()
+    trained_at = [p.detach().clone() for p in module.parameters()]
+    with optimizer.answer():
+        for p, point, before in zip(
+            module.parameters(), kept["model"].values(), trained_at, strict=True
+        ):
+            torch.testing.assert_close(p.detach(), point)
+            assert not torch.equal(p, before)

@@ -185,7 +185,9 @@ def test_torch_objective_is_the_engine_s(loss: str, outputs: int) -> None:
 def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
     fit = snippets.LinearFit("squared", 4, 1, 0.0, 8, 5, IRIS)
     lacking = {*rules.names()} - {*WITH_TORCH}
-    assert lacking == {"yogi", "adabelief", "lion", "laprop", "adopt", "adan", "ademamix"}
+    assert lacking == {"yogi", "adabelief", "lion", "laprop", "adopt", "adan", "ademamix",
+        "schedule_free_sgd", "schedule_free_adamw",
+    }  # fmt: skip
     for name in lacking:
         text = snippets.torch(fit, rules.get(name), {})
         assert text.startswith(f"# torch.optim has no {name}")

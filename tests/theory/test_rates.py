@@ -16,7 +16,7 @@ from thalweg.rule import rule
 from thalweg.theory import rates
 from theory.literature import LIMITS, SETTLED, each_beta, memory_of, users_rules
 
-NOT_LINEAR = {"lion", "rprop"}
+NOT_LINEAR = {"lion", "rprop", "schedule_free_sgd", "schedule_free_adamw"}
 
 
 @pytest.mark.parametrize("name", [n for n in rules.names() if n not in NOT_LINEAR])

@@ -138,11 +138,12 @@ class Trainer:
         )
 
     def evaluate(self, team: Team, examples: Examples) -> NDArray[np.float64]:
-        """Return the mean loss on the examples, one per lane."""
+        """Return the mean loss on the examples, one per lane, where its rule's answer is."""
+        answer = self._answer()
         result = np.empty((self.count, LANES))
         team.run(
             lambda first, last: evaluate_blocks(
-                self._loss.number, examples.X, examples.y, self.w, first, last, result
+                self._loss.number, examples.X, examples.y, answer, first, last, result
             ),
             len(examples.X) * self._size,
         )
@@ -153,10 +154,25 @@ class Trainer:
         """The step after which each lane became infinite or NaN; 0 = never."""
         return self._diverged.ravel()[: len(self.lanes)]
 
+    def _answer(self) -> NDArray[Any]:
+        """Return where the lanes are judged, as ``w``, computed in float64."""
+        rule = self._kernel.rule
+        if rule.judged is None or self.steps == 0:
+            return self.w
+        rows = (self._hyper, self._uniform)
+        hyper, uniform = (array.swapaxes(0, 1)[:, :, None, None, :] for array in rows)
+        state = dict(zip(rule.state, self._state.swapaxes(0, 1), strict=True))
+        state |= dict(zip(rule.uniform_state, uniform, strict=False))
+        with np.errstate(all="ignore"):  # of lanes that diverged
+            found = rule.answer_at(
+                self.w, state, dict(zip(rule.hyperparameters, hyper, strict=True))
+            )
+        return np.ascontiguousarray(np.broadcast_to(found, self.w.shape), self.w.dtype)
+
     @property
     def parameters(self) -> NDArray[Any]:
-        """The parameters, (lanes, d, k)."""
-        moved = self.w.transpose(0, 3, 1, 2)
+        """The parameters where they are judged, (lanes, d, k)."""
+        moved = self._answer().transpose(0, 3, 1, 2)
         return moved.reshape(-1, *self.w.shape[1:3])[: len(self.lanes)].copy()
 
 

@@ -111,7 +111,8 @@ def train(
             lane.
 
     Returns:
-        The losses per epoch, the parameters and the lanes that diverged.
+        The losses per epoch, the parameters and the lanes that diverged; losses and parameters are
+        those of the rule's answer, where it has one.
 
     Raises:
         ValueError: an argument outside its range, data that are not finite or do not fit.

@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from itertools import chain
 from numbers import Number
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.catalog import TorchClass
-from thalweg.optim import gradient_release, lr_schedule
+from thalweg.optim import answer, gradient_release, lr_schedule
 from thalweg.optim.cuda import ready
 from thalweg.optim.gradient_scale import gradient_scale
 from thalweg.optim.layout import parameters_of
@@ -84,6 +85,7 @@ class CompiledOptimizer(Optimizer):
     _step_supports_amp_scaling = True
     _extended = False
     attached = 0  # to how many models
+    _judged = False  # whether the parameters are at the answer
 
     @_outside_graphs
     def __init__(
@@ -161,6 +163,7 @@ class CompiledOptimizer(Optimizer):
             self.options = given.pop("options")
         self._forget()
         super().__setstate__(given)
+        self._judged = any(answer.TRAINING_POINT in state for state in self.state.values())
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see torch.optim.Optimizer."""
@@ -205,8 +208,58 @@ class CompiledOptimizer(Optimizer):
             self._take()
         return loss
 
+    def eval(self) -> None:
+        """Move the parameters to where the model is to be judged.
+
+        That is the average of Schedule-Free's points, or of ASGD's; most rules have no such place,
+        and nothing moves. The training point is kept, in the state and its checkpoints; ``train``
+        goes back there.
+        """
+        for group in self.param_groups:
+            answer.go(group["params"], self.state, self._found(group))
+        self._judged = any(answer.TRAINING_POINT in state for state in self.state.values())
+
+    def train(self) -> None:
+        """Move the parameters back to where they are trained, before further steps."""
+        answer.back(self.state)
+        self._judged = False
+
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """Have the parameters where the model is to be judged, inside a ``with``; see ``eval``.
+
+        Example:
+            >>> from thalweg.optim import Descent
+            >>> w = torch.tensor([1.0], requires_grad=True)
+            >>> optimizer = Descent([w], "schedule_free_sgd", lr=0.5, beta=0.5)
+            >>> for _ in range(2):
+            ...     w.grad = torch.ones(1)
+            ...     optimizer.step()
+            >>> with optimizer.answer():
+            ...     w.item()  # the average of 0.5 and 0
+            0.25
+            >>> w.item()
+            0.125
+        """
+        within = self._judged
+        self.eval()
+        try:
+            yield
+        finally:
+            if not within:
+                self.train()
+
+    def _check_trained(self) -> None:
+        """Raise RuntimeError at a step from where the model is judged."""
+        if self._judged:
+            raise RuntimeError(
+                "the parameters are where the model is judged, not where it is trained: call "
+                "optimizer.train() before a step"
+            )
+
     def _take(self) -> bool:
         """Take the step, or let torch take it; return False where it is known to be skipped."""
+        self._check_trained()
         try:
             return self._stepper.step(self, self._recipes(), self._torch_steps)
         except TorchStepError as reason:
@@ -248,6 +301,7 @@ class CompiledOptimizer(Optimizer):
         Raises:
             RuntimeError: the step is one that torch must take, for all parameters at once.
         """
+        self._check_trained()
         try:
             has_gradient(p)
             recipes = self._recipes()

@@ -362,9 +362,10 @@ def _again(given: "Dataset | TorchTask", source: str | None, protocol: Protocol)
 
 
 def _equation(rule: Rule) -> str:
-    """Return the source of a rule."""
+    """Return the source of a rule, and that of its answer."""
     try:
-        return inspect.getsource(rule.function)
+        parts = [rule.function, *filter(None, [rule.judged])]
+        return "\n".join(map(inspect.getsource, parts))
     except OSError as error:
         raise ValueError(
             f"the source of rule {rule.name!r} cannot be read; define it in a file or in a "

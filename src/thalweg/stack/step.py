@@ -44,6 +44,9 @@ class LaneStep(Protocol):
     def states(self, lane: int) -> list[dict[str, Tensor]]:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
 
+    def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return where the lanes that are at these parameters are judged."""
+
 
 class MixedStep:
     """The state of several rules, each in lanes of its own, and their step: a call for each rule.
@@ -97,6 +100,11 @@ class MixedStep:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
         own, step = next(pair for pair in self._steps if lane < pair[0].stop)
         return step.states(lane - own.start)
+
+    def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return where the lanes that are at these parameters are judged."""
+        found = [step.answers(_rows(own, parameters)) for own, step in self._steps]
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 class StackStep:
@@ -172,6 +180,13 @@ class StackStep:
             for i in range(len(self._parameters))
         ]
 
+    def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return where the lanes that are at these parameters are judged."""
+        rows = [
+            dict(zip(self.rule.hyperparameters, own[:, 0], strict=False)) for own in self._hyper
+        ]
+        return _answers(self.rule, rows, parameters, self)
+
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
         """Take one step; see ``LaneStep``."""
         for j, values in self._scheduled.items():
@@ -234,6 +249,12 @@ class DeviceStep:
         states = (self._optimizer.state[view] for view in self._views[lane])
         return [{name: value.clone() for name, value in own.items()} for own in states]
 
+    def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return where the lanes that are at these parameters are judged."""
+        last = max(0, self.taken - 1)
+        rows = [{n: _at(value, last) for n, value in own.items()} for own in self._hyper]
+        return _answers(self._rule, rows, parameters, self)
+
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
         """Take one step; see ``LaneStep``."""
         for lane, (group, own) in enumerate(
@@ -248,6 +269,25 @@ class DeviceStep:
 
 def _rows(rows: slice, tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.detach()[rows] for tensor in tensors]
+
+
+def _answers(
+    rule: Rule,
+    hyper: Sequence[Mapping[str, float]],
+    parameters: Sequence[Tensor],
+    step: LaneStep,
+) -> list[Tensor]:
+    """Return where each lane is judged: computed for each as for one that trains alone."""
+    if rule.judged is None or not step.taken:
+        return list(parameters)
+    rows = [
+        [
+            rule.answer_at(p[lane], state, own)
+            for p, state in zip(parameters, step.states(lane), strict=True)
+        ]
+        for lane, own in enumerate(hyper)
+    ]
+    return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
 def _at(value: Hyper, step: int) -> float:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,17 @@ class Final:
     stack: Stack
     step: LaneStep
     lanes: list[int]
+
+    @contextmanager
+    def judged(self) -> Iterator[Stack]:
+        """Give the stack where its rules' answers are."""
+        training_point = self.stack.parameters
+        answers = self.step.answers(list(training_point.values()))
+        self.stack.parameters = dict(zip(training_point, answers, strict=True))
+        try:
+            yield self.stack
+        finally:
+            self.stack.parameters = training_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,8 +261,9 @@ class _Run:
         return kept
 
     def validate(self, epoch: int) -> None:
-        with self.stack.model.mode(training=False):
-            losses = self.stack.losses(self.parts.validation, "validation", compiled=self.compiled)
+        here = Final(self.stack, self.step, self.lanes)
+        with self.stack.model.mode(training=False), here.judged() as stack:
+            losses = stack.losses(self.parts.validation, "validation", compiled=self.compiled)
         self.results.validation_loss[epoch, self.lanes] = losses.numpy()
 
 

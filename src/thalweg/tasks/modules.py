@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from thalweg import rules as registry
 from thalweg.errors import blamed
 from thalweg.optim import Descent
+from thalweg.optim.answer import TRAINING_POINT
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
@@ -220,9 +221,9 @@ class ModuleTask:
         found = np.full((2, len(training.diverged_at)), np.nan)
         for final in training.finals:
             if final.lanes:
-                with self.model.mode(training=False):
-                    found[0, final.lanes] = final.stack.losses(self._judged, "test").numpy()
-                    found[1, final.lanes] = metric.scores(final.stack, self._judged)
+                with self.model.mode(training=False), final.judged() as stack:
+                    found[0, final.lanes] = stack.losses(self._judged, "test").numpy()
+                    found[1, final.lanes] = metric.scores(stack, self._judged)
         return found[0], found[1]
 
     def _checkpoint(
@@ -232,8 +233,10 @@ class ModuleTask:
         for final in training.finals:
             if number in final.lanes:
                 lane, position = lanes[number], final.lanes.index(number)
+                with final.judged() as stack:
+                    model = self.model.state_dict(*stack.lane(position))
                 return {
-                    "model": self.model.state_dict(*final.stack.lane(position)),
+                    "model": model,
                     "optimizer": self._optimizer_state(final, position, lane),
                     "rule": lane.rule.name,
                     "hyper": dict(lane.hyper),
@@ -250,7 +253,9 @@ class ModuleTask:
         optimizer = Descent(module.parameters(), lane.rule, **dict[str, Any](lane.hyper))
         names = dict(module.named_parameters())
         states = final.step.states(position)
-        for name, own in zip(final.stack.parameters, states, strict=True):
+        for (name, points), own in zip(final.stack.parameters.items(), states, strict=True):
+            if lane.rule.judged is not None:
+                own[TRAINING_POINT] = points.detach()[position].clone()
             optimizer.state[names[name.removeprefix("module.")]] = own
         packed: dict[str, Any] = optimizer.state_dict()
         return packed

@@ -82,6 +82,8 @@ def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str
     else:
         own = _OWN_SCHEDULED.format(own, schedule, steps)
         torch += _torch_scheduler(steps)
+    if rule.judged is not None:
+        own += "# judge the model inside `with optimizer.answer():`\n"
     return {"torch": f"import torch\n\n{torch}" if known else _lacking(rule), "thalweg": own}
 
 

@@ -203,7 +203,13 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
     for name in rule.uniform_state:  # the fixed point of u ← u(0) + (u(1) − u(0)) u
         at_zero = step(**ones)[name]
         uniform[name] = 1.0
-        uniform[name] = at_zero / (1 - (step(**ones)[name] - at_zero))
+        slope = step(**ones)[name] - at_zero
+        if np.any(slope == 1):
+            raise ValueError(
+                f"rule {rule.name!r} has no one iteration matrix: its step changes with t, for "
+                f"{name} grows without end; descend measures what it does"
+            )
+        uniform[name] = at_zero / (1 - slope)
     return step
 
 

@@ -1,0 +1,123 @@
+"""Where a model is judged: there and back, in steps, checkpoints and copies."""
+
+import pickle
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from optim_pairs import follow, members, new_parameters, scalars_in, set_gradients
+from thalweg import optim, rules
+from thalweg.rule import rule
+
+FREE = ("schedule_free_sgd", "schedule_free_adamw")
+
+
+def points(optimizer: Any) -> list[Tensor]:
+    return [p.detach().clone() for p in members(optimizer)]
+
+
+def same(ours: list[Tensor], theirs: list[Tensor]) -> bool:
+    return all(map(torch.equal, ours, theirs))
+
+
+def made(name: str, dtype: torch.dtype = torch.float64) -> Any:
+    return optim.Descent(new_parameters(dtype), name, lr=0.02)
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_parameters_go_to_the_answer_of_their_rule_and_back(name: str) -> None:
+    optimizer, of = made(name), rules.get(name)
+    with optimizer.answer():
+        assert same(points(optimizer), [p.detach() for p in new_parameters()])  # nothing is known
+    follow(optimizer, 1, 12)
+    before = points(optimizer)
+    hyper = of.defaults | {"lr": 0.02}
+    with optimizer.answer():
+        for p, x in zip(members(optimizer), before, strict=True):
+            assert torch.equal(p, of.answer_at(x, optimizer.state[p], hyper))
+        with optimizer.answer():  # one inside the other
+            pass
+        assert not same(points(optimizer), before)
+    assert same(points(optimizer), before)
+
+
+def test_the_answer_of_asgd_is_its_average() -> None:
+    ours, theirs = (module.ASGD(new_parameters(), lr=0.05, t0=3) for module in (optim, torch.optim))
+    for optimizer in (ours, theirs):
+        follow(optimizer, 1, 12)
+    with ours.answer():
+        for p, other in zip(members(ours), members(theirs), strict=True):
+            torch.testing.assert_close(p.detach(), theirs.state[other]["ax"], rtol=1e-5, atol=1e-7)
+
+
+def test_a_rule_without_an_answer_stays() -> None:
+    optimizer = optim.Adam(new_parameters())
+    follow(optimizer, 1, 3)
+    before = points(optimizer)
+    optimizer.eval()
+    assert same(points(optimizer), before)
+    follow(optimizer, 4, 6)  # and may go on
+
+
+def test_no_step_is_taken_from_the_answer() -> None:
+    optimizer = made("schedule_free_sgd")
+    follow(optimizer, 1, 3)
+    set_gradients(members(optimizer), 4)
+    optimizer.eval()
+    before = points(optimizer)
+    for step in (optimizer.step, lambda: optimizer.step_one(members(optimizer)[0], 0)):
+        with pytest.raises(RuntimeError, match=r"call optimizer\.train\(\) before a step"):
+            step()
+    assert same(points(optimizer), before)
+    optimizer.train()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", [*FREE, "asgd"])
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_training_goes_on_from_either_mode(name: str, *, judged: bool) -> None:
+    with scalars_in(torch.float64):  # else a checkpoint rounds uniform state
+        never_stopped = made(name)
+        follow(never_stopped, 1, 7)
+        if judged:
+            never_stopped.eval()
+        loaded = made(name)
+        saved = deepcopy([points(never_stopped), never_stopped.state_dict()])
+        loaded.load_state_dict(saved[1])  # in either order
+        with torch.no_grad():
+            for p, value in zip(members(loaded), saved[0], strict=True):
+                p.copy_(value)
+        others = [loaded, deepcopy(never_stopped), pickle.loads(pickle.dumps(never_stopped))]  # noqa: S301 - our own
+        for optimizer in (never_stopped, *others):
+            if judged:
+                with pytest.raises(RuntimeError, match="where the model is judged"):
+                    optimizer.step()
+            optimizer.train()
+            follow(optimizer, 8, 15)
+        assert all(same(points(other), points(never_stopped)) for other in others)
+
+
+def test_half_precision_is_averaged_in_float32() -> None:
+    optimizer = made("schedule_free_sgd", torch.bfloat16)
+    follow(optimizer, 1, 12)
+    of, before = rules.schedule_free_sgd, points(optimizer)
+    with optimizer.answer():
+        for p, x in zip(members(optimizer), before, strict=True):
+            e = optimizer.state[p]["e"].float() if optimizer.state[p] else x.float() * 0
+            wide = of.answer_at(x.float(), {"e": e}, of.defaults | {"lr": 0.02})
+            assert torch.equal(p, wide.bfloat16())
+
+
+def test_an_answer_takes_what_its_rule_has() -> None:
+    @rule("test")
+    def mine(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return x - lr * g
+
+    with pytest.raises(TypeError, match="the answer of rule 'mine' takes x, lr, got 'mean'"):
+
+        @mine.answer
+        def _(mean):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            return mean
