@@ -2,11 +2,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
 import thalweg.optim
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.terms import terms_unbalanced
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +114,20 @@ def test_decay_is_named_when_a_copy_without_it_learns() -> None:
     assert causes(watched(model, optimizer))[:1] == ["weight_decay_too_high"]
 
 
+def test_gradients_clipped_to_nearly_nothing_are_named() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    for x, y in batches(80):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-4)
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor)[:1] == ["gradient_clipped_too_hard"]
+
+
 def test_a_schedule_that_ends_early_is_seen() -> None:
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -132,3 +149,50 @@ def test_the_training_is_left_as_it_was() -> None:
     assert all(map(torch.equal, before, model.state_dict().values()))
     assert all(map(torch.equal, moments, [v for s in optimizer.state.values() for v in s.values()]))
     assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_a_term_that_drowns_another_is_named() -> None:
+    images, classes = load_digits(return_X_y=True)
+    x = torch.tensor(images[:640] / 16, dtype=torch.float32)
+    y = torch.stack([torch.tensor(classes[:640]).float(), 10 * x.pow(2).sum(1)], 1)
+    data = list(zip(x.split(32), y.split(32), strict=True))
+    for weight, cause in ((10.0, "loss_terms_unbalanced"), (1e-4, None)):
+
+        def loss_fn(out: Tensor, y: Tensor, weight: float = weight) -> Tensor:
+            size = (out[:, 10] - y[:, 1]).pow(2).mean()
+            return functional.cross_entropy(out[:, :10], y[:, 0].long()) + weight * size
+
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
+        assert (found and found.cause) == cause
+
+
+def test_labels_that_have_nothing_to_do_with_inputs_are_named() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    generator = torch.Generator().manual_seed(0)
+    for x, _ in batches():
+        y = torch.randint(0, 3, (16,), generator=generator)
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor) == ["labels_do_not_match_inputs"]
+
+
+def test_a_rare_class_that_is_never_named_is_found() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    for x, _ in batches(80):
+        y = (x.sum(1) > 4).long()
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor)[0] == "class_imbalance"

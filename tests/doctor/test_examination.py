@@ -90,6 +90,15 @@ def test_what_is_found_of_outputs_and_loss() -> None:
     assert causes(report(net(3), nn.NLLLoss(), x, y)) == ["loss_unsuited"]
 
 
+def test_a_loss_of_the_wrong_sign_is_found() -> None:
+    x, y = classes()
+    entropy, error = nn.CrossEntropyLoss(), nn.MSELoss()
+    upside = causes(report(net(), lambda out, goal: -entropy(out, goal), x, y))
+    assert upside[0] == "loss_sign_wrong"
+    upside = causes(report(net(1), lambda out, goal: -error(out, goal), x, total(x)[:, None]))
+    assert upside[0] == "loss_sign_wrong"
+
+
 def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
     x, _ = classes()
 
@@ -329,3 +338,33 @@ def test_as_many_places_as_letters_are_not_taken_for_them() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found = thalweg.check(model, optimizer, each, loader(letters[:, :-1], letters[:, 1:]))
     assert "target_leaks_into_input" not in causes(found)
+
+
+def test_a_root_of_zero_is_named() -> None:
+    x, y = classes()
+    x[3, 3:] = x[3, :3]
+
+    class Distance(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(3, 4)
+
+        def forward(self, both: Tensor) -> Tensor:
+            return torch.sqrt((self.body(both[:, :3]) - self.body(both[:, 3:])).pow(2).sum(1))
+
+    assert causes(report(Distance(), nn.MSELoss(), x, y.float())) == [
+        "nan_gradient_of_sqrt_at_zero"
+    ]
+
+
+def test_scales_and_initial_weights_are_named_when_their_cure_works() -> None:
+    x, y = classes(640)
+    loss = nn.CrossEntropyLoss()
+    assert causes(report(net(), loss, 1000 * x + 3000, y)) == ["inputs_not_scaled"]
+    wild = nn.Sequential(
+        nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3)
+    )
+    torch.manual_seed(0)
+    for p in wild.parameters():
+        nn.init.normal_(p, std=30.0)
+    assert "init_too_large" in causes(report(wild, loss, x, y))

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from thalweg.doctor.finding import Finding
+from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import Treatment, adam, clipping, rates, treatments
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
@@ -12,7 +14,10 @@ __all__ = ["Verdict", "compare", "treat"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
+_SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
+_ANY = 4  # rank of what helps many a training
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
+_FIRST, _FIRST_SECONDS = 80, 0.6  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
 
 
@@ -57,11 +62,16 @@ def treat(
     if not any(helps(course, learned) for course in courses):
         courses += trials.all(adam(trials.subject), until)
     good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
-    if good:
+    if good and good[0].treatment.rank >= _ANY:  # what helps anything explains the least
+        signed = [c for c in courses if c.treatment.rank == 0 and c.learned - learned > _SOME]
+        good = [*signed, *(c for c in good if c not in signed)]
+    elif good:
         line = learned + _NEAR * (good[0].learned - learned)
         near = [c for c in good if c.learned >= line]
         good[: len(near)] = sorted(near, key=lambda c: c.treatment.rank)
     findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
+    if good and good[0].treatment.cause == "ill_conditioned" and learned < 0.05:
+        findings[0] = replace(findings[0], cause="plateau")  # it has not moved at all
     ruled_out = {
         c.treatment.cause: f"with {c.treatment.words}, {digits(c.left)} of the loss of a constant "
         f"is left, as it is {digits(plain.left)}"
@@ -71,6 +81,18 @@ def treat(
     for finding in findings:
         ruled_out.pop(finding.cause, None)
     return Verdict(findings, ruled_out)
+
+
+def first_steps(subject: Subject) -> list[Finding]:
+    """Try, before a training, what is wrong by itself: scales, initial weights, saturation."""
+    wanted = [one for one in treatments(subject) if one.rank == 0]
+    if not wanted:
+        return []
+    trials = Trials(subject, _FIRST, _FIRST_SECONDS)
+    courses = [trials.run(one) for one in wanted]
+    good = [c for c in courses if trials.plain.learned < 0.05 and c.learned > 0.3]
+    good.sort(key=lambda c: -c.learned)
+    return [_finding(c, trials.plain, place, None) for place, c in enumerate(good)]
 
 
 def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:

@@ -16,9 +16,10 @@ from thalweg.doctor.examination import examine, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
-from thalweg.doctor.outcome import look_at_outcome
+from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.signals import Memory, Signals
 from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
+from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
 
 __all__ = ["Doctor"]
@@ -175,8 +176,8 @@ class Doctor:
         seconds = time.monotonic() - began
         return Report(tuple(ordered(findings)), tuple(looked_at), ruled_out, skipped, seconds)
 
-    def _subject(self, *, late: bool = False) -> Subject:
-        """Return the training with its start, or with the last sound copy of it."""
+    def _subject(self, *, late: bool = False, now: bool = False) -> Subject:
+        """Return the training from its start, from the last sound copy of it, or as it is now."""
         step, kept = self._kept
         batches = (self._memory.since(step) if late else None) or self._memory.first
         return Subject(
@@ -186,7 +187,7 @@ class Doctor:
             batches,
             self._validation,
             step=self._step,
-            start=kept if late else self._start,
+            start=None if now else kept if late else self._start,
             clip=self.signals.clip,
         )
 
@@ -201,6 +202,8 @@ class Doctor:
         if ended is not None and plain is not None:
             findings.append(too_early(ended, left, plain))
         elif not math.isfinite(left) or left > 0.1:
+            unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)
+            findings += [unbalanced] if unbalanced else []
             tried = trials
             step = self._kept[0]
             broke = not math.isfinite(left) or left > 1
@@ -208,9 +211,19 @@ class Doctor:
                 # It learned for a while; experiments begin shortly before it broke.
                 tried = Trials(self._subject(late=True), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, until, self._onset())
-            findings, ruled_out = verdict.findings, verdict.ruled_out
+            findings += verdict.findings
+            ruled_out = verdict.ruled_out
+        if not findings and 0.05 < left < 0.7 and self._flat():
+            floor = noise_floor(self._subject(now=True), 200, self._seconds / 20)
+            findings += [floor] if floor else []
         findings += look_at_outcome(trials, self.model, left, self.validated, findings)
         return findings, ruled_out
+
+    def _flat(self) -> bool:
+        """Return whether the loss has stopped falling."""
+        losses, fifth = self.signals.losses, len(self.signals.losses) // 5
+        last, before = losses[-fifth:], losses[-2 * fifth : -fifth]
+        return fifth > 0 and sum(last) > 0.95 * sum(before)
 
     def _onset(self) -> int | None:
         """Return the step of the first loss that is not finite."""

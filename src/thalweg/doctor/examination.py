@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from thalweg.doctor.checks import data, examples, finite, outputs, parameters, shapes, start
+from thalweg.doctor.diagnosis import first_steps
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
@@ -63,6 +64,9 @@ def check(
             complete=part.ended,
         )
         findings, looked_at, skipped = examine(subject)
+        if not any(finding.severity == "problem" for finding in findings):
+            findings += first_steps(subject)
+            looked_at += ["scales", "initial weights", "saturation"]
     return Report(tuple(ordered(findings)), tuple(looked_at), {}, skipped, time.monotonic() - began)
 
 
@@ -120,10 +124,14 @@ _EXPLAINS = {
     "relu_output_into_log": {"output_range_too_small"},
     "inputs_constant": {"inputs_ignored", "batch_dimension_mixed"},
     "labels_all_equal": {"class_imbalance"},
+    "class_imbalance": {"validation_of_other_distribution"},
+    "loss_sign_wrong": {"output_range_too_small"},
     "graph_cut_by_detach": {"step_changes_nothing"},
     "parameters_frozen": {"step_changes_nothing"},
     "constant_init": {"inputs_ignored", "dead_relu", "step_changes_nothing"},
     "dead_relu": {"inputs_ignored", "step_changes_nothing"},
+    "nan_gradient_of_sqrt_at_zero": {"lr_too_high", "exploding_gradient_no_clipping"},
+    "loss_terms_unbalanced": {"inputs_and_targets_not_scaled", "inputs_not_scaled"},
     "parameters_not_in_optimizer": {"step_changes_nothing"},
     "data_sorted_not_shuffled": {"labels_all_equal"},
 }

@@ -8,17 +8,20 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.baseline import constant_loss, loss_of
 from thalweg.doctor.checks.data import class_imbalance, labels
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import inputs
+from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.relation import explained
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
 
-__all__ = ["look_at_outcome"]
+__all__ = ["look_at_outcome", "noise_floor"]
 
+_CLASSES = 20  # distinct whole numbers that may be classes
+_FLOOR = 0.6
+_MOST = 32  # batches
 _RARE = 0.3  # share of the rare examples that are named rightly
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
@@ -43,6 +46,10 @@ def look_at_outcome(
     one_class = _names_one_class(trials.subject, model)
     if one_class is not None:
         yield one_class
+        return
+    numbered = _class_numbers(trials.subject) if left > 0.1 and not found else None
+    if numbered is not None:
+        yield numbered
         return
     unrelated = None if found else _labels_unrelated(trials, left, validated)
     if unrelated is not None:
@@ -89,6 +96,64 @@ def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
         "named rightly.",
         evidence={**imbalance.evidence, "share of rare examples named rightly": hit},
         sure=0.95,
+    )
+
+
+def _class_numbers(subject: Subject) -> Finding | None:
+    """Look for numbers of classes that are fitted by squared error."""
+    y, out = (labels(subject.batches), subject.output) if subject.pairs else (None, None)
+    if y is None or out is None or out.numel() != len(out) or subject.loss_fn is None:
+        return None
+    distinct, first = y.unique(), target(subject.batch)
+    whole = bool((distinct == distinct.round()).all())
+    if not whole or not 3 <= len(distinct) <= _CLASSES or len(distinct) * 10 > len(y):
+        return None
+    near, far = (
+        loss_of(subject.loss_fn, (first + d).reshape(out.shape).to(out), first) for d in (1, 2)
+    )
+    if not 3.5 < far / max(near, 1e-12) < 4.5:
+        return None
+    return Finding(
+        "loss_unsuited",
+        "warning",
+        f"Targets are the {len(distinct)} whole numbers from {digits(float(distinct.min()))} to "
+        f"{digits(float(distinct.max()))}, and the loss is squared error: if they number classes, "
+        "it takes 9 for nearer to 8 than to 1.",
+        {"distinct targets": float(len(distinct))},
+        f"3 to {_CLASSES} whole numbers as targets of a squared error",
+        "an experiment: the loss quadruples at twice the distance",
+        sure=0.6,
+    )
+
+
+def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
+    """Look for a loss that falls as soon as the rate does.
+
+    Args:
+        subject: the training, with its present state as the start.
+        steps: of each of two courses.
+        seconds: for each, at most.
+    """
+    left = []
+    for factor in (1.0, 0.1):
+        twin = subject.copy()
+        for group in twin.optimizer.param_groups:
+            group["lr"] = group.get("lr", 1.0) * factor
+        twin.train(subject.batches[::-1], steps, seconds)
+        with torch.no_grad():
+            left.append(sum(float(twin.loss(b)) for b in subject.batches[:_MOST]))
+    same, lower = left
+    if not lower < _FLOOR * same:
+        return None
+    return Finding(
+        "noise_floor",
+        "warning",
+        f"{steps} more steps at a tenth of the rate bring the loss to {digits(lower / same)} of "
+        "what as many steps at the same rate leave: the noise of the batches keeps it up.",
+        {"loss at a tenth of the rate over loss": lower / same},
+        f"a loss below {_FLOOR} of that at the same rate",
+        "an experiment: both rates on copies of the present state",
+        sure=0.6,
     )
 
 

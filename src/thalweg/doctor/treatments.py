@@ -92,6 +92,9 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
             f"Weight decay is {digits(max(decays))}.",
             _without_decay,
         )
+    if subject.clip is not None:
+        sign = f"The norm of gradients is clipped to {digits(subject.clip)}."
+        yield Treatment("gradient_clipped_too_hard", 1, "no clipping", sign, _unclipped)
     yield from _ordering(subject)
 
 
@@ -128,11 +131,23 @@ def _clipped(twin: Copy, norm: float) -> None:
 
 def adam(subject: Subject) -> Iterator[Treatment]:
     """Yield an adaptive rule in place of one that is not."""
-    if not any("betas" in group or "alpha" in group for group in subject.optimizer.param_groups):
+    groups = subject.optimizer.param_groups
+    if any(group.get("momentum") == 0 for group in groups):
+        yield Treatment("ill_conditioned", 4, "momentum 0.9", "", _heavy)
+    if not any("betas" in group or "alpha" in group for group in groups):
         for lr in (1e-3, 1e-2):
             yield Treatment(
                 "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
             )
+
+
+def _unclipped(twin: Copy) -> None:
+    twin.clip = None
+
+
+def _heavy(twin: Copy) -> None:
+    for group in twin.optimizer.param_groups:
+        group["momentum"] = 0.9
 
 
 def _adaptive(twin: Copy, lr: float) -> None:

@@ -1,5 +1,6 @@
 """Gradients that are not finite, though the loss is."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -11,14 +12,15 @@ from thalweg.words import digits
 
 __all__ = ["CHECKS", "gradient_not_finite"]
 
-_STEPS = 8
+_STEPS = 64
+_SECONDS = 0.5  # of processor time
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
 _ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
 
 
 def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None:
     """Look for operations whose derivative is not finite, in plain steps on a copy."""
-    twin = subject.copy()
+    twin, end = subject.copy(), time.thread_time() + _SECONDS
     for step, batch in enumerate(subject.batches[:steps]):
         twin.optimizer.zero_grad()
         loss = twin.loss(batch)
@@ -32,6 +34,8 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         if bad:
             return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
         twin.optimizer.step()
+        if time.thread_time() > end:
+            return None
     return None
 
 

@@ -51,11 +51,15 @@ def reach(subject: Subject) -> Reach | None:
     sizes = sorted({abs(scale) for scale in finite})
     low, high = zip(*(_ends(finite, size) for size in sizes), strict=True)
     # What has no bound grows with the scale; what has one comes nearer to it.
-    room = _ROOM * (high[-2] - low[-2]) if len(sizes) > 1 else float("-inf")
+    room = (
+        _ROOM * min(h - b for h, b in zip(high[1:], low[1:], strict=True))
+        if len(sizes) > 1
+        else -1.0
+    )
     values = list(finite.values())
     return Reach(
-        low=min(low) if low[-1] >= min(low[:-1], default=0.0) - room else float("-inf"),
-        high=max(high) if high[-1] <= max(high[:-1], default=0.0) + room else float("inf"),
+        low=min(low) if abs(low[-1] - min(low[:-1], default=0.0)) <= room else float("-inf"),
+        high=max(high) if abs(high[-1] - max(high[:-1], default=0.0)) <= room else float("inf"),
         zeros=any(bool((out == 0).any()) for out in values),
         sums_to_one=_normalized(values),
         ones=all(bool((out == 1).all()) for out in values),
@@ -302,6 +306,30 @@ def output_range_too_small(subject: Subject, values: Reach) -> Finding | None:
     )
 
 
+def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
+    """Look for a loss that is larger at the targets than away from them."""
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    measure = partial(loss_of, subject.loss_fn, y=y)
+    nothing = measure(torch.zeros_like(out))
+    fitting = next(guesses(out, y), None)
+    if fitting is None:
+        return None
+    right, wrong = measure(fitting), measure(-fitting)
+    if not right > nothing > wrong:
+        return None
+    return Finding(
+        "loss_sign_wrong",
+        "problem",
+        f"The loss is {digits(right)} where outputs fit the targets, {digits(nothing)} where they "
+        f"are 0, and {digits(wrong)} where they are the opposite: it has the wrong sign.",
+        {"loss at the targets": right, "at 0": nothing, "at the opposite": wrong},
+        "the loss grows from the opposite of the targets to the targets",
+        _EXPERIMENT,
+    )
+
+
 def loss_without_bound(subject: Subject, values: Reach) -> Finding | None:
     """Look for a loss that falls without end along a straight line: no log-probabilities given."""
     out, y = subject.output, target(subject.batch)
@@ -333,4 +361,5 @@ CHECKS: tuple[Callable[[Subject, Reach], Finding | None], ...] = (
     binary_loss_for_classes,
     output_range_too_small,
     loss_without_bound,
+    loss_sign_wrong,
 )
