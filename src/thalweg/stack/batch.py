@@ -25,8 +25,8 @@ from thalweg.errors import TaskError, told
 
 __all__ = ["Batch", "arrays", "count", "each", "leaves", "read"]
 
-# What has no length is held to have no end after so many examples, or so many bytes of them; after
-# so many seconds of reading it is said that none is in sight.
+# Data without a length count as endless after so many examples, or so many bytes of them. After
+# so many seconds of reading the user is told that no end is in sight.
 _MOST, _MOST_BYTES, _PATIENCE = 100_000, 2**31, 10.0
 
 Batch = Any
@@ -34,7 +34,7 @@ Batch = Any
 
 
 def each(function: Callable[[Tensor], Any], batch: Batch) -> Batch:
-    """Return the same structure with the function's value in place of each tensor.
+    """Return the same structure, with the value of the function instead of each tensor.
 
     Example:
         >>> each(len, (torch.zeros(3), {"mask": torch.ones(3, 2)}))
@@ -94,17 +94,17 @@ def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN
     """Return all examples of a source as one batch.
 
     Args:
-        source: a batch of tensors or arrays; a Dataset, or what can be indexed or iterated as one,
-            such as a list of examples; or a DataLoader.
+        source: a batch of tensors or arrays; a Dataset, or something that can be indexed or
+            iterated like one, such as a list of examples; or a DataLoader.
         name: what errors call it.
-        most: so many examples are taken of one that has no length, >= 1; None (default): all.
+        most: how many examples to take of a source without a length, >= 1; None (default): all.
 
     Raises:
-        TaskError: the user's data raised; the message has the example and the line. Or it has no
-            length, and no end is in sight.
+        TaskError: the user's data raised an error; the message names the example and the line. Or
+            the source has no length, and no end is in sight.
     """
     tensor = partial(_tensor, name=name)
-    if isinstance(source, DataLoader):  # whose dataset may be any sequence
+    if isinstance(source, DataLoader):  # its dataset may be any sequence
         drawn, collate = _drawn(source, name), source.collate_fn
         batched = source.batch_size is None and source.batch_sampler is None
         source = source.dataset
@@ -116,7 +116,7 @@ def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN
     if not examples:
         raise TaskError(f"{name} has no examples")
     try:
-        if batched:  # by the dataset itself
+        if batched:  # the dataset does it itself
             return _joined([each(tensor, collate(own)) for own in examples])
         return each(tensor, collate(examples))
     except TaskError:
@@ -131,8 +131,9 @@ def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN
 def _is_dataset(source: Any) -> bool:  # noqa: ANN401
     """Return whether a source has examples one by one, as a DataLoader takes them.
 
-    What can be made an array is one. A dict is a batch. So is a tuple, unless it has more than two
-    tuples or dicts; and a list of arrays that are two, or of several shapes. All else has examples.
+    What can become an array is a batch, and so is a dict. A tuple is one, unless it holds more than
+    two tuples or dicts. A list of arrays is one if there are two of them, or if their shapes
+    differ. Everything else has examples.
     """
     if isinstance(source, Dataset):
         return True
@@ -147,7 +148,7 @@ def _is_dataset(source: Any) -> bool:  # noqa: ANN401
 
 
 def _columns(batch: Any) -> Any:  # noqa: ANN401
-    """Return a batch with an array in place of each list of numbers."""
+    """Return a batch with an array instead of each list of numbers."""
     if isinstance(batch, Mapping):
         return {name: _columns(value) for name, value in batch.items()}
     if isinstance(batch, tuple):
@@ -165,7 +166,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
 
 
 def _drawn(loader: "DataLoader[Any]", name: str) -> Sequence[int] | None:
-    """Return which examples a DataLoader draws, in their own order, None for all.
+    """Return which examples a DataLoader draws, sorted; None for all.
 
     Raises:
         TaskError: it draws some of them more than once.
@@ -214,10 +215,10 @@ def _examples(
 
 
 def _check_end(examples: list[Any], name: str, begun: float) -> float:
-    """Refuse examples that are too many to have an end; say once that none is in sight.
+    """Refuse examples that seem to be endless; say once that no end is in sight.
 
     Returns:
-        When reading began, infinity once it is said.
+        When reading began; infinity once the user was told.
     """
     most = min(_MOST, _MOST_BYTES // max(1, _size(examples[0])))
     too_many, late = len(examples) > most, time.monotonic() - begun > _PATIENCE
@@ -242,13 +243,13 @@ def _rows(dataset: Any, drawn: Sequence[int] | None) -> Iterator[Any]:  # noqa: 
     elif not hasattr(dataset, "__len__"):
         yield from _indexed(dataset)
     else:
-        several = getattr(dataset, "__getitems__", None)  # which torch prefers
+        several = getattr(dataset, "__getitems__", None)  # torch prefers it
         for i in range(len(dataset)) if drawn is None else drawn:
             yield several([i])[0] if several else dataset[i]
 
 
 def _indexed(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield what an index finds, up to the first IndexError, as Python iterates."""
+    """Yield the items of all indices up to the first IndexError, as Python iterates."""
     for i in itertools.count():
         try:
             example = dataset[i]

@@ -23,7 +23,7 @@ class Functional:
 
     Args:
         task: what the user says.
-        module: the user's; its own values count for nothing.
+        module: the user's. The values that it holds are not used.
 
     Attributes:
         task: the same.
@@ -56,7 +56,7 @@ class Functional:
     def gradients(self, *given: Any) -> Any:  # noqa: ANN401
         """Return the gradients of the training objective, and what ``loss`` returns beside it.
 
-        As by ``torch.autograd.grad``, which is faster, but of which a compiler sees only half.
+        ``torch.autograd.grad`` does the same and is faster, but a compiler sees only half of it.
         """
         return grad(self.loss, has_aux=True)(*given)
 
@@ -69,19 +69,19 @@ class Functional:
             return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
 
     def precision(self) -> torch.autocast:
-        """Return what computes in the format that the task asks for."""
+        """Return a context that computes in the format that the task asks for."""
         return self._objective.precision()
 
     @contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:
-        """Put the module into training or evaluation mode, gradients on or off with it.
+        """Put the module into training mode, with gradients, or into evaluation mode, without.
 
         Numbers below the smallest normal one count as 0 meanwhile, as in trainings of linear
         models: processors are slow on them.
         """
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.set_flush_denormal(True)
-        torch.backends.mha.set_fastpath_enabled(value=False)  # no lanes run through it
+        torch.backends.mha.set_fastpath_enabled(value=False)  # no lanes go through it
         self._objective.train(training)
         try:
             with torch.set_grad_enabled(training), warnings.catch_warnings():

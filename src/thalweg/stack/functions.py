@@ -1,4 +1,4 @@
-"""LaneFunctions: what stands for some of torch's functions where a module is computed in lanes."""
+"""LaneFunctions: what replaces some of torch's functions while a module is computed in lanes."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -39,15 +39,16 @@ def _keep_in_lanes(_: Any, __: Any, *arguments: Any) -> tuple[Tensor, int]:  # n
 
 
 class LaneFunctions(TorchFunctionMode):
-    """While it is entered, some functions of torch's are computed otherwise, to the same end.
+    """A context in which some functions of torch are computed otherwise, with the same result.
 
-    What dropout draws in a lane depends on that lane's seed and step alone. Attention is written
-    out, as its documentation has it: the fused one draws where no lane can, and ``torch.func`` runs
-    it lane by lane. Traced for a compiler, so is pooling, whose gradient becomes slow code.
+    What dropout draws in a lane depends only on the lane's seed and step. Attention is written as
+    in its documentation: the fused one draws numbers that lanes cannot control, and ``torch.func``
+    runs it one lane at a time. For a compiler, pooling is written out too, because its gradient
+    would become slow code.
 
     Args:
         seed: the lane's, an integer tensor.
-        step: of the training, an integer tensor, so that every step draws anew.
+        step: of the training, an integer tensor, so that each step draws new numbers.
     """
 
     def __init__(self, seed: Tensor, step: Tensor) -> None:
@@ -73,7 +74,7 @@ class LaneFunctions(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Call the function, or what stands for it."""
+        """Call the function, or what replaces it."""
         return self._instead.get(function, function)(*args, **(kwargs or {}))
 
     def _dropout(
@@ -94,7 +95,7 @@ class LaneFunctions(TorchFunctionMode):
         *,
         unbatched: int | None = None,
     ) -> Tensor:
-        leading = 1 if x.ndim == unbatched else 2  # of one example, its channels
+        leading = 1 if x.ndim == unbatched else 2  # of one example: its channels
         shape = [*x.shape[:leading], *(1 for _ in x.shape[leading:])]
         return self._drop(x, p, shape, training=training, inplace=inplace)
 
@@ -141,7 +142,7 @@ class LaneFunctions(TorchFunctionMode):
             return functional.max_pool2d(x, kernel_size, stride, padding, dilation, **named)
         high, wide = tiles.shape[-3], tiles.shape[-1]
         first, *rest = (tiles[..., i, :, j] for i in range(high) for j in range(wide))
-        for other in rest:  # the first of the largest has the gradient, as torch has it
+        for other in rest:  # the first of several largest gets the gradient, as in torch
             first = torch.where((other > first) | other.isnan(), other, first)
         return first
 
@@ -195,7 +196,7 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
 def _tiles(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> Tensor | None:  # noqa: ANN401
     """Return images as tiles, (..., rows, height, columns, width), where a compiler traces.
 
-    None where it does not, or other parts of the images than tiles are pooled.
+    None if no compiler traces, or if what is pooled are not tiles.
     """
     side, step, edge = (
         tuple(number) if isinstance(number, (tuple, list)) else (number, number)

@@ -22,7 +22,7 @@ COMPILED_SIZES = (
     32,
 )  # lanes of stacks whose steps are compiled, which takes seconds for each
 
-# Examples of a pass without gradients: few enough for a processor's caches, judged by their inputs.
+# Examples of a pass without gradients: so few that their inputs fit into a processor's caches.
 _FEWEST, _MOST, _ELEMENTS = 32, 256, 2**16
 
 
@@ -31,13 +31,14 @@ class Stack:
 
     Args:
         model: the module.
-        seeds: of each lane's start and of what it draws.
+        seeds: one for each lane: of its start and of what it draws.
         shared: whether all lanes see the same minibatches; then their seeds are equal.
-        stacked: whether lanes are computed in one pass; else there is one, whose module is its own.
+        stacked: whether lanes are computed in one pass. Otherwise there is one lane, with a module
+            of its own.
 
     Attributes:
-        parameters: (lanes, *shape) by name: what is trained.
-        state: the same of buffers that training changes.
+        parameters: what is trained, by name: (lanes, *shape) each.
+        state: the buffers that training changes, in the same form.
     """
 
     def __init__(self, model: Model, seeds: Sequence[int], *, shared: bool, stacked: bool) -> None:
@@ -87,8 +88,8 @@ class Stack:
 
         Args:
             batch: one minibatch for all, or, if not shared, one per lane.
-            step: which the draws of this step depend on.
-            compiled: whether by a program that torch has compiled.
+            step: of the training. What is drawn depends on it.
+            compiled: whether a program that torch has compiled computes it.
         """
         now = torch.tensor(step)
         if compiled:
@@ -126,7 +127,8 @@ class Stack:
     def losses(self, batch: Batch, part: str, *, compiled: bool = False) -> Tensor:
         """Return each lane's mean loss on a part, (lanes,), float64, in evaluation mode.
 
-        It is that of chunks, by their number of examples, unless the model needs them whole.
+        It is the mean over chunks, weighted by their examples, unless the loss needs the whole
+        part.
         """
         if self.model.traits.whole:
             return self.whole_losses(batch, part)
@@ -140,7 +142,7 @@ class Stack:
         return total.cpu() / rows
 
     def whole_losses(self, batch: Batch, part: str) -> Tensor:
-        """Return the same by one call of the loss with all the examples, lane by lane."""
+        """Return the same from one call of the loss with all examples, one lane after the other."""
         loss = self.model.task.loss
         with blamed(part):
             if loss is None:
@@ -152,15 +154,15 @@ class Stack:
         return torch.stack(found).double().cpu()
 
     def outputs(self, batch: Batch, part: str) -> Tensor:
-        """Return what each lane's module puts out for examples, (lanes, examples, ...)."""
+        """Return the outputs of each lane's module for examples, (lanes, examples, ...)."""
         rows = count(batch, "batch")
         pieces = [self._evaluated("outputs", piece, part) for piece in _chunks(batch, rows)]
         return torch.cat(pieces, dim=1)
 
     def scores(self, batch: Batch) -> list[float]:
-        """Return each lane's score of a user's own step on all the examples, one by one.
+        """Return the score of each lane by a user's own step on all examples, one lane at a time.
 
-        A metric may do what no lanes can, and memory holds the passes of one.
+        A metric may do what cannot be done in lanes, and memory has room for one lane's pass.
         """
         with blamed("metric"):
             return [float(self.of_lane(lane, "score", batch)) for lane in range(len(self.seeds))]
@@ -175,7 +177,7 @@ class Stack:
         return self._mapped(function, batch, shared=True, what=part)
 
     def of_lane(self, lane: int, what: str, batch: Batch) -> Any:  # noqa: ANN401
-        """Return the "loss", "outputs" or "score" of all the examples in one lane."""
+        """Return the "loss", "outputs" or "score" of all examples in one lane."""
         if not self._alone:
             return self.model.evaluate(*self.lane(lane), batch, self.seeds[lane], what=what)
         values = self._values(lane)
@@ -189,7 +191,7 @@ class Stack:
         return torch.stack(found).all(0).cpu()
 
     def select(self, lanes: Sequence[int]) -> None:
-        """Go on with some lanes."""
+        """Keep some of the lanes."""
         index = torch.tensor(lanes)
         self.seeds = self.seeds[index]
         self.parameters = {n: t.detach()[index] for n, t in self.parameters.items()}
@@ -212,7 +214,7 @@ def _stacked(groups: Sequence[Values]) -> dict[str, Tensor]:
 def _chunk(batch: Batch, rows: int) -> int:
     """Return how many examples make a chunk: a divisor of all if one is large enough.
 
-    What would be left is not compiled, and takes as long as a chunk that is.
+    A smaller rest is not compiled, and takes as long as a compiled chunk.
     """
     elements = sum(tensor[0].numel() for tensor in leaves(batch))
     most = max(_FEWEST, min(_MOST, _ELEMENTS // elements))

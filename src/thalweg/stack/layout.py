@@ -1,4 +1,4 @@
-"""ChannelsLast: images in lanes, laid out as convolutions read them, where a compiler traces."""
+"""ChannelsLast: images in lanes lie in memory as convolutions read them, when a compiler traces."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,12 @@ _VIEWS = {_OPERATORS.view.default, _OPERATORS._unsafe_view.default}  # noqa: SLF
 
 
 class ChannelsLast(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it so
-    """While it is entered, a traced program keeps the channels of all lanes side by side.
+    """A context in which a traced program keeps the channels of all lanes side by side.
 
-    So convolutions want them. But a compiled function of single elements writes in the order of the
-    dimensions, lanes first, whatever it reads: between two convolutions all would be turned round
-    twice, number by number. Here it gets what it reads in the order of memory, and keeps that, as
-    functions that are not compiled do.
+    Convolutions need them so. But a compiled function of single elements writes in the order of the
+    dimensions, lanes first, whatever it reads. Between two convolutions every number would be moved
+    twice. Here such a function gets its arguments in their order in memory, and keeps that order,
+    as functions do that are not compiled.
     """
 
     def __torch_dispatch__(
@@ -36,7 +36,7 @@ class ChannelsLast(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
     ) -> Any:  # noqa: ANN401
         """Call the operator."""
         kwargs = kwargs or {}
-        if function in _VIEWS:  # of what may now lie otherwise
+        if function in _VIEWS:  # of a tensor that may lie otherwise now
             return args[0].reshape(args[1])
         count = _IMAGES.get(function)
         if count and args[0].ndim == 4 and args[0].device.type == "cpu":
@@ -50,7 +50,7 @@ class ChannelsLast(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch 
 
 
 def _last(images: Tensor) -> Tensor:
-    """Return the same with channels last; of a single one torch does not see where it lies."""
+    """Return the same with channels last; torch cannot tell where a single channel lies."""
     if images.shape[1] > 1:
         return images.contiguous(memory_format=torch.channels_last)
     high, wide = images.shape[2:]
@@ -58,7 +58,7 @@ def _last(images: Tensor) -> Tensor:
 
 
 def _order(tensors: list[Tensor]) -> list[int]:
-    """Return the dimensions in the order of memory; none if that is their own."""
+    """Return the dimensions in their order in memory; None if that is the usual one."""
     shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
     for strides in (tensor.stride() for tensor in tensors if tensor.shape == shape):
         order: list[int] = np.argsort([-stride for stride in strides], kind="stable").tolist()

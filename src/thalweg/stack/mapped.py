@@ -1,4 +1,4 @@
-"""Functions of lanes: called as they are, in one pass over all lanes, or compiled."""
+"""Functions of lanes: called for one lane, in one pass over all lanes, or compiled."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from thalweg.stack.layout import ChannelsLast
 __all__ = ["Program", "mapped"]
 
 Dimensions = tuple[int | None, ...]
-"""For each argument 0, if it has a row per lane, or None."""
+"""For each argument 0 if it has one row per lane, else None."""
 
 
 def mapped(
@@ -24,7 +24,7 @@ def mapped(
     *arguments: Any,  # noqa: ANN401
     stacked: bool,
 ) -> Any:  # noqa: ANN401
-    """Call the function of lanes: of all in one pass, or of the only one, called as it is."""
+    """Call the function: for all lanes in one pass, or as it is if there is only one lane."""
     if stacked:
         return vmap(function, dimensions, randomness="error")(*arguments)
     own = [
@@ -37,9 +37,9 @@ def mapped(
 class Program:
     """A function of lanes, compiled by torch for each shape that it is called with.
 
-    Its Python runs once for each: what is compiled are the operations that it called then. So a
-    step costs no more Python than the calls of its kernels, where ``torch.compile`` would compare
-    all that the function has read with what it read then.
+    Its Python code runs once for each shape, and the operations that it calls then are compiled. So
+        a step runs no more Python than the calls of its kernels. ``torch.compile`` would also
+        compare everything that the function has read with what it read the first time.
 
     Args:
         function: of tensors, tuples and dicts of them.
@@ -63,7 +63,7 @@ class Program:
     def _compiled(
         self, dimensions: Dimensions, arguments: tuple[Any, ...], *, stacked: bool
     ) -> tuple[Callable[..., list[Tensor]], Any]:
-        """Return the program, which takes and returns a row of tensors, and what they make up."""
+        """Return the program, which takes and returns a list of tensors, and their structure."""
         from torch._inductor import standalone_compile  # noqa: PLC0415 - takes seconds to load
 
         structure = None
@@ -80,12 +80,12 @@ class Program:
 
         def traced(layout: AbstractContextManager[Any]) -> Any:  # noqa: ANN401 - as torch has it
             with layout:
-                # Of copies: the function may write into its state.
+                # On copies: the function may write into its state.
                 return make_fx(flat)(*(tensor.clone() for tensor in given))
 
         try:
             graph = traced(ChannelsLast())  # type: ignore[no-untyped-call] # torch leaves it so
-        except RuntimeError:  # group normalization takes no lanes that are laid out so
+        except RuntimeError:  # group normalization does not take lanes in that order
             graph = traced(nullcontext())
         program: Any = standalone_compile(graph, given, dynamic_shapes="from_example_inputs")
         return program, structure

@@ -23,8 +23,8 @@ from thalweg.stack.step import LaneStep, MixedStep
 __all__ = ["Cost", "best_lanes", "cost", "gradient_noise"]
 
 _SIZES = (2, 4, 8, 16, 32, 64, 128, 256)  # lanes: a piece of work should not be a whole race
-_NEAR = 24 * 2**20  # bytes of a compiled stack: what no cache holds is slow
-_GAIN = 1.1  # what a doubling of lanes must gain in steps per second
+_NEAR = 24 * 2**20  # bytes of a compiled stack: it is slow if no cache holds it
+_GAIN = 1.1  # the gain in steps per second that pays for twice as many lanes
 _SHARE = 0.25  # of the free memory, for all processes together
 _LONG = 0.5  # seconds of one step after which no more lanes are tried
 _BATCHES = 256  # minibatches from which the noise of gradients is taken
@@ -36,7 +36,7 @@ class Cost:
 
     Attributes:
         seconds: per lane.
-        bytes: per lane: parameters, gradients, state, what is fixed, and what the backward pass
+        bytes: per lane: parameters, gradients, state, fixed values, and what the backward pass
             keeps.
     """
 
@@ -51,8 +51,8 @@ def cost(model: Model, examples: Batch, batch_size: int, lanes: int, repeats: in
         model: the module.
         examples: at least ``batch_size``, on the model's device.
         batch_size: examples per step.
-        lanes: side by side; one is called as it is.
-        repeats: the fastest counts.
+        lanes: how many side by side. A single one is called as it is.
+        repeats: of the measurement; the fastest counts.
     """
     alone = lanes == 1
     stack = Stack(model, [0] * lanes, shared=alone, stacked=not alone)
@@ -96,13 +96,12 @@ def _one(stack: Stack, step: LaneStep, batch: Batch, t: int) -> float:
 
 
 def best_lanes(model: Model, examples: Batch, batch_size: int) -> int:
-    """Return how many lanes to train side by side: more, while each then costs less.
+    """Return how many lanes to train side by side: the number at which each lane costs least.
 
-    Lanes are doubled while that gains a tenth in steps per second and lane, and while the lanes of
-    as many processes as there are cores fit into a quarter of the free memory. One lane, not
-    stacked, where that is the fastest: large convolutions gain nothing side by side. Where steps
-    are compiled, which would take longer than to measure them: 2, 8 or 32, what a processor's
-    caches hold.
+    The number is doubled while that makes steps of a lane a tenth faster, and while the lanes of
+    one process per core fit into a quarter of the free memory. It is one lane, not stacked, if that
+    is the fastest: large convolutions gain nothing side by side. If steps are compiled, measuring
+    would take too long; then it is 2, 8 or 32, as many as a processor's caches hold.
 
     Args:
         model: the module.
@@ -145,7 +144,7 @@ def gradient_noise(stack: Stack, examples: Batch, order: Tensor, batch_size: int
     """Measure how noisy gradients are at the parameters of a stack's first lane.
 
     Args:
-        stack: of one start.
+        stack: its lanes have one start.
         examples: on the model's device.
         order: rows, in the order in which they are drawn; 256 minibatches at most are taken.
         batch_size: of each minibatch.

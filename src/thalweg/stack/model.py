@@ -24,8 +24,9 @@ class Model(Functional):
 
     Args:
         task: what the user says.
-        examples: a batch, of which some are used to see how the module behaves.
-        traits: what was seen of the module before, as in another process; None to look now.
+        examples: a batch. Some of it is used to see how the module behaves.
+        traits: what is known of the module already, for example from another process; None to look
+            now.
 
     Attributes:
         traits: what was seen.
@@ -33,7 +34,7 @@ class Model(Functional):
         programs: ``gradients`` and the "loss" of ``evaluate``, compiled where they are called.
 
     Raises:
-        TaskError: the module, its loss or its step cannot be trained; a sentence with the place.
+        TaskError: the module, its loss or its step cannot be trained; a sentence that says where.
     """
 
     def __init__(self, task: TorchTask, examples: Batch, traits: Traits | None = None) -> None:
@@ -54,7 +55,7 @@ class Model(Functional):
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The name of the module."""
         return type(self.module).__name__
 
     def _check_pair(self, examples: Batch) -> None:
@@ -75,7 +76,7 @@ class Model(Functional):
         )
 
     def _initial(self, seed: int) -> Start:
-        """Return what a seed makes of the module; the last one is kept."""
+        """Return the values that a seed gives the module. The last ones are kept."""
         return self._start(build(self.task, seed))
 
     def _start(self, module: nn.Module) -> Start:
@@ -96,13 +97,13 @@ class Model(Functional):
         }
 
     def alone(self, seed: int) -> tuple[Alone, Start]:
-        """Return a new module for one lane, and what the seed makes of it.
+        """Return a new module for one lane, and the values that the seed gives it.
 
-        Every buffer is state, for it may come to change one that the first step left as it was.
+        Every buffer counts as state: a later step may change one that the first step did not.
         """
         own = Alone(Objective(self.task, build(self.task, seed)))
         start = self._start(own.objective.module)
-        # Sparse ones make no lanes.
+        # Sparse tensors cannot be stacked.
         buffers = {n for n, b in own.objective.named_buffers() if b.layout is torch.strided}
         fixed = {name: tensor for name, tensor in start.fixed.items() if name not in buffers}
         state = {name: tensor for name, tensor in start.fixed.items() if name in buffers}

@@ -1,4 +1,4 @@
-"""Objective: a user's module with its loss; Alone: one that trains a single lane, as it is."""
+"""Objective: a user's module with its loss. Alone: a module that trains a single lane."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,19 +56,19 @@ class Objective(nn.Module):
         return loss + self.task.l2 / 2 * sum(p.square().sum() for p in parameters if p.ndim > 1)
 
     def precision(self) -> torch.autocast:
-        """Return what computes in the format that the task asks for."""
+        """Return a context that computes in the format that the task asks for."""
         cast = self.task.autocast
         return torch.autocast(self.task.torch_device.type, dtype=cast, enabled=cast is not None)
 
 
 class Alone:
-    """A module of its own for one lane, called as its user would call it, hooks and all.
+    """A module for one lane alone, called as its user would call it, with its hooks.
 
-    While it is called, its parameters and buffers hold the values of the lane; afterwards what they
-    held before, for ``model()`` may return the same module, or parts of it, again and again.
+    During a call its parameters and buffers hold the values of the lane. Afterwards they hold what
+    they held before, because ``model()`` may return the same module, or parts of it, again.
 
     Args:
-        objective: newly made.
+        objective: a new one.
 
     Attributes:
         written: buffers that calls have written to.
@@ -100,12 +100,13 @@ class Alone:
         """Return "loss", "outputs" or "score" of a batch.
 
         Args:
-            values: of all parameters and buffers; it gets the buffers as they are afterwards.
+            values: of all parameters and buffers. The new values of the buffers are written into
+                it.
             batch: some examples.
             what: see ``Objective.forward``.
             seed: of what is drawn, with the step.
             step: of the training.
-            training: in which mode.
+            training: whether in training mode.
         """
         with self._holding(values, training=training), self._drawing(seed, step):
             return self.objective(batch, what)
@@ -122,7 +123,7 @@ class Alone:
 
         Args:
             values: see ``__call__``.
-            names: of the parameters; None is the gradient of one that the loss does not depend on.
+            names: of the parameters. If the loss does not depend on one, its gradient is None.
             batch: some examples.
             seed: of what is drawn, with the step.
             step: of the training.
@@ -144,7 +145,7 @@ class Alone:
 
     @contextmanager
     def _holding(self, values: dict[str, Tensor], *, training: bool) -> Iterator[None]:
-        self.objective.train(training)  # each time, for it may share parts with others
+        self.objective.train(training)  # each time, because it may share parts with others
         before = [tensor.data for tensor in self._tensors.values()]
         for name, tensor in self._tensors.items():
             tensor.data = values[name]
@@ -165,17 +166,18 @@ class Alone:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers; afterwards they go on as if nothing had been drawn."""
+    """Seed torch's random numbers. Afterwards they continue as if nothing had been drawn."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def build(task: TorchTask, seed: int) -> nn.Module:
-    """Return the user's module as torch's seed makes it, on the task's device.
+    """Return the user's module, made under torch's seed, on the task's device.
 
     Raises:
-        TaskError: ``model()`` fails, returns no module, or one whose parameters wait for a batch.
+        TaskError: ``model()`` fails, does not return a module, or returns one whose parameters wait
+            for a batch.
     """
     with seeded(seed), blamed("model"):
         module = task.model()

@@ -1,4 +1,4 @@
-"""Observers: who is told of a training after each step and epoch."""
+"""Observers: they are told of a training after each step and epoch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ _ASKED = 0.05  # seconds between two questions whether to stop
 
 
 class Observer:
-    """Someone who watches a training: override what you want to see. The training waits for it.
+    """An observer of a training: override what you want to see. The training waits for it.
 
-    An observer may read all that it is given, and changes none of it. What it raises ends the
-    training.
+    It may read everything that it is given, and must change nothing. An error that it raises ends
+    the training.
     """
 
     def stepped(
@@ -40,7 +40,7 @@ class Observer:
         self, epoch: int, lanes: Sequence[int], train_loss: NDArray[Any],
         validation_loss: NDArray[Any], stack: Stack,
     ) -> None:  # fmt: skip
-        """Look at an epoch that ended, with lanes left.
+        """Look at an epoch that ended and left lanes.
 
         Args:
             epoch: from 1.
@@ -52,7 +52,7 @@ class Observer:
 
 
 class Interrupt(Observer):
-    """Ends a training when it is asked to, within a step and a twentieth of a second.
+    """Ends a training when it is asked to, after a step and a twentieth of a second at most.
 
     Args:
         should_stop: returns True to end it in KeyboardInterrupt.

@@ -20,9 +20,9 @@ class Parts:
     """The three parts of a task's data, each one batch.
 
     Attributes:
-        train: what rules are fitted to.
-        validation: what hyperparameters are chosen by.
-        test: what is judged once.
+        train: the examples that rules train on.
+        validation: the examples by which hyperparameters are chosen.
+        test: the examples that are used once, at the end.
     """
 
     train: Batch
@@ -41,7 +41,7 @@ class Parts:
         Args:
             number: of the fold, from 0.
             folds: >= 1; at most as many as there are rows.
-            seed: by which rows are dealt out.
+            seed: it fixes which rows are in which fold.
         """
         rows = np.random.default_rng(seed).permutation(self.sizes["test"])
         folds = min(folds, len(rows))
@@ -55,10 +55,11 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A task's examples, read once; parts are drawn from them again and again.
+    """A task's examples. They are read once, and parts are drawn from them for each repeat.
 
     Attributes:
-        train: from which a part that is no batch is drawn, and what is left is the training part.
+        train: a batch. Parts that are given as shares are drawn from it, and the rest is the
+            training part.
         validation: a batch, or the share of ``train`` to draw.
         test: the same.
     """
@@ -72,7 +73,7 @@ class Examples:
         """Read what a task gives.
 
         Raises:
-            TaskError: data that cannot be read.
+            TaskError: the data cannot be read.
         """
         most = task.examples_per_epoch
         given = {"train": read(task.train, "train", most)}
@@ -80,7 +81,7 @@ class Examples:
             share = getattr(task, name)
             given[name] = share
             if not _is_share(share):
-                # Copied, for torch's own memory is aligned: products round by where numbers lie.
+                # Copied, because torch aligns its own memory: products round by where numbers lie.
                 given[name] = each(torch.clone, read(share, name, most))
         for name, batch in given.items():
             if not _is_share(batch):
@@ -93,7 +94,7 @@ class Examples:
         return _is_share(self.test)
 
     def draw(self, seed: int) -> Parts:
-        """Draw what is given as shares, stratified by class.
+        """Draw the parts that are given as shares, stratified by class.
 
         The test part is drawn first, so that it does not depend on the other two.
 
@@ -146,7 +147,7 @@ def _draw(
 
 
 def _classes(batch: Batch) -> NDArray[Any] | None:
-    """Return each example's class where the batch is a pair with one integer per example."""
+    """Return the class of each example if the batch is a pair with one integer per example."""
     if not (isinstance(batch, tuple) and len(batch) == 2 and isinstance(batch[1], Tensor)):
         return None
     y = batch[1]

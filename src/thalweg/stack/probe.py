@@ -32,7 +32,7 @@ _UNSEEDED = (
     "torch.manual_seed out of it to have new ones"
 )
 
-_Held = Mapping[str, tuple[Any, Any]]  # name -> an attribute, and a copy of it
+_Held = Mapping[str, tuple[Any, Any]]  # by name: an attribute, and a copy of it
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class Traits:
         trained: names of the parameters that have a gradient.
         changed: names of the buffers and frozen parameters that a step changes.
         seedless: whether all other values are the same whatever the seed, as pretrained layers are.
-        why: why many copies cannot be trained in one pass, "" if they can.
-        start: why all seeds make the same of what is trained, "" if they do not.
-        whole: whether a part's loss is not the mean of the losses of its chunks, as where examples
-            are weighted. It takes more examples than these to see that, so it is False at first.
+        why: why many copies cannot be trained in one pass; "" if they can.
+        start: why the trained values are the same under every seed; "" if they are not.
+        whole: whether the loss of a part is not the mean of the losses of its chunks, for example
+            because examples are weighted. It takes more examples than these to see that, so it is
+            False at first.
     """
 
     trained: tuple[str, ...]
@@ -61,11 +62,11 @@ def probe(function: Functional, examples: Batch) -> Traits:
     """Look at a module: put a few examples through it, alone and in two equal lanes.
 
     Args:
-        function: the module, as seed 0 makes it.
-        examples: a batch of which the first are taken.
+        function: the module, made under seed 0.
+        examples: a batch; the first ones are used.
 
     Raises:
-        TaskError: it cannot be trained, or not be compiled where the task asks for it.
+        TaskError: it cannot be trained, or the task asks to compile it and that fails.
     """
     task = function.task
     few = each(lambda tensor: tensor[:_PROBED].to(function.device), examples)
@@ -87,14 +88,14 @@ def probe(function: Functional, examples: Batch) -> Traits:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What a module did that was called as its user would call it.
+    """What a module did when it was called as its user would call it.
 
     Attributes:
         trained: as in ``Traits``.
         changed: as in ``Traits``.
-        losses: the first step's in training mode, and in evaluation mode.
-        gradients: of what is trained, in the first step.
-        why: what it holds that a function of its parameters and buffers would not have, or "".
+        losses: of the first step, in training mode and in evaluation mode.
+        gradients: of the trained parameters, in the first step.
+        why: what it holds beside parameters and buffers that prevents stacking, or "".
     """
 
     trained: list[str]
@@ -112,7 +113,7 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
     start, held = own.values(), [_held(module)]
     with _apart(function.task, module):
         with function.mode(training=True):
-            with seeded(0), compared(module, batch):  # for what it draws unseen
+            with seeded(0), compared(module, batch):  # for what it draws itself
                 _check(own(own.values(), batch, "loss", seed, step, training=True), function)
             held.append(_held(module))
             after = own.values()
@@ -181,11 +182,11 @@ def _held(module: nn.Module) -> _Held:
 
 
 def _leak(held: Sequence[_Held], other: _Held, written: Sequence[str]) -> str:
-    """Return which of what a module holds would leak from lane to lane, if anything would.
+    """Return what a module holds that would leak from one lane to another, if anything would.
 
     Args:
-        held: before and after two calls, which were the same.
-        other: before, of another seed.
+        held: before and after two equal calls.
+        other: before the calls, made under another seed.
         written: buffers that are changed in evaluation.
     """
     first, once, twice = held
@@ -193,7 +194,7 @@ def _leak(held: Sequence[_Held], other: _Held, written: Sequence[str]) -> str:
         if name in once and not _equal(copy, once[name][1]):
             return f"its attribute {name} changes from step to step and is no buffer"
     for name, (value, copy) in first.items():
-        kept = name in twice and twice[name][0] is value  # else a call made it anew
+        kept = name in twice and twice[name][0] is value  # otherwise a call made it anew
         if kept and name in other and not _equal(copy, other[name][1]):
             return f"its attribute {name} depends on the seed and is no buffer"
     if written:
@@ -202,7 +203,7 @@ def _leak(held: Sequence[_Held], other: _Held, written: Sequence[str]) -> str:
 
 
 def _differences(function: Functional, start: Start, seen: _Seen, batch: Batch) -> str:
-    """Return why a module cannot be stacked: where two equal lanes do not what one does alone."""
+    """Return why a module cannot be stacked: where two equal lanes differ from one alone."""
 
     def twice(values: Batch) -> Batch:
         return each(lambda tensor: torch.stack([tensor] * 2), values)
@@ -263,7 +264,7 @@ def _equal(a: Any, b: Any) -> bool:  # noqa: ANN401 - as _held
 
 
 def _check_draws(module: nn.Module, own: Alone) -> None:
-    """See whether the module is a function of the seed."""
+    """Check that the module depends on the seed alone."""
     again = own.values()
     for name, parameter in module.named_parameters():
         if parameter.requires_grad and not _same(parameter, again[f"module.{name}"]):
@@ -274,7 +275,7 @@ def _check_draws(module: nn.Module, own: Alone) -> None:
 
 
 def _check_compiled(function: Functional, start: Start, seen: _Seen, batch: Batch) -> None:
-    """See whether a lane alone, which a compiler gets as a function, is what it was called."""
+    """Check that the function that a compiler gets for a lane alone does what the module does."""
     given = start.parameters, start.state, start.fixed, batch
     advice = "; leave compile=False"
     with function.mode(training=True), seeded(0), blamed("compile=True", advice):

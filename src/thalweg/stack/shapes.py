@@ -1,4 +1,4 @@
-"""Shapes: outputs that a loss compares with targets of another shape, broadcast in silence."""
+"""Shapes: a loss that compares outputs with targets of another shape, which torch broadcasts."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from thalweg.stack.batch import Batch, leaves
 
 __all__ = ["compared"]
 
-# What torch's own losses say of it, as a warning or as an error.
+# What torch's own losses say then, as a warning or as an error.
 _SAID = (
     r"arget size \((.*?)\) (?:that is different to|must be the same as) "
     r"(?:the )?input size \((.*?)\)"
@@ -50,7 +50,7 @@ class _Crossing(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
         self._expanded: set[tuple[Shape, Shape]] = set()
 
     def hook(self, _: nn.Module, __: Any, outputs: Any) -> None:  # noqa: ANN401
-        """Take note of what the module has returned."""
+        """Note what the module has returned."""
         self.outputs = {tuple(t.shape) for t in tree_leaves(outputs) if isinstance(t, Tensor)}
         for own in self.outputs:
             for target in self._targets:
@@ -60,7 +60,7 @@ class _Crossing(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
     def _add(self, own: Shape, target: Shape) -> None:
         try:
             whole = tuple(torch.broadcast_shapes(own, target))  # type: ignore[no-untyped-call]
-        except RuntimeError:  # torch will refuse it itself
+        except RuntimeError:  # torch refuses this itself
             return
         if whole not in {own, target}:
             self._pairs.setdefault(whole, set()).add((own, target))
@@ -77,7 +77,7 @@ class _Crossing(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
         whole = tuple(found.shape) if isinstance(found, Tensor) else ()
         for own, target in self._pairs.get(whole, ()):
             given = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
-            if function is _EXPAND:  # of which two make one broadcast
+            if function is _EXPAND:  # two of them make one broadcast
                 self._expanded.add((whole, tuple(given[0].shape)))
                 crossed = {(whole, own), (whole, target)} <= self._expanded
             else:
@@ -93,11 +93,11 @@ def compared(module: nn.Module, batch: Batch) -> Iterator[None]:
     """Refuse a loss that broadcasts a module's outputs against targets.
 
     Args:
-        module: whose outputs the loss gets.
-        batch: a few examples, two at least.
+        module: its outputs are given to the loss.
+        batch: a few examples, at least two.
 
     Raises:
-        TaskError: it does; both shapes and the remedy.
+        TaskError: it does. The message has both shapes and the remedy.
     """
     crossing = _Crossing({tuple(t.shape) for t in leaves(batch) if isinstance(t, Tensor)})
     handle = module.register_forward_hook(crossing.hook)
@@ -132,12 +132,12 @@ def _refusal(error: Exception, outputs: Shape, targets: Shape) -> str:
 
 
 def _rows(shape: Shape) -> str:
-    """Return a shape with n in place of the number of rows."""
+    """Return a shape with n instead of the number of rows."""
     return f"({', '.join(['n', *map(str, shape[1:])])}{',' * (len(shape) == 1)})"
 
 
 def _remedy(outputs: Shape, targets: Shape) -> str:
-    """Return how to make two shapes one."""
+    """Return how to make two shapes equal."""
     for axis in itertools.chain(range(1, len(outputs)), range(1, len(targets))):
         index = ", ".join([":"] * axis)
         if targets == outputs[:axis] + outputs[axis + 1 :] and outputs[axis] == 1:

@@ -38,7 +38,7 @@ class LaneStep(Protocol):
 
         Args:
             gradients: as the parameters.
-            scale: (lanes,), what each lane's gradient is multiplied by; None for 1.
+            scale: (lanes,), the factor of each lane's gradient; None for 1.
         """
 
     def states(self, lane: int) -> list[dict[str, Tensor]]:
@@ -49,10 +49,10 @@ class LaneStep(Protocol):
 
 
 class MixedStep:
-    """The state of several rules, each in lanes of its own, and their step: a call for each rule.
+    """The state of several rules, each in its own lanes, and their step: one call for each rule.
 
     Args:
-        rules: each lane's; those of a rule lie side by side.
+        rules: each lane's. Lanes of one rule are side by side.
         hyper: each lane's hyperparameters, all of them.
         parameters: (lanes, *shape) each, contiguous; changed in place.
         steps: of the whole training, for which schedules are evaluated at once.
@@ -207,7 +207,7 @@ class StackStep:
 
 
 class DeviceStep:
-    """The same by ``optim.Descent``, a group per lane: two launches on a GPU.
+    """The same by ``optim.Descent``, one group per lane: two launches on a GPU.
 
     Args:
         rule: the rule.
@@ -229,7 +229,7 @@ class DeviceStep:
 
     def _lay_out(self, parameters: Sequence[Tensor]) -> None:
         self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
-        # A schedule's value is set before each step; the last step may have been taken.
+        # The value of a schedule is set before each step; this may be after the last one.
         groups = [
             {"params": views, **{n: value for n, value in own.items() if not callable(value)}}
             for views, own in zip(self._views, self._hyper, strict=True)

@@ -20,40 +20,40 @@ class TorchTask:
     """A PyTorch module, its loss and its data: something to race rules on.
 
     The objective is the mean loss of a minibatch, plus l2/2 ‖w‖² over the parameters of two or more
-    dimensions; losses are reported without that term. Examples are read once and held in memory, so
-    what a Dataset draws at random is drawn once.
+    dimensions. Losses are reported without that term. Examples are read once and kept in memory, so
+    a Dataset that draws at random does so once.
 
     Args:
-        model: a function without arguments that returns a new ``nn.Module``; it is called under
-            torch's seed of each training. A built module would give every training one start. What
-            steps change, or the seed draws, belongs in its parameters and buffers: a module whose
-            other attributes, numbers or tensors, do so is trained alone, one training at a time.
-        loss: ``loss(outputs, targets)``, the mean over a batch, a scalar. It keeps nothing between
-            two calls.
+        model: a function without arguments that returns a new ``nn.Module``. It is called with
+            torch's seed set for each training; one module built before would give all trainings the
+            same start. Values that steps change, or that the seed draws, belong in parameters and
+            buffers. If another attribute holds them, trainings run one at a time.
+        loss: ``loss(outputs, targets)``, a scalar: the mean over a batch. It must keep nothing
+            between two calls.
         train: examples: ``(X, y)`` of tensors or arrays (floating-point arrays become tensors of
             torch's default dtype); a Dataset, of torch's or with the same methods, or a list of
             examples, each a pair or a dict; or a DataLoader, of which the dataset, the
             ``collate_fn`` and the examples that its sampler draws count: batch sizes and the order
             are the race's.
-        validation: by what hyperparameters are chosen: a share of ``train`` in (0, 1), 0.2 by
-            default, or examples.
-        test: what is judged once, at the end: the same.
-        examples_per_epoch: how many examples are read of data that have no length, such as an
-            IterableDataset without an end, >= 1; None (default): all.
+        validation: the examples by which hyperparameters are chosen, or a share of ``train`` in (0,
+            1); 0.2 by default.
+        test: the examples that are used once, at the end; given in the same way.
+        examples_per_epoch: how many examples to read of data without a length, such as an endless
+            IterableDataset, >= 1; None (default): all.
         metric: ``metric(outputs, targets)``, a number that results quote for the test part; None
             (default): R², or accuracy where targets are integers and outputs have their classes
             along axis 1, or are one logit per target.
-        step: ``step(model, batch)``, a scalar loss, in place of ``loss``: whatever one batch of the
-            data does. The score is then that of ``metric(model, batch)`` on the whole test part,
-            NaN without one.
+        step: ``step(model, batch)``, instead of ``loss``. It returns the loss of one batch, a
+            scalar, and may do anything with the batch. The score is then ``metric(model, batch)``
+            on the whole test part, NaN without a metric.
         l2: strength of the penalty, >= 0; 0 by default.
-        label_smoothing: in [0, 1), handed to ``loss`` by that name in training; 0 by default.
+        label_smoothing: in [0, 1). It is given to ``loss`` by that name in training; 0 by default.
         clip_norm: greatest Euclidean norm of a training's gradient, > 0; None (default): no bound.
         autocast: ``torch.bfloat16`` for mixed precision; None (default) for none.
         compile: whether torch's compiler compiles the steps; False by default. That takes seconds
-            in each process, so that only long races gain. The Python of module and loss runs once
-            for each size of a stack, so it must do the same at every step: count nothing, draw with
-            torch alone. On a CPU it needs a C++ compiler.
+            in each process, so only long races gain. The Python code of module and loss runs once
+            for each size of a stack, so it must do the same at every step: it must not count, and
+            must draw with torch alone. On a CPU it needs a C++ compiler.
         device: where to train; by default a GPU where there is one.
         name: what reports call it.
 
