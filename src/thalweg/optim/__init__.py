@@ -1,7 +1,7 @@
 """Every rule as a drop-in ``torch.optim`` class: ``from thalweg.optim import Adam``.
 
-Signatures, defaults, state and checkpoints are torch's own, so training goes on where either left
-off. On the CPU a step of all tensors is one compiled call, generated from the rule's equation.
+Signatures, defaults, state and checkpoints are torch's own, so each can continue a training of the
+other. On the CPU a step of all tensors is one compiled call, generated from the rule's equation.
 """
 
 try:

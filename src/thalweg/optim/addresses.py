@@ -25,9 +25,9 @@ def _word(address: int) -> int:
 
 
 def _offset() -> int:
-    """Return where a Python tensor has its at::Tensor, which is one pointer; 0 if nowhere.
+    """Return the offset of the at::Tensor, which is one pointer, in a Python tensor; 0 for none.
 
-    It is the first or second field of its own (torch/csrc/autograd/python_variable.h).
+    It is the first or second field (torch/csrc/autograd/python_variable.h).
     """
     tensor: Any = torch.empty(0)
     fields = range(object.__basicsize__, Tensor.__basicsize__, np.intp(0).itemsize)
@@ -35,9 +35,9 @@ def _offset() -> int:
 
 
 def _keys_offset() -> int:
-    """Return where a tensor in C++ has its keys; 0 if nowhere.
+    """Return the offset of the keys in a tensor of C++; 0 for none.
 
-    They are one word of its own (c10/core/TensorImpl.h), of which no other is equal to it.
+    They are one word (c10/core/TensorImpl.h), and no other word is equal to it.
     """
     tensors: list[Any] = [torch.empty(0), torch._neg_view(torch.empty(0))]  # noqa: SLF001
     for field in range(0, _FIELDS, np.intp(0).itemsize):
@@ -46,21 +46,20 @@ def _keys_offset() -> int:
     return 0
 
 
-_FIELDS = 192  # bytes of a tensor in C++, at least
+_FIELDS = 192  # a tensor in C++ has at least so many bytes
 _OFFSET = _offset()
 _KEYS_OFFSET = _keys_offset()
 
 
 class Addresses:
-    """Where parameters and their states lie; torch is asked about them one by one.
+    """The addresses of parameters and their states. Torch is asked about them one by one.
 
     Args:
-        parameters: any tensors; of distributed ones the part of this process.
+        parameters: any tensors. Of a distributed one, the part that this process has.
         states: as many of each kind as there are parameters.
 
     Attributes:
-        found: (parameters,), addresses of the gradients that were looked for; 0 for one that is not
-            there, or empty.
+        found: (parameters,), addresses of the gradients; 0 for one that is missing or empty.
     """
 
     def __init__(self, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> None:
@@ -74,7 +73,7 @@ class Addresses:
     def unmoved(self) -> bool:
         """Return whether parameters and state lie where they did, in the same shape.
 
-        They are held, so that nothing else can have come to lie there.
+        They are kept alive, so that nothing else can lie at their addresses.
         """
         return self._look() == self._lie
 
@@ -82,25 +81,25 @@ class Addresses:
         """Find the gradients.
 
         Returns:
-            Whether all are known to be there, and as their parameters are: in dtype, device, shape
-            and strides.
+            Whether all gradients exist, with the dtype, device, shape and strides of their
+                parameters.
         """
         return False
 
     def locate(self, gradients: Sequence[Tensor | None]) -> bool:  # noqa: ARG002 - see below
-        """Look where the parameters' gradients lie, None for one that is not there.
+        """Find the addresses of given gradients; None stands for a missing one.
 
         Returns:
-            Whether those that are there are known to be as their parameters are.
+            Whether those that exist are like their parameters; see ``find_gradients``.
         """
         return False
 
     def count_change(self, stepping: NDArray[np.bool_], *, gradients: bool) -> None:
-        """Let torch count that a step has written: a backward pass through old values must fail.
+        """Tell torch that a step has written, so that a backward pass through old values fails.
 
         Args:
             stepping: (parameters,), which of them have been stepped.
-            gradients: whether their gradients, which are there, have been written too.
+            gradients: whether their gradients have been written too; they must exist.
         """
         written = list(compress(self._kept, cycle(stepping)))
         if gradients:
@@ -109,10 +108,10 @@ class Addresses:
 
 
 class CompiledAddresses(Addresses):
-    """The same, all asked in one compiled call.
+    """The same, where one compiled call asks about all tensors.
 
     Args:
-        functions: what ``addresses`` asks with.
+        functions: of torch, by which compiled code asks.
         parameters: plain tensors.
         states: others.
     """
@@ -123,7 +122,7 @@ class CompiledAddresses(Addresses):
         parameters: Sequence[Tensor],
         states: Sequence[Tensor],
     ) -> None:
-        self._kept = [*parameters, *states]  # held: compiled code knows them by address
+        self._kept = [*parameters, *states]  # kept alive: compiled code knows their addresses
         self._functions = functions
         self._tensors = _heads(self._kept)
         self._kinds = np.zeros((len(self._kept), addresses.KINDS), np.intp)
@@ -136,7 +135,7 @@ class CompiledAddresses(Addresses):
         self.found = np.zeros(len(parameters), np.intp)
 
     def unmoved(self) -> bool:
-        """Return whether all lie where they did; not where a step is ``followed``."""
+        """Return whether all lie where they did; False if a step is ``followed``."""
         return forward_ad._current_level < 0 and bool(  # noqa: SLF001
             addresses.unmoved(
                 self._functions, self._tensors, self._kinds, self._shapes, self._addresses,
@@ -164,12 +163,12 @@ class CompiledAddresses(Addresses):
 
 
 def _heads(tensors: Sequence[Tensor | None]) -> NDArray[np.intp]:
-    """Return where each holds its at::Tensor."""
+    """Return the address of each one's at::Tensor."""
     return np.fromiter(map(id, tensors), np.intp, len(tensors)) + _OFFSET
 
 
 def addresses_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Addresses:
-    """Return where tensors lie, asked by compiled code if it can."""
+    """Return the addresses of tensors, which compiled code finds if it can."""
     linked = Path(torch._C.__file__)  # noqa: SLF001 - with all else
     functions = addresses.functions(linked)
     special = any(type(p).grad is not Tensor.grad or hasattr(p, "to_local") for p in parameters)
@@ -182,7 +181,7 @@ def addresses_of(parameters: Sequence[Tensor], states: Sequence[Tensor]) -> Addr
 
 
 def _holds(tensor: Tensor) -> bool:
-    """Return whether a tensor has what it stands for where compiled code looks, and a count."""
+    """Return whether compiled code finds the tensor's at::Tensor, and its count of changes."""
     given: Any = tensor
     try:
         given._version  # noqa: B018, SLF001 - an error in inference mode

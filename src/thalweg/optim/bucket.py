@@ -1,4 +1,4 @@
-"""Bucket: tensors that one compiled call steps: of one rule, one format and one kind of decay."""
+"""Bucket: tensors of one rule, one format and one kind of decay, which one compiled call steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,12 +53,13 @@ class Member:
 
 
 class PreparedStep:
-    """A step of a bucket whose gradients are found, to be taken before another is prepared.
+    """A step of a bucket whose gradients are found. Take it before another one is prepared.
 
     Args:
-        bucket: what steps.
-        gradients: those that are there, as the kernel takes them; None: all, which are not held.
-        found: (parameters,), where they lie, 0 for one that is not there; None: not known yet.
+        bucket: the tensors.
+        gradients: those that exist, as the kernel takes them. None: all of the parameters' own;
+            they are not kept alive.
+        found: (parameters,), their addresses, 0 for a missing one. None: not known yet.
         copied: the parameters whose gradient is a copy.
     """
 
@@ -78,8 +79,8 @@ class PreparedStep:
 
         Args:
             recipes: of each group of the optimizer.
-            scale: what gradients are multiplied by; for a bucket on a GPU it may be float64 there:
-                that, and 1 if there is a step at all, 0 if not.
+            scale: the factor of gradients. On a GPU it may be a float64 tensor of two numbers: the
+                factor, and 1 to take the step or 0 to skip it.
         """
         self.bucket.take(self, recipes, scale)
 
@@ -88,16 +89,17 @@ class Bucket:
     """Tensors that one compiled call steps.
 
     Args:
-        members: parameters that ``fits`` takes; they and their states agree in dtypes. A state in
-            another order of memory than its parameter's is replaced by one in that order.
-        recipe: of the first of them; the others differ in values only.
+        members: parameters that ``fits`` takes. They have equal dtypes, and so have their states. A
+            state with another order in memory than its parameter is replaced by one with the same
+            order.
+        recipe: of the first one. The others differ only in values.
         options: what the kernel does beside.
-        number: of the buckets that the optimizer made before, >= 0; 0 by default. With torch's seed
-            it decides what is rounded at random: no two buckets are rounded alike.
+        number: how many buckets the optimizer made before, >= 0; 0 by default. With torch's seed it
+            fixes random rounding, so that it differs between buckets.
 
     Attributes:
-        form: of the recipe: what decides the kernel.
-        pattern: which of them have a gradient in this step; None: all.
+        form: of the recipe. It decides the kernel.
+        pattern: which parameters have a gradient in this step; None: all.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Bucket:
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
         keys = kept_keys(recipe, self.parameters[0], options)
-        for member, key in product(members, keys):  # a checkpoint may have them in another order
+        for member, key in product(members, keys):  # states of a checkpoint may have another order
             kept = member.state[key]
             member.state[key] = laid_as(kept, member.parameter, kept.dtype)
         self.numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
@@ -122,7 +124,7 @@ class Bucket:
         self.dtype = formats[0]
         computed = torch.float64 if self.dtype is torch.float64 else torch.float32
         names = [None if f is computed else _FORMATS[f] for f in formats]
-        # Always scaled and decayed: no value that a user may change compiles anything.
+        # Always with scale and decay, so that no value that a user changes needs another kernel.
         self.wrap = Wrap(
             scaled=True,
             coupled=not recipe.decoupled,
@@ -143,7 +145,7 @@ class Bucket:
         self._show(columns, computed)
 
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
-        """Show the kernel where everything lies."""
+        """Give the kernel the addresses of everything."""
         items = [column[0].element_size() for column in columns]
         self.table = Table(
             compiled(self.rule, np.dtype(str(computed).removeprefix("torch.")), self.wrap),
@@ -160,18 +162,18 @@ class Bucket:
         self._gather()
 
     def valid(self) -> bool:
-        """Return whether parameters and state are those that were found, and lie as they did."""
+        """Return whether parameters and state are still the same, at the same addresses."""
         columns = zip(self.fetch, self.held, strict=True)
         try:
             same = all(all(map(is_, map(fetch, self.states), held)) for fetch, held in columns)
-        except KeyError:  # a state is gone
+        except KeyError:  # a state is missing
             return False
         return same and self.addresses.unmoved()
 
     def prepare(self) -> "PreparedStep":
-        """Find the gradients: return a step that can be taken as long as none is replaced.
+        """Find the gradients. Return a step that can be taken until a gradient is replaced.
 
-        A step that lasts holds them, for other threads may free theirs meanwhile.
+        A long step keeps them alive, because other threads may free theirs meanwhile.
 
         Raises:
             SparseError: one of them is sparse.
@@ -183,7 +185,7 @@ class Bucket:
         return self._prepare_each()
 
     def _prepare_each(self) -> "PreparedStep":
-        """As ``prepare``, where some gradients may be missing or others than the parameters."""
+        """Do the same where gradients may be missing, or differ from their parameters."""
         found = [p.grad for p in self.parameters]
         present = [g for g in found if g is not None]
         pattern = None if len(present) == len(found) else [g is not None for g in found]
@@ -196,7 +198,7 @@ class Bucket:
         return self._fitting(present)
 
     def _fitting(self, present: list[Tensor]) -> "PreparedStep":
-        """Look at each gradient; copy those that no kernel takes as they are."""
+        """Look at each gradient. Copy those that a kernel cannot take as they are."""
         if any(map(is_sparse, present)):
             raise SparseError
         if any(map(foreign, present)):
@@ -223,14 +225,14 @@ class Bucket:
         if self.table.parallel:
             use_threads(torch.get_num_threads())
         while not self._run(found, recipes, scale):
-            self._gather()  # somebody has written into the state
+            self._gather()  # somebody has changed the state
         self._count_change()
 
     def _count_change(self) -> None:
         self.addresses.count_change(self._chosen, gradients=self.zeroed)
 
     def _run(self, found: NDArray[np.intp], recipes: Sequence[Recipe], scale: float) -> bool:
-        """Take the step; return False, and do nothing, where the state has other numbers."""
+        """Take the step. Return False, and do nothing, if the state has other counts of steps."""
         if recipes is not self._recipes or scale != self._scale:
             self._recipes, self._scale = recipes, scale
             given = [self._row(recipes[group], scale) for group in self.cohort_groups]
@@ -238,7 +240,7 @@ class Bucket:
         return self.table.step(found, self.cohort, self.t, self._hyper, self.uniform)
 
     def _row(self, recipe: Recipe, scale: float) -> list[float]:
-        """Return what the kernel takes of a group."""
+        """Return the values of a group, as the kernel takes them."""
         signed = -scale if recipe.maximize else scale
         return self.wrap.row(
             self.rule, recipe.hyper,
@@ -249,7 +251,7 @@ class Bucket:
         """Gather the tensors that step into cohorts of one group, count of steps and state."""
         chosen = self.pattern or [True] * len(self.groups)
         numbers = self.table.numbers()
-        if self.numbers[0] is None:  # nothing but the noise of rounding depends on t then
+        if self.numbers[0] is None:  # then only the noise of rounding depends on t
             numbers[:, 0] = self.taken = self.t.max(initial=self.taken)
         key = np.column_stack([self.groups, numbers])[chosen]
         cohorts, inverse = np.unique(key, axis=0, return_inverse=True)

@@ -1,7 +1,7 @@
 """Tensors on a GPU, stepped by two launches of Triton kernels: one per tensor, one per element.
 
-The host knows addresses and hyperparameters alone, and waits for nothing: counts of steps and
-uniform state lie on the device, and so does what a loss scaler or a bound of the norm decides.
+The host knows only addresses and hyperparameters, and never waits. Counts of steps and uniform
+state are on the device, and so is what a loss scaler or a bound of the norm decides.
 """
 
 import functools
@@ -24,26 +24,26 @@ from thalweg.optim.recipe import Recipe
 
 __all__ = ["DeviceBucket", "bucket_for", "ready", "served"]
 
-_KIND = "cuda"  # which torch calls AMD's GPUs too
+_KIND = "cuda"  # torch calls AMD's GPUs so too
 _BLOCK = 1024  # elements of one program: 8 for each of its 128 threads, two loads of 16 bytes
 _LANES = 128  # tensors of one program
 _ALIGNED = 16  # bytes that the widest load takes
-_SOMEWHERE = 16  # stands for the address of an empty gradient, which is 0 as a missing one's is
+_SOMEWHERE = 16  # marks an empty gradient: its address is 0, and so is that of a missing one
 
-# What graphs read at each replay: nothing tells when the last one has been.
+# Graphs read these at each replay, and nothing tells when the last replay is over.
 _captured: list[Any] = []
 
 
 @functools.cache
 def _ready(device: torch.device) -> bool:
-    """Return whether Triton is there and knows the device."""
+    """Return whether Triton is installed and knows the device."""
     if device.type != _KIND or find_spec("triton") is None:
         return False
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def bucket_for(p: Tensor, kept: Sequence[Tensor]) -> type[Bucket] | None:
-    """Return the kind of bucket that steps a parameter with its state here, if there is one."""
+    """Return the kind of bucket that steps a parameter with its state; None for none."""
     if followed():
         return None
     if ready(p):
@@ -52,12 +52,12 @@ def bucket_for(p: Tensor, kept: Sequence[Tensor]) -> type[Bucket] | None:
 
 
 def ready(p: Tensor) -> bool:
-    """Return whether a parameter lies on a GPU that Triton knows, and Triton is there."""
+    """Return whether Triton is installed and knows the GPU of a parameter."""
     return _ready(local(p).device)
 
 
 def served(p: Tensor) -> bool:
-    """Return whether a rule steps a parameter as torch does: its device, in memory of its own."""
+    """Return whether a rule can step a parameter: by its device, and in memory of its own."""
     here = local(p)
     known = here.device.type == "cpu" or _ready(here.device)
     return known and own(here) and (is_lazy(p) or not overlaps(here))
@@ -67,9 +67,9 @@ class DeviceBucket(Bucket):
     """Tensors on one GPU that one pair of launches steps.
 
     Args:
-        members: parameters that ``bucket_for`` sends here; they and their states agree in dtypes
-            and in their device.
-        recipe: of the first of them; the others differ in values only.
+        members: parameters for which ``bucket_for`` returns this class. They have one device and
+            equal dtypes, and so have their states.
+        recipe: of the first one. The others differ only in values.
         options: what the kernels do beside.
         number: as that of ``Bucket``.
     """
@@ -87,7 +87,7 @@ class DeviceBucket(Bucket):
         super().__init__(members, recipe, options, number)
 
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
-        """Show the kernels where everything lies."""
+        """Give the kernels the addresses of everything."""
         self.device = columns[0][0].device
         kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
         known = [n.dtype for row in kept for n in row if n is not None] or [torch.float32]
@@ -118,11 +118,11 @@ class DeviceBucket(Bucket):
         return torch.as_tensor(numbers).to(self.device)
 
     def _gather(self) -> None:
-        """Forget what was sent: other tensors take a step."""
+        """Forget what was sent, because other tensors step now."""
         self._known: tuple[Any, ...] = ()
 
     def prepare(self) -> PreparedStep:
-        """Find the gradients, as ``Bucket`` does; they are always held."""
+        """Find the gradients, as ``Bucket`` does. They are always kept alive."""
         return self._prepare_each()
 
     def take(self, step: PreparedStep, recipes: Sequence[Recipe], scale: float | Tensor) -> None:
@@ -156,11 +156,11 @@ class DeviceBucket(Bucket):
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Return on the device: gradients' addresses, the scale, hyperparameters; sent if changed.
 
-        Nobody waits for it: the memory is pinned, and torch gives it to others when it was read.
+        The host does not wait: the memory is pinned, and torch reuses it after it was read.
         """
         found = [g.data_ptr() or _SOMEWHERE for g in gradients]
         now = found, recipes, scale
-        on_gpu = self.device.type == "cuda"  # Triton's interpreter takes the host's memory
+        on_gpu = self.device.type == "cuda"  # Triton's interpreter uses the host's memory
         capturing = on_gpu and torch.cuda.is_current_stream_capturing()
         if now == self._known and not capturing:
             return self._sent
@@ -180,7 +180,7 @@ class DeviceBucket(Bucket):
         self._known = now
         if capturing:
             _captured.append((self, host, self._sent))
-            self._gather()  # what a graph fills is there when it is replayed, not before
+            self._gather()  # a tensor that a graph fills has its values only after a replay
         return self._sent
 
 

@@ -1,7 +1,7 @@
-"""Keys: whose functions read and write a tensor, and who follows what is done to tensors.
+"""Keys: they tell whose functions serve a tensor, and who records what is done to tensors.
 
-torch finds by them the function that serves a tensor. They are bits of one word, in each tensor and
-in each thread, and they alone tell whether the values of a tensor are what lies in its memory.
+By its keys torch finds the function that serves a tensor. They are bits of one word, in each tensor
+and in each thread. Only they tell whether the values of a tensor are the numbers in its memory.
 """
 
 import functools
@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 __all__ = ["FOLLOWERS", "TELLING", "all_keys", "followed", "own", "readable"]
 
-# Those who are at work in a thread with these keys: modes in Python (make_fx, fake tensors), the
+# Keys of a thread in which somebody follows: modes in Python (make_fx, fake tensors), the
 # same before autograd (export), torch.jit.trace, and torch.func.
 _FOLLOWING = [
     torch._C._dispatch_key_parse(name)  # noqa: SLF001 - torch has no public names for any of it
@@ -24,19 +24,19 @@ FOLLOWERS: list[int] = [int(key) for key in _FOLLOWING]  # type: ignore[call-ove
 def followed() -> bool:
     """Return whether somebody records or changes what is done to tensors in this thread.
 
-    What a kernel writes he would not notice. Forward differentiation leaves no mark but its level.
+    They would not notice what a kernel writes. Of forward differentiation only its level shows.
     """
     included = torch._C._dispatch_tls_is_dispatch_key_included  # noqa: SLF001
     return forward_ad._current_level >= 0 or any(map(included, _FOLLOWING))  # noqa: SLF001
 
 
 def all_keys(tensor: Tensor) -> int:
-    """Return a tensor's keys, by which torch finds the function that serves it, a bit each."""
+    """Return a tensor's keys, one bit for each."""
     return int(torch._C._dispatch_keys(tensor).raw_repr())  # noqa: SLF001
 
 
 def _untelling() -> int:
-    """Return the keys that say nothing about where values lie: those of autograd."""
+    """Return the keys that do not tell where values are: those of autograd."""
     with torch.inference_mode():
         inference = torch.empty(0)
     return all_keys(torch.empty(0)) ^ all_keys(inference)
@@ -51,26 +51,26 @@ def _keys(tensor: Tensor) -> int:
 
 @functools.cache
 def _plain(device: str) -> int:
-    """Return the keys of a tensor whose values are what lies in its memory on such a device."""
+    """Return the keys of a tensor on such a device whose values are the numbers in its memory."""
     return _keys(torch.empty(0, device=device))
 
 
 @functools.cache
 def _lazy() -> int:
-    """Return the keys of a tensor that stands for the conjugates or negatives of its memory."""
+    """Return the keys of a tensor whose values are conjugates or negatives of its memory."""
     number = torch.zeros((), dtype=torch.complex64)
     return (_keys(number.conj()) | _keys(torch._neg_view(number))) & ~_keys(number)  # noqa: SLF001
 
 
 def own(tensor: Tensor) -> bool:
-    """Return whether the values of a tensor are those that lie in its memory.
+    """Return whether the values of a tensor are the numbers in its memory.
 
-    They are elsewhere, or only a function in Python knows them, where the tensor wraps others, is
-    quantized or nested, is part of a transform of torch.func, and so on.
+    They are not if the tensor wraps others, is quantized or nested, is part of a transform of
+    torch.func, and so on. Then they are elsewhere, or only a function in Python knows them.
     """
     return _keys(tensor) == _plain(tensor.device.type)
 
 
 def readable(tensor: Tensor) -> bool:
-    """Return whether they are, but for a sign or a conjugation that is still to be done."""
+    """Return whether they are, up to a sign or a conjugation that is still to be done."""
     return _keys(tensor) & ~_lazy() == _plain(tensor.device.type)

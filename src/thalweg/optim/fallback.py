@@ -24,8 +24,8 @@ def step_tensor(
         p: the parameter, with its gradient.
         state: its state, which is changed.
         recipe: of the parameter's group.
-        scale: what the gradient is multiplied by.
-        options: what the step does beside.
+        scale: the factor of the gradient.
+        options: what else the step does.
     """
     keys = recipe.keys
     t = int(state[keys["step"]]) + 1 if "step" in keys else 1
@@ -61,7 +61,7 @@ def step_tensor(
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Return the tensor as real numbers that are computed with."""
+    """Return the tensor as real numbers, in the format in which the step computes."""
     real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     return real.float() if real.dtype in _HALF else real
 
@@ -70,7 +70,7 @@ def _write(target: Tensor, value: Tensor, *, stochastic: bool = False) -> None:
     if stochastic and target.dtype is torch.bfloat16:
         value = value.float()
         bits = value.contiguous().view(torch.int32)
-        raised = bits + torch.randint_like(bits, 1 << 16)  # bfloat16 is the upper half
+        raised = bits + torch.randint_like(bits, 1 << 16)  # bfloat16 is the upper half of float32
         kept = torch.where(torch.isfinite(value), raised & -(1 << 16), bits)
         value = kept.view(torch.float32)
     target.copy_(torch.view_as_complex(value.contiguous()) if target.is_complex() else value)

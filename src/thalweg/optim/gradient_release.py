@@ -20,14 +20,14 @@ class Releasing(Protocol):
     """An optimizer that can step one parameter at a time."""
 
     param_groups: list[dict[str, Any]]
-    attached: int  # to how many models
+    attached: int  # how many models it is attached to
 
     @property
     def options(self) -> Options:
         """What a step does beside its rules."""
 
     def step_one(self, p: Tensor, group: int) -> None:
-        """Step one parameter, of the group of that number."""
+        """Step one parameter; ``group`` is the number of its group."""
 
 
 def attach(optimizer: Releasing, model: nn.Module, accumulate: int) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""What is asked of all gradients before a step: unscaling, being finite, clipping."""
+"""What concerns all gradients before a step: the loss scale, finite values, clipping."""
 
 import math
 from collections import defaultdict
@@ -21,15 +21,15 @@ __all__ = ["device_scale", "gradient_scale"]
 def gradient_scale(
     optimizer: Optimizer, options: Options, gradients: Iterable[Tensor]
 ) -> float | Tensor | None:
-    """Return what gradients are to be multiplied by, the loss scale taken off; None: skip the step.
+    """Return the factor of gradients, with the loss scale taken off; None to skip the step.
 
-    It is a tensor where only the tensors' own functions know the norm.
+    It is a tensor if only the tensors' own functions know the norm.
 
     Raises:
         FloatingPointError: a gradient is not finite and nonfinite is "raise".
     """
     found, loss_scale = (getattr(optimizer, name, None) for name in ("found_inf", "grad_scale"))
-    if found is not None and found:  # a GradScaler that met no gradient gives the number 0
+    if found is not None and found:  # a GradScaler that found no gradient gives the number 0
         return None
     scale = 1.0 if loss_scale is None else 1.0 / float(loss_scale)
     if not options.guarded:
@@ -41,10 +41,10 @@ def gradient_scale(
 def device_scale(
     optimizer: Optimizer, options: Options, gradients: Iterable[Tensor]
 ) -> float | Tensor:
-    """Return what gradients are to be multiplied by, and 1 if there is a step at all, else 0.
+    """Return the factor of gradients, and 1 to take the step or 0 to skip it.
 
-    As ``gradient_scale``, for gradients on a GPU, which is not waited for unless nonfinite is
-    "raise". Where nothing is asked it is the number 1.0 alone.
+    As ``gradient_scale``, for gradients on a GPU. The host waits for the GPU only if nonfinite is
+    "raise". Without any such option it is just the number 1.0.
 
     Raises:
         FloatingPointError: a gradient is not finite and nonfinite is "raise".
@@ -70,9 +70,9 @@ def _guarded(
     scale: Any,  # noqa: ANN401 - a number, or one on a GPU
     read: Callable[[Tensor], Any],
 ) -> tuple[Any, Any]:
-    """Look at all gradients, which are read once more for it: a step needs to know before it.
+    """Look at all gradients. They are read once more for this, because a step must know before.
 
-    ``read`` makes of a norm a number that can be computed with: the host's, or one on a GPU.
+    ``read`` turns a norm into a number to compute with, on the host or on a GPU.
     """
     filled = [g for g in gradients if g.numel()]
     finite: Any = True
@@ -88,12 +88,12 @@ def _guarded(
 
 
 def _number(norm: Tensor) -> float | Tensor:
-    """Return a norm as a number, or as it is where it is recorded, or stands for several."""
+    """Return a norm as a number; as it is if it is recorded or stands for several."""
     return norm if followed() or hasattr(norm, "__tensor_flatten__") else float(norm)
 
 
 def _square(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the square of the norm; float16 could hold none above 65504."""
+    """Return the square of the norm, in a format that holds it: float16 ends at 65504."""
     plain, others = _sorted(gradients)
     norms = [
         torch.linalg.vector_norm(g, dtype=torch.float32) if g.dtype is torch.float16 else g
@@ -104,16 +104,16 @@ def _square(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def _nothing(gradients: Sequence[Tensor]) -> Tensor:
-    """Return 0, or NaN if a gradient is not finite: its sum over processes says it for all."""
+    """Return 0, or NaN if a gradient is not finite. The sum over processes tells it to all."""
     plain, others = _sorted(gradients)
     total = 0 * get_total_norm(plain, norm_type=math.inf).double()
     return sum((part for g in others for part in _inner((g - g).sum())), total)
 
 
 def _sorted(gradients: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Return those that torch's norm of many tensors takes, and all others.
+    """Return the gradients that torch's norm of many tensors takes, and all others.
 
-    Subclasses, and who follows a step, know single operations.
+    Subclasses of tensors, and whoever follows a step, know only operations on one tensor.
     """
     if followed():
         return (), gradients
@@ -123,7 +123,7 @@ def _sorted(gradients: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Ten
 
 
 def _inner(number: Tensor) -> list[Tensor]:
-    """Return the numbers that one wraps, or itself if it wraps none."""
+    """Return the tensor that another wraps, or itself if it wraps none."""
     if not hasattr(number, "__tensor_flatten__"):
         return [number]
     names, _ = number.__tensor_flatten__()

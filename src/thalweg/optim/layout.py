@@ -19,12 +19,12 @@ from thalweg.optim.state import LOST, kept_keys, prepare
 
 __all__ = ["Group", "Layout", "Member", "parameters_of", "repeated", "with_state"]
 
-Group = dict[str, Any]  # of an optimizer: its parameters and their options
+Group = dict[str, Any]  # a group of an optimizer: its parameters and their options
 
 
 class _Placed(NamedTuple):
     member: Member
-    kind: type[Bucket] | None  # None: no kernel takes it
+    kind: type[Bucket] | None  # of the bucket that takes it; None: no kernel does
     dtypes: tuple[torch.dtype, ...]  # of its arrays of state
 
 
@@ -34,7 +34,7 @@ def parameters_of(groups: Sequence[Group]) -> Iterator[Tensor]:
 
 
 def repeated(groups: Sequence[Group]) -> set[Tensor]:
-    """Return the parameters that a group has more than once: torch warns, and steps each time."""
+    """Return the parameters that a group has several times: torch warns, and steps each time."""
     return {p for p, times in Counter(parameters_of(groups)).items() if times > 1}
 
 
@@ -46,7 +46,7 @@ def with_state(
     Args:
         p: the parameter.
         group: its number.
-        states: of the optimizer; what is asked for is there.
+        states: of the optimizer.
         recipe: of the group.
         options: of the optimizer.
     """
@@ -59,20 +59,20 @@ def with_state(
 
 
 class Layout:
-    """Who steps which tensor of an optimizer, as long as parameters, states and groups are these.
+    """Who steps which tensor of an optimizer, until parameters, states or groups change.
 
     Args:
         groups: of the optimizer.
-        states: of the optimizer; those that are needed and not there are made.
+        states: of the optimizer. Those that are needed and missing are made.
         recipes: of each group.
         options: of the optimizer.
-        numbers: of the buckets that are made.
-        kernels: whether any takes part; else the rules themselves step all, and it holds for one
-            step.
+        numbers: gives the numbers of new buckets.
+        kernels: whether kernels may step. Otherwise the rules themselves step all, and the layout
+            is for one step.
 
     Attributes:
-        buckets: of which each is stepped by one call.
-        alone: parameters that the rule itself steps, each with the number of its group.
+        buckets: one call steps each of them.
+        alone: parameters that their rules step, each with the number of its group.
         on_device: whether all are stepped on a GPU.
     """
 
@@ -99,7 +99,7 @@ class Layout:
                     self._waiting.append(p)
                     continue
                 member, kind, dtypes = with_state(p, index, states, recipe, options)
-                # One call would take two steps of a repeated one for one.
+                # One call would step a repeated parameter once instead of twice.
                 if kind is None or not kernels or p in twice:
                     self.alone.append((p, index))
                     continue
@@ -121,7 +121,7 @@ class Layout:
         states: Mapping[Tensor, dict[str, Any]],
         recipes: Sequence[Recipe],
     ) -> bool:
-        """Return whether parameters, states and groups are still what was laid out."""
+        """Return whether parameters, states and groups are still the same."""
         return (
             self._lasting
             and (recipes is self._recipes or [recipe.form for recipe in recipes] == self._forms)

@@ -1,4 +1,4 @@
-"""Rates that schedules give: what a parameter group follows, step by step and over checkpoints."""
+"""Schedules as rates: parameter groups follow them step by step, and across checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,16 +28,16 @@ def scheduled(schedule: Schedule, t: int = 0) -> dict[str, Any]:
 
 
 def take(groups: Sequence[dict[str, Any]], step: Callable[[], bool]) -> None:
-    """Take a step at the rates of the groups' schedules; one that is not taken moves none.
+    """Take a step at the rates of the groups' schedules. A skipped step moves no schedule.
 
     Args:
         groups: those that have a schedule.
-        step: takes it, and returns False where it did not.
+        step: takes the step; returns False if it was skipped.
     """
     coming = []
     for group in groups:
         schedule, t = group["schedule"], group["schedule_step"]
-        # Who sets a rate to 0 wants nothing to move: torch does so to make a state.
+        # A rate of 0 means that nothing should move: torch makes a state in this way.
         if group["lr"] != 0 or _last(schedule, t) == 0:
             coming.append((group, group["lr"], rate(schedule, t)))
     for group, _, new in coming:
@@ -56,12 +56,12 @@ def take(groups: Sequence[dict[str, Any]], step: Callable[[], bool]) -> None:
 def resume(
     group: dict[str, Any], schedule: Schedule | None, state: Mapping[Tensor, dict[str, Any]]
 ) -> None:
-    """Let a loaded group follow the schedule that it had before, if any, from the loaded step on.
+    """Let a loaded group follow its old schedule, if it had one, from the loaded step on.
 
     Args:
-        group: as it was loaded.
-        schedule: what it followed before.
-        state: of the optimizer; torch counts steps there.
+        group: the loaded one.
+        schedule: that the group followed before.
+        state: of the optimizer. It has the count of steps.
     """
     t = group.pop("schedule_step", None)
     if schedule is None:
@@ -72,5 +72,5 @@ def resume(
 
 
 def _last(schedule: Schedule, t: int) -> float:
-    """Return the rate of the last of t steps; before the first it is the first's."""
+    """Return the rate of the last of t steps; of the first one if t is 0."""
     return rate(schedule, max(t - 1, 0))

@@ -1,4 +1,4 @@
-"""How tensors lie in memory: which of them a kernel takes, and copies of those that it cannot."""
+"""How tensors lie in memory: which of them a kernel can take, and copies of the others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,12 +23,12 @@ _SPARSE = {
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return the part of a distributed tensor that this process holds, else the tensor itself."""
+    """Return the part of a distributed tensor that this process has; another tensor as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def reduced(gradient: Tensor, p: Tensor) -> Tensor:
-    """Return a distributed gradient as its parameter is distributed: sums left open are taken."""
+    """Return a distributed gradient, distributed as its parameter: pending sums are computed."""
     given: Any = gradient
     like: Any = p
     if not hasattr(like, "placements") or given.placements == like.placements:
@@ -38,7 +38,7 @@ def reduced(gradient: Tensor, p: Tensor) -> Tensor:
 
 
 def real(tensor: Tensor) -> Tensor:
-    """Return a tensor's memory as real numbers, without its history."""
+    """Return a tensor's memory as real numbers, without autograd's history."""
     tensor = local(tensor).detach()
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
@@ -46,8 +46,8 @@ def real(tensor: Tensor) -> Tensor:
 def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
     """Return whether a kernel of that kind of device can step a parameter with its arrays of state.
 
-    They must lie there, in memory of their own, of one shape, the parameter without gaps, in
-    formats that the kernels know; a state may be narrower than float32, as long as all are.
+    All must be on that device, in memory of their own, of one shape and in formats that the kernels
+    know. The parameter must have no gaps. States may be narrower than float32 if all are.
     """
     arrays = [local(tensor) for tensor in (p, *kept)]
     if not all(map(_lies, arrays)):
@@ -65,22 +65,22 @@ def fits(p: Tensor, kept: Sequence[Tensor], device: str = "cpu") -> bool:
 
 
 def _lies(tensor: Tensor) -> bool:
-    """Return whether a tensor's values lie in its memory, and that is there."""
+    """Return whether a tensor has memory, and its values are the numbers there."""
     return own(tensor) and (tensor.data_ptr() != 0 or tensor.numel() == 0)
 
 
 def is_sparse(gradient: Tensor) -> bool:
-    """Return whether a gradient has values for some of its elements alone."""
+    """Return whether a gradient is sparse: it has values for some elements only."""
     return gradient.layout in _SPARSE
 
 
 def foreign(gradient: Tensor) -> bool:
-    """Return whether only its own class can read a gradient; a distributed one is copied."""
+    """Return whether only its own class can read a gradient. A distributed one can be copied."""
     return not hasattr(gradient, "placements") and not readable(gradient)
 
 
 def _dense(tensor: Tensor) -> bool:
-    """Return whether the elements fill their memory, none on another, in whatever order."""
+    """Return whether the elements fill their memory without overlap, in any order."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:
@@ -101,14 +101,14 @@ def overlaps(tensor: Tensor) -> bool:
 
 
 def _ordered(tensor: Tensor, like: Tensor) -> bool:
-    """Return whether two tensors are of one shape and in one order of memory."""
+    """Return whether two tensors have the same shape and the same order in memory."""
     strides = zip(tensor.stride(), like.stride(), tensor.shape, strict=False)
-    # The stride of a single element is never taken.
+    # The stride of a dimension of size 1 is never used.
     return tensor.shape == like.shape and all(a == b or size == 1 for a, b, size in strides)
 
 
 def laid_as(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the tensor in a dtype and the memory order of another, itself if it has them."""
+    """Return the tensor in a dtype and in the memory order of another; itself if it has both."""
     here = local(tensor)
     if here.dtype is dtype and _ordered(here, local(like)) and _lies(here):
         return tensor
@@ -128,18 +128,18 @@ def shared(found: NDArray[np.intp]) -> bool:
 
 
 class SparseError(Exception):
-    """A gradient is sparse: no kernel takes it."""
+    """A gradient is sparse, so no kernel takes it."""
 
 
 class ForeignError(Exception):
-    """A gradient is one that only its own class can read: no kernel takes it."""
+    """Only its own class can read a gradient, so no kernel takes it."""
 
 
 def has_gradient(p: Tensor) -> bool:
     """Return whether a parameter has a gradient.
 
     Raises:
-        SparseError: it has a sparse one.
+        SparseError: its gradient is sparse.
     """
     if p.grad is not None and is_sparse(p.grad):
         raise SparseError

@@ -32,14 +32,14 @@ from thalweg.rule import Rule
 __all__ = ["OPTION_NAMES", "CompiledOptimizer"]
 
 
-# What cannot be written to; np.bool_ is no Number.
+# Values that cannot be changed in place; np.bool_ is not a Number.
 _FIXED = (Number, np.bool_, str, type(None))
 
 OPTION_NAMES = {field.name for field in fields(Options)}
 
 
 def _outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let torch's compiler leave its graph for a function; it is loaded only where it compiles."""
+    """Let torch's compiler leave its graph for a function. The compiler is loaded only if used."""
     outside = _disable_dynamo(function)
 
     @functools.wraps(function)
@@ -50,9 +50,9 @@ def _outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Let torch's wrapper run hooks and tell the profiler, but only where there are some.
+    """Let torch's wrapper run hooks and tell the profiler, but only if there are some.
 
-    It takes as long as the step of a small model. A graph that torch compiles is left for the step.
+    The wrapper takes as long as the step of a small model. A compiled graph is left for the step.
     """
     wrapped = Optimizer.profile_hook_step(step)
 
@@ -64,7 +64,7 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
             or self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
         )
-        # The step of a subclass that extends this one has a wrapper of torch's own.
+        # The step of a subclass has a wrapper of torch's own.
         chosen = wrapped if watching and not self._extended else step
         return chosen(self, *args, **kwargs)
 
@@ -76,15 +76,15 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
 class CompiledOptimizer(Optimizer):
     """An optimizer whose step is compiled from rules.
 
-    A subclass says which rule a group asks for. What is laid out for the kernels is found again
-    whenever parameters, state or groups are no longer what they were.
+    A subclass says which rule a group asks for. The layout for the kernels is made again whenever
+    parameters, state or groups have changed.
     """
 
     rule: Rule
     # GradScaler leaves unscaling and skipping to ``step``.
     _step_supports_amp_scaling = True
     _extended = False
-    attached = 0  # to how many models
+    attached = 0  # how many models it is attached to
     _judged = False  # whether the parameters are at the answer
 
     @_outside_graphs
@@ -102,7 +102,7 @@ class CompiledOptimizer(Optimizer):
         self._default = given[1] if where is given else options.get("lr")
         if callable(self._default):
             where[key] = lr_schedule.rate(self._default, 0)  # type: ignore[index] # a list's key is 1
-        if options is not named:  # as in torch's classes, whatever the parameters are
+        if options is not named:  # as torch's classes do, whatever the parameters are
             self._check(options | ({"schedule": ...} if callable(self._default) else {}))
         super().__init__(*given, **named)
 
@@ -123,7 +123,7 @@ class CompiledOptimizer(Optimizer):
 
     @property
     def options(self) -> Options:
-        """What a step does beside its rules; others may be set."""
+        """What a step does beside its rules. It can be replaced."""
         return self._stepper.options
 
     @options.setter
@@ -135,13 +135,13 @@ class CompiledOptimizer(Optimizer):
         return self.rule
 
     def _class_of(self, rule: Rule) -> TorchClass:
-        """Return what the options and states of a rule are called in this class."""
+        """Return the names that the options and states of a rule have in this class."""
         return class_of(rule)
 
     def _recipe(self, group: dict[str, Any]) -> Recipe:
         """Return what a step does to a group."""
         rule = self._rule(group)
-        # A group may have more than its defaults, of which no step knows.
+        # A group may have further keys, which no step uses.
         own = {name: group[name] for name in self.defaults if name in group}
         return recipe(rule, self._class_of(rule), own)
 
@@ -149,7 +149,7 @@ class CompiledOptimizer(Optimizer):
         """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
 
     def _forget(self) -> None:
-        """Drop what was laid out: parameters, state or groups have changed."""
+        """Drop the layout: parameters, state or groups have changed."""
         self._stepper.forget()
         self._seen: tuple[list[Any], list[Recipe]] | None = None
 
@@ -159,7 +159,7 @@ class CompiledOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         given = dict(state)
-        if "options" in given:  # in a pickle, not in a checkpoint that is loaded
+        if "options" in given:  # from a pickle, not from a checkpoint
             self.options = given.pop("options")
         self._forget()
         super().__setstate__(given)
@@ -196,7 +196,7 @@ class CompiledOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self.attached and getattr(self, "found_inf", None) is not None:
-            # GradScaler would multiply the next scale by one that is left.
+            # If it stayed, GradScaler would multiply the next scale by it.
             del self.grad_scale, self.found_inf  # type: ignore[attr-defined]
             raise RuntimeError(
                 "attach and a loss scale do not go together: parameters were stepped in the "
@@ -258,7 +258,7 @@ class CompiledOptimizer(Optimizer):
             )
 
     def _take(self) -> bool:
-        """Take the step, or let torch take it; return False where it is known to be skipped."""
+        """Take the step, or let torch take it. Return False if it is known to be skipped."""
         self._check_trained()
         try:
             return self._stepper.step(self, self._recipes(), self._torch_steps)
@@ -269,11 +269,12 @@ class CompiledOptimizer(Optimizer):
     def attach(self, model: torch.nn.Module, *, accumulate: int = 1) -> Callable[[], None]:
         """Step each parameter of a model as soon as its gradient is ready, and free the gradient.
 
-        Gradients are never all in memory at once. ``step`` may be called as before: it finds none
-        left. The loss must not be scaled. The rate of a schedule moves with ``step``.
+        Gradients are never all in memory at the same time. You may call ``step`` as before: it
+            finds no gradient left. The loss must not be scaled. A schedule moves on at each
+            ``step``.
 
         Args:
-            model: parameters that this optimizer does not have are left alone.
+            model: the model. Parameters that this optimizer does not have stay as they are.
             accumulate: backward passes whose gradients are added up for one step, >= 1.
 
         Returns:
@@ -299,7 +300,7 @@ class CompiledOptimizer(Optimizer):
         """Step one parameter, from its gradient.
 
         Raises:
-            RuntimeError: the step is one that torch must take, for all parameters at once.
+            RuntimeError: torch must take the step, and for all parameters at once.
         """
         self._check_trained()
         try:
@@ -315,9 +316,9 @@ class CompiledOptimizer(Optimizer):
         raise RuntimeError(f"attach has no step {reason}: call step() after the backward pass")
 
     def _found(self, group: dict[str, Any]) -> Recipe:
-        """Return a group's recipe, without a moment that its first state did not need either.
+        """Return a group's recipe, without a moment that it did not need at the start either.
 
-        What is kept stays: schedulers that cycle momentum come back from a beta1 of 0.
+        A moment that is kept stays: schedulers that cycle momentum come back from a beta1 of 0.
         """
         found = self._recipe(group)
         if not found.idle:
@@ -332,7 +333,8 @@ class CompiledOptimizer(Optimizer):
             return self._seen[1]
         recipes = []
         for group in self.param_groups:
-            # Kernels on a GPU can be captured, but a graph would keep the number that a rate was.
+            # Kernels on a GPU can be captured, but the graph would keep the number of the rate for
+            # ever.
             captured = group.get("capturable") and not (
                 all(map(ready, group["params"])) and not isinstance(group["lr"], Tensor)
             )
@@ -345,15 +347,15 @@ class CompiledOptimizer(Optimizer):
         return recipes
 
     def _torch_steps(self) -> bool:
-        """Return whether there is a torch class beside this one that knows its options."""
+        """Return whether torch has this class and knows its options."""
         step: Any = super().step
         return self.options == Options() and step.__func__ is not Optimizer.step
 
     def _torch_step(self, why: str) -> bool:
-        """Take the step of the torch class, without the hooks that this one has run already.
+        """Take the step of torch's class, without hooks: they have run already.
 
         Returns:
-            False where it is known to be skipped.
+            False if the step is known to be skipped.
         """
         step: Any = super().step
         if not self._torch_steps():
@@ -369,10 +371,10 @@ class CompiledOptimizer(Optimizer):
         return True
 
     def _unscale(self) -> bool:
-        """Take a loss scale off the gradients, which torch's steps but the fused ones do not.
+        """Take a loss scale off the gradients: of torch's steps only the fused ones do so.
 
         Returns:
-            Whether there is a step: whether no gradient has overflowed.
+            Whether to take the step: whether no gradient has overflowed.
         """
         scale = gradient_scale(self, self.options, ())
         for name in ("grad_scale", "found_inf"):
@@ -386,7 +388,7 @@ class CompiledOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as torch's class has it; see torch.optim.Optimizer."""
-        # Before the user's own hooks, which may make anything of it.
+        # Before the user's own hooks, which may change it as they like.
         handle = self.register_state_dict_post_hook(lambda _, p: self._complete(p), prepend=True)
         try:
             return super().state_dict()
@@ -394,10 +396,10 @@ class CompiledOptimizer(Optimizer):
             handle.remove()
 
     def _complete(self, packed: dict[str, Any]) -> None:
-        """Make of a packed state what torch's class would have packed."""
+        """Complete a packed state to what torch's class would have packed."""
         number = 0
         for group, shown in zip(self.param_groups, packed["param_groups"], strict=True):
-            shown.pop("schedule", None)  # code, which no checkpoint holds
+            shown.pop("schedule", None)  # it is code, and a checkpoint has none
             found = self._found(group)
             for p in group["params"]:
                 own = packed["state"].get(number)
@@ -417,7 +419,7 @@ class CompiledOptimizer(Optimizer):
                 lr_schedule.resume(group, schedule, self.state)
                 self._drop_moment(group)
 
-        # After the user's hooks that change what is loaded, before those that change the state.
+        # After the user's hooks on what is loaded, before those on the state.
         handles = [
             self.register_load_state_dict_pre_hook(lambda _, final: given.update(final)),
             self.register_load_state_dict_post_hook(finish, prepend=True),
@@ -429,7 +431,7 @@ class CompiledOptimizer(Optimizer):
                 handle.remove()
 
     def _restore(self, given: dict[str, Any]) -> None:
-        """Take the state as it was given: torch has rounded it to the parameters' dtype."""
+        """Take the state as it was given, because torch has rounded it to the parameters' dtype."""
         numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
         for number, p in zip(numbers, parameters_of(self.param_groups), strict=True):
             for name, value in self.state.get(p, {}).items():
@@ -438,7 +440,7 @@ class CompiledOptimizer(Optimizer):
                     self.state[p][name] = kept.detach().to(value.device, copy=True)
 
     def _drop_moment(self, group: dict[str, Any]) -> None:
-        """Drop what ``_complete`` added to a checkpoint: moments of 0 that no step needs."""
+        """Drop the moments of 0 that ``_complete`` added to a checkpoint; no step needs them."""
         found = self._recipe(group)
         for key in (found.keys[name] for name in found.idle):
             own = [s for p in group["params"] if key in (s := self.state.get(p, {}))]
@@ -448,7 +450,7 @@ class CompiledOptimizer(Optimizer):
 
 
 def _fixed(value: Any) -> bool:  # noqa: ANN401 - whatever a group has
-    """Return whether an option changes only by being replaced: arrays and tensors are written."""
+    """Return whether an option changes only when it is replaced, unlike arrays and tensors."""
     return all(map(_fixed, value)) if isinstance(value, tuple) else isinstance(value, _FIXED)
 
 

@@ -1,4 +1,4 @@
-"""Options: what every class of ``thalweg.optim`` takes beside its torch arguments."""
+"""Options: what every class of ``thalweg.optim`` takes beside torch's arguments."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,24 +23,24 @@ class Options:
 
     Args:
         clip_norm: greatest Euclidean norm of all gradients together, > 0; None (default): no bound.
-            The factor is applied in the step; the norm reads all gradients once more, for it must
-            be known before the first of them is used.
+            The step applies the factor. The norm reads all gradients once more, because it must be
+            known before the first gradient is used.
         nonfinite: what an infinite or NaN gradient does: "propagate" into the parameters, as in
             torch (default); "skip" the step; "raise" FloatingPointError with the parameter's name.
             The last two read all gradients once more, as ``clip_norm`` does.
         cautious: whether an element that would move up its gradient stays where it is; False by
-            default. Liang et al. 2024, Algorithm 1, without the factor size / (moved + 1) on those
-            that move, which needs a pass over the tensor before the step. The step is therefore
-            shorter than theirs by about the share that stays. A rate higher by 1 / (1 - share)
+            default. Liang et al. 2024, Algorithm 1, without the factor size / (moved + 1) of those
+            that move, because it needs a pass over the tensor before the step. So the step is
+            shorter than theirs by about the share that stays. A rate 1 / (1 - share) times as high
             makes up for it.
-        independent_decay: whether weight decay shrinks parameters by 1 - weight_decay, whatever the
-            rate but 0 (Loshchilov & Hutter 2019, equation 12), in place of 1 - lr * weight_decay,
-            or of the term in the gradient of classes that couple it; False by default.
+        independent_decay: whether weight decay shrinks parameters by 1 - weight_decay at every rate
+            except 0 (Loshchilov & Hutter 2019, equation 12), instead of by 1 - lr * weight_decay or
+            by a term in the gradient; False by default.
         state_dtype: torch.bfloat16 or torch.float32, in which state is kept; None (default): that
             of the parameter, as in torch.
-        rounding: how bfloat16 is written: to the "nearest" (default); "stochastic", up or down with
-            the chances that keep the mean; "kahan": one more bfloat16 per parameter keeps what it
-            lost. Small updates vanish in the first. The seed is torch's.
+        rounding: how bfloat16 is rounded. "nearest" (default): small updates vanish. "stochastic":
+            up or down, with the chances that keep the mean; the seed is torch's. "kahan": one more
+            bfloat16 per parameter keeps what rounding lost.
         zero_gradients: whether a step leaves gradients at 0; False by default.
 
     Raises:
@@ -57,7 +57,7 @@ class Options:
 
     @property
     def guarded(self) -> bool:
-        """Whether a step looks at all gradients first."""
+        """Whether a step must first look at all gradients."""
         return self.clip_norm is not None or self.nonfinite != "propagate"
 
     def __post_init__(self) -> None:

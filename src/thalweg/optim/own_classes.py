@@ -1,4 +1,4 @@
-"""Rules that torch does not have, a user's own among them."""
+"""Optimizers for rules that torch does not have, also those of a user."""
 
 import functools
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ _DECAY = Hyperparameter("weight_decay", 0.0, RANGES["weight_decay"])
 
 
 class _Checked(CompiledOptimizer):
-    """A class whose options are checked here, as torch checks those of its own."""
+    """A class whose options are checked here, as torch checks the options of its classes."""
 
     def _check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError if an option is outside its range; a schedule's rate may be 0."""
+        """Raise ValueError if an option is outside its range. The rate of a schedule may be 0."""
         given = self._class_of(self.rule).hyper(options)
         for name, hyperparameter in self.rule.hyperparameters.items():
             scheduled = name == "lr" and "schedule" in options
@@ -41,13 +41,13 @@ class Descent(_Checked):
         params: parameters, or groups of them with options of their own.
         rule: a rule or its name.
         maximize: whether to climb; False by default.
-        **hyper: the rule's hyperparameters, its defaults for the rest (lr may be a schedule);
-            ``weight_decay``, where the rule has none of its own: of L2 regularization, added to the
-            gradient, >= 0, 0 by default; and those of ``Options``.
+        **hyper: the rule's hyperparameters, with its defaults for the rest; lr may be a schedule.
+            If the rule has no ``weight_decay``, one of L2 regularization: it is added to the
+            gradient, >= 0, 0 by default. And the keywords of ``Options``.
 
     Raises:
         ValueError: a hyperparameter outside its range.
-        TypeError: a name that is no hyperparameter of the rule.
+        TypeError: the rule has no hyperparameter of that name.
 
     Example:
         >>> import torch
@@ -89,7 +89,7 @@ class Descent(_Checked):
 
 @functools.cache
 def _own_names(rule: Rule) -> TorchClass:
-    """Return the class that calls everything as the rule does."""
+    """Return a class whose names are those of the rule."""
     state = {name: name for name in ("step", *rule.state, *rule.uniform_state)}
     return TorchClass("Descent", {n: n for n in rule.hyperparameters}, state, in_torch=False)
 

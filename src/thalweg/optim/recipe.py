@@ -1,4 +1,4 @@
-"""Recipe: which rule a parameter group asks for, with which values."""
+"""Recipe: the rule that a parameter group asks for, and its values."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,9 +20,9 @@ class Recipe:
         rule: the rule.
         hyper: its hyperparameters, all of them, in its own order.
         keys: the name in ``optimizer.state`` of each state that is kept there, and of ``step``.
-        weight_decay: the decay, whoever applies it.
+        weight_decay: the decay, whether the rule or the step applies it.
         decoupled: whether the decay shrinks x before the rule, or is added to the gradient.
-        decay: what x is multiplied by, if decoupled; else its weight in the gradient.
+        decay: the factor of x, if decoupled; otherwise the weight of x in the gradient.
         maximize: whether to climb.
         without: the states that are not kept.
     """
@@ -38,19 +38,20 @@ class Recipe:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """The states of which no step reads what they were before."""
+        """The states whose old values no step reads."""
         decays = catalog.of(self.rule).decays
         return tuple(state for state, decay in decays.items() if self.hyper[decay] == 0)
 
     @property
     def form(self) -> tuple[Rule, bool, tuple[str, ...]]:
-        """What decides the kernel; all else are values."""
+        """What decides the kernel. Everything else is a value."""
         return self.rule, self.decoupled, self.without
 
     def independent(self) -> "Recipe":
-        """Return the same with a decay that shrinks x by 1 - weight_decay at any rate but 0.
+        """Return the same with a decay that shrinks x by 1 - weight_decay at every rate except 0.
 
-        A step at the rate 0 changes no parameter: torch makes the state of a checkpoint by one.
+        A step at the rate 0 changes no parameter. Torch makes the state of a checkpoint in this
+            way.
         """
         hyper = {n: 0.0 if n == "weight_decay" else value for n, value in self.hyper.items()}
         decay = 1.0 - self.weight_decay if self.hyper.get("lr", 1.0) else 1.0
@@ -60,15 +61,15 @@ class Recipe:
 def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a parameter group.
 
-    ``weight_decay`` is the rule's own where it has one; elsewhere it goes around the rule.
+    ``weight_decay`` is the rule's own if it has one; otherwise the step applies it.
 
     Args:
         rule: the rule that the group asks for.
-        known: what the rule's hyperparameters and states are called in the optimizer.
+        known: the names of the rule's hyperparameters and states in the optimizer.
         options: of the group; numbers may be tensors of one element.
 
     Raises:
-        TypeError: a value is no number.
+        TypeError: a value is not a number.
     """
     given = known.hyper(options)
     values = {name: _number(name, given[name]) for name in rule.hyperparameters}
@@ -80,7 +81,7 @@ def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
 
 
 def _number(name: str, value: Any) -> float:  # noqa: ANN401 - what a user wrote into a group
-    if not isinstance(value, (str, bytes)):  # float() would read both
+    if not isinstance(value, (str, bytes)):  # float() would accept both
         with suppress(TypeError):
             return float(value)
     raise TypeError(f"{name} must be a number, got {value!r}")

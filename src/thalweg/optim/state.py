@@ -1,4 +1,4 @@
-"""State: what a rule keeps of a parameter, under torch's own names."""
+"""State: what a rule keeps for a parameter, under torch's own names."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from thalweg.optim.recipe import Recipe
 
 __all__ = ["LOST", "check_steppable", "kept_keys", "prepare"]
 
-LOST = "lost"  # what bfloat16 parameters have lost, with rounding="kahan"
+LOST = "lost"  # what rounding has taken from bfloat16 parameters, with rounding="kahan"
 
 _NOT_KEPT = (
     "betas[0] was 0 from the start, so that no first moment was kept, and now is not: the moment "
@@ -29,9 +29,9 @@ def kept_keys(recipe: Recipe, p: Tensor, options: Options) -> list[str]:
 
 
 def check_steppable(state: Mapping[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:
-    """Raise RuntimeError, as torch does, where a step would write half of what it has to.
+    """Raise RuntimeError, as torch does, if a step would fail after it has written half.
 
-    Kernels take no such parameter: it is asked of the others.
+    Kernels do not take such parameters, so only the others are checked.
     """
     if not (p.is_floating_point() or p.is_complex()):
         raise RuntimeError(
@@ -48,7 +48,7 @@ def check_steppable(state: Mapping[str, Any], p: Tensor, recipe: Recipe, options
 
 
 def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) -> None:
-    """Complete a parameter's state; what it has is kept, in the dtype that the options ask for."""
+    """Complete a parameter's state. Its values are kept, in the dtype that the options ask for."""
     rule, begun = recipe.rule, bool(state)
     for name, key in recipe.keys.items():
         if name in recipe.without:
@@ -56,7 +56,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         elif name not in rule.state:
             start = 0.0 if name == "step" else rule.start_of(name, recipe.hyper)
             number = state.get(key, start)
-            if not _is_number(number, p.device):  # torch loads some in the parameter's dtype
+            if not _is_number(number, p.device):  # torch loads some states in the parameter's dtype
                 state[key] = torch.tensor(float(number), dtype=_scalar_dtype(), device="cpu")
         elif state.get(key) is None:
             if begun and name in catalog.of(rule).decays:
@@ -69,7 +69,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
 
 
 def _is_number(value: Any, device: torch.device) -> bool:  # noqa: ANN401 - whatever is loaded
-    """Return whether a value is one number, as torch starts with, where kernels can write it."""
+    """Return whether a value is one number, as at torch's start, which kernels can change."""
     return (
         isinstance(value, Tensor)
         and value.dtype is _scalar_dtype()

@@ -1,4 +1,4 @@
-"""Stepper: takes the steps of an optimizer, apart from all that torch's interface asks of it."""
+"""Stepper: takes the steps of an optimizer. What torch's interface asks for is elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
@@ -25,14 +25,14 @@ States = Mapping[Tensor, dict[str, Any]]
 
 
 class TorchStepError(Exception):
-    """This step is one that torch must take; the message says why."""
+    """Torch must take this step; the message says why."""
 
 
 class Stepper:
-    """Steps the tensors of an optimizer: by kernels where it can, else by the rules themselves.
+    """Steps the tensors of an optimizer, by kernels where possible, else by the rules.
 
-    What was laid out is used again as long as nothing has changed. It holds tensors and no
-    optimizer, which every method is given: they would keep each other in memory.
+    The layout is used again until something changes. It holds tensors but no optimizer, because the
+    two would keep each other in memory; every method is given the optimizer.
 
     Args:
         options: what a step does beside its rules.
@@ -40,11 +40,11 @@ class Stepper:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._numbers = count(1)  # of buckets
+        self._numbers = count(1)  # numbers of buckets
         self.forget()
 
     def forget(self) -> None:
-        """Drop what was laid out: parameters, state or groups have changed."""
+        """Drop the layout: parameters, state or groups have changed."""
         self._layout: Layout | None = None
         self._single: dict[Tensor, Bucket] = {}
 
@@ -54,12 +54,12 @@ class Stepper:
         """Step all parameters that have a gradient.
 
         Args:
-            optimizer: whose parameters and state it steps.
+            optimizer: the owner of parameters and state.
             recipes: of its groups.
             torch_steps: tells whether torch's own step may be taken instead.
 
         Returns:
-            False where the step is known to be skipped.
+            False if the step is known to be skipped.
 
         Raises:
             TorchStepError: torch must take the step; nothing was done.
@@ -113,7 +113,7 @@ class Stepper:
     def _prepare_one(
         self, optimizer: Optimizer, p: Tensor, group: int, recipe: Recipe
     ) -> PreparedStep | None:
-        """Return the step of a bucket of one parameter; None where no kernel takes it."""
+        """Return the step of a bucket of one parameter; None if no kernel takes it."""
         states = optimizer.state
         bucket = self._single.get(p)
         if bucket is None or not _holds(bucket, states, recipe):
@@ -142,7 +142,7 @@ class Stepper:
     def _ready(
         self, groups: Sequence[Group], states: States, recipes: Sequence[Recipe]
     ) -> list[PreparedStep] | None:
-        """Return the buckets' steps; None where all is to be laid out anew.
+        """Return the buckets' steps; None if a new layout is needed.
 
         Raises:
             SparseError: a gradient is sparse.
@@ -165,13 +165,13 @@ class Stepper:
 
         Raises:
             SparseError: a gradient is sparse; torch's step makes a state of its own kind.
-            TorchStepError: there is no kernel where a parameter or a gradient lies, or a step is
-                followed, and there is a class of torch's.
+            TorchStepError: torch has the class, and the device of a parameter or gradient has no
+                kernels, or the step is followed.
         """
-        bare = any(map(foreign, _gradients(groups))) or followed()  # in this step, for all we know
+        bare = any(map(foreign, _gradients(groups))) or followed()  # perhaps in this step only
         if torch_steps():
             if bare or not all(map(served, parameters_of(groups))):
-                # torch's steps many tensors at once on other devices.
+                # On other devices torch steps many tensors at once.
                 raise TorchStepError("on such tensors")
             if repeated(groups):
                 raise TorchStepError("with a parameter that is given twice")
@@ -181,7 +181,7 @@ class Stepper:
         return self._layout
 
     def _zero(self, parameters: Iterable[Tensor]) -> None:
-        """Zero what gradients there are, if the options ask for it."""
+        """Set the gradients to zero, if the options ask for it."""
         if self.options.zero_gradients:
             for p in parameters:
                 if p.grad is not None:
@@ -201,7 +201,7 @@ def _gradients(groups: Sequence[Group]) -> Iterator[Tensor]:
 
 
 def _holds(bucket: Bucket, states: States, found: Recipe) -> bool:
-    """Return whether what was laid out for one parameter still holds."""
+    """Return whether the layout of one parameter is still valid."""
     own = bucket.states[0]
     known = not own or states.get(bucket.parameters[0]) is own
     return known and bucket.form == found.form and bucket.valid()

@@ -1,6 +1,6 @@
 """torch.optim's own classes, with their signatures, defaults, state and checkpoints.
 
-Each class inherits torch's and replaces the step; beside torch's arguments each takes those of
+Each class inherits from torch's and replaces the step. It takes torch's arguments and those of
 ``thalweg.optim.options.Options``.
 
 ``foreach`` and ``fused`` change nothing: a step on the CPU is always fused. ``capturable`` and
@@ -49,7 +49,7 @@ class Adagrad(CompiledOptimizer, torch.optim.Adagrad):
     rule = DECAYING_ADAGRAD
 
     def _recipe(self, group: dict[str, Any]) -> Recipe:
-        first = "initial_accumulator_value"  # in the state from the beginning, of all groups
+        first = "initial_accumulator_value"  # its state has all groups from the beginning
         return super()._recipe({**group, first: self.defaults[first]})
 
 

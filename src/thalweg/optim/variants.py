@@ -1,4 +1,4 @@
-"""What torch's options make of rules: compositions of the rules themselves."""
+"""Variants of rules that torch's options ask for, composed of the rules themselves."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,9 +28,9 @@ def centered_rmsprop_momentum(g, x, s, m, v, *, t, lr=1e-2, gamma=0.99, beta=0.9
 
 
 def dampened_momentum(g, x, v, *, t, lr=1e-3, beta=0.9, dampening=0.0):
-    """Momentum that takes in 1 - dampening of each gradient, but the whole of the first.
+    """Momentum that adds 1 - dampening of each gradient, but all of the first one.
 
-    NaN is what v holds before the first.
+    v is NaN before the first step.
     """
     v = where(v == v, beta * v + (1 - dampening) * g, g)  # noqa: PLR0124 - false for NaN alone
     return x - lr * v, v
@@ -77,7 +77,7 @@ _CLASSES = {
 
 
 def class_of(rule: Rule) -> TorchClass:
-    """Return what torch calls the hyperparameters and states of a rule, or of one of these."""
+    """Return torch's names for the hyperparameters and states of a rule or a variant."""
     known = _CLASSES.get(rule) or catalog.of(rule).torch
     assert known is not None
     return known
