@@ -17,10 +17,12 @@ from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
+from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.signals import Memory, Signals
 from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
+from thalweg.errors import TaskError
 
 __all__ = ["Doctor"]
 
@@ -70,6 +72,7 @@ class Doctor:
         self.signals = Signals(self.model, optimizer)
         self._memory = Memory(_BYTES, _BATCHES)
         self._kept = (0, self._start)  # how many steps it had taken, and its copy
+        self._random = {0: torch.get_rng_state()}  # at the start and where the copy was kept
         self._sound = True
         self._small = sum(size_of(p) for p in self.model.parameters()) < _BYTES
         self._validation: list[Batch] = []
@@ -102,6 +105,7 @@ class Doctor:
         if loss <= 2 * sorted(recent)[len(recent) // 2]:
             began = time.perf_counter()
             self._kept = (count, copied(self.model, self.optimizer, None)[:2])
+            self._random = {0: self._random[0], count: torch.get_rng_state()}
             signals.charge(time.perf_counter() - began)
 
     def validate(self, loss_or_loader: float | Tensor | Iterable[Batch]) -> None:
@@ -150,6 +154,23 @@ class Doctor:
                 warnings.simplefilter("ignore")
                 self._report = self._examine()
         return self._report
+
+    def prove(self, steps: int = 200) -> Proof:
+        """Run the course as it was and with the cure of each finding, on copies, and compare.
+
+        They begin at the last sound copy before the onset of the first finding, else at the start.
+
+        Args:
+            steps: of each course; time may make them fewer.
+        """
+        findings = self.findings
+        kept, onset = self._kept[0], findings[0].onset if findings else None
+        late = onset is not None and 0 < kept <= onset and bool(self._memory.since(kept))
+        step = kept if late else 0
+        moment = Moment(step, self._random[step], self.signals.rates[step:])
+        if not self._memory.first:
+            raise TaskError("nothing can be tried: give batches to step(loss, batch=...)")
+        return prove(findings, self._subject(late=late), moment, steps=steps)
 
     def _examine(self) -> Report:
         began = time.monotonic()

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.errors import TaskError, blamed
 
-__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor", "nodes"]
+__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor", "leaves", "nodes"]
 
 _OFTEN = 4  # uses of one parameter in one pass
 
@@ -188,6 +188,11 @@ class Subject:
         model.train()
         return Copy(model, optimizer, loss_fn, self.step, clip=self.clip)
 
+    def now(self) -> "Subject":
+        """Return the training as it is now, with the same batches."""
+        own = (self.model, self.optimizer, self.loss_fn, self.batches, self.validation)
+        return Subject(*own, step=self.step, clip=self.clip, complete=self.complete)
+
     @property
     def start_model(self) -> nn.Module:
         """The module that copies are made of; it is not to be changed."""
@@ -242,7 +247,7 @@ class Subject:
         known = {id(p) for p in named.values()}
         if isinstance(twin.loss_fn, nn.Module):
             known |= {id(p) for p in twin.loss_fn.parameters()}
-        strays = [leaf for leaf in _leaves(loss) if id(leaf) not in known]
+        strays = [leaf for leaf in leaves(loss) if id(leaf) not in known]
         strays = [leaf for leaf in strays if isinstance(leaf, nn.Parameter)]
         return Backward(
             value,
@@ -281,6 +286,6 @@ def nodes(loss: Tensor) -> Iterator[Any]:
         waiting += [following for following, _ in node.next_functions]
 
 
-def _leaves(loss: Tensor) -> list[Tensor]:
+def leaves(loss: Tensor) -> list[Tensor]:
     """Return the leaves that a loss's graph reaches."""
     return [node.variable for node in nodes(loss) if hasattr(node, "variable")]
