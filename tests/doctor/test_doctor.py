@@ -1,6 +1,5 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -10,15 +9,6 @@ import thalweg
 import thalweg.optim
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.terms import terms_unbalanced
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Let many small steps not wait for threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:

@@ -17,7 +17,7 @@ _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _ANY = 4  # rank of what helps many a training
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
-_FIRST, _FIRST_SECONDS = 80, 0.6  # steps and seconds of a course before the training
+_FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
 
 
