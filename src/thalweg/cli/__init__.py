@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import folder, race, rates, rules, schedule, trace
+from thalweg.cli import check, doctor, folder, race, rates, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
 
 __all__ = ["app", "main"]
@@ -22,6 +22,8 @@ app = typer.Typer(
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
+app.command()(check.check)
+app.command()(doctor.doctor)
 app.command(context_settings=_OWN_OPTIONS, epilog=trace.EPILOG)(trace.trace)
 app.command(context_settings=_OWN_OPTIONS, epilog=rates.EPILOG)(rates.rates)
 app.command(context_settings=_OWN_OPTIONS, epilog=schedule.EPILOG)(schedule.schedule)

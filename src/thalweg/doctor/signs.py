@@ -62,10 +62,12 @@ class Shape:
     Args:
         steps: of each value.
         values: the losses.
+        unit: what steps count.
     """
 
     steps: Floats
     values: Floats
+    unit: str = "step"
 
     @cached_property
     def edges(self) -> NDArray[np.int64]:
@@ -174,7 +176,8 @@ def look(
     skipped: dict[str, str] = {}
 
     def note(name: str, title: str, said: Said) -> None:
-        looked_at.append(title)
+        if title not in looked_at:
+            looked_at.append(title)
         if isinstance(said, Finding):
             findings.append(said)
         else:
@@ -207,9 +210,11 @@ def _finite_shapes(
         if not len(values):
             skipped[f"{role} loss"] = "the log has none"
             continue
-        note("loss_not_finite", f"{role} loss finite", _not_finite(role, steps, values))
+        note(
+            "loss_not_finite", f"{role} loss finite", _not_finite(role, steps, values, curves.unit)
+        )
         if finite[-1] and finite.sum() >= _FEW:
-            shapes[role] = Shape(steps[finite], values[finite])
+            shapes[role] = Shape(steps[finite], values[finite], curves.unit)
         elif finite.all():
             skipped[f"shape of the {role} loss"] = (
                 f"{len(values)} value{'s' * (len(values) != 1)}: {_FEW} or more show a shape"
@@ -259,7 +264,7 @@ def _found(  # noqa: PLR0917 - in the order in which a finding is told
     return Finding(cause, severity, sentence, evidence, threshold, source, onset, sure)
 
 
-def _not_finite(role: str, steps: Floats, values: Floats) -> Said:
+def _not_finite(role: str, steps: Floats, values: Floats, unit: str) -> Said:
     bad = np.flatnonzero(~np.isfinite(values))
     if not len(bad):
         return f"every {role} loss is finite"
@@ -280,14 +285,16 @@ def _not_finite(role: str, steps: Floats, values: Floats) -> Said:
             "diverged",
             "problem",
             f"The {role} loss grew from {digits(float(np.min(before)))} to "
-            f"{digits(float(np.max(before[-5:])))} and was {word} at step {onset}.",
+            f"{digits(float(np.max(before[-5:])))} and was {word} at {unit} {onset}.",
             evidence,
             "twice the least value, and above where it began",
             0.95,
             onset,
             source="what a finite loss is",
         )
-    where = "from the first value on" if first == 0 else f"at step {onset}, where it had not grown"
+    where = (
+        "from the first value on" if first == 0 else f"at {unit} {onset}, where it had not grown"
+    )
     how = "" if len(bad) == len(values) - first else f"; {len(bad)} of {len(values)} values are so"
     return _found(
         "loss_not_finite",
@@ -317,7 +324,7 @@ def _diverged(role: str, shape: Shape) -> Said:
     return _found(
         "diverged",
         "problem",
-        f"The {role} loss rises from {digits(shape.least)} near step {onset} to "
+        f"The {role} loss rises from {digits(shape.least)} near {shape.unit} {onset} to "
         f"{digits(shape.end)} at the end.",
         evidence,
         f"it ends {digits(line)} or more above its least level: half of what it had fallen, a "
@@ -348,8 +355,8 @@ def _overfitting(training: Shape | None, held: Shape) -> Said:
         return _found(
             "overfitting",
             "problem" if share > 0.15 else "warning",
-            f"The validation loss is least, {digits(held.least)}, near step {onset}, and ends at "
-            f"{digits(held.end)}{went}.",
+            f"The validation loss is least, {digits(held.least)}, near {held.unit} {onset}, and "
+            f"ends at {digits(held.end)}{went}.",
             evidence,
             f"it ends {digits(line)} or more above its least level: 5 % of it, and 3 times its "
             "noise; a problem from 15 % on",
@@ -454,7 +461,7 @@ def _plateau(shape: Shape, unit: str, constant: float | None) -> Said:
         return _found(
             "plateau",
             "warning",
-            f"The loss stays near {digits(height)} from step {shape.step(first)} to "
+            f"The loss stays near {digits(height)} from {shape.unit} {shape.step(first)} to "
             f"{shape.step(last)}, {percent(share)} of the log, and then falls to "
             f"{digits(shape.end)}.",
             {"height": height, "share of the log": share},
@@ -584,9 +591,9 @@ def _spikes(shape: Shape) -> Said:
     return _found(
         "loss_spikes",
         "warning",
-        f"The loss has {len(places)} spike{'s' * (len(places) > 1)}; the highest, at step "
-        f"{int(shape.steps[worst * size])}, is {digits(float(1 + above[worst]))} times the values "
-        "around it.",
+        f"The loss has {len(places)} spike{'s' * (len(places) > 1)}; the highest, at "
+        f"{shape.unit} {int(shape.steps[worst * size])}, is {digits(1 + float(above[worst]))} "
+        "times the values around it.",
         {"spikes": float(len(places)), "highest over its surroundings": float(1 + above[worst])},
         f"{digits(1 + line)} times the median of {wide} values around: 1.5, and 8 times their "
         "usual scatter",

@@ -17,6 +17,7 @@ __all__ = [
     "is_task_file",
     "is_torch_task",
     "load_task",
+    "returned",
     "task_file",
 ]
 
@@ -59,7 +60,21 @@ def is_torch_task(value: object) -> bool:
 
 
 def load_task(text: str) -> "TorchTask":
-    """Return the task that a function in a Python file makes.
+    """Return the task that a function in a Python file makes; see ``returned``.
+
+    Raises:
+        TaskError: as ``returned``, or the function makes no task.
+    """
+    task, place = returned(text)
+    from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
+
+    if not isinstance(task, TorchTask):
+        raise TaskError(f"{place} must return a thalweg.TorchTask, got {task!r}")
+    return task
+
+
+def returned(text: str) -> tuple[object, str]:
+    """Return what a function in a Python file returns, and the file and function.
 
     Args:
         text: ``"train.py:function"``; the function is ``task`` by default. Modules beside the file
@@ -67,8 +82,7 @@ def load_task(text: str) -> "TorchTask":
 
     Raises:
         FileNotFoundError: there is no such file.
-        TaskError: it cannot be imported or has no such function, or the function fails or returns
-            no task.
+        TaskError: it cannot be imported or has no such function, or the function fails.
     """
     match = _TASK_FILE.fullmatch(text)
     assert match
@@ -78,19 +92,14 @@ def load_task(text: str) -> "TorchTask":
     function = getattr(_imported(file), name, None)
     if not callable(function):
         raise TaskError(f"{file} has no function {name!r}; write one that returns a TorchTask")
-    from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
-
     try:
-        task = function()
+        return function(), f"{file}:{name}"
     except SystemExit as error:
         raise TaskError(
             f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
         ) from error
     except Exception as error:
         raise TaskError(_told(error, f"{file}:{name}")) from error
-    if not isinstance(task, TorchTask):
-        raise TaskError(f"{file}:{name} must return a thalweg.TorchTask, got {task!r}")
-    return task
 
 
 def _told(error: Exception, place: str) -> str:

@@ -1,0 +1,134 @@
+"""Setup: the parts of a training, from what a function in a user's file returns."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Adam, Optimizer
+from torch.utils.data import DataLoader
+
+from thalweg.doctor.doctor import Doctor
+from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.subject import LossFn, Step
+from thalweg.errors import TaskError, blamed
+from thalweg.stack import TorchTask
+from thalweg.stack.batch import count, each
+from thalweg.stack.parts import Examples
+
+__all__ = ["Setup", "setup"]
+
+_VALIDATED = 10  # times in a training
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a training is made of; see ``thalweg.check``."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: LossFn | None
+    loader: Iterable[Batch]
+    val_loader: Iterable[Batch] | None = None
+    step: Step | None = None
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch."""
+        if self.step is not None:
+            return self.step(self.model, batch)
+        assert self.loss_fn is not None
+        return self.loss_fn(self.model(*inputs(batch)), target(batch))
+
+    def train(self, steps: int) -> Doctor:
+        """Train in a plain loop and return the doctor that watched.
+
+        Raises:
+            TaskError: the loader is empty, or the user's code failed.
+        """
+        doctor = Doctor(self.model, self.optimizer, self.loss_fn, step=self.step)
+        every = max(1, steps // _VALIDATED)
+        with blamed("the training"):
+            self.model.train()
+            for number, batch in enumerate(islice(self._endless(), steps), 1):
+                self.optimizer.zero_grad()
+                loss = self.loss(batch)
+                loss.backward()
+                self.optimizer.step()
+                doctor.step(loss, batch)
+                if self.val_loader is not None and number % every == 0:
+                    doctor.validate(self.val_loader)
+        return doctor
+
+    def _endless(self) -> Iterator[Batch]:
+        while True:
+            empty = True
+            for batch in self.loader:
+                empty = False
+                yield batch
+            if empty:
+                raise TaskError("the loader gives no batch; it is empty, or was read before")
+
+
+_NAMES = tuple(field.name for field in fields(Setup))
+_FORMS = (
+    "return a thalweg.TorchTask, or a dict with model, optimizer, loss_fn and loader, and "
+    "val_loader and step where there are some"
+)
+
+
+def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
+    """Return the parts of a training.
+
+    Args:
+        returned: a ``TorchTask``, which is trained by Adam at its default rate; or a dict of model,
+            optimizer, loss_fn, loader, val_loader and step (the last two may be missing), or a
+            tuple in this order.
+        name: of the function that returned it.
+        batch_size: of a TorchTask.
+
+    Raises:
+        TaskError: it is something else.
+    """
+    if isinstance(returned, TorchTask):
+        return _of_task(returned, batch_size)
+    if isinstance(returned, tuple) and 4 <= len(returned) <= len(_NAMES):
+        returned = dict(zip(_NAMES, returned, strict=False))
+    if not isinstance(returned, Mapping):
+        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}")
+    if unknown := set(returned) - set(_NAMES):
+        raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {_FORMS}")
+    given: dict[str, Any] = {"loss_fn": None, **returned}
+    if missing := [n for n in ("model", "optimizer", "loader") if given.get(n) is None]:
+        raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
+    made = Setup(**given)
+    if not isinstance(made.model, nn.Module) or not isinstance(made.optimizer, Optimizer):
+        raise TaskError(f"{name} must return a torch module as model and a torch optimizer")
+    if made.loss_fn is None and made.step is None:
+        raise TaskError(f"{name} returns neither loss_fn nor step; {_FORMS}")
+    return made
+
+
+def _of_task(task: TorchTask, batch_size: int) -> Setup:
+    torch.manual_seed(0)
+    with blamed("model"):
+        model = task.model().to(task.torch_device)
+    parts = Examples.of(task).draw(0).to(task.torch_device)
+
+    def loader(part: Any, *, shuffle: bool) -> DataLoader[Any]:  # noqa: ANN401 - a batch
+        def rows(numbers: list[int]) -> Any:  # noqa: ANN401 - the same
+            index = torch.tensor(numbers)
+            return each(lambda tensor: tensor[index], part)
+
+        size = range(count(part, "train"))
+        return DataLoader(size, batch_size, shuffle=shuffle, collate_fn=rows)  # type: ignore[arg-type] # a range has a length
+
+    return Setup(
+        model,
+        Adam(model.parameters()),
+        task.loss,
+        loader(parts.train, shuffle=True),
+        loader(parts.validation, shuffle=False),
+        task.step,
+    )

@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from thalweg.cli import main
+
+TASKS = """
+import torch
+from torch import nn
+
+import thalweg
+
+X = torch.randn(128, 4, generator=torch.Generator().manual_seed(0))
+y = (X.sum(1) > 0).long()
+data = torch.utils.data.TensorDataset(X, y)
+train, held = torch.utils.data.random_split(data, [96, 32])
+loader = torch.utils.data.DataLoader(train, 32, shuffle=True)
+
+
+def net(*last):
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2), *last)
+
+
+def task():
+    return thalweg.TorchTask(model=net, loss=nn.functional.cross_entropy, train=(X, y))
+
+
+def twice():
+    return thalweg.TorchTask(
+        model=lambda: net(nn.Softmax(1)), loss=nn.functional.cross_entropy, train=(X, y)
+    )
+
+
+def parts():
+    torch.manual_seed(0)
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return {"model": model, "optimizer": optimizer, "loss_fn": nn.CrossEntropyLoss(),
+            "loader": loader, "val_loader": torch.utils.data.DataLoader(held, 32)}
+
+
+def several():
+    return tuple(parts().values())
+
+
+def own_step():
+    loss = nn.CrossEntropyLoss()
+    step = lambda model, batch: loss(model(batch[0]), batch[1])
+    return {**parts(), "loss_fn": None, "step": step}
+
+
+def number():
+    return 3
+
+
+def misspelt():
+    return {**parts(), "lodaer": 1}
+
+
+def half():
+    return {"model": net()}
+
+
+def empty():
+    return {**parts(), "loader": []}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text(TASKS, encoding="utf-8")
+    n = np.arange(60)
+    train, held = np.exp(-n / 9) + 0.01, np.exp(-n / 9) + 0.1
+    for name, more in (("good", 0), ("bad", 0.01)):
+        rows = zip(
+            n, train + 0.09 * (name == "good"), held + more * np.maximum(0, n - 20), strict=True
+        )
+        text = "".join("{},{:.5f},{:.5f}\n".format(*row) for row in rows)
+        Path(f"{name}.csv").write_text("epoch,loss,val_loss\n" + text, encoding="utf-8")
+
+
+def run(command: str, capsys: pytest.CaptureFixture[str]) -> SimpleNamespace:
+    code = main(command.split())
+    said = capsys.readouterr()
+    return SimpleNamespace(code=code, out=said.out, lines=said.out.splitlines(), err=said.err)
+
+
+def test_the_first_finding_has_three_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run("doctor bad.csv", capsys)
+    assert got.code == 1
+    assert got.lines[0] == "read: train loss from loss, validation loss from val_loss"
+    what, why, cure = got.lines[1:4]
+    assert what.startswith("problem: overfitting from epoch 2")
+    assert why.startswith("why:  least validation loss 0.2")
+    assert "the line: it ends" in why
+    assert cure.startswith("cure: Stop earlier")
+
+
+def test_healthy_curves_are_one_line_and_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run("doctor good.csv", capsys)
+    assert got.code == 0
+    assert got.lines[1].startswith("nothing found; looked at: training loss finite, ")
+    assert len(got.lines) == 2
+    assert "ruled out: overfitting: " in run("doctor good.csv -v", capsys).out
+
+
+def test_findings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run("doctor bad.csv --json", capsys)
+    assert got.code == 1
+    assert json.loads(got.out)["findings"][0]["cause"] == "overfitting"
+
+
+@pytest.mark.parametrize("name", ["task", "parts", "several", "own_step"])
+def test_check_finds_nothing_in_sound_trainings(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = run(f"check train.py:{name}", capsys)
+    assert (got.code, got.err) == (0, "")
+    assert got.out.startswith("nothing found; looked at: ")
+
+
+def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("check train.py:twice", "doctor train.py:twice --steps 20"):
+        got = run(command, capsys)
+        assert got.code == 1
+        assert got.out.startswith("problem: softmax_before_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("doctor none.csv", "none.csv does not exist; give a log"),
+        ("doctor good.csv --train nope", "--train nope: good.csv has no such column"),
+        ("doctor good.csv --steps 3", "--steps is for a training, FILE.py:FUNCTION, and good.csv"),
+        ("doctor train.py --constant 3", "--constant is for loss curves, and train.py is none"),
+        ("doctor train.py --steps 0", "--steps must be an integer >= 1, got 0"),
+        ("check good.csv", "a task must be FILE.py:function, got 'good.csv'"),
+        ("check nope.py", "nope.py does not exist"),
+        ("check train.py:number", "train.py:number must return a thalweg.TorchTask, or a dict"),
+        ("check train.py:misspelt", "train.py:misspelt returns lodaer; return a thalweg.TorchTask"),
+        ("check train.py:half", "train.py:half returns no optimizer"),
+        ("check train.py:none", "train.py has no function 'none'"),
+        ("check train.py:empty", "loader"),
+        ("doctor train.py:empty", "the loader gives no batch"),
+    ],
+)
+def test_what_cannot_be_looked_at_ends_in_a_sentence_and_code_2(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = run(command, capsys)
+    assert got.code == 2
+    assert message in got.err
+    assert got.err.count("\n") == 1
