@@ -19,6 +19,7 @@ from pyarrow import csv, parquet
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from thalweg import cli, rules
+from thalweg.doctor.causes import CAUSES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -184,6 +185,11 @@ def _reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [f"{i};{100 + i % 7},5;{i % 9},25;{5 * (i % 4)}%" for i in range(60)]
     sales = "\n".join(["order;price;weight;discount", *rows])
     Path("sales.csv").write_text(sales, encoding="utf-8")
+    n = np.arange(60)
+    held = np.exp(-n / 9) + 0.1 + 0.0015 * np.maximum(0, n - 30)
+    losses = zip(n, np.exp(-n / 9) + 0.01, held, strict=True)
+    log = "".join("{},{:.5f},{:.5f}\n".format(*row) for row in losses)
+    Path("curves.csv").write_text("epoch,loss,val_loss\n" + log, encoding="utf-8")
     clicks = pa.table({"radius": X[:, 0], "texture": X[:, 1], "clicked": y})
     parquet.write_table(clicks, "clicks.parquet")
 
@@ -257,6 +263,12 @@ def test_every_name_of_the_layout_is_there() -> None:
         assert (at / name).exists(), line
         for other in re.findall(r"(\w+\.py): ", said):
             assert (at / other).exists() or (at / name / other).exists(), line
+
+
+def test_the_page_of_the_doctor_has_a_row_for_each_cause() -> None:
+    text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [(name, cause.sentence, cause.cure) for name, cause in CAUSES.items()]
 
 
 def test_the_page_of_rules_has_a_row_for_each() -> None:
