@@ -41,7 +41,12 @@ def test_parameters_go_to_the_answer_of_their_rule_and_back(name: str) -> None:
         with optimizer.answer():  # one inside the other
             pass
         assert not same(points(optimizer), before)
+        first = points(optimizer)
     assert same(points(optimizer), before)
+    assert all("training_point" not in state for state in optimizer.state.values())
+    follow(optimizer, 13, 16)
+    with optimizer.answer():
+        assert not same(points(optimizer), first)
 
 
 def test_the_answer_of_asgd_is_its_average() -> None:
@@ -101,13 +106,13 @@ def test_a_training_goes_on_from_either_mode(name: str, *, judged: bool) -> None
 
 
 def test_half_precision_is_averaged_in_float32() -> None:
-    optimizer = made("schedule_free_sgd", torch.bfloat16)
+    optimizer = optim.Descent(new_parameters(torch.bfloat16), "schedule_free_sgd", lr=0.5)
     follow(optimizer, 1, 12)
     of, before = rules.schedule_free_sgd, points(optimizer)
     with optimizer.answer():
         for p, x in zip(members(optimizer), before, strict=True):
             e = optimizer.state[p]["e"].float() if optimizer.state[p] else x.float() * 0
-            wide = of.answer_at(x.float(), {"e": e}, of.defaults | {"lr": 0.02})
+            wide = of.answer_at(x.float(), {"e": e}, of.defaults)
             assert torch.equal(p, wide.bfloat16())
 
 
