@@ -1,8 +1,8 @@
-"""A user's rule and the kernel made of it, on the same numbers: before it is used they must agree.
+"""Agreement: a user's rule and its kernel must compute the same before the kernel is used.
 
-The function is called with float64 arrays, and again with arrays whose operations are rounded
-about a thousand times as coarsely: what that changes the kernel may change too, for it rounds in
-other places. What it changes by far, as a decision that falls otherwise, tells nothing.
+The function is called with float64 arrays, and again with arrays whose operations are rounded about
+a thousand times as coarsely. The kernel rounds elsewhere, so it may differ by as much as that
+changes. A result that changes far, for example because a decision flips, tells nothing.
 """
 
 import itertools
@@ -41,7 +41,7 @@ _PROBES = [
     -1e8,
 ]
 _VALUES = [0.0, 0.5, 0.9, 0.999, 1.0, 0.1, 1e-3, 1e-8, 2.0, 10.0, -0.3, -1.0]  # of hyperparameters
-_LEAST = 1e-290  # not much more than the smallest number that is not subnormal
+_LEAST = 1e-290  # hardly more than the smallest normal number
 _SCALING = {np.multiply, np.divide, np.power, np.float_power, np.square, np.reciprocal, np.exp}
 _ROUNDED = {*_SCALING, np.add, np.subtract, np.log, np.sqrt}
 
@@ -56,7 +56,7 @@ class Inputs:
         hyper: hyperparameters by name.
         g: gradients.
         x: parameters.
-        state: by name: arrays of the varying, numbers of the uniform.
+        state: by name: arrays for varying state, numbers for uniform state.
     """
 
     t: int
@@ -85,10 +85,10 @@ def check(rule: Rule, kernel: Kernel) -> int:
         kernel: takes a step as the rule's kernel does, in float64.
 
     Returns:
-        how many numbers were compared.
+        How many numbers were compared.
 
     Raises:
-        ValueError: the kernel computes anything else; the message has an input and both answers.
+        ValueError: the kernel computes something else. The message has an input and both answers.
     """
     compared = 0
     for inputs in inputs_of(rule):
@@ -99,7 +99,7 @@ def check(rule: Rule, kernel: Kernel) -> int:
         got = kernel(inputs)
         slack = _slack(rule, inputs, wanted, range(1))
         compared += sum(int(np.sum(np.isfinite(one) & ~trace.lost)) for one in slack.values())
-        if _apart(wanted, got, slack, trace.lost):  # by chance, it may be
+        if _apart(wanted, got, slack, trace.lost):  # it may be so by chance
             slack = _slack(rule, inputs, wanted, range(1, 9))
         for name, index in _apart(wanted, got, slack, trace.lost):
             raise ValueError(
@@ -113,7 +113,7 @@ def check(rule: Rule, kernel: Kernel) -> int:
 def _apart(
     wanted: Values, got: Values, slack: Values, lost: NDArray[np.bool_]
 ) -> list[tuple[str, int]]:
-    """Return a name and the index of an element for each result that is not what it should be."""
+    """Return a name and the index of an element for each result that is wrong."""
     found = []
     for name, value in wanted.items():
         with np.errstate(invalid="ignore"):
@@ -125,7 +125,7 @@ def _apart(
 
 
 def _slack(rule: Rule, inputs: Inputs, exact: Values, seeds: Iterable[int]) -> Values:
-    """Return how far each result may be off; not finite where anything may come out."""
+    """Return how far each result may be off; it is not finite where any result is allowed."""
     slack = {name: np.abs(value) * _COARSER for name, value in exact.items()}
     for seed, size in itertools.product(seeds, (_COARSER, -_COARSER)):  # equals part both ways
         for name, value in _called(rule, inputs, _Coarse(size, seed)).items():
@@ -145,7 +145,7 @@ def _told(inputs: Inputs, index: int) -> str:
 
 
 def inputs_of(rule: Rule) -> Iterator[Inputs]:
-    """Yield steps of a rule: the first ones of a run, and later ones from random states."""
+    """Yield inputs of steps: the first ones of a run, and later ones from random states."""
     rng = np.random.default_rng(0)
     for setting in range(_SETTINGS):
         hyper = rule.defaults if setting == 0 else _drawn(rule, rng)
@@ -220,7 +220,7 @@ class _Trace:
 
 
 class _Coarse(_Trace):
-    """Rounds every result up or down, by once to twice so much of it."""
+    """Rounds every result up or down, by one to two times a given share of it."""
 
     def __init__(self, size: float, seed: int) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class _Coarse(_Trace):
         """Return the result of an operation, rounded."""
         if (
             ufunc in {np.equal, np.not_equal} and self.size < 0
-        ):  # what is almost equal is equal, too
+        ):  # numbers that are almost equal count as equal too
             a, b = operands
             return result ^ ((a != b) & (np.abs(a - b) <= 64 * _COARSER * np.abs(b)))
         if ufunc not in _ROUNDED:
@@ -241,7 +241,7 @@ class _Coarse(_Trace):
 
 
 class _Traced(np.ndarray[Any, np.dtype[np.float64]]):
-    """An array of which a trace rounds all that is computed."""
+    """An array: a trace rounds everything that is computed from it."""
 
     noted: _Trace
 
@@ -249,7 +249,7 @@ class _Traced(np.ndarray[Any, np.dtype[np.float64]]):
         plain = [np.asarray(value) for value in inputs]
         result = np.asarray(getattr(ufunc, method)(*plain, **options))
         rounded = self.noted.rounded(ufunc, plain, result)
-        if result.dtype == bool and result.ndim == 0:  # two of them add up as Python's do
+        if result.dtype == bool and result.ndim == 0:  # two tests add up as in Python
             return bool(rounded)
         return self.wrapped(rounded)
 

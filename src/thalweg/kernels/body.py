@@ -1,7 +1,8 @@
-"""What a kernel is written from, whatever the machine: a rule with its wrap, as syntax nodes.
+"""Body: what a kernel is written from, for any machine: a rule with its wrap, as syntax nodes.
 
-``translate`` makes a ``Body``; each kind of machine writes it in its own words. No text is parsed
-again on the way: it forgets what belonged together, and makes -(0.5**2) of the square of -0.5.
+``translate`` makes a ``Body``, and each kind of machine writes it in its own language. No text is
+parsed on the way, because text loses what belongs together: the square of -0.5 would become
+-(0.5**2).
 """
 
 import ast
@@ -24,15 +25,15 @@ class Wrap:
     Attributes:
         scaled: the gradient is multiplied by the uniform value ``gradient_scale`` first (maximize,
             loss scaling, clipping).
-        coupled: then ``coupled_decay`` times x is added to it, as L2 regularization does.
+        coupled: then ``coupled_decay`` times x is added to the gradient, as in L2 regularization.
         shrunk: x is multiplied by ``shrink`` before the rule: decoupled weight decay.
         cautious: an element that the rule would move up its gradient stays where it is.
         zeroed: the gradient is 0 afterwards.
-        values: the format of x and g, "bfloat16" or "float16", which are computed in float32; None:
-            that of the computation.
-        state: the format of the varying state; None: that of the computation.
-        without: states that are not kept: they enter as 0, for their decay is 0.
-        rounding: how bfloat16 is stored: to the "nearest"; "stochastic", up or down with the
+        values: the format of x and g: "bfloat16" or "float16", with computation in float32. None:
+            the format of the computation.
+        state: the format of the varying state. None: the format of the computation.
+        without: states that are not kept. They are 0 at each step, because their decay is 0.
+        rounding: how bfloat16 is rounded: to the "nearest"; "stochastic": up or down, with the
             chances that keep the mean; "kahan": to the nearest, and one more array, after the
             state, keeps what x lost.
     """
@@ -58,7 +59,7 @@ class Wrap:
         return tuple(name for name, there in given.items() if there)
 
     def column(self, rule: Rule, name: str) -> int:
-        """Return where one of the wrap's own values stands in a row."""
+        """Return the column of one of the wrap's own values."""
         return len(rule.hyperparameters) + self.names.index(name)
 
     def row(self, rule: Rule, hyper: Mapping[str, float], **own: float) -> list[float]:
@@ -67,7 +68,7 @@ class Wrap:
         Args:
             rule: the kernel's.
             hyper: its hyperparameters, all of them.
-            own: the wrap's values, by name; those that it does not use are left out.
+            own: the wrap's values, by name. It leaves out those that it does not use.
 
         Example:
             >>> from thalweg.rules import get
@@ -90,7 +91,7 @@ _Name = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Assign:
-    """Names, and what they stand for from here on: all values are computed first."""
+    """Names, and the values that they get: all values are computed before a name changes."""
 
     names: tuple[str, ...]
     values: tuple[ast.expr, ...]
@@ -102,7 +103,7 @@ class Assign:
 
 @dataclass(frozen=True)
 class Slot:
-    """A uniform value that elements use: ``element`` calls the one of index 0 u0."""
+    """A uniform value that elements use. ``element`` knows the one of index 0 as u0."""
 
     index: int
     value: ast.expr
@@ -119,7 +120,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Power:
-    """A name for base**t, the running power of that index: its base is the same at every step."""
+    """A name for base**t, the running power of that index. Its base is the same at every step."""
 
     name: str
     index: int
@@ -139,21 +140,22 @@ class Power:
 class Body:
     """A rule with its wrap.
 
-    Expressions are made of names, floats, ``+ - * / **``, the negative, comparisons of two, and
-    calls of ``abs``, the functions of ``thalweg.elementwise``, and ``product``: one that is rounded
-    before anything is added to it.
+    Expressions are made of names, floats, ``+ - * / **``, negation, comparisons of two values, and
+    calls of ``abs``, of the functions of ``thalweg.elementwise`` and of ``product``: a product that
+    is rounded before anything is added to it.
 
     Attributes:
         hyper: the names in the table of hyperparameters: the rule's, then the wrap's.
         uniform_state: the names of the uniform state.
         varying: g, x and the states that are kept, by name.
-        uniform: what is done once per step, in float64; beside the names above it knows t.
+        uniform: what is done once per step, in float64. It also knows t.
         element: what is done once per element.
         results: the new x, then the new states.
         new_uniform: the new uniform state.
         slots: how many values ``uniform`` stores.
         powers: how many running powers it keeps.
-        exact: whether ``element`` or ``results`` call ``product``, for a decision hangs on it.
+        exact: whether ``element`` or ``results`` call ``product``, because a decision depends on
+            it.
     """
 
     hyper: tuple[str, ...]
@@ -175,7 +177,7 @@ class Body:
         )
 
     def renamed(self, rename: Callable[[str], str]) -> "Body":
-        """Return the same with other names: a kind of machine has words of its own."""
+        """Return the same with other names, because each kind of machine reserves some."""
         node = _Renamer(rename).node
         return replace(
             self,
@@ -200,7 +202,7 @@ class Body:
 
 
 class Writer:
-    """Writes expressions as Python text. A kind of machine overrides what it says otherwise."""
+    """Writes expressions as Python text. A kind of machine overrides what it writes differently."""
 
     def text(self, node: ast.expr) -> str:
         """Return a whole expression."""
@@ -211,7 +213,7 @@ class Writer:
         return f"{', '.join(line.names)} = {', '.join(map(self.text, line.values))}"
 
     def whole(self, node: ast.expr) -> ast.expr:
-        """Return the node to be written of an expression that is part of no other."""
+        """Return the node to write for an expression that is not part of another one."""
         return self.node(node)
 
     def node(self, node: ast.expr) -> ast.expr:
@@ -232,7 +234,7 @@ class Writer:
         raise TypeError(ast.dump(node))
 
     def number(self, value: float) -> ast.expr:
-        """Return a number; a negative one is the negative of one, and NaN has no literal."""
+        """Return a number. A negative one becomes a negation, and NaN has no literal."""
         if math.isnan(value):
             return ast.BinOp(ast.Constant(math.inf), ast.Sub(), ast.Constant(math.inf))
         if math.copysign(1.0, value) < 0:

@@ -1,4 +1,4 @@
-"""Expressions of a kernel, put together from values, and what is done to have them.
+"""Builder: expressions of a kernel, and the lines that compute their parts.
 
 Each maximal uniform expression inside a varying one becomes a slot: computed once per step in
 float64 and rounded to the element type.
@@ -26,7 +26,7 @@ COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _PYTHONS = np.float64, np.int64, np.bool_  # numbers of NumPy that compute as Python's do
 _TOO_LARGE = "the number is too large"
-_LONGEST = 1100  # bits: more than a float of any size has
+_LONGEST = 1100  # bits: more than any float has
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Value:
     node: ast.expr
     varying: bool
     steady: bool = False  # uniform and the same at every step while the hyperparameters are
-    test: bool = False  # a comparison's result
+    test: bool = False  # the result of a comparison
     divisor: bool = False  # uniform, and 0 or so large that 1 divided by it is finite
 
     @property
     def literal(self) -> bool:
-        """Whether it is a number that stands in the rule."""
+        """Whether it is a number that is written in the rule."""
         return isinstance(self.node, ast.Constant)
 
     @property
     def number(self) -> Any:  # noqa: ANN401 - a bool, an int or a float
-        """The value of a literal, as Python has it: whole numbers are exact."""
+        """The value of a literal in Python, where whole numbers are exact."""
         return self.node.value  # type: ignore[attr-defined]
 
 
 def literal(number: Any) -> Value:  # noqa: ANN401 - whatever is a real number
-    """Return a number that stands in a rule.
+    """Return a number that is written in a rule.
 
     Raises:
         ArithmeticError: a float cannot hold it, or NumPy computes with it otherwise than Python.
@@ -64,34 +64,34 @@ def literal(number: Any) -> Value:  # noqa: ANN401 - whatever is a real number
         size = abs(float(plain))
     except OverflowError as error:
         raise OverflowError(_TOO_LARGE) from error
-    whole = isinstance(plain, int)  # and exact, as in Python
+    whole = isinstance(plain, int)  # they are exact, as in Python
     node = ast.Constant(plain if whole else float(plain))
     return Value(node, varying=False, steady=True, divisor=2**-60 <= size <= 2**60)
 
 
 class Builder:
-    """Builds expressions, appending to what is done once per step and once per element.
+    """Builds expressions, and appends the lines that are run once per step and once per element.
 
     Attributes:
         uniform: what is done once per step.
         element: what is done once per element.
         slot_count: how many slots there are.
         power_count: how many running powers.
-        quotients: of a varying and a uniform value, which may be products with its reciprocal.
+        quotients: of a varying by a uniform value; they may become products with its reciprocal.
     """
 
     def __init__(self) -> None:
         self.uniform: list[Assign | Slot | Power] = []
         self.element: list[Assign] = []
-        self._slots: dict[str, Slot] = {}  # by its value, while the names in it keep theirs
+        self._slots: dict[str, Slot] = {}  # by value, as long as its names keep theirs
         self.slot_count = 0
-        self._powers: dict[str, Power] = {}  # by its base, the same
+        self._powers: dict[str, Power] = {}  # by base, in the same way
         self.power_count = 0
         self._factors = 0
         self.quotients: set[ast.BinOp] = set()
 
     def emit(self, names: list[str], values: list[Value]) -> list[Value]:
-        """Append an assignment; return what the values are called now. A number needs no name."""
+        """Append an assignment, and return the new names. A number needs no name."""
         for varying, lines in ((True, self.element), (False, self.uniform)):
             chosen = [
                 (name, value.node)
@@ -100,7 +100,7 @@ class Builder:
             ]
             if chosen:
                 lines.append(Assign(*zip(*chosen, strict=True)))
-        for known in (self._slots, self._powers):  # some speak of a name's old value
+        for known in (self._slots, self._powers):  # some of them mean the old value of a name
             for key in [k for k, line in known.items() if names_in(*line.values) & set(names)]:
                 del known[key]
         return [
@@ -109,7 +109,7 @@ class Builder:
         ]
 
     def combine(self, build: Callable[..., ast.expr], *operands: Value) -> Value:
-        """Build an expression; beside varying operands the uniform ones become slots."""
+        """Build an expression. If one operand is varying, the uniform ones become slots."""
         varying = any(o.varying for o in operands)
         nodes = [self._slot(o) if varying and not o.varying else o.node for o in operands]
         steady = not varying and all(o.steady for o in operands)
@@ -150,7 +150,7 @@ class Builder:
             self.quotients.add(made.node)
         if made.varying or not isinstance(operator, (ast.Add, ast.Sub)):
             return made
-        # What is left of a number of ordinary size is 0 or not much smaller than its last digit.
+        # The difference to a number of usual size is 0, or hardly smaller than its last digit.
         return replace(made, divisor=any(o.literal and o.divisor for o in (left, right)))
 
     def _running_power(self, base: Value) -> Value:
@@ -172,13 +172,13 @@ class Builder:
         return Value(node, varying=True)
 
     def where(self, test: Value, a: Value, b: Value) -> Value:
-        """Return a or b by a test; both are computed, for lanes may differ in it."""
+        """Return a or b by a test. Both are computed, because the test may differ between lanes."""
         if test.literal:
             return a if test.number else b
         if not test.test:
             test = self.compare(ast.NotEq(), test, literal(0.0))
         a, b = self.number(a), self.number(b)
-        if not test.varying and (a.varying or b.varying):  # elements know numbers alone
+        if not test.varying and (a.varying or b.varying):  # elements know only numbers
             flag = self.where(test, literal(1.0), literal(0.0))
             test = self.compare(ast.Gt(), Value(self._store(flag), varying=True), literal(0))
         if test.varying and a.literal and b.literal:
@@ -186,7 +186,7 @@ class Builder:
         return self.combine(lambda *o: ast.Call(ast.Name("where"), list(o), []), test, a, b)
 
     def _slot(self, value: Value) -> ast.expr:
-        """Return what elements call a uniform value."""
+        """Return the name by which elements know a uniform value."""
         if value.literal:
             return value.node  # a vector gives a literal its own element type
         return self._store(value)
@@ -200,15 +200,15 @@ class Builder:
         return ast.Name(f"u{self._slots[key].index}")
 
     def new(self, value: Value) -> ast.expr:
-        """Return what an element's new value is; a uniform one becomes a slot."""
+        """Return the new value of an element. A uniform one becomes a slot."""
         return value.node if value.varying else self._slot(value)
 
 
 def _folded(operator: ast.operator, a: Any, b: Any) -> Any:  # noqa: ANN401 - numbers of Python
-    """Compute with numbers that stand in the rule, as Python does.
+    """Compute with numbers that are written in the rule, as Python does.
 
     Raises:
-        ArithmeticError: there is no such number.
+        ArithmeticError: the result is not a number.
     """
     whole = isinstance(a, int) and isinstance(b, int) and b > 0
     if isinstance(operator, ast.Pow) and whole and a.bit_length() * b > _LONGEST:

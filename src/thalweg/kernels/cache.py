@@ -1,8 +1,7 @@
-"""Where generated kernels lie: a folder that only its user can write, or nowhere.
+"""Cache: the folder of generated kernels. Only its user can write to it, or it is not used.
 
-A cached kernel is code that will be executed, so a folder in which somebody else could put a file,
-or that lies in one which somebody else could rename, is not used at all: kernels are then compiled
-again in each process.
+A cached kernel is code that will be executed. If somebody else could put a file into the folder, or
+rename a folder above it, it is not used at all: then each process compiles its kernels again.
 """
 
 import hashlib
@@ -21,14 +20,14 @@ __all__ = ["folder", "load_module", "owned", "safe"]
 
 
 def folder() -> Path | None:
-    """Return the cache folder, made if need be; None where there is no safe one.
+    """Return the cache folder, which is made if it is missing; None if there is no safe one.
 
-    It is ``kernels`` in the user's cache folder, or in the one named by THALWEG_CACHE. Links on the
-    way there are followed first, and never again.
+    It is ``kernels`` in the user's cache folder, or in the one named by THALWEG_CACHE. Links in the
+    path are resolved once, at the beginning.
     """
     root = os.environ.get("THALWEG_CACHE") or platformdirs.user_cache_dir("thalweg")
     path = Path(os.path.realpath(root)) / "kernels"
-    machine_code = path / "__pycache__"  # where Numba keeps it
+    machine_code = path / "__pycache__"  # Numba keeps its own cache there
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (safe(path) and _only_mine(path)):
@@ -40,10 +39,10 @@ def folder() -> Path | None:
 
 
 def safe(path: Path) -> bool:
-    """Return whether nobody but the user and root can put a file or folder of this path there.
+    """Return whether only the user and root can put a file or folder at this path.
 
-    Others may write to a folder on the way if it has the sticky bit, as /tmp: what lies in it is
-    its owner's alone.
+    Others may write to a folder above it if that has the sticky bit, like /tmp: then only the owner
+        of a file in it can replace the file.
 
     Args:
         path: absolute, without links.
@@ -57,7 +56,7 @@ def safe(path: Path) -> bool:
 
 
 def owned(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file, no link, is the user's own or root's."""
+    """Return whether the user or root owns a file that is not a link."""
     if not hasattr(os, "getuid"):
         return True
     status = os.lstat(path)
@@ -69,26 +68,26 @@ def _ours(status: os.stat_result) -> bool:
 
 
 def _held(status: os.stat_result) -> bool:
-    """Return whether what has this status is ours, and nobody else may write to it."""
+    """Return whether the file or folder of this status is ours, and nobody else may write to it."""
     mode = status.st_mode
     shared = mode & stat.S_IWGRP and not _private(status.st_gid)
     return _ours(status) and not stat.S_ISLNK(mode) and not mode & stat.S_IWOTH and not shared
 
 
 def _private(gid: int) -> bool:
-    """Return whether a group is the one that many systems make for each user."""
+    """Return whether a group is the user's own, as many systems make one for each user."""
     import grp  # noqa: PLC0415 - Windows has neither
     import pwd  # noqa: PLC0415
 
     try:
         group, name = grp.getgrgid(gid), pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # no such group or user
+    except KeyError:  # there is no such group or user
         return False
     return group.gr_name == name and {*group.gr_mem} <= {name}
 
 
 def _only_mine(path: Path) -> bool:
-    """Return whether a folder, made here, is still the user's alone."""
+    """Return whether a folder that was made here still belongs to the user alone."""
     if not hasattr(os, "getuid"):
         return True
     status = path.lstat()
@@ -97,9 +96,9 @@ def _only_mine(path: Path) -> bool:
 
 
 def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
-    """Return the module of that source and whether Numba may cache its functions on disk.
+    """Return the module of a source, and whether Numba may cache its functions on disk.
 
-    The file's name carries a hash of all that its machine code depends on.
+    The name of the file has a hash of everything on which its machine code depends.
 
     Args:
         name: the first part of the module's name.
@@ -115,7 +114,7 @@ def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
 
 
 def _made(module_name: str, text: str) -> ModuleType:
-    """Return the module of our own text, whatever a file may hold by now."""
+    """Return the module of our own text, even if the file has changed by now."""
     module = ModuleType(module_name)
     path = _written(f"{module_name}.py", text.encode())
     file = str(path or f"<{module_name}>")

@@ -1,14 +1,14 @@
-"""What a decision hangs on is rounded as the rule's function rounds it.
+"""Decisions: values on which a decision depends are rounded as the rule's function does.
 
 Elsewhere a product and a sum may become one instruction, which rounds once, and a division by a
-uniform value a multiplication by its reciprocal: the last bit differs. But ``sign(v - g * g)`` is 0
-where v is g squared, rounded, and 1 or -1 where the product is not rounded before it is subtracted.
-So no such step is taken
+uniform value may become a multiplication by its reciprocal. Then the last bit differs. But ``sign(v
+- g * g)`` is 0 if v is the rounded square of g; it is 1 or -1 if the product is not rounded before
+it is subtracted. So neither is done
 
 - in what ``sign``, a comparison or the test of ``where`` looks at: a *decision*;
 - in differences under a root, a logarithm or a power, or in a divisor: at 0 they are at an *edge*,
   where what was left of a product makes a NaN of a 0;
-- in all that these are computed from, the state of the step before among it.
+- in everything that these are computed from, also in the step before, by way of the state.
 """
 
 import ast
@@ -22,19 +22,20 @@ __all__ = ["rounded"]
 
 NONE, EDGE, DECISION = range(3)
 
-Levels = dict[str, int]  # of names: what hangs on their value
+Levels = dict[str, int]  # by name: what depends on the value
 _Line = Assign | Slot | Power
 
 
 def rounded(body: Body, quotients: set[ast.BinOp]) -> Body:
-    """Return the body with all that a decision hangs on rounded as the function rounds it.
+    """Return the body, with everything on which a decision depends rounded as in the function.
 
-    Products among that are calls of ``product``, which is never contracted.
+    Such products become calls of ``product``, which is never contracted.
 
     Args:
-        body: as the rule says.
-        quotients: of a varying by a uniform value: those that no decision hangs on become products
-            with the reciprocal, computed once per step instead of once per element.
+        body: of the rule.
+        quotients: of a varying by a uniform value. If no decision depends on one, it becomes a
+            product with the reciprocal, which is computed once per step instead of once per
+            element.
     """
     element = dict(zip(body.varying[1:], body.results, strict=True))
     exact, levels = _deciding(body.element, element, {})
@@ -55,12 +56,12 @@ def rounded(body: Body, quotients: set[ast.BinOp]) -> Body:
 def _deciding(
     lines: Sequence[_Line], results: Mapping[str, ast.expr], stored: Levels
 ) -> tuple[set[ast.BinOp], Levels]:
-    """Return the products and quotients that a decision hangs on, and what does on each name.
+    """Return the products and quotients on which a decision depends, and what depends on each name.
 
     Args:
         lines: of a function.
-        results: by name: what the function looks at in the next step.
-        stored: what hangs on the other names that the lines assign to.
+        results: by name, the values that the next step reads.
+        stored: what depends on the other names that the lines assign to.
     """
     levels: Levels = {}
     while True:
@@ -93,12 +94,12 @@ def _is_difference(node: ast.expr, names: set[str]) -> bool:
             return True
         case ast.BinOp(op=ast.Mult()):
             times = Counter(map(ast.dump, _factors(node)))
-            parts = [f for f in _factors(node) if times[ast.dump(f)] % 2]  # the others are squares
+            parts = [f for f in _factors(node) if times[ast.dump(f)] % 2]  # all others are squares
         case ast.BinOp(left, _, right):
             parts = [left, right]
         case ast.Call(ast.Name("where" | "minimum" | "maximum"), values):
             parts = values
-        case _:  # a test, or a function that is above 0 or has its own edge
+        case _:  # a test, or a function whose value is above 0 or that has an edge of its own
             parts = []
     return any(_is_difference(part, names) for part in parts)
 
@@ -111,11 +112,11 @@ def _factors(node: ast.expr) -> list[ast.expr]:
 
 
 class _Backwards:
-    """Goes from what a function computes to what it is computed from.
+    """Goes from the results of a function back to the values from which they are computed.
 
     Attributes:
-        levels: what hangs on each name before the first line.
-        exact: the products and quotients that a decision hangs on.
+        levels: what depends on each name before the first line.
+        exact: the products and quotients on which a decision depends.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class _Backwards:
     ) -> None:
         self.levels = {name: level for name, level in after.items() if name not in results}
         self.exact: set[ast.BinOp] = set()
-        known: list[set[str]] = [set()]  # names of differences, ahead of each line
+        known: list[set[str]] = [set()]  # names of differences, before each line
         for line in lines:
             pairs = _assigned(line)
             new = {name for name, value in pairs if _is_difference(value, known[-1])}
@@ -139,7 +140,7 @@ class _Backwards:
                 self.visit(value, level)
 
     def visit(self, node: ast.expr, level: int) -> None:
-        """Note what hangs on the parts of an expression, on whose own value ``level`` does."""
+        """Note what depends on the parts of an expression, if ``level`` depends on its value."""
         match node:
             case ast.Name(id=name):
                 self.levels[name] = max(level, self.levels.get(name, NONE))
@@ -166,7 +167,7 @@ class _Backwards:
 
 
 def _hangs_on(function: str, position: int) -> int:
-    """Return what hangs on an argument, whatever does on the function's value."""
+    """Return what depends on an argument, if ``level`` depends on the function's value."""
     if function == "where":
         return DECISION if position == 0 else NONE
     return {"sign": DECISION, "sqrt": EDGE, "log": EDGE}.get(function, NONE)
@@ -189,7 +190,7 @@ class _Reciprocals(ast.NodeTransformer):
 
     def __init__(self, quotients: set[ast.BinOp]) -> None:
         self.quotients = quotients
-        self.names: dict[str, str] = {}  # of the slot of each divisor's reciprocal
+        self.names: dict[str, str] = {}  # by divisor, the slot of its reciprocal
 
     def written(self, body: Body) -> Body:
         trees = [*(value for line in body.element for value in line.values), *body.results]
@@ -208,7 +209,7 @@ class _Reciprocals(ast.NodeTransformer):
             if name in divisors:
                 assert isinstance(line, Slot)
                 slot = line.index
-                if uses[name] == divisors[name]:  # nothing else needs the divisor itself
+                if uses[name] == divisors[name]:  # then nothing needs the divisor itself
                     lines.pop()
                 else:
                     slot, slots = slots, slots + 1

@@ -1,7 +1,7 @@
-"""Functions: what a name in a rule calls, and the source of just that, as a syntax tree.
+"""Functions: which function a name in a rule calls, and the syntax tree of its source.
 
-A function that a decorator put around another is itself followed, never what it wraps: its
-``__wrapped__`` says what a reader should see, not what runs.
+If a decorator put one function around another, the outer one is followed: ``__wrapped__`` is for
+readers, and is not what runs.
 """
 
 import ast
@@ -26,15 +26,15 @@ _KNOWN = {name: getattr(elementwise, name) for name in elementwise.__all__} | {"
 
 
 def known(callee: object) -> str | None:
-    """Return the name of an element-wise function; None of anything else."""
+    """Return the name of an element-wise function; None for anything else."""
     return next((name for name, function in _KNOWN.items() if function is callee), None)
 
 
 def called(callee: Any, args: list[Any], keywords: dict[str, Any]) -> FunctionType:  # noqa: ANN401
-    """Return the function of Python that a call runs; what a ``partial`` holds joins the arguments.
+    """Return the Python function that a call runs. The arguments of a ``partial`` are added.
 
     Raises:
-        ValueError: none is run, or one that cannot be followed; the message has the remedy.
+        ValueError: it runs none, or one that cannot be followed. The message has the remedy.
     """
     while not isinstance(callee, FunctionType):
         match callee:
@@ -53,7 +53,7 @@ def called(callee: Any, args: list[Any], keywords: dict[str, Any]) -> FunctionTy
 
 
 def advice(name: str) -> str:
-    """Return what to call instead of a function of that name of another library; "" if nothing."""
+    """Return what to call instead of another library's function of that name; "" if unknown."""
     own = {"max": "maximum", "min": "minimum", "absolute": "abs", "fabs": "abs"}.get(name, name)
     if own not in _KNOWN:
         return ""
@@ -82,21 +82,21 @@ def _kind(callee: Any) -> str:  # noqa: ANN401 - whatever is called
 
 
 def outside(function: FunctionType) -> Mapping[str, Any]:
-    """Return what a function sees around it: its closure, its module, Python's own names."""
+    """Return the names that a function can see: its closure, its module and Python's own."""
     cells = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             cells[name] = cell.cell_contents
-        except ValueError:  # nothing is in it yet
+        except ValueError:  # it is still empty
             continue
     return ChainMap(cells, function.__globals__, vars(builtins))
 
 
 def bound(function: FunctionType, args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments by parameter, defaults among them.
+    """Return a call's arguments by parameter, with defaults.
 
     Raises:
-        TypeError: they do not fit.
+        TypeError: the arguments do not fit.
     """
     bare = FunctionType(
         function.__code__, {}, function.__name__, function.__defaults__, function.__closure__
@@ -111,10 +111,10 @@ _definitions: dict[CodeType, Definition] = {}  # a file may be edited while a tr
 
 
 def definition(function: FunctionType) -> Definition:
-    """Return where a function is declared, as its file's syntax tree.
+    """Return the syntax node that declares a function.
 
     Raises:
-        ValueError: there is no source, or another than the function was made of.
+        ValueError: there is no source, or the function was made from another one.
     """
     code = function.__code__
     if code not in _definitions:
@@ -156,9 +156,9 @@ def _source(function: FunctionType) -> tuple[list[ast.AST], list[CodeType]]:
 
 @functools.lru_cache(maxsize=16)
 def _parsed(text: str) -> tuple[list[ast.AST], list[CodeType]]:
-    """Return the functions of a file, and the codes that Python makes of them."""
+    """Return the functions of a file, and the codes that Python makes from them."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python gave them when it read the file
+        warnings.simplefilter("ignore")  # Python warned when it read the file
         tree = ast.parse(text)
         whole = compile(text, "", "exec", dont_inherit=True)
     kinds = ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda
@@ -173,7 +173,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _same(a: CodeType, b: CodeType) -> bool:
-    """Return whether two codes at one place do the same."""
+    """Return whether two codes from the same place do the same."""
     return (
         (a.co_firstlineno, a.co_name, a.co_code) == (b.co_firstlineno, b.co_name, b.co_code)
         and (a.co_names, a.co_varnames, a.co_freevars) == (b.co_names, b.co_varnames, b.co_freevars)
@@ -202,7 +202,7 @@ def _declares(node: ast.AST, code: CodeType) -> bool:
 
 
 def _places(code: CodeType) -> list[tuple[Any, Any]]:
-    """Return the first and the last line and column of each instruction that is anywhere."""
+    """Return the first and the last line and column of each instruction that has a place."""
     return [
         ((line, column), (last, end))
         for line, last, column, end in code.co_positions()

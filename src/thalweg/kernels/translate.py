@@ -1,7 +1,8 @@
-"""From a rule's syntax tree to the body of its kernel.
+"""Translate: from a rule's syntax tree to the body of its kernel.
 
-Names in a rule come in two kinds. *Varying*: g, x, the state and all computed from them, one value
-per element. *Uniform*: hyperparameters, t, uniform state, and every expression of them alone. Each
+There are two kinds of names in a rule. *Varying* names have one value per element: g, x, the state,
+and everything that is computed from them. *Uniform* names are hyperparameters, t, uniform state,
+and what is computed from these alone. Each
 maximal uniform sub-expression inside a varying one becomes a slot: computed once per step in
 float64 and rounded to the element type.
 """
@@ -24,17 +25,17 @@ from thalweg.rule import Rule
 
 __all__ = ["translate"]
 
-_ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 of the others
+_ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 for the others
 
-# Names that a Body has beside the rule's; a rule's own get an underscore more.
+# Names that a Body uses itself; the same name in a rule gets an underscore.
 _RESERVED = re.compile(
     r"t|(u|power|factor|part)\d+|\w+_call\d+|gradient|before|moved"
     r"|gradient_scale|coupled_decay|shrink"
 )
 
-_DEEPEST = 60  # expressions inside each other: Python can follow a tree only so far
+_DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
 _MOST_CALLS = 1000
-_LONGEST = 100  # characters of the rule that a message has
+_LONGEST = 100  # characters of the rule in a message
 
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
@@ -80,14 +81,14 @@ class _Translator(Builder):
                         self.assign(target, values, scope)
                 case ast.AnnAssign(target=target, value=ast.expr() as value):
                     self.assign(target, self.values(value, scope), scope)
-                case ast.Expr(ast.Constant()) | ast.Pass():  # words about the code
+                case ast.Expr(ast.Constant()) | ast.Pass():  # a docstring
                     continue
                 case _:
                     scope.refuse(statement)
         scope.refuse(scope.body[-1], "the function must end in a return")
 
     def assign(self, target: ast.expr, values: list[Value], scope: "_Scope") -> None:
-        """Give values names; several for one name are kept together, for ``*name``."""
+        """Give names to values. Several values of one name are kept together, for ``*name``."""
         targets = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
         several = isinstance(target, ast.Name) and len(values) != 1
         stars = [i for i, one in enumerate(targets) if several or isinstance(one, ast.Starred)]
@@ -110,7 +111,7 @@ class _Translator(Builder):
         scope.names |= {name: values[where] for name, where in kept.items()}
 
     def values(self, node: ast.expr, scope: "_Scope") -> list[Value]:
-        """Translate what may be several values: a tuple, a name of several, or a call."""
+        """Translate what may have several values: a tuple, a name of several values, or a call."""
         match node:
             case ast.Tuple(elts=parts):
                 return self.arguments(parts, scope)
@@ -121,7 +122,7 @@ class _Translator(Builder):
         return [self.value(node, scope)]
 
     def arguments(self, nodes: Sequence[ast.expr], scope: "_Scope") -> list[Value]:
-        """Translate the parts of a tuple or of a call's arguments, with their stars."""
+        """Translate the parts of a tuple, or the arguments of a call, with their stars."""
         found = []
         for node in nodes:
             if isinstance(node, ast.Starred):
@@ -131,7 +132,7 @@ class _Translator(Builder):
         return found
 
     def inline(self, node: ast.Call, scope: "_Scope") -> list[Value]:
-        """Translate the call of a function where it stands."""
+        """Translate the call of a function by writing its body there."""
         arguments: list[Any] = self.arguments(node.args, scope)
         keywords: dict[str, Any] = {}
         for keyword in node.keywords:
@@ -174,7 +175,7 @@ class _Translator(Builder):
         return f"part{self.parts}"
 
     def value(self, node: ast.expr, scope: "_Scope") -> Value:
-        """Translate an expression; a mixed one gets its uniform operands as slots."""
+        """Translate an expression. In a varying one, uniform operands become slots."""
         self.depth += 1
         if self.depth > _DEEPEST:
             scope.refuse(node, "too many expressions lie inside each other; give some a name")
@@ -186,7 +187,7 @@ class _Translator(Builder):
             self.depth -= 1
 
     def expression(self, node: ast.expr, scope: "_Scope") -> Value:  # noqa: C901, PLR0911 - one case a node
-        """Translate one node and what it is made of."""
+        """Translate one node and its parts."""
         match node:
             case ast.Constant(value=bool() | int() | float() as number):
                 return literal(number)
@@ -214,7 +215,7 @@ class _Translator(Builder):
         scope.refuse(node)
 
     def call(self, node: ast.Call, scope: "_Scope") -> Value:
-        """Translate a call that has one value: of an element-wise function, or of any other."""
+        """Translate a call that has one value, of an element-wise function or of another one."""
         function = functions.known(scope.callee(node))
         if function is None:
             values = self.inline(node, scope)
@@ -230,13 +231,13 @@ class _Translator(Builder):
 
 
 class _Scope:
-    """A function being translated: its statements, its names, and where to point in errors."""
+    """A function that is being translated: its names, and its place for error messages."""
 
     def __init__(
         self, function: FunctionType, names: dict[str, Any], suffix: str, caller: str
     ) -> None:
         self.names = names  # a value, several, keywords, or whatever a parameter's default is
-        self.suffix = suffix  # of the variables of a function that is called; empty for the rule's
+        self.suffix = suffix  # added to the variables of a called function; empty for the rule
         self.caller = caller
         self.outside = functions.outside(function)
         self.file = function.__code__.co_filename
@@ -262,12 +263,12 @@ class _Scope:
         )
 
     def keywords(self, node: ast.expr) -> dict[str, Any]:
-        """Return what ``**name`` stands for in a call."""
+        """Return the keywords for which ``**name`` stands in a call."""
         found = self.names.get(node.id) if isinstance(node, ast.Name) else None
         return found if isinstance(found, dict) else self.refuse(node, "it is no **parameter")
 
     def callee(self, node: ast.Call) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Return what is called."""
+        """Return the function that is called."""
         match node.func:
             case ast.Name(id=name) if name not in self.local and name in self.outside:
                 return self.outside[name]
@@ -297,15 +298,15 @@ def _own(name: str) -> str:
 
 
 def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
-    """Return what a kernel of a rule is written from, for whatever machine.
+    """Return the body of a rule's kernel, for any machine.
 
     Args:
         rule: the rule.
         wrap: what is done around it.
 
     Raises:
-        ValueError: the rule uses a construct that the generator does not know; the message has its
-            file and line.
+        ValueError: the rule uses a construct that cannot be translated. The message has its file
+            and line.
     """
     given = _given(rule, wrap)
     kept = [name for name in rule.state if name not in wrap.without]
@@ -341,7 +342,7 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
 
 
 def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
-    """Scale the gradient, add the coupled decay, shrink x: what comes ahead of the rule."""
+    """Do what comes before the rule: scale the gradient, add the coupled decay, shrink x."""
 
     def uniform(name: str) -> Value:
         return Value(ast.Name(name), varying=False, steady=True)
@@ -363,7 +364,7 @@ def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
 def _cautious(body: Body) -> Body:
     """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1).
 
-    Or to NaN: an element that stayed where it is would hide that its state is lost.
+    It may also move to NaN: if it stayed, nobody would see that its state is lost.
     """
     gradient, before, moved = (
         Value(ast.Name(name), varying=True) for name in ("gradient", "before", "moved")
@@ -377,7 +378,7 @@ def _cautious(body: Body) -> Body:
 
 
 def _given(rule: Rule, wrap: Wrap) -> dict[str, Value]:
-    """Return what the rule's arguments are in its kernel."""
+    """Return the values of the rule's arguments in its kernel."""
     given = {n: Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *rule.state)}
     for name in wrap.without:
         given[name] = literal(0.0)
@@ -400,6 +401,6 @@ def _call(translator: _Translator, rule: Rule, given: dict[str, Value]) -> list[
         bound = functions.bound(function, arguments, keywords)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rule {rule.name!r} cannot be compiled: {error}") from error
-    suffix = "" if bound.keys() == given.keys() else "_call0"  # a decorator's names are others
+    suffix = "" if bound.keys() == given.keys() else "_call0"  # a decorator may use other names
     names = {name: translator.argument(name, value) for name, value in bound.items()}
     return translator.function(function, names, suffix, "")

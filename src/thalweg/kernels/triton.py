@@ -1,12 +1,12 @@
-"""A rule as Triton kernels, for GPUs: the body that ``translate`` makes, in Triton's words.
+"""Triton: a rule as kernels for GPUs, written in Triton's language from the body of ``translate``.
 
 ``uniforms`` runs once per step and computes, for each tensor, what all its elements share; then
 ``update`` steps every element of every tensor. Tensors are found by address, so one launch of each
-serves a whole model. What changes between steps lies in memory of the device: a changed
-hyperparameter compiles nothing, and a CUDA graph can replay a step.
+serves a whole model. Everything that changes between steps is in the memory of the device. So a
+changed hyperparameter compiles nothing, and a CUDA graph can replay a step.
 
-Division and root are IEEE's. Deviation from kernels of the CPU: exp, log and powers of single
-elements in float32 are the GPU's fast ones, right to about six digits; no built-in rule has any.
+Division and root are IEEE's. Deviation from kernels of the CPU: exp, log and powers of elements in
+float32 are the GPU's fast ones, correct to about six digits. No built-in rule uses them.
 """
 
 import ast
@@ -27,7 +27,7 @@ from thalweg.rules import get
 __all__ = ["kernels", "source"]
 
 
-# Names that the kernels use for themselves; a rule's own get an underscore more.
+# Names that the kernels use themselves; the same name in a rule gets an underscore.
 _WORDS = {*dir(builtins), *triton_functions.__all__}
 _RESERVED = re.compile(
     r"tl|n|i|fresh|gradients|addresses|group|hyper|scale|slots|seed|stepping|lost|element"
@@ -36,13 +36,13 @@ _RESERVED = re.compile(
 
 
 def _own(name: str) -> str:
-    """Return what a variable of a rule is called here."""
+    """Return the name of a rule's variable here."""
     taken = name in _WORDS or _RESERVED.fullmatch(name) or name.endswith("_")
     return f"{name}_" if taken else name
 
 
 class _Writer(Writer):
-    """Triton has other names, no ``**``, and takes a number in the text for a float32."""
+    """Writes for Triton: it has other names and no ``**``, and numbers in its text are float32."""
 
     def __init__(self, real: str) -> None:
         self.real = real
@@ -90,7 +90,7 @@ class _Writer(Writer):
 
 
 def source(rule: str | Rule) -> str:
-    """Return the source of a rule's Triton kernels; Triton need not be there.
+    """Return the source of a rule's Triton kernels. Triton need not be installed.
 
     Args:
         rule: a rule or its name.
@@ -110,9 +110,9 @@ def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
 
     Args:
         rule: the rule.
-        real: "float32" or "float64", what is computed in.
+        real: "float32" or "float64", the format of the computation.
         wrap: what is done around the rule, and the formats of the arrays.
-        number: "float32" or "float64", in which t and the uniform state are kept.
+        number: "float32" or "float64", the format in which t and the uniform state are kept.
 
     Raises:
         ValueError: a construct that cannot be compiled.

@@ -1,7 +1,7 @@
-"""What a Triton kernel calls beside Triton's own functions.
+"""Functions that a Triton kernel calls beside Triton's own.
 
-Nothing here is called from Python: the text of each function that a kernel uses is written into it,
-so that this module needs no Triton.
+Python calls none of them. The text of each function that a kernel uses is copied into the kernel,
+so this module does not need Triton.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ def sign(a):
 
 
 def power(a, b):
-    """Return a**b; of a negative number, whole powers alone."""
+    """Return a**b; for a negative a, b must be whole."""
     size = tl.exp2(b * tl.log2(tl.abs(a)))
     odd = tl.floor(b / 2) * 2 != b
     whole = tl.where(odd, -size, size)
@@ -27,13 +27,13 @@ def power(a, b):
 
 
 def number(address, fresh, FORMAT: "tl.constexpr"):
-    """Read a number that is kept between steps, 0 where it is kept nowhere."""
+    """Read a number that is kept between steps; 0 if it is not kept."""
     kept = fresh & (address != 0)
     return tl.load(address.to(tl.pointer_type(FORMAT)), kept, other=0).to(tl.float64)
 
 
 def keep(address, value, fresh, FORMAT: "tl.constexpr"):
-    """Write what ``number`` reads in the next step."""
+    """Write the number that ``number`` reads in the next step."""
     tl.store(address.to(tl.pointer_type(FORMAT)), value, fresh & (address != 0))
 
 
@@ -46,7 +46,7 @@ def pointer_to(address, FORMAT: "tl.constexpr", ALIGNED: "tl.constexpr"):
 
 
 def read(pointer, inside, WHOLE: "tl.constexpr"):
-    """Read a block: without a mask if it is whole, for masked ones are read number by number."""
+    """Read a block, without a mask if it is whole: masked blocks are read number by number."""
     if WHOLE:
         return tl.load(pointer)
     else:  # noqa: RET505 - Triton wants one return for each way through

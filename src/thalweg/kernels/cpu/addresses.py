@@ -1,6 +1,7 @@
-"""Where tensors lie, and how: torch is asked about many of them in one compiled call.
+"""Addresses: where tensors are in memory, and how. One compiled call asks torch about many.
 
-From Python each question takes 50 ns and more, and a step of small tensors is little else.
+From Python each question takes 50 ns or more, and a step of small tensors hardly does anything
+else.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ from thalweg.kernels.cpu.simd import compiled_driver, inlined
 __all__ = ["KINDS", "count_change", "describe", "find_gradients", "functions", "locate", "unmoved"]
 
 # torch's C interface (torch/csrc/inductor/aoti_torch/c/shim.h), and five functions that it lacks.
-# A question that only the newest torch answers would leave the others to Python.
+# No function is used that only the newest torch has, or older versions would ask by Python.
 _FUNCTIONS = (
     "aoti_torch_get_dtype",
     "aoti_torch_get_dim",
@@ -38,17 +39,17 @@ _CHANGES, _COUNT, _UNCOUNTED, _INCLUDED = range(6, 10)
 # tensor in C++ to its keys, a bit each; which of them tell where it lies and whose functions read
 # and write it; and, to the end, keys of a thread in which others follow what is done to tensors.
 _KEYS, _TELLING, _FOLLOWERS = range(10, 13)
-KINDS = 3  # of the answers that are numbers: keys, dtype, dimensions
+KINDS = 3  # answers that are numbers: keys, dtype, dimensions
 
 _WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
 
 
 @functools.cache
 def functions(library: Path) -> NDArray[np.intp] | None:
-    """Return the addresses of torch's functions; None where one is missing, as on Windows.
+    """Return the addresses of torch's functions; None if one is missing, as on Windows.
 
     Args:
-        library: a file that is linked with all of torch's.
+        library: a file that is linked with all of torch's libraries.
     """
     linked = ctypes.PyDLL(str(library))
     try:
@@ -60,7 +61,7 @@ def functions(library: Path) -> NDArray[np.intp] | None:
 
 @intrinsic
 def _word(typingctx: Any, address: Any) -> Any:
-    """Return what lies at an address."""
+    """Return the word at an address."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
@@ -70,7 +71,7 @@ def _word(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def _ask(typingctx: Any, function: Any, tensor: Any) -> Any:
-    """Return what a function of the C interface says of an at::Tensor; -1: an error."""
+    """Return the answer of a function of the C interface about an at::Tensor; -1 for an error."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         said = cgutils.alloca_once(builder, _WORD)
@@ -84,7 +85,7 @@ def _ask(typingctx: Any, function: Any, tensor: Any) -> Any:
 
 
 def _calling(numba_type: Any, low_level: Any, argument: Any = _WORD) -> Any:
-    """Return what calls a C++ function of one pointer, or one shorter number."""
+    """Return a function that calls a C++ function of one pointer, or of one shorter number."""
 
     @intrinsic
     def call(typingctx: Any, function: Any, given: Any) -> Any:
@@ -106,15 +107,15 @@ _includes = _calling(types.boolean, ir.IntType(1), ir.IntType(16))
 
 @inlined
 def _keys(ask, tensor):
-    """Return the keys that tell where a tensor lies and whose functions read and write it."""
+    """Return the keys that tell where a tensor is, and whose functions read and write it."""
     return _word(_word(tensor) + ask[_KEYS]) & ask[_TELLING]
 
 
 @inlined
 def _alike(ask, tensor, kind, shape):
-    """Return whether a tensor is of that kind, shape and strides.
+    """Return whether a tensor has that kind, shape and strides.
 
-    What is no tensor, as a gradient that is not there, has no keys.
+    What is not a tensor, such as a missing gradient, has no keys.
     """
     if _keys(ask, tensor) != kind[0] or _ask(ask[_DTYPE], tensor) != kind[1]:
         return False
@@ -125,18 +126,18 @@ def _alike(ask, tensor, kind, shape):
         return False
     for i in range(kind[2]):
         size = _word(sizes + 8 * i)
-        # The stride of a single element is never taken.
+        # The stride of a dimension of size 1 is never used.
         if size != shape[i, 0] or (size != 1 and _word(strides + 8 * i) != shape[i, 1]):
             return False
     return True
 
 
-# All of these hold Python's lock: nobody else frees what they look at.
+# All of these hold Python's lock, so that nobody frees what they look at.
 
 
 @compiled_driver(nogil=False)
 def describe(ask, tensors, kinds, addresses, changes):
-    """Write what kinds of tensors they are, where they lie, and how often they have changed."""
+    """Write the kinds of tensors, their addresses, and how often they have changed."""
     for i in range(tensors.size):
         kinds[i, 0] = _keys(ask, tensors[i])
         kinds[i, 1] = _ask(ask[_DTYPE], tensors[i])
@@ -147,10 +148,10 @@ def describe(ask, tensors, kinds, addresses, changes):
 
 @compiled_driver(nogil=False)
 def unmoved(ask, tensors, kinds, shapes, addresses, changes, parameters):
-    """Return whether all lie there, in that way; not where others follow what is done to tensors.
+    """Return whether all are still there and alike; False if others follow what is done to tensors.
 
-    torch counts what changes the shape of a state, but not all that changes that of a parameter:
-    so many of them, which come first, are looked at each time.
+    torch counts changes of a state's shape, but not all changes of a parameter's. So the shapes of
+    the first tensors, the parameters, are looked at each time.
     """
     for i in range(_FOLLOWERS, ask.size):
         if _includes(ask[_INCLUDED], ask[i]):
@@ -170,9 +171,9 @@ def unmoved(ask, tensors, kinds, shapes, addresses, changes, parameters):
 
 @compiled_driver(nogil=False)
 def count_change(ask, tensors, changes, stepping, gradients):
-    """Let torch count one change more of the parameters that step, and of their states.
+    """Let torch count one more change of the parameters that step, and of their states.
 
-    Gradients of inference mode, which has no count, are left out.
+    Gradients made in inference mode have no count, and are left out.
     """
     for i in range(tensors.size):
         if stepping[i % stepping.size]:
@@ -192,7 +193,7 @@ def _gradient_address(ask, gradient, kind, shape):
     if not _alike(ask, gradient, kind, shape):
         return -1
     address = _ask(ask[_ADDRESS], gradient)
-    if address == 0:  # its memory is not there, or it is empty
+    if address == 0:  # it has no memory, or is empty
         for i in range(kind[2]):
             if shape[i, 0] == 0:
                 return 0
@@ -202,7 +203,7 @@ def _gradient_address(ask, gradient, kind, shape):
 
 @compiled_driver(nogil=False)
 def find_gradients(ask, tensors, kinds, shapes, found):
-    """Write where the gradient of each tensor lies; return whether all are there, and alike."""
+    """Write the address of each tensor's gradient. Return whether all exist and are alike."""
     for i in range(found.size):
         gradient = _of(ask[_GRADIENT], _word(tensors[i]))
         found[i] = _gradient_address(ask, gradient, kinds[i], shapes[i])
@@ -213,7 +214,7 @@ def find_gradients(ask, tensors, kinds, shapes, found):
 
 @compiled_driver(nogil=False)
 def locate(ask, gradients, kinds, shapes, found):
-    """Write where these gradients lie, 0 for 0; return whether all are alike."""
+    """Write the addresses of given gradients, 0 for a missing one. Return whether all are alike."""
     for i in range(found.size):
         found[i] = 0
         if gradients[i]:

@@ -1,4 +1,4 @@
-"""The source of a rule's kernel: two functions of plain arithmetic and a loop.
+"""Generate: the source of a rule's kernel, two functions of plain arithmetic and a loop.
 
 ``uniforms`` runs once a step, ``element`` on a vector of lanes (``vector.py``), and ``update`` runs
 ``element`` over arrays.
@@ -19,9 +19,9 @@ from thalweg.rule import Rule
 __all__ = ["Generated", "generate"]
 
 
-_HOMES = elementwise, half, memory, simd, vector  # of what the functions below call
+_HOMES = elementwise, half, memory, simd, vector  # the modules of what the functions below call
 
-# Names that the functions below use for themselves; a rule's own get an underscore more.
+# Names that the functions below use themselves; the same name in a rule gets an underscore.
 _WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
 _RESERVED = re.compile(
     r"n|i|rest|fresh|hyper|powers|state|slots|addresses|element|update|uniforms|lost|seed|\w+_new"
@@ -30,7 +30,7 @@ _writer = Writer()
 
 
 def _own(name: str) -> str:
-    """Return what a variable of a rule is called here."""
+    """Return the name of a rule's variable here."""
     taken = name in _WORDS or _RESERVED.fullmatch(name) or name.endswith("_")
     return f"{name}_" if taken else name
 
@@ -57,7 +57,7 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
 
     Args:
         rule: the rule.
-        wrap: what is done around it, and how the arrays lie in memory.
+        wrap: what is done around it, and the formats of the arrays.
 
     Raises:
         ValueError: as ``translate``.
@@ -111,7 +111,7 @@ def _uniform(line: Assign | Slot | Power) -> str:
 
 @dataclass(frozen=True)
 class _Loop:
-    """The lines that apply ``element``; what loads and stores an array is named by its format."""
+    """The lines that apply ``element``. Functions that load and store are named by the format."""
 
     body: Body
     wrap: Wrap
@@ -131,12 +131,12 @@ class _Loop:
         return formats == {"_bfloat16"} and self.wrap.rounding != "stochastic"
 
     def kind(self, name: str) -> str:
-        """Return the 16-bit format of an array, which goes by address; empty for others."""
+        """Return the 16-bit format of an array; "" for other formats."""
         given = self.wrap.values if name in ("g", "x", "lost") else self.wrap.state
         return f"_{given}" if given and given.endswith("16") else ""
 
     def block(self, part: str = "") -> Iterator[str]:
-        """Write the step of block i: of a whole one, or of the part of one that is left."""
+        """Write the step of block i, or of the rest that is smaller than a block."""
         rest = ", rest" if part else ""
 
         def store(name: str, value: str) -> str:

@@ -1,6 +1,6 @@
 """The 16-bit formats: read as float32 and rounded back, by address.
 
-They are no types of their own: what lies in memory is bits, what is computed with is float32.
+They are not types of their own: memory holds bits, and computation is in float32.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _IN_HARDWARE = "+avx512bf16" in FEATURES and binding.llvm_version_info >= (16,)
 
 
 class _BFloat(ir.Type):
-    """LLVM's bfloat, which llvmlite has not."""
+    """LLVM's bfloat, which llvmlite lacks."""
 
     def __str__(self) -> str:
         return "bfloat"
@@ -58,7 +58,7 @@ def _constant(like: Any, number: int) -> Any:
 def _rounded(builder: Any, value: Any) -> Any:
     """Round to the nearest bfloat16, ties to even: the upper half of each 32 bits.
 
-    A NaN stays one whose lower half is 0, as all are that come of bfloat16: nothing is carried.
+    NaN stays NaN if its lower half is 0, as in all numbers from bfloat16: nothing is carried.
     """
     bits = _bits(builder, value)
     odd = builder.and_(builder.lshr(bits, _constant(bits, 16)), _constant(bits, 1))
@@ -68,7 +68,7 @@ def _rounded(builder: Any, value: Any) -> Any:
 def _by_processor(builder: Any, name: str, *values: Any) -> Any:
     """Round to the nearest bfloat16, ties to even, as 16 bits each, those of the last value first.
 
-    NaN stays NaN; what is below the normal numbers becomes 0.
+    NaN stays NaN. Subnormal numbers become 0.
     """
     count = sum(value.type.count for value in values)
     kind = ir.FunctionType(ir.VectorType(_BFloat(), count), [value.type for value in values])
@@ -89,7 +89,7 @@ def _to_bfloat16(builder: Any, value: Any) -> Any:
 
 
 def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
-    """Return 16 random bits per lane, as 32-bit numbers: a hash of where the element lies.
+    """Return 16 random bits per lane, as 32-bit numbers: a hash of the element's index.
 
     The mixing is MurmurHash3's finalizer (Appleby 2011, public domain).
     """
@@ -104,7 +104,7 @@ def _random_bits(builder: Any, seed: Any, block: Any, salt: Any) -> Any:
 
 
 def _to_bfloat16_stochastic(builder: Any, value: Any, random: Any) -> Any:
-    """Round up with the chance that keeps the mean; what is not finite stays."""
+    """Round up or down, with the chances that keep the mean. Numbers that are not finite stay."""
     bits = _bits(builder, value)
     gap = builder.fsub(value, value)
     finite = builder.fcmp_ordered("ord", gap, gap)
@@ -131,13 +131,13 @@ def _pair_address(builder: Any, address: Any, block: Any) -> Any:
 
 
 def _one_of_pair(widen: Callable[..., Any]) -> Any:
-    """Return what loads one neighbour of each pair."""
+    """Return a function that loads one neighbour of each pair."""
 
     @intrinsic
     def load(typingctx: Any, address: Any, block: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             address = _pair_address(builder, args[0], args[1])
-            if widen is _even:  # the other one lies beside it
+            if widen is _even:  # the other one is beside it
                 fetch_ahead(builder, address)
             bits = builder.load(address, align=2)
             return builder.bitcast(widen(builder, bits), ir.VectorType(ir.FloatType(), WIDE))
@@ -171,7 +171,7 @@ def _pairs(builder: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def store_pair_bfloat16(typingctx: Any, address: Any, block: Any, even: Any, odd: Any) -> Any:
-    """Round two vectors that came of bfloat16 alone, and write them as pairs of neighbours."""
+    """Round two vectors computed from bfloat16 alone, and write them as pairs of neighbours."""
     single = Vector(types.float32, WIDE)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -241,7 +241,7 @@ def _half(widen: Callable[..., Any], narrow: Callable[..., Any]) -> tuple[Any, A
 def store_bfloat16_stochastic(
     typingctx: Any, address: Any, block: Any, value: Any, seed: Any, salt: Any
 ) -> Any:
-    """As ``store_bfloat16``, rounded at random by a seed and by where the element lies."""
+    """As ``store_bfloat16``, rounded at random by a seed and the element's index."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         random = _random_bits(builder, args[3], args[1], args[4])

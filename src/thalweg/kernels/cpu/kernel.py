@@ -1,4 +1,4 @@
-"""A rule, compiled: the addresses of its two functions, which the drivers call."""
+"""Kernel: a compiled rule, the addresses of the two functions that drivers call."""
 
 import functools
 import hashlib
@@ -90,23 +90,23 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
     with _one_at_a_time:
         if rule.built_in:
             return _compiled(rule, dtype, wrap, _built_in(rule, wrap))
-        # What a user's function sees around it may have changed: another number, another helper.
+        # Numbers and helpers outside a user's function may have changed.
         _check(rule, generate(rule))
         return _compiled(rule, dtype, wrap, generate(rule, wrap))
 
 
 def check(rule: Rule) -> None:
-    """Raise ValueError unless a user's rule agrees with the kernel that is made of its text."""
-    if not rule.built_in:  # the tests do it
+    """Raise ValueError unless a user's rule agrees with the kernel made from its text."""
+    if not rule.built_in:  # the tests check these
         with _one_at_a_time:
             _check(rule, generate(rule))
 
 
 def held_over_fork(lock: Any) -> Any:  # noqa: ANN401 - Numba's lock has no type
-    """Return the lock; no other thread will hold it at a fork: the child would wait for ever.
+    """Return the lock. No other thread holds it at a fork, or the child would wait for ever.
 
-    Locks are taken in the reverse order of these calls, which must be the order in which a thread
-    takes them.
+    At a fork, locks are taken in the reverse order of these calls. Threads must take them in that
+    order too.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
@@ -131,7 +131,7 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
         uniforms = callback(
             module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
         )
-    except (NumbaError, RuntimeError) as error:  # LLVM raises the latter
+    except (NumbaError, RuntimeError) as error:  # LLVM raises RuntimeError
         raise ValueError(_refusal(rule, str(error))) from error
     return Kernel(
         rule,
@@ -147,7 +147,7 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
 
 @functools.cache
 def _check(rule: Rule, generated: Generated) -> None:
-    """As ``check``, once for each text; a file beside the kernel notes which function agreed."""
+    """As ``check``, once for each text: a file beside the kernel notes which function agreed."""
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     noted = Path(str(module.__file__)).with_suffix(".checked") if cached else None
     code = functions.called(rule.function, [], {}).__code__

@@ -23,12 +23,12 @@ from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["evaluate_blocks", "shuffle", "train_blocks"]
 
-_ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
+_ROWS = 64  # rows that are handled together: their outputs stay in the nearest cache
 
 
 @inlined
 def _so_far(fresh, g, i, w, l2):
-    """Return the gradient before a stretch of rows: the penalty's before the first."""
+    """Return the gradient so far; before the first stretch of rows, that of the penalty."""
     return l2 * load(w, i) if fresh else load(g, i)
 
 
@@ -53,7 +53,7 @@ def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c):
         g{i}{c} = g{i}{c} + X[a + {i}] * r{c}
     store(g, (j + {i}) * k + c + {c}, g{i}{c})
 """
-# A sum waits for its last addition: what is left over is one tile, not smaller ones in turn.
+# A sum waits for its last addition, so the rest is one tile and not several smaller ones.
 _GRADIENT_REST = """
 def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
     if d & 7 == {i} + 1: tile_{i}(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~7, 0)
@@ -61,7 +61,7 @@ def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
 
 
 def _tile(template, rows, columns, **names):
-    """Write a template out for a tile of rows x columns; eight sums keep the multipliers busy."""
+    """Write out a template for a tile of rows x columns. Eight sums keep the multipliers busy."""
     lines = template.splitlines()
     for mark, count in (("{i}", rows), ("{c}", columns)):
         lines = [
@@ -161,7 +161,8 @@ def _gradient(
 ):  # fmt: skip
     """Write the gradient of the mean loss over a batch, plus l2 w, into g.
 
-    Return whether an output of the batch's first row is infinite or NaN: then so is a parameter.
+    Return whether an output of the batch's first row is infinite or NaN, because then a parameter
+    is.
     """
     broken = False
     for first in range(0, batch, _ROWS):
@@ -290,7 +291,7 @@ def _train_block(
             store(hyper, scheduled[q], value)
         fresh = s == 0 or scheduled.size > 0
         if fresh or not steady:
-            # Ahead of the gradient, so that their divisions run while it is computed.
+            # Before the gradient, so that their divisions run while it is computed.
             call(passes[0, 0], (float(t + s + 1), fresh, hyper, powers, uniform_state, slots))
         batch = bounds[s + 1] - bounds[s]
         stretch = offset(rows, bounds[s])

@@ -22,7 +22,7 @@ STRIDE = 0x2545F491  # between the seeds of two steps
 
 @inlined
 def _is(address, wide, value):
-    """Return whether that value lies there, as the float64 or float32 that it is; NaN is NaN."""
+    """Return whether that value is there, as float64 or float32; NaN equals NaN."""
     if value != value:  # noqa: PLR0124 - so is NaN alone
         found = get_float64(address) if wide else float(get_float32(address))
         return found != found  # noqa: PLR0124
@@ -54,13 +54,13 @@ def _leave(t, state, cohort, kept, wide):
                     put_float64(kept[i, j], value)
                 else:
                     put_float32(kept[i, j], value)
-                    if j > 0:  # a training that goes on from what is kept must not differ
+                    if j > 0:  # a training that continues from kept values must not differ
                         state[c, j - 1, :] = np.float32(value)
 
 
 @compiled_driver()
 def read_scalars(addresses, wide, values):
-    """Read the numbers that lie at the addresses that are not 0."""
+    """Read the numbers at all addresses that are not 0."""
     for i in range(addresses.shape[0]):
         for j in range(addresses.shape[1]):
             if addresses[i, j]:
@@ -106,6 +106,6 @@ def _step(
     return True
 
 
-# It keeps Python's lock: no other thread frees a gradient meanwhile.
+# It holds Python's lock, so that no other thread frees a gradient meanwhile.
 step_serial = compiled_driver(nogil=False)(_step)
 step_parallel = compiled_driver(parallel=True)(_step)

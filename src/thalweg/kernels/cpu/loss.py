@@ -1,7 +1,7 @@
 """The losses, compiled into the drivers that train and evaluate linear models.
 
-A loss of one output is two equations of ``thalweg.losses``, on vectors of lanes; softmax, whose
-outputs hang together, is written here.
+A loss of one output is two equations of ``thalweg.losses``, on vectors of lanes. Softmax is written
+here, because its outputs depend on each other.
 """
 
 from thalweg.elementwise import log, maximum

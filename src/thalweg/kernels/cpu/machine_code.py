@@ -1,4 +1,4 @@
-"""Machine code on disk: Numba's own cache, without what processes side by side can do to it."""
+"""Machine code on disk: Numba's own cache, made safe for several processes at the same time."""
 
 # mypy: allow-untyped-calls
 # Numba's methods have no types.
@@ -22,9 +22,9 @@ __all__ = ["callback", "keep_on_disk"]
 class _Files(IndexDataCacheFile):
     """Numba's files without their index: one for each signature and processor.
 
-    Numba writes an index of them ahead of the machine code. Of two processes that compile at once,
-    for two types, one can write the index last and the other the code: all later processes would
-    step float64 by the code for float32.
+    Numba writes an index before the machine code. If two processes compile for two types at the
+    same time, one may write the index last and the other the code. All later processes would then
+    step float64 with code for float32.
     """
 
     def _name(self, key: object) -> str:
@@ -40,13 +40,14 @@ class _Files(IndexDataCacheFile):
 
 
 class _MachineCode(FunctionCache):
-    """Numba's cache of a function; what it cannot read or write is compiled in each process."""
+    """Numba's cache of a function. Each process compiles what the cache cannot read or write."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         path = Path(os.path.realpath(self._cache_path))
         if path.parent != Path(os.path.realpath(function.__code__.co_filename)).parent:
-            # Not beside the source, whose folder decides on it: elsewhere, as NUMBA_CACHE_DIR says.
+            # Not beside the source, whose folder is checked elsewhere, but where NUMBA_CACHE_DIR
+            # says.
             self._impl.locator.ensure_cache_path()
             if not cache.safe(path):
                 raise RuntimeError(f"others can write to {path}")
@@ -65,16 +66,16 @@ class _MachineCode(FunctionCache):
 
 
 def keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:  # noqa: ANN401 - Numba's
-    """Let Numba look for a function's machine code on disk before it compiles, and keep it there.
+    """Let Numba look on disk for a function's machine code before it compiles, and keep it there.
 
-    Beside its source, else in the user's cache folder; nowhere if neither can be written, or
-    somebody else can write there.
+    The code is kept beside the source, or else in the user's cache folder. It is not kept if
+    neither can be written, or if somebody else can write there.
 
     Args:
         compiled: Numba's dispatcher or callback, not compiled yet.
         function: what it compiles.
     """
-    with suppress(RuntimeError):  # there is no safe folder
+    with suppress(RuntimeError):  # no folder is safe
         compiled._cache = _MachineCode(function)  # noqa: SLF001 - Numba has no other way
 
 

@@ -14,16 +14,17 @@ __all__ = [
     "store_part", "typed",
 ]  # fmt: skip
 
-_AHEAD = 1024  # bytes: what a loop over memory asks for before it gets there
+_AHEAD = 1024  # bytes by which a loop over memory asks ahead
 
 
 @intrinsic
 def pointer(typingctx: Any, array: Any) -> Any:
     """Return the address of a contiguous array's first element, typed.
 
-    Compiled helpers take pointers: an array as an argument is counted, atomically, at each call. A
-    pointer keeps nothing alive, and Numba frees a driver's own array after its last use: write
-    pointer(array) where it is used, inside the loop, and keep no pointer to such an array.
+    Compiled helpers take pointers, because each call would count an array argument atomically. A
+        pointer keeps nothing alive, and Numba frees a driver's own array after its last use. So
+        write pointer(array) where it is used, inside the loop, and keep no pointer to such an
+        array.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -51,7 +52,7 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
 
 
 def fetch_ahead(builder: Any, address: Any) -> None:
-    """Ask for the memory _AHEAD bytes behind an address; it need not be anybody's."""
+    """Ask for the memory _AHEAD bytes behind an address. Nothing needs to be there."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -61,7 +62,7 @@ def fetch_ahead(builder: Any, address: Any) -> None:
 
 @intrinsic
 def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
-    """As ``load``, in a loop over memory: asks for what comes later."""
+    """As ``load``, in a loop over memory: it also asks for what comes later."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address = _vector_at(context, builder, sig, args)
@@ -145,7 +146,7 @@ def masked_store(builder: Any, value: Any, address: Any, count: Any, item: int) 
 
 @intrinsic
 def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
-    """As ``load``, of the first lanes alone; the others are 0 and their memory is not read."""
+    """As ``load``, for the first lanes only. The others are 0, and their memory is not read."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address = _vector_at(context, builder, sig, args)
@@ -156,7 +157,7 @@ def load_part(typingctx: Any, pointer: Any, block: Any, count: Any) -> Any:
 
 @intrinsic
 def store_part(typingctx: Any, pointer: Any, block: Any, value: Any, count: Any) -> Any:
-    """As ``store``, of the first lanes alone; the memory of the others is not touched."""
+    """As ``store``, for the first lanes only. The memory of the others is not touched."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address = _vector_at(context, builder, sig, args)

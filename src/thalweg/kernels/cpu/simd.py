@@ -1,4 +1,4 @@
-"""What is computed with vectors of lanes, and the compilation of the drivers that do.
+"""SIMD: computing with vectors of lanes, and compiling the drivers that do so.
 
 The functions of ``thalweg.elementwise`` are taught to Numba here, for scalars and for vectors.
 """
@@ -30,7 +30,7 @@ __all__ = [
     "float_mode", "inlined", "power", "product", "set_float_mode",
 ]  # fmt: skip
 
-SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: read them and write them as 0
+SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: subnormal numbers are read and written as 0
 
 # Division by zero gives infinity, as in NumPy and torch; compiled code runs beside Python threads.
 OPTIONS = {"error_model": "numpy", "nogil": True}
@@ -42,7 +42,7 @@ _FLAGS = ("contract",)
 
 @intrinsic
 def call(typingctx: Any, address: Any, arguments: Any) -> Any:
-    """Call the compiled function at an address: drivers take any rule without compiling again."""
+    """Call the compiled function at an address, so that drivers take any rule as they are."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         values = cgutils.unpack_tuple(builder, args[1])
@@ -103,7 +103,7 @@ def set_float_mode(typingctx: Any, mode: Any) -> Any:
 
 
 def _common(args: tuple[Any, ...]) -> Vector | None:
-    """Return the vector type of an operation on these operands; None if it is no vector's."""
+    """Return the vector type of an operation on these operands; None if none is a vector."""
     vectors = {a for a in args if isinstance(a, Vector)}
     rest = [a for a in args if not isinstance(a, Vector)]
     if len(vectors) == 1 and all(isinstance(a, (types.Number, types.Boolean)) for a in rest):
@@ -112,7 +112,7 @@ def _common(args: tuple[Any, ...]) -> Vector | None:
 
 
 def _declare(function: Any, build: Callable[..., Any], *, to_mask: bool = False) -> None:
-    """Teach Numba an operation on vectors, scalars among the operands being splat."""
+    """Teach Numba an operation on vectors. Scalar operands become vectors."""
 
     class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
@@ -150,12 +150,12 @@ def _call(name: str) -> Callable[..., Any]:
 
 
 def _vector_library() -> bool:
-    """Load the vector mathematics of the C library, if this machine has one for AVX2."""
+    """Load the C library's vector mathematics, if this machine has it for AVX2."""
     if not (sys.platform == "linux" and "+avx2" in FEATURES):
         return False
     try:
         binding.load_library_permanently("libmvec.so.1")
-    except RuntimeError:  # another C library than GNU's
+    except RuntimeError:  # the C library is not GNU's
         return False
     return True
 
@@ -164,7 +164,7 @@ VECTOR_LIBRARY = _vector_library()
 
 _TEXTS = "half.py", "memory.py", "simd.py", "vector.py"
 
-# What compiled code depends on beside its own source.
+# What else compiled code depends on, beside its source.
 FINGERPRINT = hashlib.sha256(
     repr(
         (
@@ -181,7 +181,7 @@ FINGERPRINT = hashlib.sha256(
 
 
 def _transcendental(name: str) -> Callable[..., Any]:
-    """exp, log or pow: from the C library's vector functions, else lane by lane."""
+    """exp, log or pow, by the C library's vector functions or else one lane at a time."""
     if not VECTOR_LIBRARY:
         return _call(name)
 
@@ -248,7 +248,7 @@ def _product_of_vectors(typingctx: Any, a: Any, b: Any) -> Any:
         operands = (
             as_vector(context, builder, v, of, vector) for v, of in zip(args, sig.args, strict=True)
         )
-        return builder.fmul(*operands)  # without the flag that lets it be contracted
+        return builder.fmul(*operands)  # without the flag that allows contraction
 
     return vector(a, b), codegen
 
@@ -311,7 +311,7 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def _sign_of(typingctx: Any, vector: Any) -> Any:
-    """Return 1 with the sign of each element, and itself where it is 0 or NaN."""
+    """Return the sign of each element, 1 or -1; the element itself where it is 0 or NaN."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a = args[0]
@@ -330,7 +330,7 @@ def _sign(a: Any) -> Any:
     return lambda a: one if a > 0 else (-one if a < 0 else a)
 
 
-# Where neither comparison holds one of the two is NaN, and so is their sum.
+# Where neither comparison is true, one of the two is NaN, and so is their sum.
 @overload(elementwise.maximum, strict=False)
 def _maximum(a: Any, b: Any) -> Any:
     return lambda a, b: elementwise.where(a > b, a, elementwise.where(a <= b, b, a + b))
@@ -345,7 +345,7 @@ def compiled_driver(**options: Any) -> Callable[..., Any]:
     """Compile a driver when it is first called; its machine code is kept beside the package."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        # Numba files machine code under this name and looks at no other file than the driver's own.
+        # Numba stores machine code under this name, and checks only the driver's own file.
         function.__qualname__ += f"_{FINGERPRINT}"
         compiled = njit(**{**OPTIONS, **options})(function)
         keep_on_disk(compiled, function)
@@ -361,8 +361,8 @@ inlined = njit(forceinline=True, **OPTIONS)
 def power(powers: Any, index: Any, base: Any, t: Any, fresh: Any) -> Any:
     """Return base**t: last step's value times base, or computed afresh.
 
-    Nearer to 0 than 1e-300 it is 0: repeated products would stay subnormal for ever, and processors
-    are slow on such numbers.
+    It is 0 if it is nearer to 0 than 1e-300: repeated products would stay subnormal for ever, and
+    processors are slow on such numbers.
     """
     if fresh:
         store(powers, index, base**t)

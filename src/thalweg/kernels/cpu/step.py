@@ -28,15 +28,15 @@ class Step:
         hyper: hyperparameters by name, each a number or a schedule (step -> value).
 
     Attributes:
-        t: steps taken so far; set it to go on from somewhere else.
+        t: steps taken so far. Set it to continue from another step.
         hyper: the hyperparameters; may be changed between steps.
-        state: arrays of the varying state, by name, one per parameter array; to go on with others,
-            write into them.
+        state: arrays of the varying state, by name, one per parameter array. Write into them to
+            continue with another state.
         uniform_state: float64 value of the uniform state, by name; may be set.
 
     Raises:
         ValueError: a hyperparameter outside its range, an array that does not fit.
-        TypeError: a name that is no hyperparameter of the rule.
+        TypeError: the rule has no hyperparameter of that name.
 
     Example:
         >>> import numpy as np

@@ -17,9 +17,9 @@ __all__ = ["Table", "use_threads"]
 _BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
 )
-_SERIAL = 131_072  # up to this many elements, other threads save less than waking them may cost
+_SERIAL = 131_072  # up to so many elements, waking other threads may cost more than they save
 
-# A forked child has none of its parent's threads, and OpenMP ends a process that asks for them.
+# A forked child lacks its parent's threads, and OpenMP ends a process that asks for them.
 _forked = threading.Event()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked.set)
@@ -43,11 +43,11 @@ class Table:
     Nothing here keeps an array alive.
 
     Args:
-        kernel: what is applied.
+        kernel: the kernel that steps them.
         sizes: elements of each array.
         addresses: of x and of each varying state, a sequence per array.
         items: bytes of one element of g, of x and of each varying state.
-        seeds: of what is rounded at random, each >= 0; (0,) by default.
+        seeds: of random rounding, each >= 0; (0,) by default.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class Table:
         return self._large and not _forked.is_set()
 
     def keep(self, addresses: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
-        """Let each step keep t and the uniform state in memory of the caller's.
+        """Let each step keep t and the uniform state in the caller's memory.
 
-        A step finds there what the last one left, or does nothing.
+        A step does nothing unless it finds there what the last one left.
 
         Args:
-            addresses: (arrays, 1 + uniform states); 0 for what is kept nowhere.
-            wide: whether a float64 lies there, or a float32.
+            addresses: (arrays, 1 + uniform states); 0 for a number that is not kept.
+            wide: whether the number there is a float64; otherwise it is a float32.
         """
         self._kept, self._wide = addresses, wide
 
     def numbers(self) -> NDArray[np.float64]:
-        """Return what lies there, 0 for what is kept nowhere."""
+        """Return the kept numbers; 0 for a number that is not kept."""
         values = np.zeros(self._kept.shape)
         read_scalars(self._kept, self._wide, values)
         return values
@@ -114,15 +114,15 @@ class Table:
         """Take one step.
 
         Args:
-            gradients: address of each array's gradient; 0 leaves the array alone.
-            cohort: to which cohort each array belongs: arrays that share t and hyperparameters;
-                -1 for an array that takes no step.
+            gradients: address of each array's gradient; 0 leaves the array as it is.
+            cohort: the number of each array's cohort. Arrays of a cohort share t and
+                hyperparameters. -1 for an array that takes no step.
             t: (cohorts,), how many steps each has taken; changed in place.
             hyper: (cohorts, hyperparameters, LANES).
             uniform: (cohorts, uniform states, LANES); changed in place.
 
         Returns:
-            False if nothing was done, for somebody has written where ``keep`` points.
+            False if nothing was done, because somebody has changed the numbers that ``keep`` knows.
         """
         kernel = self.kernel
         if len(self._slots) != len(t):

@@ -19,16 +19,16 @@ __all__ = [
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
 
-# What Numba compiles for: this processor, unless NUMBA_CPU_NAME names another.
+# The processor for which Numba compiles: this one, unless NUMBA_CPU_NAME names another.
 FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 
 # The largest register of float32. Loops that compute more than they move, as those of bfloat16,
-# take it; others are no faster for it.
+# use it; others are not faster with it.
 WIDE = 2 * LANES if "+avx512f" in FEATURES else LANES
 
 
 class Vector(types.Type):
-    """So many values of one element type (float32, float64 or boolean)."""
+    """Several values of one element type: float32, float64 or boolean."""
 
     def __init__(self, element: types.Type, count: int = LANES) -> None:
         self.element, self.count = element, count
@@ -44,7 +44,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def suffix(vector: Any) -> str:
-    """Return how LLVM ends the names of its functions on such vectors."""
+    """Return the ending of LLVM's names of functions on such vectors."""
     return f"v{vector.count}{vector.element.intrinsic_name}"
 
 
@@ -57,7 +57,7 @@ def splat(builder: Any, scalar: Any, count: int = LANES) -> Any:
 
 
 def as_vector(context: Any, builder: Any, value: Any, of: Any, to: Vector) -> Any:
-    """Splat a scalar; a vector is returned as it is."""
+    """Make a vector of a scalar. A vector is returned as it is."""
     if isinstance(of, Vector):
         return value
     return splat(builder, context.cast(builder, value, of, to.element), to.count)
