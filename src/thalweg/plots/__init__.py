@@ -1,7 +1,7 @@
-"""Pictures: paths of descents and how they fall, where a rule is stable, schedules, leaky averages.
+"""Pictures: paths and losses of descents, stability of rules, schedules, leaky averages.
 
-Each takes ``ax``, the axes to draw on, and returns them; without it, it makes a new figure, which
-is then ``ax.figure``. ``thalweg.style.save`` writes it.
+Each function takes ``ax``, the axes to draw on, and returns them. Without it, it makes a new
+figure, which is then ``ax.figure``. ``thalweg.style.save`` writes it.
 """
 
 from thalweg.plots.curves import leaky_weights, schedule

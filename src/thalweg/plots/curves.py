@@ -14,7 +14,7 @@ from thalweg.plots.legend import below, near_one
 
 __all__ = ["leaky_weights", "schedule"]
 
-_AGES = 4000  # drawn at the most
+_AGES = 4000  # points that are drawn at most
 
 
 @style.styled()
@@ -29,7 +29,7 @@ def schedule(
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
-        ValueError: ``steps`` is no integer >= 1.
+        ValueError: ``steps`` is not an integer >= 1.
 
     Example:
         >>> ax = schedule([schedules.cosine(0.1, steps=100)], 100)
@@ -52,9 +52,9 @@ def schedule(
 def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None = None) -> Axes:
     """Draw the weights of a leaky average, βⁱ of the newest one for the value i steps before it.
 
-    Ages count from 1, the newest value's. The large marker stands at the effective window
-    1/(1 − β), about where a weight is a third of the newest one's. With windows of very different
-    length the ages are on a log axis.
+    The newest value has age 1. The large marker is at the effective window 1/(1 − β), where a
+    weight is about a third of the newest one's. If the windows have very different lengths, the
+    ages are on a log axis.
 
     Args:
         betas: one memory β or more, each in [0, 1).

@@ -1,4 +1,4 @@
-"""Pictures of how a descent falls, on a log axis, beside what theory predicts for it."""
+"""Pictures of the loss of a descent, on a log axis, and of the loss that theory predicts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,19 +21,19 @@ Array = NDArray[np.float64]
 
 _PREDICTED: dict[str, Any] = {"color": style.INK, "linestyle": "-", "linewidth": 0.6}
 _MOST = 5  # lines of components
-_FOOT = 1e-16  # as a part of the first value: below it there is nothing but rounding
-_TOP = 1e4  # the same: a diverging descent must not flatten the others
+_FOOT = 1e-16  # a share of the first value; below it there are only rounding errors
+_TOP = 1e4  # a share too: a diverging descent must not flatten the others
 
 
 @style.styled()
 def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
     """Draw f − minimum at each step on a log axis, and the line that theory predicts.
 
-    The thin line starts where the descent does and falls by rate² per step, since f is quadratic
-    in the error: descents on a quadratic by a rule that is linear, with constant hyperparameters,
-    become parallel to theirs. At the best hyperparameters of momentum, where two eigenvalues meet,
-    f falls as step² · rate^(2·step), so that they do so slowly. Other descents have no line. With
-    descents of very different length the steps are on a log axis from 10 on.
+    The thin line starts where the descent does and falls by rate² per step, because f is quadratic
+    in the error. A descent on a quadratic, by a linear rule with constant hyperparameters, becomes
+    parallel to its line. At the best hyperparameters of momentum two eigenvalues meet and f falls
+    as step² · rate^(2·step), so it becomes parallel slowly. Other descents have no line. If the
+    descents have very different lengths, the steps are on a log axis from 10 on.
 
     Args:
         traces: one or more, on problems whose minimum is known.
@@ -63,11 +63,11 @@ def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
 
 @style.styled()
 def components(trace: Trace, ax: Axes | None = None) -> Axes:
-    """Draw how each eigen-coordinate of the error falls, on a log axis, as a part of its first.
+    """Draw how each eigen-coordinate of the error falls, on a log axis, as a share of its first.
 
-    On a quadratic the coordinates x_i along the Hessian's eigenvectors evolve separately; the thin
-    lines are ρ(λ_i)^t, the spectral radius of the iteration matrix at that eigenvalue. Of more than
-    five eigenvalues five are drawn, evenly spread in rank, the ends among them.
+    On a quadratic the coordinates x_i along the Hessian's eigenvectors evolve separately. The thin
+    lines are ρ(λ_i)^t, with the spectral radius of the iteration matrix at that eigenvalue. Of more
+    than five eigenvalues five are drawn: the first, the last and three between.
 
     Args:
         trace: of a rule on a quadratic with a minimizer.
@@ -116,7 +116,7 @@ def _minimum(problem: Problem) -> float:
 
 
 def _predicted_rate(trace: Trace, eigenvalue: float | None = None) -> float | None:
-    """Return the rate that theory predicts for a descent; None where it predicts none."""
+    """Return the rate that theory predicts for a descent; None if it predicts none."""
     spectrum = trace.problem.spectrum
     hyper = {name: value for name, value in trace.hyper.items() if not callable(value)}
     if spectrum is None or spectrum[0] <= 0 or len(hyper) < len(trace.hyper):
@@ -127,21 +127,21 @@ def _predicted_rate(trace: Trace, eigenvalue: float | None = None) -> float | No
         if adaptive(trace.rule):
             return None
         return theory.rate(trace.rule, spectrum if eigenvalue is None else eigenvalue, **hyper)
-    except ValueError:  # it is not linear, or its step changes with time, as asgd's does
+    except ValueError:  # the rule is not linear, or its step changes with time, as that of asgd
         return None
 
 
 def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: int) -> None:
     """Draw curves by step, each with its predicted line, first · rate^(power·step), if it has one.
 
-    The axis reaches from rounding errors, at the most, to a thousand times the first value.
+    The axis goes from rounding errors to a thousand times the first value at most.
     """
     lines, predicted = [], []
     for values, rate, label in curves:
         step = np.arange(len(values))
         told = label if rate is None else f"{label}, predicted rate {near_one(rate)}"
         seen = _seen(values)
-        alone = int(np.isfinite(seen).sum()) == 1  # one point makes no line
+        alone = int(np.isfinite(seen).sum()) == 1  # one point is not a line
         lines += ax.plot(step, seen, label=told, marker="o" if alone else None, clip_on=not alone)
         if rate is not None:
             with np.errstate(over="ignore", under="ignore"):
@@ -160,9 +160,9 @@ def _draw(ax: Axes, curves: Sequence[tuple[Array, float | None, str]], power: in
 
 
 def _seen(values: Array) -> Array:
-    """Return the values that have a place on the axis; where they leave it, the first one outside.
+    """Return the values that fit on the axis, and the first one outside where they leave it.
 
-    What is not finite has none.
+    Values that are not finite do not fit.
     """
     low, high = _FOOT * values[0], _TOP * values[0]
     outside = ~((values > low) & (values < high))

@@ -31,20 +31,20 @@ _MARK: dict[str, Any] = {"linestyle": "none", "color": style.INK, "zorder": 5}
 _START = _MARK | {"label": "start", "marker": "o", "markersize": 11, "markerfacecolor": "none"}
 _MINIMIZER = _MARK | {"label": "minimizer", "marker": "+", "markersize": 13, "markeredgewidth": 2}
 _END: dict[str, Any] = {"markersize": 9, "markeredgecolor": "white", "zorder": 4}
-_FRAMES = 120  # of an animation: one for every step, or for every so many
+_FRAMES = 120  # frames of an animation: one for each step, or for several
 
 
 @style.styled()
 def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
     """Draw the paths of descents over the contours of their problem, or along its curve.
 
-    A ring is a start, a large marker an end, a cross a minimizer; small markers are points of the
-    path, each one of them up to 40 steps. The picture holds starts and minimizers, as much of the
-    paths as lies near them, and the detours from which a path comes back. Where a path leaves it
-    for good, an arrow at the edge is its end.
+    A ring is a start, a large marker an end, and a cross a minimizer. Small markers are points of
+    the path; up to 40 steps all of them are shown. The picture shows starts and minimizers, the
+    parts of paths near them, and detours from which a path comes back. If a path leaves the picture
+    for good, an arrow at the edge marks its end.
 
-    The height of the contours over the minimum doubles from each one to the next; without a
-    minimizer they are evenly spaced.
+    The height of the contours above the minimum doubles from one to the next. Without a minimizer
+    they are evenly spaced.
 
     Args:
         traces: one or more, all on the same problem of one variable or two.
@@ -71,19 +71,20 @@ def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
 def animate(
     traces: Sequence[Trace], path: str | os.PathLike[str], *, frames_per_second: int = 10
 ) -> Path:
-    """Write the picture of ``paths`` as a GIF that grows step by step and rests on its end.
+    """Write the picture of ``paths`` as a GIF that grows step by step and stops at its end.
 
     Args:
         traces: as ``paths`` takes them.
-        path: the file, its name ending in .gif; it is written beside and renamed.
-        frames_per_second: 1 to 50; 10 by default. Past 120 steps a frame is several steps.
+        path: the file. Its name must end in .gif. It is written whole or not at all.
+        frames_per_second: 1 to 50; 10 by default. With more than 120 steps each frame shows
+            several.
 
     Returns:
         The path.
 
     Raises:
         ValueError: ``paths`` refuses the traces, or an argument is out of range.
-        FileExistsError: a file that is no picture of ours is in its place.
+        FileExistsError: there is a file of that name that is not a picture of ours.
 
     Example:
         >>> from thalweg.descent import descend
@@ -115,9 +116,9 @@ def animate(
     steps += [last] * round(1.5 * frames_per_second)
     picture = ax.figure.canvas.figure
     picture.draw_without_rendering()
-    picture.set_layout_engine("none")  # nothing moves any more
+    picture.set_layout_engine("none")  # nothing changes any more
     animation = FuncAnimation(picture, show, frames=steps)
-    with tempfile.TemporaryDirectory() as folder:  # Pillow's writer takes nothing but a file's name
+    with tempfile.TemporaryDirectory() as folder:  # Pillow's writer takes only the name of a file
         made = Path(folder) / "paths.gif"
         look = {"facecolor": "white"}
         animation.save(made, PillowWriter(fps=frames_per_second), dpi=100, savefig_kwargs=look)
@@ -157,7 +158,7 @@ def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D],
 
 
 def _places(problem: Problem, x: Array) -> Array:
-    """Return where points stand in the picture, (n, 2): at (x₁, x₂), or at (x, f(x))."""
+    """Return the coordinates of points in the picture, (n, 2): (x₁, x₂), or (x, f(x))."""
     if problem.start.size == 2:
         return x
     with np.errstate(all="ignore"):  # a diverged path has overflowed
@@ -177,7 +178,7 @@ def _draw_curve(ax: Axes, problem: Problem, low: Array, high: Array) -> tuple[Ar
 
 
 def _fill(ax: Axes, low: Array, high: Array) -> tuple[Array, Array]:
-    """Widen the window to the shape of the axes, so that both axes have one scale."""
+    """Widen the window to the shape of the axes, so that both axes have the same scale."""
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     ax.figure.canvas.figure.draw_without_rendering()  # so that the layout makes room for the legend
     box = ax.get_window_extent()
@@ -213,10 +214,10 @@ def _problem_of(traces: Sequence[Trace]) -> Problem:
 def _window(problem: Problem, traces: Sequence[Trace]) -> tuple[Array, Array]:
     """Return the corners: starts, minimizers, and the points not far from them, with a margin.
 
-    A detour, from which a path comes back, may go twice as far.
+    A detour from which a path comes back may go twice as far.
     """
     aims = problem.minimizers
-    if not len(aims):  # instead, where each path is flattest: it may have come to a saddle there
+    if not len(aims):  # instead, where each path is flattest: there may be a saddle
         aims = np.array([trace.x[np.nanargmin(trace.gradient_norm)] for trace in traces])
     anchors = np.vstack([*(trace.x[0] for trace in traces), *aims])
     reach = max(float(np.ptp(anchors, axis=0).max()), 1.0)
@@ -257,7 +258,7 @@ def _draw_path(
     x = x[: last + 2]
     (line,) = ax.plot(*x.T, markevery=max(1, len(x) // 40), **look)
     if trace.problem.start.size == 1:
-        line.set_linewidth(0.8)  # chords of the curve: its points are what matters
+        line.set_linewidth(0.8)  # the lines are chords of the curve: only the points matter
     if last == len(x) - 1:
         if trace.diverged_at:  # the next point is infinite: the path has no end to mark
             return line, []

@@ -1,4 +1,4 @@
-"""Legends: below every picture, where they cover nothing, and what they call a descent."""
+"""Legends: they are below the picture, where they cover nothing. And the labels of descents."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def below(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
 
 
 def label_of(trace: Trace, *, end: bool = True) -> str:
-    """Return the rule, the rate and what is not a default, and how it ended.
+    """Return a label: the rule, the rate, other values that are not defaults, and how it ended.
 
     Example:
         >>> from thalweg.descent import descend
@@ -47,12 +47,12 @@ def label_of(trace: Trace, *, end: bool = True) -> str:
 
 
 def digits(value: float) -> int:
-    """Return how many digits of a number tell how far from 1 it is: four or more."""
+    """Return how many digits show how far a number is from 1: four or more."""
     return max(4, 2 - math.floor(math.log10(max(abs(1 - value), 1e-15))))
 
 
 def near_one(value: float) -> str:
-    """Return a rate or a memory in as many digits as tell it from 1.
+    """Return a rate or a memory with enough digits to tell it from 1.
 
     Example:
         >>> near_one(0.634512), near_one(0.99998845)

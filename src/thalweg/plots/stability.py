@@ -1,4 +1,4 @@
-"""Pictures of where a rule converges, and how fast: along its rate, and over rate and memory."""
+"""Pictures of where a rule converges, and how fast: over lr, and over lr and memory."""
 
 from typing import Any, Literal
 

@@ -16,12 +16,12 @@ def _beta(beta: float) -> float:
 def leaky_weights(beta: float, n: int) -> NDArray[np.float64]:
     """Return the weights of the last n values in a leaky average: (1 − β) βⁱ for the value i ago.
 
-    m ← βm + (1 − β)g is that average; v ← βv + g of ``momentum`` weighs 1/(1 − β) as much. The
-    weights add up to 1 − βⁿ, by which Adam's bias correction divides.
+    This average is m ← βm + (1 − β)g. The weights of v ← βv + g in ``momentum`` are 1/(1 − β) times
+    as large. The weights add up to 1 − βⁿ; Adam's bias correction divides by that.
 
     Args:
         beta: the memory β, in [0, 1).
-        n: how many, an integer >= 1.
+        n: how many weights, an integer >= 1.
 
     Returns:
         (n,), the newest first.
@@ -40,7 +40,7 @@ def leaky_weights(beta: float, n: int) -> NDArray[np.float64]:
 def effective_window(beta: float) -> float:
     """Return 1/(1 − β): the number of equal weights of the newest value's size that add up to 1.
 
-    It is also the mean age of the values, the newest counted as 1.
+    It is also the mean age of the values, if the newest has age 1.
 
     Args:
         beta: the memory β, in [0, 1).

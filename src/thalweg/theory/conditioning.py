@@ -1,4 +1,4 @@
-"""Conditioning: how stretched a quadratic is, and what its own diagonal can do about it."""
+"""Conditioning: how stretched a quadratic is, before and after scaling by its own diagonal."""
 
 from dataclasses import dataclass, field
 
@@ -19,8 +19,9 @@ class Conditioning:
     Attributes:
         matrix: (d, d).
         spectrum: its eigenvalues, (d,), ascending.
-        discs: Gershgorin's, (d, 2): in each row a diagonal element and the sum of the sizes of the
-            others beside it. Every eigenvalue is within such a distance of such a centre.
+        discs: Gershgorin's discs, (d, 2): the diagonal element of each row, which is the centre,
+            and the sum of the sizes of the row's other elements, which is the radius. Every
+            eigenvalue is in a disc.
     """
 
     matrix: Array = field(repr=False)
@@ -29,12 +30,12 @@ class Conditioning:
 
     @property
     def condition_number(self) -> float:
-        """κ = λ_max / λ_min, on which every rate depends."""
+        """κ = λ_max / λ_min. Every rate depends on it."""
         return float(self.spectrum[-1] / self.spectrum[0])
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Where the discs begin and end: no eigenvalue is outside, and none was computed for it."""
+        """The ends of all discs together. No eigenvalue is outside; none is computed for this."""
         centres, radii = self.discs.T
         return float((centres - radii).min()), float((centres + radii).max())
 
@@ -50,9 +51,9 @@ class Preconditioning:
 def precondition(Q: ArrayLike) -> Preconditioning:
     """Scale a quadratic by its own diagonal D: Q and D^−½ Q D^−½, with condition numbers and discs.
 
-    Gradient descent on the scaled quadratic is descent by D⁻¹∇f on the first. The scaling is at
-    most d times worse than the best diagonal one (van der Sluis 1969), which need not be better
-    than none: see ``before`` and ``after``.
+    Gradient descent on the scaled quadratic is descent by D⁻¹∇f on the first. Its condition number
+    is at most d times that of the best diagonal scaling (van der Sluis 1969). It may be worse than
+    without scaling: compare ``before`` and ``after``.
 
     Args:
         Q: the Hessian, (d, d), symmetric and positive definite.

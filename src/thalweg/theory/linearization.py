@@ -22,12 +22,12 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-# A rule's answer by name, its states and "x", for the named arguments; the rest are zero.
+# The results of a rule by name, its states and "x", for the named arguments; others are zero.
 _Step = Callable[..., dict[str, Any]]
 
-# So small that its square vanishes beside 1, and a power of two, so that dividing by it is exact.
+# Its square is negligible beside 1. As a power of two it divides exactly.
 _TINY = 2.0**-300
-# Steps so late that bias corrections are gone; a rule that differs between them never settles.
+# Steps so late that bias corrections are gone. A rule that differs between them never settles.
 _LATE = (2**40, 2**50)
 
 
@@ -36,9 +36,9 @@ class Linearization:
     """A step on f = λx²/2 as a linear map of z = (states, x): z ← (A + λ b eᵀ) z + b ξ, eᵀz = x.
 
     Attributes:
-        states: the names of z's components, x the last.
+        states: the names of the components of z; x is the last.
         A: what a step does without a gradient, (..., n, n), one matrix per grid point.
-        b: what a gradient of 1 adds, (..., n); ξ is the gradient's noise.
+        b: what a gradient of 1 adds, (..., n). ξ is the noise of the gradient.
     """
 
     states: tuple[str, ...]
@@ -56,15 +56,15 @@ class Linearization:
 def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Array:
     """Return the matrix M of a step on f = λx²/2: (states, x) ← M (states, x).
 
-    It is read off the rule: each column is what a step makes of a basis vector, with g = λx and t
-    so large that bias corrections are gone. States that never reach x are left out.
+    It is found from the rule: each column is the result of a step from a basis vector, with g = λx
+        and t so large that bias corrections are gone. States on which x never depends are left out.
 
-    An adaptive rule is analysed with its preconditioner P held fixed: Adam's √v̂ + eps, and likewise
-    every state that squares of gradients feed. The eigenvalue is then one of the preconditioned
-    Hessian P⁻¹H, and eps and the memory of P no longer enter.
+    An adaptive rule is analysed with its preconditioner P held constant. P is Adam's √v̂ + eps, or
+        any state that is made from squares of gradients. The eigenvalue is then one of the
+        preconditioned Hessian P⁻¹H. Nothing depends on eps and the memory of P any more.
 
     Args:
-        rule: a Rule, or the name of one; users' own rules too.
+        rule: a Rule, or the name of one. It may be your own.
         eigenvalue: λ > 0, the curvature along one eigenvector.
         hyper: the rule's hyperparameters; its defaults for the rest.
 
@@ -90,7 +90,7 @@ def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Arr
 
 
 def positive(name: str, value: ArrayLike) -> Array:
-    """Return the value as float64, or raise ValueError unless it is finite and > 0 throughout."""
+    """Return values as float64. Raise ValueError unless all are finite and > 0."""
     array = np.asarray(value, dtype=np.float64)
     wrong = ~(np.isfinite(array) & (array > 0))
     if not array.size:
@@ -101,7 +101,7 @@ def positive(name: str, value: ArrayLike) -> Array:
 
 
 def positive_number(name: str, value: ArrayLike) -> float:
-    """Return the value as a float, or raise ValueError unless it is one number, finite and > 0."""
+    """Return a value as a float. Raise ValueError unless it is one number, finite and > 0."""
     array = positive(name, value)
     if array.ndim:
         raise ValueError(f"{name} must be one number, got {array.tolist()}; call once for each")
@@ -109,7 +109,7 @@ def positive_number(name: str, value: ArrayLike) -> float:
 
 
 def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:
-    """Return a rule's linear map; hyperparameters may be arrays that broadcast to a grid."""
+    """Return a rule's linear map. Hyperparameters may be arrays, which broadcast to a grid."""
     try:
         settled, later = (_reaching_x(rule, hyper, t) for t in _LATE)
     except ValueError as error:
@@ -130,7 +130,7 @@ def _same(one: Linearization, other: Linearization) -> bool:
 
 
 def _unsettled(rule: Rule, hyper: Mapping[str, Any]) -> str:
-    """Say which hyperparameters, if they were 0, would keep the step from changing with t."""
+    """Say which hyperparameters must be 0 for the step not to change with t."""
     zeroed = {n: {**hyper, n: 0.0} for n, each in rule.hyperparameters.items() if 0.0 in each.range}
     settling = [
         f"{name} = 0"
@@ -142,7 +142,7 @@ def _unsettled(rule: Rule, hyper: Mapping[str, Any]) -> str:
 
 
 def _reaching_x(rule: Rule, hyper: Mapping[str, Any], t: int) -> Linearization:
-    """Return the linear map at step t of the states that x reads, at once or through others."""
+    """Return the linear map at step t of the states on which x depends, directly or not."""
     A, b = _respond(rule, hyper, t)
     names = (*_parities(rule)[0], "x")
     read = _reading(rule) | (A != 0).any(axis=tuple(range(A.ndim - 2)))
@@ -159,12 +159,12 @@ def _reading(rule: Rule) -> NDArray[np.bool_]:
 
 
 def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array]:
-    """Return A and b over all linear states, read or not, at step t."""
+    """Return A and b over all linear states at step t."""
     linear, frozen = _parities(rule)
     names = (*linear, "x")
     grid = np.broadcast_shapes(*(np.shape(value) for value in hyper.values()))
     if frozen and "eps" in hyper:
-        hyper = {**hyper, "eps": 0.0}  # it is part of P, which is held at 1
+        hyper = {**hyper, "eps": 0.0}  # it belongs to P, which is held at 1
     with np.errstate(all="ignore"):
         step = _stepper(rule, hyper, t)
         held = _held(rule, step, frozen)
@@ -175,7 +175,7 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
 
         A = np.stack([respond(**{name: 1.0}) for name in names], axis=-1)
         b = respond(g=1.0)
-        weights = 1.5 ** np.arange(1, len(names) + 1)  # any vector that is no basis vector
+        weights = 1.5 ** np.arange(1, len(names) + 1)  # any vector that is not a basis vector
         together = respond(g=0.7, **dict(zip(names, weights.tolist(), strict=True)))
     if not np.allclose(together, A @ weights + 0.7 * b, rtol=1e-9, atol=0):
         raise ValueError(_not_linear(rule, "its step does not grow with the gradient"))
@@ -190,7 +190,7 @@ def _not_linear(rule: Rule, why: str) -> str:
 
 
 def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
-    """Return the rule at step t, its uniform states at their limits."""
+    """Return the rule at step t, with its uniform states at their limits."""
     uniform = dict.fromkeys(rule.uniform_state, 0.0)
     ones = dict.fromkeys(rule.state, 1.0)
 
@@ -214,7 +214,7 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
 
 
 def adaptive(rule: Rule) -> bool:
-    """Return whether a rule has a preconditioner, which is held fixed here and moves in a descent.
+    """Return whether a rule has a preconditioner: theory holds it constant, a descent changes it.
 
     Raises:
         ValueError: a step from −g is not the opposite of one from g.
@@ -226,8 +226,8 @@ def adaptive(rule: Rule) -> bool:
 def _parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the states that are odd in (g, x, states), and the even ones.
 
-    Odd states carry gradients and are what a linear analysis follows; even ones carry their
-    squares or sizes, and are the preconditioner.
+    Odd states hold gradients, and the linear analysis follows them. Even ones hold squares or sizes
+    of gradients, and are the preconditioner.
     """
     step = _stepper(rule, rule.defaults, _LATE[0])
     names = ("g", "x", *rule.state)
@@ -246,11 +246,11 @@ def _subsets(names: tuple[str, ...]) -> chain[tuple[str, ...]]:
 
 
 def _held(rule: Rule, step: _Step, frozen: tuple[str, ...]) -> dict[str, Any]:
-    """Return the preconditioner's states, each such that it is 1 where the step reads it.
+    """Return values of the preconditioner's states for which it is 1 where the step reads it.
 
-    That is after its update (Adam's v) or before it (Adadelta's u): whichever makes the step
-    linear in g, however large g is. Where a square of a linear state enters (centered RMSProp)
-    no choice does, and the value after the update is held.
+    The step reads it after its update (Adam's v) or before (Adadelta's u); the right choice makes
+    the step linear in g, however large g is. If a square of a linear state is in it (centered
+    RMSProp), no choice does, and the value after the update is held.
     """
     for before in (*_subsets(frozen), ()):
         small, large = (_after(rule, step, frozen, before, g) for g in (_TINY, 2.0**-4))

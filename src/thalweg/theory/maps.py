@@ -1,4 +1,4 @@
-"""Maps: the rate over a grid of two hyperparameters, all points at once."""
+"""Maps: the rate on a grid of two hyperparameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class RateMap:
 
     @property
     def best(self) -> dict[str, float]:
-        """The hyperparameters of the least rate on the grid; ``rate.min()`` is that rate."""
+        """The hyperparameters with the lowest rate on the grid, ``rate.min()``."""
         indices = np.unravel_index(self.rate.argmin(), self.rate.shape)
         return {n: float(v[i]) for (n, v), i in zip(self.over.items(), indices, strict=True)}
 
@@ -40,7 +40,7 @@ def rate_map(
 ) -> RateMap:
     """Return ``rate`` at every point of a grid over two hyperparameters.
 
-    The rule itself is called with whole grids of hyperparameters, so that no point costs a call.
+    The rule is called with whole grids of hyperparameters, not once for each point.
 
     Args:
         rule: a Rule, or the name of one.

@@ -1,4 +1,4 @@
-"""Noise: the floor above the minimum at which gradient noise keeps a descent hovering."""
+"""Noise: how far above the minimum gradient noise keeps a descent."""
 
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
@@ -16,10 +16,11 @@ def noise_floor(rule: Rule | str, eigenvalue: float, variance: float, **hyper: f
     """Return the mean of f = λx²/2 in the long run, when gradients carry independent noise.
 
     E f = λ/2 · Σ_xx, where Σ = MΣMᵀ + σ² b bᵀ is the stationary covariance of (states, x), M the
-    ``iteration_matrix`` and b what one step makes of a gradient of 1 (discrete Lyapunov equation).
-    For sgd that is ησ²/(2(2 − ηλ)). On d coordinates the floors add up.
+    ``iteration_matrix`` and b what a gradient of 1 adds in one step (discrete Lyapunov equation).
+    For sgd this is ησ²/(2(2 − ηλ)). The floors of d coordinates add up.
 
-    For an adaptive rule with preconditioner P held fixed, λ is an eigenvalue of P^−½HP^−½ and σ²
+    For an adaptive rule, whose preconditioner P is held constant, λ is an eigenvalue of P^−½HP^−½
+    and σ²
     the variance of P^−½ noise.
 
     Args:

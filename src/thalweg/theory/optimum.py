@@ -1,4 +1,4 @@
-"""Optimum: the hyperparameters that converge fastest on every quadratic between two curvatures."""
+"""Optimum: the hyperparameters that converge fastest on quadratics between two curvatures."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Best:
     """The fastest hyperparameters, and how fast they are.
 
     Attributes:
-        hyper: lr, the memory if the rule has one that counts, and those that were given.
+        hyper: lr, the memory if the rate depends on one, and those that were given.
         rate: the factor per step in the long run, for the worst quadratic.
         source: the paper of the closed form; "minimized numerically" where there is none.
     """
@@ -37,7 +37,7 @@ _NUMERICALLY = "minimized numerically"
 
 
 def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
-    """Return the lr and the memory (beta, beta1) of the least rate on quadratics.
+    """Return the lr and the memory (beta, beta1) with the lowest rate on quadratics.
 
     min over lr and memory of max over λ in [μ, L] of ρ(M(λ)). In closed form for gradient descent,
     the heavy ball and Nesterov's rule, and for every rule whose iteration matrix has the same
@@ -50,7 +50,7 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
         rule: a Rule, or the name of one.
         mu: the least eigenvalue of the (preconditioned) Hessian, > 0.
         L: the largest, >= mu.
-        hyper: hyperparameters to keep as they are given; those that do not enter are left out.
+        hyper: hyperparameters to keep as they are given. Those without effect are left out.
 
     Raises:
         ValueError: a value is out of range, the rule is not linear (see ``iteration_matrix``).
@@ -84,7 +84,7 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
 
 
 def _memories(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
-    """Return the hyperparameters in [0, 1) that move the iteration matrix: not a held beta2."""
+    """Return the hyperparameters in [0, 1) on which the iteration matrix depends: not beta2."""
     unit = [n for n, each in rule.hyperparameters.items() if str(each.range) == "in [0, 1)"]
     maps = {n: [linearize(rule, {**hyper, n: v}).matrix(1.0) for v in (0.25, 0.5)] for n in unit}
     return [name for name, (one, other) in maps.items() if not np.array_equal(one, other)]
@@ -93,7 +93,7 @@ def _memories(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
 def _alike(
     rule: Rule, fixed: Mapping[str, float], memories: list[str], other: Rule, *, average: bool
 ) -> bool:
-    """Return whether a rule's matrices have the eigenvalues of another's, lr scaled."""
+    """Return whether a rule's matrices have the eigenvalues of another's at a scaled lr."""
     for lr, memory, eigenvalue in ((0.3, 0.25, 1.0), (0.1, 0.5, 2.0), (0.2, 0.75, 3.0)):
         found = {
             **fixed,
@@ -133,7 +133,7 @@ def _minimize(
 
 
 def _best_lr(rule: Rule, hyper: Mapping[str, float], spectrum: Array) -> tuple[float, float]:
-    """Return the lr of the least rate, found by narrowing a grid, and that rate."""
+    """Return the lr with the lowest rate, found on ever finer grids, and that rate."""
     low, high = np.log(np.array([1e-8, 1e13]) / spectrum[-1])
     while high - low > 1e-12 * max(1.0, abs(low)):
         logs = np.linspace(low, high, 513)

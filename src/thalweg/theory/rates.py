@@ -20,8 +20,9 @@ Array = NDArray[np.float64]
 def rate(rule: Rule | str, spectrum: ArrayLike, **hyper: float) -> float:
     """Return the factor per step by which the error on a quadratic shrinks in the long run.
 
-    max over λ in the spectrum of ρ(M(λ)), the spectral radius of ``iteration_matrix``; for an
-    adaptive rule the spectrum is that of the preconditioned Hessian. Below 1 it converges.
+    It is the maximum over λ in the spectrum of ρ(M(λ)), the spectral radius of
+    ``iteration_matrix``. For an adaptive rule the spectrum is that of the preconditioned Hessian.
+    Below 1 the rule converges.
 
     Args:
         rule: a Rule, or the name of one.
@@ -55,7 +56,7 @@ def radius(matrix: Array) -> Array:
         return np.abs(matrix[..., 0, 0])
     if matrix.shape[-1] > 2:
         return np.asarray(np.abs(np.linalg.eigvals(matrix)).max(axis=-1))
-    # z = m ± √D: as sums of numbers of one sign, more exact at a double root than general methods.
+    # z = m ± √D, as sums of numbers of one sign: this is more exact at a double root than others.
     a, b, c, d = (matrix[..., i, j] for i in (0, 1) for j in (0, 1))
     m, D = (a + d) / 2, ((a - d) / 2) ** 2 + b * c
     return np.where(D < 0, np.hypot(m, np.sqrt(np.abs(D))), np.abs(m) + np.sqrt(np.abs(D)))
@@ -94,13 +95,13 @@ def max_lr(rule: Rule | str, sharpness: float, **hyper: float) -> float:
     if "lr" not in fixed:
         raise ValueError(f"rule {rule.name!r} has no lr to limit")
     eigenvalue = positive_number("sharpness", sharpness)
-    if not 1e-200 <= eigenvalue <= 1e200:  # beyond it products of lr leave the floats
+    if not 1e-200 <= eigenvalue <= 1e200:  # beyond it products of lr overflow
         raise ValueError(f"sharpness must be in [1e-200, 1e200], got {eigenvalue:g}; scale f")
 
     def excess(lr: Any) -> Any:  # noqa: ANN401 - a number or an array, as lr
         return radius(linearize(rule, {**fixed, "lr": lr}).matrix(eigenvalue)) - 1
 
-    # Between neighbours of this grid, 5 % apart, the radius is taken to cross 1 at most once.
+    # The radius is assumed to cross 1 at most once between points of this grid, 5 % apart.
     lrs = np.geomspace(1e-12, 1e12, 1133) / eigenvalue
     excesses = excess(lrs)
     stable = excesses < 0
@@ -121,7 +122,7 @@ def converging(rule: Rule, spectrum: ArrayLike, hyper: Mapping[str, float]) -> L
     """Return a rule's linear map, or raise ValueError if its rate is not below 1."""
     map_ = linearize(rule, hyper)
     worst = float(worst_radius(map_, spectrum))
-    if worst < 1 - 1e-13:  # a power of what is nearer to 1 is mostly rounding
+    if worst < 1 - 1e-13:  # nearer to 1, powers are mostly rounding errors
         return map_
     raise ValueError(
         f"rule {rule.name!r} must converge, but its rate is {worst:.6g} per step at "

@@ -1,4 +1,4 @@
-"""Risk: what (stochastic) gradient descent guarantees on every convex objective."""
+"""Risk: what (stochastic) gradient descent guarantees for every convex objective."""
 
 import math
 from collections.abc import Callable
@@ -15,17 +15,17 @@ __all__ = ["horizon_lr", "risk_bound", "strong_risk_bound"]
 def risk_bound(
     schedule: float | Callable[[int], float], steps: int, radius: float, lipschitz: float
 ) -> float:
-    """Return how far above its minimum a convex f can be at the average of the points, at most.
+    """Return a bound of f(x̄) − f*, where x̄ is the average of the points and f is convex.
 
     E f(x̄) − f* <= (r² + L² Σ ηₜ²) / (2 Σ ηₜ), where x̄ = Σ ηₜ xₜ / Σ ηₜ averages the points at which
-    the ``steps`` gradients were taken. A rate of c/√t, for a horizon that is not known, gives
-    O(log T/√T); ``horizon_lr`` is the best constant for a known one.
+    the ``steps`` gradients were taken. If the horizon T is not known, a rate of c/√t gives O(log
+    T/√T). If it is known, ``horizon_lr`` is the best constant rate.
 
     Args:
         schedule: ηₜ: a number, a schedule, or any callable step -> rate, each >= 0.
         steps: T, an integer >= 1.
-        radius: r > 0: the first point is no farther than that from a minimizer.
-        lipschitz: L > 0: the root mean square of a (stochastic) gradient is no larger, anywhere.
+        radius: r > 0, the largest distance of the first point from a minimizer.
+        lipschitz: L > 0, a bound of the root mean square of a (stochastic) gradient, everywhere.
 
     Raises:
         ValueError: an argument is out of range.
@@ -48,7 +48,7 @@ def risk_bound(
 
 
 def horizon_lr(steps: int, radius: float, lipschitz: float) -> float:
-    """Return the constant rate of the least ``risk_bound`` for a known horizon: η = r/(L√T).
+    """Return the constant rate with the lowest ``risk_bound`` for a known horizon: η = r/(L√T).
 
     The bound is then rL/√T.
 
@@ -76,13 +76,13 @@ def strong_risk_bound(steps: int, mu: float, lipschitz: float) -> float:
     """Return the bound for a μ-strongly convex f at the rate ηₜ = 1/(μt), t counted from 1.
 
     E f(x̄) − f* <= L²/(2μT) · Σ 1/t, where x̄ is the plain mean of the points at which the T
-    gradients were taken: O(log T/T), and the distance to the minimizer no longer enters. The rate
+    gradients were taken: O(log T/T). It does not depend on the distance to the minimizer. The rate
     is ``schedules.inverse_time(1 / mu)``.
 
     Args:
         steps: T, an integer >= 1.
         mu: μ > 0: f(x) − μ|x|²/2 is convex.
-        lipschitz: L > 0: the root mean square of a gradient is no larger where the points are.
+        lipschitz: L > 0, a bound of the root mean square of a gradient at the points.
 
     Raises:
         ValueError: an argument is out of range.

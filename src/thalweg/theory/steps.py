@@ -1,4 +1,4 @@
-"""Steps: after how many of them a descent on a quadratic is there, for good."""
+"""Steps: how many of them a descent on a quadratic needs to reach an accuracy and stay there."""
 
 import math
 import sys
@@ -22,27 +22,28 @@ __all__ = ["steps_to"]
 Array = NDArray[np.float64]
 Values = Any  # a number or an array of them
 
-_LEAST = sys.float_info.min  # its root stands for the distance of roots that are one
+_LEAST = sys.float_info.min  # its root replaces the distance of two equal roots
 _MOST_WALKED = 2**22  # steps to halve an error, followed one by one: some seconds
-_MOST_TOPS = 2**18  # of half waves, looked at together
+_MOST_TOPS = 2**18  # half waves that are looked at together
 
 
 def steps_to(rule: Rule | str, spectrum: ArrayLike, accuracy: float, **hyper: float) -> int:
-    """Return after how many steps every eigen-coordinate is within an accuracy, for good.
+    """Return after how many steps every eigen-coordinate is within an accuracy and stays there.
 
     The least k with |x_i(j)| <= accuracy · |x_i(0)| for every j >= k and every eigenvalue λ_i,
-    where x_i(j) = eᵀ M(λ_i)ʲ e · x_i(0): the states start at zero. The first steps count, in which
-    momentum may be far above its rate: log(accuracy) / log(rate) is not it. For an adaptive rule,
-    with its preconditioner held and its bias corrections gone.
+    where x_i(j) = eᵀ M(λ_i)ʲ e · x_i(0): the states start at zero. The first steps matter: there
+    momentum may be far above its rate, so the answer is not log(accuracy) / log(rate). For an
+    adaptive rule the preconditioner is held constant and bias corrections are gone.
 
-    With one state or none x_i(j) is known in closed form, and the count is exact but for the
-    rounding of the hyperparameters: where two eigenvalues of M meet, as at ``best``, their last
-    digit moves it by 10⁻⁸ √κ or so of itself. With more states the steps are followed one by one.
+    With one state or none, x_i(j) is known in closed form, and the count is exact up to the
+    rounding of the hyperparameters. Where two eigenvalues of M meet, as at ``best``, their last
+    digit changes it by a share of about 10⁻⁸ √κ. With more states the steps are followed one by
+    one.
 
     Args:
         rule: a Rule, or the name of one.
         spectrum: the Hessian's eigenvalues, each > 0: (d,), or one number.
-        accuracy: in (0, 1): the part of the first error that is left.
+        accuracy: in (0, 1): the share of the first error that is left.
         hyper: the rule's hyperparameters; its defaults for the rest.
 
     Raises:
@@ -61,7 +62,7 @@ def steps_to(rule: Rule | str, spectrum: ArrayLike, accuracy: float, **hyper: fl
         return 1 + max(_last_walked(rule, each, accuracy) for each in map_.matrix(eigenvalues))
     # M − I holds the digits of ηλ that 1 − ηλ rounds away.
     changes = replace(map_, A=map_.A - np.eye(len(map_.states))).matrix(eigenvalues)
-    level = accuracy * (1 + 1e-13)  # a tie, such as 0.5²⁰ and 0.5²⁰, is not rounding's to decide
+    level = accuracy * (1 + 1e-13)  # rounding must not decide a tie, such as 0.5²⁰ and 0.5²⁰
     return 1 + max(_last_above(change, level) for change in changes)
 
 
@@ -69,7 +70,7 @@ def _last_above(change: Array, level: float) -> int:
     """Return the last step k at which |eᵀ (I + change)ᵏ e| > level, for a matrix (2, 2) or (1, 1).
 
     With the eigenvalues c ± r of M it is ((c + r)ᵏ + (c − r)ᵏ)/2 + h ((c + r)ᵏ − (c − r)ᵏ)/2, where
-    h = (M_xx − c)/r. Where they meet, a tiny r in place of 0 gives the limit to the last digit.
+    h = (M_xx − c)/r. Where they meet, a tiny r instead of 0 gives the limit to the last digit.
     """
     if len(change) == 1:
         change = block_diag(-1.0, change)  # a state that is always 0
@@ -86,7 +87,7 @@ def _last_above(change: Array, level: float) -> int:
     small = determinant / (mean - root)  # c + r − 1, without a difference of like numbers
     larger = 1 + small if small > -0.5 else 1 + mean + root
     decay = _slowest(math.log1p(small) if small > -0.5 else math.log(larger))
-    gap = 2 * root / larger  # 1 less the ratio of the eigenvalues, which may be negative
+    gap = 2 * root / larger  # 1 minus the ratio of the eigenvalues, which may be negative
     less = math.log1p(-gap) if gap < 0.5 else math.log(max(abs(1 - gap), _LEAST))
     if gap <= 1:
         return _last_of_powers(decay, less, (1.0, (h - 1) / 2), (0, 1), level)
@@ -95,7 +96,7 @@ def _last_above(change: Array, level: float) -> int:
 
 
 def _slowest(decay: float) -> float:
-    """Return the logarithm of a rate, no nearer to 0 than ``converging`` lets it be."""
+    """Return the logarithm of a rate, as far from 0 as ``converging`` requires."""
     return min(decay, -1e-13)
 
 
@@ -136,10 +137,10 @@ def _last_of_powers(
 
 
 def _last_from(tops: Values, size: Callable[[Values], Values], level: float) -> int:
-    """Return the last integer >= 0 at which a size is above a level, at a top or after; −1 if none.
+    """Return the last integer >= 0 at which a size is above a level; −1 if there is none.
 
-    Each stretch between zeros of the size has one top, to both sides of which it falls: the
-    integers beside it tell whether the stretch comes above the level at all.
+    Between two zeros the size has one top and falls on both sides of it. The integers beside the
+        top tell whether the size is above the level there at all.
     """
     beside = np.maximum(np.floor(tops)[:, None] + [0.0, 1.0], 0.0)
     above = beside[size(beside) > level]
@@ -154,7 +155,7 @@ def _last_from(tops: Values, size: Callable[[Values], Values], level: float) -> 
 def _last_walked(rule: Rule, matrix: Array, accuracy: float) -> int:
     """Return the last step k at which |eᵀ Mᵏ e| > accuracy, for a matrix of any size.
 
-    ‖Mʳ‖ <= 1/2 for some r: once the rows eᵀ Mᵏ have been small for r steps they remain so.
+    ‖Mʳ‖ <= 1/2 for some r. Once the rows eᵀ Mᵏ have been small for r steps, they remain small.
     """
     power, r = matrix, 1
     while np.linalg.norm(power, 2) > 0.5:
