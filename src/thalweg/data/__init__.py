@@ -33,13 +33,14 @@ def load(
 ) -> Dataset:
     """Load a data set by name, or from a file, a folder of its parts or standard input.
 
-    A file is told by its content: delimited text (CSV, TSV and their like), Parquet, Feather or
-    Arrow, libsvm; gzip, bzip2, xz, zip or Zstandard around it. How a text is written is found out
-    and said in ``Dataset.notes``: encoding, delimiter, quotes, comments, titles above the header
-    and sums below the rows; by column, a decimal comma, thousands, a currency, a percent sign or a
-    unit. A column is numbers where more than half of its values are; what is no number there, such
-    as ``abc``, is a bad value, never a category. The same goes for dates. All other texts are
-    words. The project's docs/data.md has the rules.
+    The format is found by the content of the file: delimited text (CSV, TSV and the like), Parquet,
+        Feather or Arrow, libsvm; also compressed by gzip, bzip2, xz, zip or Zstandard. How a text
+        is written is found too, and ``Dataset.notes`` says it: encoding, delimiter, quotes,
+        comments, titles above the header and sums below the rows; and for each column a decimal
+        comma, thousands, a currency, a percent sign or a unit. A column has numbers if more than
+        half of its values are numbers. Another value there, such as ``abc``, is a bad value and
+        never a category. The same is true of dates. All other texts are words. The project's
+        docs/data.md has the rules.
 
     Args:
         source: one of ``names()``, a path, or ``"-"``.
@@ -51,13 +52,14 @@ def load(
         types: what columns are, by name: ``"number"``, ``"category"``, ``"date"`` or ``"text"``.
         missing: ``"impute"`` missing values, ``"drop"`` their rows and count them, or ``"error"``.
         skip_bad_rows: drop rows with a bad value and lines of the wrong length and count them in
-            ``Dataset.dropped``, instead of an error that names the first. A quote that is left
-            open is an error all the same, for it hides whole rows.
-        na: texts that stand for a missing value, beside ``NA``, ``?``, ``null`` and their like.
+            ``Dataset.dropped``, instead of an error that names the first. An open quote is always
+            an error, because it hides whole rows.
+        na: further texts that stand for a missing value, beside ``NA``, ``?``, ``null`` and the
+            like.
         decimal: the decimal mark of all columns, ``"."`` or ``","``.
         delimiter: one character, ``"tab"``, or ``"space"`` for any run of spaces.
         encoding: by its name in Python.
-        comment: what a line begins with that is none of the table's.
+        comment: the beginning of lines that do not belong to the table.
         header_row: the line of the column names, counted from 1; 0 if there is none.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Columns: what each is, which are used, and which values are bad."""
+"""Columns: the type of each, which ones are used, and which values are bad."""
 
 import reprlib
 import shlex
@@ -19,7 +19,7 @@ __all__ = ["Column", "bad_value", "chosen", "typed"]
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
-_MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: no value among numbers and dates
+_MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: it is neither a number nor a date
 _NUMBERED = r"^[^\pL\pN]*\pN"
 _MARKS = 5  # bad texts that a message names
 
@@ -30,11 +30,11 @@ class Column:
 
     Args:
         name: of the column.
-        type: ``"number"``, ``"date"``, ``"words"``, or ``"category"`` or ``"text"`` if its user
-            said so; how words are encoded is decided by how many there are.
+        type: ``"number"``, ``"date"``, ``"words"``, or ``"category"`` or ``"text"`` if the user
+            said so. The number of different words decides how they are encoded.
         data: numbers (bool, int64, uint64 or float64), timestamps or texts; null where missing.
-        bad: the rows whose text is no such value.
-        assumed: how it was read, in words; "" if that goes without saying.
+        bad: the rows whose text is not a value of that type.
+        assumed: how it was read, in words; "" if that is obvious.
     """
 
     name: str
@@ -85,7 +85,7 @@ def chosen(
 
 
 def _parted(given: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Part names at commas; a column whose own name has a comma stands alone."""
+    """Split names at commas, but not the name of a column that has a comma itself."""
     words = (([text] if text in columns else text.split(",")) for text in given)
     return [word if word in columns else word.strip() for each in words for word in each]
 
@@ -99,15 +99,15 @@ def typed(
     na: Sequence[str],
     comma: bool,
 ) -> list[Column]:
-    """Return columns with what each is; a bad value is null and listed.
+    """Return the columns with their types. A bad value is null, and its row is listed.
 
     Args:
         table: has them.
         names: of the columns.
-        types: of those whose user has said it, by name.
+        types: that the user gave, by name.
         decimal: the decimal mark of texts, if it is known.
         na: texts that stand for missing values.
-        comma: a column that does not tell its decimal mark has a comma.
+        comma: whether the decimal mark is a comma where a column does not show it.
 
     Raises:
         ValueError: a column has a type that cannot be used.
@@ -170,7 +170,7 @@ def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
 
 
 def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numerals | None) -> Column:
-    """Return what a column of texts is: numbers, booleans, dates or words."""
+    """Return the type of a column of texts: numbers, booleans, dates or words."""
     if asked in ("category", "text"):
         return Column(name, asked, text)
     if asked is None and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
@@ -202,7 +202,7 @@ def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.d
 
 
 def _of_values(name: str, column: pa.ChunkedArray, asked: str | None) -> Column:
-    """Return what a column of values is, by its type in the file."""
+    """Return the type of a column of values, by its type in the file."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.float64())
     kind = column.type
@@ -256,7 +256,7 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
 
 
 def _marks(bad: pa.ChunkedArray, shown: str) -> list[str]:
-    """Return the texts of bad values if they are few, else the one that is shown."""
+    """Return the texts of bad values if they are few; otherwise the one that is shown."""
     found = [str(value).strip() for value in bad.unique().slice(0, _SHOWN).to_pylist()]
     few = len(found) <= _MARKS and not any("," in mark for mark in found)
     return [shown, *(mark for mark in found if mark != shown)] if few else [shown]

@@ -1,4 +1,4 @@
-"""Dataset: features, target, and what they are called."""
+"""Dataset: features, target, and their names."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ MAX_VALUES = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A table and what is to be predicted from it.
+    """A table, and the target that is predicted from it.
 
     Attributes:
         name: what reports call it.
@@ -38,10 +38,10 @@ class Dataset:
         target: the target's name.
         classes: the k class names, or None for regression.
         source: where it came from.
-        loaded: what ``load`` was given; "" if it was made otherwise.
+        loaded: the source that ``load`` was given; "" if it was made in another way.
         dropped: rows that were left out.
         options: how it was read.
-        notes: in sentences, what was assumed, what was left out and which columns look wrong.
+        notes: sentences that say what was assumed, what was left out and which columns look wrong.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Dataset:
 
     @property
     def missing(self) -> int:
-        """How many values are missing, which ``split`` imputes."""
+        """How many values are missing; ``split`` imputes them."""
         return 0 if isinstance(self.X, np.ndarray) else int(self.X.isna().to_numpy().sum())
 
     @classmethod
@@ -81,7 +81,7 @@ class Dataset:
         source: str = "arrays",
         options: Options | None = None,
     ) -> "Dataset":
-        """Make a data set of arrays and lists, or of a pandas or polars frame, as of a file.
+        """Make a data set from arrays and lists, or from a pandas or polars frame as from a file.
 
         Args:
             X: finite numbers (n, d), n >= 10, d >= 1; or a frame or an Arrow table, whose columns
@@ -93,7 +93,7 @@ class Dataset:
             features: d names; by default those of a frame, else x0, x1, ...
             target: the target's name.
             source: where the data came from.
-            options: of a frame: which of it is used, and how.
+            options: for a frame: which columns are used, and how.
 
         Raises:
             ValueError: a value is not finite, lengths differ, or there is nothing to learn; the
@@ -135,7 +135,7 @@ class Dataset:
         assumed: tuple[str, ...] = (),
         comma: bool = False,
     ) -> "Dataset":
-        """Make a data set of an Arrow table, whose texts may be numbers or dates.
+        """Make a data set from an Arrow table, whose texts may be numbers or dates.
 
         Args:
             table: the columns and the target.
@@ -143,11 +143,11 @@ class Dataset:
             name: what reports call it.
             kind: as in ``from_arrays``.
             source: where the data came from.
-            options: which of it is used, and how.
+            options: which columns are used, and how.
             loaded: what ``load`` was given.
-            dropped: rows that were left out before, by the reason.
+            dropped: rows that were left out before, by reason.
             assumed: what was assumed before, in words.
-            comma: numbers that do not tell their decimal mark have a comma.
+            comma: whether the decimal mark is a comma where numbers do not show it.
         """
         from thalweg.data import suspects, tables  # noqa: PLC0415 - load PyArrow
 
@@ -169,7 +169,7 @@ class Dataset:
         )  # fmt: skip
 
     def summary(self, encoded: int) -> str:
-        """Return in one line what is raced on.
+        """Return one line that says which data the race uses.
 
         Args:
             encoded: how many features the columns become.
@@ -196,7 +196,7 @@ class Dataset:
 def _check_rows(
     target: str, values: NDArray[Any], classes: tuple[str, ...] | None, dropped: int = 0
 ) -> None:
-    """Raise ValueError where there is too little to learn from."""
+    """Raise ValueError if there is too little to learn from."""
     if len(values) < MIN_ROWS:
         after = f" after {dropped} bad ones were dropped" if dropped else ""
         raise ValueError(f"at least {MIN_ROWS} rows are needed, got {len(values)}{after}")
@@ -223,7 +223,7 @@ def _arrow(frame: Any) -> "pa.Table":  # noqa: ANN401 - pandas's or polars's
 
 
 def _known_to_arrow(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return periods as dates, intervals as words, and sparse columns written out."""
+    """Return periods as dates, intervals as words, and sparse columns as dense ones."""
     import pandas as pd  # noqa: PLC0415 - its user has loaded it
 
     kind = column.dtype
@@ -257,7 +257,7 @@ def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
 
 
 def real(name: str, values: ArrayLike) -> NDArray[Any]:
-    """Return the values as an array; raise ValueError where they are ragged, sparse or complex.
+    """Return the values as an array. Raise ValueError if they are ragged, sparse or complex.
 
     Args:
         name: what messages call them.
@@ -298,14 +298,14 @@ def _matrix(X: ArrayLike) -> NDArray[np.float64]:
 def _target(
     y: ArrayLike, name: str, kind: str | None
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Return the values and None for regression, else the codes and the classes."""
+    """Return the values and None for regression; otherwise the codes and the classes."""
     if kind not in (None, "regression", "classification"):
         raise ValueError(f"kind must be 'regression' or 'classification', got {kind!r}")
     values = real("y", y)
     if values.ndim != 1:
         raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
     if values.dtype.kind == "O" and all(isinstance(value, Real) for value in values):
-        values = np.asarray(values.tolist())  # a data frame keeps numbers as objects at times
+        values = np.asarray(values.tolist())  # a data frame may keep numbers as objects
     if values.dtype.kind not in "biuf":
         meant = str if isinstance(next(iter(values), None), str) else Real
         odd = next((i for i, value in enumerate(values) if not isinstance(value, meant)), None)

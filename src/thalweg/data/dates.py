@@ -1,4 +1,4 @@
-"""Dates: texts that are meant as dates or times, by the one format that reads most of them."""
+"""Dates: texts that are dates or times, read by the one format that fits most of them."""
 
 import re
 import warnings
@@ -55,12 +55,12 @@ def are_whole(text: pa.ChunkedArray) -> bool:
 
 
 def may_be(text: pa.ChunkedArray) -> bool:
-    """Return whether most texts have the parts of a date or a time; what pandas reads is judged."""
+    """Return whether most texts have the parts of a date or a time."""
     return most(text, _PARTS)
 
 
 def read(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    """Return timestamps, null where a text is none, and how they were read, if it needs saying.
+    """Return timestamps, null for other texts, and how they were read, if that is not obvious.
 
     Example:
         >>> values, said = read(pa.chunked_array([["1/2/2024", "3/4/2024", "never"]]))
@@ -71,7 +71,7 @@ def read(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
     sample = texts.slice(0, _SAMPLE).to_pylist()
     forms = [*_guessed(sample), *_FORMS]
     known = [int(_times(sample, form).notna().sum()) for form in forms]
-    form = forms[int(np.argmax(known))]  # of equal ones the first: the month before the day
+    form = forms[int(np.argmax(known))]  # the first of equal ones: the month before the day
     as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
     twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
     times = _times(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")

@@ -1,4 +1,4 @@
-"""Delimited text: CSV and its relatives to a table of texts, whatever their dialect."""
+"""Delimited text: CSV and the like, in any dialect, as a table of texts."""
 
 import contextlib
 import csv
@@ -28,9 +28,9 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SPACES = " "  # stands for any run of spaces and tabs
 _UNIT = "\x1f"  # what such runs become
 _COMMENTS = ("#", "%", "//", "!")
-_HEAD = 1 << 17  # characters by which a file's dialect is judged
+_HEAD = 1 << 17  # characters by which the dialect of a file is found
 _ROWS = 300  # and rows
-_TITLES = 50  # a header stands in one of so many rows
+_TITLES = 50  # the header is in one of so many rows
 _FOOTER = re.compile(
     r"(?i)(grand |sub)?(total|sum|summe|gesamt|gesamtsumme|average|mean|count|overall)s?\s*:?"
 )
@@ -44,7 +44,7 @@ class EmptyError(ValueError):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited text is written; None is found out.
+    """How a delimited text is written. What is None is found by reading.
 
     Args:
         delimiter: one character, or a space for any run of spaces and tabs.
@@ -76,8 +76,8 @@ class Text:
 
     Args:
         table: every column as text; a cell that is empty is "".
-        dropped: lines of the wrong length that it does without.
-        assumed: what was found out about its dialect, in words.
+        dropped: lines of the wrong length that were left out.
+        assumed: what was found about its dialect, in words.
         delimiter: that was found.
     """
 
@@ -89,7 +89,7 @@ class Text:
 
 @dataclass
 class _Layout:
-    """Where the table lies in its text."""
+    """Where the table is in its text."""
 
     delimiter: str
     quote: str
@@ -101,16 +101,16 @@ class _Layout:
 
 
 def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows: bool) -> Text:
-    r"""Read every column as text; what is a number is decided by its column.
+    r"""Read every column as text. The columns decide later what is a number.
 
     Args:
         content: of the file.
-        dialect: what is known of it.
+        dialect: what is known about it.
         target: a column that it has; None if that is not known.
         skip_bad_rows: drop lines of the wrong length.
 
     Raises:
-        ValueError: it is no such table; the message names the line and a remedy.
+        ValueError: it is not such a table. The message names the line and a remedy.
 
     Example:
         >>> text = read(b"a;b\n1;x\n2;y\n", Dialect(), target=None, skip_bad_rows=False)
@@ -119,7 +119,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     """
     text, encoding = decoded(content, dialect.encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii():  # marks that nobody sees, as where files were joined
+    if not text.isascii():  # marks that cannot be seen; there are some where files were joined
         text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
         raise EmptyError("it is empty")
@@ -195,14 +195,14 @@ def _layout(text: str, dialect: Dialect, target: str | None) -> _Layout:
 
 
 def _comment_of(lines: Sequence[str]) -> str | None:
-    """Return the mark with which the first line begins, if it is one of a comment."""
+    """Return the mark of a comment with which the first line begins, if it does."""
     first = next((line for line in lines if line.strip()), "")
     return next((mark for mark in _COMMENTS if first.startswith(mark)), None)
 
 
 @dataclass(frozen=True)
 class _Way:
-    """How the first rows read with one delimiter."""
+    """The first rows, read with one delimiter."""
 
     delimiter: str
     quote: str
@@ -238,7 +238,7 @@ def _split(
         escapechar="\\" if any('\\"' in line for line in lines) else None,
     )  # fmt: skip
     rows: list[tuple[int, list[str]]] = []
-    with contextlib.suppress(csv.Error):  # what follows is judged by PyArrow
+    with contextlib.suppress(csv.Error):  # PyArrow judges what follows
         rows.extend(
             (body[reader.line_num - 1][0] + 1, [cell.strip() for cell in row])
             for row in itertools.islice(reader, _ROWS)
@@ -257,7 +257,7 @@ def _tabbed(text: str) -> str:
 def _header(
     way: _Way, lines: Sequence[str], given: int | None, target: str | None, comment: str | None
 ) -> tuple[list[str] | None, int]:
-    """Return the column names, None where the file has none, and the line where data begin."""
+    """Return the column names, None if the file has none, and the line where the data begin."""
     width = way.width
     rows = [(n, row[:width] if not any(row[width:]) else row) for n, row in way.rows]
     if given:
@@ -283,7 +283,7 @@ def _header(
 def _commented(
     way: _Way, lines: Sequence[str], row: list[str], after: int, comment: str | None
 ) -> list[str] | None:
-    """Return the names of a header that is a comment, as in #chrom: its like and data follow it."""
+    """Return the names in a header that is a comment, such as #chrom."""
     before = lines[after - 2] if after > 1 else ""
     if comment is None or not before.startswith(comment) or not _is_data(row):
         return None
@@ -357,7 +357,7 @@ def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
 
 
 def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[Any], int]:
-    """Leave out closing rows that sum up or say something, and count them."""
+    """Leave out last rows that are sums or remarks, and count them."""
     count = table.num_rows + len(ragged)
     ragged, left_out = list(ragged), 0
     while ragged and ragged[-1].number == count and table.num_columns > 2:
@@ -378,7 +378,7 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
 
 
 def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body: str) -> None:
-    """Refuse an open quote: whole rows are in its value, and how many are bad cannot be said.
+    """Refuse an open quote: its value contains whole rows, and nobody knows how many are bad.
 
     A value may hold rows if one of its lines has the delimiters of a row, or its ends have
     together. It does if all its lines have, or if what follows a quote follows no closing one.
@@ -435,7 +435,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _unnamed(names: Sequence[str]) -> list[str]:
-    """Return the names as pandas does: a blank one by its place, a second one with a number."""
+    """Return the names as pandas does: a blank one by its position, a second one with a number."""
     found: list[str] = []
     for i, name in enumerate(names):
         called, times = name or f"Unnamed: {i}", 0

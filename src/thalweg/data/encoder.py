@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder"]
 
-_EXACT = 2**53  # integers beyond are not all float64
+_EXACT = 2**53  # float64 cannot hold all larger integers
 _COMPONENTS = 30  # features of a column of many different words
 _CATEGORIES = 100  # features of a column that is said to be categories; the rarest share one
 _MISSING = "missing"
 
 
 class Encoder:
-    """Columns to features: imputed, encoded and standardized by what it is fitted on.
+    """Turns columns into features: imputed, encoded and standardized by the rows of ``fit``.
 
-    Numbers have their median in place of a missing one, and an indicator beside. Words are 0/1
-    features, one for each value; where there are 40 values or more, skrub's ``StringEncoder`` makes
-    30 features of them; a missing word is the category "missing". Of a date there are the seconds
-    since another one and skrub's ``DatetimeEncoder``. A standardized value is (value - mean) /
+    A missing number becomes the median, and an indicator is added. Words become 0/1 features, one
+    for each value. If there are 40 values or more, skrub's ``StringEncoder`` makes 30 features. A
+    missing word is the category "missing". A date becomes the seconds since another one and the
+    features of skrub's ``DatetimeEncoder``. A standardized value is (value - mean) /
     scale, where scale is the population standard deviation, or 1 for a constant feature.
 
     Args:
         names: of the columns.
-        types: ``"category"`` or ``"text"`` for columns of words that are told to be such.
+        types: ``"category"`` or ``"text"`` for columns of words, if the user said so.
 
     Attributes:
         features: the names of the d features, once fitted.
@@ -70,7 +70,7 @@ class Encoder:
         return self._standardized(values, copy=values is X)
 
     def fit_transform(self, X: "NDArray[np.float64] | pd.DataFrame") -> NDArray[np.float64]:
-        """Fit, and return the features of what it was fitted on."""
+        """Fit, and return the features of the same rows."""
         values = self._fitted(X)
         return self._standardized(values, copy=values is X)
 
@@ -119,7 +119,7 @@ class Encoder:
         return np.concatenate(blocks, axis=1, dtype=np.float64)
 
     def _filled(self, X: "pd.DataFrame") -> "pd.DataFrame":
-        """Return words and dates with something in place of a missing one."""
+        """Return words and dates without missing ones."""
         found = {}
         for name in X.columns:
             column = X[name]
@@ -144,7 +144,7 @@ class Encoder:
                     f"column {name!r} overflows float64 when it is standardized; divide it by a "
                     "constant first"
                 )
-        # scikit-learn takes a column for constant whose spread is small beside its size.
+        # scikit-learn takes a column as constant if its spread is small beside its size.
         self._shift = np.zeros(len(self.features))
         far = (scaler.scale_ == 1) & (np.ptp(values, axis=0) > 0)
         self._shift[far] = values[0, far]
@@ -161,7 +161,7 @@ class Encoder:
 
 
 def _origin(column: "pd.Series[Any]") -> int:
-    """Return what is subtracted from large integers and dates, so that float64 tells them apart."""
+    """Return what is subtracted from large integers and dates, so that float64 can hold them."""
     if column.dtype.kind == "M":
         return int(column.dropna().astype("int64").min()) if column.notna().any() else 0
     large = column.dtype.kind in "iu" and max(abs(int(column.min())), abs(int(column.max())))

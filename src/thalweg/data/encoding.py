@@ -1,4 +1,4 @@
-"""Encodings: bytes to text, with the encoding found or named."""
+"""Encodings: from bytes to text, by an encoding that is found or given."""
 
 import codecs
 import contextlib
@@ -14,24 +14,25 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-_HEAD = 4096  # bytes in which UTF-16 shows itself
-_MORE = 1 << 17  # bytes by which others are told
+_HEAD = 4096  # bytes in which UTF-16 is recognized
+_MORE = 1 << 17  # bytes in which other encodings are recognized
 
 
 def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     """Return the text and the name of its encoding.
 
-    It is told by a byte order mark; else it is UTF-8 if most bytes beyond ASCII are, UTF-16 if
-    every second one is mostly 0, Shift-JIS if they read as Japanese. Else it is Windows-1252 or,
-    where that has no such character, Latin-1, if such letters stand alone, as those with accents
-    do; if they stand together, as those of other alphabets, it is what charset_normalizer finds.
+    A byte order mark tells it. Otherwise it is UTF-8 if most bytes beyond ASCII fit, UTF-16 if
+    every second byte is mostly 0, or Shift-JIS if the bytes read as Japanese. Otherwise it depends
+    on letters beyond ASCII. If they stand alone, like letters with accents, it is Windows-1252, or
+    Latin-1 if Windows-1252 lacks a character. If they stand together, like those of other
+    alphabets, it is what charset_normalizer finds.
 
     Args:
         content: bytes.
         encoding: its name in Python, if it is known.
 
     Raises:
-        ValueError: there is no such encoding, or the bytes are not in it.
+        ValueError: there is no such encoding, or the bytes do not fit it.
 
     Example:
         >>> decoded("Köln".encode("cp1252")), decoded("名前".encode("shift_jis"))

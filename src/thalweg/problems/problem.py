@@ -1,4 +1,4 @@
-"""What a problem is: an objective that knows its derivatives and its minimizers."""
+"""Problem: an objective that knows its derivatives and its minimizers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,15 +22,15 @@ class Problem:
         gradient: ∇f: x (..., d) -> (..., d).
         hessian: ∇²f: x (d,) -> (d, d).
         start: where descents begin unless told otherwise, (d,).
-        minimizers: the points of the least value, (m, d); empty where there is none, where they
-            are not isolated (a valley), or where they are not known.
-        minimum: the value there; None where there are no minimizers.
+        minimizers: the points of the lowest value, (m, d). Empty if there is none, if they are not
+            isolated (a valley), or if they are not known.
+        minimum: the value there; None if there are no minimizers.
         spectrum: the Hessian's eigenvalues, (d,), ascending; None where they change with x.
         source: where the problem comes from.
         parts: the f_i of a finite sum f = (1/n) Σ f_i, from which minibatches are drawn; empty
             where the problem is not one.
-        domain: the lowest and the highest point of the box that x may not leave, (d,) each; None
-            where x is free. Minimizers are those within it.
+        domain: the lowest and the highest point of a box that x may not leave, (d,) each; None if x
+            is free. Minimizers are those within the box.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Problem:
 
     @property
     def minimizer(self) -> Vector | None:
-        """The point of the least value, (d,); None where there is not exactly one."""
+        """The point of the lowest value, (d,); None unless there is exactly one."""
         return self.minimizers[0] if len(self.minimizers) == 1 else None
 
     def project(self, x: Vector) -> Vector:

@@ -1,4 +1,4 @@
-"""Quadratics: any ½ xᵀQx + cᵀx + b, and the bowls and the saddle that go by a name."""
+"""Quadratics: any ½ xᵀQx + cᵀx + b, and the named bowls and saddle."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""Finite sums f = (1/n) Σ f_i, whose parts minibatches are drawn from."""
+"""Finite sums f = (1/n) Σ f_i. Minibatches are drawn from their parts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +17,8 @@ __all__ = ["finite_sum", "noisy_bowl", "noisy_sum", "reddi", "sigmoid_fit"]
 def finite_sum(parts: Sequence[Problem], *, name: str = "finite_sum", source: str = "") -> Problem:
     """Return f(x) = (1/n) Σ f_i(x), which starts where its first part does.
 
-    A sum of quadratics is a quadratic, and knows its minimizer. Other sums do not; who does adds
-    it with ``dataclasses.replace``.
+    A sum of quadratics is a quadratic, and knows its minimizer. Other sums do not; if you know it,
+    add it with ``dataclasses.replace``.
 
     Args:
         parts: the f_i, one or more, all of d variables.
@@ -113,8 +113,9 @@ def sigmoid_fit() -> Problem:
     """Return (1/n) Σ ½(σ(w uᵢ + b) − yᵢ)² over x = (w, b), from (−5, 5): a fit with plateaus.
 
     σ(z) = 1/(1 + e^(−z)), the uᵢ are nine even points of [−2, 2], and yᵢ = σ(2uᵢ + 1), so that the
-    minimizer is (2, 1) and the minimum 0. Far from it σ is saturated and f all but flat: from the
-    start, gradient descent soon reaches a plateau at f ≈ 0.142 and stays there long. Each of the
+    minimizer is (2, 1) and the minimum 0. Far from it σ is saturated and f is nearly flat: from the
+    start, gradient descent soon reaches a plateau at f ≈ 0.142 and stays there for a long time.
+    Each of the
     nine squares is a part.
 
     Example:
