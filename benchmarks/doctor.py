@@ -45,8 +45,10 @@ made. Each training is small: a few hundred steps on scikit-learn's digits and t
 that are generated. A *planted* training has one fault; a *cured* one is the same without it; a
 *healthy* one was drawn over rules, rates, schedules, batch sizes and models. The findings are those
 of `thalweg.check` and `thalweg.Doctor` together. The half "calibration" may set thresholds of the
-doctor. The half "judging" has other seeds, other data and other architectures. A finding in
-parentheses is a warning; a warning is no alarm. "folder" are small copies of reported failures.
+doctor. The half "judging" has other seeds, other data and other architectures. Problems
+come before warnings; a warning is no alarm. "folder" are small copies of reported failures.
+The whole suite takes many hours. A run may be ended early, and so few trainings say little: counts
+stand beside each share. The doctor may have changed since.
 """
 
 
@@ -134,7 +136,7 @@ def quick(every: Iterator[Entry]) -> Iterator[Entry]:
 
 def named(row: Row) -> str:
     """Return what was found first, a problem or a warning."""
-    first: str = (row["problems"] or [f"({w})" for w in row["warnings"]] or ["nothing"])[0]
+    first: str = [*row["problems"], *row["warnings"], "nothing"][0]
     return first
 
 

@@ -1,6 +1,7 @@
 """Entries: every training of the suite and of a folder of cases, and whether it learned."""
 
 import importlib.util
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ def _planted(
 
 
 def planted(halves: list[str], seeds: int, only: set[str]) -> Iterator[Entry]:
-    """Yield the planted failures, all causes under one seed before the next.
+    """Yield the planted failures: all causes under one seed before the next, some of them mild.
 
     Args:
         halves: of the suite.
@@ -100,20 +101,17 @@ def planted(halves: list[str], seeds: int, only: set[str]) -> Iterator[Entry]:
         only: causes; all if it is empty.
     """
     known: References = {}
-    rounds = [(k, s) for k in range(seeds) for s in ("strong", "mild")]
     widest = max(len(plant.variants) for plant in PLANTS)
-    for k, strength in rounds:
-        for turn in range(widest):
-            for plant in PLANTS:
-                if only and plant.cause not in only:
-                    continue
-                if strength not in plant.strengths or turn >= len(plant.variants):
-                    continue
-                variant = plant.variants[(turn + k) % len(plant.variants)]
-                for half in halves:
-                    yield _planted(
-                        plant, variant, half, SEEDS[half][k], strength=strength, known=known
-                    )
+    for k, other, turn in itertools.product(range(seeds), (0, 1), range(widest)):
+        for number, plant in enumerate(PLANTS):
+            if (only and plant.cause not in only) or turn >= len(plant.variants):
+                continue
+            if other >= len(plant.strengths):
+                continue
+            strength = plant.strengths[(number + turn + other) % len(plant.strengths)]
+            variant = plant.variants[(turn + k) % len(plant.variants)]
+            for half in halves:
+                yield _planted(plant, variant, half, SEEDS[half][k], strength=strength, known=known)
 
 
 def _drawn(number: int, known: References) -> Entry:
