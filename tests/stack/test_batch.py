@@ -105,7 +105,10 @@ def test_examples_come_in_any_sequence_as_a_dataloader_takes_them() -> None:
     ("source", "message"),
     [
         ([{"x": [1.0], "name": "a"}, {"x": [2.0], "name": "b"}], "train has texts such as 'a'; "),
-        ({"x": X, "name": ["a"] * len(X)}, "train has texts such as 'a'; leave them out"),
+        (
+            {"x": X, "name": ["a"] * len(X)},
+            "train has texts such as 'a'; give numbers in their place",
+        ),
         ([(torch.zeros(1), 0), (torch.zeros(2), 1)], r"one batch; a DataLoader's collate_fn can "),
         ({"x": object()}, "train must be tensors or arrays of numbers, .* got object"),
     ],
@@ -124,6 +127,11 @@ def test_nested_tensors_are_refused_with_the_remedy(layout: torch.layout) -> Non
     remedy = str(told.value).partition(" give ")[2]
     padded = eval(remedy, {"torch": torch, "tensor": nested})  # noqa: S307 - ours, word for word
     assert torch.equal(read((padded, Y[:2]), "train")[0], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+
+
+def test_numbers_that_are_objects_are_numbers() -> None:
+    found = read({"x": X, "y": np.array([0, 1] * 50, dtype=object)}, "train")
+    assert torch.equal(found["y"], torch.tensor([0, 1] * 50))
 
 
 def test_an_array_that_must_not_be_written_is_copied() -> None:

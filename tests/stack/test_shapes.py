@@ -86,6 +86,16 @@ IMAGES = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(1))
             r"outputs of shape \(n, 3\) with targets of shape \(n, 1\)",
             r"give targets\.expand_as\(outputs\) to the loss if each is meant for several outputs$",
         ),
+        (
+            {"model": lambda: nn.Linear(6, 3), "train": (X, Y)},
+            r"outputs of shape \(n, 3\) with targets of shape \(n,\)",
+            r"give targets\[\.\.\., None\]\.expand_as\(outputs\) to the loss if each is meant for ",
+        ),
+        (
+            {"model": lambda: nn.Linear(6, 1), "train": (X[:, None], X[:, :4])},
+            r"outputs of shape \(n, 1, 1\) with targets of shape \(n, 4\)",
+            "make them alike$",
+        ),
     ],
 )  # fmt: skip
 def test_other_shapes_are_told_too(given: dict[str, Any], shapes: str, remedy: str) -> None:

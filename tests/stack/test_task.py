@@ -73,6 +73,12 @@ def wrong_shape(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, targets, reduction="none")
 
 
+def steps(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    loss = functional.cross_entropy(model(batch[0]), batch[1])
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
 class Explodes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +113,7 @@ HERE = r"test_(task|batch)\.py:\d+"
         ({"test": Unopened()}, r"no shards in /data \(test\[0\]\)$"),
         ({"train": TensorDataset(X[:0], Y[:0])}, "^train has no examples$"),
         ({"train": (X, Y[:50])}, "^train must have one row per .* got rows: 50, 100$"),
-        ({"train": ("text", Y)}, "^train must be tensors or arrays of numbers, .* got str$"),
+        ({"train": ("text", Y)}, "^train has texts such as 'text'; give numbers in their place"),
         ({"train": (X[:2], Y[:2])}, "^test=0.2 of train leaves 0 of its rows to that part"),
         ({"train": [X, X, Y]}, r"^a loss needs examples that are pairs \(X, y\); give step="),
         ({"model": refuse}, rf"^.*{HERE}: RuntimeError: no weights; here$"),
@@ -120,6 +126,7 @@ HERE = r"test_(task|batch)\.py:\d+"
         ({"model": partial(nn.Linear, 2, 4)}, "^model: RuntimeError: mat1 and mat2 shapes"),
         ({"train": (X, X)}, "^loss: RuntimeError: 0D or 1D target tensor"),
         ({"loss": wrong_shape}, r"^loss\(.* must return one number, .* got shape \(8,\)$"),
+        ({"loss": None, "step": steps}, r"^step\(model, batch\) must return the loss alone; "),
         ({"loss": zero}, r"^loss\(.* must return one number, .* got float$"),
         ({"loss": lambda out, _: out.detach().sum()}, "does not depend on any parameter"),
         ({"model": Explodes}, "^the loss of the untrained model is nan on the first"),

@@ -270,12 +270,17 @@ def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
             raise TaskError(f"{name} must be dense tensors, got a {kind} one: give its .to_dense()")
         return value.detach()
     try:
-        array = np.ascontiguousarray(np.asarray(value))
+        array = np.ascontiguousarray(value)
+        if array.dtype == object:  # numbers, as columns of a frame hold them at times
+            array = np.asarray(array.tolist())
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError):
         text = value if isinstance(value, str) else next(iter(np.ravel(value)), None)
         if isinstance(text, str):
-            raise TaskError(f"{name} has texts such as {text[:40]!r}; leave them out") from None
+            raise TaskError(
+                f"{name} has texts such as {text[:40]!r}; give numbers in their place, or leave "
+                "them out"
+            ) from None
         raise TaskError(
             f"{name} must be tensors or arrays of numbers, a list of examples, a Dataset or a "
             f"DataLoader, got {type(value).__name__}"

@@ -113,8 +113,14 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
     start, held = own.values(), [_held(module)]
     with _apart(function.task, module):
         with function.mode(training=True):
+            own.objective.zero_grad()
             with seeded(0), compared(module, batch):  # for what it draws itself
                 _check(own(own.values(), batch, "loss", seed, step, training=True), function)
+            if any(p.grad is not None for p in module.parameters()):
+                raise TaskError(
+                    "step(model, batch) must return the loss alone; leave backward() and the "
+                    "optimizer out of it, for they are the race's"
+                )
             held.append(_held(module))
             after = own.values()
             with seeded(0):

@@ -144,4 +144,12 @@ def _remedy(outputs: Shape, targets: Shape) -> str:
             return f"give targets[{index}, None], or let the model return outputs.squeeze({axis})"
         if outputs == targets[:axis] + targets[axis + 1 :] and targets[axis] == 1:
             return f"give targets.squeeze({axis}), or let the model return outputs[{index}, None]"
-    return "give targets.expand_as(outputs) to the loss if each is meant for several outputs"
+    lacking = len(outputs) - len(targets)
+    index = f"[..., {', '.join(['None'] * lacking)}]" if lacking > 0 else ""
+    try:
+        torch.empty(targets + (1,) * lacking).expand(outputs)
+    except RuntimeError:
+        return "make them alike"
+    return (
+        f"give targets{index}.expand_as(outputs) to the loss if each is meant for several outputs"
+    )
