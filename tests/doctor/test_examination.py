@@ -244,6 +244,13 @@ def test_everything_is_left_as_it_was() -> None:
     assert model.training
 
 
+def test_a_model_in_evaluation_mode_is_told_of_where_it_matters() -> None:
+    x, y = classes()
+    found = report(net(3, nn.Dropout(0.5)).eval(), nn.CrossEntropyLoss(), x, y)
+    assert [f.cause for f in found] == ["trained_in_eval_mode"]
+    assert not report(net().eval(), nn.CrossEntropyLoss(), x, y).findings
+
+
 def test_a_loader_that_cannot_be_looked_at_is_refused_in_a_sentence() -> None:
     x, y = classes()
     model = net()

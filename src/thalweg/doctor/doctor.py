@@ -22,7 +22,7 @@ from thalweg.doctor.signals import Memory, Signals
 from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
-from thalweg.errors import TaskError
+from thalweg.errors import TaskError, told
 
 __all__ = ["Doctor"]
 
@@ -191,9 +191,12 @@ class Doctor:
         if blocking:
             skipped["rate and dynamics"] = f"{blocking[0].cause} explains the training"
         else:
-            dynamic, ruled_out = self._dynamics(subject, until)
-            findings += dynamic
-            looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
+            try:
+                dynamic, ruled_out = self._dynamics(subject, until)
+                findings += dynamic
+                looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
+            except Exception as error:  # noqa: BLE001 - what was found before is told all the same
+                skipped["rate and dynamics"] = told(error)
         seconds = time.monotonic() - began
         return Report(tuple(ordered(findings)), tuple(looked_at), ruled_out, skipped, seconds)
 
@@ -235,16 +238,18 @@ class Doctor:
             findings += verdict.findings
             ruled_out = verdict.ruled_out
         if not findings and 0.05 < left < 0.7 and self._flat():
-            floor = noise_floor(self._subject(now=True), 200, self._seconds / 20)
+            floor = noise_floor(
+                self._subject(now=True), len(signals.losses) // 2, self._seconds / 20
+            )
             findings += [floor] if floor else []
         findings += look_at_outcome(trials, self.model, left, self.validated, findings)
         return findings, ruled_out
 
     def _flat(self) -> bool:
-        """Return whether the loss has stopped falling."""
+        """Return whether the loss has all but stopped falling; the last fifths of it are noisy."""
         losses, fifth = self.signals.losses, len(self.signals.losses) // 5
         last, before = losses[-fifth:], losses[-2 * fifth : -fifth]
-        return fifth > 0 and sum(last) > 0.95 * sum(before)
+        return fifth > 0 and sum(last) > 0.7 * sum(before)
 
     def _onset(self) -> int | None:
         """Return the step of the first loss that is not finite."""

@@ -64,9 +64,14 @@ def check(
             complete=part.ended,
         )
         findings, looked_at, skipped = examine(subject)
+        asleep = start.evaluation_mode(subject)
+        findings += [asleep] if asleep else []
         if not any(finding.severity == "problem" for finding in findings):
-            findings += first_steps(subject)
-            looked_at += ["scales", "initial weights", "saturation"]
+            try:
+                findings += first_steps(subject)
+                looked_at += ["scales", "initial weights", "saturation"]
+            except Exception as error:  # noqa: BLE001 - what was found before is told all the same
+                skipped["first steps on a copy"] = told(error)
     return Report(tuple(ordered(findings)), tuple(looked_at), {}, skipped, time.monotonic() - began)
 
 

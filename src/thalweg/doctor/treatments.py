@@ -135,7 +135,7 @@ def adam(subject: Subject) -> Iterator[Treatment]:
     if any(group.get("momentum") == 0 for group in groups):
         yield Treatment("ill_conditioned", 4, "momentum 0.9", "", _heavy)
     if not any("betas" in group or "alpha" in group for group in groups):
-        for lr in (1e-3, 1e-2):
+        for lr in (1e-3, 1e-2, 1e-1):
             yield Treatment(
                 "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
             )

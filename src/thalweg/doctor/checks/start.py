@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+from torch import nn
+
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import activations, constant_weights
 from thalweg.doctor.subject import Subject
 from thalweg.words import listed
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "evaluation_mode"]
 
 
 def constant_init(subject: Subject) -> Finding | None:
@@ -47,6 +49,23 @@ def dead_relu(subject: Subject) -> Finding | None:
         "90 % of the units of a layer",
         "an experiment: one batch",
         sure=0.9,
+    )
+
+
+def evaluation_mode(subject: Subject) -> Finding | None:
+    """Look for a model that is in evaluation mode before it is trained, where that matters."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001
+    if subject.model.training or not any(isinstance(m, kinds) for m in subject.model.modules()):
+        return None
+    return Finding(
+        "trained_in_eval_mode",
+        "warning",
+        "The model is in evaluation mode, and has dropout or batch normalization: call "
+        "model.train() before the first step.",
+        {"training": "False"},
+        "model.training is False before the training",
+        "the model's own flag",
+        sure=0.6,
     )
 
 
