@@ -368,7 +368,8 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": "hinge"}, "loss must be one of squared, logistic, softmax, got 'hinge'"),
+        ({"loss": "hing"}, r"loss must be one of squared, logistic, softmax, .*, got 'hing'"),
+        ({"loss": "huber"}, "loss 'huber' needs epsilon, which LinearRegressor takes"),
         ({"X": csr_array(np.eye(4))}, r"X must be dense, got csr_array; use X.toarray\(\)"),
         ({"X": np.eye(4) * 1j}, "X must be real, got complex128; use X.real"),
         ({"y": np.zeros(4, complex)}, "y must be real, got complex128; use y.real"),
@@ -379,7 +380,7 @@ GOOD: dict[str, Any] = {"X": np.eye(4), "y": np.zeros(4), "rule": "sgd", "epochs
         ({"y": [0, 1e300, 0, 0]}, r"y must be finite as float32; y\[1\] is not"),
         (
             {"y": [0, 1, 2, 0], "loss": "logistic"},
-            "y must be 0 or 1 for the logistic loss, got 2 in row 2",
+            "y must be 0 or 1 for a loss of two classes, got 2 in row 2",
         ),
         (
             {"y": [0, 0.5, 2, 0], "loss": "softmax"},

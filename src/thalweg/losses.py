@@ -1,9 +1,9 @@
 """Every loss of a linear model, one record for each: the page to read first.
 
-``z`` is the model's output and ``y`` the target. A loss of one output is two equations, its value
-and its derivative in z: they are called with NumPy arrays, and compiled into every training.
-Softmax has several outputs that depend on each other, so it is compiled from
-``kernels/cpu/loss.py``.
+``z`` is the model's output, ``y`` the target and ``a`` the loss's own number, if it has one. Of two
+classes, y is 0 or 1. A loss of one output is two equations, its value and its derivative in z: they
+are called with NumPy arrays, and compiled into every training. Softmax has several outputs that
+depend on each other, so it is compiled from ``kernels/cpu/loss.py``.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.elementwise import exp, log, where
+from thalweg.elementwise import exp, log, maximum, minimum, sign, where
 
 __all__ = ["LOSSES", "Loss", "exp_of_negative", "get"]
 
@@ -24,30 +24,46 @@ class Loss:
 
     Attributes:
         name: what a user calls it.
-        value: (z, y) -> the loss of each row.
-        slope: (z, y) -> its derivative in each output.
+        value: (z, y, a) -> the loss of each row.
+        slope: (z, y, a) -> its derivative in each output, or a subderivative.
         predict: outputs (..., n, k) -> what they predict, (..., n): the inverse of the link.
         outputs: (y, what) -> k, the number of outputs that these targets need. It raises ValueError
             at a target that is not legal; the message begins with ``what``.
+        parameter: the name of its own number; empty if it has none.
+        degree: if y, z and a length a are multiplied by a factor, the loss is by this power of it;
+            0: the unit of y is not free.
+        smooth: whether its derivative is continuous.
     """
 
     name: str
-    value: Callable[[Any, Any], Any]
-    slope: Callable[[Any, Any], Any]
+    value: Callable[[Any, Any, Any], Any]
+    slope: Callable[[Any, Any, Any], Any]
     predict: Callable[[NDArray[Any]], NDArray[Any]]
     outputs: Callable[[NDArray[Any], str], int]
+    parameter: str = ""
+    degree: int = 0
+    smooth: bool = True
 
     @property
     def number(self) -> int:
         """The number by which compiled functions know it."""
         return list(LOSSES).index(self.name)
 
-    def at(self, z: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+    def at(
+        self, z: NDArray[np.float64], y: NDArray[Any], parameter: float = 0.0
+    ) -> tuple[float, NDArray[np.float64]]:
         """Return the mean loss of the outputs z (n, k), and its slope in each of them."""
+        values, slopes = self.rows(z, y, parameter)
+        return float(np.mean(values)), slopes / len(y)
+
+    def rows(
+        self, z: NDArray[np.float64], y: NDArray[Any], parameter: float = 0.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the loss of each row of outputs z (n, k), and its slope in each of them."""
         if self.name != "softmax":
             z, y = z[:, 0], y.astype(np.float64)
-        slope = self.slope(z, y) / len(y)
-        return float(np.mean(self.value(z, y))), slope.reshape(len(y), -1)
+        slope = self.slope(z, y, parameter)
+        return self.value(z, y, parameter), slope.reshape(len(y), -1)
 
 
 def exp_of_negative(x: Any) -> Any:  # noqa: ANN401 - arrays, or vectors of lanes
@@ -59,35 +75,35 @@ def exp_of_negative(x: Any) -> Any:  # noqa: ANN401 - arrays, or vectors of lane
     return exp(x)
 
 
-def _squared(z: Any, y: Any) -> Any:  # noqa: ANN401
+def _squared(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     r = z - y
     return 0.5 * r * r
 
 
-def _squared_slope(z: Any, y: Any) -> Any:  # noqa: ANN401
+def _squared_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     return z - y
 
 
-def _logistic(z: Any, y: Any) -> Any:  # noqa: ANN401
+def _logistic(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     e = exp_of_negative(-abs(z))
     total = 1 + e
     rest = log(total) + (e - (total - 1))  # log(1 + e), with the digits that 1 + e loses
     return where(z > 0, z, 0.0) - y * z + rest
 
 
-def _logistic_slope(z: Any, y: Any) -> Any:  # noqa: ANN401
+def _logistic_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     e = exp_of_negative(-abs(z))
     return where(z >= 0, 1.0, e) / (1 + e) - y
 
 
-def _softmax(z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+def _softmax(z: NDArray[np.float64], y: NDArray[np.int64], a: float) -> NDArray[np.float64]:
     from scipy.special import log_softmax  # noqa: PLC0415 - takes a second to load
 
     loss: NDArray[np.float64] = -log_softmax(z, axis=1)[np.arange(len(y)), y]
     return loss
 
 
-def _softmax_slope(z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+def _softmax_slope(z: NDArray[np.float64], y: NDArray[np.int64], a: float) -> NDArray[np.float64]:
     from scipy.special import softmax  # noqa: PLC0415
 
     slope: NDArray[np.float64] = softmax(z, axis=1)
@@ -95,8 +111,77 @@ def _softmax_slope(z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.f
     return slope
 
 
+def _hinge(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return maximum(1 - (2 * y - 1) * z, 0.0)
+
+
+def _hinge_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    s = 2 * y - 1
+    return -0.5 * s * (1 + sign(1 - s * z))
+
+
+def _squared_hinge(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    h = maximum(1 - (2 * y - 1) * z, 0.0)
+    return h * h
+
+
+def _squared_hinge_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    s = 2 * y - 1
+    return -2 * s * maximum(1 - s * z, 0.0)
+
+
+def _modified_huber(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    h = maximum(1 - (2 * y - 1) * z, 0.0)
+    return where(h <= 2, h * h, 4 * h - 4)
+
+
+def _modified_huber_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    s = 2 * y - 1
+    return -2 * s * minimum(maximum(1 - s * z, 0.0), 2.0)
+
+
+def _huber(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    r = abs(z - y)
+    return where(r <= a, 0.5 * r * r, a * r - 0.5 * a * a)
+
+
+def _huber_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return minimum(maximum(z - y, -a), a)
+
+
+def _epsilon_insensitive(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return maximum(abs(z - y) - a, 0.0)
+
+
+def _epsilon_insensitive_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    r = z - y
+    return where(abs(r) > a, sign(r), 0.0)
+
+
+def _quantile(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    r = y - z
+    return 0.5 * abs(r) + (a - 0.5) * r
+
+
+def _quantile_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return 0.5 * sign(z - y) + (0.5 - a)
+
+
+def _poisson(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return exp(z) - y * z
+
+
+def _poisson_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return exp(z) - y
+
+
 def _number(z: NDArray[Any]) -> NDArray[Any]:
     return z[..., 0]
+
+
+def _exponential(z: NDArray[Any]) -> NDArray[Any]:
+    mean: NDArray[Any] = np.exp(z[..., 0])
+    return mean
 
 
 def _class_of_two(z: NDArray[Any]) -> NDArray[np.int64]:
@@ -108,12 +193,17 @@ def _largest(z: NDArray[Any]) -> NDArray[np.int64]:
     return codes
 
 
-def _any_number(y: NDArray[Any], what: str) -> int:  # noqa: ARG001 - all are legal
+def _any_number(y: NDArray[Any], what: str) -> int:
     return 1
 
 
 def _zero_or_one(y: NDArray[Any], what: str) -> int:
-    _refuse(y, (y != 0) & (y != 1), what, "0 or 1 for the logistic loss")
+    _refuse(y, (y != 0) & (y != 1), what, "0 or 1 for a loss of two classes")
+    return 1
+
+
+def _not_negative(y: NDArray[Any], what: str) -> int:
+    _refuse(y, y < 0, what, ">= 0 for the poisson loss")
     return 1
 
 
@@ -132,9 +222,34 @@ def _refuse(y: NDArray[Any], wrong: NDArray[np.bool_], what: str, legal: str) ->
 LOSSES: Mapping[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("squared", _squared, _squared_slope, _number, _any_number),
+        Loss("squared", _squared, _squared_slope, _number, _any_number, degree=2),
         Loss("logistic", _logistic, _logistic_slope, _class_of_two, _zero_or_one),
         Loss("softmax", _softmax, _softmax_slope, _largest, _codes),
+        Loss("hinge", _hinge, _hinge_slope, _class_of_two, _zero_or_one, smooth=False),
+        Loss("squared_hinge", _squared_hinge, _squared_hinge_slope, _class_of_two, _zero_or_one),
+        Loss("modified_huber", _modified_huber, _modified_huber_slope, _class_of_two, _zero_or_one),
+        Loss("huber", _huber, _huber_slope, _number, _any_number, "epsilon", 2),
+        Loss(
+            "epsilon_insensitive",
+            _epsilon_insensitive,
+            _epsilon_insensitive_slope,
+            _number,
+            _any_number,
+            "epsilon",
+            1,
+            smooth=False,
+        ),
+        Loss(
+            "quantile",
+            _quantile,
+            _quantile_slope,
+            _number,
+            _any_number,
+            "quantile",
+            1,
+            smooth=False,
+        ),
+        Loss("poisson", _poisson, _poisson_slope, _exponential, _not_negative),
     )
 }
 

@@ -19,7 +19,7 @@ class Examples:
     Attributes:
         X: (n, d), C-contiguous, of the training's dtype.
         y: (n,), of the same dtype; class codes for the logistic and softmax losses.
-        loss: "squared", "logistic" or "softmax".
+        loss: its name.
         outputs: k, the model's outputs per row.
         intercept: whether the last column is the constant one.
     """
@@ -54,7 +54,9 @@ class Examples:
         Raises:
             ValueError: the data do not fit each other or the loss.
         """
-        outputs = get(loss).outputs
+        known = get(loss)
+        if known.parameter:
+            raise ValueError(f"loss {loss!r} needs {known.parameter}, which LinearRegressor takes")
         data, target = real(f"{what}X", X), real(f"{what}y", y)
         if data.ndim != 2 or 0 in data.shape:
             raise ValueError(f"{what}X must have shape (rows, features), got {data.shape}")
@@ -69,7 +71,7 @@ class Examples:
             if not np.isfinite(array).all():
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
                 raise ValueError(f"{what}{name} must be finite as {dtype}; {name}{where} is not")
-        return cls(table, numbers, loss, outputs(numbers, what), intercept)
+        return cls(table, numbers, loss, known.outputs(numbers, what), intercept)
 
     def check_like(self, train: "Examples", what: str) -> None:
         """Raise ValueError unless these examples fit a model of those."""

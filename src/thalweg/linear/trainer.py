@@ -56,6 +56,7 @@ class Trainer:
     ) -> None:
         self._loss, self._l2 = get(loss), l2
         self._kernel = kernel = compiled(rule, dtype)
+        self._numbers = self._loss.number, dtype.type(0)
         self.lanes = lanes
         self.count = -(-len(lanes) // LANES)
         padded = [*lanes, *[lanes[-1]] * (self.count * LANES - len(lanes))]
@@ -105,7 +106,7 @@ class Trainer:
             np.array(kernel.passes, np.intp),
             kernel.slots,
             kernel.steady,
-            self._loss.number,
+            self._numbers,
         )
         data = (examples.X, examples.y, kernel.dtype.type(self._l2), features - examples.intercept)
         rows = (stretch.order, stretch.bounds, self.steps)
@@ -143,7 +144,7 @@ class Trainer:
         result = np.empty((self.count, LANES))
         team.run(
             lambda first, last: evaluate_blocks(
-                self._loss.number, examples.X, examples.y, answer, first, last, result
+                self._numbers, examples.X, examples.y, answer, first, last, result
             ),
             len(examples.X) * self._size,
         )

@@ -27,7 +27,7 @@ class Training:
     """The lanes of a finished training.
 
     Attributes:
-        loss: "squared", "logistic" or "softmax".
+        loss: its name.
         epoch: (evaluations,), the epochs after which losses were measured; 0 is the start.
         train_loss: (evaluations, lanes), mean loss on the training data, without the L2 term.
         validation_loss: the same on the validation data; NaN without them.
@@ -83,14 +83,15 @@ def train(
 
     Minimizes (1/n) Σ loss(z_i, y_i) + l2/2 ‖w‖² with z = x·w + b over w and b, by steps of the rule
     on minibatches. The losses are ½ (z - y)² (squared), log(1 + e^z) - y z for y in {0, 1}
-    (logistic) and log Σ_c e^(z_c) - z_y for y in 0..k-1 (softmax). Lanes share the initial point
-    and the minibatches, so they compare in pairs; what a lane computes depends on no other lane and
-    not on the number of threads.
+    (logistic) and log Σ_c e^(z_c) - z_y for y in 0..k-1 (softmax), or one of ``thalweg.losses``
+    without a number of its own: hinge, squared_hinge, modified_huber, poisson. Lanes share the
+    initial point and the minibatches, so they compare in pairs; what a lane computes depends on no
+    other lane and not on the number of threads.
 
     Args:
         X: data, shape (n, d), finite.
         y: targets, shape (n,): numbers, or class codes from 0.
-        loss: "squared" (default), "logistic" or "softmax".
+        loss: "squared" (default), "logistic", "softmax" or one of those above.
         rule: a rule or its name.
         epochs: passes over the data, >= 1.
         batch_size: rows per step, 1 to n; default 32, or n if that is less.

@@ -21,7 +21,10 @@ from thalweg.kernels.cpu.simd import (
 )
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["evaluate_blocks", "shuffle", "train_blocks"]
+__all__ = [
+    "add_gradient", "add_gradient_of_one", "evaluate_blocks", "outputs", "outputs_of_one",
+    "shuffle", "train_blocks",
+]  # fmt: skip
 
 _ROWS = 64  # rows that are handled together: their outputs stay in the nearest cache
 
@@ -85,7 +88,7 @@ _gradient_rest = _tile(
 
 
 @inlined
-def _outputs(X, rows, m, d, k, w, z):
+def outputs(X, rows, m, d, k, w, z):
     """z[p, c] = sum_j X[p, j] w[j, c]."""
     for p in range(0, m - 3, 4):
         for c in range(0, k - 1, 2):
@@ -101,8 +104,8 @@ def _outputs(X, rows, m, d, k, w, z):
 
 
 @inlined
-def _outputs_of_one(X, rows, m, d, k, w, z):
-    """As ``_outputs``, for k = 1."""
+def outputs_of_one(X, rows, m, d, k, w, z):
+    """As ``outputs``, for k = 1."""
     for p in range(0, m - 7, 8):
         _outputs_8(X, rows, d, 1, w, z, p, 0)
     if m & 4:
@@ -114,7 +117,7 @@ def _outputs_of_one(X, rows, m, d, k, w, z):
 
 
 @inlined
-def _add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
+def add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
     """g[j, c] += sum_p X[p, j] r[p, c]."""
     for j in range(0, d - 3, 4):
         for c in range(0, k - 1, 2):
@@ -130,8 +133,8 @@ def _add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
 
 
 @inlined
-def _add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
-    """As ``_add_gradient``, for k = 1."""
+def add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
+    """As ``add_gradient``, for k = 1."""
     for j in range(0, d - 7, 8):
         _gradient_8(X, rows, m, d, 1, r, g, fresh, w, l2, penalized, j, 0)
     _gradient_rest(X, rows, m, d, 1, r, g, fresh, w, l2, penalized)
@@ -206,12 +209,12 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
         own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)
         if k == 1:
             _evaluate(
-                _outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
+                outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
                 pointer(rows), pointer(z), pointer(total), sums,
             )  # fmt: skip
         else:
             _evaluate(
-                _outputs, loss, pointer(X), pointer(y), n, d, k, own,
+                outputs, loss, pointer(X), pointer(y), n, d, k, own,
                 pointer(rows), pointer(z), pointer(total), sums,
             )  # fmt: skip
 
@@ -228,7 +231,7 @@ def train_blocks(
     (B, hyperparameters, L), powers and uniform_state alike; schedule (steps, B, scheduled, L), the
     values of the hyperparameters whose numbers are in scheduled; diverged (B, L), 0 or the step;
     t: steps taken before; steady: whether the uniform values change with neither t nor a schedule;
-    loss: its number.
+    loss: its number and its own number, of X's type.
     A block all of whose lanes have diverged is left alone. Returns at once when stop[0] is set.
 
     Subnormal numbers count as 0: state that decays for want of a gradient would pass through them,
@@ -299,13 +302,13 @@ def _train_block(
         # The constant 1 lets the compiler drop the loops over outputs.
         broken = (
             _gradient(
-                _outputs_of_one, _add_gradient_of_one,
+                outputs_of_one, add_gradient_of_one,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, 1,
                 w, g, z, l2, penalized,
             )
             if k == 1
             else _gradient(
-                _outputs, _add_gradient,
+                outputs, add_gradient,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, k,
                 w, g, z, l2, penalized,
             )

@@ -52,30 +52,31 @@ def _loops(loss):
     slope, value = inlined(loss.slope), inlined(loss.value)
 
     @inlined
-    def slopes(z, y, rows, m, scale):
+    def slopes(a, z, y, rows, m, scale):
         for p in range(m):
-            store(z, p, slope(load(z, p), y[rows[p]]) * scale)
+            store(z, p, slope(load(z, p), y[rows[p]], a) * scale)
 
     @inlined
-    def values(z, y, rows, m):
+    def values(a, z, y, rows, m):
         sum_ = load(z, 0) - load(z, 0)
         for p in range(m):
-            sum_ = sum_ + value(load(z, p), y[rows[p]])
+            sum_ = sum_ + value(load(z, p), y[rows[p]], a)
         return sum_
 
     return slopes, values
 
 
+# ``loss`` is the number of a loss and its own number, of the type of z.
 # A line that names {number} stands for one line per loss of one output. A call through a pointer in
 # their place costs a step of one row a sixth.
 _SLOPES = """
 def slopes(loss, z, y, rows, m, k, scale):
-    if loss == {number}: return slopes_{number}(z, y, rows, m, scale)
+    if loss[0] == {number}: return slopes_{number}(loss[1], z, y, rows, m, scale)
     return _softmax_slopes(z, y, rows, m, k, scale)
 """
 _VALUES = """
 def values(loss, z, y, rows, m, k):
-    if loss == {number}: return values_{number}(z, y, rows, m)
+    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, m)
     return _softmax_values(z, y, rows, m, k)
 """
 

@@ -1,0 +1,291 @@
+"""What the estimators share: passes at eight rates, the choice among them, and the finish."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from thalweg.kernels.cpu.vector import LANES
+from thalweg.linear.columns import Columns
+from thalweg.linear.optimum import Objective, optimum
+from thalweg.linear.progressive import Progressive
+from thalweg.linear.unit import Unit
+from thalweg.losses import Loss
+from thalweg.rule import Rule
+from thalweg.rules import get
+
+__all__ = ["Linear", "Rows"]
+
+_RATES = np.geomspace(0.25, 8, LANES)  # of Adagrad on scaled columns
+_AROUND = 4.0 ** np.arange(-3, LANES - 3)  # times the default rate of another rule
+_CHUNK = 1 << 20  # numbers that are scaled at a time
+_FEW = 5000  # dense rows up to which a step takes one
+_BATCH = 32  # rows of a step above
+_STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
+_SMALL = 10_000_000  # numbers of X, times outputs, up to which finish="auto" goes to the optimum
+
+Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows, the targets of each training on them, and the rows' weights."""
+
+    X: Any
+    targets: list[NDArray[Any]]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One training: a loss, its unit, and the eight rates that learn it."""
+
+    loss: Loss
+    unit: Unit
+    parameter: float
+    training: Progressive
+    rates: NDArray[np.float64]
+    penalties: tuple[float, float]
+
+
+class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """What the classifier and the regressor share."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "fit_intercept": ["boolean"],
+        "rule": [str, Rule],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "finish": [StrOptions({"auto"}), "boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [None, Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _rows(self, X: Any, *, reset: bool, **options: Any) -> Any:
+        """Return X checked: an array, or CSR without duplicates; not copied if it is so."""
+        checked = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset, **options
+        )
+        data = checked[0] if isinstance(checked, tuple) else checked
+        if issparse(data) and not data.has_canonical_format:
+            data = data.copy()
+            data.sum_duplicates()
+        return (data, *checked[1:]) if isinstance(checked, tuple) else data
+
+    def _begin(self, rows: Rows, loss: Loss, k: int, unknown: float) -> None:
+        """Measure the columns and make a training for each array of targets."""
+        X = rows.X
+        self._columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
+        chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
+        size = self._step_size(X)
+        self._problems = []
+        alpha = unknown if self.alpha == "auto" else float(self.alpha)
+        for y in rows.targets:
+            unit = Unit.of(loss, y, rows.weights)
+            if self.lr != "auto":
+                rates = np.full(LANES, float(self.lr))
+            else:
+                rates = _RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND
+            factor = self._columns.square**-0.5 if self.rule == "auto" else 1.0
+            lanes = [chosen.resolve({"lr": float(rate * factor)}) for rate in rates]
+            own = unit.penalties(alpha, self.l1_ratio)
+            given = getattr(self, loss.parameter) if loss.parameter else 0.0
+            parameter = unit.parameter(loss, given)
+            training = Progressive(
+                chosen,
+                loss,
+                parameter,
+                (X.shape[1] + self.fit_intercept, k),
+                lanes,
+                sparse=issparse(X),
+                intercept=self.fit_intercept,
+                penalties=self._columns.penalties(*own, size),
+            )
+            self._problems.append(_Problem(loss, unit, parameter, training, rates, own))
+
+    def _step_size(self, X: Any) -> int:
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        return 1 if issparse(X) or X.shape[0] <= _FEW else _BATCH
+
+    def _warm(self) -> None:
+        """Start from the coefficients of the last fit."""
+        k = len(self.coef_) // len(self._problems) if self.coef_.ndim == 2 else 1
+        coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
+        for i, problem in enumerate(self._problems):
+            own, unit = slice(i * k, i * k + k), problem.unit
+            problem.training.start(
+                self._columns.scaled(
+                    coef[own] / unit.of_outputs, (intercept[own] - unit.start) / unit.of_outputs
+                )
+            )
+
+    def _learn(self, rows: Rows, order: NDArray[np.intp], measured_from: int) -> None:
+        """Let every training learn the rows in this order, and measure those from some place on."""
+        X = rows.X
+        batch = self._step_size(X)
+        entries = (X.nnz / X.shape[0] if issparse(X) else X.shape[1]) + 1
+        chunk = max(1, int(_CHUNK / entries) // batch) * batch
+        for first, last in _cut(len(order), measured_from, chunk):
+            own = order[first:last]
+            part, weights = self._columns.read(X, own), rows.weights[own].astype(np.float32)
+            for problem, y in zip(self._problems, rows.targets, strict=True):
+                problem.training.learn(
+                    part,
+                    problem.unit.targets(problem.loss, y[own]).astype(np.float32),
+                    weights,
+                    batch_size=batch,
+                    measured=first >= measured_from,
+                )
+
+    def _fit(self, rows: Rows, loss: Loss, k: int, validation: Rows | None) -> None:
+        """Train: passes, then the finish."""
+        known = rows.weights > 0
+        if not known.all():
+            rows = Rows(rows.X[known], [y[known] for y in rows.targets], rows.weights[known])
+        n, total = rows.X.shape[0], float(rows.weights.sum())
+        rows = replace(rows, weights=rows.weights * (n / total))
+        random = check_random_state(self.random_state)
+        warm = self.warm_start and hasattr(self, "coef_")
+        self._begin(rows, loss, k, 1 / total)
+        if warm:
+            self._warm()
+        self.loss_curve_: list[float] = []
+        self.validation_curve_: list[float] = []
+        kept, least, since = None, np.inf, 0
+        choice: list[Choice] = []
+        for number in range(self.max_iter):
+            for problem in self._problems:
+                problem.training.forget()
+            self._learn(rows, random.permutation(n), n // 2 if number == 0 else 0)
+            if number == 0:
+                choice = [problem.training.best() for problem in self._problems]
+                self._note(choice)
+            self.loss_curve_.append(self._progressive(choice))
+            watched = self.loss_curve_[-1]
+            found = self._found(choice)
+            if validation is not None:
+                watched, choice = self._validated(validation)
+                found = self._found(choice)
+                self.validation_curve_.append(watched)
+            if validation is None or watched < least or kept is None:
+                kept = found
+            since = 0 if watched < least - (self.tol or 0.0) else since + 1
+            least = min(least, watched)
+            if self.tol is not None and since >= self.n_iter_no_change:
+                break
+        assert kept is not None
+        self.lr_ = self._lr(choice)
+        self.n_iter_ = number + 1
+        small = n * rows.X.shape[1] * k * len(self._problems) <= _SMALL
+        if loss.smooth and (small and validation is None if self.finish == "auto" else self.finish):
+            kept = self._finished(rows, kept)
+        self._keep(kept)
+        del self._problems, self._columns
+
+    def _note(self, choice: list[Choice]) -> None:
+        self.progressive_loss_ = self._progressive(choice)
+        self.lr_ = self._lr(choice)
+
+    def _progressive(self, choice: list[Choice]) -> float:
+        pairs = zip(self._problems, choice, strict=True)
+        return float(np.mean([p.unit.of_loss * p.training.losses[c] for p, c in pairs]))
+
+    def _lr(self, choice: list[Choice]) -> Any:
+        rates = [float(p.rates[c[1]]) for p, c in zip(self._problems, choice, strict=True)]
+        return rates[0] if len(rates) == 1 else np.array(rates)
+
+    def _found(self, choice: list[Choice]) -> list[NDArray[np.float64]]:
+        return [p.training.parameters(*c) for p, c in zip(self._problems, choice, strict=True)]
+
+    def _validated(self, held_out: Rows) -> tuple[float, list[Choice]]:
+        """Return the least validation loss, and which lane and average has it in each training."""
+        choice, total = [], 0.0
+        for problem, y in zip(self._problems, held_out.targets, strict=True):
+            target, losses = problem.unit.targets(problem.loss, y), {}
+            for which, lane in np.ndindex(2, LANES):
+                coef, intercept = self._columns.original(problem.training.parameters(which, lane))
+                with np.errstate(all="ignore"):  # of lanes that diverged
+                    z = held_out.X @ coef.T + intercept
+                    values = problem.loss.rows(z, target, problem.parameter)[0]
+                    mean = float(np.average(values, weights=held_out.weights))
+                losses[which, lane] = mean if np.isfinite(mean) else np.inf
+            best = min(losses, key=losses.__getitem__)
+            choice.append(best)
+            total += problem.unit.of_loss * losses[best]
+        return total / len(choice), choice
+
+    def _finished(self, rows: Rows, starts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """Go on to the optimum."""
+        columns, whole, ends = self._columns, self._columns.whole(rows.X), []
+        share = rows.weights / rows.weights.sum()
+        for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
+            penalties = np.zeros((2, len(w), 1))
+            l2, l1 = problem.penalties
+            penalties[0, : len(columns.scale), 0] = l2 / columns.scale**2
+            penalties[1, : len(columns.scale), 0] = l1 / columns.scale
+            target = problem.unit.targets(problem.loss, y)
+            objective = Objective(whole, target, share, problem.loss, problem.parameter, *penalties)
+            ends.append(optimum(objective, w))
+        return ends
+
+    def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
+        """Set the coefficients and intercepts."""
+        pairs = []
+        for problem, w in zip(self._problems, parameters, strict=True):
+            if problem.loss.name == "softmax" and self.fit_intercept:
+                w[-1] -= w[-1].mean()  # what is added to all outputs changes no probability
+            unit = problem.unit
+            coef, intercept = self._columns.original(w)
+            start = unit.start if self.fit_intercept else 0.0
+            pairs.append((coef * unit.of_outputs, intercept * unit.of_outputs + start))
+        self.coef_ = np.concatenate([coef for coef, _ in pairs])
+        self.intercept_ = np.concatenate([intercept for _, intercept in pairs])
+
+    def _continue(self, rows: Rows, loss: Loss, k: int) -> None:
+        """Learn rows that follow those before; of at least the last half the loss counts."""
+        if not hasattr(self, "_problems"):
+            self._begin(rows, loss, k, _STREAMED)
+            if hasattr(self, "coef_"):
+                self._warm()
+        self._learn(rows, np.arange(rows.X.shape[0]), 0)
+        choice = []
+        for problem in self._problems:
+            problem.training.forget_half()
+            choice.append(problem.training.best())
+        self._note(choice)
+        self.n_iter_ = getattr(self, "n_iter_", 0) + 1
+        self._keep(self._found(choice))
+
+    def _outputs(self, X: Any) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        data = self._rows(X, reset=False)
+        z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
+        return z
+
+
+def _cut(n: int, at: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of n rows, none longer than size and none across a place."""
+    for begin, end in ((0, at), (at, n)):
+        for first in range(begin, end, size):
+            yield first, min(first + size, end)

@@ -1,0 +1,269 @@
+"""A linear classifier as scikit-learn's are: right after one pass, with nothing to tune."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight
+
+from thalweg import losses
+from thalweg.linear.base import Linear, Rows
+from thalweg.losses import Loss
+from thalweg.rule import Rule
+
+__all__ = ["LinearClassifier"]
+
+
+def _has_probabilities(estimator: "LinearClassifier") -> bool:
+    if estimator.loss not in {"logistic", "modified_huber"}:
+        raise AttributeError(
+            f"loss {estimator.loss!r} has no probabilities; 'logistic' and 'modified_huber' have"
+        )
+    return True
+
+
+class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
+    """A linear classifier after one pass over the rows, at the best of eight rates.
+
+    Minimizes Σ s_i loss(z_i, y_i) / Σ s_i + alpha (l1_ratio ‖w‖₁ + (1 - l1_ratio) ‖w‖²/2), with
+    z = x·w + b and s the sample weights; b is not penalized. Eight trainings that differ in their
+    rate run side by side. Each row is predicted before it is learned, and these losses, over the
+    second half of the first pass, choose among the rates and between the last parameters and their
+    average. Columns are scaled (dense ones also centred) as they are read. Where finish says so,
+    the optimum follows, which does not depend on the order of rows.
+
+    Args:
+        loss: "logistic" (default; of more than two classes the softmax cross-entropy), or one class
+            against all others by "hinge", "squared_hinge" or "modified_huber".
+        alpha: weight of the penalty, >= 0; "auto" (default): 1 / Σ s_i, with which the sum of the
+            losses and ‖w‖²/2 weigh the same, as by C=1 elsewhere; in ``partial_fit`` 1e-4.
+        l1_ratio: the share of ‖w‖₁ in it, in [0, 1]; default 0.
+        fit_intercept: whether there is a b; default True.
+        rule: "auto" (default), Adagrad at rates fit for scaled columns; or a rule or its name.
+        lr: "auto" (default), eight rates: ¼ to 8 over the root of the mean squared norm of scaled
+            rows, of another rule 1/64 to 256 times its default; or a number > 0.
+        max_iter: passes over the rows, >= 1; default 1.
+        batch_size: rows per step; "auto" (default): 1 of sparse data and up to 5,000 rows, else 32.
+        finish: whether L-BFGS and Newton's method go on from the pass to the optimum, on a copy of
+            X; "auto" (default): up to 10⁷ numbers in X times outputs, without a validation set. The
+            hinge loss, whose derivative jumps, is left as the pass found it.
+        early_stopping: whether rows are held out, as many as validation_fraction says, to choose
+            among rates after every pass and to stop; default False. X_val does the same in ``fit``.
+        validation_fraction: in (0, 1); default 0.1.
+        n_iter_no_change: passes without a loss lower by tol after which a fit stops; default 3.
+        tol: >= 0, or None: all passes are made; default 1e-4.
+        class_weight: dict, "balanced" or None (default).
+        warm_start: whether a fit starts from the coefficients of the last; default False.
+        random_state: of the order of rows; an int makes fits repeatable.
+
+    Attributes:
+        classes_: (classes,), the labels.
+        coef_: (1 or classes, features).
+        intercept_: (1 or classes,).
+        lr_: the rate that was chosen; of one class against the others, one for each.
+        progressive_loss_: what the loss on new rows is after one pass, without the penalty.
+        loss_curve_: the progressive loss of every pass; from the second on it is of known rows.
+        validation_curve_: the validation loss after every pass, if there are rows for it.
+        n_iter_: passes made.
+
+    Example:
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> LinearClassifier(random_state=0).fit(X[:400], y[:400]).score(X[400:], y[400:]) > 0.95
+        True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Linear._parameter_constraints,  # noqa: SLF001 - its own base
+        "loss": [StrOptions({"logistic", "hinge", "squared_hinge", "modified_huber"})],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+
+    def __init__(
+        self,
+        loss: str = "logistic",
+        *,
+        alpha: str | float = "auto",
+        l1_ratio: float = 0.0,
+        fit_intercept: bool = True,
+        rule: str | Rule = "auto",
+        lr: str | float = "auto",
+        max_iter: int = 1,
+        batch_size: str | int = "auto",
+        finish: str | bool = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 3,
+        tol: float | None = 1e-4,
+        class_weight: Any = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.loss = loss
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.rule = rule
+        self.lr = lr
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.finish = finish
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on rows X (n, features), dense or sparse, and labels y (n,).
+
+        Args:
+            X: numbers without gaps: an array, a sparse matrix or a data frame.
+            y: labels of at least two classes.
+            sample_weight: (n,), >= 0; a weight of 2 means the same as the row twice.
+            X_val: rows to choose and stop by, instead of a share of X.
+            y_val: their labels.
+            sample_weight_val: their weights.
+        """
+        X, y = self._rows(X, y=y, reset=True)
+        check_classification_targets(y)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        self.classes_ = np.unique(y[weights > 0])
+        if len(self.classes_) < 2:
+            raise ValueError(f"y must hold at least two classes, got one class: {self.classes_}")
+        held_out = self._held_out(X_val, y_val, sample_weight_val)
+        if held_out is None and self.early_stopping:
+            parts = train_test_split(
+                X, y, weights, test_size=self.validation_fraction,
+                random_state=self.random_state, stratify=y,
+            )  # fmt: skip
+            X, y, weights = parts[::2]
+            held_out = parts[1::2]
+        weights = weights * self._class_weights(y, self.class_weight)
+        validation = held_out and Rows(held_out[0], self._targets(held_out[1]), held_out[2])
+        self._fit(Rows(X, self._targets(y), weights), *self._trained, validation)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Learn rows that follow those of earlier calls; there is no finish.
+
+        Columns are scaled as the first call's rows ask for: let it have some hundred.
+
+        Args:
+            X: rows, as in ``fit``.
+            y: labels.
+            classes: all labels that will ever come; needed in the first call.
+            sample_weight: (n,), >= 0.
+        """
+        first = not hasattr(self, "classes_")
+        if first and classes is None:
+            raise ValueError("classes must be given in the first call of partial_fit")
+        X, y = self._rows(X, y=y, reset=first)
+        check_classification_targets(y)
+        if (
+            classes is not None
+            and not first
+            and not np.array_equal(self.classes_, np.unique(classes))
+        ):
+            raise ValueError(
+                f"classes must be those of the first call, {self.classes_}, got {classes}"
+            )
+        if first:
+            self.classes_ = np.unique(classes)
+        if strange := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
+            raise ValueError(f"y must hold labels among classes, got {sorted(strange)}")
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight 'balanced' needs all rows at once: give a dict")
+        weights = weights * self._class_weights(y, self.class_weight)
+        self._continue(Rows(X, self._targets(y), weights), *self._trained)
+        return self
+
+    def _class_weights(self, y: NDArray[Any], given: Any) -> NDArray[np.float64]:
+        each = compute_class_weight(given, classes=self.classes_, y=y)
+        rows: NDArray[np.float64] = each[np.searchsorted(self.classes_, y)]
+        return rows
+
+    def _held_out(self, X: Any, y: Any, weights: Any) -> Any:
+        if X is None and y is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together")
+        X, y = self._rows(X, y=y, reset=False)
+        if not np.isin(y, self.classes_).all():
+            raise ValueError(f"y_val must hold labels of y, {self.classes_}")
+        return X, y, _check_sample_weight(weights, X, dtype=np.float64)
+
+    @property
+    def _trained(self) -> tuple[Loss, int]:
+        """The loss of a training and its outputs."""
+        if self.loss == "logistic" and len(self.classes_) > 2:
+            return losses.get("softmax"), len(self.classes_)
+        return losses.get(self.loss), 1
+
+    def _targets(self, y: NDArray[Any]) -> list[NDArray[Any]]:
+        codes = np.searchsorted(self.classes_, y)
+        if len(self.classes_) == 2 or self.loss == "logistic":
+            return [codes]
+        return [(codes == c).astype(np.int64) for c in range(len(self.classes_))]
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return z: (n,) of two classes, > 0 for the second; else (n, classes)."""
+        z = self._outputs(X)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most likely label of each row."""
+        z = self.decision_function(X)
+        labels: NDArray[Any] = self.classes_[
+            (z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)
+        ]
+        return labels
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, (n, classes); needs a loss that has them."""
+        z = self._outputs(X)
+        if self.loss == "logistic":
+            if z.shape[1] > 1:
+                probabilities: NDArray[np.float64] = softmax(z, axis=1)
+                return probabilities
+            return np.column_stack([expit(-z[:, 0]), expit(z[:, 0])])
+        share = (np.clip(z, -1, 1) + 1) / 2  # Zhang 2004, of the modified Huber loss
+        if z.shape[1] == 1:
+            return np.column_stack([1 - share, share])
+        total = share.sum(axis=1, keepdims=True)
+        return np.where(total > 0, share / np.where(total > 0, total, 1), 1 / z.shape[1])
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the logarithm of ``predict_proba``."""
+        with np.errstate(divide="ignore"):
+            logarithms: NDArray[np.float64] = np.log(self.predict_proba(X))
+        return logarithms

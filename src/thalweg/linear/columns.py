@@ -1,0 +1,111 @@
+"""Columns of X in units of their spread, without a copy of X: rows are scaled as they are read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array, hstack, issparse
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
+
+__all__ = ["Columns"]
+
+_CHUNK = 1 << 20  # numbers that are read at a time
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How the columns of X become those of a training, and its parameters those of X.
+
+    Dense columns are centred, if there is an intercept, and divided by their standard deviation,
+    else by their root mean square; sparse ones by the root mean square of what is not 0.
+
+    Attributes:
+        centre: (d,), what is subtracted; 0 of sparse columns.
+        scale: (d,), what the rest is divided by.
+        intercept: whether a constant column follows them.
+        share: (d,), in which part of the rows a column is not 0; 1 of dense columns.
+        square: the mean of ||x||² over the scaled rows, the constant among them.
+    """
+
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    intercept: bool
+    share: NDArray[np.float64]
+    square: float
+
+    @classmethod
+    def of(cls, X: Any, weights: NDArray[np.float64], *, intercept: bool) -> "Columns":
+        """Measure the columns of X, an array or a CSR matrix, whose rows have these weights."""
+        n, d = X.shape
+        size = max(1, _CHUNK // d)
+        if issparse(X):
+            squares, counts = np.zeros(d), np.zeros(d)
+            for rows in gen_batches(n, max(1, int(_CHUNK * n / max(X.nnz, 1)))):
+                part = X[rows]
+                weight = np.repeat(weights[rows], np.diff(part.indptr)) * (part.data != 0)
+                square = weight * part.data.astype(np.float64) ** 2
+                squares += np.bincount(part.indices, square, d)
+                counts += np.bincount(part.indices, weight, d)
+            scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
+            share = counts / weights.sum()
+            met = scale > 0
+            scale = np.where(met, scale, 1.0)
+            return cls(
+                np.zeros(d), scale, intercept, np.where(met, share, 1.0), share.sum() + intercept
+            )
+        scaler = StandardScaler()
+        for rows in gen_batches(n, size):
+            scaler.partial_fit(X[rows].astype(np.float64), sample_weight=weights[rows])
+        centre, scale = np.zeros(d), scaler.scale_
+        varies = scaler.scale_ != 1.0
+        if intercept:
+            centre = scaler.mean_
+        else:
+            square = np.sqrt(scaler.var_ + scaler.mean_**2)
+            scale, varies = np.where(square > 0, square, 1.0), square > 0
+        return cls(centre, scale, intercept, np.ones(d), float(varies.sum() + intercept))
+
+    def read(self, X: Any, rows: NDArray[np.intp]) -> Any:
+        """Return some rows of X as ``Progressive`` learns them."""
+        if issparse(X):
+            part = csr_array(X[rows])
+            data = (part.data / self.scale[part.indices]).astype(np.float32)
+            scaled = csr_array((data, part.indices, part.indptr), part.shape)
+            scaled.indices = scaled.indices.astype(np.int32, copy=False)
+            return scaled
+        table = np.ones((len(rows), len(self.scale) + self.intercept), np.float32)
+        table[:, : len(self.scale)] = (X[rows] - self.centre) / self.scale
+        return table
+
+    def whole(self, X: Any) -> Any:
+        """Return all rows in float64, scaled, with the constant column: a copy of X."""
+        if issparse(X):
+            scaled = X.astype(np.float64) @ diags_array(1 / self.scale)
+            return csr_array(hstack([scaled, np.ones((X.shape[0], int(self.intercept)))]))
+        table = np.ones((len(X), len(self.scale) + self.intercept))
+        table[:, : len(self.scale)] = (X - self.centre) / self.scale
+        return table
+
+    def original(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return coefficients (k, d) and intercepts (k,) in X itself of parameters (columns, k)."""
+        d = len(self.scale)
+        coef = (w[:d] / self.scale[:, None]).T
+        return coef, w[d] - coef @ self.centre if self.intercept else np.zeros(len(coef))
+
+    def scaled(self, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the parameters (columns, k) that ``original`` turns into these."""
+        w = (coef * self.scale).T.astype(np.float64)
+        return np.vstack([w, intercept + coef @ self.centre]) if self.intercept else w
+
+    def penalties(self, l2: float, l1: float, batch_size: int) -> NDArray[np.float64] | None:
+        """Return the weights of w²/2 and |w| in each column, as a step meets them.
+
+        A column is penalized where it is met, by as much more as it is met less often.
+        """
+        if not (l2 or l1):
+            return None
+        often = 1 - (1 - np.minimum(self.share, 1)) ** batch_size
+        each = np.array([l2 / self.scale**2, l1 / self.scale]) / often
+        return np.pad(each, ((0, 0), (0, int(self.intercept))))

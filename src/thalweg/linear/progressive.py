@@ -1,0 +1,155 @@
+"""One pass of eight rates side by side, each row predicted before it is learned."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.kernels.cpu.kernel import compiled
+from thalweg.kernels.cpu.progressive import learn_dense, learn_sparse
+from thalweg.kernels.cpu.vector import LANES
+from thalweg.losses import Loss
+from thalweg.rule import Rule
+
+__all__ = ["Progressive"]
+
+
+class Progressive:
+    """Trainings of one linear model at LANES rates, and what tells which of them is best.
+
+    The *progressive loss* is that of each row before it is learned (Blum, Kalai & Langford 1999):
+    it tells what the loss on new rows is, and no row is held out for it. Beside the parameters
+    stands their average, in which step t has the weight t (Lacoste-Julien, Schmidt & Bach 2012).
+
+    A step on sparse rows moves the columns that it meets, and leaves the parameters and the state
+    of all others as they are. For rules that do not move without a gradient (adagrad, sgd) that is
+    what they would do anyway; momentum and averages of others decay more slowly so.
+
+    Args:
+        rule: what steps.
+        loss: the loss.
+        parameter: the loss's own number.
+        shape: columns, the constant one among them, and outputs.
+        lanes: LANES settings, each with all of the rule's hyperparameters.
+        sparse: whether rows come in CSR form, without the constant column.
+        intercept: whether that column is added to them.
+        penalties: two rows, the weights of w²/2 and of |w| for each column; None: there are none.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        loss: Loss,
+        parameter: float,
+        shape: tuple[int, int],
+        lanes: Sequence[Mapping[str, float]],
+        *,
+        sparse: bool,
+        intercept: bool,
+        penalties: NDArray[np.float64] | None = None,
+    ) -> None:
+        self._rule, self._sparse, self._intercept = rule, sparse, intercept
+        self._loss = (loss.number, np.float32(parameter))
+        arrays = 2 + len(rule.state)
+        columns, outputs = shape
+        order = (columns, arrays) if sparse else (arrays, columns)
+        self._table = np.zeros((*order, outputs, LANES), np.float32)
+        for i, state in enumerate(rule.state):
+            starts = [rule.start_of(state, lane) for lane in lanes]
+            self._part(2 + i)[:] = np.array(starts, np.float32)
+        self._hyper = np.array([[lane[n] for lane in lanes] for n in rule.hyperparameters])
+        uniform = [[rule.start_of(s, lane) for lane in lanes] for s in rule.uniform_state]
+        self._uniform = np.array(uniform, np.float64).reshape(-1, LANES)
+        self._l2, self._l1 = (np.zeros((2, 0)) if penalties is None else penalties).astype(
+            np.float32
+        )
+        self._mark, self._slot = np.zeros((2, columns if sparse else 0), np.int64)
+        self.steps = 0
+        self.forget()
+
+    def _part(self, i: int) -> NDArray[np.float32]:
+        """Return an array of the table, (columns, outputs, LANES)."""
+        part: NDArray[np.float32] = self._table[:, i] if self._sparse else self._table[i]
+        return part
+
+    def start(self, parameters: NDArray[np.float64]) -> None:
+        """Let all lanes begin at these parameters, (columns, outputs)."""
+        self._part(0)[:] = parameters[:, :, None]
+        if not self._sparse:
+            self._part(1)[:] = parameters[:, :, None]
+
+    def learn(
+        self,
+        X: Any,  # noqa: ANN401 - an array or a csr_array
+        y: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        measured: bool,
+    ) -> None:
+        """Learn rows in their order.
+
+        Args:
+            X: (n, columns), C-contiguous; or CSR with indices of 32 bits, without duplicates.
+            y: (n,), targets as the loss has them.
+            weights: (n,).
+            batch_size: rows per step.
+            measured: whether their progressive loss counts.
+        """
+        kernel = compiled(self._rule, np.dtype(np.float32))
+        powers = np.empty((kernel.powers, LANES))
+        shared = (np.array(kernel.passes, np.intp), kernel.slots, kernel.steady, self._loss)
+        rows = (y, weights, batch_size, self.steps, self._table)
+        rest = (
+            self._hyper, powers, self._uniform, self._l2, self._l1,
+            self._sums[1] if measured else np.zeros((0, LANES)),
+        )  # fmt: skip
+        if self._sparse:
+            csr = X.data, X.indices, X.indptr.astype(np.int64), int(self._intercept)
+            scratch = self._mark, self._slot
+            self.steps = learn_sparse(*shared, *csr, *rows, *scratch, *rest)
+        else:
+            self.steps = learn_dense(*shared, X, *rows, *rest)
+        if measured:
+            self._weight[1] += weights.sum(dtype=np.float64)
+
+    def forget(self) -> None:
+        """Begin to measure anew."""
+        self._sums, self._weight = np.zeros((2, 2, LANES)), np.zeros(2)
+
+    def forget_half(self) -> None:
+        """Keep what was measured on at least the last half of the rows, and forget the rest."""
+        if self._weight[1] >= self._weight[0]:
+            self._sums = np.array([self._sums[1], np.zeros((2, LANES))])
+            self._weight = np.array([self._weight[1], 0.0])
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The progressive loss of the parameters and of their average, (2, LANES)."""
+        with np.errstate(invalid="ignore"):  # nothing was measured
+            losses: NDArray[np.float64] = self._sums.sum(axis=0) / self._weight.sum()
+        return losses
+
+    def best(self) -> tuple[int, int]:
+        """Return what has the least progressive loss: 0 or 1 for the average, and the lane.
+
+        Raises:
+            OverflowError: no lane is finite.
+        """
+        losses = np.where(self._finite & ~np.isnan(self.losses), self.losses, np.inf)
+        which, lane = np.unravel_index(losses.argmin(), losses.shape)
+        if np.isinf(losses[which, lane]):
+            raise OverflowError("the training became infinite at every rate")
+        return int(which), int(lane)
+
+    @property
+    def _finite(self) -> NDArray[np.bool_]:
+        return np.asarray(np.isfinite(self._part(0)).all(axis=(0, 1)))
+
+    def parameters(self, which: int, lane: int) -> NDArray[np.float64]:
+        """Return the parameters of a lane (0) or their average (1), (columns, outputs)."""
+        w, mean = (self._part(i)[..., lane].astype(np.float64) for i in (0, 1))
+        if which == 0:
+            return w
+        return w - 2 * mean / max(self.steps * (self.steps + 1), 1) if self._sparse else mean

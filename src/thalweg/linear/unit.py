@@ -1,0 +1,59 @@
+"""The unit in which a loss of a linear model is trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.losses import Loss
+
+__all__ = ["Unit"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit in which a loss is trained, so that no rate depends on that of y."""
+
+    shift: float
+    scale: float
+    degree: int  # of the loss in the unit; 0: the unit is that of y alone, and z the log of a mean
+
+    @classmethod
+    def of(cls, loss: Loss, y: NDArray[Any], weights: NDArray[np.float64]) -> "Unit":
+        """Return the unit for these targets: their standard deviation, or the mean of counts."""
+        if loss.name == "poisson":
+            return cls(0.0, float(np.average(y, weights=weights)) or 1.0, 0)
+        if not loss.degree:
+            return cls(0.0, 1.0, 0)
+        mean = float(np.average(y, weights=weights))
+        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=weights)))
+        return cls(mean, deviation or 1.0, loss.degree)
+
+    def targets(self, loss: Loss, y: NDArray[Any]) -> NDArray[Any]:
+        """Return targets in this unit; labels are left as they are."""
+        return y if loss.name == "softmax" else (y - self.shift) / self.scale
+
+    @property
+    def of_loss(self) -> float:
+        """What a loss in this unit is multiplied by."""
+        return self.scale**self.degree if self.degree else self.scale
+
+    @property
+    def of_outputs(self) -> float:
+        """What an output in this unit is multiplied by."""
+        return self.scale if self.degree else 1.0
+
+    @property
+    def start(self) -> float:
+        """What is added to an output."""
+        return self.shift if self.degree else float(np.log(self.scale))
+
+    def penalties(self, alpha: float, l1_ratio: float) -> tuple[float, float]:
+        """Return the weights of w²/2 and |w| where the loss is in this unit."""
+        u = self.of_outputs
+        return alpha * (1 - l1_ratio) * u * u / self.of_loss, alpha * l1_ratio * u / self.of_loss
+
+    def parameter(self, loss: Loss, given: float) -> float:
+        """Return a loss's own number in this unit."""
+        return given / self.of_outputs if loss.parameter == "epsilon" else given

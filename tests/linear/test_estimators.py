@@ -1,0 +1,279 @@
+"""The estimators: scikit-learn's own checks, the optimum of its solvers, one pass."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_svmlight_file
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import (
+    ElasticNet,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from sklearn.metrics import log_loss, mean_pinball_loss
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import scale
+from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import check_estimator
+
+from thalweg.linear import LinearClassifier, LinearRegressor
+from thalweg.losses import LOSSES
+
+CLASSIFIERS = ["logistic", "hinge", "squared_hinge", "modified_huber"]
+REGRESSORS = ["squared", "huber", "epsilon_insensitive", "quantile", "poisson"]
+ESTIMATORS = [LinearClassifier(loss) for loss in CLASSIFIERS] + [
+    LinearRegressor(loss) for loss in REGRESSORS
+]
+WHY = "a pass ends near the optimum alone, and where depends on the order of rows"
+NOT_SMOOTH = {
+    f"check_sample_weight_equivalence_on_{kind}_data": WHY for kind in ("dense", "sparse")
+}
+
+
+def breast(*, scaled: bool = False) -> tuple[NDArray[Any], ...]:
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X) if scaled else X
+    order = np.random.default_rng(0).permutation(len(y))
+    return X[order[:400]], y[order[:400]], X[order[400:]], y[order[400:]]
+
+
+def diabetes() -> tuple[NDArray[Any], NDArray[Any]]:
+    return load_diabetes(return_X_y=True, scaled=False)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: e.loss)
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_finds_what_it_asks_for(estimator: Any) -> None:
+    expected = {} if LOSSES[estimator.loss].smooth else NOT_SMOOTH
+    found = check_estimator(
+        estimator, expected_failed_checks=expected, on_skip=None, on_fail="raise"
+    )
+    failed = {check["check_name"] for check in found if check["status"] == "xfail"}
+    assert failed == expected.keys()
+
+
+def median_loss(data: tuple[Any, ...]) -> float:
+    X, y, X_test, y_test = data
+    fits = [LinearClassifier(finish=False, random_state=seed).fit(X, y) for seed in range(5)]
+    return float(np.median([log_loss(y_test, fit.predict_proba(X_test)) for fit in fits]))
+
+
+def test_one_pass_by_defaults_is_right_on_raw_and_on_scaled_columns() -> None:
+    assert median_loss(breast()) <= 0.20
+    assert median_loss(breast(scaled=True)) <= 0.10
+
+
+def test_one_pass_on_the_adult_data() -> None:
+    folder = Path(os.environ.get("THALWEG_DATA", "."))
+    if not (folder / "a9a").is_file():
+        pytest.skip("a9a is not in the folder that THALWEG_DATA names")
+    X, y = load_svmlight_file(str(folder / "a9a"), n_features=123)
+    assert X.indices.dtype == np.int64  # which scikit-learn's own SGD refuses
+    assert median_loss((X, y, *load_svmlight_file(str(folder / "a9a.t"), n_features=123))) <= 0.3250
+
+
+def test_one_pass_of_a_regression_is_near_ridge_whatever_the_unit_of_y() -> None:
+    X, y = diabetes()
+    train, test = slice(0, 330), slice(330, None)
+    ridge = np.mean((Ridge().fit(X[train], y[train]).predict(X[test]) - y[test]) ** 2)
+    for unit, shift in ((1.0, 0.0), (1e4, 1e6)):
+        target = unit * y + shift
+        fits = [
+            LinearRegressor(finish=False, random_state=seed).fit(X[train], target[train])
+            for seed in range(5)
+        ]
+        errors = [np.mean((fit.predict(X[test]) - target[test]) ** 2) for fit in fits]
+        assert np.median(errors) <= 1.02 * ridge * unit**2
+
+
+def test_the_finish_is_the_optimum_of_scikit_learn() -> None:
+    X, y, *_ = breast(scaled=True)
+    ours = LinearClassifier().fit(X, y)
+    theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-5)
+    X, y = load_iris(return_X_y=True)
+    theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
+    found = LinearClassifier().fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(found, theirs.predict_proba(X), atol=1e-6)
+    X, y = diabetes()
+    np.testing.assert_allclose(
+        LinearRegressor().fit(X, y).coef_, Ridge().fit(X, y).coef_, rtol=1e-7
+    )
+    counts = np.round(y / 10)
+    theirs = PoissonRegressor(alpha=0.1, tol=1e-10, max_iter=1000).fit(scale(X), counts)
+    ours = LinearRegressor("poisson", alpha=0.1).fit(scale(X), counts)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+    np.testing.assert_allclose(ours.predict(scale(X)), theirs.predict(scale(X)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_the_finish_has_the_zeros_of_the_elastic_net(l1_ratio: float) -> None:
+    X, y = diabetes()
+    settings = {"alpha": 2.0, "l1_ratio": l1_ratio}
+    theirs = ElasticNet(**settings, tol=1e-10, max_iter=100_000).fit(scale(X), y)
+    ours = LinearRegressor(**settings).fit(scale(X), y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+    if l1_ratio == 1:
+        assert ((ours.coef_ == 0) == (theirs.coef_ == 0)).all()
+        assert 0 < (ours.coef_ == 0).sum() < 10
+
+
+def test_many_passes_of_losses_that_are_not_smooth_come_near_their_optimum() -> None:
+    X, y, *_ = breast(scaled=True)
+    theirs = LinearSVC(loss="hinge", C=1.0, tol=1e-8, max_iter=10**6, random_state=0).fit(X, y)
+    ours = LinearClassifier("hinge", max_iter=100, tol=None, random_state=0).fit(X, y)
+
+    def objective(fit: Any) -> float:
+        margins = (2 * y - 1) * fit.decision_function(X)
+        return float(np.maximum(0, 1 - margins).sum() + (fit.coef_**2).sum() / 2)
+
+    assert objective(ours) < 1.1 * objective(theirs)
+    X, y = diabetes()
+    medians = LinearRegressor("quantile", quantile=0.9, max_iter=50, random_state=0).fit(X, y)
+    assert 0.85 < (y <= medians.predict(X)).mean() < 0.95
+    constant = mean_pinball_loss(y, np.full(len(y), np.quantile(y, 0.9)), alpha=0.9)
+    assert mean_pinball_loss(y, medians.predict(X), alpha=0.9) < 0.8 * constant
+
+
+def sparse_rows() -> tuple[NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20)) * (rng.random((300, 20)) < 0.3)
+    return X, (X[:, :3].sum(axis=1) + 0.3 * rng.normal(size=300) > 0).astype(int)
+
+
+def test_rows_may_be_sparse_wide_in_their_indices_doubled_and_in_any_order() -> None:
+    X, y = sparse_rows()
+    wide = csr_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    doubled = csr_matrix(
+        (np.repeat(wide.data / 2, 2), np.repeat(wide.indices, 2), 2 * wide.indptr), shape=X.shape
+    )
+    fits = [
+        LinearClassifier(finish=False, random_state=0).fit(rows, y)
+        for rows in (csr_array(X), wide, doubled, csr_matrix(X).tocsc())
+    ]
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.coef_, fits[0].coef_, rtol=1e-5)
+    assert (np.diff(doubled.indptr) == 2 * np.diff(wide.indptr)).all()  # the user's, untouched
+    dense = [
+        LinearClassifier(finish=False, random_state=0).fit(rows, y).coef_
+        for rows in (X, np.asfortranarray(X))
+    ]
+    np.testing.assert_allclose(*dense, rtol=1e-5)
+    exact = [LinearClassifier().fit(rows, y).coef_ for rows in (X, csr_array(X))]
+    np.testing.assert_allclose(*exact, atol=1e-9)
+
+
+def test_minibatches_and_other_rules_learn_the_same_model() -> None:
+    X, y = sparse_rows()
+    best = log_loss(y, LinearClassifier().fit(X, y).predict_proba(X))
+    for rows in (X, csr_array(X)):
+        for settings in ({"batch_size": 16}, {"rule": "adam"}, {"rule": "sgd"}, {"lr": 2.0}):
+            fit = LinearClassifier(finish=False, max_iter=20, random_state=0, **settings)
+            assert log_loss(y, fit.fit(rows, y).predict_proba(rows)) < best + 0.1
+
+
+def test_passes_alone_come_near_the_optimum_of_the_elastic_net() -> None:
+    X, y = sparse_rows()
+    for rows in (X, csr_array(X)):
+        passes: dict[str, Any] = {"finish": False, "max_iter": 40, "tol": None, "random_state": 0}
+        fit = LinearClassifier(alpha=0.05, l1_ratio=0.9, **passes)
+        exact = LinearClassifier(alpha=0.05, l1_ratio=0.9).fit(rows, y)
+        np.testing.assert_allclose(fit.fit(rows, y).coef_, exact.coef_, atol=0.15)
+        assert 3 <= (exact.coef_ != 0).sum() < 10
+        free = LinearClassifier(**passes).fit(rows, y)
+        assert abs(free.coef_ - exact.coef_).max() > 0.5
+
+
+def test_frames_keep_their_names() -> None:
+    X, y = diabetes()
+    names = [f"column {i}" for i in range(10)]
+    frames = pd.DataFrame(X, columns=names), pl.DataFrame(dict(zip(names, X.T, strict=True)))
+    fits = [LinearRegressor(random_state=0).fit(frame, y) for frame in frames]
+    assert all(fit.feature_names_in_.tolist() == names for fit in fits)
+    np.testing.assert_allclose(*[f.predict(d) for f, d in zip(fits, frames, strict=True)])
+
+
+def test_a_stream_goes_on_where_it_was_pickled() -> None:
+    X, y, X_test, y_test = breast()
+    whole, parted = LinearClassifier(), LinearClassifier()
+    for first in range(0, 400, 100):
+        rows = slice(first, first + 100)
+        whole.partial_fit(X[rows], y[rows], classes=[0, 1])
+        parted = pickle.loads(pickle.dumps(parted))  # noqa: S301 - our own
+        parted.partial_fit(X[rows], y[rows], classes=[0, 1])
+    np.testing.assert_array_equal(parted.coef_, whole.coef_)
+    loss = log_loss(y_test, whole.predict_proba(X_test))
+    assert loss < 0.2
+    assert abs(whole.progressive_loss_ - loss) < 0.1
+    assert whole.n_iter_ == 4
+    with pytest.raises(ValueError, match="y must hold labels among classes, got \\[2\\]"):
+        whole.partial_fit(X[:2], [1, 2])
+
+
+def test_rows_of_ones_own_choose_and_stop() -> None:
+    X, y, X_test, y_test = breast(scaled=True)
+    fit = LinearClassifier("logistic", max_iter=60, n_iter_no_change=2, tol=0, random_state=0)
+    fit.fit(X, y, X_val=X_test, y_val=y_test)
+    assert 1 < fit.n_iter_ < 60
+    assert len(fit.validation_curve_) == len(fit.loss_curve_) == fit.n_iter_
+    found = log_loss(y_test, fit.predict_proba(X_test))
+    np.testing.assert_allclose(found, min(fit.validation_curve_), rtol=1e-6)
+    with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+        fit.fit(X, y, X_val=X_test)
+    held_out = LinearRegressor(early_stopping=True, max_iter=5, random_state=0).fit(*diabetes())
+    assert held_out.validation_curve_
+
+
+def test_weights_of_classes_and_rows_mean_repetition() -> None:
+    X, y = sparse_rows()
+    twice = np.where(y == 1, 2, 1)
+    weighted = LinearClassifier(class_weight={0: 1, 1: 2}).fit(X, y)
+    repeated = LinearClassifier().fit(np.repeat(X, twice, axis=0), np.repeat(y, twice))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-6)
+
+
+def test_a_warm_start_starts_where_the_last_fit_ended() -> None:
+    X, y, *_ = breast(scaled=True)
+    fit = LinearClassifier(warm_start=True, finish=False, lr=1e-7, random_state=0)
+    fit.set_params(lr="auto").fit(X, y)
+    before = fit.coef_.copy()
+    fit.set_params(lr=1e-7).fit(X, y)
+    np.testing.assert_allclose(fit.coef_, before, rtol=1e-3, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    X, y, *_ = breast()
+    one, two, other = (
+        LinearClassifier(finish=False, random_state=seed).fit(X, y).coef_ for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert (one != other).any()
+
+
+def test_a_search_of_scikit_learn_tunes_it() -> None:
+    X, y, *_ = breast()
+    search = GridSearchCV(LinearClassifier(random_state=0), {"alpha": [1e-3, 1.0]}, cv=2).fit(X, y)
+    assert search.best_params_["alpha"] == 1e-3
+
+
+def test_what_a_loss_cannot_do_is_said() -> None:
+    X, y, *_ = breast()
+    hinge = LinearClassifier("hinge").fit(X, y)
+    assert not hasattr(hinge, "predict_proba")
+    with pytest.raises(ValueError, match="y must be >= 0 for the poisson loss, got -1 in row 0"):
+        LinearRegressor("poisson").fit(X[:3], [-1.0, 0.0, 1.0])
+    with pytest.raises(ValueError, match="needs all rows at once: give a dict"):
+        LinearClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(NotFittedError):
+        LinearRegressor().predict(X)

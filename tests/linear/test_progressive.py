@@ -1,0 +1,93 @@
+"""One pass of eight rates, against a plain loop over the rule's function in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from thalweg import rules
+from thalweg.kernels.cpu.vector import LANES
+from thalweg.linear.progressive import Progressive
+from thalweg.losses import LOSSES
+
+RATES = np.geomspace(0.05, 0.4, LANES)
+RNG = np.random.default_rng(0)
+N, D = 37, 6
+TABLE = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.5)
+WEIGHTS = RNG.uniform(0.5, 2, N)
+CODES = np.arange(N) % 3
+
+
+def plain_loop(
+    name: str, rule: str, lr: float, batch: int, l2: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return parameters, their average and both progressive losses; all columns always step."""
+    loss, of = LOSSES[name], rules.get(rule)
+    X = np.column_stack([TABLE, np.ones(N)])
+    y = CODES if name == "softmax" else CODES % 2
+    w = np.zeros((D + 1, 3 if name == "softmax" else 1))
+    hyper = of.resolve({"lr": lr})
+    state, mean, sums = of.first_state(w, hyper), w, np.zeros(2)
+    for t, first in enumerate(range(0, N, batch), 1):
+        rows = slice(first, first + batch)
+        for i, at in enumerate((w, mean)):
+            sums[i] += WEIGHTS[rows] @ loss.rows(X[rows] @ at, y[rows], 0.3)[0]
+        slope = loss.rows(X[rows] @ w, y[rows], 0.3)[1] * WEIGHTS[rows, None]
+        g = X[rows].T @ slope / len(slope) + l2[:, None] * w
+        w, state = of.advance(g, w, state, t=t, hyper=hyper)
+        mean = mean + 2 / (t + 1) * (w - mean)
+    return w, mean, sums / WEIGHTS.sum()
+
+
+def learned(name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool) -> Progressive:
+    outputs = 3 if name == "softmax" else 1
+    lanes = [rules.get(rule).resolve({"lr": rate}) for rate in RATES]
+    penalties = np.array([l2, np.zeros(D + 1)]) if l2.any() else None
+    training = Progressive(
+        rules.get(rule), LOSSES[name], 0.3, (D + 1, outputs), lanes,
+        sparse=sparse, intercept=True, penalties=penalties,
+    )  # fmt: skip
+    y = (CODES if outputs == 3 else CODES % 2).astype(np.float32)
+    dense = np.column_stack([TABLE, np.ones(N)]).astype(np.float32)
+    X = csr_array(TABLE.astype(np.float32)) if sparse else dense
+    cut = 2 * batch  # that rows come in parts changes nothing
+    for rows in (slice(0, cut), slice(cut, N)):
+        training.learn(
+            X[rows], y[rows], WEIGHTS[rows].astype(np.float32), batch_size=batch, measured=True
+        )
+    return training
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_pass_is_the_plain_loop(name: str, batch: int, sparse: bool) -> None:  # noqa: FBT001
+    rule, none = ("adagrad" if batch == 1 else "sgd"), np.zeros(D + 1)
+    training = learned(name, rule, batch, none, sparse=sparse)
+    for lane in (0, LANES - 1):
+        w, mean, sums = plain_loop(name, rule, RATES[lane], batch, none)
+        np.testing.assert_allclose(training.parameters(0, lane), w, rtol=2e-3, atol=2e-5)
+        np.testing.assert_allclose(training.parameters(1, lane), mean, rtol=2e-3, atol=2e-5)
+        np.testing.assert_allclose(training.losses[:, lane], sums, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adagrad"])
+def test_dense_rows_are_stepped_by_any_rule_and_penalized(rule: str) -> None:
+    l2 = np.append(RNG.uniform(0.1, 0.3, D), 0)
+    training = learned("softmax", rule, 4, l2, sparse=False)
+    w, mean, _ = plain_loop("softmax", rule, RATES[3], 4, l2)
+    np.testing.assert_allclose(training.parameters(0, 3), w, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(training.parameters(1, 3), mean, rtol=1e-3, atol=1e-5)
+
+
+def test_the_least_progressive_loss_is_chosen_among_finite_lanes() -> None:
+    training = learned("logistic", "sgd", 1, np.zeros(D + 1), sparse=False)
+    which, lane = training.best()
+    assert training.losses[which, lane] == training.losses.min()
+    training._table[0, 2, 0, lane] = np.inf
+    assert training.best()[1] != lane
+    training._table[0, 2] = np.nan
+    with pytest.raises(OverflowError, match="infinite at every rate"):
+        training.best()
