@@ -112,12 +112,18 @@ ELSEWHERE = {
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",
+    "kernels/cpu/progressive": "test_progressive",  # of linear: a pass is what is compared
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",
+    "linear/base": "test_estimators",
+    "linear/classifier": "test_estimators",
     "linear/examples": "test_linear",
+    "linear/optimum": "test_estimators",
+    "linear/regressor": "test_estimators",
     "linear/stream": "test_linear",
     "linear/team": "test_linear",
     "linear/training": "test_linear",
+    "linear/unit": "test_estimators",
     "optim/cuda": "test_cuda",  # runs where a GPU is
     "plots/legend": "test_descents",
     "progress": "test_live",

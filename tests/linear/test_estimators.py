@@ -275,5 +275,7 @@ def test_what_a_loss_cannot_do_is_said() -> None:
         LinearRegressor("poisson").fit(X[:3], [-1.0, 0.0, 1.0])
     with pytest.raises(ValueError, match="needs all rows at once: give a dict"):
         LinearClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="rule 'asgd' trains at one point and is used at another"):
+        LinearClassifier(rule="asgd").fit(X, y)
     with pytest.raises(NotFittedError):
         LinearRegressor().predict(X)

@@ -26,7 +26,7 @@ __all__ = ["Linear", "Rows"]
 
 _RATES = np.geomspace(0.25, 8, LANES)  # of Adagrad on scaled columns
 _AROUND = 4.0 ** np.arange(-3, LANES - 3)  # times the default rate of another rule
-_CHUNK = 1 << 20  # numbers that are scaled at a time
+_CHUNK = 1 << 17  # numbers that are scaled at a time: they stay in the cache
 _FEW = 5000  # dense rows up to which a step takes one
 _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
@@ -97,6 +97,11 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         X = rows.X
         self._columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
         chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
+        if chosen.judged is not None:
+            raise ValueError(
+                f"rule {chosen.name!r} trains at one point and is used at another. An estimator "
+                "keeps an average of its own: take 'auto', 'adagrad' or 'sgd'"
+            )
         size = self._step_size(X)
         self._problems = []
         alpha = unknown if self.alpha == "auto" else float(self.alpha)

@@ -206,6 +206,8 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         return self
 
     def _class_weights(self, y: NDArray[Any], given: Any) -> NDArray[np.float64]:
+        if given is None:
+            return np.ones(len(y))
         each = compute_class_weight(given, classes=self.classes_, y=y)
         rows: NDArray[np.float64] = each[np.searchsorted(self.classes_, y)]
         return rows

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, hstack, issparse
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 __all__ = ["Columns"]
 
-_CHUNK = 1 << 20  # numbers that are read at a time
+_CHUNK = 1 << 16  # numbers that are read at a time: they stay in the cache
+_CONSTANT = 1e-14  # a spread of this part of the mean is rounding
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,18 @@ class Columns:
             return cls(
                 np.zeros(d), scale, intercept, np.where(met, share, 1.0), share.sum() + intercept
             )
-        scaler = StandardScaler()
+        first = X[:size].astype(np.float64).mean(axis=0)  # near the mean: squares keep their digits
+        total, square = np.zeros(d), np.zeros(d)
         for rows in gen_batches(n, size):
-            scaler.partial_fit(X[rows].astype(np.float64), sample_weight=weights[rows])
-        centre, scale = np.zeros(d), scaler.scale_
-        varies = scaler.scale_ != 1.0
-        if intercept:
-            centre = scaler.mean_
-        else:
-            square = np.sqrt(scaler.var_ + scaler.mean_**2)
-            scale, varies = np.where(square > 0, square, 1.0), square > 0
+            part = X[rows] - first
+            total += weights[rows] @ part
+            square += weights[rows] @ part**2
+        total, square = total / weights.sum(), square / weights.sum()
+        mean, variance = first + total, np.maximum(square - total**2, 0)
+        centre = mean if intercept else np.zeros(d)
+        spread = np.sqrt(variance if intercept else variance + mean**2)
+        varies = spread > _CONSTANT * abs(mean)
+        scale = np.where(varies, spread, 1.0)
         return cls(centre, scale, intercept, np.ones(d), float(varies.sum() + intercept))
 
     def read(self, X: Any, rows: NDArray[np.intp]) -> Any:

@@ -1,0 +1,51 @@
+"""Columns in units of their spread."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from thalweg.linear.columns import Columns
+
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.integers(1, 4, 500).astype(float)
+
+
+def table(dtype: str) -> np.ndarray:
+    X = RNG.normal(size=(500, 4)) * [1.0, 1e-3, 1e4, 0.0] + [0.0, 10.0, 1e5, 7.0]
+    return X.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dense_columns_have_mean_0_and_deviation_1(dtype: str) -> None:
+    X = table(dtype)
+    repeated = np.repeat(X.astype(float), WEIGHTS.astype(int), axis=0)
+    columns = Columns.of(X, WEIGHTS, intercept=True)
+    np.testing.assert_allclose(columns.centre, repeated.mean(axis=0), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(columns.scale[:3], repeated.std(axis=0)[:3], rtol=1e-9)
+    assert columns.scale[3] == 1
+    assert columns.square == 4
+    free = Columns.of(X, WEIGHTS, intercept=False)
+    np.testing.assert_allclose(free.scale, np.sqrt((repeated**2).mean(axis=0)), rtol=1e-12)
+
+
+def test_sparse_columns_have_the_root_mean_square_1_where_they_are() -> None:
+    X = RNG.normal(size=(500, 3)) * (RNG.random((500, 3)) < 0.2) * [1.0, 100.0, 0.0]
+    repeated = np.repeat(X, WEIGHTS.astype(int), axis=0)
+    columns = Columns.of(csr_array(X), WEIGHTS, intercept=True)
+    for j in range(2):
+        met = repeated[:, j][repeated[:, j] != 0]
+        np.testing.assert_allclose(columns.scale[j], np.sqrt(np.mean(met**2)))
+        np.testing.assert_allclose(columns.share[j], len(met) / len(repeated))
+    assert columns.scale[2] == 1
+    scaled = columns.whole(csr_array(X))
+    np.testing.assert_allclose(columns.square, WEIGHTS @ (scaled**2).sum(axis=1) / WEIGHTS.sum())
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_parameters_go_there_and_back(sparse: bool) -> None:  # noqa: FBT001
+    X = csr_array(table("float64")) if sparse else table("float64")
+    columns = Columns.of(X, WEIGHTS, intercept=True)
+    w = RNG.normal(size=(5, 2))
+    coef, intercept = columns.original(w)
+    np.testing.assert_allclose(X @ coef.T + intercept, columns.whole(X) @ w, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(columns.scaled(coef, intercept), w, rtol=1e-7)
