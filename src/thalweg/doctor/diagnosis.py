@@ -71,7 +71,10 @@ def treat(
         good[: len(near)] = sorted(near, key=lambda c: c.treatment.rank)
     findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
     if good and good[0].treatment.cause == "ill_conditioned" and learned < 0.05:
-        findings[0] = replace(findings[0], cause="plateau")  # it has not moved at all
+        saturates = any(c.treatment.cause == "vanishing_gradient_sigmoid" for c in courses)
+        fades = saturates and _fades(trials.subject)
+        cause = "vanishing_gradient_sigmoid" if fades else "plateau"  # it has not moved at all
+        findings[0] = replace(findings[0], cause=cause)
     ruled_out = {
         c.treatment.cause: f"with {c.treatment.words}, {digits(c.left)} of the loss of a constant "
         f"is left, as it is {digits(plain.left)}"
@@ -93,6 +96,13 @@ def first_steps(subject: Subject) -> list[Finding]:
     good = [c for c in courses if trials.plain.learned < 0.05 and c.learned > 0.3]
     good.sort(key=lambda c: -c.learned)
     return [_finding(c, trials.plain, place, None) for place, c in enumerate(good)]
+
+
+def _fades(subject: Subject) -> bool:
+    """Return whether the first layer's gradient is far smaller than the last one's."""
+    gradients = [g for g in subject.backward.gradients.values() if g is not None and g.ndim > 1]
+    sizes = [float(g.pow(2).mean().sqrt()) for g in gradients]
+    return len(sizes) > 1 and sizes[0] < 0.01 * sizes[-1]
 
 
 def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
