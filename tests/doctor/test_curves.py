@@ -25,6 +25,18 @@ def test_faults_of_generated_curves_are_told_apart(families: dict) -> None:
     assert right["healthy"] >= 0.9, told
 
 
+LOGS = sorted(
+    path for path in (Path(__file__).parent / "logs").iterdir()
+    if path.suffix not in {".py", ".md", ".pyc"} and path.name != "__pycache__"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+def test_faults_of_real_trainings_are_told_apart(log: Path) -> None:
+    findings = diagnose(log).findings
+    assert log.name.startswith(findings[0].cause if findings else "healthy")
+
+
 def test_onsets_are_where_the_trouble_begins() -> None:
     n = np.arange(100.0)
     train = np.exp(-n / 15)

@@ -1,5 +1,6 @@
 """``thalweg doctor``: why does a training fail? Asked of its curves, or by training it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ from thalweg.cli.check import BATCH_SIZE, set_up
 from thalweg.cli.findings import failing, show
 from thalweg.cli.terminal import say
 from thalweg.tasks.source import is_task_file
+from thalweg.words import digits
 
 if TYPE_CHECKING:
     from thalweg.doctor import Report
@@ -37,12 +39,16 @@ _Constant = Annotated[
     ),
 ]
 _Steps = Annotated[int | None, typer.Option(help="Steps to train a task for; 500 by default.")]
+_Out = Annotated[Path | None, typer.Option(help="Page to write, such as doctor.html.")]
+_Prove = Annotated[
+    bool, typer.Option("--prove", help="Try the cure of each finding of a task on copies.")
+]
 
 
 def doctor(
     context: typer.Context, source: _Source, *, train: _Train = None,
     validation: _Validation = None, step: _Step = None, constant: _Constant = None,
-    steps: _Steps = None, batch_size: BATCH_SIZE = 32,
+    steps: _Steps = None, batch_size: BATCH_SIZE = 32, prove: _Prove = False, out: _Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say what was ruled out, and why.")
@@ -54,7 +60,7 @@ def doctor(
     thalweg.Doctor in it. The exit code is 1 if there is a problem, 0 if there is none (warnings
     alone are none), and 2 if nothing could be looked at.
     """
-    own = ("steps", "batch_size") if not is_task_file(source) else (
+    own = ("steps", "batch_size", "prove") if not is_task_file(source) else (
         "train", "validation", "step", "constant",
     )  # fmt: skip
     for name in own:
@@ -64,8 +70,14 @@ def doctor(
             whom = "a training, FILE.py:FUNCTION" if "steps" in own else "loss curves"
             raise ValueError(f"{option} is for {whom}, and {source} is none")
     with failing():
+        if out is not None:
+            from thalweg.doctor import page  # noqa: PLC0415 - refused before the work
+
+            page.check(out)
         if is_task_file(source):
-            report, unit = _trained(source, 500 if steps is None else steps, batch_size)
+            report, unit = _trained(
+                source, 500 if steps is None else steps, batch_size, out, prove=prove
+            )
         else:
             from thalweg.doctor.curves import diagnose, read_curves  # noqa: PLC0415
 
@@ -73,11 +85,24 @@ def doctor(
             if not json:
                 say("; ".join(curves.notes))
             report, unit = diagnose(curves, constant=constant), curves.unit
+            if out is not None:
+                page.write(out, page.Watched(curves, report))
+    if out is not None and not json:
+        say(f"page: {out}")
     show(report, unit=unit, json=json, verbose=verbose)
 
 
-def _trained(source: str, steps: int, batch_size: int) -> "tuple[Report, str]":
+def _trained(
+    source: str, steps: int, batch_size: int, out: Path | None, *, prove: bool
+) -> "tuple[Report, str]":
     count("steps", steps)
     watched = set_up(source, batch_size).train(steps)
     report = watched.report()
+    proof = watched.prove() if prove and report.findings else None
+    for cure in proof.cures if proof else ():
+        ends = f"the loss ends at {digits(cure.after)} instead of {digits(cure.before)}"
+        worked = "worked" if cure.worked else "did not help enough"
+        say(f"proof: {cure.cause}: with {cure.words}, {ends}; that {worked}")
+    if out is not None:
+        watched.to_html(out, proof)
     return report, "step"

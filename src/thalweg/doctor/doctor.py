@@ -1,11 +1,14 @@
 """Doctor: watches a training, and says why it fails."""
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,6 +22,7 @@ from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.signals import Memory, Signals
+from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
@@ -171,6 +175,44 @@ class Doctor:
         if not self._memory.first:
             raise TaskError("nothing can be tried: give batches to step(loss, batch=...)")
         return prove(findings, self._subject(late=late), moment, steps=steps)
+
+    def to_html(self, path: str | os.PathLike[str], proof: Proof | None = None) -> Path:
+        """Write a page of what was seen and found: complete in itself, light and dark.
+
+        Args:
+            path: of the page, such as ``"doctor.html"``; a page of the doctor's is replaced.
+            proof: of ``prove``; None leaves the courses with the cures out.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExistsError: a file that is no page of the doctor's is in its place; it stays.
+        """
+        from thalweg.doctor import page  # noqa: PLC0415 - loads matplotlib
+
+        page.check(path)
+        signals = self.signals
+        noted = np.array(self.validated, float).reshape(-1, 2).T
+        losses = np.array(signals.losses, float)
+        curves = Curves(
+            type(self.model).__name__, np.arange(len(losses), dtype=float), losses, *noted
+        )
+        other = {
+            "gradient norm": (signals.norm_steps, signals.norms),
+            "rate": (range(len(signals.rates)), signals.rates),
+        }
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        watched = page.Watched(
+            curves,
+            self.report(),
+            {name: pair for name, pair in other.items() if len(pair[0])},
+            [names.get(id(p), "not in the model") for p in signals.held],
+            signals.share_steps,
+            signals.shares,
+            proof,
+        )
+        return page.write(path, watched)
 
     def _examine(self) -> Report:
         began = time.monotonic()

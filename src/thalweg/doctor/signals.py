@@ -16,6 +16,8 @@ __all__ = ["Memory", "Signals"]
 
 _ALWAYS = 16  # first steps, of which everything is noted
 _SHARE = 0.02  # of the time, for signals that are not noted at every step
+_LAYERS = 256  # parameters of which each is noted
+_NOTES = 512
 _FEW = 3  # parameters that are asked whether their gradient was zeroed
 
 
@@ -33,6 +35,7 @@ class Signals:
         eval_steps: steps taken while the module was in evaluation mode.
         kept: how often the first backward pass after a step met the gradient of the step before.
         asked: how often that was asked.
+        shares: of each parameter, the gradient's norm over its own, at ``share_steps``.
         empty: steps, of ``norm_steps``, at which every gradient was 0 or None.
     """
 
@@ -40,6 +43,8 @@ class Signals:
         self.model, self.optimizer = model, optimizer
         self.losses, self.rates, self.norms = array("d"), array("d"), array("d")
         self.norm_steps = array("q")
+        self.shares: list[list[float]] = []
+        self.share_steps: list[int] = []
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.first_eval: int | None = None
         self._spent, self._began = 0.0, time.perf_counter()
@@ -94,7 +99,24 @@ class Signals:
             self.norms.append(norm)
             self.norm_steps.append(self.steps)
             self.empty += norm == 0
+            self._note_shares()
             self.charge(time.perf_counter() - began)
+
+    def _note_shares(self) -> None:
+        """Note each parameter's gradient beside its weights; of many notes keep every other one."""
+        if len(self.held) > _LAYERS or any(
+            p.grad is not None and p.grad.is_sparse for p in self.held
+        ):
+            return
+        weights = torch._foreach_norm([p.detach() for p in self.held])  # noqa: SLF001
+        zero = torch.zeros(())
+        grads = [zero if p.grad is None else p.grad for p in self.held]
+        norms = torch._foreach_norm(grads)  # noqa: SLF001
+        pairs = zip(norms, weights, strict=True)
+        self.shares.append([float(g) / float(w) if w else math.nan for g, w in pairs])
+        self.share_steps.append(self.steps)
+        if len(self.shares) >= _NOTES:
+            self.shares, self.share_steps = self.shares[::2], self.share_steps[::2]
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
         if optimizer is self.optimizer:

@@ -497,8 +497,8 @@ def _underfitting(shape: Shape, held: Shape | None, constant: float | None) -> S
     if not _positive(shape) or top <= 0:
         return "a loss that is not positive has no share that is left"
     left = shape.end / top
-    late = shape.fall(0.5)
-    flat = late < max(0.05 * abs(shape.range), _sure_fall(shape, 0.5))
+    late = shape.fall(0.25)
+    flat = late < max(0.12 * abs(shape.range), _sure_fall(shape, 0.25))
     near = held is None or held.end < 1.25 * shape.end
     if 0.6 < left <= 0.9 and flat and near:
         return _found(
@@ -506,9 +506,9 @@ def _underfitting(shape: Shape, held: Shape | None, constant: float | None) -> S
             "warning",
             f"{percent(left)} of the loss is left, and it no longer falls: the model is too small "
             "or too constrained, or this is the best that the data allow.",
-            {"left": left, "fall over the second half": late},
+            {"left": left, "fall over the last quarter": late},
             "more than 60 % of the first value, or of the loss of the best constant where that is "
-            "known; less than 5 % of the fall in the second half",
+            "known; less than 12 % of the fall in the last quarter",
             0.6,
         )
     return f"{percent(max(0.0, left))} of the loss is left"

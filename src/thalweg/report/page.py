@@ -17,7 +17,7 @@ from thalweg.report.record import Record
 from thalweg.report.table import budgets
 from thalweg.words import digits, duration, memory, percent, printable, worse
 
-__all__ = ["write"]
+__all__ = ["drawn", "template", "write"]
 
 # The width of the figures in inches: on a desk, and on a phone.
 _WIDTHS = {"wide": 7.2, "narrow": 3.7}
@@ -41,16 +41,32 @@ def write(directory: str | os.PathLike[str]) -> Path:
     """
     directory = Path(directory)
     results = record.read(directory)
-    drawn = curves.read(directory, results)
+    losses = curves.read(directory, results)
     drawings = {
-        "Loss by epoch": partial(pictures.loss_curves, results, drawn),
-        "Loss by learning rate": partial(pictures.learning_rates, results, drawn),
+        "Loss by epoch": partial(pictures.loss_curves, results, losses),
+        "Loss by learning rate": partial(pictures.learning_rates, results, losses),
         "Time to the target": partial(pictures.time_to_target, results),
     }
-    figures = {title: _drawn(title, draw) for title, draw in drawings.items()}
-    prices = _drawn("Against the best", partial(pictures.prices, results))
+    figures = {title: drawn(title, draw) for title, draw in drawings.items()}
+    prices = drawn("Against the best", partial(pictures.prices, results))
+    script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = template(Path(__file__).parent / "page.html").render(
+        **vars(results),
+        script=markupsafe.Markup(script),  # noqa: S704 - ours
+        digest=f"sha256-{digest}",
+        figures=figures,
+        prices=prices,
+        budgets=budgets(results),
+        rounds=_rounds(results),
+    )
+    return files.write(directory / "report.html", page.encode())
+
+
+def template(path: Path) -> jinja2.Template:
+    """Return the template of a page; it may include what lies in this folder, such as its look."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),
         autoescape=True,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
@@ -64,21 +80,10 @@ def write(directory: str | os.PathLike[str]) -> Path:
         "percent": percent,
         "worse": worse,
     }
-    script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("page.html").render(
-        **vars(results),
-        script=markupsafe.Markup(script),  # noqa: S704 - ours
-        digest=f"sha256-{digest}",
-        figures=figures,
-        prices=prices,
-        budgets=budgets(results),
-        rounds=_rounds(results),
-    )
-    return files.write(directory / "report.html", page.encode())
+    return environment.get_template(path.name)
 
 
-def _drawn(title: str, draw: Callable[[float], Figure]) -> dict[str, markupsafe.Markup]:
+def drawn(title: str, draw: Callable[[float], Figure]) -> dict[str, markupsafe.Markup]:
     """Return a picture in each of its widths."""
     return {
         name: markupsafe.Markup(style.svg(draw(width), f"{title}, {name}"))  # noqa: S704 - escaped there
