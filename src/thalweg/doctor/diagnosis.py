@@ -15,6 +15,7 @@ __all__ = ["Verdict", "compare", "treat"]
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
+_REUSED = 2  # rank of clipping where weights are used again and again
 _ANY = 4  # rank of what helps many a training
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
@@ -67,9 +68,13 @@ def treat(
         good = [*signed, *(c for c in good if c not in signed)]
     elif good:
         line = learned + _NEAR * (good[0].learned - learned)
-        near = [c for c in good if c.learned >= line]
-        good[: len(near)] = sorted(near, key=lambda c: c.treatment.rank)
+        # Where weights are used again and again, clipping that helps at all explains more than a
+        # rate that has to be far lower.
+        near = [c for c in good if c.learned >= line or c.treatment.rank == _REUSED]
+        good = [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
     findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
+    if good and good[0].treatment.rank >= _ANY and learned > 0.2:  # it learns, only slowly
+        findings = [replace(finding, severity="warning") for finding in findings]
     if good and good[0].treatment.cause == "ill_conditioned" and learned < 0.05:
         saturates = any(c.treatment.cause == "vanishing_gradient_sigmoid" for c in courses)
         fades = saturates and _fades(trials.subject)
