@@ -1,4 +1,4 @@
-"""Write the tables of results/ into docs/optim.md and docs/speed.md, each between two marks."""
+"""Write the tables of results/ into the pages of docs/, each between two marks."""
 
 import json
 import statistics
@@ -157,6 +157,28 @@ def busy() -> Iterator[str]:
     yield from table([*titles, "mean over thalweg's [95 %]"], lines)
 
 
+def repeats() -> Iterator[str]:
+    """Yield what races of real data say of each other: a line for what, a column for each set."""
+    rows = results("repeat")
+    cells = {(row["what"], row["set"]): shares(row) for row in rows}
+    whats, sets = (list(dict.fromkeys(row[name] for row in rows)) for name in ("what", "set"))
+    lines = [[what, *(cells.get((what, name), "") for name in sets)] for what in whats]
+    yield from table(["", *sets], lines)
+
+
+def synthetic() -> Iterator[str]:
+    """Yield what races of drawn losses find, a column for each strength of their own luck."""
+    rows = results("verdicts")
+    cells = {(row["what"], row["own"]): shares(row) for row in rows}
+    whats, owns = (list(dict.fromkeys(row[name] for row in rows)) for name in ("what", "own"))
+    lines = [[what, *(cells[what, own] for own in owns)] for what in whats]
+    yield from table(["luck of one training", *(f"{own:.1%}" for own in owns)], lines)
+
+
+def shares(row: Row) -> str:
+    return f"{row['value']:.2g}" if "value" in row else f"{row['hits']:,} of {row['of']:,}"
+
+
 def in_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
@@ -185,6 +207,7 @@ def renewed(page: str, name: str) -> str:
 PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
     "speed.md": [races, modules, arrays, epochs, busy],
+    "verdicts.md": [repeats, synthetic],
 }
 
 

@@ -1,10 +1,11 @@
 """Whether the verdict of a race holds under another seed, on real data.
 
-    python benchmarks/repeat.py [--seeds 20] [--same 40] [--sets digits,...] [--races FOLDER]
+    python benchmarks/repeat.py [--seeds 20] [--same 40] [--fresh 16] [--sets digits,...]
+                                [--races DIR]
 
 Each set is raced with every rule and with each value of ``--seed``; then Adam is raced against four
 copies of itself, which differ in the order of their hyperparameters and so in their trials. A race
-takes a minute, and its numbers are kept in FOLDER: the script goes on where it was stopped.
+takes up to a minute, and its numbers are kept in DIR: the script goes on where it was stopped.
 
 Of the races of a set it prints
 
@@ -16,6 +17,11 @@ Of the races of a set it prints
   price of A is above the highest of B;
 - power: of the pairs of rules that truly lie at least 10 % or 25 % apart, how many a race tells
   apart; and the same if it had fewer repeats, each as it was.
+
+Races of one set share its rows, whatever their seed. A race speaks of data that it has not seen at
+all, so pieces of 1,000 rows of a9a are raced too, each row in one piece alone, if the folder that
+THALWEG_DATA names has a9a. They are judged the same way, and tell how much of the variance of a
+repeat all repeats of a race share (``comparison.OVERLAP``).
 """
 
 import argparse
@@ -23,8 +29,8 @@ import functools
 import inspect
 import itertools
 import json
+import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,11 +40,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import binomtest
+from sklearn.datasets import load_svmlight_file
 
 import thalweg
 from measure import save, show
 from thalweg import rules as registry
+from thalweg.data import Dataset
 from thalweg.racing.comparison import Comparison, compare
+from thalweg.racing.protocol import rules_of
 from thalweg.racing.store import Records
 from thalweg.racing.trial import FINAL
 from thalweg.rule import Rule
@@ -47,6 +56,7 @@ SETS = ("digits", "breast_cancer", "wine", "diabetes", "airfoil")
 APART = (0.25, 0.10)
 FEWER = (3, 5, 7, 10)
 COPIES = 5
+PIECE = 1000  # rows
 SEARCHED = ("lr", "beta1", "beta2")  # of Adam: their order decides which trials it has
 
 Race = Mapping[str, Any]
@@ -71,11 +81,24 @@ def copies() -> list[Rule]:
     return found
 
 
-def raced(name: str, rules: Sequence[Rule] | None, seed: int) -> Race:
+def pieces(count: int) -> dict[str, Dataset]:
+    """Return pieces of a9a by name; no two have a row in common."""
+    if "THALWEG_DATA" not in os.environ:
+        return {}
+    X, y = load_svmlight_file(str(Path(os.environ["THALWEG_DATA"]) / "a9a"))
+    rows = np.random.default_rng(0).permutation(len(y)).reshape(-1)
+    parts = [rows[PIECE * k : PIECE * (k + 1)] for k in range(count)]
+    names = [f"a9a, rows {PIECE * k} to {PIECE * (k + 1)}" for k in range(count)]
+    return {
+        name: Dataset.from_arrays(X[part].toarray(), y[part].astype(int), name=name)
+        for name, part in zip(names, parts, strict=True)
+    }
+
+
+def raced(given: str | Dataset, rules: Sequence[Rule], seed: int) -> Race:
     """Race once; return the test loss of each rule in each repeat, and what else is needed."""
-    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        verdict = thalweg.race(name, rules=rules, seed=seed, out=folder)
+        verdict = thalweg.race(given, rules=rules, seed=seed, out=folder)
         with Records(Path(folder)) as records:
             finals = [result for result in records.results() if result.trial.phase == FINAL]
     results = verdict.results
@@ -89,25 +112,33 @@ def raced(name: str, rules: Sequence[Rule] | None, seed: int) -> Race:
         for rule in names
     ]
     return {
-        "seed": seed,
         "rules": names,
         "rows": results["data"]["split"]["test"],
         "constant": results["target"]["constant"],
         "take": verdict.take,
         "losses": losses,
-        "seconds": time.perf_counter() - begun,
     }
 
 
-def kept(file: Path, name: str, rules: Sequence[Rule] | None, seeds: int) -> list[Race]:
-    """Return the races of a set, those that the file lacks run now."""
+def kept(
+    file: Path, races: Mapping[int, str | Dataset], rules: Sequence[Rule], *, seeded: bool = True
+) -> list[Race]:
+    """Return the races of a set, those that the file lacks run now.
+
+    Args:
+        file: that keeps them.
+        races: what is raced, by number.
+        rules: that race.
+        seeded: whether the number is the seed; else that is 0.
+    """
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    missing = sorted({*range(seeds)} - {race["seed"] for race in found})
-    for seed in track(missing, f"{file.stem}", console=Console(stderr=True)):
-        found.append(raced(name, rules, seed))
+    missing = sorted(races.keys() - {race["number"] for race in found})
+    for number in track(missing, file.stem, console=Console(stderr=True)):
+        race = raced(races[number], rules, number if seeded else 0)
+        found.append({"number": number, **race})
         with file.open("a") as lines:
             lines.write(json.dumps(found[-1]) + "\n")
-    return [race for race in found if race["seed"] < seeds]
+    return [race for race in found if race["number"] in races]
 
 
 def judged(race: Race, repeats: int | None = None, rules: int | None = None) -> Comparison:
@@ -187,36 +218,58 @@ def same(races: Sequence[Race]) -> Iterator[dict[str, Any]]:
         yield {**found, "low": float(low), "high": float(high)}
 
 
+def shared(races: Sequence[Race]) -> float:
+    """Return which part of the variance of one repeat all repeats of a race share.
+
+    x is the difference of two rules in the logarithm of the loss. Over races the mean of R repeats
+    has the variance v(1/R + s), where v is that of one repeat within a race. Of s this is the mean
+    over all pairs of rules.
+    """
+    losses = np.array([race["losses"] for race in races])  # (races, rules, repeats)
+    constant = np.array([race["constant"] for race in races])[:, None, None]
+    x = np.log((races[0]["rows"] * losses + constant) / (races[0]["rows"] + 1))
+    apart = x[:, :, None] - x[:, None]
+    within = apart.var(axis=-1, ddof=1).mean(axis=0)
+    between = apart.mean(axis=-1).var(axis=0, ddof=1)
+    upper = np.triu_indices(len(within), 1)
+    return float(np.mean(between[upper] / within[upper]) - 1 / x.shape[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="races of every rule; 20 by default")
     parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
+    parser.add_argument("--fresh", type=int, default=16, help="pieces of a9a; 16 by default")
     parser.add_argument("--sets", default=",".join(SETS), help="all five by default")
-    parser.add_argument(
-        "--races", type=Path, default=Path("thalweg-race-repeats"), metavar="FOLDER"
-    )
+    parser.add_argument("--races", type=Path, default=Path("thalweg-race-repeats"), metavar="DIR")
     asked = parser.parse_args()
     asked.races.mkdir(exist_ok=True)
+    every, same_rule = rules_of(None), copies()
     rows = []
-    for name in asked.sets.split(","):
-        races = kept(asked.races / f"{name}.jsonl", name, None, asked.seeds)
-        seconds = float(np.median([race["seconds"] for race in races]))
-        equal = kept(asked.races / f"{name}-same.jsonl", name, copies(), asked.same)
-        found = [*repeated(races), *same(equal)]
-        rows += [{"set": name, "seconds": seconds, **row} for row in found]
+    for name in filter(None, asked.sets.split(",")):
+        races = kept(asked.races / f"{name}.jsonl", dict.fromkeys(range(asked.seeds), name), every)
+        again = dict.fromkeys(range(asked.same), name)
+        equal = kept(asked.races / f"{name}-same.jsonl", again, same_rule)
+        rows += [{"set": name, **row} for row in (*repeated(races), *same(equal))]
+    if found := pieces(asked.fresh):
+        given = dict(enumerate(found.values()))
+        races = kept(asked.races / "a9a.jsonl", given, every, seeded=False)
+        rows += [{"set": "pieces of a9a", **row} for row in repeated(races)]
+        part = {"what": "variance that repeats share", "value": shared(races)}
+        rows.append({"set": "pieces of a9a", **part})
     save("repeat", rows)
     show(
-        "Races of the same data with other seeds",
-        ["set", "what", "share"],
-        [
-            [
-                row["set"],
-                row["what"],
-                f"{row['hits']} of {row['of']} ({row['hits'] / row['of']:.1%})",
-            ]
-            for row in rows
-        ],
+        "Races with other seeds, and of other rows",
+        ["set", "what", "found"],
+        list(map(shown, rows)),
     )
+
+
+def shown(row: Mapping[str, Any]) -> list[str]:
+    if "value" in row:
+        return [row["set"], row["what"], f"{row['value']:.2g}"]
+    share = row["hits"] / row["of"]
+    return [row["set"], row["what"], f"{row['hits']} of {row['of']} ({share:.1%})"]
 
 
 if __name__ == "__main__":
