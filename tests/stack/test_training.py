@@ -47,9 +47,9 @@ def assert_lane(
 def test_each_rule_trains_as_torchs_class_does(case: Case) -> None:
     assert case.peer
     task = classes("mlp")
-    training = in_lanes(task, case.rule, [{}, case.hyper], epochs=50)  # 200 steps
+    training = in_lanes(task, case.rule, [{}, case.hyper], epochs=15)  # 60 steps
     with scalars_in(torch.float64):
-        expected = one_by_one(task, peer(case.peer.name, case.peer.arguments), epochs=50)
+        expected = one_by_one(task, peer(case.peer.name, case.peer.arguments), epochs=15)
     assert_lane(training, 1, expected, 1e-8)
 
 
@@ -72,9 +72,9 @@ def test_a_lane_is_judged_where_its_rules_answer_is(rule: str) -> None:
 def test_each_network_trains_as_it_does_alone(name: str) -> None:
     task = classes(name)
     rates = (0.003, 0.01, 0.03)
-    training = in_lanes(task, "momentum", [{"lr": lr, "beta": 0.5} for lr in rates], epochs=50)
+    training = in_lanes(task, "momentum", [{"lr": lr, "beta": 0.5} for lr in rates], epochs=15)
     for lane, lr in enumerate(rates):
-        expected = one_by_one(task, peer("SGD", {"lr": lr, "momentum": 0.5}), epochs=50)
+        expected = one_by_one(task, peer("SGD", {"lr": lr, "momentum": 0.5}), epochs=15)
         assert_lane(training, lane, expected, 1e-8)
 
 
