@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thalweg.cli.findings import failing, show
-from thalweg.tasks.source import is_task_file
 
 if TYPE_CHECKING:
     from thalweg.doctor.setup import Setup
@@ -52,7 +51,7 @@ def check(
 def set_up(task: str, batch_size: int) -> "Setup":
     """Return the training that a function in a file describes."""
     from thalweg.checks import count  # noqa: PLC0415 - no command needs all
-    from thalweg.tasks.source import returned  # noqa: PLC0415
+    from thalweg.tasks.source import is_task_file, returned  # noqa: PLC0415 - loads NumPy
 
     count("batch_size", batch_size)
     if not is_task_file(task):

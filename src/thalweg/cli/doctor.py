@@ -9,7 +9,6 @@ from thalweg.checks import count
 from thalweg.cli.check import BATCH_SIZE, set_up
 from thalweg.cli.findings import failing, show
 from thalweg.cli.terminal import say
-from thalweg.tasks.source import is_task_file
 from thalweg.words import digits
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def doctor(
     thalweg.Doctor in it. The exit code is 1 if there is a problem, 0 if there is none (warnings
     alone are none), and 2 if nothing could be looked at.
     """
+    from thalweg.tasks.source import is_task_file  # noqa: PLC0415 - loads NumPy
+
     own = ("steps", "batch_size", "prove") if not is_task_file(source) else (
         "train", "validation", "step", "constant",
     )  # fmt: skip
