@@ -119,7 +119,7 @@ MUTATIONS = (
     Mutation(
         "lanes: an uneven last chunk counts as a whole one",
         "stack/lanes.py", "losses.double() * own", "losses.double() * whole",
-        "tests/stack/test_training.py",
+        "tests/stack/test_lanes.py -k weighs_its_chunks",
     ),
     Mutation(
         "cli: a rate 20 % from the predicted one is not marked",

@@ -5,6 +5,8 @@ import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from mutate import MUTATIONS
+
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 SOURCE = ROOT / "src" / "thalweg"
@@ -156,3 +158,11 @@ def test_a_test_is_found_by_the_name_of_its_module() -> None:
     elsewhere = ELSEWHERE | {name: DOCTOR for name in lacking if name.startswith("doctor/")}
     assert lacking == elsewhere.keys()  # name a file for each, or say where its tests are
     assert found.issuperset(elsewhere.values())
+
+
+def test_every_mutation_is_of_code_that_is_there_and_has_its_test() -> None:
+    for mutation in MUTATIONS:
+        assert (SOURCE / mutation.file).read_text("utf-8").count(mutation.old) == 1, mutation.name
+        file, _, word = mutation.test.partition(" -k ")
+        text = (ROOT / file).read_text("utf-8")
+        assert re.search(rf"def test_\w*{word}", text), mutation.name
