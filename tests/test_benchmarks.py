@@ -182,6 +182,6 @@ def test_what_learns_does_not_count_as_a_planted_failure(monkeypatch: pytest.Mon
     importlib.import_module("doctor_suite.training").run(case)
     assert entry.counts(learned())
     for group in case["optimizer"].param_groups:
-        group["lr"] = 1000 * rate
+        group["lr"] = rate * {"strong": 1000, "mild": 50}[entry.strength]
     importlib.import_module("doctor_suite.training").run(case)
     assert not entry.counts(learned())

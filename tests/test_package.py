@@ -18,4 +18,4 @@ def test_a_wheel_holds_what_the_source_does(
     files = {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.*")}
     source = {path.as_posix() for path in files if "__pycache__" not in path.parts}
     assert packed == source
-    assert {Path(name).suffix for name in packed} == {".py", ".html", ".js", ".typed"}
+    assert {Path(name).suffix for name in packed} >= {".py", ".html", ".css", ".js", ".typed"}
