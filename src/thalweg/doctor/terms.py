@@ -93,7 +93,7 @@ def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | 
         return None
     return Finding(
         "loss_terms_unbalanced",
-        "problem",
+        "warning",  # a small term may be meant to be small: a penalty looks the same
         f"The loss is a sum of {len(terms)} terms, and the gradient of one is "
         f"{digits(max(sizes) / sizes[small])} times that of another, of which "
         f"{digits(stays)} is left after {steps} steps; with balanced gradients {digits(falls)}.",
