@@ -33,6 +33,8 @@ class Reference:
         if training.misleads:
             return training.deceived()
         score, loss = training.learned()
+        if self.score <= 0:
+            return math.nan  # it learned nothing, so nothing can be told: left out
         shares = [score / self.score]
         if training.comparable:
             shares.append((self.start - loss) / (self.start - self.loss))
