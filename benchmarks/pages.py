@@ -175,6 +175,16 @@ def synthetic() -> Iterator[str]:
     yield from table(["luck of one training", *(f"{own:.1%}" for own in owns)], lines)
 
 
+def one_pass() -> Iterator[str]:
+    """Yield the test losses of linear models after one pass."""
+    names = ("one pass", "optimum")
+    lines = [
+        [row["set"], row["loss"], *(f"{row[name]:.4f}" for name in names)]
+        for row in results("one_pass")
+    ]
+    yield from table(["set", "test loss", *names], lines)
+
+
 def shares(row: Row) -> str:
     return f"{row['value']:.2g}" if "value" in row else f"{row['hits']:,} of {row['of']:,}"
 
@@ -208,6 +218,7 @@ PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
     "speed.md": [races, modules, arrays, epochs, busy],
     "verdicts.md": [repeats, synthetic],
+    "linear.md": [one_pass],
 }
 
 

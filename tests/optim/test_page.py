@@ -19,7 +19,7 @@ def test_every_example_of_the_page_is_true() -> None:
     assert not doctest.DocTestRunner().run(test).failed
 
 
-@pytest.mark.parametrize("name", ["optim.md", "speed.md", "verdicts.md"])
+@pytest.mark.parametrize("name", ["optim.md", "speed.md", "verdicts.md", "linear.md"])
 def test_the_tables_of_a_page_are_those_of_the_results(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

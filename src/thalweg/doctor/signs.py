@@ -578,7 +578,6 @@ def _spikes(shape: Shape) -> Said:
     wide = max(9, len(values) // 20)
     above = values / _running(np.median, values, wide) - 1
     scatter = 1.4826 * float(np.median(np.abs(above)))
-    before = np.concatenate([[np.inf], _running(np.median, values, 5)[:-3], [np.inf] * 2])
     before = np.concatenate([np.full(3, np.inf), _running(np.median, values, 5)[1:-2]])
     line = max(0.5, 8 * scatter)
     high = (above > line) & (values > (1 + line / 2) * before)
@@ -587,7 +586,6 @@ def _spikes(shape: Shape) -> Said:
     if not len(places):
         return f"no value is {digits(1 + line)} times those around it"
     worst = int(places[np.argmax(above[places])])
-    onset = int(shape.steps[places[0] * size])
     return _found(
         "loss_spikes",
         "warning",
@@ -598,5 +596,5 @@ def _spikes(shape: Shape) -> Said:
         f"{digits(1 + line)} times the median of {wide} values around: 1.5, and 8 times their "
         "usual scatter",
         0.6,
-        onset,
+        int(shape.steps[places[0] * size]),
     )

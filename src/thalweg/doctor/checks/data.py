@@ -68,17 +68,25 @@ def nan_in_inputs(subject: Subject) -> Finding | None:
     return None
 
 
+def _same(tensors: list[Tensor | None], least: int) -> Tensor | None:
+    """Return the first tensor if it and all others hold one example again and again.
+
+    Args:
+        tensors: a batch each.
+        least: fewer examples tell nothing.
+    """
+    known = [tensor for tensor in tensors if tensor is not None and tensor.ndim > 0]
+    if not known or len(known) < len(tensors) or sum(map(len, known)) < least:
+        return None
+    first = known[0]
+    same = all(t.shape[1:] == first.shape[1:] and bool((t == first[:1]).all()) for t in known)
+    return first if same else None
+
+
 def inputs_constant(subject: Subject) -> Finding | None:
     """Look for inputs that are the same for all examples."""
-    tensors = [first_tensor(inputs(batch)) for batch in subject.batches]
-    first = next((t for t in tensors if t is not None and t.ndim > 0), None)
-    if first is None or sum(len(t) for t in tensors if t is not None and t.ndim) < 3:
-        return None
-    same = all(
-        t is not None and t.shape[1:] == first.shape[1:] and bool((t == first[:1]).all())
-        for t in tensors
-    )
-    if not same:
+    first = _same([first_tensor(inputs(batch)) for batch in subject.batches], least=3)
+    if first is None:
         return None
     return Finding(
         "inputs_constant",
@@ -97,15 +105,8 @@ def inputs_constant(subject: Subject) -> Finding | None:
 
 def labels_all_equal(subject: Subject) -> Finding | None:
     """Look for targets that are the same for all examples."""
-    tensors = [first_tensor(target(batch)) for batch in subject.batches]
-    first = next((t for t in tensors if t is not None and t.ndim > 0), None)
-    if first is None or sum(len(t) for t in tensors if t is not None and t.ndim) < 8:
-        return None
-    same = all(
-        t is not None and t.shape[1:] == first.shape[1:] and bool((t == first[:1]).all())
-        for t in tensors
-    )
-    if not same:
+    first = _same([first_tensor(target(batch)) for batch in subject.batches], least=8)
+    if first is None:
         return None
     return Finding(
         "labels_all_equal",
