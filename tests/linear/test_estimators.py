@@ -183,6 +183,17 @@ def test_minibatches_and_other_rules_learn_the_same_model() -> None:
             assert log_loss(y, fit.fit(rows, y).predict_proba(rows)) < best + 0.1
 
 
+def test_hyperparameters_of_a_rule_are_those_of_the_rule() -> None:
+    """Momentum at beta goes as far as SGD at 1/(1 - beta) times the rate; at 0 it is SGD."""
+    X, y, *_ = breast(scaled=True)
+    terms: dict[str, Any] = {"finish": False, "max_iter": 20, "random_state": 0, "tol": None}
+    sgd = LinearClassifier(rule="sgd", lr=0.02, **terms).fit(X, y)
+    still = LinearClassifier(rule="momentum", lr=0.02, hyper={"beta": 0.0}, **terms).fit(X, y)
+    np.testing.assert_allclose(still.coef_, sgd.coef_, rtol=1e-6)
+    moving = LinearClassifier(rule="momentum", lr=0.01, hyper={"beta": 0.5}, **terms).fit(X, y)
+    np.testing.assert_allclose(moving.coef_, sgd.coef_, rtol=0.05, atol=0.02)
+
+
 def test_passes_alone_come_near_the_optimum_of_the_elastic_net() -> None:
     X, y = sparse_rows()
     for rows in (X, csr_array(X)):
@@ -277,5 +288,7 @@ def test_what_a_loss_cannot_do_is_said() -> None:
         LinearClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="rule 'asgd' trains at one point and is used at another"):
         LinearClassifier(rule="asgd").fit(X, y)
+    with pytest.raises(ValueError, match="hyper must not hold 'lr': give lr itself"):
+        LinearClassifier(rule="adam", hyper={"lr": 1.0}).fit(X, y)
     with pytest.raises(NotFittedError):
         LinearRegressor().predict(X)

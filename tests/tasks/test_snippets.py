@@ -1,8 +1,10 @@
 """The lines that a verdict gives to paste for a module of the user's own."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, r2_score
@@ -125,6 +127,47 @@ def test_pasted_lines_reach_the_score_of_the_table(name: str, predict: Any) -> N
             scores.append(score(y[rows], predicted))
         low, high = min(row["test_scores"]), max(row["test_scores"])
         assert low - 0.05 <= np.median(scores) <= high + 0.05, library
+    scope = {"X": X, "y": y}
+    exec(found.code["scikit-learn"], scope)  # noqa: S102 - it is there to be pasted
+    predicted = scope["model"].predict(X[scope["test"]])
+    if name != "diabetes":
+        predicted = classes[predicted]
+    assert low - 0.05 <= score(y[scope["test"]], predicted) <= high + 0.05
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_a_pipeline_of_scikit_learn_takes_words_and_gaps(tmp_path: Path, kind: str) -> None:
+    """The score is that of the race's own encoding, on a table with words, a date and gaps."""
+    rng = np.random.default_rng(0)
+    size, town = rng.normal(50, 20, 400), rng.integers(3, size=400)
+    price = 1e5 + 2e3 * size + 1e5 * town + rng.normal(0, 2e4, 400)
+    table = pd.DataFrame(
+        {"size": size, "town": np.take(["a", "b", "c"], town), "sold": pd.Timestamp(2020, 1, 1)}
+    )
+    table["sold"] += pd.to_timedelta(rng.integers(900, size=400), unit="D")
+    table.loc[::9, "size"] = np.nan
+    table["price"] = price if kind == "regression" else np.where(price > 3e5, "dear", "cheap")
+    table.to_csv(tmp_path / "homes.csv", index=False)
+    homes = data.load(tmp_path / "homes.csv", target="price")
+    found = thalweg.race(homes, rules=["sgd"], trials=32, repeats=2)
+    scope: dict[str, Any] = {}
+    exec(found.code["scikit-learn"], scope)  # noqa: S102 - it is there to be pasted
+    scores = found.results["rules"][0]["test_scores"]
+    score = scope["model"].score(scope["X"].iloc[scope["test"]], scope["y"][scope["test"]])
+    assert min(scores) - 0.05 <= score <= max(scores) + 0.05
+    assert score > 0.7
+
+
+def test_a_pipeline_of_scikit_learn_is_that_of_every_rule_it_can_have() -> None:
+    fit = snippets.LinearFit("logistic", 4, 1, 0.1, 8, 3, "data.load('breast_cancer')")
+    for name in rules.names():
+        rule = rules.get(name)
+        text = snippets.scikit_learn(fit, rule, {**rule.defaults, "lr": 0.01})
+        if rule.judged is None:
+            assert f"rule={name!r}, lr=0.01" in text
+        else:
+            assert text == f"# no estimator has {name}, which is judged elsewhere than it trains"
 
 
 WITH_TORCH = [
@@ -133,7 +176,7 @@ WITH_TORCH = [
     if (known := catalog.of(rules.get(name)).torch) and known.in_torch
 ]
 # -- the code to paste ---------------------------------------------------------------------------
-IRIS = "split = data.split(data.load('iris'))"
+IRIS = "data.load('iris')"
 
 
 @pytest.mark.parametrize("name", WITH_TORCH)

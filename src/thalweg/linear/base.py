@@ -65,6 +65,7 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         "fit_intercept": ["boolean"],
         "rule": [str, Rule],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "hyper": [dict, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "finish": [StrOptions({"auto"}), "boolean"],
@@ -102,6 +103,9 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
                 f"rule {chosen.name!r} trains at one point and is used at another. An estimator "
                 "keeps an average of its own: take 'auto', 'adagrad' or 'sgd'"
             )
+        hyper = self.hyper or {}
+        if "lr" in hyper:
+            raise ValueError("hyper must not hold 'lr': give lr itself")
         size = self._step_size(X)
         self._problems = []
         alpha = unknown if self.alpha == "auto" else float(self.alpha)
@@ -112,7 +116,7 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             else:
                 rates = _RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND
             factor = self._columns.square**-0.5 if self.rule == "auto" else 1.0
-            lanes = [chosen.resolve({"lr": float(rate * factor)}) for rate in rates]
+            lanes = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
             own = unit.penalties(alpha, self.l1_ratio)
             given = getattr(self, loss.parameter) if loss.parameter else 0.0
             parameter = unit.parameter(loss, given)

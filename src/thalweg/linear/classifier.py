@@ -49,6 +49,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         rule: "auto" (default), Adagrad at rates fit for scaled columns; or a rule or its name.
         lr: "auto" (default), eight rates: ¼ to 8 over the root of the mean squared norm of scaled
             rows, of another rule 1/64 to 256 times its default; or a number > 0.
+        hyper: the rule's other hyperparameters by name; None (default): its own defaults.
         max_iter: passes over the rows, >= 1; default 1.
         batch_size: rows per step; "auto" (default): 1 of sparse data and up to 5,000 rows, else 32.
         finish: whether L-BFGS and Newton's method go on from the pass to the optimum, on a copy of
@@ -96,6 +97,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         fit_intercept: bool = True,
         rule: str | Rule = "auto",
         lr: str | float = "auto",
+        hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
         finish: str | bool = "auto",
@@ -113,6 +115,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         self.fit_intercept = fit_intercept
         self.rule = rule
         self.lr = lr
+        self.hyper = hyper
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.finish = finish

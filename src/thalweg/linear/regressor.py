@@ -34,6 +34,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         fit_intercept: whether there is a b.
         rule: "auto", a rule or its name.
         lr: "auto" or a number.
+        hyper: the rule's other hyperparameters.
         max_iter: passes.
         batch_size: rows per step.
         finish: whether the optimum follows; never of "epsilon_insensitive" and "quantile".
@@ -78,6 +79,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         fit_intercept: bool = True,
         rule: str | Rule = "auto",
         lr: str | float = "auto",
+        hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
         finish: str | bool = "auto",
@@ -96,6 +98,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         self.fit_intercept = fit_intercept
         self.rule = rule
         self.lr = lr
+        self.hyper = hyper
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.finish = finish

@@ -83,7 +83,10 @@ class Verdict:
 
     @property
     def code(self) -> Mapping[str, str]:
-        """Lines to paste that train with the rule to take: "torch" and "thalweg"."""
+        """Lines to paste that train with the rule to take: "torch" and "thalweg".
+
+        A race of a table has lines for "scikit-learn" too.
+        """
         return dict(self.record.code)
 
     def best_optimizer(self, params: "ParamsT") -> "tuple[Optimizer, LRScheduler | None]":

@@ -257,11 +257,14 @@ class LinearTask:
             l2=self.l2,
             batch_size=batch_size,
             epochs=epochs,
-            load=_load_code(self.dataset, self.seed),
+            load=_load_code(self.dataset),
+            seed=self.seed,
+            frame=not isinstance(self.dataset.X, np.ndarray),
         )
         return {
             "torch": snippets.torch(fit, rule, hyper),
             "thalweg": snippets.thalweg(fit, rule, hyper),
+            "scikit-learn": snippets.scikit_learn(fit, rule, hyper),
         }
 
     def fingerprint(self) -> str:
@@ -269,17 +272,15 @@ class LinearTask:
         return fingerprint(self.dataset)
 
 
-def _load_code(dataset: Dataset, seed: int) -> str:
-    """Return the line that loads and splits the data as the race did."""
+def _load_code(dataset: Dataset) -> str:
+    """Return what loads the data as the race did."""
     if dataset.loaded in data.names():
-        loaded = f"data.load({dataset.loaded!r})"
-    elif dataset.loaded:
+        return f"data.load({dataset.loaded!r})"
+    if dataset.loaded:
         keywords = {"target": dataset.target, "kind": kind_word(dataset), **dataset.options.given}
         given = ", ".join(f"{name}={value!r}" for name, value in keywords.items())
-        loaded = f"data.load({dataset.loaded!r}, {given})"
-    else:
-        loaded = f"data.Dataset.from_arrays(X, y, kind={kind_word(dataset)!r})"
-    return f"split = data.split({loaded}, seed={seed})"
+        return f"data.load({dataset.loaded!r}, {given})"
+    return f"data.Dataset.from_arrays(X, y, kind={kind_word(dataset)!r})"
 
 
 def words(dataset: Dataset) -> list[str] | None:

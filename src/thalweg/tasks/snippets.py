@@ -8,7 +8,7 @@ from thalweg import catalog
 from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, rise
 
-__all__ = ["LinearFit", "module", "thalweg", "torch", "torch_class"]
+__all__ = ["LinearFit", "module", "scikit_learn", "thalweg", "torch", "torch_class"]
 
 Setting = Mapping[str, float]
 
@@ -24,7 +24,9 @@ class LinearFit:
         l2: strength of the penalty.
         batch_size: examples per step.
         epochs: of the training.
-        load: code that binds ``split``.
+        load: code of the data set.
+        seed: of its split.
+        frame: whether its columns are a data frame's.
     """
 
     loss: str
@@ -34,6 +36,8 @@ class LinearFit:
     batch_size: int
     epochs: int
     load: str
+    seed: int = 0
+    frame: bool = False
 
 
 Keywords = dict[str, Any]
@@ -168,7 +172,7 @@ def _data(fit: LinearFit) -> str:
 # split.y_scale plus split.y_mean."""
     else:
         says = "# Standardizes X by the training part."
-    return f"{says}\n{fit.load}"
+    return f"{says}\nsplit = data.split({fit.load}, seed={fit.seed})"
 
 
 def thalweg(fit: LinearFit, rule: Rule, hyper: Setting) -> str:
@@ -182,4 +186,50 @@ training = linear.train(
     epochs={fit.epochs}, batch_size={fit.batch_size}, l2={fit.l2!r}, initial="uniform",
     validation=(split.validation.X, split.validation.y), {_arguments(hyper)},
 )
+"""
+
+
+_TABLE = (  # imports before and after the others, the first steps, and how rows are taken
+    "from sklearn.impute import SimpleImputer\n",
+    "from skrub import TableVectorizer\n",
+    "    TableVectorizer(),\n    SimpleImputer(strategy='median', add_indicator=True),\n",
+    ".iloc",
+)
+
+
+def scikit_learn(fit: LinearFit, rule: Rule, hyper: Setting) -> str:
+    """Return lines that train a pipeline of scikit-learn, with an estimator that has the rule.
+
+    scikit-learn's own estimators have SGD alone, one row at a time, and Adam of small networks. The
+    estimator starts at zero, and may answer with the average of its parameters.
+    """
+    if rule.judged is not None:
+        return f"# no estimator has {rule.name}, which is judged elsewhere than it trains"
+    name = "LinearRegressor" if fit.loss == "squared" else "LinearClassifier"
+    own = {key: value for key, value in hyper.items() if key != "lr"}
+    keywords = {"lr": hyper["lr"], **({"hyper": own} if own else {})}
+    first, last, steps, at = _TABLE if fit.frame else ("", "", "", "")
+    coded = "" if fit.loss == "squared" else "  # dataset.classes are the names of the numbers in y"
+    return f"""\
+{first}from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+{last}
+from thalweg import data
+from thalweg.linear import {name}
+
+dataset = {fit.load}
+split = data.split(dataset, seed={fit.seed})
+train, test = split.train.rows, split.test.rows
+X, y = dataset.X, dataset.y{coded}
+# finish=False ends where the rule does. Without it, fit may go on to the optimum.
+model = make_pipeline(
+{steps}    StandardScaler(),
+    {name}(
+        rule={rule.name!r}, {_arguments(keywords)},
+        max_iter={fit.epochs}, batch_size={fit.batch_size}, alpha={fit.l2!r},
+        finish=False, tol=None,
+    ),
+)
+model.fit(X{at}[train], y[train])
+print(model.score(X{at}[test], y[test]))
 """

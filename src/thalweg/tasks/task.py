@@ -157,7 +157,7 @@ class Task(Protocol):
     def code(
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:
-        """Return code that trains with these settings: "torch" and "thalweg"."""
+        """Return code that trains with these settings, by library."""
 
     def fingerprint(self) -> str:
         """Return a hash of everything in the task on which its numbers depend."""
