@@ -1,11 +1,12 @@
 """Whether the verdict of a race holds under another seed, on real data.
 
     python benchmarks/repeat.py [--seeds 20] [--same 40] [--fresh 16] [--sets digits,...]
-                                [--races DIR]
+                                [--modules 10] [--races DIR]
 
 Each set is raced with every rule and with each value of ``--seed``; then Adam is raced against four
-copies of itself, which differ in the order of their hyperparameters and so in their trials. A race
-takes up to a minute, and its numbers are kept in DIR: the script goes on where it was stopped.
+copies of itself, which differ in the order of their hyperparameters and so in their trials. Of
+modules, an MLP on digits and LeNet on images of 28 x 28 (``examples/``), eight rules race. A race
+takes up to some minutes, and its numbers are kept in DIR: the script goes on where it was stopped.
 
 Of the races of a set it prints
 
@@ -31,7 +32,8 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import binomtest
 from sklearn.datasets import load_svmlight_file
+from torch.utils.data import TensorDataset
 
 import thalweg
 from measure import save, show
@@ -51,15 +54,20 @@ from thalweg.racing.protocol import rules_of
 from thalweg.racing.store import Records
 from thalweg.racing.trial import FINAL
 from thalweg.rule import Rule
+from thalweg.tasks.source import load_task
 
 SETS = ("digits", "breast_cancer", "wine", "diabetes", "airfoil")
 APART = (0.25, 0.10)
 FEWER = (3, 5, 7, 10)
 COPIES = 5
 PIECE = 1000  # rows
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion")
+IMAGES = 1000  # of LeNet: a training on all takes a minute
 SEARCHED = ("lr", "beta1", "beta2")  # of Adam: their order decides which trials it has
 
 Race = Mapping[str, Any]
+Given = str | Dataset | thalweg.TorchTask
 
 
 def copies() -> list[Rule]:
@@ -95,10 +103,29 @@ def pieces(count: int) -> dict[str, Dataset]:
     }
 
 
-def raced(given: str | Dataset, rules: Sequence[Rule], seed: int) -> Race:
+def mlp() -> thalweg.TorchTask:
+    return load_task(str(EXAMPLES / "digits_mlp.py"))
+
+
+def lenet() -> thalweg.TorchTask:
+    """Return LeNet on some images, of which each repeat draws the parts."""
+    whole = load_task(str(EXAMPLES / "mnist_lenet.py"))
+    some = TensorDataset(*whole.train[:IMAGES])
+    return replace(whole, train=some, validation=0.2, test=0.2, compile=True)
+
+
+# Sets of which eight rules race, and what is asked for. An MLP has two repeats more than by
+# default, so that it shows what they are worth.
+MODULES: dict[str, tuple[Callable[[], thalweg.TorchTask], dict[str, Any]]] = {
+    "digits, MLP": (mlp, {"trials": 80}),
+    "images, LeNet": (lenet, {"trials": 20, "epochs": 5}),
+}
+
+
+def raced(given: Given, rules: Sequence[Rule], seed: int, **terms: Any) -> Race:
     """Race once; return the test loss of each rule in each repeat, and what else is needed."""
     with tempfile.TemporaryDirectory() as folder:
-        verdict = thalweg.race(given, rules=rules, seed=seed, out=folder)
+        verdict = thalweg.race(given, rules=rules, seed=seed, out=folder, **terms)
         with Records(Path(folder)) as records:
             finals = [result for result in records.results() if result.trial.phase == FINAL]
     results = verdict.results
@@ -121,7 +148,12 @@ def raced(given: str | Dataset, rules: Sequence[Rule], seed: int) -> Race:
 
 
 def kept(
-    file: Path, races: Mapping[int, str | Dataset], rules: Sequence[Rule], *, seeded: bool = True
+    file: Path,
+    races: Mapping[int, Given],
+    rules: Sequence[Rule],
+    *,
+    seeded: bool = True,
+    **terms: Any,
 ) -> list[Race]:
     """Return the races of a set, those that the file lacks run now.
 
@@ -130,11 +162,12 @@ def kept(
         races: what is raced, by number.
         rules: that race.
         seeded: whether the number is the seed; else that is 0.
+        **terms: of the race.
     """
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     missing = sorted(races.keys() - {race["number"] for race in found})
     for number in track(missing, file.stem, console=Console(stderr=True)):
-        race = raced(races[number], rules, number if seeded else 0)
+        race = raced(races[number], rules, number if seeded else 0, **terms)
         found.append({"number": number, **race})
         with file.open("a") as lines:
             lines.write(json.dumps(found[-1]) + "\n")
@@ -241,6 +274,7 @@ def main() -> None:
     parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
     parser.add_argument("--fresh", type=int, default=16, help="pieces of a9a; 16 by default")
     parser.add_argument("--sets", default=",".join(SETS), help="all five by default")
+    parser.add_argument("--modules", type=int, default=10, help="races of each; 10 by default")
     parser.add_argument("--races", type=Path, default=Path("thalweg-race-repeats"), metavar="DIR")
     asked = parser.parse_args()
     asked.races.mkdir(exist_ok=True)
@@ -251,6 +285,11 @@ def main() -> None:
         again = dict.fromkeys(range(asked.same), name)
         equal = kept(asked.races / f"{name}-same.jsonl", again, same_rule)
         rows += [{"set": name, **row} for row in (*repeated(races), *same(equal))]
+    for name, (task, terms) in MODULES.items():
+        if asked.modules:
+            numbers = dict.fromkeys(range(asked.modules), task())
+            races = kept(asked.races / f"{task.__name__}.jsonl", numbers, rules_of(EIGHT), **terms)
+            rows += [{"set": name, **row} for row in repeated(races)]
     if found := pieces(asked.fresh):
         given = dict(enumerate(found.values()))
         races = kept(asked.races / "a9a.jsonl", given, every, seeded=False)
