@@ -8,8 +8,9 @@ float64 and rounded to the element type.
 """
 
 import ast
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Real
 from types import FunctionType
@@ -23,7 +24,7 @@ from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, lit
 from thalweg.kernels.decisions import rounded
 from thalweg.rule import Rule
 
-__all__ = ["translate"]
+__all__ = ["answer", "as_written", "translate"]
 
 _ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 for the others
 
@@ -308,6 +309,36 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
         ValueError: the rule uses a construct that cannot be translated. The message has its file
             and line.
     """
+    body, quotients = _translated(rule, wrap)
+    body = rounded(body, quotients)
+    return _cautious(body) if wrap.cautious else body
+
+
+def as_written(rule: Rule) -> Body:
+    """Return the body of a rule for a machine that rounds each operation of the function by itself.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    return _translated(rule, PLAIN)[0]
+
+
+def answer(rule: Rule) -> Body:
+    """Return the body of a rule's answer, as written: its one result is where x is judged.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    given, translator = _given(rule, PLAIN), _Translator()
+    at = given["x"]
+    if rule.judged is not None:
+        keywords = {n: given[n] for n in inspect.signature(rule.judged).parameters}
+        (at,) = _called(translator, rule, rule.judged, [], keywords)
+    return _body(rule, rule.state, translator, [at], [])
+
+
+def _translated(rule: Rule, wrap: Wrap) -> tuple[Body, set[ast.BinOp]]:
+    """Return a rule's body as written, and its quotients of a varying by a uniform value."""
     given = _given(rule, wrap)
     kept = [name for name in rule.state if name not in wrap.without]
     translator = _Translator()
@@ -325,20 +356,28 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
             raise ValueError(
                 f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
             )
-    elements = tuple(translator.new(new[name]) for name in ("x", *kept))
-    body = Body(
-        hyper=(*map(_own, rule.hyperparameters), *wrap.names),
+    elements = [new[name] for name in ("x", *kept)]
+    uniform = [new[name] for name in rule.uniform_state]
+    body = _body(rule, kept, translator, elements, uniform)
+    return replace(body, hyper=(*body.hyper, *wrap.names)), translator.quotients
+
+
+def _body(
+    rule: Rule, kept: Sequence[str], builder: Builder, new: list[Value], uniform: list[Value]
+) -> Body:
+    """Return the body of what was built, with its new values of elements and uniform states."""
+    elements = tuple(map(builder.new, new))
+    return Body(
+        hyper=tuple(map(_own, rule.hyperparameters)),
         uniform_state=tuple(map(_own, rule.uniform_state)),
         varying=("g", "x", *map(_own, kept)),
-        uniform=tuple(translator.uniform),
-        element=tuple(translator.element),
+        uniform=tuple(builder.uniform),
+        element=tuple(builder.element),
         results=elements,
-        new_uniform=tuple(new[name].node for name in rule.uniform_state),
-        slots=translator.slot_count,
-        powers=translator.power_count,
+        new_uniform=tuple(value.node for value in uniform),
+        slots=builder.slot_count,
+        powers=builder.power_count,
     )
-    body = rounded(body, translator.quotients)
-    return _cautious(body) if wrap.cautious else body
 
 
 def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
@@ -396,11 +435,22 @@ def _call(translator: _Translator, rule: Rule, given: dict[str, Value]) -> list[
     count = 2 + len(rule.state)
     arguments: list[Any] = values[:count]
     keywords: dict[str, Any] = dict(list(given.items())[count:])
+    return _called(translator, rule, rule.function, arguments, keywords)
+
+
+def _called(
+    translator: _Translator,
+    rule: Rule,
+    called: Callable[..., Any],
+    arguments: list[Any],
+    keywords: dict[str, Any],
+) -> list[Value]:
     try:
-        function = functions.called(rule.function, arguments, keywords)
+        function = functions.called(called, arguments, keywords)
         bound = functions.bound(function, arguments, keywords)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rule {rule.name!r} cannot be compiled: {error}") from error
-    suffix = "" if bound.keys() == given.keys() else "_call0"  # a decorator may use other names
+    own = bound.keys() == _given(rule, PLAIN).keys()  # an answer, or a decorator, has other names
+    suffix = "" if own else "_call0"
     names = {name: translator.argument(name, value) for name, value in bound.items()}
     return translator.function(function, names, suffix, "")
