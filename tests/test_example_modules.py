@@ -36,9 +36,21 @@ def examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_a_users_file_races_from_the_command_line(tmp_path: Path) -> None:
     file, out = EXAMPLES / "text.py", tmp_path / "race"
-    given = ("--rules", "adam", "--trials", "4", "--epochs", "3", "--seeds", "2", "--quiet")
+    given = ("--rules", "adam", "--trials", "4", "--epochs", "3", "--repeats", "2", "--seeds", "2")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "thalweg.cli", "race", file, *given, "--out", out],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "thalweg.cli",
+            "race",
+            file,
+            *given,
+            "--quiet",
+            "--out",
+            out,
+        ],
         env={**os.environ, "PYTHONUTF8": "1"},
         cwd=tmp_path,
         capture_output=True,

@@ -22,7 +22,9 @@ from thalweg.racing.writers import writing
 from thalweg.rule import rule
 
 SOURCE = Path(thalweg.__file__).parent
-TERMS: dict[str, Any] = {"rules": ["sgd"], "epochs": 1, "trials": 4, "seeds": 2, "workers": 1}
+TERMS: dict[str, Any] = {
+    "rules": ["sgd"], "epochs": 1, "trials": 4, "repeats": 2, "seeds": 2, "workers": 1,
+}  # fmt: skip
 WORDS = "--rules sgd --epochs 1 --trials 4 --seeds 2 --workers 1 --quiet"
 
 

@@ -163,6 +163,7 @@ def test_the_page_says_where_trainings_start(tmp_path: Path) -> None:
     terms: dict[str, Any] = {
         "rules": ["sgd"],
         "trials": 4,
+        "repeats": 2,
         "seeds": 2,
         "epochs": 1,
         "on": "threads",

@@ -233,7 +233,9 @@ def test_lanes_have_room_for_the_largest_batch_of_the_race(monkeypatch: pytest.M
         return 2
 
     monkeypatch.setattr("thalweg.tasks.modules.best_lanes", noted)
-    terms = {"rules": "sgd", "trials": 4, "seeds": 2, "epochs": 1, "on": "threads"}
+    terms: dict[str, Any] = {
+        "rules": "sgd", "trials": 4, "repeats": 2, "seeds": 2, "epochs": 1, "on": "threads",
+    }  # fmt: skip
     race(line(), batch_size=[4, 16, 8], **terms)
     assert ModuleTask(line(), 0, batch_size=31).lanes == 2
     assert sizes == [16, 30]

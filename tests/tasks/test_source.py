@@ -22,8 +22,10 @@ from thalweg.tasks.modules import ModuleTask
 
 torch = pytest.importorskip("torch")
 
-TERMS: dict[str, Any] = {"rules": ["sgd", "adamw"], "trials": 4, "seeds": 3, "epochs": 2}
-OPTIONS = "--rules sgd,adamw --trials 4 --seeds 3 --epochs 2"
+TERMS: dict[str, Any] = {
+    "rules": ["sgd", "adamw"], "trials": 4, "repeats": 2, "seeds": 3, "epochs": 2,
+}  # fmt: skip
+OPTIONS = "--rules sgd,adamw --trials 4 --repeats 2 --seeds 3 --epochs 2"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_a_race_of_a_file_ends_in_a_verdict_and_its_files(raced: racing.Verdict)
     assert raced.winner in TERMS["rules"]
     assert raced.results["command"] == (
         "thalweg race small.py:task --rules sgd,adamw --batch-size 32 --epochs 2 --trials 4 "
-        "--repeats 5 --seeds 3 --seed 0"
+        "--repeats 2 --seeds 3 --seed 0"
     )
     assert raced.results["data"]["name"] == "small"
     assert (raced.directory / "report.html").exists()
@@ -132,7 +134,16 @@ def own_rule(folder: Path) -> Path:
     return file
 
 
-def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(own_rule: Path) -> None:
+@pytest.fixture(scope="module")
+def own_raced(own_rule: Path) -> Path:
+    found = thalweg.race(own_rule.name, out="whole", on="threads", **OWN)
+    assert found.directory
+    return found.directory
+
+
+def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(
+    own_rule: Path, own_raced: Path
+) -> None:
     def stop(progress: racing.Progress) -> None:
         if progress.done:
             raise KeyboardInterrupt
@@ -146,28 +157,25 @@ def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(own_rule: Path
     command = [sys.executable, "-m", "thalweg.cli", "race", "--resume", out, "--trust"]
     # Another process, which knows no rule of this one.
     subprocess.run([*command, "--workers", "1"], check=True, capture_output=True)
-    whole = thalweg.race("own_rule.py", out="whole", on="threads", **OWN)
-    assert whole.directory
-    _close(out, whole.directory)
+    _close(out, own_raced)
 
 
 _SCRIPT = """
 if __name__ == "__main__":
     found = thalweg.race(
-        task(), rules=[signum, "sgd"], trials=4, seeds=3, epochs=2, workers=1, out="script"
+        task(), rules=[signum, "sgd"], trials=4, repeats=2, seeds=3, epochs=2, workers=1,
+        out="script",
     )
     print(found.winner)
 """
 
 
-def test_a_rule_of_a_program_races_in_processes(own_rule: Path) -> None:
+def test_a_rule_of_a_program_races_in_processes(own_rule: Path, own_raced: Path) -> None:
     program = own_rule.with_name("program.py")
     program.write_text(OWN_RULE + _SCRIPT, encoding="utf-8")
     ended = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
     assert ended.stdout.strip() in OWN["rules"]
-    file = thalweg.race("own_rule.py", out="file", on="threads", **OWN)
-    assert file.directory
-    _close(Path("script"), file.directory)
+    _close(Path("script"), own_raced)
 
 
 def _close(directory: Path, other: Path) -> None:

@@ -18,6 +18,7 @@ from thalweg.kernels.cpu.simd import (
     float_mode,
     inlined,
     set_float_mode,
+    spliced,
 )
 from thalweg.kernels.cpu.vector import LANES
 
@@ -140,7 +141,7 @@ def add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
     _gradient_rest(X, rows, m, d, 1, r, g, fresh, w, l2, penalized)
 
 
-@inlined
+@spliced
 def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
@@ -157,7 +158,7 @@ def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
         result[lane] /= n
 
 
-@inlined
+@spliced
 def _gradient(
     outputs, add_gradient,
     loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized,
@@ -247,7 +248,7 @@ def train_blocks(
     set_float_mode(mode)
 
 
-@inlined
+@spliced
 def _train_blocks(
     passes, slot_count, steady, loss, X, y, l2, penalized,
     order, bounds, t, w, state, hyper, powers, uniform_state, scheduled, schedule,
@@ -276,7 +277,7 @@ def _train_blocks(
         )  # fmt: skip
 
 
-@inlined
+@spliced
 def _train_block(
     passes, steady, loss, X, y, l2, penalized,
     rows, bounds, t, k, w, hyper, powers, uniform_state, scheduled, schedule, b, blocks,

@@ -27,7 +27,7 @@ from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector,
 
 __all__ = [
     "FINGERPRINT", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
-    "float_mode", "inlined", "power", "product", "set_float_mode",
+    "float_mode", "inlined", "power", "product", "set_float_mode", "spliced",
 ]  # fmt: skip
 
 SUBNORMALS_ARE_ZERO = 0x8040  # bits of ``float_mode``: subnormal numbers are read and written as 0
@@ -354,7 +354,12 @@ def compiled_driver(**options: Any) -> Callable[..., Any]:
     return decorate
 
 
-inlined = njit(forceinline=True, **OPTIONS)
+# Called by compiled code alone: a way in from Python and one from C would be compiled for nothing.
+inlined = njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+
+# A long function that is called in few places is written into its callers before they are compiled.
+# Else it would be optimized by itself, and once more with each caller around it.
+spliced = njit(inline="always", **OPTIONS)
 
 
 @inlined
