@@ -61,6 +61,13 @@ def test_gradients_that_are_not_zeroed_are_seen() -> None:
     assert causes(doctor) == ["gradients_not_zeroed"]
 
 
+def test_a_step_that_is_never_taken_is_seen() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    optimizer.step = lambda *_: None  # type: ignore[assignment] # the loop forgets it
+    assert causes(watched(model, optimizer, steps=30)) == ["step_changes_nothing"]
+
+
 def test_accumulated_gradients_are_no_fault() -> None:
     model, data = net(), batches()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

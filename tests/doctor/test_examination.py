@@ -1,5 +1,6 @@
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,9 @@ def test_what_is_found_of_outputs_and_loss() -> None:
     assert causes(report(net(1, nn.Softmax(1)), nn.BCELoss(), x, binary)) == [
         "softmax_over_one_unit"
     ]
-    assert causes(report(net(3, nn.ReLU()), log_loss, x, y)) == ["relu_output_into_log"]
+    for loss in (log_loss, lambda p, y: log_loss(p + 1e-8, y)):  # NaN, and without a gradient
+        assert causes(report(net(3, nn.ReLU()), loss, x, y)) == ["relu_output_into_log"]
+        assert causes(report(net(3, nn.Softplus()), loss, x, y)) == []
     assert causes(report(net(3, nn.Softmax(1)), nn.BCELoss(), x, several)) == [
         "softmax_for_multi_label"
     ]
@@ -107,6 +110,12 @@ def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
 
     assert causes(report(net(1), quiet, x, total(x))) == ["loss_broadcasts"]
     assert causes(report(net(1), lambda o, y: quiet(o[:, 0], y), x, total(x))) == []
+    places = x[:, :, None]
+    own = nn.Linear(1, 1)
+    torch.manual_seed(0)
+    series = DataLoader(TensorDataset(places[:24], x[:24].cumsum(1)), 6)  # as many as places
+    found = thalweg.check(own, torch.optim.SGD(own.parameters(), lr=0.1), quiet, series)
+    assert causes(found) == ["loss_broadcasts"]
 
 
 def test_what_is_found_of_data() -> None:
@@ -147,6 +156,117 @@ class Cut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(torch.tanh(self.body(x)).detach())
+
+
+def test_a_loss_that_holds_the_model_is_examined_with_the_copy() -> None:
+    x, y = classes()
+    model = net()
+
+    def penalized(out: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(out, y) + 1e-3 * sum(
+            p.square().sum() for p in model.parameters()
+        )
+
+    assert causes(report(model, penalized, x, y)) == []  # type: ignore[arg-type]
+
+
+def test_maps_that_are_not_turned_with_their_images_are_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.zeros(64, 1, 8, 8)
+    left[:32, :, 2:6, 0:3] = left[32:, :, 1:5, 1:3] = 1
+    x = left + 0.3 * torch.randn(left.shape, generator=generator)
+    torch.manual_seed(0)
+    for turned, expected in ((x, []), (x.flip(3), ["labels_do_not_match_inputs"])):
+        model = nn.Conv2d(1, 1, 3, padding=1)
+        found = causes(report(model, nn.BCEWithLogitsLoss(), turned, left))
+        assert found == expected
+
+
+def test_a_rare_class_is_told_of_in_maps_too() -> None:
+    x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    rare = (x > 1.8).float()
+    weighted = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(20.0))
+    for loss, expected in ((nn.BCEWithLogitsLoss(), ["class_imbalance"]), (weighted, [])):
+        found = report(nn.Conv2d(1, 1, 1), loss, x, rare)
+        assert [f.cause for f in found] == expected
+
+
+def test_labels_beyond_the_outputs_are_found() -> None:
+    x, y = classes()
+    entropy = nn.CrossEntropyLoss
+    for loss, labels, expected in (
+        (entropy(), y + 1, True),
+        (entropy(), torch.where(y == 2, -100, y), False),
+        (entropy(ignore_index=3), y + 1, False),
+    ):
+        found = [f.cause for f in report(net(), loss, x, labels)]
+        assert ("labels_out_of_range" in found) == expected
+
+
+class Cube(torch.autograd.Function):
+    factor = 3.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return Cube.factor * x**2 * upstream[0]
+
+
+class Rounded(torch.autograd.Function):
+    """A straight-through estimator: its gradient is meant to be another."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return (4 * x).round() / 4
+
+    @staticmethod
+    def backward(_: Any, *upstream: Tensor) -> Tensor:
+        return upstream[0]
+
+
+def test_a_wrong_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = classes()
+
+    class Own(nn.Module):
+        def __init__(self, function: type[torch.autograd.Function]) -> None:
+            super().__init__()
+            self.body, self.function = net(), function
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.function.apply(self.body(x))
+            return out
+
+    for function, factor, expected in (
+        (Cube, 3.0, []),
+        (Cube, 2.0, ["gradient_wrong"]),
+        (Rounded, 3.0, []),
+    ):
+        monkeypatch.setattr(Cube, "factor", factor)
+        assert causes(report(Own(function), nn.CrossEntropyLoss(), x, y)) == expected
+    assert "apply" not in vars(Cube)
+
+
+def test_matrices_of_a_module_s_own_are_examined() -> None:
+    x, _ = classes()
+
+    class Own(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            draws = torch.Generator().manual_seed(0)
+            self.first = nn.Parameter(scale * torch.randn(6, 64, generator=draws))
+            self.second = nn.Parameter(scale * torch.randn(64, 64, generator=draws))
+            self.last = nn.Parameter(scale * torch.randn(64, 1, generator=draws))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(torch.relu(x @ self.first) @ self.second) @ self.last
+
+    for scale, expected in ((0.0, ["constant_init"]), (0.1, []), (1.5, ["init_too_large"])):
+        assert causes(report(Own(scale), nn.MSELoss(), x, total(x)[:, None])) == expected  # type: ignore[arg-type]
 
 
 def test_what_is_found_of_parameters() -> None:

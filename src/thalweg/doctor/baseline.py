@@ -12,7 +12,7 @@ from torch.nn import functional
 from thalweg.doctor.loaders import Batch, target
 from thalweg.doctor.subject import LossFn, Subject, first_tensor
 
-__all__ = ["constant_loss", "guesses", "loss_of"]
+__all__ = ["constant_loss", "guesses", "loss_of", "scores"]
 
 _MOST = 32  # batches whose targets count
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
@@ -48,7 +48,7 @@ def guesses(output: Tensor, y: Any, loss_fn: LossFn | None = None) -> Iterator[T
     else:
         classes = class_dimension(output, y, loss_fn)
         if classes is not None and not y.is_floating_point() and y.min() >= 0:
-            hot = _scores(output, y, classes)
+            hot = scores(output, y, classes)
             yield hot
             yield _CONFIDENT * hot
 
@@ -70,12 +70,12 @@ def class_dimension(output: Tensor, y: Any, loss_fn: LossFn | None = None) -> in
         return None
     fit = [d for d in range(1, output.ndim) if output.shape[:d] + output.shape[d + 1 :] == y.shape]
     if len(fit) > 1 and loss_fn is not None and not y.is_floating_point() and y.min() >= 0:
-        losses = {d: loss_of(loss_fn, _CONFIDENT * _scores(output, y, d), y) for d in fit}
+        losses = {d: loss_of(loss_fn, _CONFIDENT * scores(output, y, d), y) for d in fit}
         return min(fit, key=lambda d: losses[d] if losses[d] == losses[d] else float("inf"))
     return fit[0] if fit else None
 
 
-def _scores(output: Tensor, y: Tensor, dimension: int) -> Tensor:
+def scores(output: Tensor, y: Tensor, dimension: int) -> Tensor:
     """Return 1 for the class of the target and 0 for the others, along a dimension of outputs."""
     count = output.shape[dimension]
     hot = functional.one_hot(y.clamp(max=count - 1), count).to(output.dtype)

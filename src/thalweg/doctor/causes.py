@@ -337,6 +337,13 @@ CAUSES: dict[str, Cause] = {
         "Add a small number under the root.",
         "torch.sqrt(x + 1e-8)  # not torch.sqrt(x)",
     ),
+    "gradient_wrong": Cause(
+        "A backward pass that the user wrote is not the derivative of its forward pass.",
+        "F11",
+        "Correct backward(), and hold it against torch.autograd.gradcheck.",
+        "x = torch.randn(5, dtype=torch.float64, requires_grad=True)\n"
+        "torch.autograd.gradcheck(Own.apply, x)",
+    ),
     "gradient_not_finite": Cause(
         "The loss is finite, and its gradient is not.",
         "F11",

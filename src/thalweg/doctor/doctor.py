@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from thalweg.doctor.checks.finite import gradient_not_finite
+from thalweg.doctor.checks.gradients import gradient_not_finite
 from thalweg.doctor.diagnosis import compare, treat
-from thalweg.doctor.examination import examine, ordered
+from thalweg.doctor.examination import MAY_FOLLOW, examine, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
@@ -300,7 +300,7 @@ class Doctor:
 
 def _stops(finding: Finding) -> bool:
     """Return whether a finding explains a training that does not learn."""
-    return finding.cause not in {
+    return finding.cause not in MAY_FOLLOW | {
         "validation_preprocessed_differently",
         "validation_of_other_distribution",
         "target_leaks_into_input",

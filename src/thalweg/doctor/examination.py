@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 from torch.optim import Optimizer
 
-from thalweg.doctor.checks import data, examples, finite, outputs, parameters, shapes, start
+from thalweg.doctor.checks import data, examples, gradients, outputs, parameters, shapes, start
 from thalweg.doctor.diagnosis import first_steps
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
@@ -66,7 +66,7 @@ def check(
         findings, looked_at, skipped = examine(subject)
         asleep = start.evaluation_mode(subject)
         findings += [asleep] if asleep else []
-        if not any(finding.severity == "problem" for finding in findings):
+        if not any(f.severity == "problem" and f.cause not in MAY_FOLLOW for f in findings):
             try:
                 findings += first_steps(subject)
                 looked_at += ["scales", "initial weights", "saturation"]
@@ -80,7 +80,7 @@ Check = Callable[[], Finding | None]
 
 def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
     """Yield the checks that fit a subject, by name."""
-    general = [*parameters.CHECKS, *start.CHECKS, *finite.CHECKS]
+    general = [*parameters.CHECKS, *start.CHECKS, *gradients.CHECKS]
     if subject.pairs:
         general = [*data.CHECKS, *general]
     for one in general:
@@ -113,6 +113,10 @@ def examine(subject: Subject) -> tuple[list[Finding], list[str], dict[str, str]]
     return findings, looked_at, skipped
 
 
+MAY_FOLLOW = {"inputs_ignored", "dead_relu"}
+"""Causes that scales and initial weights may have; what helps there explains them."""
+
+
 # A cause that explains others: where it is found, they are its consequences.
 _EXPLAINS = {
     "nan_in_inputs": {"validation_preprocessed_differently"},
@@ -133,12 +137,22 @@ _EXPLAINS = {
     "loss_sign_wrong": {"output_range_too_small"},
     "graph_cut_by_detach": {"step_changes_nothing"},
     "parameters_frozen": {"step_changes_nothing"},
-    "constant_init": {"inputs_ignored", "dead_relu", "step_changes_nothing"},
+    "constant_init": {
+        "inputs_ignored",
+        "dead_relu",
+        "step_changes_nothing",
+        "output_range_too_small",
+        "lr_too_high",
+    },
     "dead_relu": {"inputs_ignored", "step_changes_nothing"},
     "nan_gradient_of_sqrt_at_zero": {"lr_too_high", "exploding_gradient_no_clipping"},
     "loss_terms_unbalanced": {"inputs_and_targets_not_scaled", "inputs_not_scaled"},
     "parameters_not_in_optimizer": {"step_changes_nothing"},
     "data_sorted_not_shuffled": {"labels_all_equal"},
+    "gradients_lost_before_step": {"step_changes_nothing"},
+    "inputs_not_scaled": MAY_FOLLOW,
+    "inputs_and_targets_not_scaled": MAY_FOLLOW,
+    "init_too_large": MAY_FOLLOW,
 }
 
 

@@ -1,6 +1,7 @@
 """Layers: activations and gradients of each, read off one pass on a copy."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,41 +111,77 @@ class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced
 def gains(model: nn.Module) -> dict[str, float]:
     """Return for each weight how much it enlarges its input: root mean square times √inputs.
 
-    torch's own draw has 0.58, Glorot's about 1, He's 1.41.
+    torch's own draw has 0.58, Glorot's about 1, He's 1.41. Of a module's own parameters it is not
+    known which side the inputs are on: the shorter one counts.
     """
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001
-            w = module.weight.detach().float()
-            found[name] = float(w.pow(2).mean().sqrt()) * w[0].numel() ** 0.5
+            found[name] = _gain(module.weight, module.weight[0].numel())
         elif isinstance(module, nn.RNNBase):
-            w = module.get_parameter("weight_hh_l0").detach().float()
-            found[name] = float(w.pow(2).mean().sqrt()) * w.shape[1] ** 0.5
+            w = module.get_parameter("weight_hh_l0")
+            found[name] = _gain(w, w.shape[1])
+        else:
+            for own, p in _matrices(module):
+                found[f"{name}.{own}" if name else own] = _gain(p, min(p.shape[-2:]))
     return found
 
 
+def _gain(weight: Tensor, inputs: int) -> float:
+    return float(weight.detach().float().pow(2).mean().sqrt()) * math.sqrt(inputs)
+
+
+def _matrices(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the matrices that a module has as parameters of its own; a table of vectors is none."""
+    if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        for name, p in module.named_parameters(recurse=False):
+            if p.ndim > 1:
+                yield name, p
+
+
 def constant_weights(model: nn.Module) -> list[str]:
-    """Return the layers whose units all have the same weights, and more than one unit."""
+    """Return the weights whose units are all equal, and more than one: those of a gate, in cells.
+
+    A module's own parameter may have its units in rows or in columns.
+    """
     found = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and len(module.weight) > 1:  # noqa: SLF001
-            w = module.weight.detach().flatten(1)
-            bias = module.bias
-            alike = bool((w == w[:1]).all()) and (bias is None or bool((bias == bias[0]).all()))
+    for prefix, module in model.named_modules():
+        layer = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)  # noqa: SLF001
+        bias = getattr(module, "bias", None) if layer else None
+        if isinstance(bias, Tensor) and not bool((bias == bias[0]).all()):
+            continue
+        for name, p in module.named_parameters(recurse=False):
+            if p.ndim < 2 or len(p) < 2:
+                continue
+            units = p.detach()
+            if isinstance(module, nn.RNNBase):
+                units = units.unflatten(0, (-1, module.hidden_size)).transpose(0, 1)
+            alike = bool((units == units[:1]).all())
+            if not alike and not layer and not isinstance(module, nn.RNNBase):
+                alike = p.shape[1] > 1 and bool((units == units[:, :1]).all())
             if alike:
-                found.append(name)
+                found.append(f"{prefix}.{name}" if prefix else name)
     return found
 
 
 def reset(twin: Copy) -> bool:
-    """Draw all layers of a copy anew as torch does by default; return whether any could be."""
+    """Draw all layers of a copy anew as torch does by default; return whether any could be.
+
+    A module's own matrices are scaled so that they do not enlarge their input.
+    """
     torch.manual_seed(0)
     found = False
     for module in twin.model.modules():
-        again = getattr(module, "reset_parameters", None)
+        again = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         if callable(again):
             again()
             found = True
+            continue
+        for _, p in _matrices(module):
+            gain = _gain(p, max(p.shape[-2:]))
+            if gain > 0:
+                p.detach().div_(gain)
+                found = True
     return found
 
 

@@ -21,6 +21,7 @@ def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
         _not_zeroed,
         _eval_mode,
         _lost,
+        _unchanged,
     )
     for look in looks:
         found = look(signals, subject)
@@ -90,6 +91,30 @@ def _lost(signals: Signals, subject: Subject) -> Finding | None:
         "half of the steps",
         _SEEN,
         onset=0,
+    )
+
+
+def _unchanged(signals: Signals, subject: Subject) -> Finding | None:
+    """Look for a training after which every parameter is what it was at the start."""
+    steps = len(signals.losses)
+    pairs = list(zip(subject.start_model.parameters(), subject.model.parameters(), strict=True))
+    if steps < 3 or not pairs or subject.start_model is subject.model:
+        return None
+    if any(not torch.equal(before, now) for before, now in pairs):
+        return None
+    never = signals.steps == 0
+    rate = max(signals.rates, default=0.0)
+    return Finding(
+        "step_changes_nothing",
+        "problem",
+        f"After {steps} steps of the loop every parameter is what it was at the start, to the last "
+        f"bit: the optimizer's step() was called {signals.steps} times"
+        + ("." if never else f", at a rate of {digits(rate)} at most."),
+        {"steps": float(steps), "calls of step()": float(signals.steps), "largest rate": rate},
+        "no parameter has changed",
+        "parameters at the start and now",
+        onset=0,
+        sure=1.0 if never else 0.9,
     )
 
 

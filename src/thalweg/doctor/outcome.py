@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from thalweg.doctor.baseline import constant_loss, loss_of
-from thalweg.doctor.checks.data import class_imbalance, labels
+from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
+from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.relation import explained
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
@@ -22,7 +22,7 @@ __all__ = ["look_at_outcome", "noise_floor"]
 _CLASSES = 20  # distinct whole numbers that may be classes
 _FLOOR = 0.6
 _MOST = 32  # batches
-_RARE = 0.3  # share of the rare examples that are named rightly
+_RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
 
@@ -70,33 +70,46 @@ def look_at_outcome(
 
 
 def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
-    """Look for rare classes that are never named, where the loss weights all examples alike."""
+    """Look for rare classes that are seldom named, where the loss weights all examples alike."""
     imbalance = class_imbalance(subject) if subject.pairs else None
-    y = labels(subject.batches)
-    if imbalance is None or y is None or subject.output is None:
+    if imbalance is None:
         return None
-    twin = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        outs = [twin(*inputs(batch)) for batch in subject.batches]
-    out = torch.cat(outs).reshape(len(y), -1)
-    distinct, counts = y.unique(return_counts=True)
-    if out.shape[1] == 1:  # a score, or a probability where all lie in [0, 1]
-        line = 0.5 if bool(((out >= 0) & (out <= 1)).all()) else 0.0
-        named = torch.where(out[:, 0] > line, distinct.max(), distinct.min())
-    else:
-        named = out.argmax(1).to(y.dtype)
-    rare = y != distinct[counts.argmax()]
-    hit = float((named == y)[rare].float().mean())
-    if hit > _RARE:
+    hits = {
+        part: _named_rightly(subject, model, batches)
+        for part, batches in (("training", subject.batches), ("validation", subject.validation))
+        if batches
+    }
+    low = [part for part, hit in hits.items() if hit <= _RARE[part]]
+    if not low:
         return None
+    hit = hits[low[0]]
     return replace(
         imbalance,
         severity="problem",
-        sentence=f"{imbalance.sentence} Of the {int(rare.sum())} other examples {hit:.0%} are "
-        "named rightly.",
-        evidence={**imbalance.evidence, "share of rare examples named rightly": hit},
+        sentence=f"{imbalance.sentence} Of the others in the {low[0]} data {hit:.0%} are named "
+        "rightly.",
+        evidence={**imbalance.evidence, "share of the others named rightly": hit},
         sure=0.95,
     )
+
+
+def _named_rightly(subject: Subject, model: nn.Module, batches: Sequence[Batch]) -> float:
+    """Return the share of examples of all but the most frequent class that are named rightly."""
+    known, y = classes(subject, subject.batches), classes(subject, batches)
+    if known is None or y is None or subject.output is None:
+        return 1.0
+    twin = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        out = torch.cat([twin(*inputs(batch)) for batch in batches])
+    dimension = class_dimension(subject.output, target(subject.batch), subject.loss_fn)
+    distinct, counts = known.unique(return_counts=True)
+    if dimension is None:  # a score, or a probability where all lie in [0, 1]
+        line = 0.5 if bool(((out >= 0) & (out <= 1)).all()) else 0.0
+        named = torch.where(out.flatten() > line, distinct.max(), distinct.min())
+    else:
+        named = out.argmax(dimension).flatten().to(y.dtype)
+    rare = y != distinct[counts.argmax()]
+    return float((named == y)[rare].float().mean()) if bool(rare.any()) else 1.0
 
 
 def _class_numbers(subject: Subject) -> Finding | None:

@@ -40,9 +40,12 @@ def explained(batches: Sequence[Batch]) -> float | None:
         or any(t is None or t.shape[1:] != first.shape[1:] for t in tensors)
     ):
         return None
-    x = torch.cat([t for t in tensors if t is not None])[:_ROWS].detach().cpu()
-    y = y[: len(x)].detach().cpu()
-    if len(x) < _FEWEST or len(x) != len(y) or x.ndim < 2 or len(y.unique()) < 2:
+    x = torch.cat([t for t in tensors if t is not None]).detach().cpu()
+    if len(x) != len(y) or x.ndim < 2:
+        return None
+    places = _first_places(x)[:_ROWS]  # an example that comes again would tell its own target
+    x, y = x[places], y.detach().cpu()[places]
+    if len(x) < _FEWEST or len(y.unique()) < 2:
         return None
     distinct = y.unique()
     goal = (
@@ -51,6 +54,12 @@ def explained(batches: Sequence[Batch]) -> float | None:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     x, goal = x[order], goal[order]
     return max(0.0, *(_ridge(rows, goal) for rows in _features(x)))
+
+
+def _first_places(x: Tensor) -> list[int]:
+    """Return the places of examples that were not there before."""
+    rows = x.flatten(1).float().numpy()
+    return sorted({row.tobytes(): place for place, row in reversed(list(enumerate(rows)))}.values())
 
 
 def _features(x: Tensor) -> list[Tensor]:

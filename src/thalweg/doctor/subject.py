@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ def copied(
     memo: dict[int, Any] = {}
     try:
         twins = copy.deepcopy((bare(model), optimizer, loss_fn), memo)
+        if isinstance(loss_fn, FunctionType):
+            twins = *twins[:2], _rebound(loss_fn, memo)
     except Exception as error:
         raise TaskError(
             f"model cannot be copied, so nothing can be tried on a copy: {error}; keep no "
@@ -61,6 +64,43 @@ def copied(
         if name not in vars(twins[1]) and not name.startswith("_") and name != "step":
             setattr(twins[1], name, copy.deepcopy(value, memo))
     return twins
+
+
+def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
+    """Return a function whose closure and globals have the copies of what was copied.
+
+    A loss may hold the model, as one with a penalty of its weights does.
+    """
+    cells = function.__closure__ or ()
+    if any(_empty(cell) for cell in cells):
+        return function
+    closure = tuple(CellType(memo.get(id(c.cell_contents), c.cell_contents)) for c in cells)
+    used = {
+        name: function.__globals__[name]
+        for name in function.__code__.co_names
+        if name in function.__globals__
+    }
+    changed = {name: memo[id(value)] for name, value in used.items() if id(value) in memo}
+    if not changed and all(
+        c.cell_contents is d.cell_contents for c, d in zip(cells, closure, strict=True)
+    ):
+        return function
+    twin = FunctionType(
+        function.__code__,
+        {**function.__globals__, **changed},
+        function.__name__,
+        function.__defaults__,
+        closure,
+    )
+    twin.__kwdefaults__ = function.__kwdefaults__
+    return twin
+
+
+def _empty(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:
+        return True
 
 
 @dataclass
@@ -244,7 +284,7 @@ class Subject:
         with blamed("backward of the loss"):
             loss.backward()
         named = dict(twin.model.named_parameters())
-        known = {id(p) for p in named.values()}
+        known = {id(p) for p in [*named.values(), *self.model.parameters()]}
         if isinstance(twin.loss_fn, nn.Module):
             known |= {id(p) for p in twin.loss_fn.parameters()}
         strays = [leaf for leaf in leaves(loss) if id(leaf) not in known]

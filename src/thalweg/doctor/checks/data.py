@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from thalweg.doctor.baseline import class_dimension, loss_of
+from thalweg.doctor.baseline import class_dimension, loss_of, scores
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "features", "labels"]
+__all__ = ["CHECKS", "classes", "features", "labels"]
 
 _STATISTIC = "a statistic of the batches that were read"
 _ROWS = 4096  # examples that statistics are taken of
@@ -154,9 +153,23 @@ def _ranked(y: Tensor) -> Tensor:
     return y.float()[:, None].argsort(0).argsort(0).float()
 
 
+def classes(subject: Subject, batches: Sequence[Batch]) -> Tensor | None:
+    """Return the class of each example, or of each place where targets are maps of classes."""
+    found = labels(batches)
+    if found is not None or subject.output is None:
+        return found
+    first = target(subject.batch)
+    if not isinstance(first, Tensor) or first.ndim < 3:
+        return None
+    maps = class_dimension(subject.output, first, subject.loss_fn) is not None
+    if not maps and first.shape != subject.output.shape:
+        return None
+    return torch.cat([target(batch).detach().flatten() for batch in batches])
+
+
 def class_imbalance(subject: Subject) -> Finding | None:
     """Look for a class so frequent that the loss asks for little else."""
-    y = labels(subject.batches)
+    y = classes(subject, subject.batches)
     if y is None or subject.output is None or subject.loss_fn is None:
         return None
     distinct, counts = y.unique(return_counts=True)
@@ -165,13 +178,14 @@ def class_imbalance(subject: Subject) -> Finding | None:
     share = float(counts.max()) / len(y)
     if share < 0.85 or _weighted(subject, distinct, counts):
         return None
+    what = "examples" if len(y) == sum(len(target(b)) for b in subject.batches) else "places"
     return Finding(
         "class_imbalance",
         "warning",
-        f"{share:.1%} of the examples are of one class ({int(distinct[counts.argmax()])}), and "
-        "the loss weights all examples alike: naming that class always is nearly as good.",
+        f"{share:.1%} of the {what} are of one class ({int(distinct[counts.argmax()])}), and "
+        f"the loss weights all {what} alike: naming that class always is nearly as good.",
         {"share of the largest class": share, "classes": float(len(distinct))},
-        "the largest class has 85 % of the examples or more, and the loss does not weight classes",
+        f"the largest class has 85 % of the {what} or more, and the loss does not weight classes",
         _STATISTIC,
         sure=0.6,
     )
@@ -184,18 +198,20 @@ def _weighted(subject: Subject, distinct: Tensor, counts: Tensor) -> bool:
     assert subject.loss_fn is not None
     most, least = distinct[counts.argmax()], distinct[counts.argmin()]
     y = torch.full_like(first, most)  # type: ignore[arg-type] # a number of the targets' type
-    y.view(-1)[: len(y) // 2] = least
-    classes = class_dimension(out, first, subject.loss_fn)
+    y.view(-1)[: y.numel() // 2] = least
+    dimension = class_dimension(out, first, subject.loss_fn)
+    if dimension is None:
+        right = (2 * (y == distinct.max()).to(out.dtype) - 1).reshape(out.shape)
+    else:
+        right = scores(out, y.long(), dimension)
     costs = []
     for label in (most, least):
-        wrong = (y == label).reshape(-1)
-        if classes is None:
-            right = 5.0 * (2 * (y == distinct.max()).to(out.dtype) - 1).reshape(-1)
-            scores = torch.where(wrong, -right, right).reshape(out.shape)
-        else:
-            own = functional.one_hot(y.reshape(-1).long(), out.shape[classes]).to(out.dtype)
-            scores = torch.where(wrong[:, None], -5 * own, 5 * own).reshape(out.shape)
-        costs.append(loss_of(subject.loss_fn, scores, y))
+        wrong = (
+            (y == label).reshape(out.shape)
+            if dimension is None
+            else (y == label).unsqueeze(dimension)
+        )
+        costs.append(loss_of(subject.loss_fn, 5 * torch.where(wrong, -right, right), y))
     return costs[1] > 1.5 * costs[0]
 
 
@@ -214,6 +230,11 @@ def validation_differs(subject: Subject) -> Finding | None:
     error = float((train.mean(1).std() + held.mean(1).std()) / spread) / len(held) ** 0.5
     if shift < 0.5 + 6 * error and 0.5 < scale < 2:
         return _columns_differ(train, held) or _labels_differ(subject)
+    if 0.5 < scale < 2:  # no preprocessing of inputs moves targets, or some columns alone
+        table = inputs(subject.batch)[0].ndim == 2
+        others = _labels_differ(subject) or (_columns_differ(train, held) if table else None)
+        if others is not None and others.cause == "validation_of_other_distribution":
+            return others
     return Finding(
         "validation_preprocessed_differently",
         "problem",
@@ -240,8 +261,9 @@ def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
     share = float(far.float().mean())
     if share < 0.2:
         return None
-    moved = float((scale.log().abs() > 0.7).float().mean()) > 0.1
-    cause = "validation_preprocessed_differently" if moved else "validation_of_other_distribution"
+    rescaled = float((scale.log().abs() > 0.7).float().mean()) > 0.1
+    alike = share > 0.5 and rescaled
+    cause = "validation_preprocessed_differently" if alike else "validation_of_other_distribution"
     return Finding(
         cause,
         "problem",
@@ -309,11 +331,58 @@ def duplicates_across_parts(subject: Subject) -> Finding | None:
     )
 
 
+def targets_turned(subject: Subject) -> Finding | None:
+    """Look for maps of targets that fit the mirrored or turned image better than the image."""
+    x, y = first_tensor(inputs(subject.batch)), target(subject.batch)
+    if x is None or not isinstance(y, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        return None
+    if y.ndim not in {3, 4} or y.shape[-2:] != x.shape[-2:] or len(y) != len(x):
+        return None
+    images = torch.cat([inputs(b)[0] for b in subject.batches if len(target(b)) == len(y)]).float()
+    maps = torch.cat([target(b) for b in subject.batches if len(target(b)) == len(y)]).float()
+    maps = maps if maps.ndim == 3 else maps.mean(1)
+    turned = {"as they are": maps, "mirrored": maps.flip(2), "upside down": maps.flip(1)}
+    turned |= {"turned by 180 degrees": maps.flip(1, 2)}
+    if maps.shape[1] == maps.shape[2]:
+        turned |= {"transposed": maps.transpose(1, 2)}
+    middle = images - images.mean((2, 3), keepdim=True)
+    shown = torch.cat([middle, middle.abs()], 1)  # brightness of each channel, and contrast
+    fits = torch.stack([_alike(shown, one) for one in turned.values()])  # way, example, channel
+    best = int(fits.abs().mean(1).amax(0).argmax())
+    fits = fits[..., best].abs()
+    better = (fits[1:].amax(0) > fits[0] + 0.2) & (fits[1:].amax(0) > 0.3)
+    share = float(better.float().mean())
+    if share < 0.2:
+        return None
+    way = list(turned)[1 + int(fits[1:, better].mean(1).argmax())]
+    return Finding(
+        "labels_do_not_match_inputs",
+        "problem",
+        f"In {share:.0%} of the examples the map of targets fits the image better when it is "
+        f"{way}: images are turned, and their targets are not.",
+        {"share of examples": share, "fit as they are": float(fits[0].mean())},
+        "a correlation with the image that is 0.2 higher when turned, in 20 % of the examples",
+        "the correlation of each map with its image",
+        sure=0.9,
+    )
+
+
+def _alike(shown: Tensor, maps: Tensor) -> Tensor:
+    """Return the correlation of each example's map with each channel."""
+    a = shown.flatten(2)
+    a = a - a.mean(2, keepdim=True)
+    b = maps.flatten(1)[:, None]
+    b = b - b.mean(2, keepdim=True)
+    found: Tensor = (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2)).clamp(min=1e-12)
+    return found
+
+
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     nan_in_inputs,
     inputs_constant,
     labels_all_equal,
     data_sorted_not_shuffled,
+    targets_turned,
     class_imbalance,
     validation_differs,
     duplicates_across_parts,

@@ -52,22 +52,28 @@ def batch_dimension_mixed(subject: Subject) -> Finding | None:
     old = _evaluated(subject, x)
     if not bool((_evaluated(subject, x) == old).all()):
         return None  # it draws at random in evaluation mode
-    moved = x.movedim(place, 0).clone()
-    other = next((i for i in range(1, n) if not torch.equal(moved[i], moved[0])), None)
-    if other is None:
-        return None
-    moved[0] = moved[other]
-    new = _evaluated(subject, moved.movedim(0, place))
-    change = _moved(new.reshape(n, -1), old.reshape(n, -1))
-    touched = int((change[1:] > _MOVED).sum())
+    given = x.movedim(place, 0)
+    changes = []
+    for which in (0, n - 1):  # what reads memory in the wrong order may forget the first one
+        other = next((i for i in range(n) if not torch.equal(given[i], given[which])), None)
+        if other is None:
+            return None
+        moved = given.clone()
+        moved[which] = moved[other]
+        new = _evaluated(subject, moved.movedim(0, place))
+        change = _moved(new.reshape(n, -1), old.reshape(n, -1))
+        change[which] = 0
+        changes.append(change)
+    change = max(changes, key=lambda one: float(one.max()))
+    touched = int((change > _MOVED).sum())
     if not touched:
         return None
     return Finding(
         "batch_dimension_mixed",
         "problem",
-        f"Another first example changes the outputs of {touched} of the {n - 1} other examples of "
-        "its batch, in evaluation mode.",
-        {"examples touched": float(touched), "largest change": float(change[1:].max())},
+        f"Another {'first' if change is changes[0] else 'last'} example changes the outputs of "
+        f"{touched} of the {n - 1} other examples of its batch, in evaluation mode.",
+        {"examples touched": float(touched), "largest change": float(change.max())},
         f"an output moves by more than {_MOVED} of its size when another example changes",
         "an experiment: one example of a batch replaced",
     )

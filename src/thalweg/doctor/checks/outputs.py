@@ -28,7 +28,7 @@ class Reach:
     Args:
         low: the least value; -inf where it grows with the scale.
         high: the largest; inf where it grows with the scale.
-        zeros: whether some are exactly 0.
+        zeros: whether some are exactly 0 at the scale 1 or -1; at a larger one a softplus may be.
         sums_to_one: the dimension along which they are at least 0 and sum to 1, or None.
         ones: whether all are exactly 1.
     """
@@ -60,7 +60,7 @@ def reach(subject: Subject) -> Reach | None:
     return Reach(
         low=min(low) if abs(low[-1] - min(low[:-1], default=0.0)) <= room else float("-inf"),
         high=max(high) if abs(high[-1] - max(high[:-1], default=0.0)) <= room else float("inf"),
-        zeros=any(bool((out == 0).any()) for out in values),
+        zeros=any(bool((out == 0).any()) for scale, out in finite.items() if abs(scale) == 1),
         sums_to_one=_normalized(values),
         ones=all(bool((out == 1).all()) for out in values),
     )
@@ -72,12 +72,16 @@ def _ends(outputs: dict[float, Tensor], size: float) -> tuple[float, float]:
 
 
 def _scaled(subject: Subject, scale: float) -> Tensor:
+    """Return the outputs on the first batch, and on noise: raw inputs may saturate the model."""
     model = subject.copy().model.eval()
+    given = inputs(subject.batch)
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(scale)
-        out = model(*inputs(subject.batch))
-    assert isinstance(out, Tensor)
+        out = model(*given)
+        assert isinstance(out, Tensor)
+        if len(given) == 1 and isinstance(given[0], Tensor) and given[0].is_floating_point():
+            out = torch.cat([out, model(_noise(given[0]))])
     return out
 
 
@@ -173,18 +177,32 @@ def relu_output_into_log(subject: Subject, values: Reach) -> Finding | None:
     some = loss_of(loss_fn, _noise(out).clamp(min=0), y)
     own = loss_of(loss_fn, out, y)
     broken = [value for value in (zero, some, own) if not abs(value) < float("inf")]
-    if not broken or not abs(positive) < float("inf"):
+    if not abs(positive) < float("inf") or not (broken or _logarithmic(subject)):
         return None
     share = float((out == 0).float().mean())
+    at_zero = str(broken[0]) if broken else digits(own)
+    how = "" if broken else ", where its logarithm is cut off and no gradient comes through"
     return Finding(
         "relu_output_into_log",
         "problem",
         f"{share:.0%} of the outputs are exactly 0 (a ReLU made them), and the loss of such "
-        f"outputs is {broken[0]}.",
-        {"share of outputs that are 0": share, "loss at 0": str(broken[0])},
-        "outputs can be exactly 0, and there the loss is not finite",
+        f"outputs is {at_zero}{how}.",
+        {"share of outputs that are 0": share, "loss at 0": at_zero},
+        "outputs can be exactly 0, and near 0 the loss is a logarithm of them",
         _EXPERIMENT,
     )
+
+
+def _logarithmic(subject: Subject) -> bool:
+    """Return whether the loss grows alike for each factor by which some outputs are smaller."""
+    assert subject.output is not None
+    assert subject.loss_fn is not None
+    y, some = target(subject.batch), _noise(subject.output) > 0
+    plain = torch.full_like(subject.output, 0.5)
+    first, second, third = (
+        loss_of(subject.loss_fn, torch.where(some, small, plain), y) for small in (1e-2, 1e-3, 1e-4)
+    )
+    return second - first > 1e-2 and abs((third - second) / (second - first) - 1) < 0.1
 
 
 def sigmoid_before_bce_with_logits(subject: Subject, values: Reach) -> Finding | None:

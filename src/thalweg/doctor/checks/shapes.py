@@ -8,7 +8,7 @@ from torch import Tensor
 from thalweg.doctor.baseline import class_dimension, loss_of
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import target
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import LossFn, Subject
 from thalweg.words import digits
 
 __all__ = ["CHECKS"]
@@ -27,10 +27,9 @@ def loss_broadcasts(subject: Subject) -> Finding | None:
     scores = torch.randn(out.shape, generator=generator).to(out)
     paired = loss_of(subject.loss_fn, scores, y.reshape(out.shape))
     given = loss_of(subject.loss_fn, scores, y)
-    mixed = loss_of(subject.loss_fn, scores, y.flatten().roll(1).reshape(y.shape))
     if not abs(given) < float("inf") or abs(given - paired) <= 1e-5 * abs(paired):
         return None
-    if abs(given - mixed) > 1e-4 * abs(given):
+    if not _reads_other_targets(subject.loss_fn, scores, y):
         return None  # it knows which target belongs to which output
     return Finding(
         "loss_broadcasts",
@@ -38,10 +37,23 @@ def loss_broadcasts(subject: Subject) -> Finding | None:
         f"Outputs have the shape {list(out.shape)} and targets {list(y.shape)}: the loss compares "
         f"{list(torch.broadcast_shapes(out.shape, y.shape))} pairs instead of {y.numel()}, and its "
         "best answer is the mean of the targets.",
-        {"loss": given, "loss of mixed targets": mixed, "loss of equal shapes": paired},
-        "the loss is the same when targets change places, and another when shapes are equal",
-        "an experiment: the loss of the same numbers, mixed and in equal shapes",
+        {"loss": given, "loss of equal shapes": paired},
+        "the loss is another when shapes are equal, and an output's gradient depends on the "
+        "targets of others",
+        "an experiment: the loss of the same numbers in equal shapes, and its gradient",
     )
+
+
+def _reads_other_targets(loss_fn: LossFn, scores: Tensor, y: Tensor) -> bool:
+    """Return whether the first output's gradient changes with targets that are not its own."""
+    own, others = y.flatten(), y.flatten().clone()
+    others[1:] = 2 * own[1:] + 1 if y.is_floating_point() else own[1:].roll(1)
+    found = []
+    for one in (own, others):
+        given = scores.clone().requires_grad_()
+        loss_fn(given, one.reshape(y.shape)).backward()
+        found.append(float(given.grad.flatten()[0]) if given.grad is not None else 0.0)
+    return abs(found[0] - found[1]) > 1e-6 * max(map(abs, found))
 
 
 def labels_out_of_range(subject: Subject) -> Finding | None:
@@ -53,20 +65,23 @@ def labels_out_of_range(subject: Subject) -> Finding | None:
     if classes is None or first.is_floating_point():
         return None
     count = out.shape[classes]
-    bad = []
-    for batch in subject.batches:
-        y = target(batch)
-        outside = (y < 0) | (y >= count)
-        if bool(outside.any()) and abs(loss_of(subject.loss_fn, out[:1], y[:1])) < float("inf"):
-            bad.append(int(y[outside][0]))
-    if not bad or abs(loss_of(subject.loss_fn, out, torch.full_like(first, bad[0]))) >= 0:
+    outside = [y[(y < 0) | (y >= count)] for y in map(target, subject.batches)]
+    labels = torch.cat(outside)
+    if not len(labels):
+        return None
+    bad, inside = int(labels[0]), first.clamp(0, count - 1)
+    mixed = inside.clone()
+    mixed.view(-1)[0] = bad
+    if abs(loss_of(subject.loss_fn, out, mixed)) < float("inf"):
         return None  # the loss accepts such a label: it ignores it
+    if not abs(loss_of(subject.loss_fn, out, inside)) < float("inf"):
+        return None  # it refuses others too
     return Finding(
         "labels_out_of_range",
         "problem",
         f"The model has {count} outputs, for the classes 0 to {count - 1}, and there is a label "
-        f"{bad[0]}.",
-        {"outputs": float(count), "label": float(bad[0])},
+        f"{bad}.",
+        {"outputs": float(count), "label": float(bad), "labels outside": float(len(labels))},
         "the loss refuses the label",
         "the loss itself",
     )
@@ -97,6 +112,7 @@ def loss_not_mean(subject: Subject) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    labels_out_of_range,
     loss_broadcasts,
     loss_not_mean,
 )

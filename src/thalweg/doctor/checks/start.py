@@ -26,9 +26,9 @@ def constant_init(subject: Subject) -> Finding | None:
     return Finding(
         "constant_init",
         "problem",
-        f"All units of {listed([name or 'the model' for name in still], 4)} start with the same "
-        "weights, and have the same weights after three steps: they compute the same.",
-        {"layers": float(len(still))},
+        f"All units of {listed(still, 4)} start with the same weights, and have the same weights "
+        "after three steps: they compute the same.",
+        {"weights": float(len(still))},
         "equal weights of all units of a layer, before and after three steps",
         "an experiment: three steps on a copy",
     )

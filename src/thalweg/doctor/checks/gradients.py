@@ -1,0 +1,154 @@
+"""Gradients: finite where the loss is, and right where the user wrote the backward pass."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.subject import Subject, nodes
+from thalweg.words import digits
+
+__all__ = ["CHECKS", "gradient_not_finite"]
+
+_STEPS = 64
+_SECONDS = 0.5  # of processor time
+_HUGE = 1e6  # a loss or a weight so large may overflow by itself
+_ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
+
+
+def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None:
+    """Look for operations whose derivative is not finite, in plain steps on a copy."""
+    twin, end = subject.copy(), time.thread_time() + _SECONDS
+    for step, batch in enumerate(subject.batches[:steps]):
+        twin.optimizer.zero_grad()
+        loss = twin.loss(batch)
+        if not loss.requires_grad or not float(loss.detach().abs()) < _HUGE:
+            return None
+        if not all(float(p.detach().abs().amax()) < _HUGE for p in twin.parameters if p.numel()):
+            return None
+        loss.backward()
+        named = dict(twin.model.named_parameters())
+        bad = [name for name, p in named.items() if p.grad is not None and not _finite(p.grad)]
+        if bad:
+            return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
+        twin.optimizer.step()
+        if time.thread_time() > end:
+            return None
+    return None
+
+
+def _finding(loss: float, bad: list[str], operation: str, step: int) -> Finding:
+    root = operation.startswith(_ROOTS)
+    behind = f"the derivative of {operation}" if operation else "a derivative"
+    return Finding(
+        "nan_gradient_of_sqrt_at_zero" if root else "gradient_not_finite",
+        "problem",
+        f"The loss is {digits(loss)}, and the gradients of {len(bad)} parameters are NaN or "
+        f"infinite: {behind} is not finite where it is taken.",
+        {"loss": loss, "parameters": float(len(bad)), "operation": operation or "not found"},
+        "a gradient that is not finite, of a finite loss",
+        "an experiment: plain steps on a copy",
+        onset=step,
+    )
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
+def _first(loss: Tensor) -> str:
+    """Return the first operation of the backward pass that makes numbers that are not finite."""
+    found: list[str] = []
+
+    def note(given: tuple[Tensor | None, ...], taken: tuple[Tensor | None, ...], name: str) -> None:
+        if all(t is None or _finite(t) for t in taken) and not all(
+            t is None or _finite(t) for t in given
+        ):
+            found.append(name)
+
+    for node in nodes(loss):
+        node.register_hook(partial(note, name=node.name().split("Backward")[0]))
+    loss.backward()
+    return found[0] if found else ""
+
+
+def gradient_wrong(subject: Subject) -> Finding | None:
+    """Look for a backward pass of the user's that is not the derivative of its forward pass.
+
+    What is the identity forward, or piecewise constant, has another gradient on purpose: gradient
+    reversal, and straight-through estimators.
+    """
+    own = {
+        node._forward_cls  # type: ignore[attr-defined] # noqa: SLF001 - torch names it nowhere
+        for node in nodes(subject.copy().loss(subject.batch))
+        if isinstance(node, BackwardCFunction)
+    }
+    for function in own:
+        for given in _calls(subject, function):
+            slope, told = _derivatives(function, given)
+            if abs(slope) > 1e-6 and abs(told - slope) > 0.05 * max(abs(slope), abs(told)):
+                return Finding(
+                    "gradient_wrong",
+                    "problem",
+                    f"backward() of {function.__name__} gives {digits(told)} along a direction in "
+                    f"which forward() rises by {digits(slope)}.",
+                    {"backward": told, "differences of forward": slope},
+                    "more than 5 % apart, along a random direction",
+                    "an experiment: central differences of forward in float64",
+                )
+    return None
+
+
+def _calls(subject: Subject, function: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - a class
+    """Return what a function of the user's is called with in one pass, at most twice."""
+    given: list[tuple[Any, ...]] = []
+    apply = function.apply
+
+    def noting(*args: Any) -> Any:  # noqa: ANN401 - what the function takes and returns
+        given.append(args)
+        return apply(*args)
+
+    function.apply = noting
+    try:
+        with torch.no_grad():
+            subject.copy().loss(subject.batch)
+    finally:
+        del function.apply
+    return given[:2]
+
+
+def _derivatives(function: Any, given: tuple[Any, ...]) -> tuple[float, float]:  # noqa: ANN401
+    """Return the slope of forward along a random direction, and what backward says of it."""
+    floats = [isinstance(a, Tensor) and a.is_floating_point() for a in given]
+    generator = torch.Generator().manual_seed(0)
+    start = [a.detach().double() if f else a for a, f in zip(given, floats, strict=True)]
+    way = [
+        torch.randn(a.shape, generator=generator).to(a) if f else None
+        for a, f in zip(start, floats, strict=True)
+    ]
+    leaf = [a.clone().requires_grad_() if f else a for a, f in zip(start, floats, strict=True)]
+    out = function.apply(*leaf)
+    if not isinstance(out, Tensor) or any(
+        f and a.shape == out.shape and torch.equal(a, out)
+        for a, f in zip(start, floats, strict=True)
+    ):
+        return 0.0, 0.0
+    weights = torch.randn(out.shape, generator=generator).to(out)
+    taken = [a for a, f in zip(leaf, floats, strict=True) if f]
+    grads = torch.autograd.grad((out * weights).sum(), taken, allow_unused=True)
+    ways = [w for w in way if w is not None]
+    told = sum(float((g * w).sum()) for g, w in zip(grads, ways, strict=True) if g is not None)
+    ends = []
+    for step in (-1e-6, 1e-6):
+        moved = [a if w is None else a + step * w for a, w in zip(start, way, strict=True)]
+        with torch.no_grad():
+            ends.append(float((function.apply(*moved) * weights).sum()))
+    return (ends[1] - ends[0]) / 2e-6, told
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (gradient_not_finite, gradient_wrong)
