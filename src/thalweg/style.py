@@ -2,6 +2,7 @@
 
 import html
 import io
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any, Literal
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from thalweg import files
 
@@ -26,10 +29,12 @@ __all__ = [
     "WINNER",
     "check",
     "figure",
+    "logarithmic",
     "save",
     "styled",
     "svg",
     "tell",
+    "tick",
 ]
 
 MARK = "thalweg, drawn with Matplotlib"
@@ -164,6 +169,43 @@ def check(path: str | os.PathLike[str]) -> str:
         raise ValueError(f"a picture's name must end in .{', .'.join(_MARKED)}, got {path}")
     files.check_replaceable(path, MARK.encode())
     return kind
+
+
+def logarithmic(
+    axes: Axes, name: Literal["x", "y"], low: float, high: float, ticks: int = 5
+) -> None:
+    """Make an axis logarithmic with a few round ticks, in plain digits.
+
+    Args:
+        axes: that has it.
+        name: which of its axes.
+        low: its lower end, > 0.
+        high: its upper end, > low.
+        ticks: the most of them, where they are powers of ten.
+    """
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    decades = math.log10(high / low)
+    if decades < 0.7:
+        axis.set_major_locator(MaxNLocator(4))
+    elif decades < 2.5:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3)))
+    else:
+        axis.set_major_locator(LogLocator(numticks=ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(tick)
+
+
+def tick(value: float, _: float = 0.0) -> str:
+    """Return a tick's label, short at any size.
+
+    Example:
+        >>> [tick(value) for value in (0.0, 0.001, -20.0, 1e-6, 1e4)]
+        ['0', '0.001', '-20', '1e-6', '1e4']
+    """
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:g}"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def tell(artist: Artist, text: str) -> None:

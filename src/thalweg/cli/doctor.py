@@ -87,7 +87,9 @@ def doctor(
                 say("; ".join(curves.notes))
             report, unit = diagnose(curves, constant=constant), curves.unit
             if out is not None:
-                page.write(out, page.Watched(curves, report))
+                from thalweg.doctor.watched import Watched  # noqa: PLC0415
+
+                page.write(out, Watched(curves, report))
     if out is not None and not json:
         say(f"page: {out}")
     show(report, unit=unit, json=json, verbose=verbose)

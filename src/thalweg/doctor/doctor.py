@@ -15,17 +15,21 @@ from torch.optim import Optimizer
 
 from thalweg.doctor.checks.gradients import gradient_not_finite
 from thalweg.doctor.diagnosis import compare, treat
+from thalweg.doctor.dynamics import Dynamics, measure
 from thalweg.doctor.examination import MAY_FOLLOW, examine, ordered
 from thalweg.doctor.finding import Finding, Report
+from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
+from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Signals
 from thalweg.doctor.signs import Curves
-from thalweg.doctor.subject import LossFn, Step, Subject, bare, copied
+from thalweg.doctor.subject import LossFn, Step, Subject, bare
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
+from thalweg.doctor.watched import Watched
 from thalweg.errors import TaskError, told
 
 __all__ = ["Doctor"]
@@ -72,15 +76,14 @@ class Doctor:
     ) -> None:
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
         self._step, self._seconds = step, seconds
-        self._start = copied(model, optimizer, None)[:2]
+        self._kept = KeptCopies(self.model, optimizer)
         self.signals = Signals(self.model, optimizer)
         self._memory = Memory(_BYTES, _BATCHES)
-        self._kept = (0, self._start)  # how many steps it had taken, and its copy
-        self._random = {0: torch.get_rng_state()}  # at the start and where the copy was kept
         self._sound = True
         self._small = sum(size_of(p) for p in self.model.parameters()) < _BYTES
         self._validation: list[Batch] = []
         self.validated: list[tuple[int, float]] = []
+        self._measured: dict[int, Dynamics] = {}
         self._report: Report | None = None
 
     def step(self, loss: Tensor | float, batch: Batch | None = None) -> None:
@@ -102,14 +105,13 @@ class Doctor:
         """Keep a copy of the training now and then, while it is sound: experiments begin there."""
         signals, count = self.signals, self._memory.count
         self._sound = self._sound and math.isfinite(loss)
-        late = count - self._kept[0] >= _APART
+        late = count - self._kept.last.step >= _APART
         if not (late and self._sound and signals.due and self._small):
             return
         recent = signals.losses[-_APART:]
         if loss <= 2 * sorted(recent)[len(recent) // 2]:
             began = time.perf_counter()
-            self._kept = (count, copied(self.model, self.optimizer, None)[:2])
-            self._random = {0: self._random[0], count: torch.get_rng_state()}
+            self._kept.add(count, self.model, self.optimizer)
             signals.charge(time.perf_counter() - began)
 
     def validate(self, loss_or_loader: float | Tensor | Iterable[Batch]) -> None:
@@ -168,13 +170,32 @@ class Doctor:
             steps: of each course; time may make them fewer.
         """
         findings = self.findings
-        kept, onset = self._kept[0], findings[0].onset if findings else None
-        late = onset is not None and 0 < kept <= onset and bool(self._memory.since(kept))
-        step = kept if late else 0
-        moment = Moment(step, self._random[step], self.signals.rates[step:])
         if not self._memory.first:
             raise TaskError("nothing can be tried: give batches to step(loss, batch=...)")
-        return prove(findings, self._subject(late=late), moment, steps=steps)
+        onset = findings[0].onset if findings else None
+        sound = [k for k in self._kept.all if k.step <= (onset or 0) and self._memory.since(k.step)]
+        begin = sound[-1] if sound else self._kept.start
+        moment = Moment(begin.step, begin.random, self.signals.rates[begin.step :])
+        return prove(findings, self._subject(begin), moment, steps=steps)
+
+    def dynamics(self) -> list[Dynamics]:
+        """Measure the training on the copies that were kept along its way.
+
+        Returns:
+            For each copy, in the order of steps: the rate beside its limit, the gradient's noise,
+            the floor that this noise gives the loss by theory, and dead and saturated units. Empty
+            without batches, and for models of more than 32 MB, of which no copies are kept.
+        """
+        if not self._small or not self._memory.first:
+            return []
+        end = time.thread_time() + self._seconds / 4
+        first, *rest = self._kept.all
+        for one in [first, *rest[::-1]]:
+            if one.step not in self._measured and time.thread_time() < end:
+                with untouched([self.model]), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._measured[one.step] = measure(self._subject(one), one.step)
+        return [self._measured[step] for step in sorted(self._measured)]
 
     def to_html(self, path: str | os.PathLike[str], proof: Proof | None = None) -> Path:
         """Write a page of what was seen and found: complete in itself, light and dark.
@@ -198,18 +219,15 @@ class Doctor:
         curves = Curves(
             type(self.model).__name__, np.arange(len(losses), dtype=float), losses, *noted
         )
-        other = {
-            "gradient norm": (signals.norm_steps, signals.norms),
-            "rate": (range(len(signals.rates)), signals.rates),
-        }
         names = {id(p): name for name, p in self.model.named_parameters()}
-        watched = page.Watched(
+        watched = Watched(
             curves,
             self.report(),
-            {name: pair for name, pair in other.items() if len(pair[0])},
-            [names.get(id(p), "not in the model") for p in signals.held],
-            signals.share_steps,
-            signals.shares,
+            (signals.norm_steps, signals.norms),
+            signals.rates,
+            [names.get(id(p), "not in the model") for p in signals.noted],
+            signals.notes,
+            self.dynamics(),
             proof,
         )
         return page.write(path, watched)
@@ -223,9 +241,9 @@ class Doctor:
         subject = self._subject()
         findings, looked_at, skipped = examine(subject)
         findings += look_at_loop(self.signals, subject)
-        onset = self._onset()
+        onset, last = self._onset(), self._kept.last
         if onset is not None:
-            found = gradient_not_finite(self._subject(late=True), onset + 1 - self._kept[0])
+            found = gradient_not_finite(self._subject(last), onset + 1 - last.step)
             findings += [replace(found, onset=max(0, onset - 1))] if found else []
         looked_at.append("the loop")
         ruled_out: dict[str, str] = {}
@@ -239,21 +257,43 @@ class Doctor:
                 looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
             except Exception as error:  # noqa: BLE001 - what was found before is told all the same
                 skipped["rate and dynamics"] = told(error)
+        findings = ordered(findings)
+        if onset is not None:
+            findings = self._placed(findings, onset)
+        if self.signals.failed:
+            skipped["gradients and updates by layer"] = self.signals.failed
         seconds = time.monotonic() - began
-        return Report(tuple(ordered(findings)), tuple(looked_at), ruled_out, skipped, seconds)
+        return Report(tuple(findings), tuple(looked_at), ruled_out, skipped, seconds)
 
-    def _subject(self, *, late: bool = False, now: bool = False) -> Subject:
-        """Return the training from its start, from the last sound copy of it, or as it is now."""
-        step, kept = self._kept
-        batches = (self._memory.since(step) if late else None) or self._memory.first
+    def _placed(self, findings: list[Finding], onset: int) -> list[Finding]:
+        """Add to the evidence where numbers first stop being finite, by steps on a copy."""
+        last = self._kept.last
+        subject = self._subject(last)
+        if not last.step and onset >= len(subject.batches):
+            return findings  # the steps before are not known any more
+        torch.set_rng_state(last.random)
+        place = first_not_finite(subject.copy(), subject.batches, self._seconds / 10)
+        if place is None:
+            return findings
+        step, where = place
+        words = f"{where}, at step {last.step + step}"
+        return [
+            replace(f, evidence={**f.evidence, "first not finite": words})
+            if f.severity == "problem" else f
+            for f in findings
+        ]  # fmt: skip
+
+    def _subject(self, begin: Kept | None = None, *, now: bool = False) -> Subject:
+        """Return the training from a copy that was kept, its start by default, or as it is now."""
+        begin = begin or self._kept.start
         return Subject(
             self.model,
             self.optimizer,
             self.loss_fn,
-            batches,
+            (begin.step and self._memory.since(begin.step)) or self._memory.first,
             self._validation,
             step=self._step,
-            start=None if now else kept if late else self._start,
+            start=None if now else begin.pair,
             clip=self.signals.clip,
         )
 
@@ -271,11 +311,11 @@ class Doctor:
             unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)
             findings += [unbalanced] if unbalanced else []
             tried = trials
-            step = self._kept[0]
+            last = self._kept.last
             broke = not math.isfinite(left) or left > 1
-            if broke and step and trials.plain.learned > 0.1 and self._memory.since(step):
+            if broke and last.step and trials.plain.learned > 0.1 and self._memory.since(last.step):
                 # It learned for a while; experiments begin shortly before it broke.
-                tried = Trials(self._subject(late=True), 200, self._seconds / 10)
+                tried = Trials(self._subject(last), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, until, self._onset())
             findings += verdict.findings
             ruled_out = verdict.ruled_out

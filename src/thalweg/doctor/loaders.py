@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thalweg.errors import TaskError, blamed
 
-__all__ = ["Part", "inputs", "read", "size_of", "target", "untouched"]
+__all__ = ["Part", "halves", "inputs", "read", "size_of", "target", "untouched"]
 
 Batch = Any  # what the loader gives: a pair (x, y), or what the user's own step takes
 
@@ -80,11 +80,38 @@ def read(loader: Iterable[Batch], name: str, seconds: float, most_bytes: int, mo
 
 def size_of(batch: Batch) -> int:
     """Return how many bytes the tensors of a batch take."""
+    return sum(t.numel() * t.element_size() for t in _tensors(batch))
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch, int] | None:
+    """Return the two halves of a batch and how many examples each has; None where it has none.
+
+    Tensors must have as many rows each; of an odd number the last is left out.
+    """
+    rows = {len(t) if t.ndim else 0 for t in _tensors(batch)}
+    size = rows.pop() // 2 if len(rows) == 1 else 0
+    if size == 0:
+        return None
+    return _rows(batch, slice(size)), _rows(batch, slice(size, 2 * size)), size
+
+
+def _tensors(batch: Batch) -> Iterator[Tensor]:
     if isinstance(batch, Tensor):
-        return batch.numel() * batch.element_size()
+        yield batch
+    elif isinstance(batch, list | tuple | dict):
+        for one in batch.values() if isinstance(batch, dict) else batch:
+            yield from _tensors(one)
+
+
+def _rows(batch: Batch, part: slice) -> Batch:
+    if isinstance(batch, Tensor):
+        return batch[part]
     if isinstance(batch, dict):
-        batch = list(batch.values())
-    return sum(map(size_of, batch)) if isinstance(batch, list | tuple) else 0
+        return {name: _rows(one, part) for name, one in batch.items()}
+    if isinstance(batch, list | tuple):
+        make = getattr(batch, "_make", type(batch))  # of a named tuple
+        return make([_rows(one, part) for one in batch])
+    return batch
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from thalweg.doctor.preconditioner import Felt, felt
 from thalweg.doctor.subject import Copy, LossFn, Step, bare
 from thalweg.errors import TaskError, blamed
 
-__all__ = ["CriticalRate", "critical_rate"]
+__all__ = ["CriticalRate", "critical_rate", "dot"]
 
 Vector = list[Tensor]  # a member for each parameter
 Product = Callable[[Vector], Vector]
@@ -251,9 +251,9 @@ def _largest(product: Product, start: Vector, tolerance: float, most: int) -> fl
     now = [v / size for v in start]
     while True:
         following = product(now)
-        diagonal.append(_dot(now, following))
+        diagonal.append(dot(now, following))
         kept = beside[-1] if beside else 0.0
-        if beside and abs(_dot(last, following) - kept) > _UNEQUAL * _norm(following):
+        if beside and abs(dot(last, following) - kept) > _UNEQUAL * _norm(following):
             raise RuntimeError("the product with the Hessian is not symmetric")
         following = [
             f - diagonal[-1] * n - kept * p for f, n, p in zip(following, now, last, strict=True)
@@ -269,10 +269,11 @@ def _largest(product: Product, start: Vector, tolerance: float, most: int) -> fl
         last, now = now, [f / size for f in following]
 
 
-def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+def dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Return the inner product of two lists of tensors, summed in double precision."""
     pairs = zip(one, other, strict=True)
     return float(torch.stack([(a * b).sum(dtype=torch.float64).cpu() for a, b in pairs]).sum())
 
 
 def _norm(v: Sequence[Tensor]) -> float:
-    return float(np.sqrt(_dot([e.detach() for e in v], [e.detach() for e in v])))
+    return float(np.sqrt(dot([e.detach() for e in v], [e.detach() for e in v])))

@@ -8,7 +8,7 @@ single rule.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike, NDArray
 
@@ -166,7 +166,7 @@ def learning_rates(results: Record, curves: pa.Table, width: float = 7.2) -> Fig
     axes, _ = next(iter(panels.values()))
     _scale_losses(axes, foot, top, room=0.15)
     if np.isfinite(rates).any():  # a rule may have no rate
-        _log(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
+        style.logarithmic(axes, "x", np.nanmin(rates) / 2, np.nanmax(rates) * 2, ticks=3)
     for rule, (axes, color) in panels.items():
         lr, loss = trials[rule]
         row = results.row(rule)
@@ -228,7 +228,7 @@ def time_to_target(results: Record, width: float = 7.2) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     if reached:
-        _log(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
+        style.logarithmic(axes, "x", 0.7 * min(reached), 1.4 * max(reached))
     else:
         axes.set_xticks([])
     axes.set_xlabel("seconds to the target")
@@ -358,30 +358,8 @@ def _scale_losses(axes: Axes, low: float, top: float, room: float) -> None:
         room: below the lowest, as a share of it or of the linear axis.
     """
     if low > 0:
-        _log(axes, "y", (1 - room) * low, top)
+        style.logarithmic(axes, "y", (1 - room) * low, top)
         return
     axes.set_ylim(low - room / 2 * (top - low), top)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(_digits)
-
-
-def _log(axes: Axes, name: Literal["x", "y"], low: float, high: float, ticks: int = 5) -> None:
-    """Make an axis logarithmic with a few round ticks, in plain digits."""
-    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
-    axis = axes.xaxis if name == "x" else axes.yaxis
-    decades = math.log10(high / low)
-    if decades < 0.7:
-        axis.set_major_locator(MaxNLocator(4))
-    elif decades < 2.5:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3)))
-    else:
-        axis.set_major_locator(LogLocator(numticks=ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(_digits)
-
-
-def _digits(value: float, _: float) -> str:
-    """A tick's label, short at any size: 0, 0.001, -20, 1e-6, 1e4."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:g}"
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    axes.yaxis.set_major_formatter(style.tick)

@@ -1,0 +1,63 @@
+"""Replay: the steps of a training once more, on a copy, to see where it breaks."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from thalweg.doctor.loaders import Batch
+from thalweg.doctor.subject import Copy, first_tensor
+
+__all__ = ["first_not_finite"]
+
+
+def first_not_finite(
+    twin: Copy, batches: Sequence[Batch], seconds: float
+) -> tuple[int, str] | None:
+    """Take plain steps on a copy until a number is not finite; return the step and the place.
+
+    The place is the first module whose output is not finite, else the loss, else the first
+    parameter, from the output's side, whose gradient is not, else one that a step made so.
+
+    Args:
+        twin: the copy.
+        batches: of the steps.
+        seconds: of processor time.
+    """
+    found: list[str] = []
+
+    def note(module: nn.Module, args: Any, out: Any, name: str) -> None:  # noqa: ANN401
+        value, given = first_tensor(out), first_tensor(args)
+        if not found and value is not None and not _finite(value):
+            kind = f"{name or 'the model'} ({type(module).__name__})"
+            whole = given is None or _finite(given)
+            found.append(f"the output of {kind}" if whole else f"the input of {kind}")
+
+    for name, module in twin.model.named_modules():
+        module.register_forward_hook(partial(note, name=name))
+    end = time.thread_time() + seconds
+    for step, batch in enumerate(batches):
+        twin.optimizer.zero_grad()
+        loss = twin.loss(batch)
+        if found or not _finite(loss):
+            return step, found[0] if found else "the loss"
+        loss.backward()
+        named = list(twin.model.named_parameters())
+        bad = [name for name, p in named if p.grad is not None and not _finite(p.grad)]
+        if bad:
+            return step, f"the gradient of {bad[-1]}"
+        if twin.clip is not None:
+            nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
+        twin.optimizer.step()
+        bad = [name for name, p in named if not _finite(p)]
+        if bad:
+            return step, f"{bad[-1]}, by the optimizer's step"
+        if time.thread_time() > end:
+            break
+    return None
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(tensor.detach().isfinite().all())

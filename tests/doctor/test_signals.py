@@ -1,0 +1,95 @@
+"""Notes of a step against what is computed by hand; a copy's steps are none of the user's."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thalweg.doctor.signals import Signals
+
+
+def flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([t.detach().flatten() for t in tensors])
+
+
+@pytest.mark.parametrize("hidden", [5, 300])  # all elements are looked at, or every few
+def test_notes_are_norms_of_what_a_step_does(hidden: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, hidden), nn.Tanh(), nn.Linear(hidden, 3)).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    signals = Signals(model, optimizer)
+    x = torch.randn(6, 30, 20, dtype=torch.float64)
+    gradients, weights, moved = [], [], []
+    held = list(model.parameters())
+    for one in x:
+        optimizer.zero_grad()
+        model(one).square().mean().backward()
+        gradients.append([p.grad.clone() for p in held if p.grad is not None])
+        weights.append([p.detach().clone() for p in held])
+        optimizer.step()
+        moved.append([p.detach() - w for p, w in zip(held, weights[-1], strict=True)])
+    assert [note.step for note in signals.notes] == list(range(6))
+    near = 1e-9 if hidden == 5 else 0.03
+    for i, note in enumerate(signals.notes):
+        assert note.weights == pytest.approx(float(flat(weights[i]).norm()))
+        shares = [float(g.norm() / w.norm()) for g, w in zip(gradients[i], weights[i], strict=True)]
+        assert note.gradients == pytest.approx(shares)
+        assert signals.norms[i] == pytest.approx(float(flat(gradients[i]).norm()))
+        updates = [float(m.norm() / w.norm()) for m, w in zip(moved[i], weights[i], strict=True)]
+        assert note.updates == pytest.approx(updates, rel=near)
+    for i, note in enumerate(signals.notes[:-1]):
+        here, there = flat(gradients[i]), flat(gradients[i + 1])
+        assert note.cosine == pytest.approx(
+            float(here @ there / here.norm() / there.norm()), abs=near
+        )
+    assert math.isnan(signals.notes[-1].cosine)
+
+
+def test_a_copy_is_passed_over_and_hooks_go() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    signals = Signals(model, optimizer)
+    twin, other = copy.deepcopy((model, optimizer))
+    twin(torch.ones(1, 2)).sum().backward()
+    other.step()
+    assert signals.steps == len(signals.notes) == 0
+    signals.close()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert signals.steps == len(signals.notes) == 0
+
+
+def test_gradients_of_every_kind_are_noted() -> None:
+    held = [
+        nn.Parameter(torch.ones(3)),
+        nn.Parameter(torch.ones(2, dtype=torch.complex64)),
+        nn.Parameter(torch.ones(4, dtype=torch.bfloat16)),
+        nn.Parameter(torch.zeros(0)),
+        nn.Parameter(torch.zeros(2)),  # without a gradient
+    ]
+    optimizer = torch.optim.SGD(held, lr=0.1)
+    signals = Signals(nn.ParameterList(held), optimizer)
+    for _ in range(2):
+        for p, g in zip(held[:4], (3.0, 4.0j, 1.0, 0.0), strict=True):
+            p.grad = torch.full_like(p, g)
+        optimizer.step()
+    note = signals.notes[0]
+    assert signals.failed == ""
+    assert note.gradients[:3] == pytest.approx([3.0, 4.0, 1.0], rel=1e-2)
+    assert all(map(math.isnan, note.gradients[3:]))
+    assert note.cosine == pytest.approx(1.0, rel=1e-2)
+
+
+def test_sparse_gradients_are_noted() -> None:
+    model = nn.Embedding(5, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    signals = Signals(model, optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.tensor([1, 1, 3])).sum().backward()
+        optimizer.step()
+    assert signals.failed == ""
+    assert signals.norms[0] == pytest.approx(math.sqrt(3 * 2**2 + 3))
+    assert signals.notes[0].updates[0] > 0
