@@ -33,6 +33,8 @@ class Loss:
         degree: if y, z and a length a are multiplied by a factor, the loss is by this power of it;
             0: the unit of y is not free.
         smooth: whether its derivative is continuous.
+        power: of a loss of the mean e^z, a -> by which power of a factor f the loss grows, but for
+            a constant, if y and e^z are multiplied by f; None of other losses.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Loss:
     parameter: str = ""
     degree: int = 0
     smooth: bool = True
+    power: Callable[[float], float] | None = None
 
     @property
     def number(self) -> int:
@@ -175,6 +178,22 @@ def _poisson_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     return exp(z) - y
 
 
+def _gamma(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return z + y * exp(-z)
+
+
+def _gamma_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return 1 - y * exp(-z)
+
+
+def _tweedie(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return exp((2 - a) * z) / (2 - a) - y * exp((1 - a) * z) / (1 - a)
+
+
+def _tweedie_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
+    return exp((2 - a) * z) - y * exp((1 - a) * z)
+
+
 def _number(z: NDArray[Any]) -> NDArray[Any]:
     return z[..., 0]
 
@@ -203,7 +222,12 @@ def _zero_or_one(y: NDArray[Any], what: str) -> int:
 
 
 def _not_negative(y: NDArray[Any], what: str) -> int:
-    _refuse(y, y < 0, what, ">= 0 for the poisson loss")
+    _refuse(y, y < 0, what, ">= 0 for the poisson and tweedie losses")
+    return 1
+
+
+def _positive(y: NDArray[Any], what: str) -> int:
+    _refuse(y, y <= 0, what, "> 0 for the gamma loss")
     return 1
 
 
@@ -249,7 +273,24 @@ LOSSES: Mapping[str, Loss] = {
             1,
             smooth=False,
         ),
-        Loss("poisson", _poisson, _poisson_slope, _exponential, _not_negative),
+        Loss(
+            "poisson",
+            _poisson,
+            _poisson_slope,
+            _exponential,
+            _not_negative,
+            power=lambda _: 1.0,
+        ),
+        Loss("gamma", _gamma, _gamma_slope, _exponential, _positive, power=lambda _: 0.0),
+        Loss(
+            "tweedie",
+            _tweedie,
+            _tweedie_slope,
+            _exponential,
+            _not_negative,
+            "power",
+            power=lambda a: 2 - a,
+        ),
     )
 }
 

@@ -15,9 +15,11 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import (
     ElasticNet,
+    GammaRegressor,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
+    TweedieRegressor,
 )
 from sklearn.metrics import log_loss, mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
@@ -29,7 +31,7 @@ from thalweg.linear import LinearClassifier, LinearRegressor
 from thalweg.losses import LOSSES
 
 CLASSIFIERS = ["logistic", "hinge", "squared_hinge", "modified_huber"]
-REGRESSORS = ["squared", "huber", "epsilon_insensitive", "quantile", "poisson"]
+REGRESSORS = ["squared", "huber", "epsilon_insensitive", "quantile", "poisson", "gamma", "tweedie"]
 ESTIMATORS = [LinearClassifier(loss) for loss in CLASSIFIERS] + [
     LinearRegressor(loss) for loss in REGRESSORS
 ]
@@ -109,11 +111,16 @@ def test_the_finish_is_the_optimum_of_scikit_learn() -> None:
     np.testing.assert_allclose(
         LinearRegressor().fit(X, y).coef_, Ridge().fit(X, y).coef_, rtol=1e-7
     )
-    counts = np.round(y / 10)
-    theirs = PoissonRegressor(alpha=0.1, tol=1e-10, max_iter=1000).fit(scale(X), counts)
-    ours = LinearRegressor("poisson", alpha=0.1).fit(scale(X), counts)
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
-    np.testing.assert_allclose(ours.predict(scale(X)), theirs.predict(scale(X)), rtol=1e-5)
+    exact: dict[str, Any] = {"alpha": 0.1, "tol": 1e-10, "max_iter": 1000}
+    for loss, theirs in (
+        ("poisson", PoissonRegressor(**exact)),
+        ("gamma", GammaRegressor(**exact)),
+        ("tweedie", TweedieRegressor(power=1.5, link="log", **exact)),
+    ):
+        theirs.fit(scale(X), np.round(y / 10))
+        ours = LinearRegressor(loss, alpha=0.1).fit(scale(X), np.round(y / 10))
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+        np.testing.assert_allclose(ours.predict(scale(X)), theirs.predict(scale(X)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
@@ -282,10 +289,10 @@ def test_what_a_loss_cannot_do_is_said() -> None:
     X, y, *_ = breast()
     hinge = LinearClassifier("hinge").fit(X, y)
     assert not hasattr(hinge, "predict_proba")
-    with pytest.raises(ValueError, match="y must be >= 0 for the poisson loss, got -1 in row 0"):
+    with pytest.raises(
+        ValueError, match="y must be >= 0 for the poisson and tweedie losses, got -1 in row 0"
+    ):
         LinearRegressor("poisson").fit(X[:3], [-1.0, 0.0, 1.0])
-    with pytest.raises(ValueError, match="needs all rows at once: give a dict"):
-        LinearClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="rule 'asgd' trains at one point and is used at another"):
         LinearClassifier(rule="asgd").fit(X, y)
     with pytest.raises(ValueError, match="hyper must not hold 'lr': give lr itself"):

@@ -20,7 +20,7 @@ from thalweg.checks import count
 from thalweg.data.encoding import decoded
 from thalweg.words import listed
 
-__all__ = ["SKIP", "Dialect", "EmptyError", "Text", "read"]
+__all__ = ["SKIP", "Dialect", "EmptyError", "Layout", "Text", "layout_of", "read"]
 
 SKIP = "--skip-bad-rows drops and counts such rows"
 
@@ -88,7 +88,7 @@ class Text:
 
 
 @dataclass
-class _Layout:
+class Layout:
     """Where the table is in its text."""
 
     delimiter: str
@@ -123,7 +123,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
         raise EmptyError("it is empty")
-    layout = _layout(text, dialect, target)
+    layout = layout_of(text, dialect, target)
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
     _check_quotes(table, ragged, layout, body)
@@ -150,7 +150,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
 
 
-def _layout(text: str, dialect: Dialect, target: str | None) -> _Layout:
+def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:
     """Find the delimiter, the quote, comments, titles and the header."""
     head = text[:_HEAD]
     if len(text) > _HEAD and "\n" in head:
@@ -189,7 +189,7 @@ def _layout(text: str, dialect: Dialect, target: str | None) -> _Layout:
             assumed.append(f"no header, so that columns are called {names[0]} to {names[-1]}")
     elif start > first + 1 and dialect.header_row is None and start - 1 != body[0][0]:
         assumed.append(f"header in line {start}")
-    return _Layout(
+    return Layout(
         best.delimiter, best.quote, comment, names, max(best.width, len(names)), start, assumed
     )
 
@@ -304,7 +304,7 @@ def _is_data(row: Sequence[str]) -> bool:
     return True
 
 
-def _body(text: str, layout: _Layout) -> str:
+def _body(text: str, layout: Layout) -> str:
     """Return the rows of data, without comments and as PyArrow reads them."""
     at = 0
     for _ in range(layout.start):
@@ -322,7 +322,7 @@ def _body(text: str, layout: _Layout) -> str:
     return body
 
 
-def _parsed(body: str, layout: _Layout) -> tuple[pa.Table, list[Any]]:
+def _parsed(body: str, layout: Layout) -> tuple[pa.Table, list[Any]]:
     """Parse the rows; return those of the right length, and the others."""
     if not body.strip("\n "):
         raise EmptyError("it has no rows of data")
@@ -377,7 +377,7 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
     return table.slice(0, keep), ragged, left_out
 
 
-def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body: str) -> None:
+def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:
     """Refuse an open quote: its value contains whole rows, and nobody knows how many are bad.
 
     A value may hold rows if one of its lines has the delimiters of a row, or its ends have
@@ -404,7 +404,7 @@ def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: _Layout, body:
     )
 
 
-def _is_strict(body: str, layout: _Layout) -> bool:
+def _is_strict(body: str, layout: Layout) -> bool:
     """Return whether every quote that opens a value closes it."""
     delimiter = _UNIT if layout.delimiter == _SPACES else layout.delimiter
     reader = csv.reader(
@@ -417,7 +417,7 @@ def _is_strict(body: str, layout: _Layout) -> bool:
         return False
 
 
-def _ragged(text: str, layout: _Layout, row: Any) -> str:  # noqa: ANN401 - pyarrow has no types
+def _ragged(text: str, layout: Layout, row: Any) -> str:  # noqa: ANN401 - pyarrow has no types
     """Return the sentence about a row of the wrong length, with its line in the file."""
     line = next(
         (number for number, found in enumerate(_lines(text), 1)

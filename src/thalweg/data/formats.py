@@ -24,7 +24,7 @@ from thalweg.data.delimited import Dialect
 from thalweg.data.named import names
 from thalweg.words import closest, listed
 
-__all__ = ["LABEL", "STDIN", "Table", "read"]
+__all__ = ["LABEL", "STDIN", "Table", "is_libsvm", "read"]
 
 STDIN = "-"
 LABEL = "label"  # what the target of a libsvm file is called; there it has no name
@@ -238,7 +238,7 @@ def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) 
         return Table(_arrow(content))
     if _JSON.match(content):
         raise ValueError("it is JSON; write it as CSV or Parquet with pandas")
-    if _is_libsvm(content):
+    if is_libsvm(content):
         return _libsvm(content)
     text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)
     return Table(text.table, text.dropped, text.assumed, comma=text.delimiter == ";")
@@ -253,7 +253,8 @@ def _arrow(content: bytes) -> pa.Table:
     return pyarrow.feather.read_table(source)
 
 
-def _is_libsvm(content: bytes) -> bool:
+def is_libsvm(content: bytes) -> bool:
+    """Return whether a text begins as a libsvm file does."""
     lines = (line.strip() for line in content[:_HEAD].split(b"\n")[:20])
     examples = [line for line in lines if line and not line.startswith(b"#")]
     paired = any(re.search(rb"\s\d+:", line) for line in examples)

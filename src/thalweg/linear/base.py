@@ -1,9 +1,10 @@
 """What the estimators share: passes at eight rates, the choice among them, and the finish."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from thalweg.checks import count
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
 from thalweg.linear.optimum import Objective, optimum
@@ -31,6 +33,8 @@ _FEW = 5000  # dense rows up to which a step takes one
 _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
 _SMALL = 10_000_000  # numbers of X, times outputs, up to which finish="auto" goes to the optimum
+
+_FITTED = ("coef_", "intercept_", "classes_", "n_features_in_", "feature_names_in_")
 
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
 
@@ -110,7 +114,8 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         self._problems = []
         alpha = unknown if self.alpha == "auto" else float(self.alpha)
         for y in rows.targets:
-            unit = Unit.of(loss, y, rows.weights)
+            given = getattr(self, loss.parameter) if loss.parameter else 0.0
+            unit = Unit.of(loss, y, rows.weights, given)
             if self.lr != "auto":
                 rates = np.full(LANES, float(self.lr))
             else:
@@ -118,7 +123,6 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             factor = self._columns.square**-0.5 if self.rule == "auto" else 1.0
             lanes = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
             own = unit.penalties(alpha, self.l1_ratio)
-            given = getattr(self, loss.parameter) if loss.parameter else 0.0
             parameter = unit.parameter(loss, given)
             training = Progressive(
                 chosen,
@@ -277,14 +281,126 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             self._begin(rows, loss, k, _STREAMED)
             if hasattr(self, "coef_"):
                 self._warm()
+        before = [problem.training.measured for problem in self._problems]
         self._learn(rows, np.arange(rows.X.shape[0]), 0)
-        choice = []
+        after = [problem.training.measured for problem in self._problems]
+        self._choose()
+        self.rows_seen_ = getattr(self, "rows_seen_", 0) + rows.X.shape[0]
+        losses = [
+            p.unit.of_loss * (sums[c] - old[c]) / max(weight - past, 1e-300)
+            for p, c, (sums, weight), (old, past) in zip(
+                self._problems, self._choice, after, before, strict=True
+            )
+        ]
+        self.stream_curve_ = [
+            *getattr(self, "stream_curve_", []),
+            (self.rows_seen_, float(np.mean(losses))),
+        ]
+        self.n_iter_ = getattr(self, "n_iter_", 0) + 1
+
+    def _choose(self) -> None:
+        """Choose by at least the last half of what was measured, and keep that."""
         for problem in self._problems:
             problem.training.forget_half()
-            choice.append(problem.training.best())
-        self._note(choice)
-        self.n_iter_ = getattr(self, "n_iter_", 0) + 1
-        self._keep(self._found(choice))
+        self._choice = [problem.training.best() for problem in self._problems]
+        self._note(self._choice)
+        self._keep(self._found(self._choice))
+
+    def _average(self, found: Sequence[tuple[Any, int]]) -> None:
+        """Become the average of copies that went on, weighted by the rows that each learned."""
+        rows = np.array([count for _, count in found])
+        for i, problem in enumerate(self._problems):
+            others = [each._problems[i].training for each, _ in found]  # noqa: SLF001
+            problem.training.average(others, rows / rows.sum())
+        self._choose()
+        losses = [each.stream_curve_[-1][1] for each, _ in found]
+        self.rows_seen_ += int(rows.sum())
+        self.stream_curve_.append((self.rows_seen_, float(np.average(losses, weights=rows))))
+
+    def _forget(self) -> None:
+        """Begin a stream anew, or from the coefficients of the last fit."""
+        kept = {*self.get_params(), *(_FITTED if self.warm_start else ())}
+        for name in set(vars(self)) - kept:
+            delattr(self, name)
+        self._passes = self.rows_seen_ = 0
+
+    def _learn_window(self, X: Any, y: Any, weights: Any, first: dict[str, Any]) -> None:
+        """Learn a window of a stream; the first one with more arguments."""
+        more = {} if hasattr(self, "_problems") else first
+        self.partial_fit(X, y, sample_weight=weights, **more)
+
+    def fit_stream(
+        self,
+        source: Any,
+        *,
+        target: str | None = None,
+        weight: str | None = None,
+        drop: Sequence[str] = (),
+        classes: Any = None,
+        window: int = 1 << 16,
+        hashed: int = 1 << 18,
+        hash_seed: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
+        n_jobs: int | None = None,
+        interval: int = 1 << 18,
+        on_window: Callable[[Any], None] | None = None,
+    ) -> Self:
+        """Train on a source that need not fit into memory: ``max_iter`` passes, and no finish.
+
+        A thread reads while the rows before are learned. What is held at a time are two windows and
+        the model. Columns and targets are scaled as the first window asks for. ``warm_start=True``
+        starts from the coefficients of the last fit.
+
+        Args:
+            source: a Parquet, CSV, libsvm or Arrow (Feather) file, a folder of such files, a list
+                of them; or an iterable of Arrow tables, record batches, (X, y) or (X, y,
+                sample_weight); or a function that returns such an iterable.
+            target: of tables, the column to predict.
+            weight: of tables, the column of the rows' weights, if there is one.
+            drop: of tables, columns to leave out.
+            classes: of a classifier, all labels; by default those of the first window.
+            window: rows that are shuffled together, >= 1, or as many as have 2²³ numbers if these
+                are fewer; default 2¹⁶.
+            hashed: of tables, features that words are hashed to, >= 1; default 2¹⁸.
+            hash_seed: of that hash, >= 0; default 0.
+            checkpoint: a file that is written now and then. If it is there, a training that was
+                killed goes on after its last window; one that has ended is taken from it.
+            checkpoint_every: seconds between two, >= 0; default 60.
+            n_jobs: workers, as in joblib, whose backend may be processes, Dask or Ray. Each has a
+                share of the files and learns from the same start; their parameters are averaged
+                after each ``interval``. None: one.
+            interval: rows that a worker learns between two averages, >= 1; default 2¹⁸.
+            on_window: is called with the estimator after each window, or average.
+
+        Returns:
+            The estimator. ``encoding_.transform(table)`` makes the rows for ``predict`` of tables;
+            ``stream_curve_`` has (rows seen, progressive loss of the window) for each window.
+
+        Raises:
+            ValueError: a block cannot be used, or the checkpoint is of another training.
+            FileExistsError: checkpoint names a file that is none.
+
+        Example:
+            >>> from sklearn.datasets import load_iris
+            >>> from thalweg.linear import LinearClassifier
+            >>> X, y = load_iris(return_X_y=True)
+            >>> blocks = [(X[i::3], y[i::3]) for i in range(3)]
+            >>> LinearClassifier(max_iter=9).fit_stream(blocks).rows_seen_
+            1350
+        """
+        from thalweg.data.hashed import Hashed  # noqa: PLC0415 - loads PyArrow
+        from thalweg.linear.streamed import fit_stream  # noqa: PLC0415 - the same
+
+        for name, value in {"window": window, "hashed": hashed, "interval": interval}.items():
+            count(name, value)
+        own = None if target is None else Hashed(target, weight, drop, size=hashed, seed=hash_seed)
+        first = {} if classes is None else {"classes": classes}
+        fit_stream(
+            self, source, first, own, window, checkpoint, checkpoint_every, n_jobs, interval,
+            on_window,
+        )  # fmt: skip
+        return self
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)

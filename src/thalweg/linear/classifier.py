@@ -1,5 +1,6 @@
 """A linear classifier as scikit-learn's are: right after one pass, with nothing to tune."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -60,7 +61,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         validation_fraction: in (0, 1); default 0.1.
         n_iter_no_change: passes without a loss lower by tol after which a fit stops; default 3.
         tol: >= 0, or None: all passes are made; default 1e-4.
-        class_weight: dict, "balanced" or None (default).
+        class_weight: dict, "balanced" (in a stream by the labels that have come) or None (default).
         warm_start: whether a fit starts from the coefficients of the last; default False.
         random_state: of the order of rows; an int makes fits repeatable.
 
@@ -201,13 +202,32 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         if first:
             self.classes_ = np.unique(classes)
         if strange := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
-            raise ValueError(f"y must hold labels among classes, got {sorted(strange)}")
+            raise ValueError(
+                f"y must hold labels among classes, got {sorted(strange)}; classes must name all "
+                "that will ever come"
+            )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if self.class_weight == "balanced":
-            raise ValueError("class_weight 'balanced' needs all rows at once: give a dict")
-        weights = weights * self._class_weights(y, self.class_weight)
+        self._counts = getattr(self, "_counts", 0) + np.bincount(
+            np.searchsorted(self.classes_, y), weights, len(self.classes_)
+        )
+        given = self.class_weight
+        if given == "balanced":  # by the labels so far
+            known = np.maximum(self._counts, 1)
+            each = self._counts.sum() / (len(self.classes_) * known)
+            given = dict(zip(self.classes_.tolist(), each, strict=True))
+        weights = weights * self._class_weights(y, given)
         self._continue(Rows(X, self._targets(y), weights), *self._trained)
         return self
+
+    def _learn_window(self, X: Any, y: Any, weights: Any, first: dict[str, Any]) -> None:
+        if "classes" not in first and not hasattr(self, "classes_"):
+            first = {"classes": np.unique(y)}
+        super()._learn_window(X, y, weights, first)
+
+    def _average(self, found: Sequence[tuple[Any, int]]) -> None:
+        super()._average(found)
+        before = self._counts
+        self._counts = before + sum(each._counts - before for each, _ in found)  # noqa: SLF001
 
     def _class_weights(self, y: NDArray[Any], given: Any) -> NDArray[np.float64]:
         if given is None:

@@ -114,6 +114,38 @@ class Progressive:
         if measured:
             self._weight[1] += weights.sum(dtype=np.float64)
 
+    def average(self, others: Sequence["Progressive"], shares: NDArray[np.float64]) -> None:
+        """Become the average of trainings that went on from the same start.
+
+        Args:
+            others: where each is.
+            shares: of each, with the sum 1.
+        """
+        means = []
+        for share, other in zip(shares, others, strict=True):
+            table = other._table.astype(np.float64)  # noqa: SLF001 - its own kind
+            if self._sparse:  # the average of parameters stands there by its distance from them
+                table[:, 1] = table[:, 0] - table[:, 1] / max(other._area, 1)  # noqa: SLF001
+            means.append(share * table)
+        self.steps = max(other.steps for other in others)
+        table = np.sum(means, axis=0)
+        if self._sparse:
+            table[:, 1] = (table[:, 0] - table[:, 1]) * self._area
+        self._table[:] = table
+        for name in ("_uniform", "_sums", "_weight"):
+            parts = [share * vars(other)[name] for share, other in zip(shares, others, strict=True)]
+            setattr(self, name, np.sum(parts, axis=0))
+
+    @property
+    def _area(self) -> float:
+        """The sum of the weights 1, 2, ... of the steps."""
+        return self.steps * (self.steps + 1) / 2
+
+    @property
+    def measured(self) -> tuple[NDArray[np.float64], float]:
+        """The sums of the losses that were measured, (2, LANES), and the weight of their rows."""
+        return self._sums.sum(axis=0), float(self._weight.sum())
+
     def forget(self) -> None:
         """Begin to measure anew."""
         self._sums, self._weight = np.zeros((2, 2, LANES)), np.zeros(2)
@@ -152,4 +184,4 @@ class Progressive:
         w, mean = (self._part(i)[..., lane].astype(np.float64) for i in (0, 1))
         if which == 0:
             return w
-        return w - 2 * mean / max(self.steps * (self.steps + 1), 1) if self._sparse else mean
+        return w - mean / max(self._area, 1) if self._sparse else mean

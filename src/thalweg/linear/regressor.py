@@ -16,6 +16,8 @@ from thalweg.rule import Rule
 
 __all__ = ["LinearRegressor"]
 
+_OF_A_MEAN = ("poisson", "gamma", "tweedie")
+
 
 class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
     """A linear regression after one pass over the rows, at the best of eight rates.
@@ -26,9 +28,12 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
     Args:
         loss: "squared" (default), ½ (z - y)²; "huber", the same up to |z - y| = epsilon, and linear
             beyond; "epsilon_insensitive", max(0, |z - y| - epsilon); "quantile", whose minimum is
-            that quantile; or "poisson", e^z - y z of the mean e^z and y >= 0.
+            that quantile; or of the mean e^z half a deviance, but for a constant: "poisson",
+            e^z - y z, of y >= 0; "gamma", z + y e^-z, of y > 0; "tweedie", e^((2-p) z) / (2 - p) -
+            y e^((1-p) z) / (1 - p) with p = power, of y >= 0.
         epsilon: > 0 of "huber", >= 0 of "epsilon_insensitive", in units of y; default 0.1.
         quantile: of "quantile", in (0, 1); default 0.5.
+        power: of "tweedie", in (1, 2); default 1.5. 1 is "poisson" and 2 is "gamma".
         alpha: as in ``LinearClassifier``, like all that follow.
         l1_ratio: the share of ‖w‖₁.
         fit_intercept: whether there is a b.
@@ -46,9 +51,9 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         random_state: of the order of rows.
 
     Attributes:
-        coef_: (features,).
-        intercept_: a number, in an array of one.
-        lr_: the rate that was chosen.
+        coef_: (features,); of several outputs (outputs, features).
+        intercept_: (outputs,).
+        lr_: the rate that was chosen; of several outputs, one for each.
         progressive_loss_: what the loss on new rows is after one pass, without the penalty.
         loss_curve_: the progressive loss of every pass.
         validation_curve_: the validation loss after every pass.
@@ -63,9 +68,12 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Linear._parameter_constraints,  # noqa: SLF001 - its own base
-        "loss": [StrOptions({"squared", "huber", "epsilon_insensitive", "quantile", "poisson"})],
+        "loss": [
+            StrOptions({"squared", "huber", "epsilon_insensitive", "quantile", *_OF_A_MEAN}),
+        ],
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "power": [Interval(Real, 1, 2, closed="neither")],
     }
 
     def __init__(
@@ -74,6 +82,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         *,
         epsilon: float = 0.1,
         quantile: float = 0.5,
+        power: float = 1.5,
         alpha: str | float = "auto",
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
@@ -93,6 +102,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         self.loss = loss
         self.epsilon = epsilon
         self.quantile = quantile
+        self.power = power
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
@@ -111,7 +121,8 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        of_a_mean = self.loss in _OF_A_MEAN
+        tags.target_tags.multi_output, tags.target_tags.positive_only = not of_a_mean, of_a_mean
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -125,7 +136,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Train on rows X (n, features), dense or sparse, and targets y (n,).
+        """Train on rows X (n, features), dense or sparse, and targets y (n,) or (n, outputs).
 
         Args:
             X: numbers without gaps: an array, a sparse matrix or a data frame.
@@ -146,9 +157,8 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
                 X, y, weights, test_size=self.validation_fraction, random_state=self.random_state
             )
             (X, y, weights), held_out = parts[::2], parts[1::2]
-        validation = held_out and Rows(held_out[0], [held_out[1]], held_out[2])
-        self._fit(Rows(X, [y], weights), losses.get(self.loss), 1, validation)
-        self.coef_ = self.coef_[0]
+        validation = held_out and Rows(held_out[0], _columns(held_out[1]), held_out[2])
+        self._fit(Rows(X, _columns(y), weights), losses.get(self.loss), 1, validation)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -163,16 +173,34 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
             sample_weight: (n,), >= 0.
         """
         X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "coef_"))
-        self._continue(Rows(X, [y], weights), losses.get(self.loss), 1)
-        self.coef_ = self.coef_[0]
+        self._continue(Rows(X, _columns(y), weights), losses.get(self.loss), 1)
         return self
 
+    def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
+        super()._keep(parameters)
+        if self._single:
+            self.coef_ = self.coef_[0]
+
     def _checked(self, X: Any, y: Any, weights: Any, *, reset: bool) -> Any:
-        X, y = self._rows(X, y=y, reset=reset, y_numeric=True)
+        X, y = self._rows(
+            X, y=y, reset=reset, y_numeric=True, multi_output=self.loss not in _OF_A_MEAN
+        )
         y = y.astype(np.float64)
+        if reset:
+            self._single = y.ndim == 1
+        outputs = np.size(self.intercept_) if hasattr(self, "intercept_") and not reset else None
+        if self._single != (y.ndim == 1) or (outputs and outputs != len(_columns(y))):
+            raise ValueError(f"y must have {outputs or 'as many'} columns as before, got {y.shape}")
         losses.get(self.loss).outputs(y, "")
         return X, y, _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """Return the prediction for each row; of the Poisson loss the mean e^z."""
-        return losses.get(self.loss).predict(self._outputs(X))
+        """Return predictions, (n,) or (n, outputs); of losses of a mean the mean e^z."""
+        z = self._outputs(X)
+        mean = losses.get(self.loss).predict
+        return mean(z) if self._single else mean(z[..., None])
+
+
+def _columns(y: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the targets of each output."""
+    return [y] if y.ndim == 1 else list(y.T)

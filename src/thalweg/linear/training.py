@@ -84,9 +84,9 @@ def train(
     Minimizes (1/n) Σ loss(z_i, y_i) + l2/2 ‖w‖² with z = x·w + b over w and b, by steps of the rule
     on minibatches. The losses are ½ (z - y)² (squared), log(1 + e^z) - y z for y in {0, 1}
     (logistic) and log Σ_c e^(z_c) - z_y for y in 0..k-1 (softmax), or one of ``thalweg.losses``
-    without a number of its own: hinge, squared_hinge, modified_huber, poisson. Lanes share the
-    initial point and the minibatches, so they compare in pairs; what a lane computes depends on no
-    other lane and not on the number of threads.
+    without a number of its own: hinge, squared_hinge, modified_huber, poisson, gamma. Lanes share
+    the initial point and the minibatches, so they compare in pairs; what a lane computes depends on
+    no other lane and not on the number of threads.
 
     Args:
         X: data, shape (n, d), finite.

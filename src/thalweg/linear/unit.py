@@ -18,26 +18,26 @@ class Unit:
     shift: float
     scale: float
     degree: int  # of the loss in the unit; 0: the unit is that of y alone, and z the log of a mean
+    of_loss: float  # what a loss in this unit is multiplied by
 
     @classmethod
-    def of(cls, loss: Loss, y: NDArray[Any], weights: NDArray[np.float64]) -> "Unit":
-        """Return the unit for these targets: their standard deviation, or the mean of counts."""
-        if loss.name == "poisson":
-            return cls(0.0, float(np.average(y, weights=weights)) or 1.0, 0)
+    def of(
+        cls, loss: Loss, y: NDArray[Any], weights: NDArray[np.float64], parameter: float
+    ) -> "Unit":
+        """Return the unit for these targets: their standard deviation, or the mean of a mean's."""
+        if loss.power is not None:
+            mean = float(np.average(y, weights=weights)) or 1.0
+            return cls(0.0, mean, 0, mean ** loss.power(parameter))
         if not loss.degree:
-            return cls(0.0, 1.0, 0)
+            return cls(0.0, 1.0, 0, 1.0)
         mean = float(np.average(y, weights=weights))
         deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=weights)))
-        return cls(mean, deviation or 1.0, loss.degree)
+        scale = deviation or 1.0
+        return cls(mean, scale, loss.degree, scale**loss.degree)
 
     def targets(self, loss: Loss, y: NDArray[Any]) -> NDArray[Any]:
         """Return targets in this unit; labels are left as they are."""
         return y if loss.name == "softmax" else (y - self.shift) / self.scale
-
-    @property
-    def of_loss(self) -> float:
-        """What a loss in this unit is multiplied by."""
-        return self.scale**self.degree if self.degree else self.scale
 
     @property
     def of_outputs(self) -> float:
