@@ -74,11 +74,15 @@ def blocks(page: Path) -> list[Block]:
 def shortened(words: list[str]) -> list[str]:
     """Return the command; with a few short trainings if it races, a few steps if it animates.
 
+    What would open a browser opens none.
+
     The last of two equal options counts, so that what a page says is parsed and checked all the
     same. Nothing else is changed.
     """
     if "--animate" in words:
         return [*words, "--steps", "5"]
+    if words[0] == "explore":
+        return [*words, "--no-open"]
     if words[0] != "race" or "--resume" in words:
         return words
     few = ["--epochs", "2", "--seeds", "2"]

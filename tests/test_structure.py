@@ -111,6 +111,7 @@ ELSEWHERE = {
     "data/options": "test_forms",
     "data/suspects": "test_tables",
     "data/word_encoder": "test_encoder",
+    "explore/own": "test_explore",  # of the command line: it reads names
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",

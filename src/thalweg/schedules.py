@@ -9,7 +9,6 @@ scheduled, not only the rate; beyond its last step a schedule keeps its last val
 """
 # ruff: noqa: N801 - schedules are called like functions, as rules are
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -143,7 +142,7 @@ class constant(Schedule):
     value: float
 
     def _at(self, t: Values) -> Values:
-        return np.full(t.shape, self.value, dtype=np.float64)
+        return self.value + 0.0 * t
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,10 @@ class piecewise_constant(Schedule):
             raise ValueError(f"boundaries must increase, got {list(self.boundaries)}")
 
     def _at(self, t: Values) -> Values:
-        pieces = np.searchsorted(np.array(self.boundaries, dtype=np.int64), t, side="right")
-        return np.array(self.values, dtype=np.float64)[pieces]
+        result = self.values[0] + 0.0 * t
+        for boundary, value in zip(self.boundaries, self.values[1:], strict=True):
+            result = np.where(t >= boundary, value, result)
+        return result
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class exponential(Schedule):
         decay: λ per step, >= 0; torch's ``ExponentialLR`` has gamma = e^(−decay).
 
     Example:
-        >>> round(exponential(0.8, decay=math.log(2))(3), 12)
+        >>> round(exponential(0.8, decay=np.log(2))(3), 12)
         0.1
     """
 
@@ -365,11 +366,11 @@ class one_cycle(Schedule):
     final_divisor: float = 1e4
 
     def _at(self, t: Values) -> Values:
-        top = max(self.rise * self.steps - 1, 0.0)
+        top = np.maximum(self.rise * self.steps - 1, 0.0)
         initial = self.peak / self.initial_divisor
         up = _half_wave(initial, self.peak, np.interp(t, [0, top], [0.0, 1.0]))
         # A single step has no way down: at the lowest value it would hardly move.
-        share = np.interp(t, [top, self.steps - 1], [0.0, float(self.steps > 1)])
+        share = np.interp(t, [top, self.steps - 1], [0.0, 1.0 * (self.steps > 1)])
         return np.where(t < top, up, _half_wave(self.peak, initial / self.final_divisor, share))
 
 
@@ -429,14 +430,15 @@ class warm_restarts(Schedule):
     final: float = 0.0
 
     def _at(self, t: Values) -> Values:
-        if self.growth == 1:
-            share = (t % self.period) / self.period
-        else:
-            periods = 2 + int(math.log(t.max(initial=0) / self.period + 1, self.growth))
-            lengths = self.period * float(self.growth) ** np.arange(periods)
-            starts = np.cumsum(lengths) - lengths
-            i = np.searchsorted(starts, t, side="right") - 1
-            share = (t - starts[i]) / lengths[i]
+        ratio = np.maximum(self.growth, 2) + 0.0  # a float: powers of integers overflow
+
+        def start(i: Any) -> Any:  # noqa: ANN401 - an array
+            return self.period * (ratio**i - 1) / (ratio - 1)
+
+        i = np.floor(np.log(t / self.period * (ratio - 1) + 1) / np.log(ratio))
+        i = i + (t >= start(i + 1)) - (t < start(i))  # the logarithm may be wrong by one
+        growing = (t - start(i)) / (self.period * ratio**i)
+        share = np.where(self.growth > 1, growing, (t % self.period) / self.period)
         return _half_wave(self.initial, self.final, share)
 
 
@@ -461,4 +463,7 @@ class warmup(Schedule):
 
     def _at(self, t: Values) -> Values:
         later = values(self.schedule, np.maximum(t - self.steps, 0).astype(np.int64))
-        return later * np.minimum((t + 1) / (self.steps + 1), 1.0)
+        return later * self._share(t)
+
+    def _share(self, t: Values) -> Values:
+        return np.minimum((t + 1) / (self.steps + 1), 1.0)

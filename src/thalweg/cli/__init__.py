@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import check, doctor, folder, race, rates, rules, schedule, trace
+from thalweg.cli import check, doctor, explore, folder, race, rates, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app.command()(doctor.doctor)
 app.command(context_settings=_OWN_OPTIONS, epilog=trace.EPILOG)(trace.trace)
 app.command(context_settings=_OWN_OPTIONS, epilog=rates.EPILOG)(rates.rates)
 app.command(context_settings=_OWN_OPTIONS, epilog=schedule.EPILOG)(schedule.schedule)
+app.command()(explore.explore)
 app.command()(rules.kernel)
 app.command()(rules.rules)
 app.command()(folder.report)

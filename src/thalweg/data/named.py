@@ -7,7 +7,7 @@ import numpy as np
 
 from thalweg.data.dataset import Dataset
 
-__all__ = ["load", "names"]
+__all__ = ["airfoil_here", "load", "names"]
 
 _BUNDLED = ("digits", "diabetes", "breast_cancer", "wine", "iris")
 
@@ -67,6 +67,15 @@ def _airfoil() -> Dataset:
         source=_AIRFOIL_URL,
         loaded="airfoil",
     )
+
+
+def airfoil_here() -> bool:
+    """Return whether the airfoil set can be loaded without a network."""
+    import pooch  # noqa: PLC0415 - only this set is downloaded
+
+    file = Path(_AIRFOIL_URL).name
+    folders = [os.environ.get("THALWEG_DATA"), pooch.os_cache("thalweg")]
+    return any(Path(folder, file).exists() for folder in folders if folder)
 
 
 def _airfoil_file() -> Path:

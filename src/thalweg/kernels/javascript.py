@@ -15,7 +15,7 @@ from thalweg.kernels.translate import answer, as_written
 from thalweg.rule import Rule
 from thalweg.rules import get
 
-__all__ = ["POWERS", "expression", "source", "text"]
+__all__ = ["POWERS", "expression", "own", "source", "text"]
 
 POWERS = Path(__file__).parent / "powers.js"
 """The module with ``power``, ``exp`` and ``log``, which generated code calls."""
@@ -43,8 +43,8 @@ _COMPARISONS: dict[type[ast.AST], str] = {
 }  # fmt: skip
 
 
-def _own(name: str) -> str:
-    """Return the name of a rule's variable here."""
+def own(name: str) -> str:
+    """Return the name of a variable here."""
     return f"{name}_" if name in _RESERVED or name.endswith("_") else name
 
 
@@ -53,9 +53,9 @@ def text(value: object) -> str:
 
     Example:
         >>> text({"a": "</script>"})
-        '{"a": "\\u003c/script>"}'
+        '{"a":"\\u003c/script>"}'
     """
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def expression(node: ast.expr) -> str:  # noqa: PLR0911 - one case a node
@@ -135,7 +135,7 @@ def source(rule: str | Rule) -> str:
         "start": dict(rule.start),
     }
     about = ",\n".join(f"  {name}: {text(value)}" for name, value in names.items())
-    step, at = as_written(rule).renamed(_own), answer(rule).renamed(_own)
+    step, at = as_written(rule).renamed(own), answer(rule).renamed(own)
     results = ["x$", *(f"s$[{i}]" for i in range(len(rule.state)))]
     lines = [
         "{",

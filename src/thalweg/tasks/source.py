@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "absolute_source",
+    "imported",
     "is_task_file",
     "is_torch_task",
     "load_task",
@@ -89,7 +90,7 @@ def returned(text: str) -> tuple[object, str]:
     file, name = Path(match[1]), match[2] or "task"
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; give the Python file of your task")
-    function = getattr(_imported(file), name, None)
+    function = getattr(imported(file), name, None)
     if not callable(function):
         raise TaskError(f"{file} has no function {name!r}; write one that returns a TorchTask")
     try:
@@ -109,7 +110,7 @@ def _told(error: Exception, place: str) -> str:
     return f"{said}; pip install 'thalweg[torch]'" if missing and "pip" not in said else said
 
 
-def _imported(file: Path) -> ModuleType:
+def imported(file: Path) -> ModuleType:
     """Import a file by its path; worker processes get its classes by value."""
     import cloudpickle  # noqa: PLC0415 - only needed here
 

@@ -17,6 +17,7 @@ __all__ = [
     "adaptive",
     "iteration_matrix",
     "linearize",
+    "parities",
     "positive",
     "positive_number",
 ]
@@ -144,7 +145,7 @@ def _unsettled(rule: Rule, hyper: Mapping[str, Any]) -> str:
 def _reaching_x(rule: Rule, hyper: Mapping[str, Any], t: int) -> Linearization:
     """Return the linear map at step t of the states on which x depends, directly or not."""
     A, b = _respond(rule, hyper, t)
-    names = (*_parities(rule)[0], "x")
+    names = (*parities(rule)[0], "x")
     read = _reading(rule) | (A != 0).any(axis=tuple(range(A.ndim - 2)))
     paths = np.linalg.matrix_power(read.astype(int) + np.eye(len(names), dtype=int), len(names))
     kept = paths[-1] > 0
@@ -160,7 +161,7 @@ def _reading(rule: Rule) -> NDArray[np.bool_]:
 
 def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array]:
     """Return A and b over all linear states at step t."""
-    linear, frozen = _parities(rule)
+    linear, frozen = parities(rule)
     names = (*linear, "x")
     grid = np.broadcast_shapes(*(np.shape(value) for value in hyper.values()))
     if frozen and "eps" in hyper:
@@ -219,11 +220,11 @@ def adaptive(rule: Rule) -> bool:
     Raises:
         ValueError: a step from −g is not the opposite of one from g.
     """
-    return bool(_parities(rule)[1])
+    return bool(parities(rule)[1])
 
 
 @cache
-def _parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the states that are odd in (g, x, states), and the even ones.
 
     Odd states hold gradients, and the linear analysis follows them. Even ones hold squares or sizes

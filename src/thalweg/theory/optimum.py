@@ -13,7 +13,7 @@ from thalweg.rule import Rule
 from thalweg.theory.linearization import linearize, positive_number
 from thalweg.theory.rates import worst_radius
 
-__all__ = ["Best", "best"]
+__all__ = ["Best", "best", "memories_of"]
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
         raise ValueError(f"mu must be <= L, got mu = {mu:g} and L = {L:g}")
     if "lr" not in fixed or "lr" in hyper:
         raise TypeError(f"best chooses lr: rule {rule.name!r} must have one, and it is not given")
-    memories = [name for name in _memories(rule, fixed) if name not in hyper]
+    memories = [name for name in memories_of(rule, fixed) if name not in hyper]
     for reference in map(rules.get, rules.names()):
         known = catalog.of(reference).optimum
         if known is None:
@@ -83,7 +83,7 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
     return Best({**found, **hyper}, rate, _NUMERICALLY)
 
 
-def _memories(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
+def memories_of(rule: Rule, hyper: Mapping[str, float]) -> list[str]:
     """Return the hyperparameters in [0, 1) on which the iteration matrix depends: not beta2."""
     unit = [n for n, each in rule.hyperparameters.items() if str(each.range) == "in [0, 1)"]
     maps = {n: [linearize(rule, {**hyper, n: v}).matrix(1.0) for v in (0.25, 0.5)] for n in unit}
