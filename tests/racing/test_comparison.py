@@ -32,7 +32,7 @@ def test_two_rules_have_students_interval_of_their_paired_difference() -> None:
 def test_the_largest_t_is_that_of_the_multivariate_t() -> None:
     x = np.random.default_rng(2).normal(size=(3, 7)) + np.random.default_rng(3).normal(size=7)
     correlation = np.corrcoef(x)
-    c = np.full(3, comparison._largest_t(x))
+    c = np.full(3, comparison._largest_t(x, 6))
     covered = stats.multivariate_t(shape=correlation, df=6, seed=0).cdf(c, lower_limit=-c)
     assert covered == pytest.approx(0.95, abs=0.006)
 
@@ -59,22 +59,63 @@ def test_a_rule_is_compared_with_every_rule_that_could_be_best() -> None:
     assert found.high[2] > alone.high[1]
 
 
-@pytest.mark.parametrize("rules", [2, 6])
+def uneven(random: np.random.Generator, shape: tuple[int, int], kind: str) -> NDArray[np.float64]:
+    """Return luck of variance 1, each rule's in a row."""
+    if kind == "heavy tails":
+        return random.standard_t(3, shape) / math.sqrt(3)
+    if kind == "skew":
+        return random.exponential(size=shape) - 1
+    own = random.normal(size=shape)
+    if kind == "correlated":  # three families, whose rules have most of their luck in common
+        family = random.normal(size=(3, shape[1]))[np.arange(shape[0]) % 3]
+        return math.sqrt(0.7) * family + math.sqrt(0.3) * own
+    return own
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind"),
+    [(2, "normal"), (6, "heavy tails"), (6, "skew"), (6, "correlated")],
+)
 def test_statements_hold_at_once_in_95_of_100_races(
-    rules: int, monkeypatch: pytest.MonkeyPatch
+    rules: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Half of the rules are equal, and each rule's luck has a size of its own."""
     monkeypatch.setattr(comparison, "_DRAWS", 1000)
     random = np.random.default_rng(5)
-    price = np.linspace(0.0, 0.2, rules)
-    held, best, races = 0, 0, 300
+    price = np.maximum(np.linspace(-0.2, 0.2, rules), 0)
+    held, best, races = 0, 0, 200
     for _ in range(races):
-        shared = random.normal(0, math.sqrt(OVERLAP) * 0.1, (rules, 1))  # they share their rows
-        x = price[:, None] + shared + random.normal(0, 0.3, 8) + random.normal(0, 0.1, (rules, 8))
+        size = 0.1 * np.exp(random.normal(0, 0.3, (rules, 1)))
+        shared = random.normal(0, math.sqrt(OVERLAP), (rules, 1))  # they share their rows
+        own = shared + uneven(random, (rules, 8), kind)
+        x = price[:, None] + size * own + random.normal(0, 0.3, 8)
         found = compare(np.exp(x), rows=MANY, constant=1.0)
         true = np.expm1(price)
         held += bool(((found.low <= true) & (true <= found.high)).all())
         best += bool(found.could_be_best[0])
     assert min(held, best) / races >= 0.93
+
+
+def test_variances_are_drawn_towards_the_usual_one_as_far_as_they_tell_of_it() -> None:
+    """Of the least measured ones too the mean of 1/σ² is then what it truly is."""
+    random, free, prior, many = np.random.default_rng(8), 5, 3.0, 4000
+    true = prior / random.chisquare(prior, many)
+    measured = true * random.chisquare(free, many) / free
+    variances, told = comparison._moderated(measured, free)
+    assert told == pytest.approx(free + prior, abs=0.3)
+    least = np.argsort(measured)[: many // 10]
+    assert np.mean(variances[least] / true[least]) == pytest.approx(1, abs=0.1)
+    assert np.mean(measured[least] / true[least]) < 0.6
+
+
+def test_equal_variances_are_worth_twice_the_repeats_and_one_alone_is_kept() -> None:
+    drawn = np.random.default_rng(9).chisquare(9, 500) / 9
+    variances, told = comparison._moderated(drawn, 9)
+    assert told == 18
+    np.testing.assert_allclose(variances, (1 + drawn) / 2, rtol=0.03)
+    for few in ([0.0, 0.3], [0.3]):
+        variances, told = comparison._moderated(np.array(few), 9)
+        assert (variances.tolist(), told) == (few, 9)
 
 
 def test_only_differences_in_pairs_count() -> None:

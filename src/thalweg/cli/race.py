@@ -59,7 +59,7 @@ _Trials = Annotated[
     int | None,
     typer.Option(
         help="Settings tried for each rule in the first round, 4 to 1024, shared by the repeats; "
-        "160 by default, 32 for a TorchTask."
+        "160 by default, 64 for a TorchTask."
     ),
 ]
 _Repeats = Annotated[

@@ -20,6 +20,7 @@ OVERLAP = 0.1  # of the variance of one repeat, all repeats share this: they sha
 
 _LEVEL = 0.95
 _HUGE = 1e100  # a training with this loss or a higher one, or with none, has diverged
+_LARGE = 1e6  # degrees of freedom that are as good as infinitely many
 _DRAWS = 10_000  # of the largest of several t statistics
 
 Array = NDArray[np.float64]
@@ -81,7 +82,8 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     rule a thousand times better than another. Let x be the logarithm of these losses, d the mean
     of x_i − x_j over R repeats, and s its standard deviation in one repeat. Then rule i costs
     d ± c·s·√(1/R + 0.1) more than rule j. c is the 95 % point of the largest |t| of all rules
-    against j, at R − 1 degrees of freedom, with the correlation that the repeats show.
+    against j, with the correlation that the repeats show. A few repeats tell little of s, and all
+    rules together tell what is usual: s is drawn towards that (``_moderated``).
 
     A rule could be best if no interval says that another one is better. The price of a rule runs
     from the least lower end to the highest upper end over all rules that could be best (Edwards &
@@ -124,17 +126,17 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     typical, (rules, repeats) = x.mean(axis=1), x.shape
     spread = math.sqrt(1 / repeats + OVERLAP)
     gap = typical[:, None] - typical
-    half = np.empty((rules, rules))  # of rule i against rule j
+    half = np.zeros((rules, rules))  # of rule i against rule j
     for j in range(rules):
-        apart = x - x[j]
-        half[:, j] = _largest_t(np.delete(apart, j, axis=0)) * apart.std(axis=1, ddof=1) * spread
+        others = np.arange(rules) != j
+        half[others, j] = _half_widths(x[others] - x[j]) * spread
     best = np.array([(gap[:, j] + half[:, j] >= 0).all() for j in range(rules)])
     low = np.where(best, 0.0, np.maximum((gap - half)[:, best].min(axis=1), 0.0))
     rival = np.where(best & ~np.eye(rules, dtype=bool), gap + half, -np.inf)
     high = np.maximum(rival.max(axis=1), 0.0)
     winner = int(typical.argmin())
     says_most = np.where(np.arange(rules) == winner, rival.argmax(axis=1), winner)
-    own = _largest_t(x) * x.std(axis=1, ddof=1) * spread
+    own = _half_widths(x) * spread
     price, value = (np.expm1, np.exp) if positive else (np.asarray, lambda at: scale * at)
     below = (x < x[winner]).mean(axis=1) + (x == x[winner]).mean(axis=1) / 2
     each = np.arange(rules)
@@ -145,16 +147,56 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     )  # fmt: skip
 
 
-def _largest_t(x: Array) -> float:
+def _half_widths(x: Array) -> Array:
+    """Return c·s of several means over repeats, such that all intervals hold at once with 95 %.
+
+    Args:
+        x: (means, repeats).
+    """
+    variances, free = _moderated(x.var(axis=1, ddof=1), x.shape[1] - 1)
+    return _largest_t(x, free) * np.sqrt(variances)
+
+
+def _moderated(variances: Array, free: int) -> tuple[Array, float]:
+    """Return variances drawn towards each other, and their degrees of freedom.
+
+    True variances are taken to scatter as s₀² d₀/χ²(d₀) does; d₀ and s₀ follow from the mean and
+    the variance of the logarithms. The variance to expect is then (d₀ s₀² + d s²)/(d₀ + d), with
+    d₀ + d degrees of freedom (Smyth 2004, "Linear models and empirical Bayes methods").
+    Deviations: d₀ is at most d, for the variances of a race are not independent, and a variance of
+    0, of rules that are the same, stays 0.
+
+    Args:
+        variances: (means,), >= 0.
+        free: d, the degrees of freedom of each, >= 1.
+    """
+    from scipy.optimize import brentq  # noqa: PLC0415 - takes a second to load
+    from scipy.special import digamma, polygamma  # noqa: PLC0415 - the same
+
+    known = variances > 0
+    if known.sum() < 2:
+        return variances, free
+    logarithms = np.log(variances[known]) - digamma(free / 2) + math.log(free / 2)
+    scatter = logarithms.var(ddof=1) - polygamma(1, free / 2)
+    half = _LARGE
+    if scatter > polygamma(1, _LARGE):
+        half = brentq(lambda half: polygamma(1, half) - scatter, 1e-9, _LARGE)
+    usual = math.exp(logarithms.mean() + digamma(half) - math.log(half))
+    prior = min(2 * half, free)
+    moderated = (prior * usual + free * variances) / (prior + free)
+    return np.where(known, moderated, 0.0), prior + free
+
+
+def _largest_t(x: Array, free: float) -> float:
     """Return the 95 % point of the largest |t| of several means over repeats, correlated as x is.
 
     Args:
         x: (means, repeats).
+        free: degrees of freedom.
     """
     rest = x - x.mean(axis=1, keepdims=True)
     size = np.linalg.norm(rest, axis=1, keepdims=True)
     unit = np.divide(rest, size, out=np.zeros_like(rest), where=size > 0)
     random = np.random.default_rng(0)  # a fixed seed: the same losses have the same intervals
-    free = x.shape[1] - 1
     t = np.abs(unit @ random.standard_normal((x.shape[1], _DRAWS))).max(axis=0, initial=0.0)
     return float(np.quantile(t / np.sqrt(random.chisquare(free, _DRAWS) / free), _LEVEL))

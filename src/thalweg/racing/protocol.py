@@ -29,7 +29,7 @@ __all__ = [
 
 MIN_TRIALS = 4  # the defaults and three others: with fewer there is no search
 MAX_TRIALS = 1024  # per rule and repeat: more find nothing better, and need much memory
-_TRIALS = {"table": 160, "module": 32}  # unless the user or a budget says otherwise
+_TRIALS = {"table": 160, "module": 64}  # unless the user or a budget says otherwise
 
 # A race has as many repeats as leave eight trials to each, from 5 to 10. More of them tell rules
 # apart better than longer searches do (benchmarks/repeat.py).
@@ -51,7 +51,7 @@ class Protocol:
         batch_sizes: that the search may choose, each from 1 to the number of training examples.
         epochs: of every training, >= 1.
         trials: settings tried for each rule in the first round, in [4, 1024], shared by the
-            repeats, each of which has at least 4; 160 by default, 32 where the task has a penalty
+            repeats, each of which has at least 4; 160 by default, 64 where the task has a penalty
             of its own; None with a budget, which decides.
         repeats: of the whole experiment, >= 2, each with parts, search and seeds of its own; 5 by
             default.

@@ -92,7 +92,7 @@ def race(
             training part.
         epochs: of every training, >= 1.
         trials: settings tried for each rule in the first round, in [4, 1024], shared by the
-            repeats, each of which has at least 4; 160 by default, 32 for a TorchTask. Half as many
+            repeats, each of which has at least 4; 160 by default, 64 for a TorchTask. Half as many
             follow in the second round, and a quarter more each time that a space is widened.
         repeats: of the whole experiment, >= 2; by default as many as leave 8 trials to each, from 5
             to 10; 5 with a budget. More of them tell rules apart better.

@@ -25,6 +25,7 @@ __all__ = [
 
 WIDENED = "widened"  # the label of trials past an edge
 FINALISTS = 8  # so many are run again at most: they fill a register with lanes
+LEAST = 5  # and at least: the defaults, the last mean, and the best of three batch sizes
 MIDDLE = 4  # the next guess is their mean: it depends less on luck than the best one alone
 NEAR = 0.2  # a trial whose loss is further above the lowest is not in the mean
 WIDENINGS = 4  # so many of a rule at most: its optimum may lie at infinity
@@ -72,9 +73,18 @@ def resizings(space: Space) -> int:
 
 
 def finalists(trials: int, rungs: Sequence[float] = FULL) -> int:
-    """Return how many of the best trials are run again, after so many in the first round."""
+    """Return how many of the best trials are run again, after so many in the first round.
+
+    They are half as many, at least five and at most eight. So they cost hardly more than the
+    trials themselves, and the best of some batch sizes have room.
+
+    Example:
+        >>> [finalists(trials) for trials in (4, 8, 12, 16, 64)]
+        [5, 5, 6, 8, 8]
+    """
     rounds = (trials, second_round(trials) - 1)
-    return min(FINALISTS, 1 + sum(_left(count, rungs)[-1] for count in rounds))
+    full = 1 + sum(_left(count, rungs)[-1] for count in rounds)
+    return min(FINALISTS, max(LEAST, trials // 2), full)
 
 
 def extra(trials: int) -> int:
@@ -219,8 +229,8 @@ def search(
     interval after a round, and the interval may legally go on, the space is widened there: rates by
     two decades, memories by one. A quarter of the trials more are then drawn in the new part. This
     happens four times at most. A low loss may be luck, most of all at rates so large that the loss
-    jumps. So at last eight trials are run again, and these losses alone choose: the defaults, the
-    last mean, the best of each batch size, and the best of all others.
+    jumps. So at last up to eight trials are run again, and these losses alone choose: the defaults,
+    the last mean, the best of each batch size, and the best of all others.
 
     With rungs (successive halving: Jamieson & Talwalkar 2016) each round begins with short
     trainings. The best third of a rung goes on to the next, where trainings are three times as long
