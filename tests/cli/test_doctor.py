@@ -157,3 +157,23 @@ def test_what_cannot_be_looked_at_ends_in_a_sentence_and_code_2(
     assert got.code == 2
     assert message in got.err
     assert got.err.count("\n") == 1
+
+
+def test_cures_are_proved_and_a_page_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run("doctor train.py:twice --steps 20 --prove --out page.html", capsys)
+    assert got.code == 1
+    proof, page, what, why, cure = got.lines[:5]
+    assert proof.startswith("proof: softmax_before_cross_entropy: with no softmax at the end, the ")
+    assert page == "page: page.html"
+    assert what.startswith("problem: softmax_before_cross_entropy. The 2 outputs")
+    assert why.startswith("why:  ")
+    assert cure.startswith("cure: ")
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert "Does the cure work?" in text
+    assert run("doctor bad.csv --out page.html", capsys).code == 1
+    assert "overfitting" in Path("page.html").read_text(encoding="utf-8")
+    Path("page.html").write_text("mine", encoding="utf-8")
+    for command in ("doctor bad.csv --out page.html", "doctor train.py:twice --out page.html"):
+        got = run(command, capsys)
+        assert (got.code, Path("page.html").read_text("utf-8")) == (2, "mine")
+        assert "page.html" in got.err

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from curve_families import APART, CALIBRATED, FAULTS, draw
 
+import race_folder
 from thalweg.doctor.causes import CAUSES
 from thalweg.doctor.curves import Curves, diagnose, read_curves
 
@@ -185,6 +186,20 @@ def test_event_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(curves.training, TRAIN, rtol=1e-6)
     np.testing.assert_allclose(curves.validation, HELD, rtol=1e-6)
     np.testing.assert_array_equal(curves.validation_steps, 5 * N)
+
+
+def test_of_a_races_folder_the_finals_of_the_rule_to_take_are_read(tmp_path: Path) -> None:
+    results, table = race_folder.make(("sgd", "adam"), trials=8, seeds=3)
+    race_folder.write(tmp_path, results, table)
+    curves = read_curves(tmp_path)
+    rows = [row for row in table.to_pylist() if row["phase"] == "final"]
+    rows = [row for row in rows if row["rule"] == results["take"]]
+    for epoch in (0, 3):
+        losses = [row["validation_loss"] for row in rows if row["epoch"] == epoch]
+        assert curves.validation[epoch] == pytest.approx(np.median(losses))
+    assert (curves.unit, len(curves.training)) == ("epoch", len(curves.validation))
+    assert f"the finals of {results['take']}" in curves.notes[0]
+    assert diagnose(tmp_path).looked_at
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
