@@ -105,6 +105,12 @@ def test_a_rate_is_named_when_copies_confirm_it() -> None:
         assert "lr_too_low" not in causes(doctor) or cause == "lr_too_low"
 
 
+def test_a_training_that_is_only_short_has_no_problem() -> None:
+    model = net()
+    doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.02), steps=40)
+    assert [(f.cause, f.severity) for f in doctor.findings[:1]] == [("lr_too_low", "warning")]
+
+
 def test_decay_is_named_when_a_copy_without_it_learns() -> None:
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, weight_decay=1.0)
@@ -163,7 +169,7 @@ def test_a_term_that_drowns_another_is_named() -> None:
         model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
         found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
-        assert (found and found.cause) == cause
+        assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
 
 
 def test_labels_that_have_nothing_to_do_with_inputs_are_named() -> None:
@@ -179,6 +185,31 @@ def test_labels_that_have_nothing_to_do_with_inputs_are_named() -> None:
         optimizer.step()
         doctor.step(loss, batch=(x, y))
     assert causes(doctor) == ["labels_do_not_match_inputs"]
+
+
+def test_training_labels_that_were_spoiled_are_held_against_validation_labels() -> None:
+    data = batches(60)
+    generator = torch.Generator().manual_seed(0)
+    y = torch.cat([y for _, y in data[:40]])
+    y[:450] = y[:450][torch.randperm(450, generator=generator)]
+    order = torch.randperm(640, generator=generator)
+    x = torch.cat([x for x, _ in data[:40]])
+    for targets, expected in (
+        (y, ["labels_do_not_match_inputs"]),
+        (torch.cat([y for _, y in data[:40]]), []),
+    ):
+        spoiled = list(zip(x[order].split(16), targets[order].split(16), strict=True))
+        model = net()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+        for inputs, labels in spoiled * 3:
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+            doctor.step(loss, batch=(inputs, labels))
+        doctor.validate(data[40:])
+        assert causes(doctor) == expected
 
 
 def test_a_rare_class_that_is_never_named_is_found() -> None:

@@ -170,6 +170,19 @@ def test_a_loss_that_holds_the_model_is_examined_with_the_copy() -> None:
     assert causes(report(model, penalized, x, y)) == []  # type: ignore[arg-type]
 
 
+def test_a_target_that_is_a_place_of_its_series_is_found() -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(160, 5, 1, generator=draws)
+    tokens = torch.randint(0, 6, (160, 5), generator=draws)
+    reader = nn.Sequential(nn.Embedding(6, 4), nn.Flatten(), nn.Linear(20, 6))
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(5, 1))
+    leak = ["target_leaks_into_input"]
+    assert causes(report(flat, nn.MSELoss(), x, 3 * x[:, 4])) == leak
+    assert causes(report(flat, nn.MSELoss(), x, x[:, 4] + x[:, 3])) == []
+    assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens[:, 4])) == leak
+    assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens.sum(1) % 6)) == []
+
+
 def test_maps_that_are_not_turned_with_their_images_are_found() -> None:
     generator = torch.Generator().manual_seed(0)
     left = torch.zeros(64, 1, 8, 8)

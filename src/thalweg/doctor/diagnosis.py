@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
@@ -17,6 +18,7 @@ _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
 _ANY = 4  # rank of what helps many a training
+_LONGER = 5  # times the steps, in which a training that is only slow gets there
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
@@ -25,6 +27,13 @@ _TRIED = "an experiment: the same steps on copies, as it is and treated"
 def helps(course: Course, learned: float) -> bool:
     """Return whether a treatment makes the training learn where it did not."""
     return course.learned - learned >= _LEAST and learned < _HALF * course.learned
+
+
+def betters(course: Course, left: float) -> bool:
+    """Return whether a treatment leaves half of the loss, where the training learns without it."""
+    if course.treatment.cause == "lr_too_high":
+        return False  # the noise of batches does the same
+    return left > _LEAST and course.left < _HALF * left
 
 
 class Verdict:
@@ -57,7 +66,7 @@ def treat(
     courses = trials.all(_without_rate(trials, norms), until)
     factors = list(rates())
     rated = dict(zip((f for f, _ in factors), trials.all((t for _, t in factors), until)))  # noqa: B905 - time may end the trials
-    best = _best_rate(rated, learned)
+    best = _best_rate(rated)
     if best is not None:
         courses.append(best)
     if not any(helps(course, learned) for course in courses):
@@ -72,7 +81,14 @@ def treat(
         # rate that has to be far lower.
         near = [c for c in good if c.learned >= line or c.treatment.rank == _REUSED]
         good = [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
-    findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
+    if not good:
+        good = [c for c in courses if betters(c, 1 - learned)]
+        good.sort(key=lambda c: (c.treatment.rank, c.left))
+        findings = [_finding(c, plain, place, onset, "warning") for place, c in enumerate(good)]
+    else:
+        findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
+        slow = good[0].treatment.cause == "lr_too_low" and _only_slow(trials, good[0])
+        findings = [replace(f, severity="warning") for f in findings] if slow else findings
     if good and good[0].treatment.rank >= _ANY and learned > 0.2:  # it learns, only slowly
         findings = [replace(finding, severity="warning") for finding in findings]
     if good and good[0].treatment.cause == "ill_conditioned" and learned < 0.05:
@@ -125,27 +141,40 @@ def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
         yield clipping(trials.subject, 1.0 if explodes else usual)
 
 
-def _best_rate(rated: dict[float, Course], learned: float) -> Course | None:
-    """Return the course of the rate that helps most, where the other direction does not."""
+def _best_rate(rated: dict[float, Course]) -> Course | None:
+    """Return the course of the rate that helps most, of both directions."""
     lower = [c for factor, c in rated.items() if factor < 1]
     higher = [c for factor, c in rated.items() if factor > 1]
     if not lower or not higher:
         return None
     low, high = (max(side, key=lambda c: c.learned) for side in (lower, higher))
-    best = low if low.learned >= high.learned else high
-    return best if helps(best, learned) else None
+    return low if low.learned >= high.learned else high
 
 
-def _finding(course: Course, plain: Course, place: int, onset: int | None) -> Finding:
+def _only_slow(trials: Trials, cured: Course) -> bool:
+    """Return whether more steps at the user's own rate learn half as much as the higher rate."""
+    longer = trials.longer(_LONGER)
+    return longer.learned > _HALF * cured.learned
+
+
+def _finding(
+    course: Course,
+    plain: Course,
+    place: int,
+    onset: int | None,
+    severity: Literal["problem", "warning"] = "problem",
+) -> Finding:
     one = course.treatment
     did = "not a number" if not math.isfinite(plain.left) else digits(plain.left)
     return Finding(
         one.cause,
-        "problem",
+        severity,
         f"{one.sign} ".lstrip() + f"With {one.words}, {digits(course.left)} of the loss of a "
         f"constant output is left after {len(course.losses)} steps; as it is, {did}.",
         {"left with the cure": course.left, "left as it is": str(did)},
-        "the treated copy learns more than twice as much as the one that is left as it is",
+        "the treated copy learns more than twice as much as the one that is left as it is"
+        if severity == "problem"
+        else "the treated copy leaves less than half of the loss that the other leaves",
         _TRIED,
         onset=onset,
         sure=max(0.5, 0.9 - 0.1 * place),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Copy, Subject
 from thalweg.words import digits
 
@@ -93,7 +94,8 @@ def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | 
         return None
     return Finding(
         "loss_terms_unbalanced",
-        "warning",  # a small term may be meant to be small: a penalty looks the same
+        # A penalty is meant to be small; what depends on the targets is a task of its own.
+        "problem" if _reads_targets(subject, small) else "warning",
         f"The loss is a sum of {len(terms)} terms, and the gradient of one is "
         f"{digits(max(sizes) / sizes[small])} times that of another, of which "
         f"{digits(stays)} is left after {steps} steps; with balanced gradients {digits(falls)}.",
@@ -102,6 +104,19 @@ def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | 
         "an experiment: the same steps on copies, with the terms as they are and balanced",
         sure=0.92,
     )
+
+
+def _reads_targets(subject: Subject, which: int) -> bool:
+    """Return whether a term of the loss is another when targets change places."""
+    y = target(subject.batch)
+    if not subject.pairs or not isinstance(y, Tensor):
+        return False
+    values = []
+    for one in (y, y.roll(1, 0)):
+        twin = subject.copy()
+        torch.manual_seed(0)
+        values.append(float(_terms(twin, (*inputs(subject.batch), one))[which].detach()))
+    return values[0] != values[1]
 
 
 def _course(subject: Subject, weights: list[float], steps: int, seconds: float) -> list[float]:

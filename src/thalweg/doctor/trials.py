@@ -70,18 +70,22 @@ class Trials:
         """Return the course with a treatment, as long as the plain one."""
         return self._run(treatment, self.steps)
 
+    def longer(self, times: int) -> Course:
+        """Return the plain course with more steps."""
+        return self._run(NOTHING, times * self.steps, times * self.seconds)
+
     def all(self, treatments: Iterable[Treatment], until: float) -> list[Course]:
         """Return the courses of treatments; none is begun after a time of the thread clock."""
         return [self.run(one) for one in treatments if time.thread_time() < until]
 
-    def _run(self, treatment: Treatment, steps: int) -> Course:
+    def _run(self, treatment: Treatment, steps: int, seconds: float | None = None) -> Course:
         torch.manual_seed(0)
         batches = treatment.data(self.subject.batches)
         twin = self.subject.copy()
         treatment.prepare(twin)
         try:
             with treatment.around():
-                losses = twin.train(batches, steps, self.seconds)
+                losses = twin.train(batches, steps, seconds or self.seconds)
             return Course(treatment, losses, self.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)

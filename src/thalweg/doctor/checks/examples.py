@@ -13,6 +13,7 @@ from thalweg.words import digits
 
 __all__ = ["CHECKS", "lengths"]
 
+_COLUMNS = 4096
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -130,28 +131,34 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _leaking_column(subject: Subject, x: Tensor, y: Tensor) -> Finding | None:
-    """Look for a column of the inputs that is the target, but for its scale."""
-    if x.ndim != 2 or not x.is_floating_point() or y.numel() != len(x) or x.shape[1] < 2:
+    """Look for a column, or a place of a series, that is the target but for its scale."""
+    if x.ndim not in {2, 3} or y.numel() != len(x) or not 2 <= x[0].numel() <= _COLUMNS:
         return None
-    rows = torch.cat([inputs(b)[0] for b in subject.batches]).double()
+    rows = torch.cat([inputs(b)[0].flatten(1) for b in subject.batches]).double()
     values = torch.cat([target(b).reshape(-1) for b in subject.batches]).double()
     if len(rows) < 20 or len(values.unique()) < 2:
         return None
+    same = (rows == values[:, None]).double().mean(0)
     rows, values = rows - rows.mean(0), values - values.mean()
     size = rows.norm(dim=0) * values.norm()
     alike = (rows * values[:, None]).sum(0).abs() / size.clamp(min=1e-300)
-    alike = alike.nan_to_num(0.0)
+    alike = alike.nan_to_num(0.0) + same  # a copy comes before what is like it
     column = int(alike.argmax())
+    correlation = float(alike[column] - same[column])
     second = float(alike.topk(2).values[1])
-    if float(alike[column]) < 0.999 or second > 0.99:
+    copied = float(same[column]) > 0.99 and float(same.topk(2).values[1]) < 0.9
+    if not copied and (correlation < 0.999 or second > 0.99 or not x.is_floating_point()):
         return None
+    where = f"Column {column}" if x.ndim == 2 else f"Place {column // x.shape[2]}"
     return Finding(
         "target_leaks_into_input",
         "problem",
-        f"Column {column} of the inputs is the target but for its scale (correlation "
-        f"{digits(float(alike[column]), 5)}).",
-        {"column": float(column), "correlation": float(alike[column]), "next column": second},
-        "a correlation above 0.999 with the target, and of no other column above 0.99",
+        f"{where} of the inputs is the target"
+        + (" itself" if copied else " but for its scale")
+        + f" (correlation {digits(correlation, 5)}).",
+        {"column": float(column), "correlation": correlation, "next column": second},
+        "equal in 99 % of the examples, or a correlation above 0.999 with the target where no "
+        "other column has 0.99",
         "the correlation of each column with the target",
         sure=0.9,
     )
