@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from thalweg import rules
 from thalweg.kernels.cpu.vector import LANES
+from thalweg.linear.columns import Columns
 from thalweg.linear.progressive import Progressive
 from thalweg.losses import LOSSES
 
@@ -18,6 +19,7 @@ N, D = 37, 6
 TABLE = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.5)
 WEIGHTS = RNG.uniform(0.5, 2, N)
 CODES = np.arange(N) % 3
+AS_THEY_ARE = Columns(np.zeros(D), np.ones(D), intercept=True, share=np.ones(D), square=1.0)
 
 
 def plain_loop(
@@ -46,16 +48,15 @@ def learned(name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool)
     lanes = [rules.get(rule).resolve({"lr": rate}) for rate in RATES]
     penalties = np.array([l2, np.zeros(D + 1)]) if l2.any() else None
     training = Progressive(
-        rules.get(rule), LOSSES[name], 0.3, (D + 1, outputs), lanes,
-        sparse=sparse, intercept=True, penalties=penalties,
+        rules.get(rule), LOSSES[name], 0.3, AS_THEY_ARE, outputs, lanes,
+        sparse=sparse, penalties=penalties,
     )  # fmt: skip
     y = (CODES if outputs == 3 else CODES % 2).astype(np.float32)
-    dense = np.column_stack([TABLE, np.ones(N)]).astype(np.float32)
-    X = csr_array(TABLE.astype(np.float32)) if sparse else dense
+    X = csr_array(TABLE) if sparse else TABLE
     cut = 2 * batch  # that rows come in parts changes nothing
-    for rows in (slice(0, cut), slice(cut, N)):
+    for order in (np.arange(cut), np.arange(cut, N)):
         training.learn(
-            X[rows], y[rows], WEIGHTS[rows].astype(np.float32), batch_size=batch, measured=True
+            X, order, y, WEIGHTS.astype(np.float32), batch_size=batch, measured=True
         )
     return training
 

@@ -1,7 +1,7 @@
 """What the estimators share: passes at eight rates, the choice among them, and the finish."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -28,7 +28,6 @@ __all__ = ["Linear", "Rows"]
 
 _RATES = np.geomspace(0.25, 8, LANES)  # of Adagrad on scaled columns
 _AROUND = 4.0 ** np.arange(-3, LANES - 3)  # times the default rate of another rule
-_CHUNK = 1 << 17  # numbers that are scaled at a time: they stay in the cache
 _FEW = 5000  # dense rows up to which a step takes one
 _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
@@ -123,16 +122,19 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             factor = self._columns.square**-0.5 if self.rule == "auto" else 1.0
             lanes = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
             own = unit.penalties(alpha, self.l1_ratio)
+            # One pass needs no help against overfitting: a w² that nobody asked for is left to
+            # the finish.
+            in_passes = (0.0 if self.alpha == "auto" else own[0], own[1])
             parameter = unit.parameter(loss, given)
             training = Progressive(
                 chosen,
                 loss,
                 parameter,
-                (X.shape[1] + self.fit_intercept, k),
+                self._columns,
+                k,
                 lanes,
                 sparse=issparse(X),
-                intercept=self.fit_intercept,
-                penalties=self._columns.penalties(*own, size),
+                penalties=self._columns.penalties(*in_passes, size),
             )
             self._problems.append(_Problem(loss, unit, parameter, training, rates, own))
 
@@ -155,20 +157,12 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
 
     def _learn(self, rows: Rows, order: NDArray[np.intp], measured_from: int) -> None:
         """Let every training learn the rows in this order, and measure those from some place on."""
-        X = rows.X
-        batch = self._step_size(X)
-        entries = (X.nnz / X.shape[0] if issparse(X) else X.shape[1]) + 1
-        chunk = max(1, int(_CHUNK / entries) // batch) * batch
-        for first, last in _cut(len(order), measured_from, chunk):
-            own = order[first:last]
-            part, weights = self._columns.read(X, own), rows.weights[own].astype(np.float32)
-            for problem, y in zip(self._problems, rows.targets, strict=True):
+        weights, batch = rows.weights.astype(np.float32), self._step_size(rows.X)
+        for problem, y in zip(self._problems, rows.targets, strict=True):
+            target = problem.unit.targets(problem.loss, y).astype(np.float32)
+            for part, measured in ((order[:measured_from], False), (order[measured_from:], True)):
                 problem.training.learn(
-                    part,
-                    problem.unit.targets(problem.loss, y[own]).astype(np.float32),
-                    weights,
-                    batch_size=batch,
-                    measured=first >= measured_from,
+                    rows.X, part, target, weights, batch_size=batch, measured=measured
                 )
 
     def _fit(self, rows: Rows, loss: Loss, k: int, validation: Rows | None) -> None:
@@ -408,9 +402,3 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
         return z
 
-
-def _cut(n: int, at: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of n rows, none longer than size and none across a place."""
-    for begin, end in ((0, at), (at, n)):
-        for first in range(begin, end, size):
-            yield first, min(first + size, end)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, hstack, issparse
-from sklearn.utils import gen_batches
+
+from thalweg.kernels.cpu.moments import dense_moments, sparse_moments
 
 __all__ = ["Columns"]
 
-_CHUNK = 1 << 16  # numbers that are read at a time: they stay in the cache
+_FIRST = 1000  # rows whose mean is near that of all
 _CONSTANT = 1e-14  # a spread of this part of the mean is rounding
 
 
@@ -39,15 +40,12 @@ class Columns:
     def of(cls, X: Any, weights: NDArray[np.float64], *, intercept: bool) -> "Columns":
         """Measure the columns of X, an array or a CSR matrix, whose rows have these weights."""
         n, d = X.shape
-        size = max(1, _CHUNK // d)
         if issparse(X):
-            squares, counts = np.zeros(d), np.zeros(d)
-            for rows in gen_batches(n, max(1, int(_CHUNK * n / max(X.nnz, 1)))):
-                part = X[rows]
-                weight = np.repeat(weights[rows], np.diff(part.indptr)) * (part.data != 0)
-                square = weight * part.data.astype(np.float64) ** 2
-                squares += np.bincount(part.indices, square, d)
-                counts += np.bincount(part.indices, weight, d)
+            sums = np.zeros((d, 2))
+            wide = X.data.itemsize == 8, X.indices.itemsize == 8
+            arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
+            sparse_moments(*arrays, wide, weights, sums)
+            squares, counts = sums.T
             scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
             share = counts / weights.sum()
             met = scale > 0
@@ -55,31 +53,18 @@ class Columns:
             return cls(
                 np.zeros(d), scale, intercept, np.where(met, share, 1.0), share.sum() + intercept
             )
-        first = X[:size].astype(np.float64).mean(axis=0)  # near the mean: squares keep their digits
-        total, square = np.zeros(d), np.zeros(d)
-        for rows in gen_batches(n, size):
-            part = X[rows] - first
-            total += weights[rows] @ part
-            square += weights[rows] @ part**2
-        total, square = total / weights.sum(), square / weights.sum()
+        first = X[:_FIRST].mean(axis=0, dtype=np.float64)  # near the mean: squares keep their digits
+        first = first.astype(X.dtype).astype(np.float64)
+        sums = np.zeros((2, d))
+        dense_moments(X.ctypes.data, X.strides, X.itemsize == 8, first, weights, sums)
+        total, square = sums / weights.sum()
         mean, variance = first + total, np.maximum(square - total**2, 0)
-        centre = mean if intercept else np.zeros(d)
+        # In the type of X, so that its kernels subtract the same number.
+        centre = mean.astype(X.dtype).astype(np.float64) if intercept else np.zeros(d)
         spread = np.sqrt(variance if intercept else variance + mean**2)
         varies = spread > _CONSTANT * abs(mean)
         scale = np.where(varies, spread, 1.0)
         return cls(centre, scale, intercept, np.ones(d), float(varies.sum() + intercept))
-
-    def read(self, X: Any, rows: NDArray[np.intp]) -> Any:
-        """Return some rows of X as ``Progressive`` learns them."""
-        if issparse(X):
-            part = csr_array(X[rows])
-            data = (part.data / self.scale[part.indices]).astype(np.float32)
-            scaled = csr_array((data, part.indices, part.indptr), part.shape)
-            scaled.indices = scaled.indices.astype(np.int32, copy=False)
-            return scaled
-        table = np.ones((len(rows), len(self.scale) + self.intercept), np.float32)
-        table[:, : len(self.scale)] = (X[rows] - self.centre) / self.scale
-        return table
 
     def whole(self, X: Any) -> Any:
         """Return all rows in float64, scaled, with the constant column: a copy of X."""

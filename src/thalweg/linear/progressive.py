@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.progressive import learn_dense, learn_sparse
 from thalweg.kernels.cpu.vector import LANES
+from thalweg.linear.columns import Columns
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 
 __all__ = ["Progressive"]
+
+_LINE = 64  # bytes
 
 
 class Progressive:
@@ -30,10 +33,10 @@ class Progressive:
         rule: what steps.
         loss: the loss.
         parameter: the loss's own number.
-        shape: columns, the constant one among them, and outputs.
+        columns: how the columns are scaled.
+        outputs: k, the outputs of a row.
         lanes: LANES settings, each with all of the rule's hyperparameters.
-        sparse: whether rows come in CSR form, without the constant column.
-        intercept: whether that column is added to them.
+        sparse: whether rows come in CSR form.
         penalties: two rows, the weights of w²/2 and of |w| for each column; None: there are none.
     """
 
@@ -42,19 +45,20 @@ class Progressive:
         rule: Rule,
         loss: Loss,
         parameter: float,
-        shape: tuple[int, int],
+        columns: Columns,
+        outputs: int,
         lanes: Sequence[Mapping[str, float]],
         *,
         sparse: bool,
-        intercept: bool,
         penalties: NDArray[np.float64] | None = None,
     ) -> None:
-        self._rule, self._sparse, self._intercept = rule, sparse, intercept
+        self._rule, self._sparse, self._intercept = rule, sparse, columns.intercept
+        self._centre = columns.centre
+        self._inverse = np.append(1 / columns.scale, [1.0] * columns.intercept)
         self._loss = (loss.number, np.float32(parameter))
-        arrays = 2 + len(rule.state)
-        columns, outputs = shape
-        order = (columns, arrays) if sparse else (arrays, columns)
-        self._table = np.zeros((*order, outputs, LANES), np.float32)
+        arrays, count = 2 + len(rule.state), len(self._inverse)
+        order = (count, arrays) if sparse else (arrays, count)
+        self._table = _aligned((*order, outputs, LANES))
         for i, state in enumerate(rule.state):
             starts = [rule.start_of(state, lane) for lane in lanes]
             self._part(2 + i)[:] = np.array(starts, np.float32)
@@ -64,7 +68,7 @@ class Progressive:
         self._l2, self._l1 = (np.zeros((2, 0)) if penalties is None else penalties).astype(
             np.float32
         )
-        self._mark, self._slot = np.zeros((2, columns if sparse else 0), np.int64)
+        self._mark, self._slot = np.zeros((2, count if sparse else 0), np.int64)
         self.steps = 0
         self.forget()
 
@@ -81,38 +85,45 @@ class Progressive:
 
     def learn(
         self,
-        X: Any,  # noqa: ANN401 - an array or a csr_array
+        X: Any,  # noqa: ANN401 - an array or a CSR matrix
+        order: NDArray[np.intp],
         y: NDArray[np.float32],
         weights: NDArray[np.float32],
         *,
         batch_size: int,
         measured: bool,
     ) -> None:
-        """Learn rows in their order.
+        """Learn rows in an order.
 
         Args:
-            X: (n, columns), C-contiguous; or CSR with indices of 32 bits, without duplicates.
+            X: (n, features), as ``Columns`` measured them, not scaled.
+            order: rows of X.
             y: (n,), targets as the loss has them.
             weights: (n,).
             batch_size: rows per step.
             measured: whether their progressive loss counts.
         """
-        kernel = compiled(self._rule, np.dtype(np.float32))
+        kernel = compiled(self._rule, np.dtype(np.float32), scattered=self._sparse)
         powers = np.empty((kernel.powers, LANES))
-        shared = (np.array(kernel.passes, np.intp), kernel.slots, kernel.steady, self._loss)
-        rows = (y, weights, batch_size, self.steps, self._table)
+        several = self._table.shape[2] if self._table.shape[2] > 1 else None
+        shared = (several, np.array(kernel.passes, np.intp), kernel.slots, kernel.steady, self._loss)
+        rows = (int(self._intercept), order, y, weights, batch_size, self.steps, self._table)
         rest = (
             self._hyper, powers, self._uniform, self._l2, self._l1,
             self._sums[1] if measured else np.zeros((0, LANES)),
         )  # fmt: skip
         if self._sparse:
-            csr = X.data, X.indices, X.indptr.astype(np.int64), int(self._intercept)
+            wide = X.data.itemsize == 8, X.indices.itemsize == 8
+            arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
             scratch = self._mark, self._slot
-            self.steps = learn_sparse(*shared, *csr, *rows, *scratch, *rest)
+            self.steps = learn_sparse(
+                *shared, *arrays, wide, self._inverse.astype(np.float32), *rows, *scratch, *rest
+            )
         else:
-            self.steps = learn_dense(*shared, X, *rows, *rest)
+            place = X.ctypes.data, X.strides, X.itemsize == 8, self._centre, self._inverse
+            self.steps = learn_dense(*shared, *place, *rows, *rest)
         if measured:
-            self._weight[1] += weights.sum(dtype=np.float64)
+            self._weight[1] += weights[order].sum(dtype=np.float64)
 
     def average(self, others: Sequence["Progressive"], shares: NDArray[np.float64]) -> None:
         """Become the average of trainings that went on from the same start.
@@ -185,3 +196,11 @@ class Progressive:
         if which == 0:
             return w
         return w - mean / max(self._area, 1) if self._sparse else mean
+
+
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return zeros that begin at a line of the cache, so that no vector lies in two of them."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + _LINE // 4, np.float32)
+    first = -memory.ctypes.data % _LINE // 4
+    return memory[first : first + size].reshape(shape)

@@ -24,7 +24,7 @@ _HOMES = elementwise, half, memory, simd, vector  # the modules of what the func
 # Names that the functions below use themselves; the same name in a rule gets an underscore.
 _WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
 _RESERVED = re.compile(
-    r"n|i|rest|fresh|hyper|powers|state|slots|addresses|element|update|uniforms|lost|seed|\w+_new"
+    r"n|i|c|k|at|first|step|before|moved|count|rows|table|so_far|rest|fresh|hyper|powers|state|slots|addresses|element|update|uniforms|lost|seed|\w+_new"
 )
 _writer = Writer()
 
@@ -44,26 +44,31 @@ class Generated:
         slots: how many uniform values ``element`` takes.
         powers: how many running powers base**t ``uniforms`` keeps.
         steady: whether ``uniforms`` depends on hyperparameters alone, not on t.
+        scattered: whether ``update`` steps rows of a table.
     """
 
     text: str
     slots: int
     powers: int
     steady: bool
+    scattered: bool
 
 
-def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
+def generate(rule: Rule, wrap: Wrap = PLAIN, *, scattered: bool = False) -> Generated:
     """Return the source of a rule's kernel.
 
     Args:
         rule: the rule.
         wrap: what is done around it, and the formats of the arrays.
+        scattered: whether ``update`` steps some rows of a table, of which it also keeps an average,
+            instead of whole arrays.
 
     Raises:
         ValueError: as ``translate``.
     """
     body = translate(rule, wrap).renamed(_own)
-    parts = _uniforms(body), body.function("@inlined", _writer), _update(body, wrap)
+    update = _update_rows(body) if scattered else _update(body, wrap)
+    parts = _uniforms(body), body.function("@inlined", _writer), update
     functions = "\n".join(line for part in parts for line in [*part, ""])
     used = set(re.findall(r"\w+", functions))
     text = "\n".join(
@@ -76,7 +81,7 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
         ]
     )
     steady = not rule.uniform_state and "t" not in body.uniform_names
-    return Generated(text, body.slots, body.powers, steady)
+    return Generated(text, body.slots, body.powers, steady, scattered)
 
 
 def _imports(home: ModuleType, names: set[str]) -> Iterator[str]:
@@ -204,3 +209,37 @@ def _update(body: Body, wrap: Wrap) -> Iterator[str]:
     yield "    if rest:"
     yield "        i = n // LANES"
     yield from loop.block("_part")
+
+
+def _update_rows(body: Body) -> Iterator[str]:
+    names = body.varying
+    slots = [f"u{i}" for i in range(body.slots)]
+    new = ", ".join(f"{name}_new" for name in names[1:]) + ("," if len(names) == 2 else "")
+    state = [f"load(table, at + {2 + i} * k)" for i in range(len(names) - 2)]
+    arguments = ", ".join(["table, rows, count, k, g, so_far", *slots])
+    yield "@inlined"
+    yield f"def step({arguments}):"
+    yield "    for i in range(count):"
+    yield f"        first = rows[i] * (k * {len(names)})"
+    yield "        for c in range(k):"
+    yield "            at = first + c"
+    yield "            before = load(table, at)"
+    given = ["load(g, i * k + c)", "before", *state]
+    yield f"            {new} = element({', '.join([*given, *slots])})"
+    yield f"            store(table, at, {names[1]}_new)"
+    yield f"            moved = load(table, at + k) + so_far * ({names[1]}_new - before)"
+    yield "            store(table, at + k, moved)"
+    for i, name in enumerate(names[2:]):
+        yield f"            store(table, at + {2 + i} * k, {name}_new)"
+    yield ""
+    yield "def update(table, rows, count, k, g, so_far, slots):"
+    yield '    """Apply ``element`` to count rows of a table: k times x, moved, and then each state.'
+    yield ""
+    yield "    moved is the sum of the steps' moves, each times the weight of the steps before it."
+    yield '    """'
+    for index in range(body.slots):
+        yield f"    u{index} = load(slots, {index})"
+    yield "    if k == 1:"  # the constant lets the compiler drop the loop
+    yield f"        step({arguments.replace(' k,', ' 1,')})"
+    yield "    else:"
+    yield f"        step({arguments})"

@@ -41,7 +41,8 @@ class Kernel:
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
         passes: over all arrays, one after the other: the addresses of each one's
-            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(addresses, n, slots)``.
+            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(addresses, n, slots)``,
+            of a scattered one ``update(table, rows, count, k, g, so_far, slots)``.
         slots: rows of the table of uniform values.
         powers: rows of the table of running powers.
         steady: whether the uniform values depend on hyperparameters alone, not on t.
@@ -73,13 +74,16 @@ def source(rule: str | Rule) -> str:
     return generate(get(rule)).text
 
 
-def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
+def compiled(
+    rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN, *, scattered: bool = False
+) -> Kernel:
     """Compile a rule for an element type, or load its machine code from the cache.
 
     Args:
         rule: the rule.
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
+        scattered: whether a step takes some rows of a table instead of whole arrays.
 
     Raises:
         ValueError: a construct that cannot be compiled, an element type other than float32 and
@@ -89,10 +93,10 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     with _one_at_a_time:
         if rule.built_in:
-            return _compiled(rule, dtype, wrap, _built_in(rule, wrap))
+            return _compiled(rule, dtype, wrap, _built_in(rule, wrap, scattered=scattered))
         # Numbers and helpers outside a user's function may have changed.
         _check(rule, generate(rule))
-        return _compiled(rule, dtype, wrap, generate(rule, wrap))
+        return _compiled(rule, dtype, wrap, generate(rule, wrap, scattered=scattered))
 
 
 def check(rule: Rule) -> None:
@@ -125,9 +129,15 @@ _built_in = functools.cache(generate)
 @functools.cache
 def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated) -> Kernel:
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
-    pointer = f"CPointer({_NUMBERS[dtype]})"
+    number = _NUMBERS[dtype]
+    pointer = f"CPointer({number})"
+    arguments = (
+        f"{pointer}, CPointer(int32), intp, intp, {pointer}, {number}"
+        if generated.scattered
+        else "CPointer(intp), intp"
+    )
     try:
-        update = callback(module.update, f"void(CPointer(intp), intp, {pointer})", cached=cached)
+        update = callback(module.update, f"void({arguments}, {pointer})", cached=cached)
         uniforms = callback(
             module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
         )

@@ -142,16 +142,14 @@ def add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
 
 
 @spliced
-def _evaluate(outputs, loss, X, y, n, d, k, w, rows, z, total, result):
+def _evaluate(outputs, loss, X, y, n, d, k, w, rows, ones, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
         result[lane] = 0.0
     for first in range(0, n, _ROWS):
         m = min(_ROWS, n - first)
-        for p in range(m):
-            rows[p] = first + p
-        outputs(X, rows, m, d, k, w, z)
-        store(total, 0, values(loss, z, y, rows, m, k))
+        outputs(offset(X, first * d), rows, m, d, k, w, z)
+        store(total, 0, values(loss, z, offset(y, first), rows, ones, m, k))
         for lane in range(LANES):
             result[lane] += total[lane]  # float64: a float32 sum over many rows loses digits
     for lane in range(LANES):
@@ -204,19 +202,19 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
     k = w.shape[2]
     z = np.empty((_ROWS * k, LANES), X.dtype)
     total = np.empty(LANES, X.dtype)
-    rows = np.empty(_ROWS, np.intp)
+    rows, ones = np.arange(_ROWS), np.ones(_ROWS, X.dtype)
     size = d * k * LANES
     for b in range(first, last):
         own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)
         if k == 1:
             _evaluate(
                 outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
-                pointer(rows), pointer(z), pointer(total), sums,
+                pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
         else:
             _evaluate(
                 outputs, loss, pointer(X), pointer(y), n, d, k, own,
-                pointer(rows), pointer(z), pointer(total), sums,
+                pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
 
 

@@ -38,12 +38,12 @@ def _softmax_slopes(z, y, rows, m, k, scale):
 
 
 @inlined
-def _softmax_values(z, y, rows, m, k):
+def _softmax_values(z, y, rows, weights, m, k):
     sum_ = load(z, 0) - load(z, 0)
     for p in range(m):
         hit = load(z, p * k + int(y[rows[p]]))
         top, total = _exponentials(z, p * k, k)
-        sum_ = sum_ + (top - hit + log(total))
+        sum_ = sum_ + (top - hit + log(total)) * weights[rows[p]]
     return sum_
 
 
@@ -57,10 +57,10 @@ def _loops(loss):
             store(z, p, slope(load(z, p), y[rows[p]], a) * scale)
 
     @inlined
-    def values(a, z, y, rows, m):
+    def values(a, z, y, rows, weights, m):
         sum_ = load(z, 0) - load(z, 0)
         for p in range(m):
-            sum_ = sum_ + value(load(z, p), y[rows[p]], a)
+            sum_ = sum_ + value(load(z, p), y[rows[p]], a) * weights[rows[p]]
         return sum_
 
     return slopes, values
@@ -75,9 +75,9 @@ def slopes(loss, z, y, rows, m, k, scale):
     return _softmax_slopes(z, y, rows, m, k, scale)
 """
 _VALUES = """
-def values(loss, z, y, rows, m, k):
-    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, m)
-    return _softmax_values(z, y, rows, m, k)
+def values(loss, z, y, rows, weights, m, k):
+    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, weights, m)
+    return _softmax_values(z, y, rows, weights, m, k)
 """
 
 
@@ -97,4 +97,4 @@ def _written(template, name):
 
 
 slopes = _written(_SLOPES, "slopes")  # replaces outputs by derivatives in them, times scale
-values = _written(_VALUES, "values")  # returns the sum of the losses of m rows
+values = _written(_VALUES, "values")  # returns the sum of the weighted losses of m rows

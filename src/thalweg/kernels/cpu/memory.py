@@ -9,9 +9,9 @@ from numba.extending import intrinsic
 from thalweg.kernels.cpu.vector import LANES, Vector, as_vector, splat, suffix
 
 __all__ = [
-    "fetch_ahead", "get_float32", "get_float64", "load", "load_ahead", "load_part",
-    "masked_load", "masked_store", "offset", "pointer", "put_float32", "put_float64", "store",
-    "store_part", "typed",
+    "fetch", "fetch_ahead", "get_float32", "get_float64", "get_int32", "get_int64", "load",
+    "load_ahead", "load_part", "masked_load", "masked_store", "offset", "pointer", "put_float32",
+    "put_float64", "store", "store_part", "typed",
 ]  # fmt: skip
 
 _AHEAD = 1024  # bytes by which a loop over memory asks ahead
@@ -51,13 +51,29 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
     return Vector(pointer.dtype)(pointer, types.intp), codegen
 
 
-def fetch_ahead(builder: Any, address: Any) -> None:
-    """Ask for the memory _AHEAD bytes behind an address. Nothing needs to be there."""
+def _prefetch(builder: Any, address: Any) -> None:
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    there = builder.gep(builder.bitcast(address, byte), [ir.Constant(ir.IntType(64), _AHEAD)])
+    there = builder.bitcast(address, byte)
     builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
+
+
+def fetch_ahead(builder: Any, address: Any) -> None:
+    """Ask for the memory _AHEAD bytes behind an address. Nothing needs to be there."""
+    start = builder.bitcast(address, ir.IntType(8).as_pointer())
+    _prefetch(builder, builder.gep(start, [ir.Constant(ir.IntType(64), _AHEAD)]))
+
+
+@intrinsic
+def fetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the memory at an address, a number. Nothing needs to be there."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
 
 
 @intrinsic
@@ -115,6 +131,8 @@ def _number(number: types.Type, kind: Any) -> tuple[Any, Any]:
 
 get_float32, put_float32 = _number(types.float32, ir.FloatType())
 get_float64, put_float64 = _number(types.float64, ir.DoubleType())
+get_int32, _ = _number(types.int32, ir.IntType(32))
+get_int64, _ = _number(types.int64, ir.IntType(64))
 
 
 def _first(builder: Any, count: Any) -> Any:

@@ -1,9 +1,8 @@
 """Rows that are predicted first and learned then, compiled: LANES trainings of one linear model.
 
 Parameters, their average and the rule's state are tables of vectors of lanes with a row per column
-of X, the constant one for the intercept last, and k vectors per row, one for each output. On sparse
-data a step gathers the rows of the columns that it meets, steps them as if there were no others,
-and puts them back.
+of X, the constant one for the intercept last, and k vectors per row, one for each output. X is read
+where it lies, in the order of its rows that is asked for, and scaled as it is read.
 """
 
 import numpy as np
@@ -11,7 +10,18 @@ import numpy as np
 from thalweg.elementwise import sign
 from thalweg.kernels.cpu.linear import add_gradient, add_gradient_of_one, outputs, outputs_of_one
 from thalweg.kernels.cpu.loss import slopes, values
-from thalweg.kernels.cpu.memory import load, offset, pointer, store
+from thalweg.kernels.cpu.memory import (
+    fetch,
+    get_float32,
+    get_float64,
+    get_int32,
+    get_int64,
+    load,
+    offset,
+    pointer,
+    store,
+    typed,
+)
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     call,
@@ -19,134 +29,174 @@ from thalweg.kernels.cpu.simd import (
     float_mode,
     inlined,
     set_float_mode,
+    spliced,
 )
 from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["learn_dense", "learn_sparse"]
 
 _ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
+_AHEAD = 8  # rows by which memory is asked for before it is read
+_NEAR = 1 << 18  # bytes of a table that stays in a near cache, so that nobody needs to ask for it
+_LINE = 64  # bytes that come from memory together
 
 
 @inlined
 def _add_losses(loss, z, y, rows, weights, m, k, one, sums):
     """Add the weighted losses of m rows to sums, a row of LANES numbers; z is lost."""
-    for p in range(m):
-        store(one, 0, values(loss, offset(z, p * k * LANES), offset(y, p), rows, 1, k))
-        for lane in range(LANES):
-            sums[lane] += weights[p] * one[lane]  # float64
+    store(one, 0, values(loss, z, y, rows, weights, m, k))
+    for lane in range(LANES):
+        sums[lane] += one[lane]  # float64: a float32 sum over many rows loses digits
 
 
 @inlined
-def _weigh(z, weights, m, k):
+def _weigh(z, rows, weights, m, k):
     for p in range(m):
         for c in range(k):
-            store(z, p * k + c, load(z, p * k + c) * weights[p])
+            store(z, p * k + c, load(z, p * k + c) * weights[rows[p]])
 
 
 @inlined
-def _copy(source, first, target, count):
+def _copy(source, target, first, count):
     for i in range(count):
-        store(target, i, load(source, first + i))
+        store(target, first + i, load(source, i))
 
 
 @inlined
-def _penalize(g, w, i, l2, l1):
-    """Add the gradient of the penalty: of |w|, a subgradient, 0 where w is."""
-    v = load(w, i)
-    store(g, i, load(g, i) + l2 * v + l1 * sign(v))
+def _penalty(v, l2, l1):
+    """Return the gradient of the penalty: of |w|, a subgradient, 0 where w is."""
+    return l2 * v + l1 * sign(v)
 
 
 @inlined
-def _step(passes, steady, t, fresh, hyper, powers, uniform, slots, addresses, count):
-    for p in range(passes.shape[0]):
-        if fresh or not steady or p > 0:
-            call(passes[p, 0], (float(t), fresh, hyper, powers, uniform, slots))
-        call(passes[p, 1], (addresses, count, slots))
+def _read_row(X, strides, wide, row, d, centre, inverse, centre_32, inverse_32, target):
+    """Write one row of X, scaled, to a row of float32."""
+    here = X + row * strides[0]
+    if strides[1] != (8 if wide else 4):
+        for j in range(d):
+            value = get_float64(here) if wide else np.float64(get_float32(here))
+            target[j] = (value - centre[j]) * inverse[j]
+            here += strides[1]
+        return
+    whole = d // LANES
+    if wide:
+        x = typed(here, centre)
+        for i in range(whole):
+            store(target, i, (load(x, i) - load(centre, i)) * load(inverse, i))
+        for j in range(whole * LANES, d):
+            target[j] = (x[j] - centre[j]) * inverse[j]
+    else:
+        x = typed(here, centre_32)
+        for i in range(whole):
+            store(target, i, (load(x, i) - load(centre_32, i)) * load(inverse_32, i))
+        for j in range(whole * LANES, d):
+            target[j] = (x[j] - centre_32[j]) * inverse_32[j]
+
+
+@inlined
+def _fetch_row(X, strides, row, d):
+    here = X + row * strides[0]
+    step = max(strides[1], _LINE)
+    for _ in range((d * strides[1] + step - 1) // step):
+        fetch(here)
+        here += step
 
 
 @compiled_driver()
 def learn_dense(
-    passes, slot_count, steady, loss, X, y, weights, batch, t, table,
-    hyper, powers, uniform, l2, l1, sums,
+    several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order, y,
+    weights, batch, t, table, hyper, powers, uniform, l2, l1, sums,
 ):  # fmt: skip
-    """Learn the rows of X, as many at a time as batch says; return the steps taken in all.
+    """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
-    Shapes, of L = LANES lanes: X (n, d); y and weights (n,); table (2 + states, d, k, L):
-    parameters, their average and the state; hyper (hyperparameters, L), powers and uniform alike;
-    l2 and l1 (d,): penalties of each column, or of length 0. Before they are learned, the weighted
-    losses of the rows are added to sums (2, L), of the parameters and of their average.
+    Shapes, of L = LANES lanes and k = several outputs, or one if it is None: X: the address of (n, d) numbers, which lie strides bytes apart, of
+    64 bits if wide; centre and inverse (d,): x is read as (x - centre) inverse; y and weights (n,);
+    table (2 + states, columns, k, L): parameters, their average and the state; hyper
+    (hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each column,
+    or of length 0. Before they are learned, the weighted losses of the rows are added to sums
+    (2, L), of the parameters and of their average.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
-    if table.shape[2] == 1:
+    rows = (X, strides, wide, centre, inverse, intercept, order, y, weights)
+    # The constant 1 lets the compiler drop the loops over outputs. Each is compiled when needed.
+    if several is None:
         t = _learn_dense(
-            outputs_of_one, add_gradient_of_one, 1,
-            passes, slot_count, steady, loss, X, y, weights, batch, t, table,
-            hyper, powers, uniform, l2, l1, sums,
+            outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady, loss, rows, batch,
+            t, table, hyper, powers, uniform, l2, l1, sums,
         )  # fmt: skip
     else:
         t = _learn_dense(
-            outputs, add_gradient, table.shape[2],
-            passes, slot_count, steady, loss, X, y, weights, batch, t, table,
-            hyper, powers, uniform, l2, l1, sums,
+            outputs, add_gradient, several, passes, slot_count, steady, loss, rows, batch,
+            t, table, hyper, powers, uniform, l2, l1, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
 
 
-@inlined
+@spliced
 def _learn_dense(
-    outputs, add_gradient, k,
-    passes, slot_count, steady, loss, X, y, weights, batch, t, table,
-    hyper, powers, uniform, l2, l1, sums,
+    outputs, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t, table, hyper,
+    powers, uniform, l2, l1, sums,
 ):  # fmt: skip
-    n, d = X.shape
-    size = d * k
-    g = np.empty((size, LANES), X.dtype)
-    z, kept = np.empty((_ROWS * k, LANES), X.dtype), np.empty((_ROWS * k, LANES), X.dtype)
-    one = np.empty(LANES, X.dtype)
-    slots = np.empty((slot_count, LANES), X.dtype)
-    rows = np.arange(_ROWS)
+    X, strides, wide, centre, inverse, intercept, order, y, weights = rows
+    kind, n, d = table.dtype, order.size, table.shape[1]
+    size, most = d * k, min(_ROWS, batch)
+    centre_32, inverse_32 = centre.astype(kind), inverse.astype(kind)
+    near, g = np.ones((most, d), kind), np.empty((size, LANES), kind)
+    z, kept = np.empty((most * k, LANES), kind), np.empty((most * k, LANES), kind)
+    one, slots = np.empty(LANES, kind), np.empty((slot_count, LANES), kind)
+    numbers = np.arange(most)
     addresses = np.empty(1 + table.shape[0], np.intp)
     addresses[0], addresses[1] = g.ctypes.data, table.ctypes.data
     for i in range(2, table.shape[0]):
         addresses[i] = table.ctypes.data + i * size * LANES * table.itemsize
-    none = X.dtype.type(0)
     for first in range(0, n, batch):
         last = min(first + batch, n)
-        scale = X.dtype.type(1.0 / (last - first))
+        scale = kind.type(1.0 / (last - first))
         w, mean = pointer(table), offset(pointer(table), size * LANES)
-        for a in range(first, last, _ROWS):
-            m = min(_ROWS, last - a)
-            data, target = offset(pointer(X), a * d), offset(pointer(y), a)
-            weight = offset(pointer(weights), a)
-            outputs(data, pointer(rows), m, d, k, w, pointer(z))
+        for a in range(first, last, most):
+            m = min(most, last - a)
+            own = offset(pointer(order), a)
+            for p in range(m):
+                _fetch_row(X, strides, order[min(a + p + most, n - 1)], d - intercept)
+                _read_row(
+                    X, strides, wide, order[a + p], d - intercept, pointer(centre),
+                    pointer(inverse), pointer(centre_32), pointer(inverse_32),
+                    offset(pointer(near), p * d),
+                )  # fmt: skip
+            outputs(pointer(near), pointer(numbers), m, d, k, w, pointer(z))
             if sums.size:
-                _copy(pointer(z), 0, pointer(kept), m * k)
-                _add_losses(
-                    loss, pointer(kept), target, pointer(rows), weight, m, k, pointer(one),
-                    pointer(sums),
-                )  # fmt: skip
-                outputs(data, pointer(rows), m, d, k, mean, pointer(kept))
-                _add_losses(
-                    loss, pointer(kept), target, pointer(rows), weight, m, k, pointer(one),
-                    offset(pointer(sums), LANES),
-                )  # fmt: skip
-            slopes(loss, pointer(z), target, pointer(rows), m, k, scale)
-            _weigh(pointer(z), weight, m, k)
+                for i in range(2):
+                    if i == 0:
+                        _copy(pointer(z), pointer(kept), 0, m * k)
+                    else:
+                        outputs(pointer(near), pointer(numbers), m, d, k, mean, pointer(kept))
+                    _add_losses(
+                        loss, pointer(kept), pointer(y), own, pointer(weights), m, k, pointer(one),
+                        offset(pointer(sums), i * LANES),
+                    )  # fmt: skip
+            slopes(loss, pointer(z), pointer(y), own, m, k, scale)
+            _weigh(pointer(z), own, pointer(weights), m, k)
             add_gradient(
-                data, pointer(rows), m, d, k, pointer(z), pointer(g), a == first, w, none, 0
-            )
+                pointer(near), pointer(numbers), m, d, k, pointer(z), pointer(g), a == first, w,
+                kind.type(0), 0,
+            )  # fmt: skip
         if l2.size:
             for j in range(d):
-                for c in range(k):
-                    _penalize(pointer(g), w, j * k + c, l2[j], l1[j])
+                for i in range(j * k, j * k + k):
+                    part = _penalty(load(w, i), l2[j], l1[j])
+                    store(pointer(g), i, load(pointer(g), i) + part)
         t += 1
-        _step(
-            passes, steady, t, first == 0, pointer(hyper), pointer(powers), pointer(uniform),
-            pointer(slots), pointer(addresses), size * LANES,
-        )  # fmt: skip
-        share = X.dtype.type(2.0 / (t + 1.0))  # of weights 1, 2, ..., t
+        for p in range(passes.shape[0]):
+            if first == 0 or not steady or p > 0:
+                call(
+                    passes[p, 0],
+                    (float(t), first == 0, pointer(hyper), pointer(powers), pointer(uniform),
+                     pointer(slots)),
+                )  # fmt: skip
+            call(passes[p, 1], (pointer(addresses), size * LANES, pointer(slots)))
+        share = kind.type(2.0 / (t + 1.0))  # of weights 1, 2, ..., t
         for i in range(size):
             new = load(w, i)
             store(mean, i, load(mean, i) + share * (new - load(mean, i)))
@@ -155,181 +205,197 @@ def _learn_dense(
 
 @compiled_driver()
 def learn_sparse(
-    passes, slot_count, steady, loss, data, indices, indptr, intercept, y, weights, batch, t, table,
-    mark, slot, hyper, powers, uniform, l2, l1, sums,
+    several, passes, slot_count, steady, loss, data, indices, indptr, wide, inverse, intercept, order, y,
+    weights, batch, t, table, mark, slot, hyper, powers, uniform, l2, l1, sums,
 ):  # fmt: skip
     """As ``learn_dense``, of rows in CSR form without duplicates, which have the constant added.
 
-    Shapes: table (d, 2 + states, k, L): parameters, u and the state, where the average is
-    w - 2 u / (t (t + 1)); mark and slot (d,), numbers for the function's own use, mark 0 at first.
+    Shapes: data and indices: addresses, of numbers of 64 bits where the two wide say so, else 32;
+    inverse (columns,): x is read as x inverse, 1 of the constant; table (columns, 2 + states, k,
+    L): parameters, u and the state, where the average is w - 2 u / (t (t + 1)); mark and slot
+    (columns,), numbers for the function's own use, mark 0 at first. Of a step, the passes are
+    scattered kernels.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
-    rows = (data, indices, indptr, intercept, table.shape[0] - 1)
-    # The constant 1 lets the compiler drop the loops over outputs.
-    if table.shape[2] == 1:
+    rows = (data, indices, indptr, wide, inverse, intercept, order, y, weights)
+    if several is None:
         t = _learn_sparse(
-            1, passes, slot_count, steady, loss, rows, y, weights, batch, t, table, mark, slot,
-            hyper, powers, uniform, l2, l1, sums,
+            1, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers,
+            uniform, l2, l1, sums,
         )  # fmt: skip
     else:
         t = _learn_sparse(
-            table.shape[2], passes, slot_count, steady, loss, rows, y, weights, batch, t, table,
-            mark, slot, hyper, powers, uniform, l2, l1, sums,
+            several, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot,
+            hyper, powers, uniform, l2, l1, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
 
 
 @inlined
-def _entry(rows, p, q):
-    """Return column and value of entry q of row p; the constant comes after the row's own."""
-    data, indices, indptr, _, constant = rows
-    if q < indptr[p + 1]:
-        return indices[q], data[q]
-    return constant, data.dtype.type(1)
+def _column(indices, wide, q):
+    return get_int64(indices + 8 * q) if wide else np.int64(get_int32(indices + 4 * q))
 
 
 @inlined
-def _gather(rows, first, last, t, table, arrays, k, size, mark, slot, touched, near):
-    """Copy what belongs to the columns of some rows to one place; return how many there are.
+def _fetch_entries(rows, i):
+    """Ask for the entries of a row that is read soon."""
+    data, indices, indptr, wide = rows[0], rows[1], rows[2], rows[3]
+    for at, item in ((data, 8 if wide[0] else 4), (indices, 8 if wide[1] else 4)):
+        for here in range((at + indptr[i] * item) & -_LINE, at + indptr[i + 1] * item, _LINE):
+            fetch(here)
 
-    Of a single row slot is not needed: entry i is column i there.
-    """
-    indptr, intercept = rows[2], rows[3]
+
+@inlined
+def _read(rows, row, constant, xs, at, e):
+    """Write the scaled entries of a row and their columns, from place e on; return the next."""
+    data, indices, indptr, wide, inverse, intercept = rows
+    for q in range(indptr[row], indptr[row + 1]):
+        j = _column(indices, wide[1], q)
+        x = np.float32(get_float64(data + 8 * q)) if wide[0] else get_float32(data + 4 * q)
+        at[e], xs[e] = j, x * inverse[j]
+        e += 1
+    if intercept:
+        at[e], xs[e] = constant, 1
+        e += 1
+    return e
+
+
+@inlined
+def _predict(table, width, k, xs, at, first, last, inverse_weight, averaged, nothing, z, mean, p):
+    """Write the outputs of entries first to last as row p, and those of the average."""
+    for c in range(k):
+        total, other = load(nothing, 0), load(nothing, 0)
+        if averaged:
+            for e in range(first, last):
+                i = at[e] * width + c
+                total = total + xs[e] * load(table, i)
+                other = other + xs[e] * load(table, i + k)
+            store(mean, p * k + c, total - inverse_weight * other)
+        else:
+            for e in range(first, last):
+                total = total + xs[e] * load(table, at[e] * width + c)
+        store(z, p * k + c, total)
+
+
+@inlined
+def _differentiate_row(k, xs, z, count, g):
+    """Write the gradient of one row, in which each entry is a column of its own."""
+    for e in range(count):
+        for c in range(k):
+            store(g, e * k + c, xs[e] * load(z, c))
+
+
+@inlined
+def _differentiate(k, xs, at, ends, m, z, t, mark, slot, touched, g):
+    """Write the gradient of m rows in each column that they touch; return how many there are."""
     count = 0
-    for p in range(first, last):
-        for q in range(indptr[p], indptr[p + 1] + intercept):
-            j, _ = _entry(rows, p, q)
-            if last == first + 1 or mark[j] != t:
+    for p in range(m):
+        for e in range(ends[p], ends[p + 1]):
+            j = at[e]
+            if mark[j] != t:
                 mark[j], slot[j], touched[count] = t, count, j
-                for a in range(arrays):
-                    for c in range(k):
-                        part = load(table, (j * arrays + a) * k + c)
-                        store(near, a * size + count * k + c, part)
+                for c in range(k):
+                    store(g, count * k + c, 0.0)
                 count += 1
+            for c in range(k):
+                i = slot[j] * k + c
+                store(g, i, load(g, i) + xs[e] * load(z, p * k + c))
     return count
 
 
-@inlined
-def _place(rows, p, q, single, slot):
-    """Return where entry q of row p was gathered to."""
-    return q - rows[2][p] if single else slot[_entry(rows, p, q)[0]]
-
-
-@inlined
-def _predict(rows, first, last, k, size, slot, near, nothing, inverse, averaged, z, mean):
-    """Write the outputs of some rows, and those of the average if it is measured."""
-    indptr, intercept = rows[2], rows[3]
-    for p in range(first, last):
-        for c in range(k):
-            total, other = load(nothing, 0), load(nothing, 0)
-            for q in range(indptr[p], indptr[p + 1] + intercept):
-                i = _place(rows, p, q, last == first + 1, slot) * k + c
-                x, w = _entry(rows, p, q)[1], load(near, i)
-                total = total + x * w
-                if averaged:
-                    other = other + x * (w - inverse * load(near, size + i))
-            store(z, (p - first) * k + c, total)
-            store(mean, (p - first) * k + c, other)
-
-
-@inlined
-def _differentiate(rows, first, last, k, count, slot, z, g):
-    """Write the gradient of the gathered columns."""
-    indptr, intercept = rows[2], rows[3]
-    single = last == first + 1
-    if not single:
-        for i in range(count * k):
-            store(g, i, 0.0)
-    for p in range(first, last):
-        for q in range(indptr[p], indptr[p + 1] + intercept):
-            i, x = _place(rows, p, q, single, slot), _entry(rows, p, q)[1]
-            for c in range(k):
-                part = x * load(z, (p - first) * k + c)
-                store(g, i * k + c, part if single else part + load(g, i * k + c))
-
-
-@inlined
-def _put_back(count, touched, table, arrays, k, size, near, so_far):
-    """Write the gathered columns back, and add to u what they moved."""
-    for i in range(count):
-        j = touched[i]
-        for c in range(k):
-            at = j * arrays * k + c
-            old, new = load(table, at), load(near, i * k + c)
-            store(table, at, new)
-            store(table, at + k, load(near, size + i * k + c) + so_far * (new - old))
-            for a in range(2, arrays):
-                store(table, at + a * k, load(near, a * size + i * k + c))
-
-
-@inlined
+@spliced
 def _learn_sparse(
-    k, passes, slot_count, steady, loss, rows, y, weights, batch, t, table, mark, slot,
-    hyper, powers, uniform, l2, l1, sums,
+    k, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers, uniform,
+    l2, l1, sums,
 ):  # fmt: skip
-    indptr, arrays, kind = rows[2], table.shape[1], table.dtype
-    n, most = indptr.size - 1, 0
-    for first in range(0, n, batch):
-        most = max(most, indptr[min(first + batch, n)] - indptr[first] + 1)
-    size = most * k
-    near, g = np.empty((arrays * size, LANES), kind), np.empty((size, LANES), kind)
-    z, kept = np.empty((batch * k, LANES), kind), np.empty((batch * k, LANES), kind)
+    data, indices, indptr, wide, inverse, intercept, order, y, weights = rows
+    kind, n, width = table.dtype, order.size, table.shape[1] * k
+    line = width * LANES * table.itemsize
+    far = table.size * table.itemsize > _NEAR
+    block = max(_ROWS // batch, 1) * batch
+    numbers, ends = np.arange(block), np.zeros(block + 1, np.int64)
+    z, kept = np.empty((block * k, LANES), kind), np.empty((block * k, LANES), kind)
+    mean = np.empty((block * k, LANES), kind)
+    target, weight = np.empty(block, kind), np.empty(block, kind)
     one, nothing = np.empty(LANES, kind), np.zeros(LANES, kind)
-    slots, touched = np.empty((slot_count, LANES), kind), np.empty(most, np.intp)
-    zero = np.zeros(1, np.intp)
-    addresses = np.empty(1 + arrays, np.intp)
-    addresses[0], addresses[1] = g.ctypes.data, near.ctypes.data
-    for i in range(2, arrays):
-        addresses[i] = near.ctypes.data + i * size * LANES * near.itemsize
-    for first in range(0, n, batch):
-        last = min(first + batch, n)
-        m = last - first
-        done = 0.5 * t * (t + 1.0)
-        t += 1
-        count = _gather(
-            rows,
-            first,
-            last,
-            t,
-            pointer(table),
-            arrays,
-            k,
-            size,
-            mark,
-            slot,
-            touched,
-            pointer(near),
-        )
-        _predict(
-            rows, first, last, k, size, slot, pointer(near), pointer(nothing),
-            kind.type(1.0 / max(done, 1.0)), sums.size > 0, pointer(z), pointer(kept),
-        )  # fmt: skip
-        target, weight = offset(pointer(y), first), offset(pointer(weights), first)
+    slots = np.empty((slot_count, LANES), kind)
+    room = 0
+    xs, at, touched = np.empty(0, kind), np.empty(0, np.int32), np.empty(0, np.int32)
+    g = np.empty((0, LANES), kind)
+    for begin in range(0, n, block):
+        r, total = min(block, n - begin), 0
+        for p in range(begin, begin + r):
+            total += indptr[order[p] + 1] - indptr[order[p]] + intercept
+            i = order[min(p + block, n - 1)]
+            fetch(indptr.ctypes.data + i * indptr.itemsize)
+            fetch(y.ctypes.data + i * y.itemsize)
+            fetch(weights.ctypes.data + i * weights.itemsize)
+        if total > room:
+            room = 2 * total
+            xs, at, touched = np.empty(room, kind), np.empty(room, np.int32), np.empty(room, np.int32)
+            g = np.empty((room * k, LANES), kind)
+        there = (data, indices, pointer(indptr), wide, pointer(inverse), intercept)
+        for p in range(r):
+            i = order[begin + p]
+            _fetch_entries(there, order[min(begin + p + _AHEAD, n - 1)])
+            ends[p + 1] = _read(there, i, inverse.size - 1, pointer(xs), pointer(at), ends[p])
+            target[p], weight[p] = y[i], weights[i]
+        for first in range(0, r, batch):
+            m = min(batch, r - first)
+            so_far = 0.5 * t * (t + 1.0)
+            t += 1
+            own, here = offset(pointer(z), first * k * LANES), offset(pointer(ends), first)
+            for p in range(first, first + m):
+                if far:
+                    for e in range(ends[min(p + 2, r)], ends[min(p + 3, r)]):
+                        place = table.ctypes.data + pointer(at)[e] * line
+                        for i in range(0, line, _LINE):
+                            fetch(place + i)
+                _predict(
+                    pointer(table), width, k, pointer(xs), pointer(at), ends[p], ends[p + 1],
+                    kind.type(1.0 / max(so_far, 1.0)), sums.size > 0, pointer(nothing), pointer(z),
+                    pointer(mean), p,
+                )  # fmt: skip
+            if sums.size:
+                _copy(own, pointer(kept), first * k, m * k)
+            slopes(
+                loss, own, offset(pointer(target), first), pointer(numbers), m, k,
+                kind.type(1.0 / m),
+            )  # fmt: skip
+            _weigh(own, pointer(numbers), offset(pointer(weight), first), m, k)
+            if m == 1:
+                count, met = ends[first + 1] - ends[first], offset(pointer(at), ends[first])
+                _differentiate_row(k, offset(pointer(xs), ends[first]), own, count, pointer(g))
+            else:
+                met = pointer(touched)
+                count = _differentiate(
+                    k, pointer(xs), pointer(at), here, m, own, t, pointer(mark), pointer(slot),
+                    met, pointer(g),
+                )  # fmt: skip
+            if l2.size:
+                for i in range(count):
+                    j = met[i]
+                    for c in range(k):
+                        part = _penalty(load(pointer(table), j * width + c), l2[j], l1[j])
+                        store(pointer(g), i * k + c, load(pointer(g), i * k + c) + part)
+            for p in range(passes.shape[0]):
+                fresh = begin + first == 0
+                if fresh or not steady or p > 0:
+                    call(
+                        passes[p, 0],
+                        (float(t), fresh, pointer(hyper), pointer(powers), pointer(uniform),
+                         pointer(slots)),
+                    )  # fmt: skip
+                call(
+                    passes[p, 1],
+                    (pointer(table), met, count, k, pointer(g), kind.type(so_far), pointer(slots)),
+                )
         if sums.size:
-            _add_losses(
-                loss, pointer(kept), target, pointer(zero), weight, m, k, pointer(one),
-                offset(pointer(sums), LANES),
-            )  # fmt: skip
-            _copy(pointer(z), 0, pointer(kept), m * k)
-            _add_losses(
-                loss, pointer(kept), target, pointer(zero), weight, m, k, pointer(one),
-                pointer(sums),
-            )  # fmt: skip
-        for p in range(m):
-            at = offset(pointer(z), p * k * LANES)
-            slopes(loss, at, offset(target, p), pointer(zero), 1, k, kind.type(1.0 / m))
-        _weigh(pointer(z), weight, m, k)
-        _differentiate(rows, first, last, k, count, slot, pointer(z), pointer(g))
-        if l2.size:
-            for i in range(count):
-                j = touched[i]
-                for c in range(k):
-                    _penalize(pointer(g), pointer(near), i * k + c, l2[j], l1[j])
-        _step(
-            passes, steady, t, first == 0, pointer(hyper), pointer(powers), pointer(uniform),
-            pointer(slots), pointer(addresses), count * k * LANES,
-        )  # fmt: skip
-        _put_back(count, touched, pointer(table), arrays, k, size, pointer(near), kind.type(done))
+            for outputs, row in ((kept, 0), (mean, LANES)):
+                _add_losses(
+                    loss, pointer(outputs), pointer(target), pointer(numbers), pointer(weight), r,
+                    k, pointer(one), offset(pointer(sums), row),
+                )  # fmt: skip
     return t
