@@ -115,6 +115,7 @@ ELSEWHERE = {
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",
+    "kernels/cpu/moments": "test_columns",  # of linear: their moments are what is compared
     "kernels/cpu/progressive": "test_progressive",  # of linear: a pass is what is compared
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",

@@ -48,16 +48,14 @@ def learned(name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool)
     lanes = [rules.get(rule).resolve({"lr": rate}) for rate in RATES]
     penalties = np.array([l2, np.zeros(D + 1)]) if l2.any() else None
     training = Progressive(
-        rules.get(rule), LOSSES[name], 0.3, AS_THEY_ARE, outputs, lanes,
-        sparse=sparse, penalties=penalties,
+        rules.get(rule), LOSSES[name], 0.3, AS_THEY_ARE,
+        outputs=outputs, lanes=lanes, sparse=sparse, penalties=penalties,
     )  # fmt: skip
     y = (CODES if outputs == 3 else CODES % 2).astype(np.float32)
     X = csr_array(TABLE) if sparse else TABLE
     cut = 2 * batch  # that rows come in parts changes nothing
     for order in (np.arange(cut), np.arange(cut, N)):
-        training.learn(
-            X, order, y, WEIGHTS.astype(np.float32), batch_size=batch, measured=True
-        )
+        training.learn(X, order, y, WEIGHTS.astype(np.float32), batch_size=batch, measured=True)
     return training
 
 

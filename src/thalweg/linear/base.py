@@ -124,15 +124,16 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             own = unit.penalties(alpha, self.l1_ratio)
             # One pass needs no help against overfitting: a w² that nobody asked for is left to
             # the finish.
-            in_passes = (0.0 if self.alpha == "auto" else own[0], own[1])
+            once = self.alpha == "auto" and self.max_iter == 1
+            in_passes = (0.0 if once else own[0], own[1])
             parameter = unit.parameter(loss, given)
             training = Progressive(
                 chosen,
                 loss,
                 parameter,
                 self._columns,
-                k,
-                lanes,
+                outputs=k,
+                lanes=lanes,
                 sparse=issparse(X),
                 penalties=self._columns.penalties(*in_passes, size),
             )
@@ -401,4 +402,3 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         data = self._rows(X, reset=False)
         z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
         return z
-

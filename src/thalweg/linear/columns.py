@@ -39,7 +39,7 @@ class Columns:
     @classmethod
     def of(cls, X: Any, weights: NDArray[np.float64], *, intercept: bool) -> "Columns":
         """Measure the columns of X, an array or a CSR matrix, whose rows have these weights."""
-        n, d = X.shape
+        d = X.shape[1]
         if issparse(X):
             sums = np.zeros((d, 2))
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
@@ -53,7 +53,9 @@ class Columns:
             return cls(
                 np.zeros(d), scale, intercept, np.where(met, share, 1.0), share.sum() + intercept
             )
-        first = X[:_FIRST].mean(axis=0, dtype=np.float64)  # near the mean: squares keep their digits
+        first = X[:_FIRST].mean(
+            axis=0, dtype=np.float64
+        )  # near the mean: squares keep their digits
         first = first.astype(X.dtype).astype(np.float64)
         sums = np.zeros((2, d))
         dense_moments(X.ctypes.data, X.strides, X.itemsize == 8, first, weights, sums)

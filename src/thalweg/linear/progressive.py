@@ -46,9 +46,9 @@ class Progressive:
         loss: Loss,
         parameter: float,
         columns: Columns,
+        *,
         outputs: int,
         lanes: Sequence[Mapping[str, float]],
-        *,
         sparse: bool,
         penalties: NDArray[np.float64] | None = None,
     ) -> None:
@@ -106,7 +106,13 @@ class Progressive:
         kernel = compiled(self._rule, np.dtype(np.float32), scattered=self._sparse)
         powers = np.empty((kernel.powers, LANES))
         several = self._table.shape[2] if self._table.shape[2] > 1 else None
-        shared = (several, np.array(kernel.passes, np.intp), kernel.slots, kernel.steady, self._loss)
+        shared = (
+            several,
+            np.array(kernel.passes, np.intp),
+            kernel.slots,
+            kernel.steady,
+            self._loss,
+        )
         rows = (int(self._intercept), order, y, weights, batch_size, self.steps, self._table)
         rest = (
             self._hyper, powers, self._uniform, self._l2, self._l1,

@@ -233,7 +233,7 @@ def _update_rows(body: Body) -> Iterator[str]:
         yield f"            store(table, at + {2 + i} * k, {name}_new)"
     yield ""
     yield "def update(table, rows, count, k, g, so_far, slots):"
-    yield '    """Apply ``element`` to count rows of a table: k times x, moved, and then each state.'
+    yield '    """Apply ``element`` to count rows of a table: k of x, of moved, and of each state.'
     yield ""
     yield "    moved is the sum of the steps' moves, each times the weight of the steps before it."
     yield '    """'

@@ -63,14 +63,25 @@ def _copy(source, target, first, count):
 
 
 @inlined
-def _penalty(v, l2, l1):
-    """Return the gradient of the penalty: of |w|, a subgradient, 0 where w is."""
-    return l2 * v + l1 * sign(v)
+def _penalize(g, i, w, at, k, l2, l1):
+    """Add the gradient of a column's penalty: of |w|, a subgradient, 0 where w is."""
+    for c in range(k):
+        v = load(w, at + c)
+        store(g, i + c, load(g, i + c) + l2 * v + l1 * sign(v))
 
 
 @inlined
-def _read_row(X, strides, wide, row, d, centre, inverse, centre_32, inverse_32, target):
+def _step(passes, steady, t, fresh, uniforms, slots, arguments):
+    for p in range(passes.shape[0]):
+        if fresh or not steady or p > 0:
+            call(passes[p, 0], (float(t), fresh, *uniforms, slots))
+        call(passes[p, 1], (*arguments, slots))
+
+
+@inlined
+def _read_row(X, strides, wide, row, d, scales, target):
     """Write one row of X, scaled, to a row of float32."""
+    centre, inverse, centre_32, inverse_32 = scales
     here = X + row * strides[0]
     if strides[1] != (8 if wide else 4):
         for j in range(d):
@@ -104,13 +115,14 @@ def _fetch_row(X, strides, row, d):
 
 @compiled_driver()
 def learn_dense(
-    several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order, y,
-    weights, batch, t, table, hyper, powers, uniform, l2, l1, sums,
+    several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order,
+    y, weights, batch, t, table, hyper, powers, uniform, l2, l1, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
-    Shapes, of L = LANES lanes and k = several outputs, or one if it is None: X: the address of (n, d) numbers, which lie strides bytes apart, of
-    64 bits if wide; centre and inverse (d,): x is read as (x - centre) inverse; y and weights (n,);
+    Shapes, of L = LANES lanes and k = several outputs, or one if it is None: X: the address of
+    (n, d) numbers, which lie strides bytes apart, of 64 bits if wide; centre and inverse (d,): x is
+    read as (x - centre) inverse; y and weights (n,);
     table (2 + states, columns, k, L): parameters, their average and the state; hyper
     (hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each column,
     or of length 0. Before they are learned, the weighted losses of the rows are added to sums
@@ -119,7 +131,7 @@ def learn_dense(
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
     rows = (X, strides, wide, centre, inverse, intercept, order, y, weights)
-    # The constant 1 lets the compiler drop the loops over outputs. Each is compiled when needed.
+    # The constant 1 lets the compiler drop the loops over outputs.
     if several is None:
         t = _learn_dense(
             outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady, loss, rows, batch,
@@ -158,44 +170,36 @@ def _learn_dense(
         for a in range(first, last, most):
             m = min(most, last - a)
             own = offset(pointer(order), a)
+            scales = (pointer(centre), pointer(inverse), pointer(centre_32), pointer(inverse_32))
             for p in range(m):
                 _fetch_row(X, strides, order[min(a + p + most, n - 1)], d - intercept)
                 _read_row(
-                    X, strides, wide, order[a + p], d - intercept, pointer(centre),
-                    pointer(inverse), pointer(centre_32), pointer(inverse_32),
+                    X, strides, wide, order[a + p], d - intercept, scales,
                     offset(pointer(near), p * d),
                 )  # fmt: skip
             outputs(pointer(near), pointer(numbers), m, d, k, w, pointer(z))
-            if sums.size:
-                for i in range(2):
-                    if i == 0:
-                        _copy(pointer(z), pointer(kept), 0, m * k)
-                    else:
-                        outputs(pointer(near), pointer(numbers), m, d, k, mean, pointer(kept))
-                    _add_losses(
-                        loss, pointer(kept), pointer(y), own, pointer(weights), m, k, pointer(one),
-                        offset(pointer(sums), i * LANES),
-                    )  # fmt: skip
+            for i in range(sums.shape[0]):
+                if i == 0:
+                    _copy(pointer(z), pointer(kept), 0, m * k)
+                else:
+                    outputs(pointer(near), pointer(numbers), m, d, k, mean, pointer(kept))
+                _add_losses(
+                    loss, pointer(kept), pointer(y), own, pointer(weights), m, k, pointer(one),
+                    offset(pointer(sums), i * LANES),
+                )  # fmt: skip
             slopes(loss, pointer(z), pointer(y), own, m, k, scale)
             _weigh(pointer(z), own, pointer(weights), m, k)
             add_gradient(
                 pointer(near), pointer(numbers), m, d, k, pointer(z), pointer(g), a == first, w,
                 kind.type(0), 0,
             )  # fmt: skip
-        if l2.size:
-            for j in range(d):
-                for i in range(j * k, j * k + k):
-                    part = _penalty(load(w, i), l2[j], l1[j])
-                    store(pointer(g), i, load(pointer(g), i) + part)
+        for j in range(l2.size):
+            _penalize(pointer(g), j * k, w, j * k, k, l2[j], l1[j])
         t += 1
-        for p in range(passes.shape[0]):
-            if first == 0 or not steady or p > 0:
-                call(
-                    passes[p, 0],
-                    (float(t), first == 0, pointer(hyper), pointer(powers), pointer(uniform),
-                     pointer(slots)),
-                )  # fmt: skip
-            call(passes[p, 1], (pointer(addresses), size * LANES, pointer(slots)))
+        _step(
+            passes, steady, t, first == 0, (pointer(hyper), pointer(powers), pointer(uniform)),
+            pointer(slots), (pointer(addresses), size * LANES),
+        )  # fmt: skip
         share = kind.type(2.0 / (t + 1.0))  # of weights 1, 2, ..., t
         for i in range(size):
             new = load(w, i)
@@ -205,8 +209,8 @@ def _learn_dense(
 
 @compiled_driver()
 def learn_sparse(
-    several, passes, slot_count, steady, loss, data, indices, indptr, wide, inverse, intercept, order, y,
-    weights, batch, t, table, mark, slot, hyper, powers, uniform, l2, l1, sums,
+    several, passes, slot_count, steady, loss, data, indices, indptr, wide, inverse, intercept,
+    order, y, weights, batch, t, table, mark, slot, hyper, powers, uniform, l2, l1, sums,
 ):  # fmt: skip
     """As ``learn_dense``, of rows in CSR form without duplicates, which have the constant added.
 
@@ -305,6 +309,34 @@ def _differentiate(k, xs, at, ends, m, z, t, mark, slot, touched, g):
     return count
 
 
+@inlined
+def _fetch_columns(table, width, at, first, last):
+    """Ask for the columns of some entries."""
+    for e in range(first, last):
+        place = table + at[e] * width
+        for line in range(0, width, _LINE):
+            fetch(place + line)
+
+
+@inlined
+def _entries(indptr, intercept, order, first, last):
+    """Return how many entries some rows have."""
+    total = 0
+    for p in range(first, last):
+        total += indptr[order[p] + 1] - indptr[order[p]] + intercept
+    return total
+
+
+@inlined
+def _fetch_rows(indptr, order, y, weights, first, last):
+    """Ask for what is known of some rows beside their entries."""
+    for p in range(first, last):
+        i = order[p]
+        fetch(indptr.ctypes.data + i * indptr.itemsize)
+        fetch(y.ctypes.data + i * y.itemsize)
+        fetch(weights.ctypes.data + i * weights.itemsize)
+
+
 @spliced
 def _learn_sparse(
     k, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers, uniform,
@@ -313,7 +345,7 @@ def _learn_sparse(
     data, indices, indptr, wide, inverse, intercept, order, y, weights = rows
     kind, n, width = table.dtype, order.size, table.shape[1] * k
     line = width * LANES * table.itemsize
-    far = table.size * table.itemsize > _NEAR
+    far = 1 if table.size * table.itemsize > _NEAR else 0
     block = max(_ROWS // batch, 1) * batch
     numbers, ends = np.arange(block), np.zeros(block + 1, np.int64)
     z, kept = np.empty((block * k, LANES), kind), np.empty((block * k, LANES), kind)
@@ -321,21 +353,16 @@ def _learn_sparse(
     target, weight = np.empty(block, kind), np.empty(block, kind)
     one, nothing = np.empty(LANES, kind), np.zeros(LANES, kind)
     slots = np.empty((slot_count, LANES), kind)
-    room = 0
+    room, g = 0, np.empty((0, LANES), kind)
     xs, at, touched = np.empty(0, kind), np.empty(0, np.int32), np.empty(0, np.int32)
-    g = np.empty((0, LANES), kind)
     for begin in range(0, n, block):
-        r, total = min(block, n - begin), 0
-        for p in range(begin, begin + r):
-            total += indptr[order[p] + 1] - indptr[order[p]] + intercept
-            i = order[min(p + block, n - 1)]
-            fetch(indptr.ctypes.data + i * indptr.itemsize)
-            fetch(y.ctypes.data + i * y.itemsize)
-            fetch(weights.ctypes.data + i * weights.itemsize)
+        r = min(block, n - begin)
+        total = _entries(indptr, intercept, order, begin, begin + r)
+        _fetch_rows(indptr, order, y, weights, begin + r, min(begin + r + block, n))
         if total > room:
             room = 2 * total
-            xs, at, touched = np.empty(room, kind), np.empty(room, np.int32), np.empty(room, np.int32)
-            g = np.empty((room * k, LANES), kind)
+            xs, at = np.empty(room, kind), np.empty(room, np.int32)
+            touched, g = np.empty(room, np.int32), np.empty((room * k, LANES), kind)
         there = (data, indices, pointer(indptr), wide, pointer(inverse), intercept)
         for p in range(r):
             i = order[begin + p]
@@ -348,11 +375,10 @@ def _learn_sparse(
             t += 1
             own, here = offset(pointer(z), first * k * LANES), offset(pointer(ends), first)
             for p in range(first, first + m):
-                if far:
-                    for e in range(ends[min(p + 2, r)], ends[min(p + 3, r)]):
-                        place = table.ctypes.data + pointer(at)[e] * line
-                        for i in range(0, line, _LINE):
-                            fetch(place + i)
+                soon = min(p + 2, r)
+                _fetch_columns(
+                    table.ctypes.data, line, pointer(at), ends[soon], ends[min(soon + far, r)]
+                )
                 _predict(
                     pointer(table), width, k, pointer(xs), pointer(at), ends[p], ends[p + 1],
                     kind.type(1.0 / max(so_far, 1.0)), sums.size > 0, pointer(nothing), pointer(z),
@@ -374,28 +400,17 @@ def _learn_sparse(
                     k, pointer(xs), pointer(at), here, m, own, t, pointer(mark), pointer(slot),
                     met, pointer(g),
                 )  # fmt: skip
-            if l2.size:
-                for i in range(count):
-                    j = met[i]
-                    for c in range(k):
-                        part = _penalty(load(pointer(table), j * width + c), l2[j], l1[j])
-                        store(pointer(g), i * k + c, load(pointer(g), i * k + c) + part)
-            for p in range(passes.shape[0]):
-                fresh = begin + first == 0
-                if fresh or not steady or p > 0:
-                    call(
-                        passes[p, 0],
-                        (float(t), fresh, pointer(hyper), pointer(powers), pointer(uniform),
-                         pointer(slots)),
-                    )  # fmt: skip
-                call(
-                    passes[p, 1],
-                    (pointer(table), met, count, k, pointer(g), kind.type(so_far), pointer(slots)),
-                )
-        if sums.size:
-            for outputs, row in ((kept, 0), (mean, LANES)):
-                _add_losses(
-                    loss, pointer(outputs), pointer(target), pointer(numbers), pointer(weight), r,
-                    k, pointer(one), offset(pointer(sums), row),
-                )  # fmt: skip
+            for i in range(count if l2.size else 0):
+                j = met[i]
+                _penalize(pointer(g), i * k, pointer(table), j * width, k, l2[j], l1[j])
+            _step(
+                passes, steady, t, begin + first == 0,
+                (pointer(hyper), pointer(powers), pointer(uniform)), pointer(slots),
+                (pointer(table), met, count, k, pointer(g), kind.type(so_far)),
+            )  # fmt: skip
+        for i in range(sums.shape[0]):
+            _add_losses(
+                loss, pointer(mean if i else kept), pointer(target), pointer(numbers),
+                pointer(weight), r, k, pointer(one), offset(pointer(sums), i * LANES),
+            )  # fmt: skip
     return t
