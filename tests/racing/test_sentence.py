@@ -24,6 +24,19 @@ def test_a_familiar_rule_is_taken_if_it_is_sure_to_cost_hardly_more() -> None:
     )
 
 
+def test_bounds_that_help_nobody_do_not_choose_a_familiar_rule() -> None:
+    rows = [row("lion", "undecided", 0.0, 90.0), row("sgd", "undecided", 0.0, 20.0)]
+    assert decide(rows, "lion", 0.05) == "lion"
+
+
+def test_the_only_rule_that_could_be_best_is_said_to_be_so() -> None:
+    rows = [row("adam", "as good", 0.0, 0.0), row("sgd", "worse", 0.5, 0.9)]
+    assert sentence(rows, "adam", 0.05) == (
+        "Take adam, lr 0.012, batch 32: no other rule is as good, with 95 % confidence; sgd is 50 "
+        "to 90 % worse."
+    )
+
+
 def test_it_says_what_to_take_what_is_as_good_and_what_the_others_cost() -> None:
     rows = [
         row("adam", "as good", 0.0, 0.021),
@@ -33,7 +46,7 @@ def test_it_says_what_to_take_what_is_as_good_and_what_the_others_cost() -> None
     ]
     assert sentence(rows, "adam", 0.05) == (
         "Take adam, lr 0.012, batch 32: it is at most 2.1 % worse than the best, with 95 % "
-        "confidence; yogi, nadam are as good; sgd is 12 to 31 % worse."
+        "confidence; yogi and nadam are as good; sgd is 12 to 31 % worse."
     )
 
 

@@ -25,6 +25,8 @@ def test_table_fits_a_hundred_columns_and_groups_its_rows(
         assert rows[0].startswith("★ ")
         states = [row["state"] for row in results["rules"]]
         assert sum(row.startswith("= ") for row in rows) == states.count("as good") - 1
+        beats = ["  –  " in row.split("]")[1].split("0.")[0] for row in rows]
+        assert beats == [row["rule"] == results["winner"] for row in results["rules"]]
         heads = [line.strip() for line in lines if line.strip() in {"as good:", "worse:"}]
         assert heads == [f"{state}:" for state in dict.fromkeys(states) if state != "undecided"]
 

@@ -23,13 +23,19 @@ Row = dict[str, Any]
 def decide(rows: Sequence[Row], winner: str, margin: float) -> str:
     """Return the rule to take: a familiar one if it surely costs hardly more, else the winner.
 
+    Where no price has a bound that helps, it is the winner: high bounds that are near each other
+    say nothing of which rule is better.
+
     Args:
         rows: of the results.
         winner: the rule of the lowest loss.
         margin: how far the highest price of a familiar rule may lie above the lowest of any rule.
     """
     highest = {row["rule"]: row["price"]["high"] for row in rows}
-    enough = min(highest.values()) + margin
+    least = min(highest.values())
+    if least > _LOOSE:
+        return winner
+    enough = least + margin
     return next((rule for rule in FAMILIAR if highest.get(rule, math.inf) <= enough), winner)
 
 
@@ -51,6 +57,8 @@ def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
     }
     highest = chosen["price"]["high"]
     bound = f"it is at most {worse(highest, highest)} worse than the best, with 95 % confidence"
+    if not highest and not of[AS_GOOD]:
+        bound = "no other rule is as good, with 95 % confidence"
     if highest > _LOOSE:
         bound = "but the race was too short to say how much worse than the best it may be"
     if len(of[AS_GOOD]) == len(others) and chosen["state"] == AS_GOOD:
@@ -61,7 +69,7 @@ def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
     parts = [f"Take {_setting(chosen)}{', ' if highest > _LOOSE else ': '}{bound}"]
     if of[AS_GOOD]:
         names = [row["rule"] for row in of[AS_GOOD]]
-        parts.append(f"{listed(names, _NAMED)} {_are(names)} as good")
+        parts.append(f"{_all_of(names)} {_are(names)} as good")
     if of[WORSE]:
         parts.append(_worse(of[WORSE]))
     if of[UNDECIDED]:
@@ -94,9 +102,14 @@ def _undecided(rows: Sequence[Row], *, alone: bool) -> str:
     remedy = "more rows or more trials might"
     if enough <= _MOST:
         remedy = f"some {enough:.0f} repeats would"
-    whom = "any two rules" if alone else listed(names, _NAMED)
+    whom = "any two rules" if alone else _all_of(names)
     from_it = " apart" if alone else f" from {'it' if len(names) == 1 else 'the best'}"
     return f"the race cannot tell {whom}{from_it}; {remedy}"
+
+
+def _all_of(names: Sequence[str]) -> str:
+    said = listed(names, _NAMED)
+    return said if len(names) > _NAMED + 1 else " and ".join(said.rsplit(", ", 1))
 
 
 def _are(names: Sequence[str]) -> str:

@@ -45,6 +45,8 @@ def table(results: Record, width: int = 100) -> "Table":
     from rich.console import Console  # noqa: PLC0415 - only who prints a table waits for it
 
     columns = {heading: [cell(row) for row in results.rules] for heading, cell in _CELLS.items()}
+    itself = [row.rule for row in results.rules].index(results.winner)
+    columns["beat it"][itself] = "–"
     room = Console(width=10_000)
     left_out: list[str] = []
     shown = _table(results, columns, left_out)
