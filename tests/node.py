@@ -1,5 +1,6 @@
-"""JavaScript in the tests, run by Node.js."""
+"""JavaScript in the tests, run by Node.js: the machine's own, or the one that Playwright brings."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -8,7 +9,18 @@ from typing import Any
 
 import pytest
 
-NODE = shutil.which("node")
+
+def _node() -> str | None:
+    if found := shutil.which("node"):
+        return found
+    with contextlib.suppress(ImportError):
+        from playwright._impl._driver import compute_driver_executable  # noqa: PLC0415
+
+        return str(compute_driver_executable()[0])
+    return None
+
+
+NODE = _node()
 needs_node = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 
 

@@ -131,7 +131,7 @@ def test_the_best_point_of_the_page_is_that_of_theory(modules: Path, tmp_path: P
     for name, found in zip(
         ("sgd", "momentum", "nesterov", "adam"), run(tmp_path, text), strict=True
     ):
-        assert found["rate"] == pytest.approx(theory.best(name, 0.2, 4.0).rate, rel=2e-3)
+        assert found["rate"] == pytest.approx(theory.best(name, 0.2, 4.0).rate, rel=1e-5)
 
 
 @needs_node

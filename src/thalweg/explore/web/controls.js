@@ -157,7 +157,7 @@ export function code(title = "The same in Python") {
   }, { class: "copy" });
   const made = element(
     "section", { class: "code", "aria-label": title },
-    element("div", { class: "code-head" }, element("h3", {}, title), copy, say),
+    element("div", { class: "code-head" }, element("h2", {}, title), copy, say),
     element("pre", { tabindex: 0, role: "region", "aria-label": `${title}: code` }, text),
   );
   return {

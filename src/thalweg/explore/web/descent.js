@@ -243,7 +243,9 @@ function build(root, changed) {
 
   function told(where, run) {
     const words = [];
+    const height = run.f[run.steps] - (where.minimum ?? 0);
     if (run.diverged) words.push(`diverged: gone after ${run.diverged} steps`);
+    else if (where.minimum !== null && height > 10 * (run.f[0] - where.minimum)) words.push(`diverges: ${shown(height)} above the minimum`);
     else if (where.minimum !== null) words.push(`${shown(Math.max(run.f[run.steps] - where.minimum, 0))} above the minimum`);
     else words.push(`f = ${shown(run.f[run.steps])}`);
     if (Number.isFinite(run.rate)) {
@@ -396,7 +398,7 @@ function build(root, changed) {
     if (runs.some((run) => Number.isFinite(run.floor) || Number.isFinite(run.rate))) {
       c.fillStyle = colors.muted;
       c.textAlign = "right";
-      c.fillText(state.noise ? "dotted: where theory puts the noise floor" : "dashed: as fast as theory says", w - 12, 17);
+      c.fillText(state.noise ? "dotted: where theory puts the noise floor" : "dashed: as fast as theory says", w - 16, w < 500 ? box[1] + 14 : 17);
     }
   }
 

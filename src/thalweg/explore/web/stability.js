@@ -64,7 +64,7 @@ function build(root, changed) {
   let state = initial(fields);
   let [grid, painted, top] = [null, null, null]; // linear maps by grid point; the picture; the best
 
-  const map = figure("Rate by learning rate and memory", (w) => Math.max(280, Math.min(0.62 * w, 520)), drawMap);
+  const map = figure("Rate by learning rate and memory", (w) => Math.max(330, Math.min(0.62 * w, 520)), drawMap);
   map.canvas.addEventListener("pointerdown", (event) => {
     const from = map.canvas.getBoundingClientRect();
     point(event.clientX - from.left, event.clientY - from.top);
@@ -348,7 +348,8 @@ function build(root, changed) {
       }
       c.setLineDash([]);
     });
-    label(c, colors, "diverges", Math.min(right - 40, x(points[Math.floor(points.length * 0.22)]?.[0] ?? 1) + 46), bottom - 18, colors.warn);
+    const edge = x(points.at(-1)?.[0] ?? 1);
+    if (right - edge > 60) label(c, colors, "diverges", (edge + right) / 2, upper + 24, colors.warn);
     nameRegions(c, colors, x, y);
     if (top.rate < 1) star(c, colors, x(top.lr), y(Math.min(top.memory, 0.999)));
     here.element.hidden = false;

@@ -180,12 +180,12 @@ export function limit(rule, given, curvature) {
   const key = [rule.name, ...hyper.map((v, i) => (i === lr ? "" : v)), curvature].join();
   if (!limits.has(key)) {
     if (limits.size > 5000) limits.clear();
-    limits.set(key, searched(rule, hyper, lr, curvature));
+    limits.set(key, edge(rule, hyper, lr, curvature));
   }
   return limits.get(key);
 }
 
-function searched(rule, hyper, lr, curvature) {
+function edge(rule, hyper, lr, curvature) {
   const excess = (value) => {
     const h = hyper.slice();
     h[lr] = value;
@@ -223,30 +223,70 @@ export function noiseFloor(map, curvature, variance) {
   return (curvature / 2) * variance * sum.at(-1).at(-1);
 }
 
-// The fastest lr, and memory where the rule has one, for a spectrum: searched on ever finer grids.
+// The fastest lr, and memory where the rule has one, for a spectrum: the best of a grid, then Nelder and Mead's search.
 export function best(rule, given, spectrum) {
   const lr = rule.hyper.indexOf("lr");
   const memory = rule.hyper.indexOf(rule.theory.memories[0]);
   const base = hyperOf(rule, given);
-  const top = Math.max(...spectrum);
-  let [a, b, c, d] = [Math.log(1e-4 / top), Math.log(1e5 / top), 0, memory < 0 ? 0 : 12];
-  let found = { rate: Infinity };
-  const [columns, rows] = memory < 0 ? [65, 1] : [49, 25];
-  for (let round = 0; round < 9; round += 1) {
-    for (let j = 0; j < rows; j += 1) {
-      for (let i = 0; i < columns; i += 1) {
-        const h = base.slice();
-        const [p, q] = [a + ((b - a) * i) / (columns - 1), rows > 1 ? c + ((d - c) * j) / (rows - 1) : 0];
-        h[lr] = Math.exp(p);
-        if (memory >= 0) h[memory] = -Math.expm1(-q);
-        const value = rate(linearize(rule, h), spectrum);
-        if (value < found.rate) found = { rate: value, lr: h[lr], memory: h[memory], p, q };
+  const at = ([p, q]) => {
+    const h = base.slice();
+    h[lr] = Math.exp(p);
+    if (memory >= 0) h[memory] = Math.min(Math.max(-Math.expm1(-q), 0), 1 - 1e-9);
+    return h;
+  };
+  const value = (point) => {
+    const found = rate(linearize(rule, at(point)), spectrum);
+    return Number.isFinite(found) ? found : 1e300;
+  };
+  const top = Math.log(Math.max(...spectrum));
+  let first = null;
+  let least = Infinity;
+  for (let q = 0; q <= (memory < 0 ? 0 : 7); q += 0.5) {
+    for (let p = -6 - top; p <= 8 - top; p += 0.3) {
+      const found = value([p, q]);
+      if (found < least) [least, first] = [found, [p, q]];
+    }
+  }
+  if (!first) return { rate: Infinity };
+  const found = memory < 0 ? narrowed((p) => value([p, 0]), first[0] - 0.3, first[0] + 0.3) : simplex(value, first);
+  const h = at(found);
+  return { rate: value(found), lr: h[lr], memory: memory < 0 ? undefined : h[memory] };
+}
+
+function narrowed(value, low, high) { // golden sections
+  const share = (Math.sqrt(5) - 1) / 2;
+  for (let i = 0; i < 60; i += 1) {
+    const [a, b] = [high - share * (high - low), low + share * (high - low)];
+    if (value(a) < value(b)) high = b;
+    else low = a;
+  }
+  return [(low + high) / 2, 0];
+}
+
+function simplex(value, first) {
+  let found = first;
+  for (const size of [0.2, 0.02, 0.002]) { // begun anew: it may stop at a kink
+    let corners = [found, [found[0] + size, found[1]], [found[0], found[1] + size]].map((x) => ({ x, f: value(x) }));
+    for (let i = 0; i < 70; i += 1) {
+      corners.sort((a, b) => a.f - b.f);
+      const worst = corners[2];
+      const middle = [0, 1].map((k) => (corners[0].x[k] + corners[1].x[k]) / 2);
+      const along = (by) => {
+        const x = middle.map((m, k) => m + by * (m - worst.x[k]));
+        return { x, f: value(x) };
+      };
+      let next = along(1);
+      if (next.f < corners[0].f) {
+        const far = along(2);
+        if (far.f < next.f) next = far;
+      } else if (next.f >= corners[1].f) next = along(next.f < worst.f ? 0.5 : -0.5);
+      if (next.f < worst.f) corners[2] = next;
+      else {
+        corners = corners.map(({ x }) => x.map((v, k) => (v + corners[0].x[k]) / 2)).map((x) => ({ x, f: value(x) }));
       }
     }
-    if (found.rate === Infinity) break;
-    const [wide, tall] = [(b - a) / 5, (d - c) / 4];
-    [a, b] = [found.p - wide / 2, found.p + wide / 2];
-    [c, d] = [Math.max(found.q - tall / 2, 0), found.q + tall / 2];
+    corners.sort((a, b) => a.f - b.f);
+    found = corners[0].x;
   }
   return found;
 }

@@ -1,0 +1,186 @@
+"""The explorer in a real browser: what a reader touches, sees and shares."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import expect, sync_playwright
+
+from explore.test_page import hostile
+from thalweg import explore
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+ROOMS = ("descent", "stability", "schedules", "network", "batches")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def opened(browser: Any, explorer: Path) -> Iterator[Any]:
+    """A function that opens the page. At the end nothing may have gone wrong in any."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_(
+        hash_: str = "", width: int = 1280, scheme: str = "light", page: Path = explorer
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda said: faults.append(said.text) if said.type != "log" else None)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+        tab.on(
+            "request",
+            lambda asked: None if asked.url.startswith("file:") else faults.append(asked.url),
+        )
+        tab.goto(page.as_uri() + hash_)
+        tab.wait_for_selector("html[data-ready]")
+        return tab
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def drawn(tab: Any) -> None:
+    """Wait until what was asked for is drawn, which happens once a frame."""
+    frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    tab.evaluate(f"() => {frame}")
+
+
+def address(tab: Any) -> str:
+    tab.wait_for_timeout(200)  # it is written when the reader rests
+    return str(tab.evaluate("location.hash"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_every_room_is_whole_named_and_readable(opened: Any, width: int, scheme: str) -> None:
+    tab = opened(width=width, scheme=scheme)
+    tab.evaluate(Path(AXE_FILE_PATH).read_text("utf-8") + "; 0")
+    for room in ROOMS:
+        tab.click(f"#tab-{room}")
+        drawn(tab)
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, room
+        assert tab.locator(f"#room-{room} .code code").inner_text(), room
+        for canvas in tab.locator(f"#room-{room} canvas:visible").all():
+            ink = (
+                "(c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+            )
+            assert canvas.evaluate(ink) > 4, canvas.get_attribute("aria-label")
+        found = tab.evaluate("axe.run().then((r) => r.violations)")
+        told = [(each["id"], node["html"][:120]) for each in found for node in each["nodes"]]
+        assert told == [], room
+
+
+def test_the_start_is_dragged_and_moved_by_keys_and_the_link_shows_the_same(opened: Any) -> None:
+    tab = opened()
+    ring = tab.locator(".handle.start")
+    box = ring.bounding_box()
+    tab.mouse.move(box["x"] + 22, box["y"] + 22)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 122, box["y"] - 38, steps=4)
+    tab.mouse.up()
+    drawn(tab)
+    moved = ring.bounding_box()
+    assert moved["x"] - box["x"] == pytest.approx(100, abs=3)
+    assert moved["y"] - box["y"] == pytest.approx(-60, abs=3)
+    ring.press("ArrowRight")
+    drawn(tab)
+    assert ring.bounding_box()["x"] - moved["x"] == pytest.approx(4, abs=1)
+    tab.locator("#room-descent .card").first.locator("input[type=range]").first.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.select_option("#room-descent .panel > .choice select", "stretched_bowl")
+    ring.press("ArrowDown")
+    link, code = address(tab), tab.locator("#room-descent code").inner_text()
+    assert "start=" in link
+    other = opened(link)
+    assert other.locator("#room-descent code").inner_text() == code
+    assert "[-5, -2]" not in code
+
+
+def test_a_rate_above_the_limit_is_told_and_a_story_shows_it(opened: Any) -> None:
+    tab = opened("#descent&rules=sgd;lr:0.51&steps=2000")
+    assert "diverges" in tab.locator("#room-descent .note").inner_text()
+    tab = opened("#descent&rules=sgd;lr:0.4")
+    note = tab.locator("#room-descent .note").inner_text()
+    assert "× 0.92 by theory, × 0.92 measured" in note
+    assert "its limit: lr 0.5" in note
+    tab.click("#room-descent .step >> nth=3")
+    assert "cancel" in tab.locator("#room-descent .said").inner_text()
+    assert "momentum;lr:0.4;beta:0.5" in address(tab)
+
+
+def test_it_plays_and_stops_at_the_end(opened: Any) -> None:
+    tab = opened("#descent&steps=20&at=3")
+    assert tab.locator("#room-descent .transport output").inner_text() == "step 3"
+    tab.click("#room-descent .transport button >> nth=1")
+    assert tab.locator("#room-descent .transport output").inner_text() == "step 4"
+    tab.emulate_media(reduced_motion="no-preference")
+    tab.click("#room-descent .play")
+    expect(tab.locator("#room-descent .transport output")).to_have_text("step 20")
+    assert tab.locator("#room-descent .play").inner_text() == "Play"
+
+
+def test_the_map_goes_to_the_best_and_the_edge_moves_with_the_curvature(opened: Any) -> None:
+    tab = opened("#stability")
+    tab.click("text=Go to the best")
+    assert "lr=0.6679, beta=0.4026" in tab.locator("#room-stability code").inner_text()
+    told = tab.locator("#room-stability .panel > .note")
+    assert "× 0.63" in told.inner_text()
+    tab.locator(".handle.small").nth(1).press("Shift+ArrowRight")  # steeper: the limit falls
+    assert "diverges" in told.inner_text()
+
+
+def test_networks_train_and_a_cure_helps(opened: Any) -> None:
+    tab = opened("#network")
+    tab.click("text=All weights alike")
+    note = tab.locator("#room-network figure .note").first
+    expect(note).to_have_text(re.compile(r"loss 0\.69"))
+    tab.click("text=Start with random weights")
+    expect(note).to_have_text(re.compile(r"loss 0\.[0-4]"), timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    "hash_",
+    [
+        "#descent&rules=__proto__;lr:1,constructor&problem=toString&start=NaN_1&steps=-5&at=99999",
+        "#network&widths=1e9_-3&rules=adam;lr:-1;beta1:2&batch=abc&seed=%",
+        "#stability&rule=<img src=x onerror=alert(1)>&low=9&high=0.1&lr=1e99",
+        "#schedules&list=cosine;steps:-4;initial:1e400,nothing;x:1&steps=1e9",
+        "#batches&list=sgd;lr:1;batch:99999;draws:x;data:hasOwnProperty&epochs=0&set=x",
+        "#nowhere&a=1",
+    ],
+)
+def test_an_address_from_anyone_does_no_harm(opened: Any, hash_: str) -> None:
+    tab = opened(hash_)
+    assert tab.locator(".room:visible h1").count() == 1
+    assert tab.locator("img").count() == 0
+
+
+def test_a_hostile_rule_is_only_text(opened: Any, tmp_path: Path) -> None:
+    page = explore.write(tmp_path / "page.html", [hostile()], "rosenbrock")
+    tab = opened(page=page)
+    tab.click("#room-descent summary >> nth=0")
+    assert (
+        "</style><script>alert(2)</script>"
+        in tab.locator("#room-descent .about").nth(1).inner_text()
+    )
+    assert tab.locator("img").count() == 0
+    assert "signum" in tab.locator("#room-descent code").inner_text()
