@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli import check, doctor, explore, folder, race, rates, rules, schedule, trace
+from thalweg.cli import check, doctor, explore, fit, folder, race, rates, rules, schedule, trace
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
 
 __all__ = ["app", "main"]
@@ -22,6 +22,8 @@ app = typer.Typer(
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
+app.command()(fit.fit)
+app.command()(fit.predict)
 app.command()(check.check)
 app.command()(doctor.doctor)
 app.command(context_settings=_OWN_OPTIONS, epilog=trace.EPILOG)(trace.trace)

@@ -2,12 +2,74 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from thalweg.rule import Rule
 
-__all__ = ["column_types", "names", "numbers", "positional_and_options", "rules_and_hyper"]
+__all__ = [
+    "AS", "COMMENT", "DECIMAL", "DELIMITER", "DROP", "ENCODING", "HEADER_ROW", "KEEP", "KIND",
+    "MISSING", "NA", "SKIP_BAD_ROWS", "TARGET", "column_types", "names", "numbers",
+    "positional_and_options", "rules_and_hyper",
+]  # fmt: skip
+
+
+# How a table is read, for every command that takes one.
+TARGET = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
+KIND = Annotated[
+    str | None,
+    typer.Option(help="regression or classification, if the target column does not make it clear."),
+]
+SKIP_BAD_ROWS = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Drop rows with bad values and count them.")
+]
+DROP = Annotated[
+    list[str] | None, typer.Option(metavar="COL,…", help="Columns of a file to leave out.")
+]
+KEEP = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COL,…", help="The only columns of a file to use beside the target."),
+]
+AS = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as",
+        metavar="COL:TYPE,…",
+        help="Take columns as number, category (a 0/1 feature for each value), date or text.",
+    ),
+]
+MISSING = Annotated[
+    str,
+    typer.Option(
+        help="What to do about missing values: impute (median and an indicator, or the category "
+        "missing), drop their rows, or error."
+    ),
+]
+NA = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT,…", help="Texts that stand for a missing value, beside NA, ?, null and so on."
+    ),
+]
+DECIMAL = Annotated[
+    str | None, typer.Option(help="Decimal mark of a text file: . or , (each column shows it).")
+]
+DELIMITER = Annotated[
+    str | None,
+    typer.Option(help="Delimiter of a text file: one character, tab or space; found by default."),
+]
+ENCODING = Annotated[
+    str | None, typer.Option(help="Encoding of a text file, such as cp1252; found by default.")
+]
+COMMENT = Annotated[
+    str | None, typer.Option(help="What a comment line of a text file begins with.")
+]
+HEADER_ROW = Annotated[
+    int | None,
+    typer.Option(help="Line of the column names in a text file, counted from 1; 0 for none."),
+]
 
 
 def names(text: str) -> list[str]:

@@ -11,7 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thalweg.cli.arguments import column_types, names
+from thalweg.cli.arguments import (
+    AS,
+    COMMENT,
+    DECIMAL,
+    DELIMITER,
+    DROP,
+    ENCODING,
+    HEADER_ROW,
+    KEEP,
+    KIND,
+    MISSING,
+    NA,
+    SKIP_BAD_ROWS,
+    TARGET,
+    column_types,
+    names,
+)  # fmt: skip
 from thalweg.cli.folder import show_verdict
 from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost, say
 from thalweg.live import View, live
@@ -34,11 +50,6 @@ _Data = Annotated[
         "FILE.py:function that returns a thalweg.TorchTask (:task by default). Left out with "
         "--resume.",
     ),
-]
-_Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
-_Kind = Annotated[
-    str | None,
-    typer.Option(help="regression or classification, if the target column does not make it clear."),
 ]
 _Rules = Annotated[
     str | None,
@@ -92,54 +103,6 @@ _Penalty = Annotated[
     float | None, typer.Option(help="Weight of the L2 penalty of a linear model; 1e-4 by default.")
 ]
 _Seed = Annotated[int, typer.Option(help="Seed of the split, the trials and every training.")]
-_SkipBadRows = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Drop rows with bad values and count them.")
-]
-_Drop = Annotated[
-    list[str] | None, typer.Option(metavar="COL,…", help="Columns of a file to leave out.")
-]
-_Keep = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COL,…", help="The only columns of a file to use beside the target."),
-]
-_As = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--as",
-        metavar="COL:TYPE,…",
-        help="Take columns as number, category (a 0/1 feature for each value), date or text.",
-    ),
-]
-_Missing = Annotated[
-    str,
-    typer.Option(
-        help="What to do about missing values: impute (median and an indicator, or the category "
-        "missing), drop their rows, or error."
-    ),
-]
-_Na = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="TEXT,…", help="Texts that stand for a missing value, beside NA, ?, null and so on."
-    ),
-]
-_Decimal = Annotated[
-    str | None, typer.Option(help="Decimal mark of a text file: . or , (each column shows it).")
-]
-_Delimiter = Annotated[
-    str | None,
-    typer.Option(help="Delimiter of a text file: one character, tab or space; found by default."),
-]
-_Encoding = Annotated[
-    str | None, typer.Option(help="Encoding of a text file, such as cp1252; found by default.")
-]
-_Comment = Annotated[
-    str | None, typer.Option(help="What a comment line of a text file begins with.")
-]
-_HeaderRow = Annotated[
-    int | None,
-    typer.Option(help="Line of the column names in a text file, counted from 1; 0 for none."),
-]
 _Out = Annotated[
     Path | None, typer.Option(help="Folder for results and report; thalweg-race-NAME by default.")
 ]
@@ -191,14 +154,14 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 def race(
     context: typer.Context, source: _Data = None, *,
-    target: _Target = None, kind: _Kind = None, rules: _Rules = None,
+    target: TARGET = None, kind: KIND = None, rules: _Rules = None,
     batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None,
     repeats: _Repeats = None, seeds: _Seeds = 2,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
-    drop: _Drop = None, keep: _Keep = None, as_: _As = None, missing: _Missing = "impute",
-    skip_bad_rows: _SkipBadRows = False, na: _Na = None, decimal: _Decimal = None,
-    delimiter: _Delimiter = None, encoding: _Encoding = None, comment: _Comment = None,
-    header_row: _HeaderRow = None, out: _Out = None, resume: _Resume = None,
+    drop: DROP = None, keep: KEEP = None, as_: AS = None, missing: MISSING = "impute",
+    skip_bad_rows: SKIP_BAD_ROWS = False, na: NA = None, decimal: DECIMAL = None,
+    delimiter: DELIMITER = None, encoding: ENCODING = None, comment: COMMENT = None,
+    header_row: HEADER_ROW = None, out: _Out = None, resume: _Resume = None,
     trust: _Trust = False, workers: _Workers = None, on: _On = None, csv: _Csv = False,
     tensorboard: _Tensorboard = False, optuna: _Optuna = False, mlflow: _Mlflow = False,
     wandb: _Wandb = False, quiet: _Quiet = False,

@@ -15,7 +15,7 @@ from thalweg.data.delimited import SKIP
 from thalweg.data.numerals import MISSING, PLAIN, Numerals, most, numerals_of
 from thalweg.words import closest, listed
 
-__all__ = ["Column", "bad_value", "chosen", "typed"]
+__all__ = ["Column", "bad_value", "chosen", "typed", "wrong_value"]
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
@@ -236,23 +236,32 @@ def _microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
     """Return the sentence about the first bad value, by row and then by column."""
-    row, name = min((int(column.bad[0]), i) for i, column in enumerate(columns) if len(column.bad))
-    column = columns[name]
-    value = table[column.name][row].as_py()
-    if isinstance(value, float):
-        what, mark = f"{value} is not finite", ""
-    else:
-        shown = str(value).strip()
-        word = "date" if column.type == "date" else "number"
-        endless = word == "number" and "inf" in shown.lower()
-        what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
-        marks = _marks(table[column.name].take(pa.array(column.bad)), shown)
+    column, said = wrong_value(columns, table)
+    value = table[column.name][int(column.bad[0])].as_py()
+    mark = ""
+    if not isinstance(value, float):
+        marks = _marks(table[column.name].take(pa.array(column.bad)), str(value).strip())
         plain = all(len(mark) < 20 and mark.isprintable() for mark in marks)
         quoted = shlex.quote(",".join(marks)) if plain else "TEXT"
         kept = shlex.quote(f"{column.name}:category")
         counted = "them" if len(marks) > 1 else "it"
         mark = f"--na {quoted} counts {counted} as missing, --as {kept} takes texts as they are, "
-    return f"column {column.name!r} row {row + 1}: {what} ({mark}{SKIP})"
+    return f"{said} ({mark}{SKIP})"
+
+
+def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str]:
+    """Return the column of the first bad value, and what is wrong with it."""
+    row, name = min((int(column.bad[0]), i) for i, column in enumerate(columns) if len(column.bad))
+    column = columns[name]
+    value = table[column.name][row].as_py()
+    if isinstance(value, float):
+        what = f"{value} is not finite"
+    else:
+        shown = str(value).strip()
+        word = "date" if column.type == "date" else "number"
+        endless = word == "number" and "inf" in shown.lower()
+        what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
+    return column, f"column {column.name!r} row {row + 1}: {what}"
 
 
 def _marks(bad: pa.ChunkedArray, shown: str) -> list[str]:

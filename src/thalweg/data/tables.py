@@ -1,7 +1,7 @@
 """Tables: columns, missing values and bad rows of a table, ready to be split and encoded."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.data.columns import Column, bad_value, chosen, typed
+from thalweg.data.columns import Column, bad_value, chosen, typed, wrong_value
 from thalweg.data.options import Options
 from thalweg.words import closest, listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Prepared", "prepared"]
+__all__ = ["Prepared", "encodable", "prepared"]
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 
@@ -68,6 +68,36 @@ def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bo
     if empty:
         assumed.append(f"columns without a value left out: {listed(empty, 5)}")
     return Prepared(_frame(features, kept), _target(answer, kept), dropped, tuple(assumed))
+
+
+def encodable(
+    table: pa.Table, kinds: Mapping[str, str], options: Options, *, comma: bool
+) -> "pd.DataFrame":
+    """Return the columns of new rows as those of a table before were.
+
+    Args:
+        table: texts or typed columns.
+        kinds: the columns that are needed, each ``"number"``, ``"category"`` or ``"date"``.
+        options: how the table before was read.
+        comma: as in ``prepared``.
+
+    Raises:
+        ValueError: a column or a value is missing that the rows before had, or a value is bad.
+    """
+    lacking = [name for name in kinds if name not in table.column_names]
+    if lacking:
+        raise ValueError(
+            f"it has no column {listed([repr(name) for name in lacking], 5)}, which the model "
+            f"needs; its columns are: {_listed(table.column_names)}"
+        )
+    found = typed(table, list(kinds), types=kinds, decimal=options.decimal, na=options.na,
+                  comma=comma)  # fmt: skip
+    if any(len(column.bad) for column in found):
+        said = wrong_value(found, table)[1]
+        raise ValueError(
+            f"{said}, as the column held when the model was trained; mend it or empty it"
+        )
+    return _frame(found, np.ones(table.num_rows, dtype=bool))
 
 
 def _checked(table: pa.Table, target: str | None, options: Options) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -276,22 +276,44 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             self._begin(rows, loss, k, _STREAMED)
             if hasattr(self, "coef_"):
                 self._warm()
-        before = [problem.training.measured for problem in self._problems]
-        self._learn(rows, np.arange(rows.X.shape[0]), 0)
-        after = [problem.training.measured for problem in self._problems]
+        measured = self._measured(rows, np.arange(rows.X.shape[0]))
         self._choose()
         self.rows_seen_ = getattr(self, "rows_seen_", 0) + rows.X.shape[0]
-        losses = [
-            p.unit.of_loss * (sums[c] - old[c]) / max(weight - past, 1e-300)
-            for p, c, (sums, weight), (old, past) in zip(
-                self._problems, self._choice, after, before, strict=True
-            )
-        ]
-        self.stream_curve_ = [
-            *getattr(self, "stream_curve_", []),
-            (self.rows_seen_, float(np.mean(losses))),
-        ]
+        mean = float(np.mean([each[c] for each, c in zip(measured, self._choice, strict=True)]))
+        self.stream_curve_ = [*getattr(self, "stream_curve_", []), (self.rows_seen_, mean)]
         self.n_iter_ = getattr(self, "n_iter_", 0) + 1
+
+    def _measured(self, rows: Rows, order: NDArray[np.intp]) -> list[NDArray[np.float64]]:
+        """Learn rows; return each training's progressive loss of them, (2, LANES)."""
+        before = [problem.training.measured for problem in self._problems]
+        self._learn(rows, order, 0)
+        after = [problem.training.measured for problem in self._problems]
+        return [
+            p.unit.of_loss * (sums - old) / max(weight - past, 1e-300)
+            for p, (sums, weight), (old, past) in zip(self._problems, after, before, strict=True)
+        ]
+
+    def learning_curve(self, X: Any, y: Any, pieces: int = 40) -> tuple[Any, Any]:
+        """Return how the progressive loss of one pass fell: rows seen, and the loss of each piece.
+
+        Args:
+            X: rows as in ``fit``, which must have been called.
+            y: their targets.
+            pieces: that the pass is cut into, >= 1; default 40.
+        """
+        check_is_fitted(self)
+        X = self._rows(X, reset=False)
+        n = X.shape[0]
+        own = clone(self)
+        vars(own).update({name: vars(self)[name] for name in _FITTED if name in vars(self)})
+        rows = Rows(X, self._targets(np.asarray(y)), np.ones(n))
+        own._begin(rows, *self._trained, 1 / n)  # noqa: SLF001 - its own kind
+        order = check_random_state(self.random_state).permutation(n)
+        parts = np.array_split(order, min(pieces, n))
+        found = [own._measured(rows, part) for part in parts]  # noqa: SLF001
+        choice = [problem.training.best() for problem in own._problems]  # noqa: SLF001
+        losses = [np.mean([e[c] for e, c in zip(each, choice, strict=True)]) for each in found]
+        return np.cumsum([len(part) for part in parts]), np.array(losses)
 
     def _choose(self) -> None:
         """Choose by at least the last half of what was measured, and keep that."""

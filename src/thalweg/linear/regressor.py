@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from thalweg import losses
 from thalweg.linear.base import Linear, Rows
+from thalweg.losses import Loss
 from thalweg.rule import Rule
 
 __all__ = ["LinearRegressor"]
@@ -157,8 +158,8 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
                 X, y, weights, test_size=self.validation_fraction, random_state=self.random_state
             )
             (X, y, weights), held_out = parts[::2], parts[1::2]
-        validation = held_out and Rows(held_out[0], _columns(held_out[1]), held_out[2])
-        self._fit(Rows(X, _columns(y), weights), losses.get(self.loss), 1, validation)
+        validation = held_out and Rows(held_out[0], self._targets(held_out[1]), held_out[2])
+        self._fit(Rows(X, self._targets(y), weights), *self._trained, validation)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -173,8 +174,16 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
             sample_weight: (n,), >= 0.
         """
         X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "coef_"))
-        self._continue(Rows(X, _columns(y), weights), losses.get(self.loss), 1)
+        self._continue(Rows(X, self._targets(y), weights), *self._trained)
         return self
+
+    @property
+    def _trained(self) -> tuple[Loss, int]:
+        """The loss of a training and its outputs."""
+        return losses.get(self.loss), 1
+
+    def _targets(self, y: NDArray[Any]) -> list[NDArray[Any]]:
+        return [y] if y.ndim == 1 else list(y.T)
 
     def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
         super()._keep(parameters)
@@ -189,7 +198,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         if reset:
             self._single = y.ndim == 1
         outputs = np.size(self.intercept_) if hasattr(self, "intercept_") and not reset else None
-        if self._single != (y.ndim == 1) or (outputs and outputs != len(_columns(y))):
+        if self._single != (y.ndim == 1) or (outputs and outputs != len(self._targets(y))):
             raise ValueError(f"y must have {outputs or 'as many'} columns as before, got {y.shape}")
         losses.get(self.loss).outputs(y, "")
         return X, y, _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
@@ -199,8 +208,3 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         z = self._outputs(X)
         mean = losses.get(self.loss).predict
         return mean(z) if self._single else mean(z[..., None])
-
-
-def _columns(y: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return the targets of each output."""
-    return [y] if y.ndim == 1 else list(y.T)

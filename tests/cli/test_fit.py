@@ -1,0 +1,72 @@
+"""``thalweg fit`` and ``thalweg predict``, from files to files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cli.output import said
+from thalweg.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=80), "b": rng.choice(["x", "y"], 80)})
+    frame["price"] = 3 * frame["a"] + (frame["b"] == "x") + 100
+    frame.to_csv("prices.csv", index=False)
+    return tmp_path
+
+
+def test_a_table_becomes_a_model_a_page_and_predictions(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(capsys, "fit prices.csv --target price")
+    assert "price: It explains 100 % of the variance of 16 rows" in out
+    assert (folder / "thalweg-fit-prices.html").is_file()
+    (folder / "new.csv").write_text("b,a\nx,1\nz,2\n")
+    out = said(capsys, "predict thalweg-fit-prices.model new.csv")
+    name, one, two = out.splitlines()
+    assert name == "price"
+    assert float(one) == pytest.approx(104, abs=0.1)
+    assert 105.5 < float(two) < 107.5  # a word that it has not seen
+    said(capsys, "predict thalweg-fit-prices.model new.csv --out answers.csv")
+    assert (folder / "answers.csv").read_text() == out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("fit prices.csv", "it needs a target (--target COL)"),
+        ("fit prices.csv --target price --loss gama", "'loss' parameter of LinearRegressor"),
+        ("fit prices.csv --target price --alpha -1", "'alpha' parameter of LinearRegressor"),
+        ("fit prices.csv --target price --out prices.csv", "thalweg did not make it"),
+        ("fit prices.csv --target price --out a.html", "--out is the model's file"),
+        ("predict prices.csv prices.csv", "prices.csv is no model of thalweg fit"),
+        ("predict none.model prices.csv", "none.model: No such file"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(
+    folder: Path, words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "prices.csv").read_bytes()
+    assert main(words.split()) in {1, 2}
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert (folder / "prices.csv").read_bytes() == before
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_no_file_is_overwritten_by_predictions(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "fit prices.csv --target price --out p.model")
+    assert main(["predict", "p.model", "prices.csv", "--out", "prices.csv"]) == 2
+    assert "--out must name a file that is not there yet" in capsys.readouterr().err
+    (folder / "few.csv").write_text("a,c\n1,2\n")
+    assert main(["predict", "p.model", "few.csv"]) == 2
+    assert "few.csv: it has no column 'b', which the model needs" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""A model in a file: new rows are read as those before were."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from thalweg import data
+from thalweg.linear import saved
+from thalweg.linear.fitted import fit
+
+N = 300
+RNG = np.random.default_rng(0)
+DAYS = np.datetime64("2024-01-01") + RNG.integers(0, 200, N)
+TABLE = pa.table(
+    {
+        "town": pa.array(RNG.choice(["Bern", "Kiel"], N)),
+        "size": pa.array(np.where(np.arange(N) % 9, RNG.normal(size=N), np.nan), from_pandas=True),
+        "day": pa.array(DAYS),
+        "y": pa.array(RNG.choice(["no", "yes"], N)),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> saved.Saved:
+    y = TABLE["y"].to_numpy()
+    found = fit(data.Dataset.from_arrays(TABLE.drop_columns("y"), y, target="y"))
+    place = found.saved.write(tmp_path_factory.mktemp("model") / "m.model")
+    read = saved.load(place)
+    X = found.saved.encoder.transform(found.dataset.X)
+    shares = read.predict(TABLE)["y is yes"]
+    np.testing.assert_array_equal(shares, found.saved.estimator.predict_proba(X)[:, 1])
+    return read
+
+
+def test_new_rows_may_be_texts_lack_values_and_have_new_words(model: saved.Saved) -> None:
+    few = TABLE.slice(0, 4)
+    texts = pa.table({name: few[name].cast(pa.string()) for name in few.column_names})
+    want, got = model.predict(few), model.predict(texts.drop_columns("y"))
+    assert want["y"].tolist() == got["y"].tolist()
+    np.testing.assert_allclose(want["y is no"], got["y is no"])
+    town = pa.array(["Oslo", "Bern", None, "Kiel"])
+    strange = model.features(few.set_column(0, "town", town).append_column("more", town))
+    known = model.features(few)
+    columns = [i for i, name in enumerate(model.encoder.features) if name.startswith("town")]
+    zero = (0 - model.encoder.mean[columns]) / model.encoder.scale[columns]
+    np.testing.assert_allclose(strange[0, columns], zero)
+    rest = [i for i in range(known.shape[1]) if i not in columns]
+    np.testing.assert_array_equal(strange[:, rest], known[:, rest])
+
+
+def test_what_the_model_needs_and_the_rows_lack_is_said(model: saved.Saved) -> None:
+    with pytest.raises(ValueError, match="it has no column 'size', which the model needs; its"):
+        model.predict(TABLE.drop_columns("size"))
+    bad = TABLE.set_column(1, "size", pa.array(["1", "x"] * (N // 2)))
+    with pytest.raises(ValueError, match="column 'size' row 2: 'x' is not a number, as the column"):
+        model.predict(bad)
+
+
+def test_a_file_that_is_no_model_stays_and_is_not_read(tmp_path: Path, model: saved.Saved) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("mine")
+    with pytest.raises(FileExistsError, match="thalweg did not make it"):
+        model.write(other)
+    assert other.read_text() == "mine"
+    with pytest.raises(ValueError, match="is no model of thalweg fit"):
+        saved.load(other)
+    other.write_bytes(saved.MARK + b"broken")
+    with pytest.raises(ValueError, match="is broken or of other versions"):
+        saved.load(other)
+
+
+def test_arrays_are_read_by_the_names_of_their_columns() -> None:
+    found = fit(data.load("iris")).saved
+    iris: Any = data.load("iris")
+    table = pa.table(dict(zip(iris.features, iris.X.T, strict=True)))
+    answers = found.predict(table)
+    assert (answers["class"] == np.array(iris.classes)[iris.y]).mean() > 0.95
