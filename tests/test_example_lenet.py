@@ -49,16 +49,16 @@ def check(printed: str) -> None:
     assert max(float(row[2]) for row in found.values()) > 0.75
 
 
-def test_each_class_learns_mnist_as_torch_does() -> None:
+def test_it_reads_mnist() -> None:
     folder = os.environ.get("THALWEG_DATA")
     if not folder or not Path(folder, IMAGES).exists():
         pytest.skip(f"THALWEG_DATA names no folder with {IMAGES}")
-    printed = run(folder, "--epochs", "1", "--images", "1000")
-    assert printed.startswith("MNIST's test images: 800 to train on, 200 to test with")
-    check(printed)
+    printed = run(folder, "--epochs", "1", "--images", "100")
+    assert printed.startswith("MNIST's test images: 80 to train on, 20 to test with")
+    assert set(optim.__all__) - {"LBFGS"} <= {title.split()[0] for title in rows(printed)}
 
 
-def test_without_mnist_digits_stand_in_and_it_says_so(tmp_path: Path) -> None:
+def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(tmp_path: Path) -> None:
     printed = run(str(tmp_path), "--epochs", "1", "--images", "800")
     assert printed.startswith("scikit-learn's digits stand in for MNIST:")
     assert IMAGES in printed.splitlines()[0]
