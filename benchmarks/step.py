@@ -73,7 +73,7 @@ def against(row: Row) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rules", default=",".join(rules.names()))
+    parser.add_argument("--rules", default=",".join(rules.names("element-wise")))
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(numba.get_num_threads())

@@ -20,7 +20,7 @@ def main() -> None:
     args = arguments(__doc__)
     X, y, least = regression()
     rows = []
-    for rule in rules.names():
+    for rule in rules.names("element-wise"):
         batch_size = len(X) if rule == "rprop" else 10
         fit = linear.train(X, y, rule=rule, epochs=EPOCHS, batch_size=batch_size, lr=RATES)
         excess = above(least, fit.train_loss)

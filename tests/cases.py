@@ -1,7 +1,8 @@
 """One table of rules: what each is called with, which torch class must agree, what it refuses.
 
-A rule is called with its defaults; these are further calls. The class and its arguments are those
-of the catalog. Every hyperparameter has a refused value.
+A rule is called with its defaults; these are further calls. Rules of matrices, which take neither
+numbers nor vectors, are elsewhere (test_matrix_rules.py). The class and its arguments are those of
+the catalog. Every hyperparameter has a refused value.
 """
 
 from collections.abc import Mapping
@@ -142,10 +143,15 @@ FURTHER = (
         "warming up until step 5, with decay, eps that counts",
         {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.5, "warmup": 5.0},
     ),
+    Case("lars", "with decay", {"lr": 10.0, "weight_decay": 0.5}),
+    Case("lamb", "strong decay, eps that counts", {"lr": 0.02, "eps": 0.1, "weight_decay": 0.5}),
+    Case("novograd", "with decay, without memory", {"beta1": 0.0, "weight_decay": 0.5}),
+    Case("adafactor", "short memory, shorter steps", {"decay": 0.5, "clip": 0.1}),
+    Case("mars", "much of the change", {"lr": 0.02, "gamma": 0.5}),
     Case("ademamix", "without memory", {"lr": 0.02, "beta1": 0.0, "beta3": 0.0, "warmup": 10.0}),
 )
 
-CASES = (*(Case(name, "defaults", {}) for name in rules.names()), *FURTHER)
+CASES = (*(Case(name, "defaults", {}) for name in rules.names("element-wise", "sums")), *FURTHER)
 
 # A value that each hyperparameter refuses, in every rule that has it, and the exact words.
 REFUSED = {
@@ -168,4 +174,12 @@ REFUSED = {
     "beta3": (1.0, "beta3 must be in [0, 1), got 1.0"),
     "slow_weight": (-5.0, "slow_weight must be >= 0, got -5.0"),
     "warmup": (-1.0, "warmup must be >= 0, got -1.0"),
+    "trust": (0.0, "trust must be > 0, got 0.0"),
+    "decay": (-0.8, "decay must be > 0, got -0.8"),
+    "eps1": (-1.0, "eps1 must be >= 0, got -1.0"),
+    "eps2": (-1.0, "eps2 must be >= 0, got -1.0"),
+    "clip": (0.0, "clip must be > 0, got 0.0"),
+    "d0": (0.0, "d0 must be > 0, got 0.0"),
+    "distance0": (0.0, "distance0 must be > 0, got 0.0"),
+    "every": (0.5, "every must be >= 1, got 0.5"),
 }

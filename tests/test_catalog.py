@@ -72,7 +72,7 @@ def idle(found: Rule) -> dict[str, str]:
     return decays
 
 
-@every_rule
+@pytest.mark.parametrize("name", rules.names("element-wise", "sums"))
 def test_a_state_that_no_step_reads_is_known(name: str) -> None:
     """Of those that are averages of gradients: torch keeps the others all the same."""
     found = idle(rules.get(name))

@@ -115,10 +115,9 @@ def test_steps_agree_with_torch_from_a_state_in_mid_course(case: Case, t0: int, 
 
 
 def test_the_table_has_every_rule() -> None:
-    built_in = {n for n in rules.names() if rules.get(n).function.__module__ == "thalweg.rules"}
-    assert (
-        built_in == {case.rule for case in CASES} == set(rules.__all__) - {"get", "names", "rule"}
-    )
+    built_in = {n for n in rules.names() if rules.get(n).built_in}
+    assert built_in == set(rules.__all__) - {"get", "names", "rule"}
+    assert built_in - {*rules.names("matrices")} == {case.rule for case in CASES}
     assert len({case.id for case in CASES}) == len(CASES)
     for case in CASES:
         rules.get(case.rule).resolve(case.hyper)
@@ -157,7 +156,9 @@ def test_path_is_the_one_that_optax_takes(name: str) -> None:
 
 def test_rows_without_a_peer_have_another_oracle() -> None:
     others = {case.rule for case in CASES if case.peer is None}
-    assert others == {*OPTAX, *json.loads(references.FILE.read_text())}
+    of_matrices = {*rules.names("matrices")}
+    by_hand = {"adam_mini", "dowg"}  # test_sum_rules.py
+    assert others == {*OPTAX, *by_hand, *json.loads(references.FILE.read_text())} - of_matrices
 
 
 def test_yogi_second_moment_climbs_on_a_line_under_a_constant_gradient() -> None:
@@ -282,6 +283,7 @@ def test_floats_arrays_and_tensors_take_the_same_path_and_keep_their_type(
         assert getattr(point, "dtype", None) == getattr(like, "dtype", None)
     wide = kind in {"float", "float64 array", "float64 tensor"}
     rtol, atol = (1e-12, 0.0) if wide else (1e-5, 1e-6)  # some points are near 0
+    rtol = max(rtol, 1e-4) if rules.get(case.rule).joint else rtol  # x - x0 loses digits
     found = np.ravel([np.asarray(p) for p in points])
     np.testing.assert_allclose(found, np.ravel(expected), rtol=rtol, atol=atol)
 
@@ -448,7 +450,10 @@ def test_a_rule_that_returns_other_values_than_it_declares_is_refused(
     assert str(refusal.value) == message
 
 
-START = "rule 'mine': start={} must map a state to a number or to the name of a hyperparameter"
+START = (
+    "rule 'mine': start={} must map a state to a number, to the name of a hyperparameter, or a "
+    "varying state to 'x'"
+)
 FORM = "rule 'mine' must have the signature (g, x, <state>, *, t, <hyper>=...)"
 
 

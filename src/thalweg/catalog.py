@@ -100,6 +100,7 @@ class Entry:
         decays: for each state, the hyperparameter that decays it. Where that is 0, no step reads
             the old value of the state.
         usual: whether it is in a race that names no rules.
+        holds: what is true of each step of a rule that the linear theory cannot describe.
     """
 
     torch: TorchClass | None = None
@@ -107,6 +108,7 @@ class Entry:
     optimum: Optimum | None = None
     decays: Mapping[str, str] = field(default_factory=dict)
     usual: bool = True
+    holds: str = ""
 
 
 def of(rule: Rule) -> Entry:
@@ -237,4 +239,36 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.ademamix: Entry(decays=_FIRST_MOMENT, usual=False),
     rules.schedule_free_sgd: Entry(usual=False),
     rules.schedule_free_adamw: Entry(usual=False),
+    rules.muon: Entry(
+        usual=False,
+        holds="a step moves all directions alike, by 0.2 lr √max(rows, columns) or nearly so",
+    ),
+    rules.normuon: Entry(
+        usual=False, holds="a step has the length 0.2 lr √(rows × columns), whatever the gradient"
+    ),
+    rules.shampoo: Entry(usual=False),
+    rules.soap: Entry(usual=False),
+    # Its lr is a share of x for each unit of trust.
+    rules.lars: Entry(
+        rates=(1e-3, 1e3),
+        usual=False,
+        holds="what a step adds to v is as long as trust ‖x‖, whatever the gradient",
+    ),
+    rules.lamb: Entry(
+        decays=_FIRST_MOMENT,
+        usual=False,
+        holds="a step has the length lr ‖x‖, whatever the gradient",
+    ),
+    rules.novograd: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.stable_adamw: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.mars: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.adam_mini: Entry(decays=_FIRST_MOMENT, usual=False),
+    rules.adafactor: Entry(
+        usual=False, holds="a step moves x by a share of at most clip · min(lr, 1/√t)"
+    ),
+    rules.came: Entry(decays=_FIRST_MOMENT, usual=False),
+    # Their lr is a factor near 1.
+    rules.prodigy: Entry(rates=(1e-3, 1e3), decays=_FIRST_MOMENT, usual=False),
+    rules.dadapt_adam: Entry(rates=(1e-3, 1e3), decays=_FIRST_MOMENT, usual=False),
+    rules.dowg: Entry(rates=(1e-3, 1e3), usual=False),
 }

@@ -1,4 +1,4 @@
-"""The functions that a rule may call: one name each for floats, NumPy arrays and torch tensors.
+"""The functions of elements that a rule may call: one name for floats, arrays and tensors.
 
 From Python numbers they return Python floats. These do not change the type of an array: what is
 float32 stays float32. The kernel generator maps the same names to compiled instructions.
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from thalweg.tensors import tensorwise
 
 __all__ = ["exp", "log", "maximum", "minimum", "sign", "sqrt", "where"]
 
@@ -27,7 +29,7 @@ def _unary(name: str) -> Callable[[Any], Any]:
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Return {name} of each element."
-    return function
+    return tensorwise(function)
 
 
 sqrt = _unary("sqrt")
@@ -35,6 +37,7 @@ exp = _unary("exp")
 log = _unary("log")
 
 
+@tensorwise
 def sign(a: Any) -> Any:  # noqa: ANN401
     """Return the sign of each element, 1 or -1; the element itself where it is 0 or NaN."""
     library = _torch_of(a) or np
@@ -43,6 +46,7 @@ def sign(a: Any) -> Any:  # noqa: ANN401
     return float(result) if isinstance(a, (int, float)) else result
 
 
+@tensorwise
 def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
     """Return ``a`` where the condition is true, or a number other than 0, and ``b`` elsewhere."""
     if isinstance(condition, (bool, int, float, np.generic)):
@@ -56,11 +60,13 @@ def where(condition: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
     return torch.where(condition.bool(), a, b)
 
 
+@tensorwise
 def maximum(a: Any, b: Any) -> Any:  # noqa: ANN401
     """Return the larger of the two in each element; NaN if one is NaN; of 0 and -0 any of them."""
     return _extremum("maximum", a, b)
 
 
+@tensorwise
 def minimum(a: Any, b: Any) -> Any:  # noqa: ANN401
     """Return the smaller of the two in each element; NaN if one is NaN; of 0 and -0 any of them."""
     return _extremum("minimum", a, b)

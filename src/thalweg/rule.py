@@ -8,14 +8,17 @@ import inspect
 import linecache
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from numbers import Real
 from types import CellType, FunctionType
 from typing import Any
 
 from thalweg.checks import Hyperparameter, Range
+from thalweg.kind import ELEMENT_WISE, read
 
 __all__ = [
+    "AT_X",
     "BELOW",
     "RANGES",
     "RESERVED_HYPERPARAMETERS",
@@ -53,6 +56,14 @@ RANGES: dict[str, Range] = {
     "step_max": Range(0.0, ends="()"),
     "slow_weight": Range(0.0, ends="[)"),
     "warmup": Range(0.0, ends="[)"),
+    "trust": Range(0.0, ends="()"),
+    "decay": Range(0.0, ends="()"),
+    "eps1": Range(0.0, ends="[)"),
+    "eps2": Range(0.0, ends="[)"),
+    "clip": Range(0.0, ends="()"),
+    "d0": Range(0.0, ends="()"),
+    "distance0": Range(0.0, ends="()"),
+    "every": Range(1.0, ends="[)"),
 }
 
 
@@ -69,8 +80,8 @@ class Rule:
         state: names of the varying state, one value per element of x.
         uniform_state: names of the uniform state, one value per tensor or lane.
         hyperparameters: by name, in the order of the signature.
-        start: first value of a state that does not start at zero: a number, or the name of
-            the hyperparameter whose value it takes.
+        start: first value of a state that does not start at zero: a number, the name of the
+            hyperparameter whose value it takes, or "x", the parameters.
         judged: where the model is judged, if not at x; see ``answer``.
     """
 
@@ -96,15 +107,31 @@ class Rule:
         return self.function(*args, **kwargs)
 
     def first_state(self, x: Any, hyper: Mapping[str, float]) -> dict[str, Any]:  # noqa: ANN401
-        """Return the state before the first step, by name: shaped like x, or one number if uniform.
+        """Return the state before the first step, by name.
+
+        It is shaped like x, or one number if it is uniform. A state of a rule that is not
+        element-wise starts as a number, too: its first step gives it the shape that its equation
+        has.
 
         Example:
             >>> from thalweg import rules
             >>> rules.get("rprop").first_state(0.0, {"lr": 0.1})
             {'step_size': 0.1, 'g_last': 0.0}
         """
-        varying = {name: x * 0 + self.start_of(name, hyper) for name in self.state}
-        return varying | {name: self.start_of(name, hyper) for name in self.uniform_state}
+        starts = {name: self.start_of(name, hyper, x * 1) for name in self.state}
+        if self.kind == ELEMENT_WISE:
+            starts = {name: x * 0 + start for name, start in starts.items()}
+        return starts | {name: self.start_of(name, hyper) for name in self.uniform_state}
+
+    @cached_property
+    def kind(self) -> str:
+        """What it looks at: "element-wise", "sums" of tensors, or whole "matrices"."""
+        return read(self.function)[0]
+
+    @cached_property
+    def joint(self) -> bool:
+        """Whether a step looks at all tensors of the model at once, by ``sums.total``."""
+        return read(self.function)[1]
 
     def advance(
         self,
@@ -187,9 +214,11 @@ class Rule:
         """The default of each hyperparameter."""
         return {h.name: h.default for h in self.hyperparameters.values()}
 
-    def start_of(self, state: str, hyper: Mapping[str, float]) -> float:
-        """Return a state's first value, zero unless declared."""
+    def start_of(self, state: str, hyper: Mapping[str, float], x: Any = 0.0) -> Any:  # noqa: ANN401
+        """Return a state's first value, zero unless declared, where the parameters are x."""
         start = self.start.get(state, 0.0)
+        if start == AT_X:
+            return x
         return hyper[start] if isinstance(start, str) else start
 
     def check_names(self, given: Mapping[str, Any]) -> None:
@@ -221,8 +250,8 @@ RESERVED_HYPERPARAMETERS = {
     "an option of thalweg.optim": {
         "capturable", "cautious", "clip_norm", "decoupled", "decoupled_weight_decay",
         "differentiable", "foreach", "fused", "independent_decay", "keys", "maximize",
-        "nonfinite", "param_names", "params", "rounding", "rule", "schedule",
-        "schedule_step", "state_dtype", "zero_gradients",
+        "nonfinite", "otherwise", "param_names", "params", "roles", "rounding", "rule", "schedule",
+        "schedule_step", "split", "state_dtype", "zero_gradients",
     },
     "an argument of thalweg.descend": {
         "batch_size", "noise", "problem", "sampling", "seed", "steps", "tolerance", "x0",
@@ -232,6 +261,8 @@ RESERVED_HYPERPARAMETERS = {
         "should_stop", "threads", "validation", "y",
     },
 }  # fmt: skip
+
+AT_X = "x"  # where a state may start
 
 _rules: dict[str, Rule] = {}
 
@@ -250,12 +281,13 @@ def rule(
     The signature is the declaration: ``g`` and ``x`` first, then the varying state; after ``*``
     come ``t`` (the step, counted from 1), the uniform state (keywords without a default) and the
     hyperparameters (keywords with one). It returns x, then each state in the order of the
-    signature.
+    signature. What it may call is in ``thalweg.elementwise``, ``thalweg.sums`` and
+    ``thalweg.matrices``; which of them it does call decides what the rule can be used for.
 
     Args:
         source: paper and equation number.
         start: first values of states that do not start at zero; a hyperparameter's name means
-            that hyperparameter's value.
+            that hyperparameter's value, and "x" the parameters, of a varying state.
         ranges: legal ranges of hyperparameters. A name that ``RANGES`` has needs none. Any other
             name may take every finite value by default.
 
@@ -364,10 +396,11 @@ def read_signature(
     }
     states = {*positional[2:], *uniform}
     for state, value in start.items():
-        if state not in states or (isinstance(value, str) and value not in hyper):
+        at_x = value == AT_X and state not in uniform
+        if state not in states or (isinstance(value, str) and value not in hyper and not at_x):
             raise TypeError(
-                f"rule {name!r}: start={{{state!r}: {value!r}}} must map a state to a number or to "
-                "the name of a hyperparameter"
+                f"rule {name!r}: start={{{state!r}: {value!r}}} must map a state to a number, to "
+                "the name of a hyperparameter, or a varying state to 'x'"
             )
     declared = Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
     if not declared.built_in:

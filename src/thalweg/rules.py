@@ -1,4 +1,6 @@
-"""Every update rule, an equation each.
+"""Every update rule, an equation each: here those that look at single elements.
+
+Those that look at whole tensors are in ``sum_rules.py``, those of matrices in ``matrix_rules.py``.
 
 ``g`` is the gradient, ``x`` the parameters, ``t`` the step counted from 1; the names between ``x``
 and ``*`` are the state, zero at the start unless declared; each function returns the new x, then
@@ -12,10 +14,12 @@ from thalweg.rule import BELOW, Rule, declared_names, registered, rule
 from thalweg.words import closest
 
 __all__ = [
-    "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "adan", "ademamix", "adopt",
-    "amsgrad", "asgd", "averaged_momentum", "centered_rmsprop", "get", "laprop", "lion",
-    "momentum", "nadam", "nadamw", "names", "nesterov", "radam", "rmsprop", "rmsprop_momentum",
-    "rprop", "rule", "schedule_free_adamw", "schedule_free_sgd", "sgd", "yogi",
+    "adabelief", "adadelta", "adafactor", "adagrad", "adam", "adam_mini", "adamax", "adamw", "adan",
+    "ademamix", "adopt", "amsgrad", "asgd", "averaged_momentum", "came", "centered_rmsprop",
+    "dadapt_adam", "dowg", "get", "lamb", "laprop", "lars", "lion", "mars", "momentum", "muon",
+    "nadam", "nadamw", "names", "nesterov", "normuon", "novograd", "prodigy", "radam", "rmsprop",
+    "rmsprop_momentum", "rprop", "rule", "schedule_free_adamw", "schedule_free_sgd", "sgd",
+    "shampoo", "soap", "stable_adamw", "yogi",
 ]  # fmt: skip
 
 
@@ -405,14 +409,31 @@ def _(x, e, beta1):
     return x - (1 - beta1) * e
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all rules, the built-in ones in the order of ``rules.py`` first.
+# After those above, so that names() has the simpler ones first.
+from thalweg.matrix_rules import muon, normuon, shampoo, soap  # noqa: E402
+from thalweg.sum_rules import (  # noqa: E402
+    adafactor,
+    adam_mini,
+    came,
+    dadapt_adam,
+    dowg,
+    lamb,
+    lars,
+    mars,
+    novograd,
+    prodigy,
+    stable_adamw,
+)
+
+
+def names(*kinds: str) -> tuple[str, ...]:
+    """Return the names of all rules, the built-in ones first; of some kinds alone if given.
 
     Example:
-        >>> names()[:3]
-        ('sgd', 'momentum', 'averaged_momentum')
+        >>> names()[:3], names("matrices")
+        (('sgd', 'momentum', 'averaged_momentum'), ('muon', 'normuon', 'shampoo', 'soap'))
     """
-    return declared_names()
+    return tuple(name for name in declared_names() if not kinds or get(name).kind in kinds)
 
 
 def get(rule: str | Rule) -> Rule:

@@ -250,9 +250,11 @@ def test_batch_larger_than_the_training_part() -> None:
 def test_rules_by_name_object_or_all() -> None:
     assert rules_of("all") == tuple(map(rules.get, rules.names()))
     assert len(rules_of(None)) == 20
-    assert {*rules_of("all")} - {*rules_of(None)} == {
+    further = {*rules_of("all")} - {*rules_of(None)}
+    assert further == {
         rules.nadamw, rules.laprop, rules.adopt, rules.adan, rules.ademamix,
         rules.schedule_free_sgd, rules.schedule_free_adamw,
+        *map(rules.get, rules.names("sums", "matrices")),
     }  # fmt: skip
     assert rules_of("sgd") == (rules.sgd,)
     assert rules_of([rules.adam, "sgd"]) == (rules.adam, rules.sgd)

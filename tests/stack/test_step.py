@@ -8,7 +8,7 @@ from thalweg.rules import get, names
 from thalweg.stack.step import DeviceStep, StackStep
 
 
-@pytest.mark.parametrize("rule", names())
+@pytest.mark.parametrize("rule", names("element-wise"))
 def test_a_gpus_step_is_that_of_the_cpu(rule: str) -> None:
     """Without a GPU: what steps there by ``optim.Descent`` is run here."""
     own = get(rule)

@@ -27,9 +27,14 @@ LIMITS = {
     # Where the sign of x changes at each step, an average of gradients is (1 - b)/(1 + b) of one.
     "adan": "2 / ((1 - b) / (1 + b) + 0.92 * 2 * (1 - 0.92) / (1 + 0.92))",
     "ademamix": "2 / ((1 - b) / (1 + b) + 5 * (1 - 0.9999) / (1 + 0.9999))",
+    # What is one number, or a row and a column, is a preconditioner as well.
+    "novograd": HEAVY_BALL, "stable_adamw": AVERAGED, "adam_mini": AVERAGED, "came": AVERAGED,
+    "mars": f"{AVERAGED} / (1 + 2 * 0.025 * b / (1 - b))",
 }  # fmt: skip
 SETTLED = {
     "asgd": {"lambd": 0.0}, "adamw": {"weight_decay": 0.0}, "nadamw": {"weight_decay": 0.0},
+    "stable_adamw": {"weight_decay": 0.0}, "adam_mini": {"weight_decay": 0.0},
+    "mars": {"weight_decay": 0.0},
 }  # fmt: skip
 
 

@@ -16,7 +16,10 @@ from thalweg.rule import rule
 from thalweg.theory import rates
 from theory.literature import LIMITS, SETTLED, each_beta, memory_of, users_rules
 
-NOT_LINEAR = {"lion", "rprop", "schedule_free_sgd", "schedule_free_adamw"}
+NOT_LINEAR = {
+    "lion", "rprop", "schedule_free_sgd", "schedule_free_adamw", "lars", "lamb", "adafactor",
+    "prodigy", "dadapt_adam", "dowg", *rules.names("matrices"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in rules.names() if n not in NOT_LINEAR])

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from thalweg import matrices, sums
 from thalweg.kernels import functions
 from thalweg.kernels.body import PLAIN, Body, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, literal
@@ -38,6 +39,10 @@ _DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
 _MOST_CALLS = 1000
 _LONGEST = 100  # characters of the rule in a message
 
+_WHOLE = (
+    "it looks at a whole tensor, and kernels are of rules that look at single elements; "
+    "thalweg.optim.Descent and races of modules take the rule as it is"
+)
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
     ast.If: "write `name = a if test else b`",
@@ -45,9 +50,11 @@ _REMEDIES: dict[type[ast.AST], str] = {
     ast.FunctionDef: "declare it outside of the rule",
     ast.Lambda: "declare it outside of the rule, with a name",
     ast.BoolOp: "write `(a) * (b)` for `a and b`, `where(a, 1.0, b)` for `a or b`",
+    ast.MatMult: _WHOLE,
     ast.Not: "write `where(test, 0.0, 1.0)`",
     ast.Compare: "compare two values; `(a < b) * (b < c)` is `a < b < c`",
 }
+_WHOLES = [getattr(module, name) for module in (matrices, sums) for name in module.__all__]
 _ALLOWED = (
     "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, other rules, "
     "functions of its own and abs, exp, log, maximum, minimum, sign, sqrt, where"
@@ -134,6 +141,9 @@ class _Translator(Builder):
 
     def inline(self, node: ast.Call, scope: "_Scope") -> list[Value]:
         """Translate the call of a function by writing its body there."""
+        callee = scope.callee(node)
+        if any(callee is one for one in _WHOLES):
+            scope.refuse(node, _WHOLE)
         arguments: list[Any] = self.arguments(node.args, scope)
         keywords: dict[str, Any] = {}
         for keyword in node.keywords:
@@ -144,7 +154,7 @@ class _Translator(Builder):
         self.calls += 1
         suffix = f"_call{self.calls}"
         try:
-            function = functions.called(scope.callee(node), arguments, keywords)
+            function = functions.called(callee, arguments, keywords)
             bound = functions.bound(function, arguments, keywords)
             given = {n: self.argument(n + suffix, v) for n, v in bound.items()}
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -282,7 +292,7 @@ class _Scope:
         return f"{self.file}, line {getattr(node, 'lineno', 0)}"
 
     def refuse(self, node: ast.AST, why: str = "") -> NoReturn:
-        kind = type(node.op if isinstance(node, ast.UnaryOp) else node)
+        kind = type(node.op if isinstance(node, (ast.UnaryOp, ast.BinOp)) else node)
         reason = why or _REMEDIES.get(kind, _ALLOWED)
         if isinstance(node, ast.AugAssign):
             value = ast.BinOp(node.target, node.op, node.value)

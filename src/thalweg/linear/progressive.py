@@ -11,7 +11,7 @@ from thalweg.kernels.cpu.progressive import learn_dense, learn_sparse
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
 from thalweg.losses import Loss
-from thalweg.rule import Rule
+from thalweg.rule import AT_X, Rule
 
 __all__ = ["Progressive"]
 
@@ -82,6 +82,9 @@ class Progressive:
         self._part(0)[:] = parameters[:, :, None]
         if not self._sparse:
             self._part(1)[:] = parameters[:, :, None]
+        for i, state in enumerate(self._rule.state):
+            if self._rule.start.get(state) == AT_X:
+                self._part(2 + i)[:] = parameters[:, :, None]
 
     def learn(
         self,

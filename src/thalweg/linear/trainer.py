@@ -14,7 +14,7 @@ from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
 from thalweg.linear.team import Team
 from thalweg.losses import get
-from thalweg.rule import Rule
+from thalweg.rule import AT_X, Rule
 from thalweg.schedules import values
 
 __all__ = ["Hyper", "Trainer"]
@@ -73,6 +73,8 @@ class Trainer:
         starts = self._rows([[rule.start_of(s, h) for h in first] for s in rule.state])
         self._state = np.empty((self.count, len(rule.state), *initial.shape, LANES), kernel.dtype)
         self._state[:] = starts[:, :, None, None, :]
+        at_x = [i for i, s in enumerate(rule.state) if rule.start.get(s) == AT_X]
+        self._state[:, at_x] = self.w[:, None]
         self._size = self.count * initial.size
         self._diverged = np.zeros((self.count, LANES), np.int64)
         self.steps = 0

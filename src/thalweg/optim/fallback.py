@@ -1,63 +1,158 @@
-"""A step of the rule itself on one tensor, where there is no kernel: any device, any layout."""
+"""A step of the rule itself on tensors, where there is no kernel: any device, layout and rule."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from thalweg.kind import ELEMENT_WISE
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
-from thalweg.optim.state import LOST
+from thalweg.optim.state import LOST, computed
+from thalweg.tensors import Tensors
 
-__all__ = ["step_tensor"]
+__all__ = ["Alone", "step_tensor", "step_together"]
 
 _HALF = (torch.bfloat16, torch.float16)
 
 
+class Alone(NamedTuple):
+    """A parameter with its gradient, its state, and the recipe of its group."""
+
+    p: Tensor
+    state: dict[str, Any]
+    recipe: Recipe
+
+
+class _Read(NamedTuple):
+    """What a rule is called with."""
+
+    g: Tensor
+    x: Tensor
+    before: dict[str, Any]
+    t: int
+
+
 @torch.no_grad()
-def step_tensor(
-    p: Tensor, state: dict[str, Any], recipe: Recipe, scale: float | Tensor, options: Options
-) -> None:
+def step_tensor(one: Alone, scale: float | Tensor, options: Options) -> None:
     """Take one step of one parameter, in place.
 
     Args:
-        p: the parameter, with its gradient.
-        state: its state, which is changed.
-        recipe: of the parameter's group.
+        one: the parameter.
         scale: the factor of the gradient.
         options: what else the step does.
     """
-    keys = recipe.keys
+    read = _read(one, scale)
+    recipe = one.recipe
+    moved, after = recipe.rule.advance(read.g, read.x, read.before, t=read.t, hyper=recipe.hyper)
+    _write(one, read, moved, after, options)
+
+
+@torch.no_grad()
+def step_together(members: Sequence[Alone], scale: float | Tensor, options: Options) -> None:
+    """Take one step of parameters whose rule looks at all of them, such as for one step size.
+
+    Uniform state is one value for all. One that joined later takes it from the others.
+
+    Args:
+        members: all parameters of the rule that have a gradient.
+        scale: the factor of the gradients.
+        options: what else the step does.
+
+    Raises:
+        ValueError: groups differ in a hyperparameter that must be the same for all.
+    """
+    read = [_read(one, scale) for one in members]
+    rule = members[0].recipe.rule
+    oldest = max(read, key=lambda own: own.t).before
+    state = {name: Tensors(own.before[name] for own in read) for name in rule.state}
+    state |= {name: oldest[name] for name in rule.uniform_state}
+    hyper = {n: _common([one.recipe.hyper[n] for one in members]) for n in rule.hyperparameters}
+    g, x = Tensors(own.g for own in read), Tensors(own.x for own in read)
+    moved, after = rule.advance(g, x, state, t=_common([own.t for own in read]), hyper=hyper)
+    for name in rule.uniform_state:
+        if isinstance(after[name], Tensors):
+            several = [n for n, v in hyper.items() if isinstance(v, Tensors) and n != "lr"]
+            raise ValueError(  # noqa: TRY004 - of what groups have
+                f"rule {rule.name!r} has one {name} for all parameters, so that its groups cannot "
+                f"differ in {', '.join(several) or 'their count of steps'}"
+            )
+    for i, (one, own) in enumerate(zip(members, read, strict=True)):
+        mine = {n: v.parts[i] if isinstance(v, Tensors) else v for n, v in after.items()}
+        _write(one, own, moved.parts[i], mine, options)
+
+
+def _common(values: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Return a value that all have, or else all of them."""
+    return values[0] if all(value == values[0] for value in values) else Tensors(values)
+
+
+def _read(one: Alone, scale: float | Tensor) -> _Read:
+    """Return what the rule is called with."""
+    p, state, recipe = one
+    keys, rule = recipe.keys, recipe.rule
     t = int(state[keys["step"]]) + 1 if "step" in keys else 1
-    rule = recipe.rule
     assert p.grad is not None
-    x = _real(p)
+    x = _shown(p, p, recipe)
     if LOST in state:
-        x = x + _real(state[LOST])
-    g = _real(p.grad).to(x.dtype) * (-scale if recipe.maximize else scale)
+        x = x + _shown(state[LOST], p, recipe)
+    g = _shown(p.grad, p, recipe).to(x.dtype) * (-scale if recipe.maximize else scale)
     if recipe.decoupled:
         x = x * recipe.decay
     elif recipe.decay:
         g = g + recipe.decay * x
     kept = [name for name in rule.state if name not in recipe.without]
     before: dict[str, Any] = {name: torch.zeros_like(x) for name in recipe.without}
-    before |= {name: _real(state[keys[name]]) for name in kept}
+    before |= {name: _shown(state[keys[name]], p, recipe) for name in kept}
     before |= {name: float(state[keys[name]]) for name in rule.uniform_state}
-    moved, after = rule.advance(g, x, before, t=t, hyper=recipe.hyper)
+    return _Read(g, x, before, t)
+
+
+def _write(one: Alone, read: _Read, moved: Tensor, after: dict[str, Any], options: Options) -> None:
+    """Write what the rule returned."""
+    p, state, recipe = one
+    keys, rule = recipe.keys, recipe.rule
     if options.cautious:
-        moved = torch.where((x - moved) * g <= 0, x, moved)  # or to NaN
+        moved = torch.where((read.x - moved) * read.g <= 0, read.x, moved)  # or to NaN
     stochastic = options.rounding == "stochastic"
-    _write(p, moved, stochastic=stochastic)
+    _copy(p, moved, stochastic=stochastic)
     if LOST in state:
-        _write(state[LOST], moved - _real(p))
-    for name in (*kept, *rule.uniform_state):
-        value = after[name]
-        target = state[keys[name]]
-        target.fill_(value) if name in rule.uniform_state else _write(
-            target, value, stochastic=stochastic
-        )
+        _copy(state[LOST], moved - _shown(p, p, recipe))
+    for name in rule.state:
+        if name in recipe.without:
+            continue
+        key = keys[name]
+        if rule.kind != ELEMENT_WISE:
+            state[key] = _room(state[key], p, after[name], read.x, options)
+        _copy(state[key], after[name], stochastic=stochastic)
+    for name in rule.uniform_state:
+        state[keys[name]].fill_(after[name])
     if "step" in keys:
         state[keys["step"]].add_(1)
+
+
+def _shown(tensor: Tensor, p: Tensor, recipe: Recipe) -> Tensor:
+    """Return a tensor as its rule sees it: a parameter, or what has its shape, as a matrix."""
+    shown = _real(tensor)
+    whole = recipe.rule.kind != ELEMENT_WISE and tensor.shape == p.shape
+    if not whole or (shown.ndim <= 2 and recipe.split == 1):
+        return shown
+    outputs = shown.shape[0]
+    if recipe.split == 1:
+        return shown.reshape(outputs, -1)
+    return shown.reshape(recipe.split, outputs // recipe.split, -1)
+
+
+def _room(held: Tensor, p: Tensor, value: Any, x: Tensor, options: Options) -> Tensor:  # noqa: ANN401
+    """Return where a state is written: where it was, unless its shape has become another."""
+    shape, dtype = tuple(getattr(value, "shape", ())), computed(p)
+    if shape == x.shape:
+        shape = p.shape if not p.is_complex() else x.shape
+        dtype = options.state_dtype or dtype
+    if held.shape == shape and held.dtype == dtype:
+        return held
+    return torch.empty(shape, dtype=dtype, device=p.device)
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -66,11 +161,14 @@ def _real(tensor: Tensor) -> Tensor:
     return real.float() if real.dtype in _HALF else real
 
 
-def _write(target: Tensor, value: Tensor, *, stochastic: bool = False) -> None:
+def _copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # noqa: ANN401
+    """Copy a value into a tensor of as many elements."""
+    value = torch.as_tensor(value, dtype=None, device=target.device)
     if stochastic and target.dtype is torch.bfloat16:
         value = value.float()
         bits = value.contiguous().view(torch.int32)
         raised = bits + torch.randint_like(bits, 1 << 16)  # bfloat16 is the upper half of float32
         kept = torch.where(torch.isfinite(value), raised & -(1 << 16), bits)
         value = kept.view(torch.float32)
-    target.copy_(torch.view_as_complex(value.contiguous()) if target.is_complex() else value)
+    value = torch.view_as_complex(value.contiguous()) if target.is_complex() else value
+    target.copy_(value.reshape(target.shape))

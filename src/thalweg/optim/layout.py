@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from thalweg.kind import ELEMENT_WISE
 from thalweg.optim.bucket import Bucket, Member, PreparedStep
 from thalweg.optim.cuda import DeviceBucket, bucket_for
 from thalweg.optim.memory import local
@@ -55,7 +56,8 @@ def with_state(
     prepare(state, p, recipe, options)
     kept = [state[key] for key in keys if key != LOST]
     dtypes = tuple(state[key].dtype for key in keys)
-    return _Placed(Member(p, state, group), bucket_for(p, kept), dtypes)
+    kind = bucket_for(p, kept) if recipe.rule.kind == ELEMENT_WISE else None
+    return _Placed(Member(p, state, group), kind, dtypes)
 
 
 class Layout:

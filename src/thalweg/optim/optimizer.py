@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from itertools import chain
 from numbers import Number
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.catalog import TorchClass
+from thalweg.kind import ELEMENT_WISE
 from thalweg.optim import answer, gradient_release, lr_schedule
 from thalweg.optim.cuda import ready
 from thalweg.optim.gradient_scale import gradient_scale
@@ -432,12 +432,16 @@ class CompiledOptimizer(Optimizer):
 
     def _restore(self, given: dict[str, Any]) -> None:
         """Take the state as it was given, because torch has rounded it to the parameters' dtype."""
-        numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
-        for number, p in zip(numbers, parameters_of(self.param_groups), strict=True):
-            for name, value in self.state.get(p, {}).items():
-                kept = given["state"][number][name]
-                if isinstance(kept, Tensor) and kept.dtype is self.options.state_dtype:
-                    self.state[p][name] = kept.detach().to(value.device, copy=True)
+        for group, named in zip(self.param_groups, given["param_groups"], strict=True):
+            whole = self._rule(group).kind != ELEMENT_WISE
+            for number, p in zip(named["params"], group["params"], strict=True):
+                for name, value in self.state.get(p, {}).items():
+                    kept = given["state"][number][name]
+                    wide = whole and name != "step"
+                    if isinstance(kept, Tensor) and (
+                        wide or kept.dtype is self.options.state_dtype
+                    ):
+                        self.state[p][name] = kept.detach().to(value.device, copy=True)
 
     def _drop_moment(self, group: dict[str, Any]) -> None:
         """Drop the moments of 0 that ``_complete`` added to a checkpoint; no step needs them."""

@@ -25,6 +25,7 @@ class Recipe:
         decay: the factor of x, if decoupled; otherwise the weight of x in the gradient.
         maximize: whether to climb.
         without: the states that are not kept.
+        split: how many blocks of rows a rule of matrices steps each by itself.
     """
 
     rule: Rule
@@ -35,6 +36,7 @@ class Recipe:
     decay: float
     maximize: bool
     without: tuple[str, ...] = ()
+    split: int = 1
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -77,7 +79,10 @@ def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
     decoupled = options.get("decoupled_weight_decay", False)
     around = 0.0 if "weight_decay" in values else weight_decay
     decay = 1.0 - values["lr"] * around if decoupled else around
-    return Recipe(rule, values, known.state, weight_decay, decoupled, decay, options["maximize"])
+    return Recipe(
+        rule, values, known.state, weight_decay, decoupled, decay, options["maximize"],
+        split=int(options.get("split", 1)),
+    )  # fmt: skip
 
 
 def _number(name: str, value: Any) -> float:  # noqa: ANN401 - what a user wrote into a group

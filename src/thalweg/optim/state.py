@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from thalweg import catalog
+from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
+from thalweg.rule import Rule
 
-__all__ = ["LOST", "check_steppable", "kept_keys", "prepare"]
+__all__ = ["LOST", "check_steppable", "computed", "kept_keys", "prepare"]
 
 LOST = "lost"  # what rounding has taken from bfloat16 parameters, with rounding="kahan"
 
@@ -38,8 +40,12 @@ def check_steppable(state: Mapping[str, Any], p: Tensor, recipe: Recipe, options
             f"a parameter of {p.dtype} has a gradient and no step: a rate times a gradient is no "
             "whole number; give the optimizer parameters of floating point"
         )
+    if recipe.rule.kind == MATRICES and p.is_complex():
+        raise RuntimeError(
+            f"rule {recipe.rule.name!r} takes no complex matrices; step them by another rule"
+        )
     for key in kept_keys(recipe, p, options):
-        if state[key].shape != p.shape:
+        if recipe.rule.kind == ELEMENT_WISE and state[key].shape != p.shape:
             raise RuntimeError(
                 f"the shape of the state {key!r} is {tuple(state[key].shape)}, that of its "
                 f"parameter {tuple(p.shape)}: the state of another parameter was loaded, or this "
@@ -61,7 +67,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         elif state.get(key) is None:
             if begun and name in catalog.of(rule).decays:
                 warnings.warn(_NOT_KEPT, stacklevel=2)
-            state[key] = _full(p, rule.start_of(name, recipe.hyper), options)
+            state[key] = _first(p, rule, rule.start_of(name, recipe.hyper, p), options)
         elif options.state_dtype and state[key].is_floating_point():
             state[key] = state[key].to(options.state_dtype)
     if LOST in kept_keys(recipe, p, options) and LOST not in state:
@@ -76,6 +82,22 @@ def _is_number(value: Any, device: torch.device) -> bool:  # noqa: ANN401 - what
         and value.numel() == 1
         and value.device in (torch.device("cpu"), device)
     )
+
+
+def _first(p: Tensor, rule: Rule, value: float | Tensor, options: Options) -> Tensor:
+    """Return the first value of a state: as its parameter, or one number that is yet to grow."""
+    if isinstance(value, Tensor):
+        dtype = p.dtype if p.is_complex() else options.state_dtype or p.dtype
+        return value.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
+    if rule.kind != ELEMENT_WISE:
+        return torch.tensor(value, dtype=computed(p), device=p.device)
+    return _full(p, value, options)
+
+
+def computed(p: Tensor) -> torch.dtype:
+    """Return the format in which a step of a parameter computes: float32 for those of 16 bits."""
+    real = p.dtype.to_real()
+    return torch.float32 if real.itemsize == 2 else real
 
 
 def _full(p: Tensor, value: float, options: Options) -> Tensor:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from thalweg.optim.bucket import Bucket, PreparedStep
 from thalweg.optim.cuda import DeviceBucket, served
 from thalweg.optim.dispatch_keys import followed
-from thalweg.optim.fallback import step_tensor
+from thalweg.optim.fallback import Alone, step_tensor, step_together
 from thalweg.optim.gradient_scale import device_scale, gradient_scale
 from thalweg.optim.layout import Group, Layout, parameters_of, repeated, with_state
 from thalweg.optim.memory import ForeignError, SparseError, foreign, has_gradient, reduced
@@ -77,17 +77,25 @@ class Stepper:
             if ready is None:
                 ready = self._lay_out(groups, states, recipes, torch_steps).prepare()
             assert self._layout is not None
-            alone = [(p, recipes[group]) for p, group in self._layout.alone if has_gradient(p)]
-            for p, recipe in alone:
-                check_steppable(states.get(p, {}), p, recipe, self.options)
+            alone = [
+                Alone(p, states.get(p, {}), recipes[group])
+                for p, group in self._layout.alone
+                if has_gradient(p)
+            ]
+            for one in alone:
+                check_steppable(one.state, one.p, one.recipe, self.options)
         except SparseError:
             raise TorchStepError("with sparse gradients") from None
         for prepared in ready:
             prepared.take(recipes, scale)
-        for p, recipe in alone:
-            step_tensor(p, states.get(p, {}), recipe, scale, self.options)
+        for one in alone:
+            if not one.recipe.rule.joint:
+                step_tensor(one, scale, self.options)
+        for rule in {one.recipe.rule: None for one in alone if one.recipe.rule.joint}:
+            members = [one for one in alone if one.recipe.rule is rule]
+            step_together(members, scale, self.options)
         copied = (prepared.copied for prepared in ready)
-        self._zero(chain(*copied, (p for p, _ in alone)))
+        self._zero(chain(*copied, (one.p for one in alone)))
         return True
 
     def step_one(
@@ -129,11 +137,16 @@ class Stepper:
     def _step_alone(self, optimizer: Optimizer, p: Tensor, recipe: Recipe) -> None:
         """Step one parameter by the rule itself."""
         assert p.grad is not None
+        if recipe.rule.joint:
+            raise RuntimeError(
+                f"attach does not go with rule {recipe.rule.name!r}, which looks at the gradients "
+                "of all parameters at once: call step() after the backward pass"
+            )
         state: dict[str, Any] = optimizer.state.get(p, {})
         check_steppable(state, p, recipe, self.options)
         scale = gradient_scale(optimizer, self.options, [p.grad])
         if scale is not None:
-            step_tensor(p, state, recipe, scale, self.options)
+            step_tensor(Alone(p, state, recipe), scale, self.options)
 
     @property
     def _on_device(self) -> bool:

@@ -40,6 +40,7 @@ _BY_NAME: dict[str, tuple[float, float, str]] = {
 _FIXED = {
     "eps", "momentum_decay", "lambd", "alpha", "t0",
     "eta_minus", "eta_plus", "step_min", "step_max", "slow_weight", "warmup",
+    "trust", "decay", "eps1", "eps2", "clip", "d0", "distance0", "every",
 }  # fmt: skip
 
 EDGE = 0.05  # the outer share of an interval, at either end, that counts as its edge

@@ -138,7 +138,10 @@ class StackStep:
                 columns = [schedules.values(own[name], np.arange(steps)) for own in hyper]
                 self._scheduled[j] = np.stack(np.broadcast_arrays(*columns, np.empty(steps))[:-1])
         self.state = {
-            name: [_filled(p, [rule.start_of(name, own) for own in first]) for p in parameters]
+            name: [
+                _filled(p, [rule.start_of(name, own, x) for x, own in zip(p, first, strict=True)])
+                for p in parameters
+            ]
             for name in rule.state
         }
         starts = [[rule.start_of(name, own) for name in rule.uniform_state] for own in first]
@@ -294,7 +297,9 @@ def _at(value: Hyper, step: int) -> float:
     return value(step) if callable(value) else value
 
 
-def _filled(like: Tensor, starts: Sequence[float]) -> Tensor:
-    """Return a tensor of the same shape that holds one value per lane."""
-    values = torch.tensor(starts, dtype=like.dtype).reshape(-1, *[1] * (like.ndim - 1))
-    return values.expand(like.shape).contiguous()
+def _filled(like: Tensor, starts: Sequence[float | Tensor]) -> Tensor:
+    """Return a tensor of the same shape that holds a start in each lane: a number or a tensor."""
+    filled = torch.empty_like(like, memory_format=torch.contiguous_format)
+    for lane, start in zip(filled, starts, strict=True):
+        lane.copy_(torch.as_tensor(start))
+    return filled

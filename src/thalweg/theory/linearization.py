@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thalweg import rules
+from thalweg import catalog, rules
+from thalweg.kind import MATRICES
 from thalweg.rule import Rule
 
 __all__ = [
@@ -133,12 +134,13 @@ def _same(one: Linearization, other: Linearization) -> bool:
 def _unsettled(rule: Rule, hyper: Mapping[str, Any]) -> str:
     """Say which hyperparameters must be 0 for the step not to change with t."""
     zeroed = {n: {**hyper, n: 0.0} for n, each in rule.hyperparameters.items() if 0.0 in each.range}
-    settling = [
-        f"{name} = 0"
-        for name, changed in zeroed.items()
-        if _same(*(_reaching_x(rule, changed, t) for t in _LATE))
-    ]
-    remedy = f"; set {' or '.join(settling)}" if settling else ""
+    settling = []
+    for name, changed in zeroed.items():
+        settled, later = (_reaching_x(rule, changed, t) for t in _LATE)
+        if _same(settled, later) and settled.b.any():
+            settling.append(f"{name} = 0")
+    holds = catalog.of(rule).holds
+    remedy = f"; set {' or '.join(settling)}" if settling else f"; {holds}" if holds else ""
     return f"rule {rule.name!r} has no one iteration matrix: its step changes with t{remedy}"
 
 
@@ -184,10 +186,8 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
 
 
 def _not_linear(rule: Rule, why: str) -> str:
-    return (
-        f"rule {rule.name!r} is not linear, so that it has no iteration matrix: {why}; descend "
-        "measures what it does"
-    )
+    instead = catalog.of(rule).holds or "descend measures what it does"
+    return f"rule {rule.name!r} is not linear, so that it has no iteration matrix: {why}; {instead}"
 
 
 def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
@@ -230,6 +230,8 @@ def parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Odd states hold gradients, and the linear analysis follows them. Even ones hold squares or sizes
     of gradients, and are the preconditioner.
     """
+    if rule.kind == MATRICES:
+        raise ValueError(_not_linear(rule, "it looks at whole matrices"))
     step = _stepper(rule, rule.defaults, _LATE[0])
     names = ("g", "x", *rule.state)
     probe = dict(zip(names, 0.7 ** np.arange(1.0, len(names) + 1), strict=True))

@@ -9,7 +9,7 @@ from kernels.own_rules import Arrays, random_problem, reference
 from thalweg import rules, schedules
 from thalweg.kernels import Step
 
-RULES = rules.names()
+RULES = rules.names("element-wise")
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -65,7 +65,7 @@ class Step:
         self._resolve()
         first = dict(zip(self.hyper, self._values, strict=True))
         state = {
-            name: tuple(np.full_like(a, self.rule.start_of(name, first)) for a in self.arrays)
+            name: tuple(np.full_like(a, self.rule.start_of(name, first, a)) for a in self.arrays)
             for name in self.rule.state
         }
         self.state = MappingProxyType(state)  # the kernel knows these arrays by address

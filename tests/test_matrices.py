@@ -1,0 +1,90 @@
+"""What a rule may do with whole matrices, against their definitions, alone and side by side."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from thalweg import matrices
+from thalweg.matrices import (
+    T,
+    columns,
+    descending,
+    eigenvectors,
+    identity,
+    orthogonalize,
+    power,
+    qr,
+    rows,
+    take,
+)
+from thalweg.tensors import Tensors
+
+Of = Callable[[Any], Any]
+every_library = pytest.mark.parametrize("of", [np.asarray, torch.as_tensor])
+SHAPES = ((6, 4), (4, 6), (5, 5), (3, 4, 2))
+
+
+def drawn(*shape: int) -> NDArray[np.float64]:
+    return np.random.default_rng(1).normal(size=shape)
+
+
+@every_library
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_values_are_brought_near_one_and_directions_stay(shape: Any, of: Of) -> None:
+    a = drawn(*shape)
+    left, values, right = np.linalg.svd(a, full_matrices=False)
+    assert (values / np.sqrt((values**2).sum(-1, keepdims=True))).min() > 0.05
+    found = np.asarray(orthogonalize(of(a)))
+    inner = left.swapaxes(-1, -2) @ found @ right.swapaxes(-1, -2)
+    near = np.diagonal(inner, axis1=-2, axis2=-1)
+    assert (near > 0.68).all()
+    assert (near < 1.21).all()
+    np.testing.assert_allclose(inner, near[..., None, :] * np.eye(near.shape[-1]), atol=1e-12)
+    assert not np.asarray(orthogonalize(of(0 * a))).any()
+
+
+@every_library
+def test_symmetric_matrices_have_powers_and_vectors_in_order(of: Of) -> None:
+    a = drawn(2, 4, 4)
+    a = a @ a.swapaxes(-1, -2)
+    half = np.asarray(power(of(a), -0.5))
+    np.testing.assert_allclose(half @ half @ a, np.broadcast_to(np.eye(4), a.shape), atol=1e-9)
+    found = np.asarray(eigenvectors(of(a)))
+    values = np.diagonal(found.swapaxes(-1, -2) @ a @ found, axis1=-2, axis2=-1)
+    assert (np.diff(values) < 0).all()
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(a)[..., ::-1], rtol=1e-9)
+
+
+@every_library
+def test_the_rest_is_what_it_says(of: Of) -> None:
+    a = drawn(2, 4, 3)
+    q = np.asarray(qr(of(a)))
+    np.testing.assert_allclose(
+        q.swapaxes(-1, -2) @ q, np.broadcast_to(np.eye(3), (2, 3, 3)), atol=1e-12
+    )
+    np.testing.assert_array_equal(T(of(a)), a.swapaxes(-1, -2))
+    np.testing.assert_array_equal(identity(of(a)), np.eye(4))
+    assert (rows(of(a)), columns(of(a))) == (4, 3)
+    down = descending(of(a[..., 0]))
+    sorted_rows = np.asarray(take(of(a), down, 0))
+    for one, wanted in zip(sorted_rows, a, strict=True):
+        np.testing.assert_array_equal(one, wanted[np.argsort(-wanted[:, 0])])
+    across = descending(of(a[:, 0]))
+    for one, wanted in zip(np.asarray(take(of(a), across, 1)), a, strict=True):
+        np.testing.assert_array_equal(one, wanted[:, np.argsort(-wanted[0])])
+
+
+def test_matrices_of_a_model_are_treated_one_by_one() -> None:
+    a, b = drawn(2, 3), drawn(3, 2)
+    for part, wanted in zip(orthogonalize(Tensors([a, b])), (a, b), strict=True):
+        np.testing.assert_array_equal(part, orthogonalize(wanted))
+
+
+@pytest.mark.parametrize("name", {*matrices.__all__} - {"descending", "take", "power"})
+def test_a_vector_is_refused_with_a_remedy(name: str) -> None:
+    with pytest.raises(ValueError, match=r"tensor of shape \(3,\): .*otherwise='adamw'"):
+        getattr(matrices, name)(np.ones(3))
