@@ -148,6 +148,7 @@ _NADAM_STATE = _MOMENTS | {"mu_product": "mu_product"}
 _SQUARES = _STEP | {"s": "square_avg"}
 _VELOCITY = {"v": "momentum_buffer"}
 _FIRST_MOMENT = {"m": "beta1"}
+_FACTORS = (1e-3, 1e3)  # where an lr is searched that multiplies a rate which the rule finds
 
 _UNKNOWN = Entry()
 _ROWS: Mapping[Rule, Entry] = {
@@ -250,7 +251,7 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.soap: Entry(usual=False),
     # Its lr is a share of x for each unit of trust.
     rules.lars: Entry(
-        rates=(1e-3, 1e3),
+        rates=_FACTORS,
         usual=False,
         holds="what a step adds to v is as long as trust ‖x‖, whatever the gradient",
     ),
@@ -268,7 +269,7 @@ _ROWS: Mapping[Rule, Entry] = {
     ),
     rules.came: Entry(decays=_FIRST_MOMENT, usual=False),
     # Their lr is a factor near 1.
-    rules.prodigy: Entry(rates=(1e-3, 1e3), decays=_FIRST_MOMENT, usual=False),
-    rules.dadapt_adam: Entry(rates=(1e-3, 1e3), decays=_FIRST_MOMENT, usual=False),
-    rules.dowg: Entry(rates=(1e-3, 1e3), usual=False),
+    rules.prodigy: Entry(rates=_FACTORS, decays=_FIRST_MOMENT, usual=False),
+    rules.dadapt_adam: Entry(rates=_FACTORS, decays=_FIRST_MOMENT, usual=False),
+    rules.dowg: Entry(rates=_FACTORS, usual=False),
 }
