@@ -16,7 +16,7 @@ import pytest
 
 import thalweg
 from race_tasks import OWN_RULE, SMALL, WRONG
-from thalweg import cli, racing
+from thalweg import cli, racing, rule
 from thalweg.racing.store import Records, Store
 from thalweg.tasks.modules import ModuleTask
 
@@ -82,11 +82,11 @@ def test_a_race_of_a_file_ends_in_a_verdict_and_its_files(raced: racing.Verdict)
     assert raced.results["data"]["name"] == "small"
     assert (raced.directory / "report.html").exists()
     assert not (raced.directory / "data.npz").exists()
-    for rule in TERMS["rules"]:
-        checkpoint = torch.load(raced.directory / f"checkpoints/{rule}.pt", weights_only=True)
-        assert checkpoint["rule"] == rule
+    for name in TERMS["rules"]:
+        checkpoint = torch.load(raced.directory / f"checkpoints/{name}.pt", weights_only=True)
+        assert checkpoint["rule"] == name
         with Store(raced.directory) as store:
-            best = min(store.of(rule, "final"), key=lambda result: result.loss)
+            best = min(store.of(name, "final"), key=lambda result: result.loss)
         assert checkpoint["seed"] == best.trial.seed
         assert checkpoint["hyper"] == dict(best.trial.hyper)
 
@@ -136,7 +136,9 @@ def own_rule(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def own_raced(own_rule: Path) -> Path:
-    found = thalweg.race(own_rule.name, out="whole", on="threads", **OWN)
+    with pytest.MonkeyPatch.context() as patch:  # other files do not know its rules
+        patch.setattr(rule, "_rules", dict(rule._rules))
+        found = thalweg.race(own_rule.name, out="whole", on="threads", **OWN)
     assert found.directory
     return found.directory
 
