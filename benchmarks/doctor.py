@@ -28,7 +28,8 @@ from typing import Any
 import torch
 
 import thalweg
-from doctor_suite.entries import Entry, folder, healthy, planted, references
+from doctor_suite.entries import SEEDS, Entry, folder, healthy, planted, references
+from doctor_suite.healthy import COUNT
 from doctor_suite.training import Case, run
 from measure import RESULTS, save, show
 from thalweg.doctor.examination import ordered
@@ -37,6 +38,7 @@ from thalweg.errors import TaskError, told
 
 Row = dict[str, Any]
 VALIDATIONS = 5  # in a training
+CURED = 0.9  # of what the healthy training learns
 QUICK = 2.0  # minutes
 PAGE = """# What the doctor finds
 
@@ -50,10 +52,14 @@ come before warnings; a warning is no alarm. "folder" are small copies of report
 The whole suite takes many hours. A run may be ended early, and so few trainings say little: counts
 stand beside each share. The doctor may have changed since.
 """
+CURES = f"""Where the planted cause is named first, and its cure is no code or data of the user's,
+that is tried on a copy. It counts if the copy learns {CURED:.0%} or more of what the training
+without the fault learns, in shares of the loss of the best constant.
+"""
 
 
-def examined(case: Case) -> tuple[list[Finding], dict[str, float]]:
-    """Check a training, train it under the doctor's eyes, and return what both found."""
+def examined(case: Case) -> tuple[list[Finding], dict[str, float], thalweg.Doctor]:
+    """Check a training, train it under the doctor's eyes, and return what both found, and it."""
     model, optimizer, loss_fn = case["model"], case["optimizer"], case["loss_fn"]
     held = case.get("val_loader")
     began = time.thread_time()
@@ -78,7 +84,24 @@ def examined(case: Case) -> tuple[list[Finding], dict[str, float]]:
     except Exception as error:  # noqa: BLE001 - counted: nothing was found
         print("the doctor failed:", told(error))
     asked = time.thread_time() - began
-    return ordered(found), {"check": checked, "findings": asked}
+    return ordered(found), {"check": checked, "findings": asked}, doctor
+
+
+def cured(doctor: thalweg.Doctor, cause: str, steps: int, healthy: float | None) -> float | None:
+    """Return which share of what the healthy training learns the cure of a cause brings back.
+
+    What a training has learned is the share of the loss of the best constant that is gone. None
+    where the cure is code or data of the user's, or where the healthy training is not known.
+    """
+    if healthy is None or not healthy > 0:
+        return None
+    try:
+        proof = doctor.prove(steps)
+    except Exception as error:  # noqa: BLE001 - counted: no cure was tried
+        print("no proof:", told(error))
+        return None
+    left = [cure.left for cure in proof.cures if cure.cause == cause]
+    return max(0.0, 1 - left[0]) / healthy if left else None
 
 
 def row_of(entry: Entry, *, verify: bool) -> Row:
@@ -86,10 +109,13 @@ def row_of(entry: Entry, *, verify: bool) -> Row:
     case, learned = entry.make()
     found: list[Finding] = []
     seconds: dict[str, float] = {}
+    cure = None
     if verify:
         run(case)
     else:
-        found, seconds = examined(case)
+        found, seconds, doctor = examined(case)
+        if found and found[0].cause == entry.cause:
+            cure = cured(doctor, entry.cause, case["steps"], entry.gone())
     share = learned()
     return {
         "group": entry.group, "name": entry.name, "cause": entry.cause, "half": entry.half,
@@ -97,6 +123,7 @@ def row_of(entry: Entry, *, verify: bool) -> Row:
         "counts": entry.counts(share),
         "problems": [f.cause for f in found if f.severity == "problem"],
         "warnings": [f.cause for f in found if f.severity == "warning"], "seconds": seconds,
+        "cured": cure,
     }  # fmt: skip
 
 
@@ -110,13 +137,16 @@ def _turns(*streams: Iterable[Entry]) -> Iterator[Entry]:
 def entries(options: argparse.Namespace) -> Iterator[Entry]:
     """Return what the options ask for."""
     only = set(options.only or ())
+    seeds = range(options.first, options.first + options.seeds)
     if options.cases:
-        return folder(options.cases, options.seeds)
+        return folder(options.cases, seeds)
     halves = [options.half] if options.half else ["calibration", "judging"]
+    seeds = seeds[: len(SEEDS["judging"]) - options.first]
+    sick = planted(halves, seeds, only)
     if options.verify or only:
-        return planted(halves, options.seeds, only)
-    sick = planted(halves, options.seeds, only)
-    return _turns(sick, healthy(halves), sick, references(halves, options.seeds, only))
+        return sick
+    well = healthy(halves, range(options.first * COUNT // 5, COUNT))
+    return _turns(sick, well, sick, references(halves, seeds, only))
 
 
 def quick(every: Iterator[Entry]) -> Iterator[Entry]:
@@ -170,6 +200,20 @@ def by_strength(sick: list[Row]) -> list[list[str]]:
     return lines
 
 
+def cures(sick: list[Row]) -> list[list[str]]:
+    """Return how often the cure of a cause that was named first brings back what was lost."""
+    causes = defaultdict(list)
+    for row in sick:
+        if row.get("cured") is not None:
+            causes["all"].append(row["cured"])
+            causes[row["cause"]].append(row["cured"])
+    return [
+        [cause, f"{sum(share >= CURED for share in shares)} of {len(shares)}",
+         f"{statistics.median(shares):.2f}"]
+        for cause, shares in causes.items()
+    ]  # fmt: skip
+
+
 def alarms(well: list[Row]) -> list[list[str]]:
     """Return how often a training that learns was said to have a problem."""
     lines = []
@@ -190,6 +234,7 @@ def summary(rows: list[Row]) -> None:
     show("Planted causes", ["planted", "first", "among three", "first instead"], by_cause(sick))
     show("Cause named", ["half", "strength", "first", "among three"], by_strength(sick))
     show("Problems found in trainings that learn", ["half", "of", "share", "first"], alarms(well))
+    show("Cures that were tried", ["cause", "cured", "share learned"], cures(sick))
     out = Counter((r["half"], r["group"]) for r in rows if not r["counts"])
     for (half, group), count in out.items():
         whole = sum(r["half"] == half and r["group"] == group for r in rows)
@@ -222,6 +267,9 @@ def write_page(names: list[str]) -> None:
         *_markdown(["half", "strength", "first", "among three"], by_strength(sick)),
         "\n## Problems found in trainings that learn\n",
         *_markdown(["half", "of", "share", "first"], alarms(well)),
+        "\n## Cures\n",
+        CURES,
+        *_markdown(["cause", "cured", "share learned"], cures(sick)),
         "\n## By cause\n",
         *_markdown(["planted", "first", "among three", "first instead"], by_cause(sick)),
     ]
@@ -241,6 +289,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--half", choices=["calibration", "judging"], help="one half; else both")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of a half, 5 at most")
+    parser.add_argument("--first", type=int, default=0, help="seeds of a half to pass over")
     parser.add_argument("--only", action="append", metavar="CAUSE", help="plant this cause alone")
     parser.add_argument("--cases", type=Path, metavar="FOLDER", help="the cases of a folder")
     parser.add_argument("--quick", action="store_true", help="each cause once")

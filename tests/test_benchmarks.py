@@ -176,7 +176,7 @@ def test_what_learns_does_not_count_as_a_planted_failure(monkeypatch: pytest.Mon
     """A rate that is far too low counts; the same training with its own rate does not."""
     monkeypatch.syspath_prepend(str(FOLDER))
     entries: Any = importlib.import_module("doctor_suite.entries")
-    (entry,) = itertools.islice(entries.planted(["calibration"], 1, {"lr_too_low"}), 1)
+    (entry,) = itertools.islice(entries.planted(["calibration"], range(1), {"lr_too_low"}), 1)
     case, learned = entry.make()
     rate = case["optimizer"].param_groups[0]["lr"]
     importlib.import_module("doctor_suite.training").run(case)

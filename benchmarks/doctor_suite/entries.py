@@ -6,13 +6,18 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from doctor_suite import architectures, inputs, loops, outputs  # noqa: F401 - they enter PLANTS
 from doctor_suite.healthy import COUNT, Drawn, drawn
+from doctor_suite.inputs import noisy
 from doctor_suite.registry import PLANTS, Plant
 from doctor_suite.training import Case, Training, run
+from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.trials import tail
 
 __all__ = ["SEEDS", "Entry", "Reference", "folder", "healthy", "planted", "references"]
 
@@ -53,6 +58,7 @@ class Entry:
         strength: of the fault.
         seed: of data, start and order.
         make: returns the training, and what tells after it how much it has learned.
+        sound: makes the training without the fault, where one was planted.
     """
 
     group: str
@@ -62,6 +68,17 @@ class Entry:
     strength: str
     seed: int
     make: Callable[[], tuple[Case, Callable[[], float]]]
+    sound: Callable[[], Case] | None = None
+
+    def gone(self) -> float | None:
+        """Return which share of the best constant's loss is gone after the sound training."""
+        if self.sound is None:
+            return None
+        case = self.sound()
+        batches = list(case["loader"])
+        subject = Subject(case["model"], case["optimizer"], case["loss_fn"], batches)
+        best = constant_loss(subject)
+        return 1 - tail(run(case)) / best if best else None
 
     def counts(self, share: float) -> bool:
         """Return whether it failed or learned as its group says; else it is left out."""
@@ -90,21 +107,24 @@ def _planted(
         training = plant.failing(variant, half, seed, strength)
         return training.case(), lambda: reference.share(training)
 
+    def sound() -> Case:
+        return plant.healthy(variant, half, seed).case()
+
     name = f"{plant.name}, {variant}"
-    return Entry("planted", name, plant.cause, half, strength, seed, make)
+    return Entry("planted", name, plant.cause, half, strength, seed, make, sound)
 
 
-def planted(halves: list[str], seeds: int, only: set[str]) -> Iterator[Entry]:
+def planted(halves: list[str], seeds: range, only: set[str]) -> Iterator[Entry]:
     """Yield the planted failures: all causes under one seed before the next, some of them mild.
 
     Args:
         halves: of the suite.
-        seeds: how many of the half's seeds.
+        seeds: which of the half's seeds.
         only: causes; all if it is empty.
     """
     known: References = {}
     widest = max(len(plant.variants) for plant in PLANTS)
-    for k, other, turn in itertools.product(range(seeds), (0, 1), range(widest)):
+    for k, other, turn in itertools.product(seeds, (0, 1), range(widest)):
         for number, plant in enumerate(PLANTS):
             if (only and plant.cause not in only) or turn >= len(plant.variants):
                 continue
@@ -126,23 +146,26 @@ def _drawn(number: int, known: References) -> Entry:
     return Entry("healthy", drawn(number).name, "", half, "", number, make)
 
 
-def healthy(halves: list[str], count: int = COUNT) -> Iterator[Entry]:
-    """Yield the healthy trainings of the halves, of the first ``count`` that are drawn."""
+def healthy(halves: list[str], numbers: range = range(COUNT)) -> Iterator[Entry]:
+    """Yield the healthy trainings of the halves, of those that are drawn by these numbers."""
     known: References = {}
-    for number in range(count):
+    for number in numbers:
         if ("judging" if number % 2 else "calibration") in halves:
             yield _drawn(number, known)
 
 
-def references(halves: list[str], seeds: int, only: set[str]) -> Iterator[Entry]:
-    """Yield the trainings that faults are planted into, without the fault, each once."""
+def references(halves: list[str], seeds: range, only: set[str]) -> Iterator[Entry]:
+    """Yield the trainings that faults are planted into, without the fault, each once.
+
+    Those with noisy labels are left out: they are trained until they overfit.
+    """
     seen = set()
-    for k in range(seeds):
+    for k in seeds:
         for plant in PLANTS:
             for variant in plant.variants:
                 for half in halves:
                     key = plant.base, variant, half, k
-                    if key in seen or (only and plant.cause not in only):
+                    if key in seen or (only and plant.cause not in only) or plant.base is noisy:
                         continue
                     seen.add(key)
                     yield _cured(plant, variant, half, SEEDS[half][k])
@@ -165,14 +188,14 @@ def _module(path: Path) -> Any:
     return module
 
 
-def folder(path: Path, seeds: int) -> Iterator[Entry]:
+def folder(path: Path, seeds: range) -> Iterator[Entry]:
     """Yield the cases of a folder, each as it failed and cured.
 
     A file whose name begins with a digit has make(seed), make_healthy(seed), score(model, loader),
     CAUSE, and LEARNED: the score of a training that has learned.
     """
     sys.path.insert(0, str(path))
-    for seed in range(seeds):
+    for seed in seeds:
         for file in sorted(path.glob("[0-9]*.py")):
             module = _module(file)
             for group, make in (("planted", module.make), ("cured", module.make_healthy)):
@@ -185,5 +208,7 @@ def _case(group: str, name: str, module: Any, make: Callable[[int], Case], seed:
         judged = case.get("val_loader") or case["loader"]
         return case, lambda: float(module.score(case["model"], judged) >= module.LEARNED)
 
-    cause = module.CAUSE if group == "planted" else ""
-    return Entry(group, name, cause, "folder", "", seed, made)
+    if group == "planted":
+        sound = partial(module.make_healthy, seed)
+        return Entry(group, name, module.CAUSE, "folder", "", seed, made, sound)
+    return Entry(group, name, "", "folder", "", seed, made)

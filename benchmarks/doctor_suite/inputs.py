@@ -10,7 +10,7 @@ from doctor_suite.models import Net, Then, reader
 from doctor_suite.registry import everywhere, plant, usual
 from doctor_suite.training import LOSSES, SCORES, Training
 
-__all__ = ["points", "series", "tables", "texts"]
+__all__ = ["noisy", "points", "series", "tables", "texts"]
 
 ONLY_STRONG = ("strong",)
 

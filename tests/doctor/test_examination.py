@@ -183,6 +183,20 @@ def test_a_target_that_is_a_place_of_its_series_is_found() -> None:
     assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens.sum(1) % 6)) == []
 
 
+def test_a_warm_up_from_zero_is_no_fault_and_a_high_rate_is_one() -> None:
+    x, y = classes()
+    for rate, warm, expected in (
+        (0.1, lambda step: step / 10, []),
+        (0.0, lambda _: 1.0, ["step_changes_nothing"]),
+        (30.0, lambda _: 1.0, ["lr_too_high"]),
+    ):
+        model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        torch.optim.lr_scheduler.LambdaLR(optimizer, warm)
+        found = thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))
+        assert causes(found) == expected
+
+
 def test_maps_that_are_not_turned_with_their_images_are_found() -> None:
     generator = torch.Generator().manual_seed(0)
     left = torch.zeros(64, 1, 8, 8)

@@ -11,6 +11,8 @@ from thalweg.doctor.treatments import Treatment, adam, clipping, rates, treatmen
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
+Severity = Literal["problem", "warning"]
+
 __all__ = ["Verdict", "compare", "treat"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
@@ -19,6 +21,7 @@ _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
 _ANY = 4  # rank of what helps many a training
 _LONGER = 5  # times the steps, in which a training that is only slow gets there
+_MUCH = 0.2  # of the loss of a constant, where something is left to win
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
@@ -33,7 +36,7 @@ def betters(course: Course, left: float) -> bool:
     """Return whether a treatment leaves half of the loss, where the training learns without it."""
     if course.treatment.cause == "lr_too_high":
         return False  # the noise of batches does the same
-    return left > _LEAST and course.left < _HALF * left
+    return left > _MUCH and course.left < _HALF * left
 
 
 class Verdict:
@@ -84,7 +87,7 @@ def treat(
     if not good:
         good = [c for c in courses if betters(c, 1 - learned)]
         good.sort(key=lambda c: (c.treatment.rank, c.left))
-        findings = [_finding(c, plain, place, onset, "warning") for place, c in enumerate(good)]
+        findings = [_finding(c, plain, 0, onset, "warning") for c in good[:1]]
     else:
         findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
         slow = good[0].treatment.cause == "lr_too_low" and _only_slow(trials, good[0])
@@ -108,15 +111,23 @@ def treat(
 
 
 def first_steps(subject: Subject) -> list[Finding]:
-    """Try, before a training, what is wrong by itself: scales, initial weights, saturation."""
-    wanted = [one for one in treatments(subject) if one.rank == 0]
-    if not wanted:
-        return []
+    """Try, before a training, what is wrong by itself, and what keeps it from learning at all."""
     trials = Trials(subject, _FIRST, _FIRST_SECONDS)
-    courses = [trials.run(one) for one in wanted]
-    good = [c for c in courses if trials.plain.learned < 0.05 and c.learned > 0.3]
-    good.sort(key=lambda c: -c.learned)
-    return [_finding(c, trials.plain, place, None) for place, c in enumerate(good)]
+    if trials.plain.learned >= 0.05:
+        return []
+    given = list(treatments(subject))
+    lower = [one for factor, one in rates() if factor < 1]
+    decays = [one for one in given if one.rank > 0]
+    stages = ([one for one in given if one.rank == 0], decays, lower)
+    for number, stage in enumerate(stages):
+        good = [c for c in map(trials.run, stage) if c.learned > 0.3]
+        if not good:
+            continue
+        good.sort(key=lambda c: -c.learned)
+        found = [_finding(c, trials.plain, i, None) for i, c in enumerate(good)]
+        # The first steps tell less of a rate than the whole training, which Doctor sees.
+        return found if number == 0 else [replace(found[0], sure=0.5)]
+    return []
 
 
 def _fades(subject: Subject) -> bool:
@@ -162,7 +173,7 @@ def _finding(
     plain: Course,
     place: int,
     onset: int | None,
-    severity: Literal["problem", "warning"] = "problem",
+    severity: Severity = "problem",
 ) -> Finding:
     one = course.treatment
     did = "not a number" if not math.isfinite(plain.left) else digits(plain.left)

@@ -223,9 +223,15 @@ class Subject:
         self._start = start or (self.model, optimizer)
 
     def copy(self) -> Copy:
-        """Return a copy of the training at its start, in training mode."""
+        """Return a copy of the training at its start, in training mode.
+
+        A warm-up from 0 leaves nothing to see; the copy has the rate that it goes up to.
+        """
         model, optimizer, loss_fn = copied(*self._start, self.loss_fn)
         model.train()
+        for group in optimizer.param_groups:
+            if group.get("lr") == 0:
+                group["lr"] = group.get("initial_lr", 0.0)
         return Copy(model, optimizer, loss_fn, self.step, clip=self.clip)
 
     def now(self) -> "Subject":

@@ -8,12 +8,15 @@ from torch import Tensor
 from thalweg.doctor.baseline import class_dimension
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.relation import explained
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "lengths"]
+__all__ = ["CHECKS", "labels_spoiled", "lengths"]
 
 _COLUMNS = 4096
+_TOLD = 0.2  # share of the targets' variance that must be explained in validation data
+_SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -246,9 +249,31 @@ def inputs_ignored(subject: Subject) -> Finding | None:
     )
 
 
+def labels_spoiled(subject: Subject) -> Finding | None:
+    """Look for training targets that fit their inputs far worse than validation targets do."""
+    if not subject.pairs or not subject.validation:
+        return None
+    held = explained(subject.validation)
+    share = explained(subject.batches) if held is not None and held > _TOLD else None
+    if held is None or share is None or share > _SPOILED * held:
+        return None
+    return Finding(
+        "labels_do_not_match_inputs",
+        "warning",
+        f"Regressions on the inputs explain {digits(share, 2)} of the variance of the training "
+        f"targets, and {digits(held, 2)} of that of the validation targets: many training targets "
+        "stand beside inputs that are not theirs.",
+        {"share explained in training data": share, "in validation data": held},
+        f"less than {_SPOILED} of what is explained in validation data",
+        "an experiment: ridge regressions from one half of the examples to the other",
+        sure=0.5,  # augmentation of the training data does the same
+    )
+
+
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     batch_dimension_mixed,
     target_leaks_into_input,
     reads_padding,
     inputs_ignored,
+    labels_spoiled,
 )
