@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import thalweg
-from thalweg.live import live, sparkline, view
+from thalweg.live import _Ticking, live, sparkline, view
 from thalweg.progress import Progress, Standing
 
 
@@ -50,6 +50,14 @@ def test_the_last_line_is_one_line_and_a_short_screen_counts_what_it_leaves_out(
     assert lines[-2] == "and 18 more"
     assert " 25% 0:01:15 left 3" in lines[-1]
     assert len(shown(progress, width)) == 27
+
+
+def test_the_last_line_has_room_for_the_signs_of_ctrl_c() -> None:
+    """A terminal writes ^C at the cursor; a line more, and a part of the view would stay there."""
+    progress = Progress(1, 4, "something long " * 9, "", {"adam": Standing()}, 75.0)
+    console = Console(file=io.StringIO(), width=80)
+    *_, last = console.render_lines(_Ticking(progress), pad=False)
+    assert 70 < sum(part.cell_length for part in last) <= 78
 
 
 def test_a_notebook_shows_the_race_and_is_left_clean(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,10 @@ class _Ticking:
         self.told = time.monotonic()
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
-        yield view(self.progress, time.monotonic() - self.told, options.max_height)
+        # Room for the ^C that a terminal shows: on a full line it would start another.
+        narrower = options.update_width(options.max_width - len("^C"))
+        shown = view(self.progress, time.monotonic() - self.told, options.max_height)
+        yield from console.render(shown, narrower)
 
 
 class View:

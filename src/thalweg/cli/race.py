@@ -186,7 +186,7 @@ def race(
                 shown.show(progress)
 
             how: dict[str, Any] = {
-                "on_data": None if quiet else functools.partial(say, err=True),
+                "on_data": None if quiet else functools.partial(_told, shown),
                 "on_progress": tell,
                 "progress": False,  # the view is shown before the data are read
                 "workers": workers,
@@ -268,6 +268,12 @@ def _refuse_terms(context: typer.Context) -> None:
         if _typed(context, name):
             word = "DATA" if name == "source" else _option(name)
             raise ValueError(f"{word} cannot be given with --resume: the race has its own")
+
+
+def _told(shown: View, line: str) -> None:
+    """Print a line above the view of the race."""
+    with shown.hidden():
+        say(line, err=True)
 
 
 def _asked(directory: Path, file: str, shown: View) -> bool:

@@ -115,7 +115,7 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
         )
 
     first = min(came, key=lambda row: row["seconds_to_target"])
-    said = f"Take batch {first['batch_size']}: it reaches the target first ({called(first)})."
+    said = f"Batch {first['batch_size']} reaches the target first ({called(first)})."
     enough = _WASTE * first["seconds_to_target"]
     others = [row for row in came if row is not first and row["seconds_to_target"] <= enough]
     if others:
