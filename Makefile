@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help race test lint types dist pytest
+.PHONY: help race test lint types dist pytest docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1  # /p' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ dist: $(VENV)/installed-for-tests ## build what an index takes, and check it, in
 pytest: $(VENV)/installed-for-tests
 	$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
+docs: $(VENV)/installed-for-docs ## create .venv, install, build the site in docs/_build/html, check its links
+	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --builder html docs docs/_build/html
+	$(VENV)/bin/python docs/links.py docs/_build/html
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1' # the first that knows --group
@@ -39,4 +43,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/installed-for-tests: $(VENV)/installed
 	$(PIP) install -c constraints.txt $(TORCH)
 	$(PIP) install -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/installed-for-docs: $(VENV)/installed
+	$(PIP) install -c constraints.txt $(TORCH)
+	$(PIP) install -c constraints.txt --group docs
 	@touch $@

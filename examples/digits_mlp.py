@@ -1,4 +1,8 @@
-"""Which optimizer for a small network on handwritten digits? What a user writes to ask.
+"""
+A small network on handwritten digits
+=====================================
+
+Which optimizer? This file is what a user writes to ask::
 
     thalweg race examples/digits_mlp.py --rules adamw,sgd,lion --trials 16
 
@@ -6,14 +10,16 @@ One file with a function ``task``: a new module, its loss, the data. Validation 
 drawn from the data; the seed of each training sets the initial weights.
 """
 
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
 import thalweg
+from thalweg import style
 
 
-def task() -> thalweg.TorchTask:
+def task():
     """Return an MLP on scikit-learn's digits: 64 pixels, 10 classes."""
     images, digits = load_digits(return_X_y=True)
     return thalweg.TorchTask(
@@ -24,5 +30,17 @@ def task() -> thalweg.TorchTask:
     )
 
 
+# %%
+# The same from Python, with a few short trials: the test losses of each repeat, and the verdict.
+
 if __name__ == "__main__":
-    print(thalweg.race(task(), rules=["adamw", "sgd"], trials=4, epochs=5, seeds=4))
+    verdict = thalweg.race(task(), rules=["adamw", "sgd"], trials=4, epochs=5, workers=1)
+    print(verdict)
+    with style.styled():
+        picture, ax = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
+        rows = verdict.results["rules"]
+        for place, row in enumerate(rows):
+            ax.plot(row["test_losses"], [place] * len(row["test_losses"]), "o")
+        ax.set_yticks(range(len(rows)), [row["rule"] for row in rows])
+        ax.set(xlabel="test loss (nats)", ylim=(-0.6, len(rows) - 0.4))
+    plt.show()

@@ -1,4 +1,8 @@
-"""Which optimizer for a text classifier with an embedding? Rules that treat rare words apart.
+"""
+A text classifier with an embedding
+===================================
+
+Which optimizer, where most words are rare? This file is what a user writes to ask::
 
     thalweg race examples/text.py --rules adagrad,adam,sgd --trials 16
 

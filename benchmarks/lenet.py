@@ -101,7 +101,7 @@ def lenet() -> nn.Sequential:
 
 
 def train(
-    library: Any,  # noqa: ANN401 - a module
+    library: Any,
     name: str,
     options: dict[str, Any],
     parts: Parts,
@@ -114,7 +114,7 @@ def train(
     generator = torch.Generator().manual_seed(1)
     start = time.perf_counter()
     for _ in range(epochs):
-        for rows in torch.randperm(len(parts.digits), generator=generator).split(BATCH):
+        for rows in torch.split(torch.randperm(len(parts.digits), generator=generator), BATCH):
             optimizer.zero_grad()
             criterion(model(parts.images[rows]), parts.digits[rows]).backward()
             optimizer.step()
@@ -145,8 +145,8 @@ def main() -> None:
     parts = load(args.images)
     compile_all()
     table = Table("", "lr", title=f"LeNet, batch {BATCH}, epochs: {args.epochs}")
-    for library in ("thalweg", "torch"):
-        for column in (f"{library}: loss", "accuracy", "s/epoch"):
+    for who in ("thalweg", "torch"):
+        for column in (f"{who}: loss", "accuracy", "s/epoch"):
             table.add_column(column, justify="right")
     with Live(table, console=Console(width=104)):
         for title, (name, options) in CLASSES.items():

@@ -1,4 +1,4 @@
-"""The LeNet example runs as a stranger runs it: torch's classes and the data are its oracles."""
+"""The LeNet benchmark runs as a stranger runs it: torch's classes and the data are its oracles."""
 
 import math
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from thalweg import optim
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet.py"
+EXAMPLE = Path(__file__).parents[1] / "benchmarks" / "lenet.py"
 IMAGES = "t10k-images-idx3-ubyte.gz"
 
 
