@@ -96,9 +96,14 @@ export function power(x, y) {
   }
   let count = Math.abs(y);
   let [high, low, base, digits] = [1, 0, x, 0];
-  for (;;) {
+  for (;;) { // `times` is written out here: it is most of a step's work
+    const top = SPLIT * base - (SPLIT * base - base);
+    const bottom = base - top;
     if (count % 2) {
-      const [product, rest] = times(high, base);
+      const product = high * base;
+      const first = SPLIT * high - (SPLIT * high - high);
+      const second = high - first;
+      const rest = first * top - product + first * bottom + second * top + second * bottom;
       const tail = rest + (high * digits + low * base);
       high = product + tail;
       low = tail - (high - product);
@@ -107,8 +112,8 @@ export function power(x, y) {
     if (!count) {
       return y > 0 ? high : inverse(high, low);
     }
-    const [square, rest] = times(base, base);
-    const tail = rest + 2 * base * digits;
+    const square = base * base;
+    const tail = top * top - square + 2 * top * bottom + bottom * bottom + 2 * base * digits;
     base = square + tail;
     digits = tail - (base - square);
   }

@@ -28,12 +28,14 @@ export function descend(problem, rule, { hyper, lr, start, steps, noise, seed, b
   const drawn = batchSize ? batches(problem.parts.length, batchSize, sampling, random) : null;
   const path = new Float64Array((steps + 1) * n).fill(NaN);
   const f = new Float64Array(steps + 1).fill(NaN);
+  // Not f(...x): to spread an array takes longer than the step.
+  const asked = n === 1 ? (f_, at_) => f_(at_[0]) : (f_, at_) => f_(at_[0], at_[1]);
   const g = new Float64Array(n);
   const out = new Float64Array(n);
   for (let t = 0; t <= steps; t += 1) {
     if (t) rule.answer(n, x, s, u, h, out);
     else out.set(x);
-    f[t] = problem.value(...out);
+    f[t] = asked(problem.value, out);
     let size = 0;
     for (let i = 0; i < n; i += 1) {
       path[t * n + i] = out[i];
@@ -45,11 +47,12 @@ export function descend(problem, rule, { hyper, lr, start, steps, noise, seed, b
       const parts = drawn.next().value;
       g.fill(0);
       for (const part of parts) {
-        const slope = problem.parts[part](...x);
+        const slope = asked(problem.parts[part], x);
         for (let i = 0; i < n; i += 1) g[i] += slope[i] / parts.length;
       }
     } else {
-      g.set(problem.gradient(...x));
+      const slope = asked(problem.gradient, x);
+      for (let i = 0; i < n; i += 1) g[i] = slope[i];
     }
     if (noise) for (let i = 0; i < n; i += 1) g[i] += noise * normal(random);
     if (lr) h[at] = lr(t);
