@@ -23,6 +23,11 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const each of figures) each.redraw();
 });
 
+// Pixels of the page per unit of a picture: more where the page's letters are larger, as on a wall of a screen.
+export function unit() {
+  return Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+}
+
 export function rgb(color) {
   const value = Number.parseInt(color.slice(1), 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
@@ -42,7 +47,7 @@ export function figure(label, height, draw) {
   function now() {
     due = false;
     if (!w || !place.isConnected) return;
-    const ratio = Math.min(devicePixelRatio || 1, 3);
+    const ratio = Math.min(devicePixelRatio || 1, 3) * unit();
     const [wide, tall] = [Math.round(w * ratio), Math.round(h * ratio)];
     if (canvas.width !== wide || canvas.height !== tall) [canvas.width, canvas.height] = [wide, tall];
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -68,11 +73,11 @@ export function figure(label, height, draw) {
     },
   };
   new ResizeObserver(([entry]) => {
-    const wide = Math.round(entry.contentRect.width);
+    const wide = Math.round(entry.contentRect.width / unit());
     const tall = Math.round(typeof height === "function" ? height(wide) : height);
     if (wide === w && tall === h) return;
     [w, h] = [wide, tall];
-    canvas.style.height = `${h}px`;
+    canvas.style.height = `${h * unit()}px`;
     made.redraw();
   }).observe(place);
   figures.add(made);
@@ -202,7 +207,7 @@ export function handle(label, onmove) {
     made.focus();
   });
   made.addEventListener("pointermove", (event) => {
-    if (from) onmove(event.clientX - from.left, event.clientY - from.top);
+    if (from) onmove((event.clientX - from.left) / unit(), (event.clientY - from.top) / unit());
   });
   for (const end of ["pointerup", "pointercancel"]) {
     made.addEventListener(end, () => {
@@ -220,7 +225,7 @@ export function handle(label, onmove) {
     element: made,
     place(x, y) {
       [made.dataset.x, made.dataset.y] = [x, y];
-      made.style.transform = `translate(${x}px, ${y}px)`;
+      made.style.transform = `translate(${x * unit()}px, ${y * unit()}px)`;
     },
   };
 }

@@ -40,19 +40,19 @@ const CASES = [
   {
     title: "Rate too high",
     set: { ...BASE, rules: [one("sgd", { lr: 20 }), one("adam", { lr: 1 })] },
-    what: "The loss jumps and never settles, or becomes infinite. The sharpness is far above the limit: each step overshoots by more than it gains.",
+    what: "The loss jumps and never settles: each step overshoots by more than it gains. In the end the units are driven so far out that they saturate, and the first layers get hardly any gradient.",
     cure: "Divide the rate by a hundred", fix: { rules: [one("sgd", { lr: 0.2 }), one("adam", { lr: 0.01 })] },
   },
   {
     title: "Sigmoids saturate",
-    set: { ...BASE, widths: [8, 8, 8, 8], activation: "sigmoid", rules: [one("sgd", { lr: 0.3 }), one("momentum", { lr: 0.1, beta: 0.9 })] },
-    what: "The slope of a sigmoid is at most a quarter, so each layer passes on a fraction of the gradient. Look at the gradient by layer: the first layer gets hundreds of times less than the last one. It does not learn.",
+    set: { ...BASE, widths: [8, 8, 8, 8, 8, 8], activation: "sigmoid", rules: [one("sgd", { lr: 0.3 }), one("momentum", { lr: 0.1, beta: 0.9 })] },
+    what: "The slope of a sigmoid is at most a quarter, so each layer passes on a fraction of the gradient. Look at the gradient by layer: from the last to the first it falls to a thousandth and less. The loss stays at log 2 = 0.69, as if the net tossed a coin.",
     cure: "Take tanh instead", fix: { activation: "tanh" },
   },
   {
     title: "Dead ReLUs",
     set: { ...BASE, activation: "relu", widths: [8, 8], rules: [one("sgd", { lr: 12 }), one("momentum", { lr: 3, beta: 0.9 })] },
-    what: "One step too large pushes the units so far down that they are 0 on every example. Their slope is 0 there as well, so nothing brings them back: the gradient of the layers is exactly 0, and the surface is flat.",
+    what: "One step too large pushes the units so far down that they are 0 on every example. Their slope is 0 there as well, so nothing brings them back: the gradient of the hidden layers is 0, and the surface is flat.",
     cure: "A smaller rate from the start", fix: { rules: [one("sgd", { lr: 0.2 }), one("momentum", { lr: 0.05, beta: 0.9 })] },
   },
   {
@@ -64,7 +64,7 @@ const CASES = [
   {
     title: "Weights too large",
     set: { ...BASE, start: "large", rules: [one("sgd", { lr: 0.3 }), one("adam", { lr: 0.01 })] },
-    what: "With weights four times the usual size every tanh sits at −1 or 1 from the start. Surfaces are jagged, slopes are small, and the sharpness is high.",
+    what: "With weights four times the usual size nearly every tanh sits at −1 or 1 from the start. The first surface is a patchwork, and the loss begins at 1.6, worse than a coin, which has 0.69.",
     cure: "Scale the start by the width", fix: { start: "usual" },
   },
   {

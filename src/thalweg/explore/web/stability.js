@@ -2,7 +2,7 @@
 
 import { scaleOf } from "./cards.js";
 import { button, choice, code, element, rounded, shown, slider, story } from "./controls.js";
-import { axes, clipped, figure, handle, line, mix, rgb, scale } from "./draw.js";
+import { axes, clipped, figure, handle, line, mix, rgb, scale, unit } from "./draw.js";
 import { rules } from "./generated.js";
 import { initial, number, numbers, oneOf, read, ruleNamed, whole, written } from "./state.js";
 import { best, eigenvalues, hyperOf, isLinear, limit, linearize, matrix, radius, rate } from "./theory.js";
@@ -67,7 +67,7 @@ function build(root, changed) {
   const map = figure("Rate by learning rate and memory", (w) => Math.max(330, Math.min(0.62 * w, 520)), drawMap);
   map.canvas.addEventListener("pointerdown", (event) => {
     const from = map.canvas.getBoundingClientRect();
-    point(event.clientX - from.left, event.clientY - from.top);
+    point((event.clientX - from.left) / unit(), (event.clientY - from.top) / unit());
   });
   const here = handle("Rate and memory: drag it, or press the arrow keys", point);
   map.element.append(here.element);
@@ -480,7 +480,7 @@ function build(root, changed) {
     const x = stripScale();
     axes(c, colors, { box: [24, 22, w - 24, h - 34], x: [0.01, 10], xLog: true, y: [0, 1], yTicks: [] });
     c.fillStyle = colors.muted;
-    c.fillText(`curvatures λ, from flat to steep; condition number ${shown(state.high / state.low, 3)}`, 24, 13);
+    c.fillText(`curvatures λ; condition number ${shown(state.high / state.low, 3)}`, 24, 13);
     const middle = (22 + h - 34) / 2;
     c.strokeStyle = colors.accent;
     c.lineWidth = 4;
