@@ -48,8 +48,8 @@ def write(
     Raises:
         FileExistsError: another file is in its place; it stays.
         OSError: it cannot be written.
-        ValueError: a name is unknown, a rule cannot be translated (with its line), or there are
-            more than six.
+        ValueError: a name is unknown, a rule cannot be translated (with its line), as one that
+            looks at whole tensors, or there are more than six.
 
     Example:
         >>> import tempfile
@@ -89,10 +89,11 @@ def modules(
 
 def _generated(chosen: Sequence[Rule], problem: str | None, homes: Mapping[str, str]) -> str:
     """Return the module that Python writes."""
-    known = {rule.name: rule for rule in (*chosen, *map(rules.get, rules.names()))}
-    built_in = [rule for rule in known.values() if rule.built_in or rule in chosen]
+    known = {rule.name: rule for rule in map(rules.get, rules.names("element-wise"))}
+    known = {name: rule for name, rule in known.items() if rule.built_in}
+    known |= {rule.name: rule for rule in chosen}
     written = {
-        "rules": [sources.rule_source(rule, homes.get(rule.name)) for rule in built_in],
+        "rules": [sources.rule_source(rule, homes.get(rule.name)) for rule in known.values()],
         "problems": map(sources.problem_source, problems.names()),
         "schedules": map(sources.schedule_source, _SCHEDULES),
     }
