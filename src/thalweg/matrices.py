@@ -32,6 +32,15 @@ def _checked(a: Any) -> Any:  # noqa: ANN401 - an array or a tensor
     return a
 
 
+def _eigen(a: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """Return eigenvalues and eigenvectors; all NaN where a library finds none, as of NaN."""
+    try:
+        return tuple(_library(_checked(a)).linalg.eigh(a))
+    except (np.linalg.LinAlgError, RuntimeError):  # torch's error is one of the second kind
+        lost = a * float("nan")
+        return lost[..., 0], lost
+
+
 def _library(a: Any) -> Any:  # noqa: ANN401 - torch or NumPy
     return np if isinstance(a, np.ndarray) else sys.modules["torch"]
 
@@ -71,7 +80,7 @@ def qr(a: Any) -> Any:  # noqa: ANN401
 @tensorwise
 def eigenvectors(a: Any) -> Any:  # noqa: ANN401
     """Return the eigenvectors of a symmetric matrix as columns, that of the largest value first."""
-    found = _library(_checked(a)).linalg.eigh(a)[1]
+    found = _eigen(a)[1]
     return np.ascontiguousarray(found[..., ::-1]) if isinstance(a, np.ndarray) else found.flip(-1)
 
 
@@ -83,7 +92,7 @@ def power(a: Any, p: float) -> Any:  # noqa: ANN401
         >>> power(np.diag([4.0, 9.0]), -0.5).round(6).tolist()
         [[0.5, 0.0], [0.0, 0.333333]]
     """
-    values, vectors = _library(_checked(a)).linalg.eigh(a)
+    values, vectors = _eigen(a)
     return vectors * (maximum(values, 0.0) ** p)[..., None, :] @ T(vectors)
 
 

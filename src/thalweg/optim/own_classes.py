@@ -1,17 +1,21 @@
 """Optimizers for rules that torch does not have, also those of a user."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import ParamsT
 
 from thalweg import rules
 from thalweg.catalog import TorchClass
 from thalweg.checks import Hyperparameter
+from thalweg.kind import MATRICES
+from thalweg.optim import roles as _roles
 from thalweg.optim.lr_schedule import Schedule
 from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
+from thalweg.optim.recipe import Recipe, recipe
 from thalweg.rule import RANGES, Rule
 from thalweg.rules import get
 
@@ -27,8 +31,9 @@ class _Checked(CompiledOptimizer):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option is outside its range. The rate of a schedule may be 0."""
-        given = self._class_of(self.rule).hyper(options)
-        for name, hyperparameter in self.rule.hyperparameters.items():
+        rule = self._rule(dict(options))
+        given = self._class_of(rule).hyper(options)
+        for name, hyperparameter in rule.hyperparameters.items():
             scheduled = name == "lr" and "schedule" in options
             (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(given[name])
         _DECAY.check(options["weight_decay"])
@@ -37,16 +42,29 @@ class _Checked(CompiledOptimizer):
 class Descent(_Checked):
     """Any rule as an optimizer; its hyperparameters are the options of the parameter groups.
 
+    A rule of matrices, such as Muon, steps the hidden matrices of a model, and another rule the
+    rest: ``Descent(model, "muon", otherwise="adamw")`` is one optimizer, for one schedule and one
+    checkpoint. It prints what went where.
+
     Args:
-        params: parameters, or groups of them with options of their own.
+        params: parameters, or groups of them with options of their own, "rule" among them; or a
+            model.
         rule: a rule or its name.
+        otherwise: of a model, the rule of all parameters that are no hidden matrices, or a dict of
+            that "rule" with options of its own, such as another "lr". Without them it has the lr
+            and the weight_decay of ``rule``. See ``thalweg.optim.roles.roles_of``.
+        roles: of a model's parameters by name or pattern, in place of those found: "hidden",
+            "embedding", "head" or "vector".
+        split: how many matrices of equal height a parameter holds, by name or pattern, such as 3
+            where queries, keys and values are one; known of torch's own layers.
+        report: called with lines that say what went where; ``print`` by default, None for nothing.
         maximize: whether to climb; False by default.
         **hyper: the rule's hyperparameters, with its defaults for the rest; lr may be a schedule.
             If the rule has no ``weight_decay``, one of L2 regularization: it is added to the
             gradient, >= 0, 0 by default. And the keywords of ``Options``.
 
     Raises:
-        ValueError: a hyperparameter outside its range.
+        ValueError: a hyperparameter outside its range; a vector for a rule of matrices.
         TypeError: the rule has no hyperparameter of that name.
 
     Example:
@@ -61,9 +79,13 @@ class Descent(_Checked):
 
     def __init__(
         self,
-        params: ParamsT,
+        params: ParamsT | nn.Module,
         rule: str | Rule,
         *,
+        otherwise: str | Rule | Mapping[str, Any] | None = None,
+        roles: Mapping[str, str] | None = None,
+        split: Mapping[str, int] | None = None,
+        report: Callable[[str], None] | None = print,
         maximize: bool = False,
         **hyper: Any,  # noqa: ANN401 - numbers, a schedule as lr, and what Options takes
     ) -> None:
@@ -73,15 +95,72 @@ class Descent(_Checked):
                 f"got {rule!r}"
             )
         self.rule = get(rule)
+        self.rules = {self.rule.name: self.rule}
         options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
         around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
         around = {name: hyper.pop(name, default) for name, default in around.items()}
         self.rule.check_names(hyper)
         defaults = around | {"maximize": maximize} | self.rule.defaults | hyper
+        if otherwise is not None:
+            if not isinstance(params, nn.Module):
+                raise TypeError(
+                    "otherwise needs the model itself, whose modules tell which parameters are "
+                    f"hidden matrices, got {type(params).__name__} as params"
+                )
+            second = self._second(otherwise, defaults)
+            if report is not None:
+                report(_roles.table(params, roles, self.rule.name, second["rule"]))
+            counts = _roles.blocks(params, roles, split)
+            params, rest = _roles.groups(dict(params.named_parameters()), counts)
+            params += [{"params": rest, **second}] if rest else []
+        elif roles is not None or split is not None:
+            raise TypeError("roles and split go with otherwise, and the model as params")
+        elif isinstance(params, nn.Module):
+            params = params.parameters()
         super().__init__(params, defaults, **options)
 
+    def _second(
+        self, otherwise: str | Rule | Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the options of the group for all that is no hidden matrix."""
+        given = dict(otherwise) if isinstance(otherwise, Mapping) else {"rule": otherwise}
+        rule = get(given.pop("rule", "adamw"))
+        self.rules[rule.name] = rule
+        own = {"weight_decay": 0.0} | rule.defaults
+        rule.check_names({name: value for name, value in given.items() if name not in own})
+        shared = {n: defaults[n] for n in ("lr", "weight_decay") if n in rule.hyperparameters}
+        return own | shared | given | {"rule": rule.name}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; see torch.optim.Optimizer."""
+        if isinstance(param_group, dict) and "rule" in param_group:
+            rule = get(param_group["rule"])
+            self.rules[rule.name] = rule
+            param_group = {**rule.defaults, **param_group, "rule": rule.name}
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        count, rule = group.get("split", 1), self._rule(group)
+        for p in group["params"] if rule.kind == MATRICES else ():
+            if not is_lazy(p) and (p.ndim < 2 or p.shape[0] % count):
+                self.param_groups.pop()
+                why = f"in {count} blocks of rows " if count > 1 else ""
+                raise ValueError(
+                    f"rule {rule.name!r} takes matrices {why}and no parameter of shape "
+                    f"{tuple(p.shape)}: Descent(model, {rule.name!r}, otherwise='adamw') gives "
+                    "those to another rule"
+                )
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        return self.rules.get(group.get("rule", ""), self.rule)
+
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
+        rule = self._rule(group)
+        names = {*self.defaults, *rule.hyperparameters, "split"}
+        own = {name: group[name] for name in names if name in group}
+        return recipe(rule, self._class_of(rule), own)
+
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"rule": self.rule}
+        return super().__getstate__() | {"rule": self.rule, "rules": self.rules}
 
     def _class_of(self, rule: Rule) -> TorchClass:
         return _own_names(rule)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from thalweg.kernels.body import Wrap
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.table import Table, use_threads
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.optim import Descent
+from thalweg.kind import ELEMENT_WISE, MATRICES
+from thalweg.optim import Descent, roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 
-__all__ = ["DeviceStep", "LaneStep", "MixedStep", "StackStep"]
+__all__ = ["DeviceStep", "LaneStep", "MixedStep", "StackStep", "WholeStep"]
 
 _WRAP = Wrap(scaled=True)
 
@@ -56,6 +57,8 @@ class MixedStep:
         hyper: each lane's hyperparameters, all of them.
         parameters: (lanes, *shape) each, contiguous; changed in place.
         steps: of the whole training, for which schedules are evaluated at once.
+        blocks: of each parameter, how many matrices it is for a rule of matrices; 0 where another
+            rule steps it.
     """
 
     def __init__(
@@ -64,14 +67,20 @@ class MixedStep:
         hyper: Sequence[Mapping[str, Hyper]],
         parameters: Sequence[Tensor],
         steps: int,
+        blocks: Sequence[int] = (),
     ) -> None:
-        kind = StackStep if parameters[0].device.type == "cpu" else DeviceStep
+        fast = StackStep if parameters[0].device.type == "cpu" else DeviceStep
         self._steps: list[tuple[slice, LaneStep]] = []
         begin = 0
         for _, group in itertools.groupby(rules, key=lambda rule: rule.name):
             same = list(group)
             own = slice(begin, begin + len(same))
-            step = kind(same[0], hyper[own], _rows(own, parameters), steps)
+            rows = _rows(own, parameters)
+            step: LaneStep
+            if same[0].kind == ELEMENT_WISE:
+                step = fast(same[0], hyper[own], rows, steps)
+            else:
+                step = WholeStep(same[0], hyper[own], rows, steps, blocks)
             self._steps.append((own, step))
             begin = own.stop
 
@@ -232,24 +241,25 @@ class DeviceStep:
 
     def _lay_out(self, parameters: Sequence[Tensor]) -> None:
         self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
-        # The value of a schedule is set before each step; this may be after the last one.
         groups = [
-            {"params": views, **{n: value for n, value in own.items() if not callable(value)}}
+            {"params": views, **_fixed(own)}
             for views, own in zip(self._views, self._hyper, strict=True)
         ]
-        self._optimizer = Descent(groups, self._rule)
+        optimizer = Descent(groups, self._rule)
+        self._optimizers = [optimizer] * len(groups)
+        self._groups = [[group] for group in optimizer.param_groups]
 
     def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
         """Go on with some lanes, whose parameters now lie elsewhere."""
         kept = [self.states(lane) for lane in lanes]
         self._hyper = [self._hyper[lane] for lane in lanes]
         self._lay_out(parameters)
-        for views, states in zip(self._views, kept, strict=True):
-            self._optimizer.state.update(zip(views, states, strict=True))
+        for optimizer, views, states in zip(self._optimizers, self._views, kept, strict=True):
+            optimizer.state.update(zip(views, states, strict=True))
 
     def states(self, lane: int) -> list[dict[str, Tensor]]:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
-        states = (self._optimizer.state[view] for view in self._views[lane])
+        states = (self._optimizers[lane].state[view] for view in self._views[lane])
         return [{name: value.clone() for name, value in own.items()} for own in states]
 
     def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -260,14 +270,59 @@ class DeviceStep:
 
     def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
         """Take one step; see ``LaneStep``."""
-        for lane, (group, own) in enumerate(
-            zip(self._optimizer.param_groups, self._hyper, strict=True)
-        ):
-            group.update((n, value(self.taken)) for n, value in own.items() if callable(value))
+        for lane, (groups, own) in enumerate(zip(self._groups, self._hyper, strict=True)):
+            for group in groups:
+                group.update((n, value(self.taken)) for n, value in own.items() if callable(value))
             for view, gradient in zip(self._views[lane], gradients, strict=True):
                 view.grad = gradient[lane] if scale is None else gradient[lane] * scale[lane]
-        self._optimizer.step()
+        for optimizer in dict.fromkeys(self._optimizers):
+            optimizer.step()
         self.taken += 1
+
+
+class WholeStep(DeviceStep):
+    """The same of a rule that looks at whole tensors: an optimizer for each lane.
+
+    Args:
+        rule: the rule.
+        hyper: each lane's hyperparameters, all of them.
+        parameters: (lanes, *shape) each, contiguous; changed in place.
+        steps: of the whole training; not needed here.
+        blocks: of each parameter, how many matrices it is for a rule of matrices; 0 where AdamW
+            steps it, at the same rate and weight decay.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        hyper: Sequence[Mapping[str, Hyper]],
+        parameters: Sequence[Tensor],
+        steps: int,
+        blocks: Sequence[int],
+    ) -> None:
+        self._blocks = blocks if rule.kind == MATRICES else [1] * len(parameters)
+        super().__init__(rule, hyper, parameters, steps)
+
+    def _lay_out(self, parameters: Sequence[Tensor]) -> None:
+        self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
+        self._optimizers = [
+            Descent(self._divided(views, _fixed(own)), self._rule, **_fixed(own))
+            for views, own in zip(self._views, self._hyper, strict=True)
+        ]
+        self._groups = [optimizer.param_groups for optimizer in self._optimizers]
+
+    def _divided(self, views: Sequence[Tensor], own: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Return groups of a lane's tensors, by who steps them."""
+        counts = {str(i): count for i, count in enumerate(self._blocks) if count}
+        named = {str(i): view for i, view in enumerate(views)}
+        groups, rest = roles.groups(named, counts)
+        shared = {n: own[n] for n in ("lr", "weight_decay") if n in own}
+        return [*groups, *([{"params": rest, "rule": "adamw", **shared}] if rest else [])]
+
+
+def _fixed(own: Mapping[str, Hyper]) -> dict[str, Any]:
+    """Return what is no schedule: its value is set before each step, perhaps after the last one."""
+    return {name: value for name, value in own.items() if not callable(value)}
 
 
 def _rows(rows: slice, tensors: Sequence[Tensor]) -> list[Tensor]:

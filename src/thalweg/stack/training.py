@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thalweg.kind import MATRICES
 from thalweg.linear.stream import stream
+from thalweg.optim import roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack.batch import each
@@ -123,6 +125,8 @@ def train(
     everyone = sorted(range(lanes), key=lambda lane: rules[lane].name)  # one call per rule
     groups = [_seated(everyone, model)] if stacked else [[i] for i in everyone]
     finals = []
+    matrices = any(rule.kind == MATRICES for rule in rules)
+    counts = roles.blocks(model.module) if matrices else {}
     for group in groups:
         own = [seeds[i] for i in group]
         orders = _orders(parts.sizes["train"], batch_size, own, shared=shared)
@@ -132,6 +136,7 @@ def train(
             [hyper[i] for i in group],
             list(stack.parameters.values()),
             length * epochs,
+            [counts.get(name.removeprefix("module."), 0) for name in stack.parameters],
         )
         run = _Run(Final(stack, step, group), parts, results, observers)
         with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does

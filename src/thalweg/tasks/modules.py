@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg import rules as registry
 from thalweg.errors import blamed
+from thalweg.kind import MATRICES
 from thalweg.optim import Descent
 from thalweg.optim.answer import TRAINING_POINT
 from thalweg.rule import Rule
@@ -250,7 +251,9 @@ class ModuleTask:
     def _optimizer_state(self, final: Final, position: int, lane: Lane) -> dict[str, Any]:
         """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
         module = self.model.module
-        optimizer = Descent(module.parameters(), lane.rule, **dict[str, Any](lane.hyper))
+        hyper = dict[str, Any](lane.hyper)
+        otherwise = "adamw" if lane.rule.kind == MATRICES else None
+        optimizer = Descent(module, lane.rule, otherwise=otherwise, report=None, **hyper)
         names = dict(module.named_parameters())
         states = final.step.states(position)
         for (name, points), own in zip(final.stack.parameters.items(), states, strict=True):

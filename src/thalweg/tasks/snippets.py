@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg import catalog
+from thalweg.kind import MATRICES
 from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, rise
 
@@ -77,7 +78,10 @@ def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str
     """
     known = torch_class(rule, hyper)
     if known is None:
-        made = f"Descent(model.parameters(), {rule.name!r}, {_arguments(hyper)})"
+        of_matrices = rule.kind == MATRICES
+        given = "model" if of_matrices else "model.parameters()"
+        rest = "otherwise='adamw', " * of_matrices
+        made = f"Descent({given}, {rule.name!r}, {rest}{_arguments(hyper)})"
     else:
         made = f"{known[0]}(model.parameters(), {_arguments(known[1])})"
     own, torch = f"optimizer = optim.{made}\n", f"optimizer = torch.optim.{made}\n"
