@@ -197,6 +197,24 @@ def test_a_warm_up_from_zero_is_no_fault_and_a_high_rate_is_one() -> None:
         assert causes(found) == expected
 
 
+def test_a_first_loss_is_held_against_the_best_constant() -> None:
+    x, _ = classes()
+    for shift, expected in ((100.0, ["loss_starts_high"]), (0.0, [])):
+        found = report(net(1), nn.MSELoss(), x, total(x)[:, None] + shift)
+        assert [f.cause for f in found if f.cause == "loss_starts_high"] == expected
+
+
+def test_a_batch_that_cannot_be_learned_by_heart_is_told_of() -> None:
+    x, _ = classes()
+    x = x[:, :1]
+    y = (x.abs() > 0.7).float()
+    wide = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 1))
+    for model, expected in ((nn.Linear(1, 1), True), (wide, False)):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+        found = thalweg.check(model, optimizer, nn.BCEWithLogitsLoss(), loader(x, y))
+        assert ("underfitting" in [f.cause for f in found]) == expected
+
+
 def test_maps_that_are_not_turned_with_their_images_are_found() -> None:
     generator = torch.Generator().manual_seed(0)
     left = torch.zeros(64, 1, 8, 8)

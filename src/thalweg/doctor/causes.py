@@ -318,6 +318,13 @@ CAUSES: dict[str, Cause] = {
         "(Glorot).",
         'nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")',
     ),
+    "loss_starts_high": Cause(
+        "The first loss is far above that of the best constant: the first steps only undo it.",
+        "F9",
+        "Scale inputs and targets, draw the last weights small, and start its bias at the mean of "
+        "the targets.",
+        "nn.init.zeros_(model.out.weight)\nmodel.out.bias.data.fill_(y.mean())",
+    ),
     "constant_init": Cause(
         "All weights of a layer start equal: its units compute the same for ever.",
         "F10",

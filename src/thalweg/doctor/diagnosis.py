@@ -7,7 +7,7 @@ from typing import Literal
 
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.treatments import Treatment, adam, clipping, rates, treatments
+from thalweg.doctor.treatments import Treatment, adam, clipping, one_batch, rates, treatments
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
@@ -127,7 +127,22 @@ def first_steps(subject: Subject) -> list[Finding]:
         found = [_finding(c, trials.plain, i, None) for i, c in enumerate(good)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
         return found if number == 0 else [replace(found[0], sure=0.5)]
-    return []
+    best = min(map(trials.run, one_batch()), key=lambda course: course.left)
+    return [] if best.learned > 0.3 else [_not_by_heart(best, trials.subject)]
+
+
+def _not_by_heart(course: Course, subject: Subject) -> Finding:
+    return Finding(
+        "underfitting",
+        "warning",
+        f"One batch of {subject.examples} examples cannot be learned by heart: "
+        f"{course.treatment.words} leaves {digits(course.left)} of the loss of a constant output "
+        f"after {len(course.losses)} steps.",
+        {"left": course.left, "steps": float(len(course.losses))},
+        "70 % of the loss of the best constant of that batch",
+        "an experiment: one batch, again and again",
+        sure=0.4,
+    )
 
 
 def _fades(subject: Subject) -> bool:

@@ -14,7 +14,7 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["NOTHING", "Scale", "Treatment", "rates", "treatments"]
+__all__ = ["NOTHING", "Scale", "Treatment", "one_batch", "rates", "treatments"]
 
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
@@ -139,6 +139,14 @@ def adam(subject: Subject) -> Iterator[Treatment]:
             yield Treatment(
                 "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
             )
+
+
+def one_batch() -> Iterator[Treatment]:
+    """Yield trainings on the first batch alone, which nearly every model can learn by heart."""
+    for lr in (1e-2, 1e-3):
+        words = f"Adam with the rate {lr} on one batch"
+        change = partial(_adaptive, lr=lr)
+        yield Treatment("underfitting", 4, words, "", change, lambda batches: batches[:1])
 
 
 def _unclipped(twin: Copy) -> None:

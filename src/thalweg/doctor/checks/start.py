@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 from torch import nn
 
+from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import activations, constant_weights
 from thalweg.doctor.subject import Subject
-from thalweg.words import listed
+from thalweg.words import digits, listed
 
 __all__ = ["CHECKS", "evaluation_mode"]
+
+_HIGH = 4.0
 
 
 def constant_init(subject: Subject) -> Finding | None:
@@ -52,6 +55,23 @@ def dead_relu(subject: Subject) -> Finding | None:
     )
 
 
+def loss_starts_high(subject: Subject) -> Finding | None:
+    """Look for a first loss far above that of the best constant output."""
+    first, best = subject.backward.loss, constant_loss(subject)
+    if best is None or best <= 0 or not _HIGH * best < first < float("inf"):
+        return None
+    return Finding(
+        "loss_starts_high",
+        "warning",
+        f"The first loss is {digits(first)}, and the best constant output has {digits(best)}: the "
+        "first steps only undo what the model starts with.",
+        {"first loss": first, "loss of the best constant": best},
+        f"{_HIGH:.0f} times the loss of the best constant",
+        "the loss itself; judgement",
+        sure=0.2,
+    )
+
+
 def evaluation_mode(subject: Subject) -> Finding | None:
     """Look for a model that is in evaluation mode before it is trained, where that matters."""
     kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001
@@ -69,4 +89,8 @@ def evaluation_mode(subject: Subject) -> Finding | None:
     )
 
 
-CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (constant_init, dead_relu)
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    constant_init,
+    dead_relu,
+    loss_starts_high,
+)
