@@ -1,7 +1,7 @@
 """Whether the verdict of a race holds under another seed, on real data.
 
-    python benchmarks/repeat.py [--seeds 20] [--same 40] [--fresh 16] [--sets digits,...]
-                                [--modules 10] [--races DIR]
+    python benchmarks/repeat.py [--seeds 20] [--same 40] [--fresh 16] [--modules 10]
+                                [--sets digits,...,mlp,lenet,a9a] [--races DIR]
 
 Each set is raced with every rule and with each value of ``--seed``; then Adam is raced against four
 copies of itself, which differ in the order of their hyperparameters and so in their trials. Of
@@ -16,6 +16,7 @@ Of the races of a set it prints
 - contradictions: one race calls A worse than B, another one calls B worse than A, over all pairs of
   races and of rules. A race calls A worse than B if A is worse and B could be best, or if the least
   price of A is above the highest of B;
+- bounds: the highest price of the rule of which most is known;
 - power: of the pairs of rules that truly lie at least 10 % or 25 % apart, how many a race tells
   apart; and the same if it had fewer repeats, each as it was.
 
@@ -56,9 +57,9 @@ from thalweg.racing.trial import FINAL
 from thalweg.rule import Rule
 from thalweg.tasks.source import load_task
 
-SETS = ("digits", "breast_cancer", "wine", "diabetes", "airfoil")
+SETS = ("digits", "breast_cancer", "wine", "diabetes", "airfoil", "mlp", "lenet", "a9a")
 APART = (0.25, 0.10)
-FEWER = (3, 5, 7, 10)
+FEWER = (3, 5, 8, 10)
 COPIES = 5
 PIECE = 1000  # rows
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -89,18 +90,16 @@ def copies() -> list[Rule]:
     return found
 
 
-def pieces(count: int) -> dict[str, Dataset]:
-    """Return pieces of a9a by name; no two have a row in common."""
-    if "THALWEG_DATA" not in os.environ:
-        return {}
+def pieces(count: int) -> list[Dataset]:
+    """Return pieces of a9a; no two have a row in common."""
     X, y = load_svmlight_file(str(Path(os.environ["THALWEG_DATA"]) / "a9a"))
     rows = np.random.default_rng(0).permutation(len(y)).reshape(-1)
     parts = [rows[PIECE * k : PIECE * (k + 1)] for k in range(count)]
     names = [f"a9a, rows {PIECE * k} to {PIECE * (k + 1)}" for k in range(count)]
-    return {
-        name: Dataset.from_arrays(X[part].toarray(), y[part].astype(int), name=name)
+    return [
+        Dataset.from_arrays(X[part].toarray(), y[part].astype(int), name=name)
         for name, part in zip(names, parts, strict=True)
-    }
+    ]
 
 
 def mlp() -> thalweg.TorchTask:
@@ -116,9 +115,9 @@ def lenet() -> thalweg.TorchTask:
 
 # Sets of which eight rules race, and what is asked for: less than by default, so that a race takes
 # a minute.
-MODULES: dict[str, tuple[Callable[[], thalweg.TorchTask], dict[str, Any]]] = {
-    "digits, MLP": (mlp, {"epochs": 5}),
-    "images, LeNet": (lenet, {"epochs": 2, "trials": 20}),
+MODULES: dict[str, tuple[str, Callable[[], thalweg.TorchTask], dict[str, Any]]] = {
+    "mlp": ("digits, MLP", mlp, {"epochs": 5}),
+    "lenet": ("images, LeNet", lenet, {"epochs": 2, "trials": 20}),
 }
 
 
@@ -203,20 +202,38 @@ def covered(found: Comparison, price: NDArray[np.float64]) -> bool:
     return bool(((found.low <= price + near) & (price <= found.high + near)).all())
 
 
-def power(races: Sequence[Race], price: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
-    """Yield, for each distance, how many of the pairs so far apart a race tells apart."""
+def power(
+    found: Mapping[int, Sequence[Comparison]], price: NDArray[np.float64]
+) -> Iterator[dict[str, Any]]:
+    """Yield, for each distance, how many of the pairs so far apart a race tells apart.
+
+    Args:
+        found: what the races say, by their repeats.
+        price: the true one of each rule.
+    """
     distance = (1 + price)[:, None] / (1 + price) - 1
-    for least, repeats in itertools.product(APART, FEWER):
+    for least, (repeats, races) in itertools.product(APART, found.items()):
         pairs = distance >= least
         if pairs.any():
-            hits = sum(int(told(judged(race, repeats))[pairs].sum()) for race in races)
+            hits = sum(int(told(race)[pairs].sum()) for race in races)
             what = f"told apart at >= {least:.0%}, {repeats} repeats"
             yield share(what, hits, int(pairs.sum()) * len(races))
 
 
+def bounds(found: Mapping[int, Sequence[Comparison]]) -> Iterator[dict[str, Any]]:
+    """Yield the highest price of the rule that has the lowest one, the median over races."""
+    for repeats, races in found.items():
+        what = f"bound of the best-known price, {repeats} repeats"
+        yield {"what": what, "value": float(np.median([race.high.min() for race in races]))}
+
+
 def repeated(races: Sequence[Race]) -> list[dict[str, Any]]:
     """Return what the races of a set say of each other."""
-    found, price = [judged(race) for race in races], pooled(races)
+    most, price = len(races[0]["losses"][0]), pooled(races)
+    by_repeats = {
+        repeats: [judged(race, repeats) for race in races] for repeats in FEWER if repeats <= most
+    }
+    found = by_repeats[most]
     ordered = list(itertools.permutations(found, 2))
     claims = list(map(told, found))
     contradicted = sum(int((a & b.T).sum()) for a, b in itertools.combinations(claims, 2))
@@ -232,7 +249,8 @@ def repeated(races: Sequence[Race]) -> list[dict[str, Any]]:
         ),
         share("contradictions", contradicted, pairs * len(ordered) // 2),
         share("rule to take could be best in another", _taken(races, found), len(ordered)),
-        *power(races, price),
+        *power(by_repeats, price),
+        *bounds(by_repeats),
     ]
 
 
@@ -273,29 +291,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="races of every rule; 20 by default")
     parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
     parser.add_argument("--fresh", type=int, default=16, help="pieces of a9a; 16 by default")
-    parser.add_argument("--sets", default=",".join(SETS), help="all five by default")
+    parser.add_argument("--sets", default=",".join(SETS), help="all by default")
     parser.add_argument("--modules", type=int, default=10, help="races of each; 10 by default")
     parser.add_argument("--races", type=Path, default=Path("thalweg-race-repeats"), metavar="DIR")
     asked = parser.parse_args()
     asked.races.mkdir(exist_ok=True)
-    every, same_rule = rules_of(None), copies()
-    rows = []
+    every, same_rule, rows = rules_of(None), copies(), []
     for name in filter(None, asked.sets.split(",")):
-        races = kept(asked.races / f"{name}.jsonl", dict.fromkeys(range(asked.seeds), name), every)
-        again = dict.fromkeys(range(asked.same), name)
-        equal = kept(asked.races / f"{name}-same.jsonl", again, same_rule)
-        rows += [{"set": name, **row} for row in (*repeated(races), *same(equal))]
-    for name, (task, terms) in MODULES.items():
-        if asked.modules:
-            numbers = dict.fromkeys(range(asked.modules), task())
-            races = kept(asked.races / f"{task.__name__}.jsonl", numbers, rules_of(EIGHT), **terms)
-            rows += [{"set": name, **row} for row in repeated(races)]
-    if found := pieces(asked.fresh):
-        given = dict(enumerate(found.values()))
-        races = kept(asked.races / "a9a.jsonl", given, every, seeded=False)
-        rows += [{"set": "pieces of a9a", **row} for row in repeated(races)]
-        part = {"what": "variance that repeats share", "value": shared(races)}
-        rows.append({"set": "pieces of a9a", **part})
+        file = asked.races / f"{name}.jsonl"
+        if name in MODULES:
+            title, task, terms = MODULES[name]
+            given = dict.fromkeys(range(asked.modules), task())
+            found = repeated(kept(file, given, rules_of(EIGHT), **terms))
+        elif name == "a9a":
+            if "THALWEG_DATA" not in os.environ:
+                continue
+            title, fresh = "pieces of a9a", dict(enumerate(pieces(asked.fresh)))
+            races = kept(file, fresh, every, seeded=False)
+            part = {"what": "variance that repeats share", "value": shared(races)}
+            found = [*repeated(races), part]
+        else:
+            title = name
+            races = kept(file, dict.fromkeys(range(asked.seeds), name), every)
+            equal = asked.races / f"{name}-same.jsonl"
+            copied = kept(equal, dict.fromkeys(range(asked.same), name), same_rule)
+            found = [*repeated(races), *same(copied)]
+        rows += [{"set": title, **row} for row in found]
     save("repeat", rows)
     show(
         "Races with other seeds, and of other rows",
