@@ -25,6 +25,11 @@ def test_a_decision_that_depends_on_a_value_is_refused() -> None:
     assert isinstance(np.maximum(x, 0), Expression)
 
 
+def test_lines_between_knots_are_constant_outside() -> None:
+    written = function(["t"], np.interp(names("t"), [1.0, 2.0], [3.0, 5.0])[0])
+    assert written == "(t) => (t < 1) ? 3 : ((t < 2) ? ((2 * (t - 1)) + 3) : 5)"
+
+
 def test_names_of_javascript_are_renamed_in_arguments_and_uses() -> None:
     (power,) = names("power")
     assert function(["power"], power + 1) == "(power_) => power_ + 1"

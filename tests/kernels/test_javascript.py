@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, seed, settings
 
+from kernels import test_fuzz
 from kernels.own_rules import counting, mixed, undeclared
 from node import needs_node, run
 from thalweg import rules
@@ -174,6 +177,56 @@ def test_powers_have_the_special_values_of_python(tmp_path: Path) -> None:
     assert run(tmp_path, text) == wanted
 
 
+def random_rules() -> list[Rule]:
+    """Rules that are drawn, of all that a rule may use."""
+    found: list[Rule] = []
+
+    @seed(5)
+    @settings(
+        max_examples=40, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(test_fuzz.rules())
+    def collect(text: str) -> None:
+        with contextlib.suppress(ValueError, ArithmeticError):  # what Python refuses, too
+            rule = test_fuzz.of_text(text)
+            javascript.source(rule)
+            found.append(rule)
+
+    collect()
+    return found
+
+
+@needs_node
+def test_random_rules_compute_what_their_functions_do(tmp_path: Path) -> None:
+    chosen = random_rules()
+    assert len(chosen) > 30
+    cases, wanted = [], []
+    for index, rule in enumerate(chosen):
+        drawn_ = RANDOM.standard_normal((2 + len(rule.state), 6)) * 3
+        drawn_[:, 2:] = RANDOM.choice([0.0, 1.0, -1.0, 0.5, 2.0], drawn_[:, 2:].shape)  # equal ones
+        g, x, *states = drawn_
+        u = [0.5] * len(rule.uniform_state)
+        state = dict(zip((*rule.state, *rule.uniform_state), [*states, *u], strict=True))
+        hyper = {name: np.float64(value) for name, value in rule.defaults.items()}
+        with np.errstate(all="ignore"):
+            new, after = rule.advance(g, x, state, t=3, hyper=hyper)
+        wanted.append([np.broadcast_to(v, 6) for v in (new, *(after[n] for n in rule.state))])
+        rows = [g.tolist(), x.tolist(), [each.tolist() for each in states]]
+        cases.append([index, *rows, u, list(rule.defaults.values())])
+    text = f"{IMPORTS}const rules = [{','.join(map(javascript.source, chosen))}];"
+    text += """
+console.log(JSON.stringify(cases.map(([index, g, x, s, u, h]) => {
+  const [at, states] = [Float64Array.from(x), s.map((each) => Float64Array.from(each))];
+  rules[index].step(x.length, g, at, states, 3, u, h);
+  return [at, ...states].map((each) => [...each].map(String));
+})));
+"""
+    found = run(tmp_path, text, cases=cases)
+    for rule, rows, right in zip(chosen, found, wanted, strict=True):
+        values = [[float(v.replace("Infinity", "inf")) for v in row] for row in rows]
+        np.testing.assert_allclose(values, right, 1e-9, 1e-12, err_msg=javascript.source(rule))
+
+
 def test_a_rule_that_cannot_be_written_is_refused_with_its_line() -> None:
     def looping(g: float, x: float, *, t: int, lr: float = 0.1) -> float:
         for _ in range(3):
@@ -183,6 +236,18 @@ def test_a_rule_that_cannot_be_written_is_refused_with_its_line() -> None:
     line = looping.__code__.co_firstlineno + 1
     with pytest.raises(ValueError, match=rf"line {line}: `for .* cannot be compiled"):
         javascript.source(undeclared(looping))
+
+
+@pytest.mark.parametrize(
+    ("python", "written"),
+    [
+        ("a == b", "a === b"),
+        ("a != b", "a !== b"),
+        *[(f"a {o} b", f"a {o} b") for o in ["<", "<=", ">", ">="]],
+    ],
+)
+def test_comparisons_are_those_of_python(python: str, written: str) -> None:
+    assert javascript.expression(ast.parse(python, mode="eval").body) == written
 
 
 def test_the_words_of_javascript_may_be_names_in_a_rule() -> None:
