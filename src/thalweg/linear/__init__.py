@@ -9,13 +9,18 @@ from thalweg.linear.training import Training, train, train_on
 if TYPE_CHECKING:
     from thalweg.linear.classifier import LinearClassifier
     from thalweg.linear.regressor import LinearRegressor
+    from thalweg.linear.search import LinearSearch
 
-__all__ = ["Examples", "LinearClassifier", "LinearRegressor", "Training", "train", "train_on"]
+__all__ = [
+    "Examples", "LinearClassifier", "LinearRegressor", "LinearSearch", "Training", "train",
+    "train_on",
+]  # fmt: skip
 
 
 _ESTIMATORS = {
     "LinearClassifier": "thalweg.linear.classifier",
     "LinearRegressor": "thalweg.linear.regressor",
+    "LinearSearch": "thalweg.linear.search",
 }
 
 

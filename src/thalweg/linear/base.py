@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -33,7 +34,8 @@ _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
 _SMALL = 10_000_000  # numbers of X, times outputs, up to which finish="auto" goes to the optimum
 
-_FITTED = ("coef_", "intercept_", "classes_", "n_features_in_", "feature_names_in_")
+_KNOWN = ("classes_", "n_features_in_", "feature_names_in_", "_single")  # before the training
+_FITTED = ("coef_", "intercept_", *_KNOWN)
 
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
 
@@ -49,7 +51,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Problem:
-    """One training: a loss, its unit, and the eight rates that learn it."""
+    """One training: a loss, its unit, and the lanes that learn it: eight rates, or one of them."""
 
     loss: Loss
     unit: Unit
@@ -57,6 +59,7 @@ class _Problem:
     training: Progressive
     rates: NDArray[np.float64]
     penalties: tuple[float, float]
+    lanes: Sequence[int]
 
 
 class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -96,10 +99,15 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             data.sum_duplicates()
         return (data, *checked[1:]) if isinstance(checked, tuple) else data
 
-    def _begin(self, rows: Rows, loss: Loss, k: int, unknown: float) -> None:
-        """Measure the columns and make a training for each array of targets."""
-        X = rows.X
-        self._columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
+    def _begin(
+        self, rows: Rows, loss: Loss, k: int, unknown: float, beside: Sequence["Linear"] = ()
+    ) -> None:
+        """Measure the columns and make a training for each array of targets.
+
+        Others beside may have a rate and penalties of their own: each then has a lane.
+        """
+        X, models = rows.X, [self, *beside]
+        columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
         chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
         if chosen.judged is not None:
             raise ValueError(
@@ -109,35 +117,46 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         hyper = self.hyper or {}
         if "lr" in hyper:
             raise ValueError("hyper must not hold 'lr': give lr itself")
-        size = self._step_size(X)
-        self._problems = []
-        alpha = unknown if self.alpha == "auto" else float(self.alpha)
+        for model in models:
+            model._columns, model._problems = columns, []  # noqa: SLF001 - its own kind
+        rates = np.asarray(_RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND)
+        lanes: list[Sequence[int]] = [range(LANES)]
+        if self.lr != "auto":
+            given = [float(model.lr) for model in models]
+            rates = np.array(given + given[-1:] * (LANES - len(given)))
+            lanes = [[i] for i in range(len(models))]
+        factor = columns.square**-0.5 if self.rule == "auto" else 1.0
+        each = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
+        unit_penalties = columns.penalties(self._step_size(X))
         for y in rows.targets:
-            given = getattr(self, loss.parameter) if loss.parameter else 0.0
-            unit = Unit.of(loss, y, rows.weights, given)
-            if self.lr != "auto":
-                rates = np.full(LANES, float(self.lr))
-            else:
-                rates = _RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND
-            factor = self._columns.square**-0.5 if self.rule == "auto" else 1.0
-            lanes = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
-            own = unit.penalties(alpha, self.l1_ratio)
-            # One pass needs no help against overfitting: a w² that nobody asked for is left to
-            # the finish.
-            once = self.alpha == "auto" and self.max_iter == 1
-            in_passes = (0.0 if once else own[0], own[1])
-            parameter = unit.parameter(loss, given)
+            parameter = getattr(self, loss.parameter) if loss.parameter else 0.0
+            unit = Unit.of(loss, y, rows.weights, parameter)
+            parameter = unit.parameter(loss, parameter)
+            strength = np.zeros((2, LANES))
+            own = [unit.penalties(model._alpha(unknown), model.l1_ratio) for model in models]  # noqa: SLF001
+            for model, where, (l2, l1) in zip(models, lanes, own, strict=True):
+                # One pass needs no help against overfitting: a w² that nobody asked for is left
+                # to the finish.
+                once = model.alpha == "auto" and model.max_iter == 1
+                strength[:, where] = [[0.0 if once else l2], [l1]]
             training = Progressive(
                 chosen,
                 loss,
                 parameter,
-                self._columns,
+                columns,
                 outputs=k,
-                lanes=lanes,
+                lanes=each,
                 sparse=issparse(X),
-                penalties=self._columns.penalties(*in_passes, size),
+                penalties=unit_penalties if strength.any() else None,
+                strength=strength,
             )
-            self._problems.append(_Problem(loss, unit, parameter, training, rates, own))
+            for model, where, penalties in zip(models, lanes, own, strict=True):
+                model._problems.append(  # noqa: SLF001 - its own kind
+                    _Problem(loss, unit, parameter, training, rates, penalties, where)
+                )
+
+    def _alpha(self, unknown: float) -> float:
+        return unknown if self.alpha == "auto" else float(self.alpha)
 
     def _step_size(self, X: Any) -> int:
         if self.batch_size != "auto":
@@ -167,49 +186,32 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
                 )
 
     def _fit(self, rows: Rows, loss: Loss, k: int, validation: Rows | None) -> None:
-        """Train: passes, then the finish."""
+        """Train, and all that ``LinearSearch`` trains beside: passes, then the finish."""
         known = rows.weights > 0
         if not known.all():
             rows = Rows(rows.X[known], [y[known] for y in rows.targets], rows.weights[known])
         n, total = rows.X.shape[0], float(rows.weights.sum())
         rows = replace(rows, weights=rows.weights * (n / total))
         random = check_random_state(self.random_state)
+        beside: Sequence[Linear] = self.__dict__.pop("_beside", ())
+        shared = {name: value for name, value in vars(self).items() if name in _KNOWN}
+        for model in beside:
+            model.__dict__.update(shared)
         warm = self.warm_start and hasattr(self, "coef_")
-        self._begin(rows, loss, k, 1 / total)
+        self._begin(rows, loss, k, 1 / total, beside)
         if warm:
             self._warm()
-        self.loss_curve_: list[float] = []
-        self.validation_curve_: list[float] = []
-        kept, least, since = None, np.inf, 0
-        choice: list[Choice] = []
+        courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
         for number in range(self.max_iter):
             for problem in self._problems:
                 problem.training.forget()
             self._learn(rows, random.permutation(n), n // 2 if number == 0 else 0)
-            if number == 0:
-                choice = [problem.training.best() for problem in self._problems]
-                self._note(choice)
-            self.loss_curve_.append(self._progressive(choice))
-            watched = self.loss_curve_[-1]
-            found = self._found(choice)
-            if validation is not None:
-                watched, choice = self._validated(validation)
-                found = self._found(choice)
-                self.validation_curve_.append(watched)
-            if validation is None or watched < least or kept is None:
-                kept = found
-            since = 0 if watched < least - (self.tol or 0.0) else since + 1
-            least = min(least, watched)
-            if self.tol is not None and since >= self.n_iter_no_change:
+            for course in courses:
+                course.look(first=number == 0)
+            if all(course.done for course in courses):
                 break
-        assert kept is not None
-        self.lr_ = self._lr(choice)
-        self.n_iter_ = number + 1
-        small = n * rows.X.shape[1] * k * len(self._problems) <= _SMALL
-        if loss.smooth and (small and validation is None if self.finish == "auto" else self.finish):
-            kept = self._finished(rows, kept)
-        self._keep(kept)
-        del self._problems, self._columns
+        for course in courses:
+            course.end(rows)
 
     def _note(self, choice: list[Choice]) -> None:
         self.progressive_loss_ = self._progressive(choice)
@@ -231,7 +233,7 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         choice, total = [], 0.0
         for problem, y in zip(self._problems, held_out.targets, strict=True):
             target, losses = problem.unit.targets(problem.loss, y), {}
-            for which, lane in np.ndindex(2, LANES):
+            for which, lane in product(range(2), problem.lanes):
                 coef, intercept = self._columns.original(problem.training.parameters(which, lane))
                 with np.errstate(all="ignore"):  # of lanes that diverged
                     z = held_out.X @ coef.T + intercept
@@ -311,7 +313,7 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         order = check_random_state(self.random_state).permutation(n)
         parts = np.array_split(order, min(pieces, n))
         found = [own._measured(rows, part) for part in parts]  # noqa: SLF001
-        choice = [problem.training.best() for problem in own._problems]  # noqa: SLF001
+        choice = [p.training.best(p.lanes) for p in own._problems]  # noqa: SLF001
         losses = [np.mean([e[c] for e, c in zip(each, choice, strict=True)]) for each in found]
         return np.cumsum([len(part) for part in parts]), np.array(losses)
 
@@ -319,7 +321,7 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         """Choose by at least the last half of what was measured, and keep that."""
         for problem in self._problems:
             problem.training.forget_half()
-        self._choice = [problem.training.best() for problem in self._problems]
+        self._choice = [p.training.best(p.lanes) for p in self._problems]
         self._note(self._choice)
         self._keep(self._found(self._choice))
 
@@ -424,3 +426,46 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         data = self._rows(X, reset=False)
         z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
         return z
+
+
+class _Course:
+    """The passes of one model: what it keeps, and whether it has had enough of them."""
+
+    def __init__(self, model: Linear, loss: Loss, k: int, validation: Rows | None) -> None:
+        self._model, self._loss, self._k, self._validation = model, loss, k, validation
+        self._kept: list[NDArray[np.float64]] | None = None
+        self._choice: list[Choice] = []
+        self._least, self._since, self.done = np.inf, 0, False
+        model.loss_curve_, model.validation_curve_, model.n_iter_ = [], [], 0
+
+    def look(self, *, first: bool) -> None:
+        """Judge a pass, the first of which chooses."""
+        if self.done:
+            return
+        model = self._model
+        model.n_iter_ += 1
+        if first:
+            self._choice = [p.training.best(p.lanes) for p in model._problems]  # noqa: SLF001
+            model._note(self._choice)  # noqa: SLF001 - its own part
+        watched = model._progressive(self._choice)  # noqa: SLF001 - the same
+        model.loss_curve_.append(watched)
+        if self._validation is not None:
+            watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same
+            model.validation_curve_.append(watched)
+        if self._validation is None or watched < self._least or self._kept is None:
+            self._kept = model._found(self._choice)  # noqa: SLF001 - the same
+        self._since = 0 if watched < self._least - (model.tol or 0.0) else self._since + 1
+        self._least = min(self._least, watched)
+        self.done = model.tol is not None and self._since >= model.n_iter_no_change
+
+    def end(self, rows: Rows) -> None:
+        """Go on to the optimum, if that is asked for, and set what a fit sets."""
+        model, kept = self._model, self._kept
+        assert kept is not None
+        model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
+        small = rows.X.shape[0] * rows.X.shape[1] * self._k * len(rows.targets) <= _SMALL
+        asked = model.finish if model.finish != "auto" else small and self._validation is None
+        if self._loss.smooth and asked:
+            kept = model._finished(rows, kept)  # noqa: SLF001 - the same
+        model._keep(kept)  # noqa: SLF001 - the same
+        del model._problems, model._columns  # noqa: SLF001 - the same

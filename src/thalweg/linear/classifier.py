@@ -154,7 +154,10 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = np.unique(y[weights > 0])
         if len(self.classes_) < 2:
-            raise ValueError(f"y must hold at least two classes, got one class: {self.classes_}")
+            counted = " with a sample_weight above 0" if sample_weight is not None else ""
+            raise ValueError(
+                f"y must hold at least two classes{counted}, got one class: {self.classes_}"
+            )
         held_out = self._held_out(X_val, y_val, sample_weight_val)
         if held_out is None and self.early_stopping:
             parts = train_test_split(

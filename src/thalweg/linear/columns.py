@@ -88,13 +88,11 @@ class Columns:
         w = (coef * self.scale).T.astype(np.float64)
         return np.vstack([w, intercept + coef @ self.centre]) if self.intercept else w
 
-    def penalties(self, l2: float, l1: float, batch_size: int) -> NDArray[np.float64] | None:
-        """Return the weights of w²/2 and |w| in each column, as a step meets them.
+    def penalties(self, batch_size: int) -> NDArray[np.float64]:
+        """Return the weights of w²/2 and |w| in each column for a penalty of 1, as steps meet them.
 
         A column is penalized where it is met, by as much more as it is met less often.
         """
-        if not (l2 or l1):
-            return None
         often = 1 - (1 - np.minimum(self.share, 1)) ** batch_size
-        each = np.array([l2 / self.scale**2, l1 / self.scale]) / often
+        each = np.array([1 / self.scale**2, 1 / self.scale]) / often
         return np.pad(each, ((0, 0), (0, int(self.intercept))))

@@ -38,6 +38,7 @@ class Progressive:
         lanes: LANES settings, each with all of the rule's hyperparameters.
         sparse: whether rows come in CSR form.
         penalties: two rows, the weights of w²/2 and of |w| for each column; None: there are none.
+        strength: two rows, each lane's factors of these; None: 1.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Progressive:
         lanes: Sequence[Mapping[str, float]],
         sparse: bool,
         penalties: NDArray[np.float64] | None = None,
+        strength: NDArray[np.float64] | None = None,
     ) -> None:
         self._rule, self._sparse, self._intercept = rule, sparse, columns.intercept
         self._centre = columns.centre
@@ -68,6 +70,9 @@ class Progressive:
         self._l2, self._l1 = (np.zeros((2, 0)) if penalties is None else penalties).astype(
             np.float32
         )
+        self._strength = np.ones((2, LANES), np.float32)
+        if strength is not None:
+            self._strength[:] = strength
         self._mark, self._slot = np.zeros((2, count if sparse else 0), np.int64)
         self.steps = 0
         self.forget()
@@ -119,6 +124,7 @@ class Progressive:
         rows = (int(self._intercept), order, y, weights, batch_size, self.steps, self._table)
         rest = (
             self._hyper, powers, self._uniform, self._l2, self._l1,
+            self._strength,
             self._sums[1] if measured else np.zeros((0, LANES)),
         )  # fmt: skip
         if self._sparse:
@@ -183,13 +189,17 @@ class Progressive:
             losses: NDArray[np.float64] = self._sums.sum(axis=0) / self._weight.sum()
         return losses
 
-    def best(self) -> tuple[int, int]:
+    def best(self, lanes: Sequence[int] = range(LANES)) -> tuple[int, int]:
         """Return what has the least progressive loss: 0 or 1 for the average, and the lane.
 
+        Args:
+            lanes: among which.
+
         Raises:
-            OverflowError: no lane is finite.
+            OverflowError: none of them is finite.
         """
-        losses = np.where(self._finite & ~np.isnan(self.losses), self.losses, np.inf)
+        among = np.isin(np.arange(LANES), lanes) & self._finite
+        losses = np.where(among & ~np.isnan(self.losses), self.losses, np.inf)
         which, lane = np.unravel_index(losses.argmin(), losses.shape)
         if np.isinf(losses[which, lane]):
             raise OverflowError("the training became infinite at every rate")

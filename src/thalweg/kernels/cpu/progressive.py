@@ -63,11 +63,12 @@ def _copy(source, target, first, count):
 
 
 @inlined
-def _penalize(g, i, w, at, k, l2, l1):
+def _penalize(g, i, w, at, k, l2, l1, strength):
     """Add the gradient of a column's penalty: of |w|, a subgradient, 0 where w is."""
+    square, straight = load(strength, 0), load(strength, 1)
     for c in range(k):
         v = load(w, at + c)
-        store(g, i + c, load(g, i + c) + l2 * v + l1 * sign(v))
+        store(g, i + c, load(g, i + c) + l2 * square * v + l1 * straight * sign(v))
 
 
 @inlined
@@ -116,7 +117,7 @@ def _fetch_row(X, strides, row, d):
 @compiled_driver()
 def learn_dense(
     several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order,
-    y, weights, batch, t, table, hyper, powers, uniform, l2, l1, sums,
+    y, weights, batch, t, table, hyper, powers, uniform, l2, l1, strength, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
@@ -125,8 +126,8 @@ def learn_dense(
     read as (x - centre) inverse; y and weights (n,);
     table (2 + states, columns, k, L): parameters, their average and the state; hyper
     (hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each column,
-    or of length 0. Before they are learned, the weighted losses of the rows are added to sums
-    (2, L), of the parameters and of their average.
+    or of length 0, and strength (2, L): each lane's factors of them. Before they are learned, the
+    weighted losses of the rows are added to sums (2, L), of the parameters and of their average.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
@@ -135,12 +136,12 @@ def learn_dense(
     if several is None:
         t = _learn_dense(
             outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, sums,
+            t, table, hyper, powers, uniform, l2, l1, strength, sums,
         )  # fmt: skip
     else:
         t = _learn_dense(
             outputs, add_gradient, several, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, sums,
+            t, table, hyper, powers, uniform, l2, l1, strength, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -149,7 +150,7 @@ def learn_dense(
 @spliced
 def _learn_dense(
     outputs, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t, table, hyper,
-    powers, uniform, l2, l1, sums,
+    powers, uniform, l2, l1, strength, sums,
 ):  # fmt: skip
     X, strides, wide, centre, inverse, intercept, order, y, weights = rows
     kind, n, d = table.dtype, order.size, table.shape[1]
@@ -194,7 +195,7 @@ def _learn_dense(
                 kind.type(0), 0,
             )  # fmt: skip
         for j in range(l2.size):
-            _penalize(pointer(g), j * k, w, j * k, k, l2[j], l1[j])
+            _penalize(pointer(g), j * k, w, j * k, k, l2[j], l1[j], pointer(strength))
         t += 1
         _step(
             passes, steady, t, first == 0, (pointer(hyper), pointer(powers), pointer(uniform)),
@@ -210,7 +211,7 @@ def _learn_dense(
 @compiled_driver()
 def learn_sparse(
     several, passes, slot_count, steady, loss, data, indices, indptr, wide, inverse, intercept,
-    order, y, weights, batch, t, table, mark, slot, hyper, powers, uniform, l2, l1, sums,
+    order, y, weights, batch, t, table, mark, slot, hyper, powers, uniform, l2, l1, strength, sums,
 ):  # fmt: skip
     """As ``learn_dense``, of rows in CSR form without duplicates, which have the constant added.
 
@@ -226,12 +227,12 @@ def learn_sparse(
     if several is None:
         t = _learn_sparse(
             1, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers,
-            uniform, l2, l1, sums,
+            uniform, l2, l1, strength, sums,
         )  # fmt: skip
     else:
         t = _learn_sparse(
             several, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot,
-            hyper, powers, uniform, l2, l1, sums,
+            hyper, powers, uniform, l2, l1, strength, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -340,7 +341,7 @@ def _fetch_rows(indptr, order, y, weights, first, last):
 @spliced
 def _learn_sparse(
     k, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers, uniform,
-    l2, l1, sums,
+    l2, l1, strength, sums,
 ):  # fmt: skip
     data, indices, indptr, wide, inverse, intercept, order, y, weights = rows
     kind, n, width = table.dtype, order.size, table.shape[1] * k
@@ -402,7 +403,9 @@ def _learn_sparse(
                 )  # fmt: skip
             for i in range(count if l2.size else 0):
                 j = met[i]
-                _penalize(pointer(g), i * k, pointer(table), j * width, k, l2[j], l1[j])
+                _penalize(
+                    pointer(g), i * k, pointer(table), j * width, k, l2[j], l1[j], pointer(strength)
+                )
             _step(
                 passes, steady, t, begin + first == 0,
                 (pointer(hyper), pointer(powers), pointer(uniform)), pointer(slots),

@@ -1,0 +1,217 @@
+"""A search over settings of a linear model whose trainings are lanes of one compiled loop."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from sklearn.utils import indexable
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params
+
+from thalweg.kernels.cpu.vector import LANES
+from thalweg.linear.base import Linear
+
+__all__ = ["LinearSearch"]
+
+_OWN = ("lr", "alpha", "l1_ratio")  # what lanes of one training may differ in
+
+
+class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no types
+    """``GridSearchCV`` of a ``LinearClassifier`` or a ``LinearRegressor``, many settings at a time.
+
+    Settings that differ in ``lr`` (numbers), ``alpha`` or ``l1_ratio`` alone are trained as lanes
+    that share each vector instruction, eight at a time. A lane computes the same whatever runs
+    beside it: scores are those of ``GridSearchCV``, to the last bit if ``random_state`` is an int.
+    With ``lr="auto"`` the eight lanes are the rates of one setting.
+
+    Args:
+        estimator: a ``LinearClassifier`` or a ``LinearRegressor``.
+        param_grid: lists of settings by name, or a list of such.
+        scoring: as in ``GridSearchCV``, like all that follow.
+        n_jobs: threads; each trains lanes of its own. None: one.
+        refit: whether the best setting is trained on all rows.
+        cv: splits.
+        verbose: 0, or 1 to print how many trainings there are.
+        error_score: what a setting gets that cannot be trained, or "raise".
+        return_train_score: whether training rows are scored too.
+
+    Attributes:
+        cv_results_: a dict of arrays, as that of ``GridSearchCV``; trainings that ran together
+            share their time.
+        best_index_: of the best setting.
+        best_params_: the setting.
+        best_score_: its mean score.
+        best_estimator_: trained on all rows by it.
+        scorer_: what scored.
+        n_splits_: how many splits.
+        refit_time_: seconds of the last training.
+        multimetric_: whether there were several scores.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from thalweg.linear import LinearClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = LinearClassifier(finish=False, max_iter=5, random_state=0)
+        >>> search = LinearSearch(model, {"lr": [0.01, 1.0], "alpha": [1e-4, 1e-2]}).fit(X, y)
+        >>> search.best_params_["lr"], len(search.cv_results_["params"])
+        (1.0, 4)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Train every setting on every split, and the best on all rows.
+
+        Args:
+            X: rows, as the estimator takes them.
+            y: targets.
+            params: of the estimator's ``fit``, the scorer and the splitter, as ``GridSearchCV``
+                passes them on.
+
+        Raises:
+            TypeError: the estimator is not one of ours.
+        """
+        if not isinstance(self.estimator, Linear):
+            raise TypeError(
+                "estimator must be a LinearClassifier or a LinearRegressor, got "
+                f"{type(self.estimator).__name__}; GridSearchCV takes any"
+            )
+        scorers, metric = self._get_scorers()
+        X, y = indexable(X, y)
+        routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **routed.splitter.split))
+        self.n_splits_ = len(splits)
+        candidates = list(ParameterGrid(self.param_grid))
+        models = [clone(self.estimator).set_params(**each) for each in candidates]
+        packs = _packs(models)
+        if self.verbose:
+            print(  # noqa: T201 - as GridSearchCV does
+                f"Fitting {len(splits)} folds for each of {len(models)} candidates, "
+                f"in {len(splits) * len(packs)} trainings of lanes"
+            )
+        found: dict[tuple[int, int], dict[str, Any]] = {}
+        for fold, (train, test) in enumerate(splits):
+            parts = [_safe_split(self.estimator, X, y, rows) for rows in (train, test)]
+            own = [_check_method_params(X, routed.estimator.fit, rows) for rows in (train, test)]
+            scored = [_check_method_params(X, routed.scorer.score, r) for r in (train, test)]
+            done = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+                delayed(self._judged)([models[i] for i in pack], parts, own[0], scored, scorers)
+                for pack in packs
+            )
+            for pack, results in zip(packs, done, strict=True):
+                found |= {(i, fold): result for i, result in zip(pack, results, strict=True)}
+        out = [found[i, fold] for i in range(len(models)) for fold in range(len(splits))]
+        results = self._format_results(candidates, len(splits), out)
+        self.multimetric_ = isinstance(out[0]["test_scores"], dict)
+        if self.multimetric_:
+            self._check_refit_for_multimetric(out[0]["test_scores"])
+            metric = self.refit
+        self._choose(results, metric)
+        if self.refit:
+            self._refitted(X, y, routed.estimator.fit)
+        self.scorer_ = getattr(scorers, "_scorers", scorers)
+        self.cv_results_ = results
+        return self
+
+    def _choose(self, results: Mapping[str, Any], metric: Any) -> None:
+        if not self.refit and self.multimetric_:
+            return
+        self.best_index_ = self._select_best_index(self.refit, metric, results)
+        if not callable(self.refit):
+            self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
+        self.best_params_ = results["params"][self.best_index_]
+
+    def _refitted(self, X: Any, y: Any, params: Mapping[str, Any]) -> None:
+        self.best_estimator_ = clone(self.estimator).set_params(**self.best_params_)
+        began = time.perf_counter()
+        self.best_estimator_.fit(X, y, **params)
+        self.refit_time_ = time.perf_counter() - began
+        if hasattr(self.best_estimator_, "feature_names_in_"):
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def _judged(
+        self,
+        models: Sequence[Linear],
+        parts: Sequence[tuple[Any, Any]],
+        params: Mapping[str, Any],
+        score_params: Sequence[Mapping[str, Any]],
+        scorers: Any,
+    ) -> list[dict[str, Any]]:
+        """Train models side by side on the first part and score them on the second."""
+        (X, y), (X_test, y_test) = parts
+        models = [clone(model) for model in models]
+        began = time.perf_counter()
+        try:
+            models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
+            models[0].fit(X, y, **params)
+            seconds = (time.perf_counter() - began) / len(models)
+        except Exception as error:  # noqa: BLE001 - judged there
+            if len(models) > 1:  # one of them alone may have failed
+                alone = [
+                    self._judged([model], parts, params, score_params, scorers) for model in models
+                ]
+                return [result for results in alone for result in results]
+            return [self._failed(error, scorers, time.perf_counter() - began)]
+        results = []
+        for model in models:
+            began = time.perf_counter()
+            result = {"test_scores": scorers(model, X_test, y_test, **score_params[1])}
+            result |= {"fit_time": seconds, "score_time": time.perf_counter() - began}
+            if self.return_train_score:
+                result["train_scores"] = scorers(model, X, y, **score_params[0])
+            results.append(result)
+        return results
+
+    def _failed(self, error: Exception, scorers: Any, seconds: float) -> dict[str, Any]:
+        if self.error_score == "raise" or not isinstance(error, OverflowError):
+            raise error
+        warnings.warn(f"a setting was not trained: {error}", FitFailedWarning, stacklevel=2)
+        several = getattr(scorers, "_scorers", None)
+        score = dict.fromkeys(several, self.error_score) if several else self.error_score
+        both = {"test_scores": score, "train_scores": score}
+        return {**both, "fit_time": seconds, "score_time": 0.0}
+
+
+def _packs(models: Sequence[Linear]) -> list[list[int]]:
+    """Return which models are trained side by side, LANES at the most."""
+    alike: dict[str, list[int]] = {}
+    for i, model in enumerate(models):
+        settings = model.get_params()
+        own = [settings.pop(name) for name in _OWN]
+        alone = i if own[0] == "auto" or model.warm_start else None
+        alike.setdefault(repr((alone, sorted(settings.items()))), []).append(i)
+    return [
+        pack[first : first + LANES]
+        for pack in alike.values()
+        for first in range(0, len(pack), LANES)
+    ]

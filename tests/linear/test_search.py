@@ -1,0 +1,89 @@
+"""The search in lanes, against GridSearchCV of the same estimators."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import SGDClassifier
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils.estimator_checks import check_estimator
+
+from thalweg.linear import LinearClassifier, LinearRegressor, LinearSearch
+
+PASSES: dict[str, Any] = {"finish": False, "max_iter": 4, "random_state": 0}
+MANY = {"lr": [0.05, 0.3, 1.0, 3.0], "alpha": [1e-4, 0.01, 0.1], "l1_ratio": [0.0, 0.5]}
+
+
+def same(ours: LinearSearch, theirs: GridSearchCV) -> None:
+    for name in theirs.cv_results_:
+        if "time" not in name:
+            np.testing.assert_array_equal(ours.cv_results_[name], theirs.cv_results_[name])
+    assert ours.best_params_ == theirs.best_params_
+    assert ours.best_score_ == theirs.best_score_
+    assert ours.n_splits_ == theirs.n_splits_
+    np.testing.assert_array_equal(ours.best_estimator_.coef_, theirs.best_estimator_.coef_)
+
+
+def test_scores_are_those_of_one_fit_for_each_setting_to_the_last_bit() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    how: dict[str, Any] = {"cv": 2, "return_train_score": True, "scoring": "neg_log_loss"}
+    for rows in (X, csr_array(X)):
+        model = LinearClassifier(**PASSES)
+        weight = np.where(y == 1, 1.0, 2.0)
+        theirs = GridSearchCV(model, MANY, **how).fit(rows, y, sample_weight=weight)
+        ours = LinearSearch(model, MANY, n_jobs=2, **how).fit(rows, y, sample_weight=weight)
+        same(ours, theirs)
+        assert len(set(ours.cv_results_["mean_test_score"])) == 24
+
+
+def test_other_settings_scores_and_targets_are_searched_too() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    grid = [{"loss": ["huber"], "epsilon": [1.0, 50.0]}, {"lr": [0.1, 1.0], "batch_size": [1, 16]}]
+    how: dict[str, Any] = {
+        "cv": KFold(2),
+        "scoring": ["r2", "neg_mean_absolute_error"],
+        "refit": "r2",
+    }
+    both = np.column_stack([y, -2 * y])
+    model = LinearRegressor(**PASSES)
+    ours, theirs = (kind(model, grid, **how).fit(X, both) for kind in (LinearSearch, GridSearchCV))
+    np.testing.assert_array_equal(
+        ours.cv_results_["mean_test_neg_mean_absolute_error"],
+        theirs.cv_results_["mean_test_neg_mean_absolute_error"],
+    )
+    assert ours.best_params_ == theirs.best_params_
+    iris = load_iris(return_X_y=True)
+    exact = LinearClassifier("squared_hinge", tol=0.1, random_state=0)
+    alphas = {"alpha": [1e-3, 1.0]}
+    same(*(kind(exact, alphas, cv=2).fit(*iris) for kind in (LinearSearch, GridSearchCV)))
+
+
+def test_a_setting_that_diverges_leaves_its_neighbours_alone() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    model = LinearRegressor(rule="sgd", **PASSES)
+    found = LinearSearch(model, {"lr": [1e-3, 1e6]}, cv=2, refit=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found.fit(X, y)
+    assert {each.category for each in said} == {FitFailedWarning, UserWarning}
+    assert "infinite at every rate" in str(said[0].message)
+    scores = found.cv_results_["mean_test_score"]
+    assert np.isfinite(scores[0])
+    assert np.isnan(scores[1])
+    with pytest.raises(OverflowError, match="infinite at every rate"):
+        LinearSearch(model, {"lr": [1e6]}, error_score="raise", cv=2).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_finds_what_it_asks_for() -> None:
+    search = LinearSearch(LinearClassifier(), {"alpha": [0.01, 1.0]}, cv=2)
+    check_estimator(search, on_skip=None)
+
+
+def test_only_our_estimators_have_lanes() -> None:
+    with pytest.raises(TypeError, match="estimator must be a LinearClassifier or a LinearRegr"):
+        LinearSearch(SGDClassifier(), {"alpha": [1]}).fit([[1.0], [2.0]], [0, 1])
