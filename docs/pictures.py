@@ -1,4 +1,4 @@
-"""Make what the README and docs/theory.md show: the table and the pictures, from real runs.
+"""Make what the README, race.md and theory.md show: the table and the pictures, from real runs.
 
     python docs/pictures.py [race] [theory]
 
