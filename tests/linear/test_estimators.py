@@ -299,3 +299,27 @@ def test_what_a_loss_cannot_do_is_said() -> None:
         LinearClassifier(rule="adam", hyper={"lr": 1.0}).fit(X, y)
     with pytest.raises(NotFittedError):
         LinearRegressor().predict(X)
+
+
+def test_several_labels_or_targets_are_one_training_each() -> None:
+    X, y, X_test, _ = breast(scaled=True)
+    labels = np.column_stack([y, X[:, 0] > 0, 1 - y])
+    both: Any = LinearClassifier().fit(X, labels)
+    for j, column in enumerate(labels.T):
+        alone: Any = LinearClassifier().fit(X, column)
+        np.testing.assert_allclose(both.coef_[j], alone.coef_[0], atol=1e-5)
+        shares = both.predict_proba(X_test)[:, j], alone.predict_proba(X_test)[:, 1]
+        np.testing.assert_allclose(*shares, atol=1e-5)
+        assert (both.predict(X_test)[:, j] == alone.predict(X_test)).mean() > 0.99
+    held_out = LinearClassifier(early_stopping=True, max_iter=3, random_state=0).fit(X, labels)
+    assert held_out.validation_curve_
+    with pytest.raises(ValueError, match="class_weight must be None where y has several labels"):
+        LinearClassifier(class_weight="balanced").fit(X, labels)
+    X, y = diabetes()
+    targets = np.column_stack([y, -3 * y + 1])
+    pair: Any = LinearRegressor().fit(X, targets)
+    ridge = Ridge().fit(X, targets)
+    np.testing.assert_allclose(pair.coef_, ridge.coef_, rtol=1e-6)
+    np.testing.assert_allclose(pair.predict(X), ridge.predict(X), rtol=1e-6)
+    with pytest.raises(ValueError, match="y must have 2 columns as before, got"):
+        pair.partial_fit(X, y)

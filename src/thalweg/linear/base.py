@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
+from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -34,7 +35,13 @@ _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
 _SMALL = 10_000_000  # numbers of X, times outputs, up to which finish="auto" goes to the optimum
 
-_KNOWN = ("classes_", "n_features_in_", "feature_names_in_", "_single")  # before the training
+_KNOWN = (
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "_single",
+    "_labels",
+)  # before the training
 _FITTED = ("coef_", "intercept_", *_KNOWN)
 
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
@@ -90,6 +97,12 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
 
     def _rows(self, X: Any, *, reset: bool, **options: Any) -> Any:
         """Return X checked: an array, or CSR without duplicates; not copied if it is so."""
+        namespace, dispatched = get_namespace(X)
+        if dispatched and not _is_numpy_namespace(namespace):
+            raise ValueError(
+                f"X must be a NumPy array, a sparse matrix or a frame, got {type(X).__name__}: "
+                "kernels read memory of the processor; give numpy.asarray(X)"
+            )
         checked = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset, **options
         )

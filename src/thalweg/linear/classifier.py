@@ -11,8 +11,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from thalweg import losses
 from thalweg.linear.base import Linear, Rows
@@ -128,6 +128,11 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         self.warm_start = warm_start
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -139,21 +144,26 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Train on rows X (n, features), dense or sparse, and labels y (n,).
+        """Train on rows X (n, features), dense or sparse, and labels y (n,) or (n, labels).
 
         Args:
             X: numbers without gaps: an array, a sparse matrix or a data frame.
-            y: labels of at least two classes.
+            y: labels of at least two classes; or several for each row, 0 or 1 in each column.
             sample_weight: (n,), >= 0; a weight of 2 means the same as the row twice.
             X_val: rows to choose and stop by, instead of a share of X.
             y_val: their labels.
             sample_weight_val: their weights.
         """
-        X, y = self._rows(X, y=y, reset=True)
+        X, y = self._rows(X, y=y, reset=True, multi_output=True)
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        self.classes_ = np.unique(y[weights > 0])
-        if len(self.classes_) < 2:
+        self._labels = type_of_target(y) == "multilabel-indicator"
+        if not self._labels:
+            y = column_or_1d(y, warn=True)
+        elif self.class_weight is not None:
+            raise ValueError("class_weight must be None where y has several labels for a row")
+        self.classes_ = np.arange(y.shape[1]) if self._labels else np.unique(y[weights > 0])
+        if len(self.classes_) < 2 and not self._labels:
             counted = " with a sample_weight above 0" if sample_weight is not None else ""
             raise ValueError(
                 f"y must hold at least two classes{counted}, got one class: {self.classes_}"
@@ -162,7 +172,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         if held_out is None and self.early_stopping:
             parts = train_test_split(
                 X, y, weights, test_size=self.validation_fraction,
-                random_state=self.random_state, stratify=y,
+                random_state=self.random_state, stratify=None if self._labels else y,
             )  # fmt: skip
             X, y, weights = parts[::2]
             held_out = parts[1::2]
@@ -203,7 +213,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
                 f"classes must be those of the first call, {self.classes_}, got {classes}"
             )
         if first:
-            self.classes_ = np.unique(classes)
+            self.classes_, self._labels = np.unique(classes), False
         if strange := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
             raise ValueError(
                 f"y must hold labels among classes, got {sorted(strange)}; classes must name all "
@@ -244,32 +254,39 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
-        X, y = self._rows(X, y=y, reset=False)
-        if not np.isin(y, self.classes_).all():
+        X, y = self._rows(X, y=y, reset=False, multi_output=self._labels)
+        if self._labels and y.shape[1:] != self.classes_.shape:
+            raise ValueError(f"y_val must have {len(self.classes_)} columns as y, got {y.shape}")
+        if not np.isin(y, [0, 1] if self._labels else self.classes_).all():
             raise ValueError(f"y_val must hold labels of y, {self.classes_}")
         return X, y, _check_sample_weight(weights, X, dtype=np.float64)
 
     @property
     def _trained(self) -> tuple[Loss, int]:
         """The loss of a training and its outputs."""
-        if self.loss == "logistic" and len(self.classes_) > 2:
+        if self.loss == "logistic" and len(self.classes_) > 2 and not self._labels:
             return losses.get("softmax"), len(self.classes_)
         return losses.get(self.loss), 1
 
     def _targets(self, y: NDArray[Any]) -> list[NDArray[Any]]:
+        if self._labels:
+            return list(y.astype(np.int64).T)
         codes = np.searchsorted(self.classes_, y)
         if len(self.classes_) == 2 or self.loss == "logistic":
             return [codes]
         return [(codes == c).astype(np.int64) for c in range(len(self.classes_))]
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return z: (n,) of two classes, > 0 for the second; else (n, classes)."""
+        """Return z: (n,) of two classes, > 0 for the second; else (n, classes) or (n, labels)."""
         z = self._outputs(X)
-        return z[:, 0] if z.shape[1] == 1 else z
+        return z[:, 0] if z.shape[1] == 1 and not self._labels else z
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most likely label of each row."""
+        """Return the most likely label of each row; of several labels 0 or 1 for each."""
         z = self.decision_function(X)
+        if self._labels:
+            found: NDArray[Any] = (z > 0).astype(int)
+            return found
         labels: NDArray[Any] = self.classes_[
             (z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)
         ]
@@ -277,14 +294,18 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, (n, classes); needs a loss that has them."""
+        """Return the probability of each class or label, (n, classes); some losses have none."""
         z = self._outputs(X)
         if self.loss == "logistic":
+            if self._labels:
+                return np.asarray(expit(z))
             if z.shape[1] > 1:
                 probabilities: NDArray[np.float64] = softmax(z, axis=1)
                 return probabilities
             return np.column_stack([expit(-z[:, 0]), expit(z[:, 0])])
         share = (np.clip(z, -1, 1) + 1) / 2  # Zhang 2004, of the modified Huber loss
+        if self._labels:
+            return np.clip(share, 1e-12, 1 - 1e-12)  # scikit-learn wants none that is sure
         if z.shape[1] == 1:
             return np.column_stack([1 - share, share])
         total = share.sum(axis=1, keepdims=True)
