@@ -1,5 +1,6 @@
 import copy
 import random
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor import Report
+from thalweg.doctor.checks.shapes import loss_broadcasts
+from thalweg.doctor.subject import Subject
 from thalweg.errors import TaskError
 
 
@@ -110,6 +113,18 @@ def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
 
     assert causes(report(net(1), quiet, x, total(x))) == ["loss_broadcasts"]
     assert causes(report(net(1), lambda o, y: quiet(o[:, 0], y), x, total(x))) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(20):  # of absolute errors only the signs count
+            y = torch.randn(160, generator=torch.Generator().manual_seed(seed))
+            model, held = net(1), TensorDataset(x, y)
+            subject = Subject(
+                model,
+                torch.optim.SGD(model.parameters(), lr=0.1),
+                nn.L1Loss(),
+                list(DataLoader(held, 32)),
+            )
+            assert loss_broadcasts(subject)
     places = x[:, :, None]
     own = nn.Linear(1, 1)
     torch.manual_seed(0)

@@ -46,14 +46,17 @@ def loss_broadcasts(subject: Subject) -> Finding | None:
 
 def _reads_other_targets(loss_fn: LossFn, scores: Tensor, y: Tensor) -> bool:
     """Return whether the first output's gradient changes with targets that are not its own."""
-    own, others = y.flatten(), y.flatten().clone()
-    others[1:] = 2 * own[1:] + 1 if y.is_floating_point() else own[1:].roll(1)
+    own = y.flatten()
     found = []
-    for one in (own, others):
+    far = 10 * (1 + float(own.abs().max())) if y.is_floating_point() else 0
+    for shift in (None, -far, far):  # far to both sides: absolute errors count signs alone
+        others = own.clone()
+        if shift is not None:
+            others[1:] = own[1:] + shift if far else own[1:].roll(1)
         given = scores.clone().requires_grad_()
-        loss_fn(given, one.reshape(y.shape)).backward()
+        loss_fn(given, others.reshape(y.shape)).backward()
         found.append(float(given.grad.flatten()[0]) if given.grad is not None else 0.0)
-    return abs(found[0] - found[1]) > 1e-6 * max(map(abs, found))
+    return max(found) - min(found) > 1e-6 * max(map(abs, found))
 
 
 def labels_out_of_range(subject: Subject) -> Finding | None:
