@@ -84,6 +84,8 @@ def test_every_room_is_whole_named_and_readable(opened: Any, width: int, scheme:
                 "(c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
             )
             assert canvas.evaluate(ink) > 4, canvas.get_attribute("aria-label")
+        if scheme == "dark" and room not in {"descent", "network"}:
+            continue  # the colours are the same in all
         found = tab.evaluate("axe.run().then((r) => r.violations)")
         told = [(each["id"], node["html"][:120]) for each in found for node in each["nodes"]]
         assert told == [], room

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,7 @@ def _unsettling(rule: Rule) -> list[str]:
     return []
 
 
+@cache
 def problem_source(name: str) -> str:
     """Return a problem as JavaScript: its value, its gradient, and those of its parts."""
     problem = problems.get(name)
@@ -137,6 +139,7 @@ def _view(problem: Problem) -> list[list[float]]:
     return [(low - margin).tolist(), (high + margin).tolist()]
 
 
+@cache
 def schedule_source(name: str) -> str:
     """Return a schedule as JavaScript: its arguments, and its value as a function of them and t."""
     make = getattr(schedules, name)
@@ -205,6 +208,7 @@ def share_source() -> str:
     return function(["t", "steps"], made._share(names("t"))[0])
 
 
+@cache
 def data_source(name: str) -> dict[str, Any]:
     """Return a data set for linear regression, standardized, and what theory needs of it.
 
