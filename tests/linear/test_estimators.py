@@ -323,3 +323,36 @@ def test_several_labels_or_targets_are_one_training_each() -> None:
     np.testing.assert_allclose(pair.predict(X), ridge.predict(X), rtol=1e-6)
     with pytest.raises(ValueError, match="y must have 2 columns as before, got"):
         pair.partial_fit(X, y)
+
+
+def test_callbacks_of_scikit_learn_see_every_pass_and_may_stop() -> None:
+    pytest.importorskip("sklearn.callback")
+
+    class Watch:
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+            self.scores: list[float] = []
+
+        def setup(self, **_: Any) -> None:
+            self.seen.append("setup")
+
+        def teardown(self, **_: Any) -> None:
+            self.seen.append("teardown")
+
+        def on_fit_task_begin(self, _: Any, context: Any) -> None:
+            self.seen.append(f"begin {context.task_name}")
+
+        def on_fit_task_end(self, _: Any, context: Any, *, fitted_estimator: Any) -> bool:
+            self.seen.append(f"end {context.task_name}")
+            if context.task_name == "pass":
+                self.scores.append(fitted_estimator.score(X, y))
+            return len(self.scores) == 2
+
+    X, y, *_ = breast(scaled=True)
+    watch = Watch()
+    fit = LinearClassifier(max_iter=5, tol=None, finish=False, random_state=0)
+    fit.set_callbacks(watch).fit(X, y)
+    passes = ["begin pass", "end pass"]
+    assert watch.seen == ["setup", "begin fit", *passes, *passes, "end fit", "teardown"]
+    assert fit.n_iter_ == 2
+    assert watch.scores[-1] == fit.score(X, y) > 0.95

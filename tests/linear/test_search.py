@@ -87,3 +87,5 @@ def test_scikit_learn_finds_what_it_asks_for() -> None:
 def test_only_our_estimators_have_lanes() -> None:
     with pytest.raises(TypeError, match="estimator must be a LinearClassifier or a LinearRegr"):
         LinearSearch(SGDClassifier(), {"alpha": [1]}).fit([[1.0], [2.0]], [0, 1])
+    with pytest.raises(ValueError, match="callbacks must be given to the estimator or to Grid"):
+        LinearSearch(LinearClassifier(), {}).set_callbacks("one")

@@ -1,7 +1,9 @@
 """What the estimators share: passes at eight rates, the choice among them, and the finish."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Integral, Real
@@ -44,6 +46,10 @@ _KNOWN = (
 )  # before the training
 _FITTED = ("coef_", "intercept_", *_KNOWN)
 
+_Callbacks: Any = object  # before scikit-learn 1.9 there are none
+with suppress(ImportError):
+    from sklearn.callback import CallbackSupportMixin as _Callbacks  # type: ignore[no-redef]
+
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
 
 
@@ -69,7 +75,7 @@ class _Problem:
     lanes: Sequence[int]
 
 
-class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """What the classifier and the regressor share."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -215,16 +221,20 @@ class Linear(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         if warm:
             self._warm()
         courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
+        told = _Told(self)
         for number in range(self.max_iter):
+            told.begin()
             for problem in self._problems:
                 problem.training.forget()
             self._learn(rows, random.permutation(n), n // 2 if number == 0 else 0)
             for course in courses:
                 course.look(first=number == 0)
-            if all(course.done for course in courses):
+            stopped = told.end(courses[0].fitted)
+            if stopped or all(course.done for course in courses):
                 break
         for course in courses:
             course.end(rows)
+        told.over()
 
     def _note(self, choice: list[Choice]) -> None:
         self.progressive_loss_ = self._progressive(choice)
@@ -471,6 +481,12 @@ class _Course:
         self._least = min(self._least, watched)
         self.done = model.tol is not None and self._since >= model.n_iter_no_change
 
+    def fitted(self) -> dict[str, Any]:
+        """What a fit that stopped here would set, so that callbacks can predict."""
+        own = copy.copy(self._model)
+        own._keep(self._kept or [])  # noqa: SLF001 - its own part
+        return {name: value for name, value in vars(own).items() if name in _FITTED}
+
     def end(self, rows: Rows) -> None:
         """Go on to the optimum, if that is asked for, and set what a fit sets."""
         model, kept = self._model, self._kept
@@ -482,3 +498,31 @@ class _Course:
             kept = model._finished(rows, kept)  # noqa: SLF001 - the same
         model._keep(kept)  # noqa: SLF001 - the same
         del model._problems, model._columns  # noqa: SLF001 - the same
+
+
+class _Told:
+    """What scikit-learn's callbacks are told of a fit, if there are some."""
+
+    def __init__(self, model: Linear) -> None:
+        self._model: Any = model
+        self._fit: Any = None
+        if hasattr(model, "_skl_callbacks"):
+            self._fit = self._model._init_callback_context(max_subtasks=model.max_iter)  # noqa: SLF001
+            self._fit.call_on_fit_task_begin(estimator=model)
+
+    def begin(self) -> None:
+        """Say that a pass begins."""
+        if self._fit is not None:
+            self._pass = self._fit.subcontext(task_name="pass")
+            self._pass.call_on_fit_task_begin(estimator=self._model)
+
+    def end(self, fitted: Callable[[], dict[str, Any]]) -> bool:
+        """Say that it has ended; return whether a callback wants no more."""
+        return self._fit is not None and self._pass.call_on_fit_task_end(
+            estimator=self._model, reconstruction_attributes=fitted
+        )
+
+    def over(self) -> None:
+        """Say that the fit has ended."""
+        if self._fit is not None:
+            self._fit.call_on_fit_task_end(estimator=self._model)

@@ -143,6 +143,12 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         self.cv_results_ = results
         return self
 
+    def set_callbacks(self, *callbacks: Any) -> Self:
+        """Refuse callbacks: settings are trained side by side, and none has passes of its own."""
+        raise ValueError(
+            f"callbacks must be given to the estimator or to GridSearchCV, got {len(callbacks)}"
+        )
+
     def _choose(self, results: Mapping[str, Any], metric: Any) -> None:
         if not self.refit and self.multimetric_:
             return
