@@ -24,7 +24,6 @@ html_title = "thalweg"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
 ]
@@ -36,7 +35,6 @@ myst_links_external_new_tab = False
 
 autodoc_typehints = "none"  # the docstrings say type, shape and range
 autodoc_member_order = "bysource"
-autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -47,6 +45,8 @@ html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+html_sidebars = {"explorer": []}
 html_theme_options = {
     "logo": {"text": "thalweg"},
     "navbar_align": "left",

@@ -257,6 +257,11 @@ def test_what_pages_name_is_there() -> None:
             assert target in targets, (page, target)
 
 
+def test_the_reference_has_every_rule() -> None:
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"autofunction:: (\w+)", page)) == sorted(rules.__all__)
+
+
 def test_every_name_of_the_layout_is_there() -> None:
     (layout,) = (
         b for b in blocks(ROOT / "docs" / "design.md") if b.text.startswith("src/thalweg/")

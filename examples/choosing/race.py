@@ -36,7 +36,10 @@ with style.styled():
             ax.plot(typical, place + 0.2 * seed, "os"[seed], color=color)
     ax.set_yticks(np.arange(3) + 0.1, names)
     ax.set(
-        xlabel="worse than the best (%)", xscale="symlog", title="circles: seed 0, squares: seed 1"
+        xlabel="worse than the best (%)",
+        xscale="symlog",
+        xlim=(-0.2, None),
+        title="circles: seed 0, squares: seed 1",
     )
 plt.show()
 

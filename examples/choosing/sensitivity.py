@@ -17,7 +17,7 @@ digits = data.split(data.load("digits"))
 rates = np.geomspace(1e-5, 10, 49)
 decades = {}
 with style.styled():
-    picture, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    picture, ax = plt.subplots(figsize=(7, 4.8), layout="constrained")
     for rule in ("sgd", "momentum", "adagrad", "rmsprop", "adam", "lion"):
         losses = train(
             digits.train.X, digits.train.y, loss="softmax", rule=rule, epochs=10,
@@ -27,11 +27,11 @@ with style.styled():
         decades[rule] = near.sum() * np.log10(rates[1] / rates[0])
         ax.loglog(rates, losses, label=f"{rule}: {decades[rule]:.1f} decades within 20 %")
     ax.set(xlabel="learning rate", ylabel="validation loss (nats)", ylim=(0.08, 5))
-    ax.legend()
+    picture.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
-# Adagrad divides by all that it has seen, so that a rate that is too high soon is no longer.
+# Lion has the narrowest band: its steps have the length lr, however small the gradient is.
 
 print({rule: round(float(value), 2) for rule, value in decades.items()})
-assert decades["adagrad"] > decades["lion"]
+assert min(decades, key=decades.get) == "lion"

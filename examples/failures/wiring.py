@@ -41,7 +41,7 @@ with style.styled():
         report = thalweg.check(*parts(fault))
         found = [finding.cause for finding in report]
         print(f"planted: {fault}; found: {found}")
-        assert found[:1] == ([fault] if fault else [])
+        assert fault in found if fault else not found
         model, optimizer, loss_fn, loader = parts(fault)
         losses = []
         for inputs, labels in [batch for _ in range(6) for batch in loader]:
@@ -51,5 +51,5 @@ with style.styled():
             losses.append(nn.functional.cross_entropy(model(X), y).item())
         ax.semilogy(losses, label=fault or "no fault")
     ax.set(xlabel="step", ylabel="loss (nats)")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left")
 plt.show()

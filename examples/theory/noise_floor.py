@@ -4,7 +4,7 @@ The noise floor
 
 With noise of variance σ² in the gradient a descent on λx²/2 does not arrive. It hovers at a mean
 height of ησ²/(2(2 − ηλ)) for gradient descent, about proportional to the rate η. Momentum at the
-same effective rate has nearly the same floor: it makes descent faster, not quieter.
+same effective rate has the same floor while that is small.
 """
 
 import matplotlib.pyplot as plt
