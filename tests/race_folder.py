@@ -124,7 +124,7 @@ def make(
     """Return results and curves as a race leaves them, all numbers from the seed."""
     rng = np.random.default_rng(seed)
     tables, entries = [], []
-    for name in names or rules.names():
+    for name in names or rules.names("element-wise"):
         best_lr = 10 * rules.get(name).defaults["lr"]
         hardness = float(np.exp(rng.normal(0, 0.5))) * (12 if name == "asgd" else 1)
         lr = best_lr * 10 ** rng.uniform(-3, 3, trials)

@@ -247,7 +247,7 @@ def test_a_module_s_page_has_its_own_facts(
     results["data"] = data | {"split": split}
     results["protocol"] |= {
         "loss": "cross_entropy", "model": "Net, 4,810 parameters", "l2": 0.0, "halving": True,
-        "label_smoothing": 0.1, "clip_norm": 1.0, "device": "cpu", "stacked": EVIL,
+        "label_smoothing": 0.1, "clip_norm": 1.0, "device": "cpu", "stacked": EVIL, "roles": EVIL,
         "schedules": ["constant", "cosine"],
     }  # fmt: skip
     results["rules"][0]["schedule"] = "cosine"
@@ -257,7 +257,7 @@ def test_a_module_s_page_has_its_own_facts(
     for said in (
         "1797 rows. Split into",
         "loss: cross_entropy, label smoothing 0.1, gradients clipped to norm 1;",
-        f"computed in float32 on cpu; {EVIL}.",
+        f"computed in float32 on cpu; {EVIL}. {EVIL}.",
         "rate constant or cosine;",
         "the best third of those for a third",
         "cosine, batch",

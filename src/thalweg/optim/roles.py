@@ -108,8 +108,8 @@ def blocks(
     roles = roles_of(model, given)
     if HIDDEN not in roles.values():
         raise ValueError(
-            "no parameter of the model is a hidden matrix: its only linear layer is the head. "
-            "roles={name: 'hidden'} makes one of a parameter"
+            "no parameter of the model is a hidden matrix, for the last linear layer is the head: "
+            "leave rules of matrices, or Descent(..., roles={name: 'hidden'}) makes one of it"
         )
     counts = {
         f"{path}.{name}" if path else name: _split(name, module)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from thalweg import files, report
+from thalweg.kind import MATRICES
 from thalweg.racing import export
 from thalweg.racing.advice import batch_sizes, by_budget
 from thalweg.racing.comparison import STATES, Comparison, compare
@@ -217,7 +218,7 @@ def conclude(course: Course, command: str) -> Verdict:
             "command": command,
             "seed": protocol.seed,
             "data": {**task.data, "split": task.parts, "drawn": task.drawn},
-            "protocol": _terms(task, protocol, counts),
+            "protocol": _terms(course, protocol, counts),
             "target": vars(course.targets[0]),
             "winner": winner,
             "take": take,
@@ -281,11 +282,16 @@ def _batch_sizes(course: Course, row: Mapping[str, Any]) -> dict[str, Any] | Non
     return batch_sizes(course.task, row, found[repeat], reruns, course.targets[repeat])
 
 
-def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[str, Any]:
+def _terms(course: Course, protocol: Protocol, counts: Mapping[str, int]) -> dict[str, Any]:
+    facts = dict(course.task.facts)
+    hidden = facts.pop("hidden", None)
+    matrices = [name for name in protocol.rules if course.rules[name].kind == MATRICES]
+    if hidden and matrices:
+        facts["roles"] = f"{', '.join(matrices)}: {hidden}, adamw the rest"
     trials, most = min(counts.values()), max(counts.values())
     rerun = [str(finalists(count, protocol.rungs)) for count in (trials, most)]
     return {
-        **task.facts,
+        **facts,
         "epochs": protocol.epochs,
         "trials": trials,
         "second_round": second_round(trials),
@@ -293,7 +299,7 @@ def _terms(task: Task, protocol: Protocol, counts: Mapping[str, int]) -> dict[st
         "repeats": protocol.repeats,
         "seeds": protocol.seeds,
         "batch_sizes": protocol.batch_sizes,
-        "schedules": task.schedules,
+        "schedules": course.task.schedules,
         "budget": protocol.budget,
         "halving": protocol.halving,
         "selection": (

@@ -97,6 +97,7 @@ class Setup:
     clip_norm: Number = None
     device: str | None = None
     stacked: str | None = None
+    roles: str | None = None
     start: str | None = None
 
 

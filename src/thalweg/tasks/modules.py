@@ -17,6 +17,7 @@ from thalweg.errors import blamed
 from thalweg.kind import MATRICES
 from thalweg.optim import Descent
 from thalweg.optim.answer import TRAINING_POINT
+from thalweg.optim.roles import HIDDEN, roles_of
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack import Examples, Model, Outcome, Parts, TorchTask, train
@@ -115,7 +116,9 @@ class ModuleTask:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What results say of the training. Whether lanes train alone is known after measuring."""
-        return {**self._facts, "stacked": self._how()}
+        roles = roles_of(self.model.module)
+        hidden = ", ".join(name for name, role in roles.items() if role == HIDDEN)
+        return {**self._facts, "stacked": self._how(), "hidden": f"they step {hidden}"}
 
     def _how(self) -> str:
         model = self.model
