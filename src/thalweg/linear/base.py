@@ -3,7 +3,6 @@
 import copy
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Integral, Real
@@ -46,9 +45,13 @@ _KNOWN = (
 )  # before the training
 _FITTED = ("coef_", "intercept_", *_KNOWN)
 
-_Callbacks: Any = object  # before scikit-learn 1.9 there are none
-with suppress(ImportError):
-    from sklearn.callback import CallbackSupportMixin as _Callbacks  # type: ignore[no-redef]
+try:
+    from sklearn.callback import CallbackSupportMixin as _Callbacks
+except ImportError:
+
+    class _Callbacks:  # type: ignore[no-redef]
+        """Before scikit-learn 1.9 there are none."""
+
 
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
 
