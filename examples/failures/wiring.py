@@ -4,8 +4,8 @@ Wiring: most failures are no fault of the optimizer
 
 A softmax before a loss that applies softmax itself; a loss that is summed where it should be
 averaged; a layer that the optimizer was not given. ``thalweg.check`` finds such faults before the
-training, by experiments on copies of the model. Each fault below is planted, and must be named
-first.
+training, by experiments on copies of the model. Each fault below is planted, and must be
+named. A summed loss acts as a rate that is too high, and that is found too.
 """
 
 import matplotlib.pyplot as plt
