@@ -1,5 +1,7 @@
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ import thalweg
 import thalweg.optim
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.terms import terms_unbalanced
+from thalweg.errors import TaskError
 
 
 def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
@@ -224,3 +227,32 @@ def test_a_rare_class_that_is_never_named_is_found() -> None:
         optimizer.step()
         doctor.step(loss, batch=(x, y))
     assert causes(doctor)[0] == "class_imbalance"
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        (torch.ones(4, 6), "a batch must be a tuple or list of inputs and targets, got Tensor"),
+        ("abc", "got str; for another form give step"),
+        ({"x": torch.ones(4, 6)}, "got dict"),
+        ((torch.ones(0, 6), torch.ones(0, dtype=torch.long)), "a batch has no examples"),
+    ],
+)
+def test_batches_of_which_no_loss_can_be_computed_are_refused(batch: Any, sentence: str) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TaskError, match=sentence):
+        thalweg.check(model, optimizer, functional.cross_entropy, [batch])
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    doctor.step(1.0, batch=batch)
+    assert sentence in doctor.report().skipped["experiments"]
+    assert doctor.dynamics() == []
+
+
+def test_a_loss_must_be_one_number() -> None:
+    model = net()
+    doctor = thalweg.Doctor(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+    with pytest.raises(TypeError, match=r"loss must be one number, got Tensor of shape \(3,\)"):
+        doctor.step(torch.ones(3))
+    with pytest.raises(TypeError, match="loss must be one number, got str 'x'"):
+        doctor.step("x")  # type: ignore[arg-type]

@@ -195,7 +195,9 @@ def test_mixed_precision_with_a_scale_and_accumulated_gradients() -> None:
     assert [f.cause for f in checked if f.severity == "problem"] == []
 
 
-def test_of_a_distributed_model_the_users_own_is_watched(tmp_path: Path) -> None:
+def test_of_a_distributed_model_the_users_own_is_watched_and_the_first_process_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
     )
@@ -208,5 +210,8 @@ def test_of_a_distributed_model_the_users_own_is_watched(tmp_path: Path) -> None
         assert [f.cause for f in doctor.findings if f.severity == "problem"] == []
         found = thalweg.check(model, adam(model.parameters()), nn.CrossEntropyLoss(), loader())
         assert [f.cause for f in found if f.severity == "problem"] == []
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+        assert doctor.report().skipped == {"the training": "the first process reports"}
+        assert not doctor.to_html(tmp_path / "doctor.html").exists()
     finally:
         torch.distributed.destroy_process_group()

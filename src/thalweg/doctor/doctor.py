@@ -30,7 +30,7 @@ from thalweg.doctor.subject import LossFn, Step, Subject, bare
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.watched import Watched
-from thalweg.errors import TaskError, told
+from thalweg.errors import TaskError, blamed, told
 
 __all__ = ["Doctor"]
 
@@ -94,7 +94,7 @@ class Doctor:
             batch: what it was computed of, (x, y) or what ``step`` takes; None: unknown, and then
                 nothing can be tried on copies.
         """
-        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        value = _number("loss", loss)
         self.signals.losses.append(value)
         self._report = None
         if batch is not None:
@@ -110,9 +110,9 @@ class Doctor:
             return
         recent = signals.losses[-_APART:]
         if loss <= 2 * sorted(recent)[len(recent) // 2]:
-            began = time.perf_counter()
+            began = time.thread_time()
             self._kept.add(count, self.model, self.optimizer)
-            signals.charge(time.perf_counter() - began)
+            signals.charge(time.thread_time() - began)
 
     def validate(self, loss_or_loader: float | Tensor | Iterable[Batch]) -> None:
         """Note the validation loss, or compute it from a loader.
@@ -122,9 +122,9 @@ class Doctor:
         """
         self._report = None
         if isinstance(loss_or_loader, int | float | Tensor):
-            value = float(loss_or_loader)
+            value = _number("loss_or_loader", loss_or_loader)
         else:
-            with untouched([self.model], [loss_or_loader]):
+            with untouched([self.model], [loss_or_loader]), blamed("the validation loss"):
                 part = read(loss_or_loader, "loss_or_loader", 1.0, _BYTES, _VALIDATION)
                 self._validation = part.batches
                 value = self._evaluate(part.batches)
@@ -154,7 +154,12 @@ class Doctor:
         return list(self.report().findings)
 
     def report(self) -> Report:
-        """Return what was found, what was looked at, and what was ruled out."""
+        """Return what was found, what was looked at, and what was ruled out.
+
+        Of several processes of ``torch.distributed`` the first reports; others say that it does.
+        """
+        if not _first_process():
+            return Report((), (), {}, {"the training": "the first process reports"})
         if self._report is None:
             with untouched([self.model]), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -186,7 +191,7 @@ class Doctor:
             the floor that this noise gives the loss by theory, and dead and saturated units. Empty
             without batches, and for models of more than 32 MB, of which no copies are kept.
         """
-        if not self._small or not self._memory.first:
+        if not self._small or not self._memory.first or self._subject().refusal:
             return []
         end = time.thread_time() + self._seconds / 4
         first, *rest = self._kept.all
@@ -205,13 +210,15 @@ class Doctor:
             proof: of ``prove``; None leaves the courses with the cures out.
 
         Returns:
-            The path.
+            The path. Of several processes the first writes.
 
         Raises:
             FileExistsError: a file that is no page of the doctor's is in its place; it stays.
         """
         from thalweg.doctor import page  # noqa: PLC0415 - loads matplotlib
 
+        if not _first_process():
+            return Path(path)
         page.check(path)
         signals = self.signals
         noted = np.array(self.validated, float).reshape(-1, 2).T
@@ -239,6 +246,8 @@ class Doctor:
             why = "no batch was given to step(loss, batch=...), so nothing could be tried on a copy"
             return Report((), ("the loop",), {}, {"experiments": why}, 0.0)
         subject = self._subject()
+        if subject.refusal:
+            return Report((), ("the loop",), {}, {"experiments": subject.refusal}, 0.0)
         findings, looked_at, skipped = examine(subject)
         findings += look_at_loop(self.signals, subject)
         onset, last = self._onset(), self._kept.last
@@ -336,6 +345,20 @@ class Doctor:
     def _onset(self) -> int | None:
         """Return the step of the first loss that is not finite."""
         return next((i for i, v in enumerate(self.signals.losses) if not math.isfinite(v)), None)
+
+
+def _number(name: str, value: Tensor | float) -> float:
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f" {value!r}"
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be one number, got {kind}{shape}") from None
+
+
+def _first_process() -> bool:
+    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    return alone or torch.distributed.get_rank() == 0
 
 
 def _stops(finding: Finding) -> bool:

@@ -63,6 +63,8 @@ def check(
             step=step,
             complete=part.ended,
         )
+        if subject.refusal:
+            raise TaskError(f"loader: {subject.refusal}")
         findings, looked_at, skipped = examine(subject)
         asleep = start.evaluation_mode(subject)
         findings += [asleep] if asleep else []

@@ -76,11 +76,12 @@ class Signals:
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.first_eval: int | None = None
         self.failed = ""
-        self._spent, self._began = 0.0, time.perf_counter()
+        self._spent, self._began = 0.0, time.thread_time()
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self._every = -(-len(self.held) // _PARAMETERS) or 1
         self.noted = self.held[:: self._every]
         self._few = sorted((p for p in self.held if p.requires_grad), key=Tensor.numel)[:_FEW]
+        self._looks = False  # at this step
         self._asking: list[Any] = []
         self._fresh: set[int] = set()
         self._moving: list[Tensor] = []  # elements of the parameters before the step
@@ -97,10 +98,13 @@ class Signals:
 
     @property
     def due(self) -> bool:
-        """Whether a signal that costs something may be noted now."""
+        """Whether a signal that costs something may be noted now.
+
+        Processor time counts: on a busy machine a training waits longer than its signals do.
+        """
         if self.steps < _ALWAYS:
             return True
-        return self._spent < _SHARE * (time.perf_counter() - self._began)
+        return self._spent < _SHARE * (time.thread_time() - self._began)
 
     @property
     def clip(self) -> float | None:
@@ -127,11 +131,11 @@ class Signals:
         if not self.model.training:
             self.eval_steps += 1
             self.first_eval = self.steps if self.first_eval is None else self.first_eval
-        due = self.due
-        if due or self._slope:
-            began = time.perf_counter()
-            self._look(due=due)
-            self.charge(time.perf_counter() - began)
+        self._looks = self.due
+        if self._looks or self._slope:
+            began = time.thread_time()
+            self._look(due=self._looks)
+            self.charge(time.thread_time() - began)
 
     def _look(self, *, due: bool) -> None:
         try:
@@ -178,12 +182,11 @@ class Signals:
         if optimizer is not self.optimizer:
             return
         self.steps += 1
-        if self._moving or self.due:
-            began = time.perf_counter()
+        if self._looks:
+            began = time.thread_time()
             self._move()
-            if self.due:
-                self._ask()
-            self.charge(time.perf_counter() - began)
+            self._ask()
+            self.charge(time.thread_time() - began)
 
     def _move(self) -> None:
         """Note how far a step has moved the parameters."""

@@ -255,6 +255,18 @@ class Subject:
         ordered = all(isinstance(b, list | tuple) and len(b) > 1 for b in self.batches)
         return self.step is None and self.loss_fn is not None and ordered
 
+    @property
+    def refusal(self) -> str:
+        """Why no loss can be computed of these batches; empty where it can."""
+        if self.step is None and not self.pairs:
+            kind = type(self.batch).__name__
+            return (
+                f"a batch must be a tuple or list of inputs and targets, got {kind}; for another "
+                "form give step, a function of model and batch that returns the loss"
+            )
+        first = first_tensor(self.batch)
+        return "a batch has no examples" if first is not None and first.numel() == 0 else ""
+
     @cached_property
     def examples(self) -> int:
         """How many examples the first batch has."""

@@ -1,0 +1,237 @@
+"""What check and Doctor cost on the digits MLP, LeNet and a small transformer.
+
+    python benchmarks/doctor_cost.py
+    python benchmarks/doctor_cost.py --large     # a model of 10⁸ parameters, some steps
+
+Printed for each model: processor seconds of `thalweg.check`; the processor time of a training with
+the Doctor over one without, the median of pairs that take turns; the peak memory of the process
+with it over that without, each in a process of its own; and what each signal takes, alone and for
+one call, with how often it is noted in such a training.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import thalweg
+from measure import save, show
+from thalweg.doctor.signals import Signals
+
+Make = Callable[[], nn.Module]
+CALLS = 200  # of a signal that is timed alone
+
+
+class Transformer(nn.Module):
+    """Two layers over the eight rows of a digit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, 64)
+        layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, dropout=0.1)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scores of the classes."""
+        scores: Tensor = self.out(self.encoder(self.embed(x.reshape(-1, 8, 8))).mean(1))
+        return scores
+
+
+def mlp(width: int = 128) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+    )
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Upsample(scale_factor=3.5),
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+MODELS: dict[str, Make] = {"digits MLP": mlp, "LeNet": lenet, "transformer": Transformer}
+
+
+def loader() -> DataLoader[Any]:
+    X, y = load_digits(return_X_y=True)
+    x = torch.tensor(X / 16, dtype=torch.float32)
+    return DataLoader(TensorDataset(x, torch.tensor(y)), 64, shuffle=True)
+
+
+def endless(data: DataLoader[Any]) -> Iterator[Any]:
+    while True:
+        yield from data
+
+
+def train(make: Make, steps: int, *, watched: bool) -> tuple[float, thalweg.Doctor | None]:
+    """Return processor seconds of a training, and its doctor."""
+    torch.manual_seed(0)
+    model, loss_fn = make(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters())
+    batches = endless(loader())
+    began = time.thread_time()
+    doctor = thalweg.Doctor(model, optimizer, loss_fn) if watched else None
+    for _, (x, y) in zip(range(steps), batches, strict=False):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if doctor is not None:
+            doctor.step(loss, batch=(x, y))
+    return time.thread_time() - began, doctor
+
+
+def _peak(make: Make, steps: int, watched: bool, answer: Any) -> None:  # noqa: FBT001
+    torch.set_num_threads(1)
+    train(make, steps, watched=watched)
+    answer.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def peak(make: Make, steps: int, *, watched: bool) -> int:
+    """Return the peak memory of a process that trains, in KiB."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_peak, args=(make, steps, watched, there))
+    process.start()
+    found: int = here.recv()
+    process.join()
+    return found
+
+
+def checked(make: Make) -> float:
+    torch.manual_seed(0)
+    model = make()
+    optimizer = torch.optim.Adam(model.parameters())
+    began = time.thread_time()
+    thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader())
+    return time.thread_time() - began
+
+
+def signals(make: Make, steps: int) -> Iterator[tuple[str, str, float, int]]:
+    """Yield each signal, when it is noted, seconds for one call, and calls in a training."""
+    _, doctor = train(make, steps, watched=True)
+    assert doctor is not None
+    own, optimizer = doctor.signals, doctor.optimizer
+    noted = len(own.norms)
+    copies = len(doctor._kept.all)  # noqa: SLF001 - measured from outside, part by part
+    batch = next(iter(loader()))
+    loss = nn.functional.cross_entropy(doctor.model(batch[0]), batch[1])
+    torch.autograd.backward(loss)
+    loss = loss.detach()
+
+    def hooks() -> None:
+        own._before(optimizer, (), {})  # noqa: SLF001
+        own._after(optimizer, (), {})  # noqa: SLF001
+
+    def ask() -> None:
+        own._ask()  # noqa: SLF001
+        for handle in own._asking:  # noqa: SLF001
+            handle.remove()
+
+    with mock.patch.object(Signals, "due", new=False):
+        yield "loss and batch", "every step", _each(lambda: doctor.step(loss, batch)), steps
+        yield "rate and mode", "every step", _each(hooks), steps
+    yield "norms of gradients and weights", "sampled", _each(own._note), noted  # noqa: SLF001
+    slope, moving = own._slope, own._moving  # noqa: SLF001
+
+    def turn() -> None:
+        own._slope = slope  # noqa: SLF001
+        own._turn()  # noqa: SLF001
+
+    def move() -> None:
+        own._moving = moving  # noqa: SLF001
+        own._move()  # noqa: SLF001
+
+    yield "cosine with the next gradient", "sampled", _each(turn), noted
+    yield "updates", "sampled", _each(move), noted
+    yield "gradients zeroed", "sampled", _each(ask), noted
+    add = _each(lambda: doctor._kept.add(steps, doctor.model, optimizer), 20)  # noqa: SLF001
+    yield "copies", "sampled", add, copies
+    own.close()
+
+
+def _each(call: Callable[[], object], calls: int = CALLS) -> float:
+    took = []
+    for _ in range(5):
+        began = time.thread_time()
+        for _ in range(calls):
+            call()
+        took.append((time.thread_time() - began) / calls)
+    return min(took)
+
+
+def large(steps: int) -> None:
+    """Train a model of 10⁸ parameters under the Doctor's eyes, and ask what it found."""
+    torch.manual_seed(0)
+    began = time.monotonic()
+    model = mlp(9_960)
+    optimizer, loss_fn = torch.optim.SGD(model.parameters(), lr=0.01), nn.CrossEntropyLoss()
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for _, (x, y) in zip(range(steps), endless(loader()), strict=False):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        doctor.step(loss, batch=(x, y))
+    size = sum(p.numel() for p in model.parameters())
+    print(f"{size:.3g} parameters, {steps} steps: {time.monotonic() - began:.1f} s")
+    print(f"notes of {len(doctor.signals.notes)} steps; last: {doctor.signals.notes[-1]}")
+    began = time.monotonic()
+    found = [f"{one.severity}: {one.cause}" for one in doctor.findings] or ["nothing"]
+    print(f"found: {', '.join(found)}; {time.monotonic() - began:.1f} s")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--large", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.large:
+        large(min(arguments.steps, 8))
+        return
+    steps = arguments.steps
+    rows, table, parts = [], [], []
+    for name, make in MODELS.items():
+        train(make, 20, watched=True)  # what is loaded at the first time
+        pairs = [
+            (train(make, steps, watched=False)[0], train(make, steps, watched=True)[0])
+            for _ in range(arguments.pairs)
+        ]
+        plain = float(np.median([without for without, _ in pairs]))
+        ratio = float(np.median([with_it / without for without, with_it in pairs]))
+        seconds = float(np.median([checked(make) for _ in range(3)]))
+        memory = peak(make, steps, watched=True) / peak(make, steps, watched=False)
+        table.append([name, f"{1e6 * plain / steps:.0f}", f"{seconds:.2f}", f"{ratio:.3f}",
+                      f"{memory:.3f}"])  # fmt: skip
+        for what, often, each, calls in signals(make, steps):
+            share = each * calls / plain
+            parts.append([name, what, often, f"{1e6 * each:.0f}", str(calls), f"{share:.2%}"])
+            rows.append({"model": name, "signal": what, "often": often, "seconds": each,
+                         "calls": calls, "share": share})  # fmt: skip
+        rows.append({"model": name, "step": plain / steps, "check": seconds, "ratio": ratio,
+                     "memory": memory})  # fmt: skip
+    columns = ["model", "step, µs", "check, s", "time with / without", "memory with / without"]
+    show("The whole", columns, table)
+    columns = ["model", "signal", "noted", "µs each", "calls", "share of the time"]
+    show("Its parts", columns, parts)
+    save("doctor_cost", rows)
+
+
+if __name__ == "__main__":
+    main()
