@@ -52,8 +52,8 @@ come before warnings; a warning is no alarm. "folder" are small copies of report
 The whole suite takes many hours. A run may be ended early, and so few trainings say little: counts
 stand beside each share. The doctor may have changed since.
 """
-CURES = f"""Where the planted cause is named first, and its cure is no code or data of the user's,
-that is tried on a copy. It counts if the copy learns {CURED:.0%} or more of what the training
+CURES = f"""Where the planted cause is named first, its cure is tried on a copy, unless it is code
+or data of the user's. It counts if the copy learns {CURED:.0%} or more of what the training
 without the fault learns, in shares of the loss of the best constant.
 """
 
