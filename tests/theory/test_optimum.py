@@ -13,7 +13,7 @@ from thalweg.rule import rule
 from thalweg.theory import optimum
 from theory.literature import AVERAGED, HEAVY_BALL, LIMITS, SETTLED, SGD, memory_of, users_rules
 
-OWN_EIGENVALUES = {"adan", "ademamix"}  # they have a second average
+OWN_EIGENVALUES = {"adan", "ademamix", "mars"}  # they see gradients of the past twice
 
 
 def closed_forms(mu: float, L: float) -> dict[str, tuple[dict[str, float], float]]:
