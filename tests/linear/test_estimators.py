@@ -85,7 +85,8 @@ def test_one_pass_on_the_adult_data() -> None:
 
 def test_one_pass_of_a_regression_is_near_ridge_whatever_the_unit_of_y() -> None:
     X, y = diabetes()
-    train, test = slice(0, 330), slice(330, None)
+    order = np.random.default_rng(0).permutation(len(y))
+    train, test = order[:330], order[330:]
     ridge = np.mean((Ridge().fit(X[train], y[train]).predict(X[test]) - y[test]) ** 2)
     for unit, shift in ((1.0, 0.0), (1e4, 1e6)):
         target = unit * y + shift

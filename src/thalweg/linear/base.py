@@ -22,6 +22,7 @@ from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
 from thalweg.linear.optimum import Objective, optimum
 from thalweg.linear.progressive import Progressive
+from thalweg.linear.stream import stream
 from thalweg.linear.unit import Unit
 from thalweg.losses import Loss
 from thalweg.rule import Rule
@@ -225,11 +226,13 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             self._warm()
         courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
         told = _Told(self)
-        for number in range(self.max_iter):
+        seed = np.random.SeedSequence(random.randint(2**31))
+        passes = stream(n, 1, [1] * self.max_iter, "shuffle", seed)
+        for number, stretch in enumerate(passes):
             told.begin()
             for problem in self._problems:
                 problem.training.forget()
-            self._learn(rows, random.permutation(n), n // 2 if number == 0 else 0)
+            self._learn(rows, stretch.order, n // 2 if number == 0 else 0)
             for course in courses:
                 course.look(first=number == 0)
             stopped = told.end(courses[0].fitted)

@@ -271,8 +271,10 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
     def _targets(self, y: NDArray[Any]) -> list[NDArray[Any]]:
         if self._labels:
             return list(y.astype(np.int64).T)
+        if len(self.classes_) == 2:
+            return [y == self.classes_[1]]
         codes = np.searchsorted(self.classes_, y)
-        if len(self.classes_) == 2 or self.loss == "logistic":
+        if self.loss == "logistic":
             return [codes]
         return [(codes == c).astype(np.int64) for c in range(len(self.classes_))]
 

@@ -38,6 +38,7 @@ __all__ = ["learn_dense", "learn_sparse"]
 _ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 _AHEAD = 8  # rows by which memory is asked for before it is read
 _NEAR = 1 << 18  # bytes of a table that stays in a near cache, so that nobody needs to ask for it
+_TILE = 8  # rows whose outputs are computed together
 _LINE = 64  # bytes that come from memory together
 
 
@@ -106,12 +107,22 @@ def _read_row(X, strides, wide, row, d, scales, target):
 
 
 @inlined
-def _fetch_row(X, strides, row, d):
-    here = X + row * strides[0]
+def _fetch_rows(first_array, second_array, order, first, last):
+    """Ask for what two arrays have of some rows."""
+    for p in range(first, last):
+        fetch(first_array.ctypes.data + order[p] * first_array.itemsize)
+        fetch(second_array.ctypes.data + order[p] * second_array.itemsize)
+
+
+@inlined
+def _fetch_dense(X, strides, order, first, last, d):
+    """Ask for some rows of X."""
     step = max(strides[1], _LINE)
-    for _ in range((d * strides[1] + step - 1) // step):
-        fetch(here)
-        here += step
+    for p in range(first, last):
+        here = X + order[p] * strides[0]
+        for _ in range((d * strides[1] + step - 1) // step):
+            fetch(here)
+            here += step
 
 
 @compiled_driver()
@@ -159,7 +170,7 @@ def _learn_dense(
     near, g = np.ones((most, d), kind), np.empty((size, LANES), kind)
     z, kept = np.empty((most * k, LANES), kind), np.empty((most * k, LANES), kind)
     one, slots = np.empty(LANES, kind), np.empty((slot_count, LANES), kind)
-    numbers = np.arange(most)
+    numbers, target, weight = np.arange(most), np.empty(most, kind), np.empty(most, kind)
     addresses = np.empty(1 + table.shape[0], np.intp)
     addresses[0], addresses[1] = g.ctypes.data, table.ctypes.data
     for i in range(2, table.shape[0]):
@@ -170,26 +181,29 @@ def _learn_dense(
         w, mean = pointer(table), offset(pointer(table), size * LANES)
         for a in range(first, last, most):
             m = min(most, last - a)
-            own = offset(pointer(order), a)
             scales = (pointer(centre), pointer(inverse), pointer(centre_32), pointer(inverse_32))
             for p in range(m):
-                _fetch_row(X, strides, order[min(a + p + most, n - 1)], d - intercept)
-                _read_row(
-                    X, strides, wide, order[a + p], d - intercept, scales,
-                    offset(pointer(near), p * d),
+                i, own = order[a + p], offset(pointer(near), p * d)
+                _read_row(X, strides, wide, i, d - intercept, scales, own)
+                target[p], weight[p] = y[i], weights[i]
+            _fetch_rows(y, weights, order, a + m, min(a + m + most, n))
+            for p in range(0, m, _TILE):  # memory is asked for while there is something to compute
+                _fetch_dense(X, strides, order, a + m + p, min(a + m + p + _TILE, n), d - intercept)
+                outputs(
+                    offset(pointer(near), p * d), pointer(numbers), min(_TILE, m - p), d, k, w,
+                    offset(pointer(z), p * k * LANES),
                 )  # fmt: skip
-            outputs(pointer(near), pointer(numbers), m, d, k, w, pointer(z))
             for i in range(sums.shape[0]):
                 if i == 0:
                     _copy(pointer(z), pointer(kept), 0, m * k)
                 else:
                     outputs(pointer(near), pointer(numbers), m, d, k, mean, pointer(kept))
                 _add_losses(
-                    loss, pointer(kept), pointer(y), own, pointer(weights), m, k, pointer(one),
-                    offset(pointer(sums), i * LANES),
+                    loss, pointer(kept), pointer(target), pointer(numbers), pointer(weight), m, k,
+                    pointer(one), offset(pointer(sums), i * LANES),
                 )  # fmt: skip
-            slopes(loss, pointer(z), pointer(y), own, m, k, scale)
-            _weigh(pointer(z), own, pointer(weights), m, k)
+            slopes(loss, pointer(z), pointer(target), pointer(numbers), m, k, scale)
+            _weigh(pointer(z), pointer(numbers), pointer(weight), m, k)
             add_gradient(
                 pointer(near), pointer(numbers), m, d, k, pointer(z), pointer(g), a == first, w,
                 kind.type(0), 0,
@@ -328,16 +342,6 @@ def _entries(indptr, intercept, order, first, last):
     return total
 
 
-@inlined
-def _fetch_rows(indptr, order, y, weights, first, last):
-    """Ask for what is known of some rows beside their entries."""
-    for p in range(first, last):
-        i = order[p]
-        fetch(indptr.ctypes.data + i * indptr.itemsize)
-        fetch(y.ctypes.data + i * y.itemsize)
-        fetch(weights.ctypes.data + i * weights.itemsize)
-
-
 @spliced
 def _learn_sparse(
     k, passes, slot_count, steady, loss, rows, batch, t, table, mark, slot, hyper, powers, uniform,
@@ -359,7 +363,8 @@ def _learn_sparse(
     for begin in range(0, n, block):
         r = min(block, n - begin)
         total = _entries(indptr, intercept, order, begin, begin + r)
-        _fetch_rows(indptr, order, y, weights, begin + r, min(begin + r + block, n))
+        _fetch_rows(indptr, y, order, begin + r, min(begin + r + block, n))
+        _fetch_rows(indptr, weights, order, begin + r, min(begin + r + block, n))
         if total > room:
             room = 2 * total
             xs, at = np.empty(room, kind), np.empty(room, np.int32)
