@@ -124,6 +124,26 @@ def test_the_finish_is_the_optimum_of_scikit_learn() -> None:
         np.testing.assert_allclose(ours.predict(scale(X)), theirs.predict(scale(X)), rtol=1e-5)
 
 
+def test_a_finish_ends_near_the_optimum_where_that_is_enough() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 500)) * (rng.random((400, 500)) < 0.1)
+    y = X[:, :20].sum(axis=1) > 0
+    for rows in (X, csr_array(X), X[:, :50]):
+        exact, near, start = (
+            LinearClassifier(finish=finish, random_state=0).fit(rows, y)
+            for finish in (True, 1e-2, False)
+        )
+        least, reached, before = (objective(fit, rows, y) for fit in (exact, near, start))
+        theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(rows, y)
+        assert least <= objective(theirs, rows, y) * (1 + 1e-9)
+        assert least <= reached <= 1.01 * least < before
+
+
+def objective(fit: Any, X: Any, y: NDArray[Any]) -> float:
+    z = fit.decision_function(X)
+    return float((np.logaddexp(0, z) - y * z).sum() + (fit.coef_**2).sum() / 2)
+
+
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
 def test_the_finish_has_the_zeros_of_the_elastic_net(l1_ratio: float) -> None:
     X, y = diabetes()

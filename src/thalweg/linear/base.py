@@ -91,7 +91,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         "hyper": [dict, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "finish": [StrOptions({"auto"}), "boolean"],
+        "finish": [StrOptions({"auto"}), "boolean", Interval(Real, 0, 1, closed="neither")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -276,7 +276,8 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
 
     def _finished(self, rows: Rows, starts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         """Go on to the optimum."""
-        columns, whole, ends = self._columns, self._columns.whole(rows.X), []
+        columns, ends = self._columns, []
+        accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         share = rows.weights / rows.weights.sum()
         for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
             penalties = np.zeros((2, len(w), 1))
@@ -284,8 +285,10 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             penalties[0, : len(columns.scale), 0] = l2 / columns.scale**2
             penalties[1, : len(columns.scale), 0] = l1 / columns.scale
             target = problem.unit.targets(problem.loss, y)
-            objective = Objective(whole, target, share, problem.loss, problem.parameter, *penalties)
-            ends.append(optimum(objective, w))
+            objective = Objective(
+                rows.X, columns, target, share, problem.loss, problem.parameter, *penalties
+            )
+            ends.append(optimum(objective, w, accuracy))
         return ends
 
     def _keep(self, parameters: list[NDArray[np.float64]]) -> None:

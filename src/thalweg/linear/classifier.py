@@ -44,7 +44,8 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         loss: "logistic" (default; of more than two classes the softmax cross-entropy), or one class
             against all others by "hinge", "squared_hinge" or "modified_huber".
         alpha: weight of the penalty, >= 0; "auto" (default): 1 / Σ s_i, with which the sum of the
-            losses and ‖w‖²/2 weigh the same, as by C=1 elsewhere; in ``partial_fit`` 1e-4.
+            losses and ‖w‖²/2 weigh the same, as by C=1 elsewhere; in streams 1e-4. One pass alone
+            then leaves ‖w‖² out.
         l1_ratio: the share of ‖w‖₁ in it, in [0, 1]; default 0.
         fit_intercept: whether there is a b; default True.
         rule: "auto" (default), Adagrad at rates fit for scaled columns; or a rule or its name.
@@ -53,9 +54,10 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         hyper: the rule's other hyperparameters by name; None (default): its own defaults.
         max_iter: passes over the rows, >= 1; default 1.
         batch_size: rows per step; "auto" (default): 1 of sparse data and up to 5,000 rows, else 32.
-        finish: whether L-BFGS and Newton's method go on from the pass to the optimum, on a copy of
-            X; "auto" (default): up to 10⁷ numbers in X times outputs, without a validation set. The
-            hinge loss, whose derivative jumps, is left as the pass found it.
+        finish: whether Newton's method, of many parameters L-BFGS, goes on from the pass to the
+            optimum; "auto" (default): up to 10⁷ numbers in X times outputs, without a validation
+            set; a number in (0, 1): until the objective is that near to its least, as a share of
+            it. The hinge loss, whose derivative jumps, is left as the pass found it.
         early_stopping: whether rows are held out, as many as validation_fraction says, to choose
             among rates after every pass and to stop; default False. X_val does the same in ``fit``.
         validation_fraction: in (0, 1); default 0.1.
@@ -101,7 +103,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
-        finish: str | bool = "auto",
+        finish: str | bool | float = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array, hstack, issparse
+from scipy.sparse import issparse
 
 from thalweg.kernels.cpu.moments import dense_moments, sparse_moments
 
@@ -67,15 +67,6 @@ class Columns:
         varies = spread > _CONSTANT * abs(mean)
         scale = np.where(varies, spread, 1.0)
         return cls(centre, scale, intercept, np.ones(d), float(varies.sum() + intercept))
-
-    def whole(self, X: Any) -> Any:
-        """Return all rows in float64, scaled, with the constant column: a copy of X."""
-        if issparse(X):
-            scaled = X.astype(np.float64) @ diags_array(1 / self.scale)
-            return csr_array(hstack([scaled, np.ones((X.shape[0], int(self.intercept)))]))
-        table = np.ones((len(X), len(self.scale) + self.intercept))
-        table[:, : len(self.scale)] = (X - self.centre) / self.scale
-        return table
 
     def original(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return coefficients (k, d) and intercepts (k,) in X itself of parameters (columns, k)."""

@@ -92,7 +92,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
-        finish: str | bool = "auto",
+        finish: str | bool | float = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,
