@@ -94,7 +94,8 @@ def _options() -> set[str]:
 
     group: Any = typer.main.get_command(cli.app)
     made = [group, *group.commands.values()]
-    found = {name for one in made for parameter in one.params for name in parameter.opts}
+    taken = [parameter for one in made for parameter in one.params]
+    found = {name for each in taken for name in (*each.opts, *each.secondary_opts)}
     hyper = {h for name in rules.names() for h in rules.get(name).hyperparameters}
     made_by = (getattr(schedules, name) for name in schedules.__all__)
     own = {
