@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from thalweg import rule, rules
+from thalweg import rule, rules, wrapper
 
 # A shell ignores Ctrl-C on behalf of what it starts in the background; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,9 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the rules that a test declares."""
+    """Forget the rules and wrappers that a test declares."""
     rules.names()  # declares the built-in ones
     monkeypatch.setattr(rule, "_rules", dict(rule._rules))
+    monkeypatch.setattr(wrapper, "_wrappers", dict(wrapper._wrappers))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import io
 import re
 import shlex
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import typer.main
 from pyarrow import csv, parquet
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from thalweg import cli, rules
+from thalweg import cli, rules, wrappers
 from thalweg.doctor.causes import CAUSES
 
 ROOT = Path(__file__).parents[1]
@@ -284,7 +284,9 @@ def test_the_page_of_the_doctor_has_a_row_for_each_cause() -> None:
 def test_the_page_of_rules_has_a_row_for_each() -> None:
     text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
-    declared = (rules.get(name) for name in rules.names())
+    declared = [*map(rules.get, rules.names())]
+    around = [getattr(wrappers, name) for name in wrappers.__all__]
+    declared += [replace(one(rules.sgd), name=one.name, source=one.source) for one in around]
     assert rows == [
         (
             rule.name,

@@ -12,6 +12,7 @@ from typing import Any
 
 from thalweg import rules
 from thalweg.rule import Rule
+from thalweg.wrapper import Wrapped
 
 __all__ = ["Entry", "Optimum", "TorchClass", "of"]
 
@@ -118,6 +119,9 @@ def of(rule: Rule) -> Entry:
         >>> of(rules.get("momentum")).torch.keywords({"lr": 0.1, "beta": 0.9})
         {'lr': 0.1, 'momentum': 0.9}
     """
+    if isinstance(rule, Wrapped):  # its states decay as before, and its lr has the same unit
+        inner = of(rule.inner)
+        return Entry(rates=inner.rates, decays=inner.decays, usual=False)
     return _ROWS.get(rule, _UNKNOWN)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Range",
     "Rule",
     "adopt",
+    "check_in_place",
     "declared_names",
     "read_signature",
     "registered",
@@ -309,7 +310,7 @@ def rule(
         declared = read_signature(function, source, start or {}, ranges or {})
         if not declared.built_in:
             for part in _functions(declared.function, set()):
-                _check_in_place(part)
+                check_in_place(part)
                 # A kernel is made from the text, and that may have been edited by then.
                 linecache.getlines(part.__code__.co_filename, part.__globals__)
         home = _home(declared)
@@ -421,7 +422,7 @@ def _check_names(declared: Rule) -> None:
                 )
 
 
-def _check_in_place(function: FunctionType) -> None:
+def check_in_place(function: FunctionType) -> None:
     """Raise TypeError at an augmented assignment: it would change the caller's array."""
     code = function.__code__
     for one, after in pairwise(dis.get_instructions(code)):

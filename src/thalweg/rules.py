@@ -12,6 +12,7 @@ only source of every compiled kernel.
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
 from thalweg.rule import BELOW, Rule, declared_names, registered, rule
 from thalweg.words import closest
+from thalweg.wrapper import named, split, unknown
 
 __all__ = [
     "adabelief", "adadelta", "adafactor", "adagrad", "adam", "adam_mini", "adamax", "adamw", "adan",
@@ -409,7 +410,7 @@ def _(x, e, beta1):
     return x - (1 - beta1) * e
 
 
-# After those above, so that names() has the simpler ones first.
+# After those above, so that names() has the simpler ones first. Wrappers are there for get().
 from thalweg.matrix_rules import muon, normuon, shampoo, soap  # noqa: E402
 from thalweg.sum_rules import (  # noqa: E402
     adafactor,
@@ -437,11 +438,11 @@ def names(*kinds: str) -> tuple[str, ...]:
 
 
 def get(rule: str | Rule) -> Rule:
-    """Return the rule of that name; a Rule is returned as it is.
+    """Return the rule of that name, also of one such as "cautious(adamw)"; a Rule as it is.
 
     Raises:
         ValueError: no rule has that name; the message lists the closest ones. Or a decorator was
-            put around the rule, which would do nothing.
+            put around the rule, which would do nothing. Or wrapper and rule do not go together.
         TypeError: it is neither.
 
     Example:
@@ -457,5 +458,11 @@ def get(rule: str | Rule) -> Rule:
         raise TypeError(f"a rule must be a Rule or the name of one, got {rule!r}{advice}")
     if found := registered(rule):
         return found
+    if parts := split(rule):
+        if around := named(parts[0]):
+            return around(get(parts[1]))
+        raise ValueError(unknown(parts[0]))
+    if named(rule):
+        raise ValueError(f"{rule!r} is a wrapper, which needs a rule: '{rule}(adamw)'")
     hint = closest(rule, names()) or f"the rules are: {', '.join(names())}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -73,13 +73,13 @@ HEADER_ROW = Annotated[
 
 
 def names(text: str) -> list[str]:
-    """Read ``sgd,adam``.
+    """Read ``sgd,adam``. A comma inside of parentheses parts nothing.
 
     Example:
-        >>> names("sgd, adam")
-        ['sgd', 'adam']
+        >>> names("sgd, cautious(adam)")
+        ['sgd', 'cautious(adam)']
     """
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [word.strip() for word in re.split(r",(?![^(]*\))", text) if word.strip()]
 
 
 def column_types(given: Sequence[str]) -> dict[str, str]:

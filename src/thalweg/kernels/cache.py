@@ -7,6 +7,7 @@ rename a folder above it, it is not used at all: then each process compiles its 
 import hashlib
 import linecache
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -106,6 +107,7 @@ def load_module(name: str, text: str, depends: str) -> tuple[ModuleType, bool]:
         depends: what else the machine code depends on.
     """
     key = hashlib.sha256(f"{text}\0{depends}".encode()).hexdigest()[:16]
+    name = re.sub(r"\W", "_", name)  # that of a rule may have parentheses
     module_name = f"thalweg_kernel_{name}_{key}"
     if module_name not in sys.modules:
         sys.modules[module_name] = _made(module_name, text)

@@ -32,7 +32,7 @@ class _RulePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has
 
     def reducer_override(self, value: Any) -> Any:  # noqa: ANN401 - whatever is pickled
         if isinstance(value, Rule) and not value.built_in:
-            return object.__new__, (Rule,), vars(value)
+            return object.__new__, (type(value),), vars(value)
         reduced = super().reducer_override(value)
         if isinstance(value, FunctionType) and reduced is not NotImplemented:  # else by its name
             file = value.__code__.co_filename

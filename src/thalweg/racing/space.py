@@ -41,6 +41,7 @@ _FIXED = {
     "eps", "momentum_decay", "lambd", "alpha", "t0",
     "eta_minus", "eta_plus", "step_min", "step_max", "slow_weight", "warmup",
     "trust", "decay", "eps1", "eps2", "clip", "d0", "distance0", "every",
+    "k", "slow_rate", "least_norm",
 }  # fmt: skip
 
 EDGE = 0.05  # the outer share of an interval, at either end, that counts as its edge

@@ -196,7 +196,8 @@ class Records:
             row.schedule,
             row.repeat,
         )
-        names = (trial.rule, trial.schedule, *trial.hyper)  # of files, in commands and in pictures
+        # Names of files, in commands and in pictures; that of a rule may have wrappers.
+        names = (*trial.rule.rstrip(")").split("("), trial.schedule, *trial.hyper)
         if not all(name.isidentifier() for name in names) or trial.phase != row.phase:
             raise ValidationError(f"training {row.id} is none of a race")
         curves = self._connection.execute(

@@ -1,0 +1,338 @@
+"""What a wrapper is: a plain function of a rule's step, which makes a rule of any other.
+
+``thalweg.wrappers`` holds those that are known. The equations of wrapper and rule are put together
+as the text of one function, so that a wrapped rule is a rule like any other.
+"""
+
+import ast
+import functools
+import hashlib
+import inspect
+import linecache
+import re
+import textwrap
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from thalweg.checks import Range
+from thalweg.rule import Rule, check_in_place, read_signature
+from thalweg.words import closest
+
+__all__ = ["Wrapped", "Wrapper", "named", "split", "unknown", "wrapper"]
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_FORM = "(step, g, x, <state>, *, t, <hyper>=...)"
+_wrappers: dict[str, "Wrapper"] = {}
+
+
+@dataclass(frozen=True, eq=False)  # as a rule, it is itself
+class Wrapper:
+    """What goes around the step of any rule. Calling it with a rule returns the wrapped rule.
+
+    Attributes:
+        name: the function's name.
+        source: paper and equation or algorithm number.
+        function: the equation itself.
+        start: first values of its states; see ``wrapper``.
+        ranges: legal ranges of its hyperparameters.
+        judged: where the model is judged, if not at x; see ``answer``.
+    """
+
+    name: str
+    source: str
+    function: Callable[..., Any] = field(repr=False)
+    start: Mapping[str, float | str] = field(repr=False)
+    ranges: Mapping[str, Range] = field(repr=False)
+    judged: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def __call__(self, rule: Rule) -> "Wrapped":
+        """Return the rule with this around it.
+
+        Raises:
+            TypeError: it is not a rule, or the wrapper is not of the form that ``wrapper`` names.
+            ValueError: both have a state or hyperparameter of one name, the wrapper reads a
+                hyperparameter that the rule lacks, or the rule is judged elsewhere than it trains
+                and the wrapper changes its step.
+        """
+        if not isinstance(rule, Rule):
+            raise TypeError(f"{self.name} takes a Rule, such as rules.get('adamw'), got {rule!r}")
+        return _wrapped(self, rule)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by name if it is thalweg's own, for it is code."""
+        if _ours(self.function):
+            return self.name
+        return object.__new__, (Wrapper,), vars(self)
+
+    def answer(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare where the model is to be judged; see ``Rule.answer``."""
+        vars(self)["judged"] = function
+        return function
+
+
+@dataclass(frozen=True, eq=False)
+class Wrapped(Rule):
+    """A rule with a wrapper around it.
+
+    Attributes:
+        wrapper: what is around it.
+        inner: the rule inside.
+    """
+
+    wrapper: Wrapper = field(kw_only=True, repr=False)
+    inner: Rule = field(kw_only=True, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it is made of."""
+        return _wrapped, (self.wrapper, self.inner)
+
+
+def wrapper(
+    source: str,
+    *,
+    start: Mapping[str, float | str] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+) -> Callable[[Callable[..., Any]], Wrapper]:
+    """Turn a function around a step into a Wrapper, and register it under the function's name.
+
+    ``step``, ``g`` and ``x`` come first: ``step(g, x)`` is the x to which the rule would go, and is
+    called once. The names from there to ``*`` are the wrapper's own state. After ``*`` come ``t``,
+    its uniform state (keywords without a default that ``start`` has), hyperparameters of the rule
+    that it reads (the other keywords without one) and its own (keywords with one). It returns x,
+    then each state of its own. It may use what a rule may.
+
+    Args:
+        source: paper and equation number.
+        start: first values of states: numbers, or "x" for the parameters. A varying state begins
+            at 0 unless it is named here; a uniform one must be.
+        ranges: as those of ``thalweg.rule.rule``.
+
+    Raises:
+        TypeError: the signature is not of that form, or an array is changed in place.
+
+    Example:
+        >>> from thalweg.rules import momentum
+        >>> @wrapper("half of each step")
+        ... def halved(step, g, x, *, t):
+        ...     return (x + step(g, x)) / 2
+        >>> halved(momentum)(2.0, 1.0, 0.0, t=1, lr=0.5, beta=0.9)
+        (0.5, 2.0)
+    """
+
+    def declare(function: Callable[..., Any]) -> Wrapper:
+        if not inspect.isfunction(function) or not function.__name__.isidentifier():
+            raise TypeError(f"a wrapper must be a function that def declares, got {function!r}")
+        name, parameters = function.__name__, inspect.signature(function).parameters.values()
+        first = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        after = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        whole = len(first) + len(after) == len(parameters)
+        if first[:3] != ["step", "g", "x"] or "t" not in after or not whole:
+            raise TypeError(f"wrapper {name!r} must have the signature {_FORM}")
+        for state in {*(start or {})} - {*first[3:], *after}:
+            raise TypeError(f"wrapper {name!r}: start names {state!r}, which is no state of it")
+        known = _wrappers.get(name)
+        if known and _ours(known.function) and not _ours(function):
+            raise TypeError(f"thalweg has a wrapper {name!r}; give yours another name")
+        check_in_place(function)
+        made = Wrapper(name, source, function, start or {}, ranges or {})
+        # Documentation tools and doctest treat the wrapper as the function.
+        vars(made).update(__doc__=function.__doc__, __module__=function.__module__)
+        vars(made).update(__wrapped__=function)
+        _wrappers[name] = made
+        return made
+
+    return declare
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """Return wrapper and rule of a name such as "cautious(adamw)"; None of that of a rule.
+
+    Raises:
+        ValueError: it has parentheses and is not of that form.
+    """
+    if not {"(", ")"} & {*text}:
+        return None
+    found = re.fullmatch(r"\s*(\w+)\s*\((\s*\w.*)\)\s*", text)
+    if found is None or text.count("(") != text.count(")"):
+        raise ValueError(f"write a wrapper around a rule as cautious(adamw), got {text!r}")
+    return found[1], found[2].strip()
+
+
+def named(name: str) -> Wrapper | None:
+    """Return the wrapper of a name, if there is one."""
+    return _wrappers.get(name)
+
+
+def unknown(name: str) -> str:
+    """Return the sentence that no wrapper has a name."""
+    hint = closest(name, _wrappers) or f"the wrappers are: {', '.join(_wrappers)}"
+    return f"unknown wrapper {name!r}; {hint}"
+
+
+def _ours(function: Callable[..., Any]) -> bool:
+    return (function.__module__ or "").partition(".")[0] == __package__
+
+
+@functools.cache
+def _wrapped(wrapper: Wrapper, rule: Rule) -> Wrapped:
+    """Return a wrapped rule, the same one each time."""
+    name = f"{wrapper.name}({rule.name})"
+    text, around = _composed(wrapper, rule)
+    file = f"<{name} {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
+    exec(compile(text, file, "exec", dont_inherit=True), around)  # noqa: S102 - of their own text
+    function = around[_identifier(name)]
+    ranges = {**wrapper.ranges, **{h.name: h.range for h in rule.hyperparameters.values()}}
+    source = f"{wrapper.source}, around {rule.source}"
+    read = read_signature(function, source, {**rule.start, **wrapper.start}, ranges)
+    whole = Wrapped(**vars(read) | {"name": name}, wrapper=wrapper, inner=rule)
+    if judged := wrapper.judged or rule.judged:
+        whole.answer(judged)
+    return whole
+
+
+def _identifier(name: str) -> str:
+    return name.replace("(", "_").replace(")", "")
+
+
+class _Own(NamedTuple):
+    """A wrapper's own names: its varying and uniform state, and its hyperparameters."""
+
+    varying: tuple[str, ...]
+    uniform: tuple[str, ...]
+    hyper: Mapping[str, float]
+
+
+def _own(wrapper: Wrapper, rule: Rule) -> _Own:
+    """Return a wrapper's own names.
+
+    Raises:
+        ValueError: they do not go with those of the rule.
+    """
+    parameters = inspect.signature(wrapper.function).parameters.values()
+    bare = {p.name: p.kind for p in parameters if p.default is p.empty and p.name != "t"}
+    varying = tuple(name for name, kind in bare.items() if kind is not _KEYWORD)[3:]
+    keywords = [name for name, kind in bare.items() if kind is _KEYWORD]
+    uniform = tuple(name for name in keywords if name in wrapper.start)
+    hyper = {p.name: p.default for p in parameters if p.default is not p.empty}
+    for name in keywords:
+        if name not in uniform and name not in rule.hyperparameters:
+            raise ValueError(
+                f"wrapper {wrapper.name!r} reads the rule's {name}, and rule {rule.name!r} has none"
+            )
+    for name in (*varying, *uniform, *hyper):
+        if name in _names_of(rule):
+            raise ValueError(
+                f"wrapper {wrapper.name!r} and rule {rule.name!r} both have a {name!r}, which "
+                "would be one: they do not go together"
+            )
+    return _Own(varying, uniform, hyper)
+
+
+def _names_of(rule: Rule) -> tuple[str, ...]:
+    return (*rule.state, *rule.uniform_state, *rule.hyperparameters)
+
+
+def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
+    """Return the text of one function, with the rule's call in place of ``step``, and its globals.
+
+    Raises:
+        ValueError: see ``Wrapper.__call__``.
+        TypeError: the wrapper is not of the form.
+    """
+    own, function = _own(wrapper, rule), wrapper.function
+    theirs, kept = {*_names_of(rule)}, {"step", *inspect.signature(function).parameters}
+    body = _statements(wrapper)
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    taken = used | kept | theirs
+    renamed = {name: _free(name, taken) for name in (used - kept) & theirs}
+    inner, inside = _free(_identifier(rule.name), taken), _Inside(renamed, _free("stepped", taken))
+    body = [part for statement in body for part in inside.around(statement, rule, inner)]
+    if len(inside.calls) != 1:
+        raise TypeError(f"wrapper {wrapper.name!r} must call step(g, x) once, in no if and no loop")
+    x, *states = _returned(body.pop(), wrapper, own)
+    if rule.judged and x != inside.stepped:
+        raise ValueError(
+            f"rule {rule.name!r} is judged elsewhere than it trains, at a point that belongs to "
+            f"its own steps; {wrapper.name} goes around rules without an answer"
+        )
+    cut = len(own.varying)
+    results = [x, *rule.state, *states[:cut], *rule.uniform_state, *states[cut:]]
+    hyper = (f"{name}={value!r}" for name, value in {**rule.defaults, **own.hyper}.items())
+    keywords = ["t", *rule.uniform_state, *own.uniform, *hyper]
+    head = ", ".join(["g", "x", *rule.state, *own.varying, "*", *keywords])
+    lines = [*map(ast.unparse, body), f"return {', '.join(results)}"]
+    text = f"def {_identifier(f'{wrapper.name}({rule.name})')}({head}):\n"
+    text += textwrap.indent("\n".join(lines), "    ") + "\n"
+    around = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    around |= {new: around[old] for old, new in renamed.items() if old in around}
+    home = rule.function if _ours(function) else function  # it is thalweg's if both are
+    return text, around | {inner: rule, "__name__": home.__module__}
+
+
+class _Inside(ast.NodeTransformer):
+    """Puts a name in place of the call of ``step``, and other names in place of some."""
+
+    def __init__(self, names: Mapping[str, str], stepped: str) -> None:
+        self.names, self.stepped = names, stepped
+        self.calls: list[list[ast.expr]] = []
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Rename."""
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Keep what ``step`` is called with."""
+        self.generic_visit(node)
+        if not (isinstance(node.func, ast.Name) and node.func.id == "step"):
+            return node
+        self.calls.append(node.args)
+        return ast.Name(self.stepped)
+
+    def around(self, statement: ast.stmt, rule: Rule, inner: str) -> list[ast.stmt]:
+        """Return a statement, and the call of the rule before it if it called ``step``."""
+        before = len(self.calls)
+        changed: ast.stmt = self.visit(statement)
+        if len(self.calls) == before:
+            return [changed]
+        if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.Return):
+            self.calls.append([])  # as if there were a second one
+        given = [*map(ast.unparse, self.calls[before]), *rule.state]
+        given += [f"{n}={n}" for n in ("t", *rule.uniform_state, *rule.hyperparameters)]
+        returned = ", ".join((self.stepped, *rule.state, *rule.uniform_state))
+        return [*ast.parse(f"{returned} = {inner}({', '.join(given)})").body, changed]
+
+
+def _returned(last: ast.stmt, wrapper: Wrapper, own: _Own) -> list[str]:
+    """Return the text of x and of each state that a wrapper returns."""
+    value = last.value if isinstance(last, ast.Return) else None
+    parts = value.elts if isinstance(value, ast.Tuple) else [value] if value else []
+    count = 1 + len(own.varying) + len(own.uniform)
+    if len(parts) != count:
+        raise TypeError(
+            f"wrapper {wrapper.name!r} must end in a return of {count} "
+            f"{'value' if count == 1 else 'values'}: x and its own state"
+        )
+    return [ast.unparse(part) for part in parts]
+
+
+def _statements(wrapper: Wrapper) -> list[ast.stmt]:
+    """Return the statements of a wrapper, without its docstring."""
+    try:
+        text = textwrap.dedent(inspect.getsource(wrapper.function))
+    except OSError as error:
+        raise TypeError(
+            f"the source of wrapper {wrapper.name!r} cannot be read; define it in a file or in a "
+            "notebook cell"
+        ) from error
+    (found,) = ast.parse(text).body
+    assert isinstance(found, ast.FunctionDef)
+    return found.body[ast.get_docstring(found) is not None :]
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
