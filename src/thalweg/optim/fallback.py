@@ -171,4 +171,6 @@ def _copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # n
         kept = torch.where(torch.isfinite(value), raised & -(1 << 16), bits)
         value = kept.view(torch.float32)
     value = torch.view_as_complex(value.contiguous()) if target.is_complex() else value
-    target.copy_(value.reshape(target.shape))
+    if value.shape != target.shape:  # what is equal is not viewed: ragged tensors have no view
+        value = value.reshape(target.shape)
+    target.copy_(value)
