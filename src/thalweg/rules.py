@@ -411,6 +411,7 @@ def _(x, e, beta1):
 
 
 # After those above, so that names() has the simpler ones first. Wrappers are there for get().
+import thalweg.wrappers  # noqa: E402, F401 - it declares them
 from thalweg.matrix_rules import muon, normuon, shampoo, soap  # noqa: E402
 from thalweg.sum_rules import (  # noqa: E402
     adafactor,
