@@ -14,6 +14,7 @@ from thalweg import catalog, linear, rules
 from thalweg.elementwise import maximum, minimum
 from thalweg.optim import Descent
 from thalweg.racing.parcel import packed, unpacked
+from thalweg.racing.race import _equation
 from thalweg.racing.raced import Raced
 from thalweg.racing.store import Records
 from thalweg.rule import rule
@@ -187,3 +188,19 @@ def test_a_wrapped_rule_is_raced_by_its_name(tmp_path: Path) -> None:
     assert wrapped[0] in (tmp_path / "report.html").read_text("utf-8")
     with Records(tmp_path) as records:  # names with parentheses are names
         assert {one.trial.rule for one in records.results()} == {*wrapped}
+
+
+def test_a_race_knows_the_equation_of_the_rule_inside() -> None:
+    """Or a race would go on after that rule has changed."""
+    text = _equation(rules.get("grams(adam)"))
+    assert "sign(g) * abs(x - stepped)" in text
+    assert "m_hat = m / (1 - beta1**t)" in text
+
+
+def test_a_wrapped_rule_descends_by_its_name() -> None:
+    problem = thalweg.problems.bowl()
+    trace = thalweg.descend(problem, "lookahead(sgd)", lr=0.1, steps=5)
+    plain = thalweg.descend(problem, "sgd", lr=0.1, steps=5)
+    np.testing.assert_allclose(trace.x[5], (trace.x[0] + plain.x[5]) / 2, rtol=1e-12)
+    with pytest.raises(ValueError, match="'cautious' is a wrapper, which needs a rule"):
+        thalweg.descend(problem, "cautious", lr=0.1, steps=5)

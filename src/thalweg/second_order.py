@@ -17,6 +17,7 @@ from thalweg.problems import Problem
 from thalweg.problems.problem import Vector
 from thalweg.rule import SECOND_ORDER, Rule, read_signature
 from thalweg.words import closest
+from thalweg.wrapper import named
 
 __all__ = ["METHODS", "bfgs", "diagonal_newton", "get", "lbfgs", "newton"]
 
@@ -225,7 +226,7 @@ def get(rule: str | Rule, problem: Problem) -> Rule:
     if rule in METHODS:
         return METHODS[rule](problem)
     known = (*rules.names(), *METHODS)
-    if rule in known:
+    if rule in known or "(" in rule or named(rule):  # with a wrapper, or one alone
         return rules.get(rule)
     hint = closest(rule, known) or f"the rules are: {', '.join(known)}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -53,7 +53,7 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
           "alpha = 0")),
         (lambda: T.rate("schedule_free_sgd", 1.0), ValueError,
          ("rule 'schedule_free_sgd' has no one iteration matrix: its step changes with t, for "
-          "weights grows without end; descend measures what it does")),
+          "weights has no limit; descend measures what it does")),
         (lambda: T.rate("adam", 1.0, beta2=0.0), ValueError,
          ("rule 'adam' has no preconditioner to hold fixed: with these hyperparameters v forgets "
           "all but the last gradient; give it a memory")),

@@ -38,6 +38,7 @@ from thalweg.tasks.source import (
     task_file,
 )
 from thalweg.tasks.task import Task
+from thalweg.wrapper import Wrapped
 
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
@@ -362,10 +363,11 @@ def _again(given: "Dataset | TorchTask", source: str | None, protocol: Protocol)
 
 
 def _equation(rule: Rule) -> str:
-    """Return the source of a rule, and that of its answer."""
+    """Return the source of a rule, and those of its answer and of the rule inside of a wrapper."""
     try:
         parts = [rule.function, *filter(None, [rule.judged])]
-        return "\n".join(map(inspect.getsource, parts))
+        inside = [_equation(rule.inner)] if isinstance(rule, Wrapped) else []
+        return "\n".join([*map(inspect.getsource, parts), *inside])
     except OSError as error:
         raise ValueError(
             f"the source of rule {rule.name!r} cannot be read; define it in a file or in a "

@@ -208,7 +208,7 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
         if np.any(slope == 1):
             raise ValueError(
                 f"rule {rule.name!r} has no one iteration matrix: its step changes with t, for "
-                f"{name} grows without end; descend measures what it does"
+                f"{name} has no limit; descend measures what it does"
             )
         uniform[name] = at_zero / (1 - slope)
     return step
