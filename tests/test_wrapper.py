@@ -188,6 +188,7 @@ def test_a_wrapped_rule_is_raced_by_its_name(tmp_path: Path) -> None:
     assert wrapped[0] in (tmp_path / "report.html").read_text("utf-8")
     with Records(tmp_path) as records:  # names with parentheses are names
         assert {one.trial.rule for one in records.results()} == {*wrapped}
+    assert thalweg.resume(tmp_path).results["rules"] == found.results["rules"]
 
 
 def test_a_race_knows_the_equation_of_the_rule_inside() -> None:

@@ -215,7 +215,11 @@ def resume(
     else:
         given = kept.restore(directory)
     for name in protocol.rules:
-        if name not in registry.names():
+        try:
+            declared = name in registry.names() or bool(registry.get(name))
+        except (ValueError, TypeError):  # also where a wrapper is not known or does not go with it
+            declared = False
+        if not declared:
             raise ValueError(
                 f"{directory} holds a race of the rule {name!r}, which is not declared here; "
                 f"declare it in Python again and call thalweg.resume({str(directory)!r})"
