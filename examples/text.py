@@ -14,19 +14,17 @@ earns its name. The examples are a Dataset of tokens and labels with a ``collate
 import inspect
 import re
 from collections import Counter
-from importlib import import_module
 
 import torch
+from scipy import linalg, optimize, signal, special, stats
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 import thalweg
 
-PACKAGES = ("stats", "signal", "linalg", "optimize", "special")
+PACKAGES = (stats, signal, linalg, optimize, special)
 WORDS = 40  # of each text
-
-Example = tuple[list[int], int]
 
 
 class Classifier(nn.Module):
@@ -40,15 +38,13 @@ class Classifier(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Return a score per package, (texts, 5)."""
         there = (words > 0).sum(1, keepdim=True).clamp(min=1)
-        scores: Tensor = self.out(self.embedding(words).sum(1) / there)
-        return scores
+        return self.out(self.embedding(words).sum(1) / there)
 
 
 def texts() -> list[tuple[list[str], int]]:
     """Return the first words of each docstring and the number of its package."""
     found = {}
-    for number, name in enumerate(PACKAGES):
-        package = import_module(f"scipy.{name}")
+    for number, package in enumerate(PACKAGES):
         for public in package.__all__:
             documented = inspect.getdoc(getattr(package, public)) or ""
             body = documented.split("Parameters\n")[0]
@@ -58,10 +54,9 @@ def texts() -> list[tuple[list[str], int]]:
     return list(found.values())
 
 
-def pad(examples: list[Example]) -> tuple[Tensor, Tensor]:
+def pad(examples: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
     """Make one batch of texts of different lengths."""
-    words = [torch.tensor(own) for own, _ in examples]
-    padded = nn.utils.rnn.pad_sequence(words, batch_first=True)
+    padded = nn.utils.rnn.pad_sequence([torch.tensor(own) for own, _ in examples], batch_first=True)
     return padded, torch.tensor([label for _, label in examples])
 
 
@@ -70,7 +65,7 @@ def task() -> thalweg.TorchTask:
     documents = texts()
     counts = Counter(word for words, _ in documents for word in words)
     number = {word: i for i, word in enumerate(sorted(counts), start=1)}
-    examples: list[Example] = [([number[word] for word in words], k) for words, k in documents]
+    examples = [([number[word] for word in words], k) for words, k in documents]
     return thalweg.TorchTask(
         model=lambda: Classifier(len(number) + 1),
         loss=functional.cross_entropy,
