@@ -1,5 +1,7 @@
 """The explorer in a real browser: what a reader touches, sees and shares."""
 
+import contextlib
+import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -150,6 +152,60 @@ def test_the_map_goes_to_the_best_and_the_edge_moves_with_the_curvature(opened: 
     assert "diverges" in told.inner_text()
 
 
+def printed(tab: Any, room: str) -> list[str]:
+    """What the Python of a room prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(tab.locator(f"#room-{room} code").inner_text(), {})  # noqa: S102 - that is its use
+    return out.getvalue().split()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_python_of_a_room_does_what_the_room_shows(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # pictures are written there
+    given = "sgd;lr:0.02;batch:4;draws:replacement"
+    lists = f"{given};data:few,{given};data:stream,sgd;lr:0.01;batch:442;data:copies"
+    tab = opened(f"#batches&epochs=40&by=examples&list={lists}")
+    notes = tab.locator("#room-batches .note").all_inner_texts()
+    shown = [float(re.search(r"ends ([\d.]+) above", note)[1]) for note in notes]
+    few, stream, copies = map(float, printed(tab, "batches"))
+    assert 1 / 3 < few / shown[0] < 3  # other draws
+    assert 1 / 3 < stream / shown[1] < 3
+    assert few > 3 * stream
+    assert copies == pytest.approx(shown[2], rel=0.02)
+    tab = opened("#descent&rules=adam;lr:0.4;schedule:cosine")
+    printed(tab, "descent")
+    assert (tmp_path / "paths.png").stat().st_size > 1000
+    tab = opened("#stability&rule=momentum&lr=0.4")
+    assert float(printed(tab, "stability")[1]) == pytest.approx(0.75)  # (2 + 2 · 0.5) / 4
+    tab = opened("#network&set=circles&noise=0&rules=momentum;lr:0.3&step=300")
+    expect(tab.locator("#room-network .transport output")).to_have_text(re.compile("step 300,"))
+    name, loss, test = printed(tab, "network")
+    assert name == "momentum"
+    assert max(float(loss), float(test)) < 0.3
+    assert "loss 0.0" in tab.locator("#room-network figure .note").inner_text()
+
+
+def test_a_link_shows_the_story_the_preset_and_the_step(opened: Any) -> None:
+    tab = opened("#stability")
+    tab.click("#room-stability .step >> nth=1")
+    tab.click("#tab-network")
+    tab.click("text=All weights alike")
+    tab.click("text=Start with random weights")
+    expect(tab.locator("#room-network figure .note").first).to_contain_text("loss 0.")
+    tab.click("#room-network .play")
+    link, count = address(tab), tab.locator("#room-network .transport output").inner_text()
+    other = opened(link)
+    expect(other.locator("#room-network .transport output")).to_have_text(count)
+    assert other.locator("#room-network .verdict.cured").inner_text().startswith("Started at zero")
+    note = "#room-network figure .note >> nth=0"
+    assert other.locator(note).inner_text() == tab.locator(note).inner_text()
+    other.evaluate("location.hash = '#stability&story=1'")
+    expect(other.locator("#room-stability .said")).to_contain_text("flat in others")
+
+
 def test_networks_train_and_a_cure_helps(opened: Any) -> None:
     tab = opened("#network")
     tab.click("text=All weights alike")
@@ -161,8 +217,8 @@ def test_networks_train_and_a_cure_helps(opened: Any) -> None:
 
 ADDRESSES = [
     "#descent&rules=__proto__;lr:1,constructor&problem=toString&start=NaN_1&steps=-5&at=99999",
-    "#network&widths=1e9_-3&rules=adam;lr:-1;beta1:2&batch=abc&seed=%",
-    "#stability&rule=<img src=x onerror=alert(1)>&low=9&high=0.1&lr=1e99",
+    "#network&widths=1e9_-3&rules=adam;lr:-1;beta1:2&batch=abc&preset=20&cured=9&step=1e99&seed=%",
+    "#stability&rule=<img src=x onerror=alert(1)>&low=9&high=0.1&lr=1e99&story=20",
     "#schedules&list=cosine;steps:-4;initial:1e400,nothing;x:1&steps=1e9",
     "#batches&list=sgd;lr:1;batch:99999;draws:x;data:hasOwnProperty&epochs=0&set=x",
     "#nowhere&a=1",

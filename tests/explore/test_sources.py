@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.own_rules import undeclared
 from node import needs_node, run
 from thalweg import data, problems, rules, schedules, theory
 from thalweg.explore import page, sources
@@ -222,3 +223,18 @@ def test_data_have_the_minimum_and_the_scatter_of_their_gradients() -> None:
 def test_modules_have_no_more_rules_than_are_drawn() -> None:
     with pytest.raises(ValueError, match="at most 6, got 7"):
         page.modules(["sgd"] * 7)
+
+
+def undefined(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN201
+    return x - lr * missing(g)  # noqa: F821
+
+
+def divided(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN201
+    return x - lr * g / (1 - 1)
+
+
+def test_a_rule_that_fails_is_refused_with_its_line_or_has_no_theory() -> None:
+    line = undefined.__code__.co_firstlineno + 1
+    with pytest.raises(ValueError, match=rf"line {line}: `missing\(g\)` cannot be compiled"):
+        sources.rule_source(undeclared(undefined))
+    assert "division by zero" in sources.theory_of(undeclared(divided))["refused"]

@@ -43,6 +43,7 @@ def rule_source(rule: Rule, module: str | None = None) -> str:
     Raises:
         ValueError: it cannot be translated (with its line).
     """
+    written = source(rule)  # first: it refuses what theory would fall over
     about = {
         "source_of": rule.source,
         "said": _said(rule.function),
@@ -54,7 +55,7 @@ def rule_source(rule: Rule, module: str | None = None) -> str:
         "theory": theory_of(rule),
         "usual": catalog.of(rule).usual,
     }
-    return _joined(source(rule), about)
+    return _joined(written, about)
 
 
 def _bound(value: float) -> float | None:
@@ -73,7 +74,7 @@ def theory_of(rule: Rule) -> dict[str, Any]:
         map_ = linearization.linearize(rule, settled)
         linear, frozen = linearization.parities(rule)
         memories = optimum.memories_of(rule, settled) if "lr" in settled else []
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         return {"refused": str(error)}
     return {
         "states": map_.states,

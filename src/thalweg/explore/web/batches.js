@@ -24,6 +24,7 @@ const fields = {
   epochs: whole(20, 1, 200),
   by: oneOf("epochs", ["epochs", "examples", "steps"]),
   seed: whole(0, 0, 1e9),
+  story: whole(-1, -1, 20), // -1: none of it
 };
 
 const STORY = [
@@ -274,23 +275,41 @@ function build(root, changed) {
   }
 
   function pythonLines() {
+    const { n } = data();
     const own_ = state.list.map((entry) => ruleNamed[entry.name]).filter((rule) => rule.module);
+    const total = state.epochs * n;
+    const rows = { // what is trained on, its epochs, and how it is drawn
+      rows: () => ["X, y", state.epochs],
+      copies: () => ["np.tile(X, (4, 1)), np.tile(y, 4)", state.by === "epochs" ? state.epochs : Math.max(1, Math.round(state.epochs / 4))],
+      few: () => [`*fresh(np.arange(${FEW}))`, Math.round(total / FEW)],
+      stream: () => [`*fresh(random.integers(${n}, size=${total}))`, 1, "sequential"],
+    };
     const lines = state.list.flatMap((entry) => {
       const rule = ruleNamed[entry.name];
       const given = Object.entries(entry.hyper).map(([name, v]) => `, ${name}=${v}`).join("");
-      const rows = { rows: "X, y", copies: "np.repeat(X, 4, axis=0), np.repeat(y, 4)", few: `X[:${FEW}], y[:${FEW}]`, stream: "X, y" }[entry.data];
-      const draws = entry.data === "stream" ? "replacement" : entry.draws;
+      const [own, epochs_, draws = entry.draws] = rows[entry.data]();
+      const batch = Math.min(entry.batch, entry.data === "few" ? FEW : entry.batch);
       return [
-        `fit = linear.train(${rows}, rule=${rule.module ? rule.name : `"${rule.name}"`}, epochs=${state.epochs}, batch_size=${entry.batch}, sampling="${draws}", intercept=False${given})`,
-        "print(fit.train_loss[-1])",
+        `fit = linear.train(${own}, rule=${rule.module ? rule.name : `"${rule.name}"`}, epochs=${epochs_}, batch_size=${batch}, sampling="${draws}", intercept=False${given})`,
+        "print(height(fit))",
       ];
     });
+    const fresh = [
+      "random = np.random.default_rng(0)", "",
+      "def fresh(rows):", "    # labels of the best fit, with fresh noise",
+      "    return X[rows], X[rows] @ best + np.std(X @ best - y) * random.normal(size=len(rows))", "",
+    ];
     return [
       "import numpy as np", "", "from thalweg import data, linear",
       ...own_.map((rule) => `from ${rule.module} import ${rule.name}`), "",
       `loaded = data.load("${state.set}")`,
       "X = (loaded.X - loaded.X.mean(axis=0)) / loaded.X.std(axis=0)",
       "y = (loaded.y - loaded.y.mean()) / loaded.y.std()",
+      "best = np.linalg.lstsq(X, y)[0]", "",
+      "def height(fit):", "    # of the loss on all rows above its minimum",
+      "    return np.mean((X @ (fit.coef[0, 0] - best)) ** 2) / 2", "",
+      ...(state.list.some((entry) => ["few", "stream"].includes(entry.data)) ? fresh : []),
+      "# Python draws other random numbers: the curves differ, their statistics do not.",
       ...lines,
     ].join("\n");
   }
@@ -302,7 +321,8 @@ function build(root, changed) {
       state = read(fields, given);
       sync();
       compute();
+      tale.choose(state.story, false);
     },
-    write: () => written(fields, state),
+    write: () => written(fields, { ...state, story: tale.at() }),
   };
 }

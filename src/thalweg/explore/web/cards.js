@@ -76,7 +76,7 @@ export function cards({ most, color, onchange, schedules, first, beside = () => 
     const main = sliders.filter((_, i) => MAIN.includes(rule.hyper[i]));
     const others = sliders.filter((_, i) => !MAIN.includes(rule.hyper[i]));
     if (schedules && rule.hyper.includes("lr")) {
-      others.push(choice({
+      main.push(choice({
         label: "schedule of lr", options: shapes, names: SHAPES, value: entry.schedule ?? "constant",
         onchange: (chosen) => {
           entry.schedule = chosen;

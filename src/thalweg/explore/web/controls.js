@@ -133,16 +133,24 @@ export function button(label, onclick, properties = {}) {
   return element("button", { type: "button", onclick, ...properties }, label);
 }
 
+// Whether a text could be put on the clipboard.
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // a page from a file may not write to it everywhere
+  }
+}
+
 // The Python that does the same, with a button that copies it.
 export function code(title = "The same in Python") {
   const text = element("code");
   const say = element("span", { class: "unseen", role: "status" });
   const copy = button("Copy", async () => {
-    let done = true;
-    try {
-      await navigator.clipboard.writeText(text.textContent);
-    } catch {
-      const range = document.createRange(); // a page from a file may not write to the clipboard
+    let done = await copied(text.textContent);
+    if (!done) {
+      const range = document.createRange();
       range.selectNodeContents(text);
       getSelection().removeAllRanges();
       getSelection().addRange(range);
@@ -176,13 +184,16 @@ export function story(label, steps, onstep) {
   tabs.forEach((tab, i) => {
     tab.append(element("span", { class: "number", "aria-hidden": "true" }, String(i + 1)), steps[i].title);
   });
+  let at = -1;
   function choose(i, act) {
-    tabs.forEach((tab, j) => tab.setAttribute("aria-pressed", String(i === j)));
-    said.textContent = i < 0 ? "Follow the story from 1 on, or change anything that you see." : steps[i].text;
+    at = i < steps.length ? i : -1;
+    tabs.forEach((tab, j) => tab.setAttribute("aria-pressed", String(at === j)));
+    said.textContent = at < 0 ? "Follow the story from 1 on, or change anything that you see." : steps[at].text;
     if (act) onstep(steps[i]);
   }
   return {
     element: element("div", { class: "story", role: "group", "aria-label": label }, element("div", { class: "steps" }, ...tabs), said),
     choose,
+    at: () => at, // the step that is told, or -1
   };
 }

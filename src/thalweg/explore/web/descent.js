@@ -29,6 +29,7 @@ const fields = {
   sampling: oneOf("shuffle", ["shuffle", "replacement", "sequential"]),
   seed: whole(0, 0, 1e9),
   at: whole(-1, -1, 5000), // -1: the end
+  story: whole(-1, -1, 20), // -1: none of it
 };
 
 const one = (name, hyper) => ({ name, hyper, schedule: "constant" });
@@ -473,9 +474,9 @@ function build(root, changed) {
       stop();
       sync();
       compute();
-      own();
+      tale.choose(state.story, false);
     },
-    write: () => written(fields, state),
+    write: () => written(fields, { ...state, story: tale.at() }),
     show: (visible) => {
       if (!visible) stop();
     },

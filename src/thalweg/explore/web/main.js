@@ -1,6 +1,6 @@
 // The page: five rooms, one of which is open. The address says which, and all that its reader has set.
 
-import { button, element } from "./controls.js";
+import { button, copied, element } from "./controls.js";
 import { batchesRoom } from "./batches.js";
 import { descent } from "./descent.js";
 import { network } from "./network.js";
@@ -16,6 +16,14 @@ const host = document.getElementById("rooms");
 const tabs = rooms.map((room) =>
   button(room.title, () => enter(room, ""), { id: `tab-${room.name}`, "aria-current": "false" }));
 document.getElementById("tabs").append(...tabs);
+const link = button("Copy link", async () => {
+  const done = await copied(location.href.split("#")[0] + address());
+  link.textContent = done ? "Copied" : "Copy the address";
+  setTimeout(() => {
+    link.textContent = "Copy link";
+  }, 1500);
+}, { class: "copy-link" });
+document.getElementById("tabs").before(link);
 
 function build(room) {
   if (!built.has(room)) {
@@ -32,10 +40,15 @@ function build(room) {
 
 let timer = 0;
 
+function address() {
+  return `#${open.name}${built.get(open).write()}`;
+}
+
 function changed() {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    own = `#${open.name}${built.get(open).write()}`;
+    if (location.hash !== own) return; // another address has come, and is about to be read
+    own = address();
     history.replaceState(null, "", own);
   }, 120);
 }
@@ -53,7 +66,7 @@ function enter(room, text) {
   if (text !== null && (text !== "" || !moved)) view.read(text);
   view.show?.(true);
   document.title = `${room.title} – thalweg explorer`;
-  own = `#${room.name}${view.write()}`;
+  own = address();
   history.replaceState(null, "", own);
 }
 

@@ -15,10 +15,12 @@ export function network(widths, activation) {
   return { sizes, layers, count, activation };
 }
 
-// usual: Glorot's for tanh and sigmoid, He's for ReLU; small and large: a tenth and four times that; zero: all alike.
+// usual: Glorot's for tanh and sigmoid, He's for ReLU; others are so many times that.
+export const FACTORS = { usual: 1, small: 0.02, large: 4, zero: 0 };
+
 export function start(net, how, random) {
   const x = new Float64Array(net.count);
-  const factor = { usual: 1, small: 0.02, large: 4, zero: 0 }[how];
+  const factor = FACTORS[how];
   for (const { inputs, outputs, weights } of net.layers) {
     const spread = net.activation === "relu" ? Math.sqrt(2 / inputs) : Math.sqrt(2 / (inputs + outputs));
     for (let i = 0; i < inputs * outputs; i += 1) x[weights + i] = factor * spread * normal(random);
@@ -217,3 +219,19 @@ export function points(set, n, noise, flip, random) {
   }
   return { p, y };
 }
+
+// The same places in Python: X of n points, from label and sign, a column, and s, uniform in [0, 1).
+export const PLACES = {
+  circles: [
+    "r = torch.where(label == 1, 0.35 * s.sqrt(), 0.7 + 0.3 * s)",
+    "angle = 2 * math.pi * torch.rand(n)",
+    "X = torch.stack([r * angle.cos(), r * angle.sin()], 1)",
+  ],
+  moons: ["X = sign * torch.stack([0.75 * (math.pi * s).cos() - 0.35, 0.75 * (math.pi * s).sin() - 0.25], 1)"],
+  spirals: [
+    "angle = math.pi * (1.92 * s.sqrt() + label)",
+    "X = s.sqrt()[:, None] * torch.stack([angle.cos(), angle.sin()], 1)",
+  ],
+  xor: ["X = 2 * torch.rand(n, 2) - 1", "X[:, 0] *= torch.where((X.prod(1) > 0) == (label == 1), 1, -1)"],
+  blobs: ["X = sign * torch.tensor([0.45, 0.4]) + 0.22 * torch.randn(n, 2)"],
+};

@@ -4,7 +4,7 @@ import { cards } from "./cards.js";
 import { button, choice, code, element, linearScale, shown, slider, wholeScale } from "./controls.js";
 import { axes, clipped, figure, line, rgb } from "./draw.js";
 import {
-  ACTIVATIONS, SETS, forward, gradient, layerNorms, lossOf, network as made, points, sharpen, start, workspace,
+  ACTIVATIONS, FACTORS, PLACES, SETS, forward, gradient, layerNorms, lossOf, network as made, points, sharpen, start, workspace,
 } from "./mlp.js";
 import { batches, generator, normal } from "./random.js";
 import { first } from "./run.js";
@@ -14,7 +14,7 @@ import { hyperOf, isLinear, limit, linearize } from "./theory.js";
 const MOST = 4;
 const ROWS = 200; // of the test set
 const GRID = 40; // of a decision surface
-const STARTS = ["usual", "small", "large", "zero"];
+const STARTS = Object.keys(FACTORS);
 const one = (name, hyper = {}) => ({ name, hyper, schedule: "constant" });
 const fields = {
   set: oneOf("moons", SETS),
@@ -28,6 +28,9 @@ const fields = {
   batch: whole(20, 1, 4000),
   rules: ruleList([one("sgd", { lr: 0.3 }), one("momentum", { lr: 0.1, beta: 0.9 }), one("adam", { lr: 0.01 }), one("lion", { lr: 0.003 })], MOST),
   seed: whole(1, 0, 1e9),
+  preset: whole(-1, -1, 20), // -1: none
+  cured: whole(0, 0, 1),
+  step: whole(0, 0, 100_000), // to which it is trained
 };
 
 const BASE = { set: "moons", rows: 120, noise: 0.1, flip: 0, copies: 1, widths: [16, 16], activation: "tanh", start: "usual", batch: 20, seed: 1 };
@@ -92,7 +95,7 @@ export const network = {
 function build(root, changed) {
   let state = initial(fields);
   let [data, test, net, lanes, space, drawn, step, timer] = [null, null, null, [], null, null, 0, 0];
-  let [running, visible, turn, fresh] = [false, false, 0, []];
+  let [running, visible, turn, fresh, goal] = [false, false, 0, [], Infinity];
   const g = { array: null };
 
   const surfaces = element("div", { class: "surfaces" });
@@ -104,8 +107,7 @@ function build(root, changed) {
   const once = button("One step", () => {
     pause();
     advance(1);
-    measure(true);
-    redraw();
+    settled();
   });
   const count = element("output", { class: "value" });
   const about = element("div", { class: "verdict", role: "status", hidden: true });
@@ -155,26 +157,35 @@ function build(root, changed) {
   function unnamed() {
     for (const each of presets) each.setAttribute("aria-pressed", "false");
     about.hidden = true;
+    [state.preset, state.cured] = [-1, 0];
   }
 
   function take(each) {
     Object.assign(state, structuredClone(BASE), structuredClone(each.set));
     unnamed();
-    presets[CASES.indexOf(each)].setAttribute("aria-pressed", "true");
-    about.hidden = false;
-    about.classList.remove("cured");
+    state.preset = CASES.indexOf(each);
+    tell();
+    sync();
+    reset();
+    go();
+  }
+
+  // What the preset shows, and the cure as a button.
+  function tell() {
+    const each = CASES[state.preset];
+    presets.forEach((made_, i) => made_.setAttribute("aria-pressed", String(i === state.preset)));
+    about.hidden = !each;
+    about.classList.toggle("cured", state.cured === 1);
+    if (!each) return;
     const cure = each.cure && button(each.cure, () => {
-      Object.assign(state, structuredClone(each.fix));
+      Object.assign(state, structuredClone(each.fix), { cured: 1 });
       about.classList.add("cured");
       cure.disabled = true;
       sync();
       reset();
       go();
-    }, { class: "plain" });
+    }, { class: "plain", disabled: state.cured === 1 });
     about.replaceChildren(element("p", {}, each.what), ...(cure ? [cure] : []));
-    sync();
-    reset();
-    go();
   }
 
   function sync() {
@@ -213,7 +224,7 @@ function build(root, changed) {
       };
     });
     drawn = batches(n, Math.min(state.batch, n), "shuffle", generator(state.seed + 2));
-    step = 0;
+    [step, goal] = [0, Infinity];
     layout();
     measure(true);
     text.set(pythonLines());
@@ -433,10 +444,13 @@ function build(root, changed) {
   function tick() {
     if (!running || !visible) return;
     const before = performance.now();
-    do advance(1); while (performance.now() - before < 5);
+    do advance(1); while (performance.now() - before < 5 && step < goal);
     measure(false);
     redraw();
     root.dataset.frames = String(Number(root.dataset.frames ?? 0) + 1);
+    if (step >= goal) pause();
+    if (!running) return;
+    if (Number(root.dataset.frames) % 60 === 0) changed();
     timer = requestAnimationFrame(tick);
   }
 
@@ -447,9 +461,19 @@ function build(root, changed) {
     timer = requestAnimationFrame(tick);
   }
 
+  // All lanes at one step, as the link and the Python have it.
+  function settled() {
+    measure(true);
+    redraw();
+    text.set(pythonLines());
+    changed();
+  }
+
   function pause() {
-    running = false;
+    if (!running) return;
+    [running, goal] = [false, Infinity];
     play.textContent = "Train";
+    settled();
   }
 
   function pythonLines() {
@@ -461,20 +485,39 @@ function build(root, changed) {
       const given = Object.entries(entry.hyper).map(([name, v]) => `"${name}": ${v}`).join(", ");
       return `    (${ruleNamed[entry.name].module ? entry.name : `"${entry.name}"`}, {${given}}),`;
     });
+    const n = data.y.length;
+    const batch = Math.min(state.batch, n);
+    const epochs = step ? Math.max(1, Math.round(step / Math.ceil(n / batch))) : 100;
     return [
-      "import copy", "", "import torch", "", "from thalweg import optim",
+      "import copy", "import math", "", "import torch", "", "from thalweg import optim",
       ...own.map((rule) => `from ${rule.module} import ${rule.name}`), "",
+      "def examples(n, flip):",
+      "    label = torch.arange(n) % 2",
+      "    sign, s = 2 * label[:, None] - 1, torch.rand(n)",
+      ...PLACES[state.set].map((each) => `    ${each}`),
+      `    X = X + ${state.noise} * torch.randn(n, 2)`,
+      "    return X, torch.where(torch.rand(n) < flip, 1 - label, label).float()[:, None]", "",
+      "torch.manual_seed(0)",
+      `(X, y), (new_X, new_y) = examples(${state.rows}, ${state.flip}), examples(${ROWS}, 0.0)`,
+      ...(state.copies > 1 ? [`X, y = X.repeat(${state.copies}, 1), y.repeat(${state.copies}, 1)`] : []),
       "first = torch.nn.Sequential(", layers, ")",
+      "for layer in first[::2]:",
+      `    torch.nn.init.normal_(layer.weight, std=${FACTORS[state.start]} * math.sqrt(2 / ${state.activation === "relu" ? "layer.in_features" : "(layer.in_features + layer.out_features)"}))`,
+      "    torch.nn.init.zeros_(layer.bias)",
       "chosen = [", ...chosen, "]",
-      "# X and y are your examples: float32, of shape (n, 2) and (n, 1)",
+      "loss = torch.nn.functional.binary_cross_entropy_with_logits",
+      "# Python draws other random numbers: the curves differ, what they show does not.",
       "for rule, hyper in chosen:",
+      "    torch.manual_seed(1)  # the same minibatches for each",
       "    model = copy.deepcopy(first)",
       "    optimizer = optim.Descent(model.parameters(), rule, **hyper)",
-      "    for _ in range(100):",
-      `        for rows in torch.randperm(len(X)).split(${Math.min(state.batch, state.rows * state.copies)}):`,
+      `    for _ in range(${epochs}):`,
+      `        for rows in torch.randperm(len(X)).split(${batch}):`,
       "            optimizer.zero_grad()",
-      "            torch.nn.functional.binary_cross_entropy_with_logits(model(X[rows]), y[rows]).backward()",
+      "            loss(model(X[rows]), y[rows]).backward()",
       "            optimizer.step()",
+      "    with torch.no_grad(), optimizer.answer():",
+      "        print(rule, loss(model(X), y).item(), loss(model(new_X), new_y).item())",
     ].join("\n");
   }
 
@@ -482,16 +525,21 @@ function build(root, changed) {
   reset();
   return {
     read(given) {
-      state = read(fields, given);
       pause();
-      unnamed();
+      state = read(fields, given);
+      tell();
       sync();
       reset();
+      if (state.step) { // on to where its sender was
+        go();
+        goal = state.step;
+      }
     },
-    write: () => written(fields, state),
+    write: () => written(fields, { ...state, step: Math.max(step, Number.isFinite(goal) ? goal : 0) }),
     show(now) {
       visible = now;
       if (!now) pause();
+      else if (running) go();
     },
   };
 }

@@ -66,6 +66,7 @@ const fields = {
   steps: whole(100, 2, 5000),
   list: list([of("cosine", {}, 10), of("warmup_stable_decay"), of("step")]),
   axis: oneOf("linear", ["linear", "log"]),
+  story: whole(-1, -1, 20), // -1: none of it
 };
 
 const STORY = [
@@ -220,7 +221,8 @@ function build(root, changed) {
       state = read(fields, given);
       render();
       update();
+      tale.choose(state.story, false);
     },
-    write: () => written(fields, state),
+    write: () => written(fields, { ...state, story: tale.at() }),
   };
 }

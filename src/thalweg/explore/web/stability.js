@@ -17,6 +17,7 @@ const fields = {
   memory: number(0.5, 0, 0.9999),
   count: whole(5, 1, 9),
   others: numbers([0]),
+  story: whole(-1, -1, 20), // -1: none of it
 };
 
 const STORY = [
@@ -604,8 +605,8 @@ function build(root, changed) {
       rule.set(state.rule);
       sliders();
       update();
-      tale.choose(-1, false);
+      tale.choose(state.story, false);
     },
-    write: () => written(fields, state),
+    write: () => written(fields, { ...state, story: tale.at() }),
   };
 }
