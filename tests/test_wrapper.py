@@ -96,6 +96,18 @@ def test_wrappers_of_another_form_are_refused() -> None:
         def second(step: Any, g: Any, x: Any, *, t: int) -> Any:
             return step(g, x)
 
+    with pytest.raises(TypeError, match="cautious takes a Rule"):
+        cautious("adamw")  # type: ignore[arg-type]
+
+    def like(step: Any, g: Any, x: Any, *, t: int) -> Any:
+        return step(g, x)
+
+    like.__name__ = "cautious"
+    with pytest.raises(TypeError, match="thalweg has a wrapper 'cautious'"):
+        wrapper("a")(like)
+
+
+def test_texts_of_another_form_are_refused() -> None:
     @wrapper("a")
     def twice(step: Any, g: Any, x: Any, *, t: int) -> Any:
         return step(g, step(g, x))
@@ -107,25 +119,28 @@ def test_wrappers_of_another_form_are_refused() -> None:
         return x
 
     @wrapper("a")
+    def early(step: Any, g: Any, x: Any, *, t: int) -> Any:
+        if t == 1:
+            return x
+        return step(g, x)
+
+    @wrapper("a")
+    def pointless(step: Any, g: Any, x: Any, *, t: int) -> Any:
+        return step(g)
+
+    @wrapper("a")
     def stateless(step: Any, g: Any, x: Any, kept: Any, *, t: int) -> Any:
         return step(g, x)
 
     for wrong, message in (
         (twice, "'twice' must call step.g, x. once"),
         (sometimes, "'sometimes' must call step.g, x. once, in no if"),
-        (stateless, "'stateless' must end in a return of 2 values"),
+        (stateless, "'stateless' must end in a return, its only one, of 2 values"),
+        (early, "'early' must end in a return, its only one, of 1 value"),
+        (pointless, "'pointless' must call step.g, x. once"),
     ):
         with pytest.raises(TypeError, match=message):
             wrong(rules.sgd)
-    with pytest.raises(TypeError, match="cautious takes a Rule"):
-        cautious("adamw")  # type: ignore[arg-type]
-
-    def like(step: Any, g: Any, x: Any, *, t: int) -> Any:
-        return step(g, x)
-
-    like.__name__ = "cautious"
-    with pytest.raises(TypeError, match="thalweg has a wrapper 'cautious'"):
-        wrapper("a")(like)
 
 
 def test_kernels_lanes_and_the_function_agree() -> None:

@@ -250,9 +250,11 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
     renamed = {name: _free(name, taken) for name in (used - kept) & theirs}
     inner, inside = _free(_identifier(rule.name), taken), _Inside(renamed, _free("stepped", taken))
     body = [part for statement in body for part in inside.around(statement, rule, inner)]
-    if len(inside.calls) != 1:
+    named_step = sum(isinstance(node, ast.Name) and node.id == "step" for node in nodes)
+    if len(inside.calls) != 1 or named_step != 1:
         raise TypeError(f"wrapper {wrapper.name!r} must call step(g, x) once, in no if and no loop")
-    x, *states = _returned(body.pop(), wrapper, own)
+    returns = sum(isinstance(node, ast.Return) for node in nodes)
+    x, *states = _returned(body.pop(), wrapper, own, several=returns > 1)
     if rule.judged and x != inside.stepped:
         raise ValueError(
             f"rule {rule.name!r} is judged elsewhere than it trains, at a point that belongs to "
@@ -286,7 +288,8 @@ class _Inside(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Keep what ``step`` is called with."""
         self.generic_visit(node)
-        if not (isinstance(node.func, ast.Name) and node.func.id == "step"):
+        called = isinstance(node.func, ast.Name) and node.func.id == "step"
+        if not called or len(node.args) != 2 or node.keywords:
             return node
         self.calls.append(node.args)
         return ast.Name(self.stepped)
@@ -305,14 +308,14 @@ class _Inside(ast.NodeTransformer):
         return [*ast.parse(f"{returned} = {inner}({', '.join(given)})").body, changed]
 
 
-def _returned(last: ast.stmt, wrapper: Wrapper, own: _Own) -> list[str]:
+def _returned(last: ast.stmt, wrapper: Wrapper, own: _Own, *, several: bool) -> list[str]:
     """Return the text of x and of each state that a wrapper returns."""
     value = last.value if isinstance(last, ast.Return) else None
     parts = value.elts if isinstance(value, ast.Tuple) else [value] if value else []
     count = 1 + len(own.varying) + len(own.uniform)
-    if len(parts) != count:
+    if len(parts) != count or several:
         raise TypeError(
-            f"wrapper {wrapper.name!r} must end in a return of {count} "
+            f"wrapper {wrapper.name!r} must end in a return, its only one, of {count} "
             f"{'value' if count == 1 else 'values'}: x and its own state"
         )
     return [ast.unparse(part) for part in parts]
