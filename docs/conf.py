@@ -69,6 +69,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/(" + "|".join(SECTIONS) + ")/",  # those at the root race for minutes
     "abort_on_example_error": True,
     "capture_repr": (),
+    "default_thumb_file": str(Path(__file__).with_name("page.png")),  # of what is not run here
     "first_notebook_cell": "%matplotlib inline",
     "min_reported_time": 5,
     "plot_gallery": True,
