@@ -175,8 +175,22 @@ def test_the_python_of_a_room_does_what_the_room_shows(
     assert 1 / 3 < stream / shown[1] < 3
     assert few > 3 * stream
     assert copies == pytest.approx(shown[2], rel=0.02)
-    tab = opened("#descent&rules=adam;lr:0.4;schedule:cosine")
-    printed(tab, "descent")
+    tab = opened("#descent")
+    options = tab.locator("#room-descent .card").first.locator("select").nth(1).locator("option")
+    shapes = [each.get_attribute("value") for each in options.all()]
+    assert len(shapes) == 13
+    for some in (shapes[1:7], shapes[7:]):
+        rules = ",".join(f"sgd;lr:0.3;schedule:{shape}" for shape in some)
+        tab.evaluate("(hash) => { location.hash = hash; }", f"#descent&steps=20&rules={rules}")
+        drawn(tab)
+        notes = tab.locator("#room-descent .note").all_inner_texts()
+        code = tab.locator("#room-descent code").inner_text()
+        made: dict[str, Any] = {}
+        exec(code, made)  # noqa: S102 - that is its use
+        for shape, note, trace in zip(some, notes, made["traces"], strict=True):
+            height = re.match("([^ ]+) above", note)
+            assert height, shape
+            assert float(height[1]) == pytest.approx(trace.f[-1], rel=0.01), shape
     assert (tmp_path / "paths.png").stat().st_size > 1000
     tab = opened("#stability&rule=momentum&lr=0.4")
     assert float(printed(tab, "stability")[1]) == pytest.approx(0.75)  # (2 + 2 · 0.5) / 4

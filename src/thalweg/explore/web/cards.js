@@ -4,13 +4,9 @@ import {
   button, choice, element, linearScale, logScale, memoryScale, shown, slider, zeroLogScale,
 } from "./controls.js";
 import { rules } from "./generated.js";
+import { shapes } from "./shapes.js";
 import { ruleNamed } from "./state.js";
 
-const SHAPES = {
-  constant: "constant rate", cosine: "cosine to 0", linear: "line to 0", one_cycle: "one cycle",
-  step: "a tenth at each third", inverse_sqrt: "1/√t", warmup: "warmup, then constant",
-};
-export const shapes = Object.keys(SHAPES);
 const MAIN = ["lr", "beta", "beta1", "beta2", "gamma", "rho"]; // shown at once; others lie under "more"
 
 export function scaleOf(rule, i) {
@@ -77,7 +73,7 @@ export function cards({ most, color, onchange, schedules, first, beside = () => 
     const others = sliders.filter((_, i) => !MAIN.includes(rule.hyper[i]));
     if (schedules && rule.hyper.includes("lr")) {
       main.push(choice({
-        label: "schedule of lr", options: shapes, names: SHAPES, value: entry.schedule ?? "constant",
+        label: "schedule of lr", options: Object.keys(shapes), names: shapes, value: entry.schedule ?? "constant",
         onchange: (chosen) => {
           entry.schedule = chosen;
           onchange();

@@ -5,20 +5,10 @@ import {
 } from "./controls.js";
 import { axes, clipped, figure, line } from "./draw.js";
 import { schedules, share } from "./generated.js";
+import { SHARE, named, pythonOf, valueOf } from "./shapes.js";
 import { initial, oneOf, read, whole, written } from "./state.js";
 
-const named = Object.fromEntries(schedules.map((each) => [each.name, each]));
 const MOST = 4;
-const FIRST = { initial: 1, peak: 1, value: 1, value1: 1, value2: 0.3, value3: 0.1, decay: 0.03 };
-const SHARE = { // of all steps, where an argument counts steps
-  steps: 1, every: 0.25, period: 0.25, warmup_steps: 0.1, stable_steps: 0.5, decay_steps: 0.4, boundary1: 1 / 3, boundary2: 2 / 3,
-};
-
-function valueOf(name, at, steps) {
-  const argument = named[name].arguments[at];
-  if (argument in SHARE) return Math.max(1, Math.round(SHARE[argument] * steps));
-  return FIRST[argument] !== undefined && named[name].defaults[at] === null ? FIRST[argument] : named[name].defaults[at] ?? 1;
-}
 
 function scaleOf(argument, steps) {
   if (argument in SHARE) return wholeScale(1, Math.max(2, 2 * steps));
@@ -201,12 +191,7 @@ function build(root, changed) {
 
   function pythonLines() {
     const lines = state.list.map((entry) => {
-      const given = values(entry);
-      const schedule = named[entry.name];
-      const inside = entry.name === "piecewise_constant"
-        ? `[${given.slice(0, 3).join(", ")}], [${given.slice(3).join(", ")}]`
-        : schedule.arguments.filter((_, i) => given[i] !== schedule.defaults[i]).map((name) => `${name}=${given[schedule.arguments.indexOf(name)]}`).join(", ");
-      const made = `schedules.${entry.name}(${inside})`;
+      const made = pythonOf(entry.name, values(entry));
       return `    ${entry.rise ? `schedules.warmup(${made}, ${entry.rise})` : made},`;
     });
     return ["from thalweg import descend, plots, schedules", "", "chosen = [", ...lines, "]",
