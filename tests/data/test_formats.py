@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from thalweg import data
@@ -350,6 +350,9 @@ def tables(draw: st.DrawFn) -> dict[str, list[float]]:
 
 @settings(max_examples=60, deadline=None)
 @given(tables(), st.sampled_from([".csv", ".parquet", ".feather"]))
+@example({"%": [0.0] * 10, "0": [0.0] * 10}, ".csv")
+@example({"x": [0.0] * 10, "#1": [0.0] * 10}, ".csv")
+@example({"#a": [0.0] * 10, "0": [0.0] * 10}, ".csv")
 def test_finite_floats_and_any_names_survive_the_file(
     tmp_path_factory: pytest.TempPathFactory, columns: dict[str, Any], ending: str
 ) -> None:

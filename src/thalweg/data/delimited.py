@@ -161,7 +161,7 @@ def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:
     delimiter = dialect.delimiter
     if found := re.fullmatch(r'"?sep=(.)"?', lines[0]):  # Excel's
         first, delimiter = 1, delimiter or found[1]
-    comment = dialect.comment or _comment_of(lines[first:])
+    comment = dialect.comment or _comment_of(lines[first:], target)
     body = [
         (number, line)
         for number, line in enumerate(lines[first:], first)
@@ -194,10 +194,18 @@ def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:
     )
 
 
-def _comment_of(lines: Sequence[str]) -> str | None:
-    """Return the mark of a comment with which the first line begins, if it does."""
+def _comment_of(lines: Sequence[str], target: str | None) -> str | None:
+    """Return the mark of a comment with which the first line begins, if it does.
+
+    A mark that is a cell by itself is the name of a column, as # is of row numbers; so is a target
+    that begins with one.
+    """
     first = next((line for line in lines if line.strip()), "")
-    return next((mark for mark in _COMMENTS if first.startswith(mark)), None)
+    found = next((mark for mark in _COMMENTS if first.startswith(mark)), None)
+    if found is None or first[len(found) :].startswith(_DELIMITERS):
+        return None
+    named = target is not None and target.startswith(found) and first.startswith(target)
+    return None if named else found
 
 
 @dataclass(frozen=True)
