@@ -45,6 +45,35 @@ def test_sparse_columns_have_the_root_mean_square_1_where_they_are() -> None:
     np.testing.assert_allclose(columns.square, WEIGHTS @ norms / WEIGHTS.sum())
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_unit_of_a_column_is_its_deviation_where_it_is_not_0(
+    dtype: str,
+    intercept: bool,  # noqa: FBT001
+) -> None:
+    X = table("float64")
+    X[:, 0] *= RNG.random(500) < 0.01
+    X[:, 1] = RNG.random(500) < 0.5
+    X[:, 3] = 0
+    X = X.astype(dtype)
+    repeated = np.repeat(X.astype(float), WEIGHTS.astype(int), axis=0)
+    variance = repeated.var(axis=0) if intercept else (repeated**2).mean(axis=0)
+    unit = np.sqrt(variance[:3] / (repeated[:, :3] != 0).mean(axis=0))
+    for rows in (X, np.asfortranarray(X), csr_array(X)):
+        columns = Columns.of(rows, WEIGHTS, intercept=intercept)
+        np.testing.assert_allclose(columns.unit, [*unit, 1], rtol=1e-6)
+        own = columns.scale * columns.penalized(own=True)
+        np.testing.assert_allclose(own, columns.unit)
+        np.testing.assert_allclose(columns.scale * columns.penalized(own=False), 1)
+
+
+def test_a_constant_column_has_a_unit() -> None:
+    X = np.full((500, 2), 7.3)
+    for rows in (X, csr_array(X)):
+        unit = Columns.of(rows, WEIGHTS, intercept=True).unit
+        assert (unit >= 1).all()
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_parameters_go_there_and_back(sparse: bool) -> None:  # noqa: FBT001
     X: Any = csr_array(table("float64")) if sparse else table("float64")

@@ -99,19 +99,17 @@ def test_one_pass_of_a_regression_is_near_ridge_whatever_the_unit_of_y() -> None
 
 
 def test_the_finish_is_the_optimum_of_scikit_learn() -> None:
-    X, y, *_ = breast(scaled=True)
-    ours = LinearClassifier().fit(X, y)
-    theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
-    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-5)
-    X, y = load_iris(return_X_y=True)
-    theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y)
-    found = LinearClassifier().fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(found, theirs.predict_proba(X), atol=1e-6)
+    for data in (breast(), breast(scaled=True), load_iris(return_X_y=True)):
+        X, y, *_ = data
+        ours = LinearClassifier(alpha=1 / len(y)).fit(X, y)
+        theirs = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(X, y)
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6)
+        if len(ours.classes_) == 2:
+            np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+            np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-4)
     X, y = diabetes()
-    np.testing.assert_allclose(
-        LinearRegressor().fit(X, y).coef_, Ridge().fit(X, y).coef_, rtol=1e-7
-    )
+    ours, theirs = LinearRegressor(alpha=3 / len(y)).fit(X, y), Ridge(alpha=3).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-7)
     exact: dict[str, Any] = {"alpha": 0.1, "tol": 1e-10, "max_iter": 1000}
     for loss, theirs in (
         ("poisson", PoissonRegressor(**exact)),
@@ -124,13 +122,43 @@ def test_the_finish_is_the_optimum_of_scikit_learn() -> None:
         np.testing.assert_allclose(ours.predict(scale(X)), theirs.predict(scale(X)), rtol=1e-5)
 
 
+def test_by_default_a_fit_does_not_depend_on_the_units_of_the_columns_or_of_y() -> None:
+    X, y, *_ = breast()
+    units = 10.0 ** np.arange(-15, 15)
+    moved = units * X + 3 * units * X.std(axis=0)
+    scaled = scale(X)
+    shares = X.std(axis=0) / np.sqrt((X != 0).mean(axis=0)) * units
+    for rows, unit in ((X, shares / units), (scaled, np.ones(30)), (moved, units * X.std(axis=0))):
+        fit = LinearClassifier().fit(rows, y)
+        given = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(
+            (rows - rows.mean(axis=0)) / unit, y
+        )
+        np.testing.assert_allclose(fit.coef_ * unit, given.coef_, atol=1e-5)
+    assert (X == 0).any()
+    found = [LinearClassifier().fit(rows, y).predict_proba(rows) for rows in (moved, scaled)]
+    np.testing.assert_allclose(*found, atol=1e-6)
+    X, y = diabetes()
+    for loss in ("squared", "huber", "poisson"):
+        one, two = (
+            LinearRegressor(loss, epsilon=50 * unit).fit(X * unit, y * unit).predict(X * unit)
+            for unit in (1.0, 1e-6)
+        )
+        np.testing.assert_allclose(two * 1e6, one, rtol=1e-5)
+
+
+def test_a_default_fit_is_not_worse_than_its_first_pass() -> None:
+    X, y, X_test, y_test = breast()
+    whole = log_loss(y_test, LinearClassifier(random_state=0).fit(X, y).predict_proba(X_test))
+    assert whole <= 1.01 * median_loss((X, y, X_test, y_test))
+
+
 def test_a_finish_ends_near_the_optimum_where_that_is_enough() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 500)) * (rng.random((400, 500)) < 0.1)
     y = X[:, :20].sum(axis=1) > 0
     for rows in (X, csr_array(X), X[:, :50]):
         exact, near, start = (
-            LinearClassifier(finish=finish, random_state=0).fit(rows, y)
+            LinearClassifier(finish=finish, alpha=1 / 400, random_state=0).fit(rows, y)
             for finish in (True, 1e-2, False)
         )
         least, reached, before = (objective(fit, rows, y) for fit in (exact, near, start))
@@ -338,7 +366,7 @@ def test_several_labels_or_targets_are_one_training_each() -> None:
         LinearClassifier(class_weight="balanced").fit(X, labels)
     X, y = diabetes()
     targets = np.column_stack([y, -3 * y + 1])
-    pair: Any = LinearRegressor().fit(X, targets)
+    pair: Any = LinearRegressor(alpha=1 / len(y)).fit(X, targets)
     ridge = Ridge().fit(X, targets)
     np.testing.assert_allclose(pair.coef_, ridge.coef_, rtol=1e-6)
     np.testing.assert_allclose(pair.predict(X), ridge.predict(X), rtol=1e-6)

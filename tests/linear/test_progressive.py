@@ -19,7 +19,9 @@ N, D = 37, 6
 TABLE = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.5)
 WEIGHTS = RNG.uniform(0.5, 2, N)
 CODES = np.arange(N) % 3
-AS_THEY_ARE = Columns(np.zeros(D), np.ones(D), intercept=True, share=np.ones(D), square=1.0)
+AS_THEY_ARE = Columns(
+    np.zeros(D), np.ones(D), intercept=True, share=np.ones(D), square=1.0, unit=np.ones(D)
+)
 
 
 def plain_loop(

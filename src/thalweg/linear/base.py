@@ -127,7 +127,8 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
     ) -> None:
         """Measure the columns and make a training for each array of targets.
 
-        Others beside may have a rate and penalties of their own: each then has a lane.
+        Others beside may have a rate and penalties of their own: each then has a lane. In what
+        units columns are penalized is the same for all.
         """
         X, models = rows.X, [self, *beside]
         columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
@@ -150,17 +151,20 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             lanes = [[i] for i in range(len(models))]
         factor = columns.square**-0.5 if self.rule == "auto" else 1.0
         each = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
-        unit_penalties = columns.penalties(self._step_size(X))
+        unit_penalties = columns.penalties(self._step_size(X), own=self._own)
         for y in rows.targets:
             parameter = getattr(self, loss.parameter) if loss.parameter else 0.0
             unit = Unit.of(loss, y, rows.weights, parameter)
             parameter = unit.parameter(loss, parameter)
             strength = np.zeros((2, LANES))
-            own = [unit.penalties(model._alpha(unknown), model.l1_ratio) for model in models]  # noqa: SLF001
-            for model, where, (l2, l1) in zip(models, lanes, own, strict=True):
+            strengths = [
+                unit.penalties(model._alpha(unknown), model.l1_ratio, own=self._own)  # noqa: SLF001
+                for model in models
+            ]
+            for model, where, (l2, l1) in zip(models, lanes, strengths, strict=True):
                 # One pass needs no help against overfitting: a w² that nobody asked for is left
                 # to the finish.
-                once = model.alpha == "auto" and model.max_iter == 1
+                once = self._own and model.max_iter == 1
                 strength[:, where] = [[0.0 if once else l2], [l1]]
             training = Progressive(
                 chosen,
@@ -173,13 +177,18 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
                 penalties=unit_penalties if strength.any() else None,
                 strength=strength,
             )
-            for model, where, penalties in zip(models, lanes, own, strict=True):
+            for model, where, penalties in zip(models, lanes, strengths, strict=True):
                 model._problems.append(  # noqa: SLF001 - its own kind
                     _Problem(loss, unit, parameter, training, rates, penalties, where)
                 )
 
+    @property
+    def _own(self) -> bool:
+        """Whether columns are penalized in their own units, as alpha="auto" has it."""
+        return isinstance(self.alpha, str)
+
     def _alpha(self, unknown: float) -> float:
-        return unknown if self.alpha == "auto" else float(self.alpha)
+        return unknown if self._own else float(self.alpha)
 
     def _step_size(self, X: Any) -> int:
         if self.batch_size != "auto":
@@ -278,12 +287,12 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         """Go on to the optimum."""
         columns, ends = self._columns, []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
+        factor = columns.penalized(own=self._own)
         share = rows.weights / rows.weights.sum()
         for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
             penalties = np.zeros((2, len(w), 1))
             l2, l1 = problem.penalties
-            penalties[0, : len(columns.scale), 0] = l2 / columns.scale**2
-            penalties[1, : len(columns.scale), 0] = l1 / columns.scale
+            penalties[:, : len(factor), 0] = l2 * factor**2, l1 * factor
             target = problem.unit.targets(problem.loss, y)
             objective = Objective(
                 rows.X, columns, target, share, problem.loss, problem.parameter, *penalties

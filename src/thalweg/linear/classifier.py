@@ -43,9 +43,11 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
     Args:
         loss: "logistic" (default; of more than two classes the softmax cross-entropy), or one class
             against all others by "hinge", "squared_hinge" or "modified_huber".
-        alpha: weight of the penalty, >= 0; "auto" (default): 1 / Σ s_i, with which the sum of the
-            losses and ‖w‖²/2 weigh the same, as by C=1 elsewhere; in streams 1e-4. One pass alone
-            then leaves ‖w‖² out.
+        alpha: weight of the penalty, >= 0; 1 / Σ s_i is that of C=1 elsewhere. "auto" (default):
+            1 / Σ s_i, in streams 1e-4, where each column is penalized in units of its standard
+            deviation, so that no fit depends on the units of the columns; of a column that is 0 in
+            some rows the variance is divided by the share of the others. One pass alone then leaves
+            ‖w‖² out.
         l1_ratio: the share of ‖w‖₁ in it, in [0, 1]; default 0.
         fit_intercept: whether there is a b; default True.
         rule: "auto" (default), Adagrad at rates fit for scaled columns; or a rule or its name.

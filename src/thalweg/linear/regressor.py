@@ -35,7 +35,9 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         epsilon: > 0 of "huber", >= 0 of "epsilon_insensitive", in units of y; default 0.1.
         quantile: of "quantile", in (0, 1); default 0.5.
         power: of "tweedie", in (1, 2); default 1.5. 1 is "poisson" and 2 is "gamma".
-        alpha: as in ``LinearClassifier``, like all that follow.
+        alpha: as in ``LinearClassifier``, like all that follow; a / Σ s_i is that of
+            ``Ridge(alpha=a)``. "auto" (default) also takes y in units of its deviation, or of its
+            mean.
         l1_ratio: the share of ‖w‖₁.
         fit_intercept: whether there is a b.
         rule: "auto", a rule or its name.

@@ -215,7 +215,8 @@ def _packs(models: Sequence[Linear]) -> list[list[int]]:
         settings = model.get_params()
         own = [settings.pop(name) for name in _OWN]
         alone = i if own[0] == "auto" or model.warm_start else None
-        alike.setdefault(repr((alone, sorted(settings.items()))), []).append(i)
+        kind = alone, own[1] == "auto", sorted(settings.items())
+        alike.setdefault(repr(kind), []).append(i)
     return [
         pack[first : first + LANES]
         for pack in alike.values()

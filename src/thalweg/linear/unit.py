@@ -49,9 +49,17 @@ class Unit:
         """What is added to an output."""
         return self.shift if self.degree else float(np.log(self.scale))
 
-    def penalties(self, alpha: float, l1_ratio: float) -> tuple[float, float]:
-        """Return the weights of w²/2 and |w| where the loss is in this unit."""
+    def penalties(self, alpha: float, l1_ratio: float, *, own: bool) -> tuple[float, float]:
+        """Return the weights of w²/2 and |w| where the loss is in this unit.
+
+        Args:
+            alpha: weight of the penalty.
+            l1_ratio: the share of |w| in it.
+            own: whether alpha is for parameters in this unit, else for those in the unit of y.
+        """
         u = self.of_outputs
+        if own:
+            return alpha * (1 - l1_ratio), alpha * l1_ratio
         return alpha * (1 - l1_ratio) * u * u / self.of_loss, alpha * l1_ratio * u / self.of_loss
 
     def parameter(self, loss: Loss, given: float) -> float:

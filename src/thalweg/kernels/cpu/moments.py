@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from thalweg.elementwise import where
 from thalweg.kernels.cpu.memory import (
     get_float32,
     get_float64,
@@ -23,48 +24,57 @@ _ROWS = 32  # rows whose sums are added to those in float64 together
 
 @compiled_driver()
 def sparse_moments(data, indices, indptr, wide, weights, sums):
-    """Add weight x² and the weight of what is not 0 to sums (d, 2), as ``learn_sparse`` reads X."""
+    """Add weight x², the weight of what is not 0, and weight x to sums (d, 3).
+
+    X is read as ``learn_sparse`` does.
+    """
     for row in range(indptr.size - 1):
         weight = weights[row]
         for q in range(indptr[row], indptr[row + 1]):
             x = get_float64(data + 8 * q) if wide[0] else np.float64(get_float32(data + 4 * q))
             j = get_int64(indices + 8 * q) if wide[1] else np.int64(get_int32(indices + 4 * q))
-            pointer(sums)[2 * j] += weight * x * x
-            pointer(sums)[2 * j + 1] += weight if x != 0 else 0.0
+            pointer(sums)[3 * j] += weight * x * x
+            pointer(sums)[3 * j + 1] += weight if x != 0 else 0.0
+            pointer(sums)[3 * j + 2] += weight * x
 
 
 @inlined
 def _add_row(x, d, shift, weight, near):
-    """Add weight (x - shift) and weight (x - shift)² of one row; near is (2, d)."""
-    squares = offset(near, d)
+    """Add weight (x - shift), weight (x - shift)² and the weight of x != 0 of one row to (3, d)."""
+    squares, shares = offset(near, d), offset(near, 2 * d)
     whole = d // LANES
     for i in range(whole):
-        part = load(x, i) - load(shift, i)
+        value, share = load(x, i), load(shares, i)
+        part = value - load(shift, i)
         store(near, i, load(near, i) + weight * part)
         store(squares, i, load(squares, i) + weight * part * part)
+        store(shares, i, where(value == 0, share, share + weight))
     for j in range(whole * LANES, d):
         part = x[j] - shift[j]
         near[j] += weight * part
         squares[j] += weight * part * part
+        shares[j] += weight if x[j] != 0 else 0.0
 
 
 @compiled_driver()
 def dense_moments(X, strides, wide, shift, weights, sums):
-    """Add weight (x - shift) and weight (x - shift)² to sums (2, d), as ``learn_dense`` reads X.
+    """Add weight (x - shift), weight (x - shift)² and the weight of x != 0 to sums (3, d).
 
-    Of numbers of 32 bits, those of some rows are added in 32 bits first.
+    X is read as ``learn_dense`` does. Of numbers of 32 bits, those of some rows are added in 32
+    bits first.
     """
     n, d = weights.size, shift.size
-    shift_32, near = shift.astype(np.float32), np.zeros((2, d), np.float32)
+    shift_32, near = shift.astype(np.float32), np.zeros((3, d), np.float32)
     if strides[1] != (8 if wide else 4):  # not row by row: column by column
         for j in range(d):
-            here, total, square = X + j * strides[1], 0.0, 0.0
+            here, total, square, share = X + j * strides[1], 0.0, 0.0, 0.0
             for i in range(n):
                 x = get_float64(here) if wide else np.float64(get_float32(here))
                 total += weights[i] * (x - shift[j])
                 square += weights[i] * (x - shift[j]) * (x - shift[j])
+                share += weights[i] if x != 0 else 0.0
                 here += strides[0]
-            sums[0, j], sums[1, j] = total, square
+            sums[0, j], sums[1, j], sums[2, j] = total, square, share
         return
     for first in range(0, n, _ROWS):
         for i in range(first, min(first + _ROWS, n)):
@@ -77,7 +87,5 @@ def dense_moments(X, strides, wide, shift, weights, sums):
                     pointer(near),
                 )  # fmt: skip
         if not wide:
-            for j in range(d):
-                sums[0, j] += near[0, j]
-                sums[1, j] += near[1, j]
+            sums += near
             near[:] = 0
