@@ -1,7 +1,8 @@
 """One table of rules: what each is called with, which torch class must agree, what it refuses.
 
-A rule is called with its defaults; these are further calls. Rules of matrices, which take neither
-numbers nor vectors, are elsewhere (test_matrix_rules.py). The class and its arguments are those of
+A rule is called with its defaults; these are further calls. Elsewhere are rules of matrices, which
+take neither numbers nor vectors (test_matrix_rules.py), and those that ask for gradients at other
+points (optim/test_asked.py). The class and its arguments are those of
 the catalog. Every hyperparameter has a refused value.
 """
 
@@ -182,4 +183,5 @@ REFUSED = {
     "d0": (0.0, "d0 must be > 0, got 0.0"),
     "distance0": (0.0, "distance0 must be > 0, got 0.0"),
     "every": (0.5, "every must be >= 1, got 0.5"),
+    "scale": (0.0, "scale must be > 0, got 0.0"),
 }

@@ -276,4 +276,7 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.prodigy: Entry(rates=_FACTORS, decays=_FIRST_MOMENT, usual=False),
     rules.dadapt_adam: Entry(rates=_FACTORS, decays=_FIRST_MOMENT, usual=False),
     rules.dowg: Entry(rates=_FACTORS, usual=False),
+    rules.sophia: Entry(
+        decays=_FIRST_MOMENT, usual=False, holds="a step moves no element by more than lr"
+    ),
 }

@@ -52,7 +52,12 @@ class Hyperparameter:
     range: Range
 
     def check(self, value: float) -> float:
-        """Return the value as a Python float; raises as ``number``."""
+        """Return the value as a Python float; raises as ``number``.
+
+        A default that is NaN is none: the value must be given.
+        """
+        if math.isnan(self.default) and value is self.default:
+            raise ValueError(f"{self.name} must be given, {self.range}: it has no default")
         return number(self.name, value, self.range)
 
     def check_scheduled(self, value: float) -> float:

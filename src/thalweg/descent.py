@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import problems, schedules, second_order
 from thalweg.checks import NOT_NEGATIVE, Hyperparameter, count, number
 from thalweg.problems import Problem
-from thalweg.rule import Rule
+from thalweg.rule import STEPS, Rule
 from thalweg.schedules import Hyper
 
 __all__ = ["Trace", "descend"]
@@ -123,6 +123,7 @@ def descend(
     problem = problems.get(problem)
     rule = second_order.get(rule, problem)
     steps = count("steps", steps)
+    hyper |= {"steps": steps} if STEPS.name in rule.hyperparameters else {}
     noise = number("noise", noise, NOT_NEGATIVE)
     tolerance = number("tolerance", tolerance, NOT_NEGATIVE)
     random = np.random.default_rng(count("seed", seed, 0))
@@ -144,13 +145,33 @@ def descend(
                 points, f, gradient_norm = points[: t + 1], f[: t + 1], gradient_norm[: t + 1]
             if t == steps or end != "finished":
                 break
-            if batch_size is not None:
-                g = np.mean([problem.parts[i].gradient(x) for i in next(batches)], axis=0)
-            g = g + noise * random.standard_normal(x.size)
+            batch = next(batches, None)
+            inputs = _inputs(problem, batch, noise * random.standard_normal(x.size))
             now = {name: each[t] for name, each in values.items()}
-            x, state = rule.advance(g, x, state, t=t + 1, hyper=now)
+            g = inputs["gradient"](x)
+            x, state = rule.advance(g, x, state, t=t + 1, hyper=now, inputs=inputs)
             x = problem.project(x)
     return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm, state, end)
+
+
+def _inputs(
+    problem: Problem, batch: NDArray[np.int64] | None, noise: Vector
+) -> dict[str, Callable[[Vector], Vector]]:
+    """Return the gradient, and the Hessian's diagonal, of a step's parts as functions of x.
+
+    The noise of the gradient is the same at each point.
+    """
+    parts = [problem] if batch is None else [problem.parts[i] for i in batch]
+
+    def gradient(x: Vector) -> Vector:
+        mean: Vector = np.mean([part.gradient(x) for part in parts], axis=0)
+        return mean + noise
+
+    def curvature(x: Vector) -> Vector:
+        mean: Vector = np.mean([np.diag(part.hessian(x)) for part in parts], axis=0)
+        return mean
+
+    return {"gradient": gradient, "curvature": curvature}
 
 
 def _norm(problem: Problem, x: Vector, g: Vector) -> float:

@@ -7,9 +7,10 @@ from typing import Any
 
 from thalweg import elementwise, matrices, sums
 
-__all__ = ["ELEMENT_WISE", "MATRICES", "SUMS", "read"]
+__all__ = ["ASKING", "ELEMENT_WISE", "MATRICES", "SUMS", "read"]
 
 ELEMENT_WISE, SUMS, MATRICES = "element-wise", "sums", "matrices"
+ASKING = "asking"  # for gradients elsewhere: ``Rule.kind`` sees that in its signature
 
 _LANGUAGE = {
     getattr(module, name): kind

@@ -6,6 +6,7 @@
 import dis
 import inspect
 import linecache
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,15 +16,17 @@ from types import CellType, FunctionType
 from typing import Any
 
 from thalweg.checks import Hyperparameter, Range
-from thalweg.kind import ELEMENT_WISE, read
+from thalweg.kind import ASKING, ELEMENT_WISE, MATRICES, read
 
 __all__ = [
     "AT_X",
     "BELOW",
+    "INPUTS",
     "RANGES",
     "RESERVED_HYPERPARAMETERS",
     "RESERVED_STATE",
     "SECOND_ORDER",
+    "STEPS",
     "Hyperparameter",
     "Range",
     "Rule",
@@ -65,7 +68,13 @@ RANGES: dict[str, Range] = {
     "d0": Range(0.0, ends="()"),
     "distance0": Range(0.0, ends="()"),
     "every": Range(1.0, ends="[)"),
+    "scale": Range(0.0, ends="()"),
 }
+
+# What a rule may ask for beside g, x and t, by the name of a keyword without a default. Functions
+# of x, from whoever takes the step; and the length of the training, which goes as a hyperparameter.
+INPUTS = ("gradient", "curvature")
+STEPS = Hyperparameter("steps", math.nan, Range(1.0, ends="[)"))
 
 
 @dataclass(frozen=True, eq=False)  # a rule is itself: hashable, equal to nothing else
@@ -84,6 +93,7 @@ class Rule:
         start: first value of a state that does not start at zero: a number, the name of the
             hyperparameter whose value it takes, or "x", the parameters.
         judged: where the model is judged, if not at x; see ``answer``.
+        inputs: names of the functions of x that it asks for: "gradient", "curvature".
     """
 
     name: str
@@ -94,6 +104,7 @@ class Rule:
     hyperparameters: Mapping[str, Hyperparameter] = field(repr=False)
     start: Mapping[str, float | str] = field(repr=False)
     judged: Callable[..., Any] | None = field(default=None, repr=False)
+    inputs: tuple[str, ...] = ()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name, because a rule is code; with the equation if another has the name."""
@@ -126,13 +137,20 @@ class Rule:
 
     @cached_property
     def kind(self) -> str:
-        """What it looks at: "element-wise", "sums" of tensors, or whole "matrices"."""
-        return read(self.function)[0]
+        """What it looks at: "element-wise", "sums" of tensors, or whole "matrices".
+
+        Or "asking", if it asks for a gradient or a curvature and looks at no matrices.
+        """
+        kind = read(self.function)[0]
+        return ASKING if self.inputs and kind != MATRICES else kind
 
     @cached_property
     def joint(self) -> bool:
-        """Whether a step looks at all tensors of the model at once, by ``sums.total``."""
-        return read(self.function)[1]
+        """Whether a step looks at all tensors of the model at once.
+
+        It does so by ``sums.total``, or by a gradient elsewhere, which needs all of that point.
+        """
+        return read(self.function)[1] or bool(self.inputs)
 
     def advance(
         self,
@@ -142,11 +160,13 @@ class Rule:
         *,
         t: int,
         hyper: Mapping[str, float],
+        inputs: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Take step t: return the new x and the new state, by name.
 
         Raises:
-            ValueError: the function returns more or fewer values than x and its states.
+            ValueError: the function returns more or fewer values than x and its states, or asks for
+                a function that ``inputs`` has not.
 
         Example:
             >>> from thalweg import rules
@@ -156,7 +176,8 @@ class Rule:
         """
         varying = [state[name] for name in self.state]
         uniform = {name: state[name] for name in self.uniform_state}
-        result = self.function(g, x, *varying, t=t, **uniform, **hyper)
+        given = {name: _asked(self, name, inputs or {}) for name in self.inputs}
+        result = self.function(g, x, *varying, t=t, **given, **uniform, **hyper)
         values = result if isinstance(result, tuple) else (result,)
         count = 1 + len(self.state) + len(self.uniform_state)
         if len(values) != count:
@@ -245,6 +266,15 @@ class Rule:
         }
 
 
+def _asked(rule: Rule, name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a function
+    if name in inputs:
+        return inputs[name]
+    raise ValueError(
+        f"rule {rule.name!r} asks for the {name} at other points, which is not to be had here: "
+        "thalweg.descend, optim.Descent with step(closure), and races of modules have it"
+    )
+
+
 # Names that mean something else where a rule is used, and what they belong to.
 RESERVED_STATE = {"thalweg.optim's own state": {"step", "lost", "training_point"}}
 RESERVED_HYPERPARAMETERS = {
@@ -282,7 +312,10 @@ def rule(
     The signature is the declaration: ``g`` and ``x`` first, then the varying state; after ``*``
     come ``t`` (the step, counted from 1), the uniform state (keywords without a default) and the
     hyperparameters (keywords with one). It returns x, then each state in the order of the
-    signature. What it may call is in ``thalweg.elementwise``, ``thalweg.sums`` and
+    signature. Three keywords without a default are no state but what the rule asks for: ``steps``,
+    the length of the training; ``gradient``, a function of x that returns the gradient there, of
+    the same minibatch; and ``curvature``, one that returns an estimate of the diagonal of the
+    Hessian there. What it may call is in ``thalweg.elementwise``, ``thalweg.sums`` and
     ``thalweg.matrices``; which of them it does call decides what the rule can be used for.
 
     Args:
@@ -387,32 +420,44 @@ def read_signature(
             raise TypeError(
                 f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
             )
-    uniform = [p.name for p in keywords if p.default is p.empty and p.name != "t"]
-    hyper = {
-        p.name: Hyperparameter(
-            p.name, float(p.default), ranges.get(p.name, RANGES.get(p.name, Range()))
-        )
-        for p in keywords
-        if p.default is not p.empty
-    }
-    states = {*positional[2:], *uniform}
+    bare = [p.name for p in keywords if p.default is p.empty and p.name != "t"]
+    inputs = tuple(name for name in bare if name in INPUTS)
+    uniform = [name for name in bare if name not in {*INPUTS, STEPS.name}]
+    hyper = _hyperparameters(keywords, ranges)
+    known = {*positional[2:], *uniform}
     for state, value in start.items():
         at_x = value == AT_X and state not in uniform
-        if state not in states or (isinstance(value, str) and value not in hyper and not at_x):
+        if state not in known or (isinstance(value, str) and value not in hyper and not at_x):
             raise TypeError(
                 f"rule {name!r}: start={{{state!r}: {value!r}}} must map a state to a number, to "
                 "the name of a hyperparameter, or a varying state to 'x'"
             )
-    declared = Rule(name, source, function, tuple(positional[2:]), tuple(uniform), hyper, start)
+    states, uniforms = tuple(positional[2:]), tuple(uniform)
+    declared = Rule(name, source, function, states, uniforms, hyper, start, inputs=inputs)
     if not declared.built_in:
         _check_names(declared)
     return declared
 
 
+def _hyperparameters(
+    keywords: Iterable[inspect.Parameter], ranges: Mapping[str, Range]
+) -> dict[str, Hyperparameter]:
+    """Return the keywords that have a default, and the length of the training."""
+    every = {**RANGES, **ranges}
+    found = {
+        p.name: Hyperparameter(p.name, float(p.default), every.get(p.name, Range()))
+        for p in keywords
+        if p.default is not p.empty
+    }
+    asked = (p.name for p in keywords if p.name == STEPS.name and p.name not in found)
+    return found | dict.fromkeys(asked, STEPS)
+
+
 def _check_names(declared: Rule) -> None:
     """Raise TypeError if a name of the rule means something else where the rule is used."""
     state = dict.fromkeys((*declared.state, *declared.uniform_state), ("state", RESERVED_STATE))
-    hyper = dict.fromkeys(declared.hyperparameters, ("hyperparameter", RESERVED_HYPERPARAMETERS))
+    own = [name for name, h in declared.hyperparameters.items() if h is not STEPS]
+    hyper = dict.fromkeys(own, ("hyperparameter", RESERVED_HYPERPARAMETERS))
     for name, (kind, reserved) in (state | hyper).items():
         for whose, names in reserved.items():
             if name in names:

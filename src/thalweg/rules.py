@@ -20,7 +20,7 @@ __all__ = [
     "dadapt_adam", "dowg", "get", "lamb", "laprop", "lars", "lion", "mars", "momentum", "muon",
     "nadam", "nadamw", "names", "nesterov", "normuon", "novograd", "prodigy", "radam", "rmsprop",
     "rmsprop_momentum", "rprop", "rule", "schedule_free_adamw", "schedule_free_sgd", "sgd",
-    "shampoo", "soap", "stable_adamw", "yogi",
+    "shampoo", "soap", "sophia", "stable_adamw", "yogi",
 ]  # fmt: skip
 
 
@@ -424,6 +424,7 @@ from thalweg.sum_rules import (  # noqa: E402
     mars,
     novograd,
     prodigy,
+    sophia,
     stable_adamw,
 )
 

@@ -3,7 +3,7 @@
 They are written as those of ``rules.py``, with the functions of ``thalweg.sums`` beside. A state
 has the shape that its equation gives it: LAMB's m and v that of x, NovoGrad's v one number,
 Adafactor's r a column. The gradient and all states are those of one tensor; a rule that calls
-``total`` is called with all tensors of the model at once.
+``total``, or asks for a curvature, is called with all tensors of the model at once.
 """
 
 from thalweg.elementwise import maximum, minimum, sqrt, where
@@ -12,7 +12,7 @@ from thalweg.sums import mean, norm, rms, total, tsum
 
 __all__ = [
     "adafactor", "adam_mini", "came", "dadapt_adam", "dowg", "lamb", "lars", "mars", "novograd",
-    "prodigy", "stable_adamw",
+    "prodigy", "sophia", "stable_adamw",
 ]  # fmt: skip
 
 
@@ -197,3 +197,20 @@ def dowg(g, x, x0, *, t, distance, s, lr=1.0, distance0=1e-4, eps=1e-8):
     distance = maximum(distance, sqrt(total((x - x0) * (x - x0))))
     s = s + distance * distance * total(g * g)
     return x - lr * distance * distance / (sqrt(s) + eps) * g, x0, distance, s
+
+
+@rule("Liu et al. 2024, Algorithm 3")
+def sophia(
+    g, x, m, h, *, t, curvature,
+    lr=1e-3, beta1=0.96, beta2=0.99, scale=0.01, eps=1e-12, weight_decay=0.2, every=10.0,
+):  # fmt: skip
+    """Momentum over a leaky average of the Hessian's diagonal, no element moving by more than lr.
+
+    The diagonal is estimated once in ``every`` steps, the paper's k, from the first one on. Where
+    it is not positive, the element moves by lr. scale is the paper's gamma.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    if (t - 1) % every == 0:
+        h = beta2 * h + (1 - beta2) * curvature(x)
+    u = m / maximum(scale * h, eps)
+    return x - lr * weight_decay * x - lr * maximum(minimum(u, 1.0), -1.0), m, h

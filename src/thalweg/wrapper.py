@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from thalweg.checks import Range
-from thalweg.rule import Rule, check_in_place, read_signature
+from thalweg.rule import INPUTS, STEPS, Rule, check_in_place, read_signature
 from thalweg.words import closest
 
 __all__ = ["Wrapped", "Wrapper", "named", "split", "unknown", "wrapper"]
@@ -100,7 +100,7 @@ def wrapper(
     called once. The names from there to ``*`` are the wrapper's own state. After ``*`` come ``t``,
     its uniform state (keywords without a default that ``start`` has), hyperparameters of the rule
     that it reads (the other keywords without one) and its own (keywords with one). It returns x,
-    then each state of its own. It may use what a rule may.
+    then each state of its own. It may use what a rule may, and ask for what a rule may ask for.
 
     Args:
         source: paper and equation number.
@@ -197,11 +197,12 @@ def _identifier(name: str) -> str:
 
 
 class _Own(NamedTuple):
-    """A wrapper's own names: its varying and uniform state, and its hyperparameters."""
+    """A wrapper's own names: its varying and uniform state, hyperparameters, what it asks for."""
 
     varying: tuple[str, ...]
     uniform: tuple[str, ...]
     hyper: Mapping[str, float]
+    asked: tuple[str, ...]
 
 
 def _own(wrapper: Wrapper, rule: Rule) -> _Own:
@@ -213,7 +214,8 @@ def _own(wrapper: Wrapper, rule: Rule) -> _Own:
     parameters = inspect.signature(wrapper.function).parameters.values()
     bare = {p.name: p.kind for p in parameters if p.default is p.empty and p.name != "t"}
     varying = tuple(name for name, kind in bare.items() if kind is not _KEYWORD)[3:]
-    keywords = [name for name, kind in bare.items() if kind is _KEYWORD]
+    asked = tuple(name for name in (*INPUTS, STEPS.name) if name in bare)
+    keywords = [name for name, kind in bare.items() if kind is _KEYWORD and name not in asked]
     uniform = tuple(name for name in keywords if name in wrapper.start)
     hyper = {p.name: p.default for p in parameters if p.default is not p.empty}
     for name in keywords:
@@ -227,7 +229,12 @@ def _own(wrapper: Wrapper, rule: Rule) -> _Own:
                 f"wrapper {wrapper.name!r} and rule {rule.name!r} both have a {name!r}, which "
                 "would be one: they do not go together"
             )
-    return _Own(varying, uniform, hyper)
+    return _Own(varying, uniform, hyper, asked)
+
+
+def _asked(rule: Rule) -> tuple[str, ...]:
+    """Return the names of what a rule asks for."""
+    return (*rule.inputs, *(h.name for h in rule.hyperparameters.values() if h is STEPS))
 
 
 def _names_of(rule: Rule) -> tuple[str, ...]:
@@ -242,7 +249,10 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
         TypeError: the wrapper is not of the form.
     """
     own, function = _own(wrapper, rule), wrapper.function
-    theirs, kept = {*_names_of(rule)}, {"step", *inspect.signature(function).parameters}
+    theirs, kept = (
+        {*_names_of(rule), *rule.inputs},
+        {"step", *inspect.signature(function).parameters},
+    )
     body = _statements(wrapper)
     nodes = [node for statement in body for node in ast.walk(statement)]
     used = {node.id for node in nodes if isinstance(node, ast.Name)}
@@ -262,8 +272,10 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
         )
     cut = len(own.varying)
     results = [x, *rule.state, *states[:cut], *rule.uniform_state, *states[cut:]]
-    hyper = (f"{name}={value!r}" for name, value in {**rule.defaults, **own.hyper}.items())
-    keywords = ["t", *rule.uniform_state, *own.uniform, *hyper]
+    asked = dict.fromkeys((*_asked(rule), *own.asked))
+    values = {n: v for n, v in {**rule.defaults, **own.hyper}.items() if n not in asked}
+    hyper = (f"{name}={value!r}" for name, value in values.items())
+    keywords = ["t", *asked, *rule.uniform_state, *own.uniform, *hyper]
     head = ", ".join(["g", "x", *rule.state, *own.varying, "*", *keywords])
     lines = [*map(ast.unparse, body), f"return {', '.join(results)}"]
     text = f"def {_identifier(f'{wrapper.name}({rule.name})')}({head}):\n"
@@ -303,7 +315,9 @@ class _Inside(ast.NodeTransformer):
         if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.Return):
             self.calls.append([])  # as if there were a second one
         given = [*map(ast.unparse, self.calls[before]), *rule.state]
-        given += [f"{n}={n}" for n in ("t", *rule.uniform_state, *rule.hyperparameters)]
+        given += [
+            f"{n}={n}" for n in ("t", *rule.inputs, *rule.uniform_state, *rule.hyperparameters)
+        ]
         returned = ", ".join((self.stepped, *rule.state, *rule.uniform_state))
         return [*ast.parse(f"{returned} = {inner}({', '.join(given)})").body, changed]
 

@@ -6,10 +6,10 @@ also by that name: ``Descent(parameters, "cautious(adamw)")``.
 
 from thalweg.checks import Range
 from thalweg.elementwise import maximum, minimum, sign, sqrt, where
-from thalweg.sums import mean, norm, tsum
+from thalweg.sums import mean, norm, total, tsum
 from thalweg.wrapper import wrapper
 
-__all__ = ["agc", "averaged", "cautious", "centralized", "grams", "lookahead", "trusted"]
+__all__ = ["agc", "averaged", "cautious", "centralized", "grams", "lookahead", "sam", "trusted"]
 
 
 def _columns(a):
@@ -109,3 +109,16 @@ def trusted(step, g, x, *, t, lr):
     d = x - step(g, x)
     size, length = norm(x), norm(d)
     return x - where(size * length > 0, lr * size / where(length > 0, length, 1.0), 1.0) * d
+
+
+@wrapper("Foret et al. 2021, equations 2-4", ranges={"radius": Range(0.0, ends="[)")})
+def sam(step, g, x, *, t, gradient, radius=0.05):
+    """Sharpness-aware minimization: the gradient is that of a point uphill, at a distance radius.
+
+    A step takes two gradients of one minibatch. radius is the paper's rho, in the Euclidean norm of
+    all parameters. As in the paper, the derivative of the uphill point is left out. A penalty in
+    the objective counts at both points, as in the authors' code; decoupled decay, as AdamW's, at x.
+    """
+    length = sqrt(total(g * g))
+    uphill = radius / where(length > 0, length, 1.0)
+    return step(gradient(x + uphill * g), x)

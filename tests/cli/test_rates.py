@@ -157,7 +157,7 @@ def test_rates_draws_one_rule_in_two_panels(
 def test_every_rule_has_rates_or_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     without = {
         "lion", "rprop", "asgd", "schedule_free_sgd", "schedule_free_adamw", "lars", "lamb",
-        "adafactor", "prodigy", "dadapt_adam", "dowg", *rules.names("matrices"),
+        "adafactor", "prodigy", "dadapt_adam", "dowg", *rules.names("matrices", "asking"),
     }  # fmt: skip
     for rule in rules.names():
         code = cli.main(["rates", rule, "--spectrum", "1"])

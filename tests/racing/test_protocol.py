@@ -254,7 +254,7 @@ def test_rules_by_name_object_or_all() -> None:
     assert further == {
         rules.nadamw, rules.laprop, rules.adopt, rules.adan, rules.ademamix,
         rules.schedule_free_sgd, rules.schedule_free_adamw,
-        *map(rules.get, rules.names("sums", "matrices")),
+        *map(rules.get, rules.names("sums", "matrices", "asking")),
     }  # fmt: skip
     assert rules_of("sgd") == (rules.sgd,)
     assert rules_of([rules.adam, "sgd"]) == (rules.adam, rules.sgd)

@@ -229,7 +229,7 @@ def test_rules_that_torch_lacks_are_said_to_be_lacking() -> None:
     fit = snippets.LinearFit("squared", 4, 1, 0.0, 8, 5, IRIS)
     lacking = {*rules.names()} - {*WITH_TORCH}
     assert lacking == {"yogi", "adabelief", "lion", "laprop", "adopt", "adan", "ademamix",
-        "schedule_free_sgd", "schedule_free_adamw", *rules.names("sums", "matrices"),
+        "schedule_free_sgd", "schedule_free_adamw", *rules.names("sums", "matrices", "asking"),
     }  # fmt: skip
     for name in lacking:
         text = snippets.torch(fit, rules.get(name), {})

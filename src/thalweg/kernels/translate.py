@@ -43,6 +43,10 @@ _WHOLE = (
     "it looks at a whole tensor, and kernels are of rules that look at single elements; "
     "thalweg.optim.Descent and races of modules take the rule as it is"
 )
+_ASKING = (
+    "it asks for the {} at other points, which a kernel has not; thalweg.optim.Descent with "
+    "step(closure) and races of modules take the rule as it is"
+)
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
     ast.If: "write `name = a if test else b`",
@@ -441,6 +445,12 @@ def _given(rule: Rule, wrap: Wrap) -> dict[str, Value]:
 
 def _call(translator: _Translator, rule: Rule, given: dict[str, Value]) -> list[Value]:
     """Translate the call of a rule that ``Rule.advance`` makes."""
+    if rule.inputs:
+        code = rule.function.__code__
+        raise ValueError(
+            f"{code.co_filename}, line {code.co_firstlineno}: `def {code.co_name}` cannot be "
+            f"compiled: {_ASKING.format(' and the '.join(rule.inputs))}"
+        )
     values = list(given.values())
     count = 2 + len(rule.state)
     arguments: list[Any] = values[:count]

@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
 
 from torch.optim import LBFGS
 
+from thalweg.optim.curvature import gauss_newton_bartlett, hutchinson
 from thalweg.optim.own_classes import AdaBelief, Descent, Lion, Yogi
 from thalweg.optim.torch_classes import (
     ASGD,
@@ -31,4 +32,5 @@ from thalweg.optim.torch_classes import (
 __all__ = [
     "ASGD", "LBFGS", "SGD", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax",
     "Descent", "Lion", "NAdam", "RAdam", "RMSprop", "Rprop", "Yogi",
+    "gauss_newton_bartlett", "hutchinson",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """A step of the rule itself on tensors, where there is no kernel: any device, layout and rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, computed
 from thalweg.tensors import Tensors
 
-__all__ = ["Alone", "step_tensor", "step_together"]
+__all__ = ["Alone", "copy", "seen", "shown", "step_tensor", "step_together"]
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -50,7 +50,12 @@ def step_tensor(one: Alone, scale: float | Tensor, options: Options) -> None:
 
 
 @torch.no_grad()
-def step_together(members: Sequence[Alone], scale: float | Tensor, options: Options) -> None:
+def step_together(
+    members: Sequence[Alone],
+    scale: float | Tensor,
+    options: Options,
+    inputs: Mapping[str, Callable[[Tensors], Tensors]],
+) -> Callable[[], None]:
     """Take one step of parameters whose rule looks at all of them, such as for one step size.
 
     Uniform state is one value for all. One that joined later takes it from the others.
@@ -59,6 +64,10 @@ def step_together(members: Sequence[Alone], scale: float | Tensor, options: Opti
         members: all parameters of the rule that have a gradient.
         scale: the factor of the gradients.
         options: what else the step does.
+        inputs: what the rule may ask for.
+
+    Returns:
+        A function that writes the step: what rules ask for, they ask before anything has moved.
 
     Raises:
         ValueError: groups differ in a hyperparameter that must be the same for all.
@@ -70,7 +79,13 @@ def step_together(members: Sequence[Alone], scale: float | Tensor, options: Opti
     state |= {name: oldest[name] for name in rule.uniform_state}
     hyper = {n: _common([one.recipe.hyper[n] for one in members]) for n in rule.hyperparameters}
     g, x = Tensors(own.g for own in read), Tensors(own.x for own in read)
-    moved, after = rule.advance(g, x, state, t=_common([own.t for own in read]), hyper=hyper)
+    t = _common([own.t for own in read])
+    if rule.inputs and isinstance(t, Tensors):
+        raise RuntimeError(
+            f"rule {rule.name!r} steps all parameters together, and these have taken "
+            f"{min(t) - 1} to {max(t) - 1} steps: begin a new optimizer where some join"
+        )
+    moved, after = rule.advance(g, x, state, t=t, hyper=hyper, inputs=inputs)
     for name in rule.uniform_state:
         if isinstance(after[name], Tensors):
             several = [n for n, v in hyper.items() if isinstance(v, Tensors) and n != "lr"]
@@ -78,9 +93,14 @@ def step_together(members: Sequence[Alone], scale: float | Tensor, options: Opti
                 f"rule {rule.name!r} has one {name} for all parameters, so that its groups cannot "
                 f"differ in {', '.join(several) or 'their count of steps'}"
             )
-    for i, (one, own) in enumerate(zip(members, read, strict=True)):
-        mine = {n: v.parts[i] if isinstance(v, Tensors) else v for n, v in after.items()}
-        _write(one, own, moved.parts[i], mine, options)
+
+    @torch.no_grad()
+    def write() -> None:
+        for i, (one, own) in enumerate(zip(members, read, strict=True)):
+            mine = {n: v.parts[i] if isinstance(v, Tensors) else v for n, v in after.items()}
+            _write(one, own, moved.parts[i], mine, options)
+
+    return write
 
 
 def _common(values: Sequence[Any]) -> Any:  # noqa: ANN401
@@ -94,19 +114,23 @@ def _read(one: Alone, scale: float | Tensor) -> _Read:
     keys, rule = recipe.keys, recipe.rule
     t = int(state[keys["step"]]) + 1 if "step" in keys else 1
     assert p.grad is not None
-    x = _shown(p, p, recipe)
+    x = shown(p, p, recipe)
     if LOST in state:
-        x = x + _shown(state[LOST], p, recipe)
-    g = _shown(p.grad, p, recipe).to(x.dtype) * (-scale if recipe.maximize else scale)
-    if recipe.decoupled:
-        x = x * recipe.decay
-    elif recipe.decay:
-        g = g + recipe.decay * x
+        x = x + shown(state[LOST], p, recipe)
+    g = seen(one, p.grad, x, scale)
+    x = x * recipe.decay if recipe.decoupled else x
     kept = [name for name in rule.state if name not in recipe.without]
     before: dict[str, Any] = {name: torch.zeros_like(x) for name in recipe.without}
-    before |= {name: _shown(state[keys[name]], p, recipe) for name in kept}
+    before |= {name: shown(state[keys[name]], p, recipe) for name in kept}
     before |= {name: float(state[keys[name]]) for name in rule.uniform_state}
     return _Read(g, x, before, t)
+
+
+def seen(one: Alone, gradient: Tensor, x: Tensor, scale: float | Tensor) -> Tensor:
+    """Return a gradient at x as the rule sees it: of what is minimized, with the penalty's."""
+    recipe = one.recipe
+    g = shown(gradient, one.p, recipe).to(x.dtype) * (-scale if recipe.maximize else scale)
+    return g + recipe.decay * x if recipe.decay and not recipe.decoupled else g
 
 
 def _write(one: Alone, read: _Read, moved: Tensor, after: dict[str, Any], options: Options) -> None:
@@ -116,23 +140,23 @@ def _write(one: Alone, read: _Read, moved: Tensor, after: dict[str, Any], option
     if options.cautious:
         moved = torch.where((read.x - moved) * read.g <= 0, read.x, moved)  # or to NaN
     stochastic = options.rounding == "stochastic"
-    _copy(p, moved, stochastic=stochastic)
+    copy(p, moved, stochastic=stochastic)
     if LOST in state:
-        _copy(state[LOST], moved - _shown(p, p, recipe))
+        copy(state[LOST], moved - shown(p, p, recipe))
     for name in rule.state:
         if name in recipe.without:
             continue
         key = keys[name]
         if rule.kind != ELEMENT_WISE:
             state[key] = _room(state[key], p, after[name], read.x, options)
-        _copy(state[key], after[name], stochastic=stochastic)
+        copy(state[key], after[name], stochastic=stochastic)
     for name in rule.uniform_state:
         state[keys[name]].fill_(after[name])
     if "step" in keys:
         state[keys["step"]].add_(1)
 
 
-def _shown(tensor: Tensor, p: Tensor, recipe: Recipe) -> Tensor:
+def shown(tensor: Tensor, p: Tensor, recipe: Recipe) -> Tensor:
     """Return a tensor as its rule sees it: a parameter, or what has its shape, as a matrix."""
     shown = _real(tensor)
     whole = recipe.rule.kind != ELEMENT_WISE and tensor.shape == p.shape
@@ -161,7 +185,7 @@ def _real(tensor: Tensor) -> Tensor:
     return real.float() if real.dtype in _HALF else real
 
 
-def _copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # noqa: ANN401
+def copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # noqa: ANN401
     """Copy a value into a tensor of as many elements."""
     value = torch.as_tensor(value, dtype=None, device=target.device)
     if stochastic and target.dtype is torch.bfloat16:

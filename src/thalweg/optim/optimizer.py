@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from numbers import Number
@@ -19,6 +19,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg.catalog import TorchClass
 from thalweg.kind import ELEMENT_WISE
 from thalweg.optim import answer, gradient_release, lr_schedule
+from thalweg.optim.asked import Asked
 from thalweg.optim.cuda import ready
 from thalweg.optim.gradient_scale import gradient_scale
 from thalweg.optim.layout import parameters_of
@@ -86,6 +87,7 @@ class CompiledOptimizer(Optimizer):
     _extended = False
     attached = 0  # how many models it is attached to
     _judged = False  # whether the parameters are at the answer
+    _asking = False  # whether a rule asks for gradients at other points
 
     @_outside_graphs
     def __init__(
@@ -182,15 +184,27 @@ class CompiledOptimizer(Optimizer):
         super().add_param_group(param_group)
 
     @_watched
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        curvature: Callable[[], Sequence[Tensor]] | None = None,
+    ) -> Any:  # noqa: ANN401
         """Take one step.
 
         Args:
-            closure: computes the loss again, with its gradients, and returns it.
+            closure: computes the loss again, with its gradients, and returns it. SAM calls it once
+                more, at another point; Sophia twice more at each tenth step, unless there is a
+                ``curvature``. It must use the same minibatch each time.
+            curvature: returns the diagonal of the Hessian, a tensor for each parameter, for rules
+                that ask for it; such as a lambda with ``optim.hutchinson``.
 
         Returns:
             What the closure returned.
         """
+        asked = None
+        if self._asking:
+            asked = Asked(closure, curvature, parameters_of(self.param_groups))
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -203,9 +217,9 @@ class CompiledOptimizer(Optimizer):
                 "backward pass, by gradients still scaled; train without GradScaler, or detach"
             )
         if scheduled := [group for group in self.param_groups if "schedule" in group]:
-            lr_schedule.take(scheduled, self._take)
+            lr_schedule.take(scheduled, functools.partial(self._take, asked))
         else:
-            self._take()
+            self._take(asked)
         return loss
 
     def eval(self) -> None:
@@ -257,11 +271,11 @@ class CompiledOptimizer(Optimizer):
                 "optimizer.train() before a step"
             )
 
-    def _take(self) -> bool:
+    def _take(self, asked: Asked | None = None) -> bool:
         """Take the step, or let torch take it. Return False if it is known to be skipped."""
         self._check_trained()
         try:
-            return self._stepper.step(self, self._recipes(), self._torch_steps)
+            return self._stepper.step(self, self._recipes(), self._torch_steps, asked)
         except TorchStepError as reason:
             left = str(reason)
         return self._torch_step(left)

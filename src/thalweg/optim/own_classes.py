@@ -150,6 +150,10 @@ class Descent(_Checked):
                     "those to another rule"
                 )
 
+    @property
+    def _asking(self) -> bool:  # type: ignore[override] # of the class beside
+        return any(rule.inputs for rule in self.rules.values())
+
     def _rule(self, group: dict[str, Any]) -> Rule:
         return self.rules.get(group.get("rule", ""), self.rule)
 

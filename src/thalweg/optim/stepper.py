@@ -1,12 +1,14 @@
 """Stepper: takes the steps of an optimizer. What torch's interface asks for is elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from thalweg.optim.asked import Asked, SkippedError
 from thalweg.optim.bucket import Bucket, PreparedStep
 from thalweg.optim.cuda import DeviceBucket, served
 from thalweg.optim.dispatch_keys import followed
@@ -49,7 +51,11 @@ class Stepper:
         self._single: dict[Tensor, Bucket] = {}
 
     def step(
-        self, optimizer: Optimizer, recipes: Sequence[Recipe], torch_steps: Callable[[], bool]
+        self,
+        optimizer: Optimizer,
+        recipes: Sequence[Recipe],
+        torch_steps: Callable[[], bool],
+        asked: Asked | None = None,
     ) -> bool:
         """Step all parameters that have a gradient.
 
@@ -57,6 +63,7 @@ class Stepper:
             optimizer: the owner of parameters and state.
             recipes: of its groups.
             torch_steps: tells whether torch's own step may be taken instead.
+            asked: where rules get what they ask for at other points.
 
         Returns:
             False if the step is known to be skipped.
@@ -86,17 +93,36 @@ class Stepper:
                 check_steppable(one.state, one.p, one.recipe, self.options)
         except SparseError:
             raise TorchStepError("with sparse gradients") from None
+        try:
+            writes = list(self._together(optimizer, alone, scale, asked))
+        except SkippedError:
+            self._zero(parameters_of(groups))
+            return False
         for prepared in ready:
             prepared.take(recipes, scale)
         for one in alone:
             if not one.recipe.rule.joint:
                 step_tensor(one, scale, self.options)
-        for rule in {one.recipe.rule: None for one in alone if one.recipe.rule.joint}:
-            members = [one for one in alone if one.recipe.rule is rule]
-            step_together(members, scale, self.options)
+        for write in writes:
+            write()
         copied = (prepared.copied for prepared in ready)
         self._zero(chain(*copied, (one.p for one in alone)))
         return True
+
+    def _together(
+        self,
+        optimizer: Optimizer,
+        alone: Sequence[Alone],
+        scale: float | Tensor,
+        asked: Asked | None,
+    ) -> Iterator[Callable[[], None]]:
+        """Yield what writes the steps of rules that look at all of their parameters."""
+        for rule in {one.recipe.rule: None for one in alone if one.recipe.rule.joint}:
+            members = [one for one in alone if one.recipe.rule is rule]
+            inputs = {}
+            if asked is not None and rule.inputs:
+                inputs = asked.of(members, partial(gradient_scale, optimizer, self.options))
+            yield step_together(members, scale, self.options, inputs)
 
     def step_one(
         self, optimizer: Optimizer, p: Tensor, group: int, recipes: Sequence[Recipe]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg import catalog, rules
 from thalweg.kind import MATRICES
-from thalweg.rule import Rule
+from thalweg.rule import STEPS, Rule
 
 __all__ = [
     "Linearization",
@@ -230,6 +230,8 @@ def parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Odd states hold gradients, and the linear analysis follows them. Even ones hold squares or sizes
     of gradients, and are the preconditioner.
     """
+    if asked := (*rule.inputs, *(h.name for h in rule.hyperparameters.values() if h is STEPS)):
+        raise ValueError(_not_linear(rule, f"it asks for the {' and the '.join(asked)}"))
     if rule.kind == MATRICES:
         raise ValueError(_not_linear(rule, "it looks at whole matrices"))
     step = _stepper(rule, rule.defaults, _LATE[0])
