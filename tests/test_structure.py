@@ -113,10 +113,12 @@ ELSEWHERE = {
     "data/word_encoder": "test_encoder",
     "explore/own": "test_explore",  # of the command line: it reads names
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
+    "kernels/cpu/dense_rows": "test_progressive",  # of linear: a pass is what is compared
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",
     "kernels/cpu/moments": "test_columns",  # of linear: their moments are what is compared
-    "kernels/cpu/progressive": "test_progressive",  # of linear: a pass is what is compared
+    "kernels/cpu/rows": "test_progressive",
+    "kernels/cpu/sparse_rows": "test_progressive",
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",
     "linear/base": "test_estimators",

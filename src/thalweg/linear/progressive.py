@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.cpu.kernel import compiled
-from thalweg.kernels.cpu.progressive import learn_dense, learn_sparse
+from thalweg.kernels.cpu.dense_rows import learn_dense
+from thalweg.kernels.cpu.kernel import compiled, compiled_pass
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
 from thalweg.losses import Loss
@@ -57,7 +57,7 @@ class Progressive:
         self._rule, self._sparse, self._intercept = rule, sparse, columns.intercept
         self._centre = columns.centre
         self._inverse = np.append(1 / columns.scale, [1.0] * columns.intercept)
-        self._loss = (loss.number, np.float32(parameter))
+        self._loss, self._parameter = loss, np.float32(parameter)
         arrays, count = 2 + len(rule.state), len(self._inverse)
         order = (count, arrays) if sparse else (arrays, count)
         self._table = _aligned((*order, outputs, LANES))
@@ -111,32 +111,27 @@ class Progressive:
             batch_size: rows per step.
             measured: whether their progressive loss counts.
         """
-        kernel = compiled(self._rule, np.dtype(np.float32), scattered=self._sparse)
-        powers = np.empty((kernel.powers, LANES))
-        several = self._table.shape[2] if self._table.shape[2] > 1 else None
-        shared = (
-            several,
-            np.array(kernel.passes, np.intp),
-            kernel.slots,
-            kernel.steady,
-            self._loss,
-        )
-        rows = (int(self._intercept), order, y, weights, batch_size, self.steps, self._table)
-        rest = (
-            self._hyper, powers, self._uniform, self._l2, self._l1,
-            self._strength,
-            self._sums[1] if measured else np.zeros((0, LANES)),
-        )  # fmt: skip
+        sums = self._sums[1] if measured else np.zeros((0, LANES))
         if self._sparse:
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
-            arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
-            scratch = self._mark, self._slot
-            self.steps = learn_sparse(
-                *shared, *arrays, wide, self._inverse.astype(np.float32), *rows, *scratch, *rest
-            )
+            arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64), wide
+            self.steps = compiled_pass(self._rule, self._loss)(
+                self._parameter,
+                (*arrays, self._inverse.astype(np.float32), self._intercept),
+                (order, y, weights), batch_size, self.steps, self._table, self._mark, self._slot,
+                self._hyper, self._uniform, (self._l2, self._l1, self._strength), sums,
+            )  # fmt: skip
         else:
+            kernel = compiled(self._rule, np.dtype(np.float32))
             place = X.ctypes.data, X.strides, X.itemsize == 8, self._centre, self._inverse
-            self.steps = learn_dense(*shared, *place, *rows, *rest)
+            self.steps = learn_dense(
+                self._table.shape[2] if self._table.shape[2] > 1 else None,
+                np.array(kernel.passes, np.intp), kernel.slots, kernel.steady,
+                (self._loss.number, self._parameter),
+                *place, int(self._intercept), order, y, weights, batch_size, self.steps,
+                self._table, self._hyper, np.empty((kernel.powers, LANES)), self._uniform,
+                self._l2, self._l1, self._strength, sums,
+            )  # fmt: skip
         if measured:
             self._weight[1] += weights[order].sum(dtype=np.float64)
 

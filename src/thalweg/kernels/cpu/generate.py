@@ -1,30 +1,39 @@
 """Generate: the source of a rule's kernel, two functions of plain arithmetic and a loop.
 
 ``uniforms`` runs once a step, ``element`` on a vector of lanes (``vector.py``), and ``update`` runs
-``element`` over arrays.
+``element`` over arrays. For sparse rows, ``learn`` is a whole pass with both compiled into it.
 """
 
 import builtins
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 from thalweg import elementwise
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
-from thalweg.kernels.cpu import half, memory, simd, vector
+from thalweg.kernels.cpu import half, loss, memory, simd, sparse_rows, vector
 from thalweg.kernels.translate import translate
+from thalweg.losses import Loss
 from thalweg.rule import Rule
 
-__all__ = ["Generated", "generate"]
+__all__ = ["Generated", "generate", "generate_pass"]
 
 
-_HOMES = elementwise, half, memory, simd, vector  # the modules of what the functions below call
+_HOMES = (
+    elementwise,
+    half,
+    loss,
+    memory,
+    simd,
+    sparse_rows,
+    vector,
+)  # the modules of what the functions below call
 
 # Names that the functions below use themselves; the same name in a rule gets an underscore.
 _WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
 _RESERVED = re.compile(
-    r"n|i|c|k|at|first|step|before|moved|count|rows|table|so_far|rest|fresh|hyper|powers|state|slots|addresses|element|update|uniforms|lost|seed|\w+_new"
+    r"n|i|k|table|rest|fresh|hyper|powers|state|slots|uniform|addresses|element|update|uniforms|lost|seed|\w+_new"
 )
 _writer = Writer()
 
@@ -44,44 +53,56 @@ class Generated:
         slots: how many uniform values ``element`` takes.
         powers: how many running powers base**t ``uniforms`` keeps.
         steady: whether ``uniforms`` depends on hyperparameters alone, not on t.
-        scattered: whether ``update`` steps rows of a table.
     """
 
     text: str
     slots: int
     powers: int
     steady: bool
-    scattered: bool
 
 
-def generate(rule: Rule, wrap: Wrap = PLAIN, *, scattered: bool = False) -> Generated:
+def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
     """Return the source of a rule's kernel.
 
     Args:
         rule: the rule.
         wrap: what is done around it, and the formats of the arrays.
-        scattered: whether ``update`` steps some rows of a table, of which it also keeps an average,
-            instead of whole arrays.
 
     Raises:
         ValueError: as ``translate``.
     """
     body = translate(rule, wrap).renamed(_own)
-    update = _update_rows(body) if scattered else _update(body, wrap)
-    parts = _uniforms(body), body.function("@inlined", _writer), update
+    text = _text(rule, _uniforms(body), body.function("@inlined", _writer), _update(body, wrap))
+    return Generated(text, body.slots, body.powers, _steady(rule, body))
+
+
+def generate_pass(rule: Rule, loss: Loss) -> str:
+    """Return the source of a pass over sparse rows: ``learn`` is a driver that takes its steps.
+
+    Args:
+        rule: the rule, without a wrap.
+        loss: whose slopes are learned.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    body = translate(rule, PLAIN).renamed(_own)
+    element = body.function("@inlined", _writer)
+    return _text(
+        rule, ["@inlined", *_uniforms(body)], element, _advance(body), _learn(rule, body, loss)
+    )
+
+
+def _steady(rule: Rule, body: Body) -> bool:
+    return not rule.uniform_state and "t" not in body.uniform_names
+
+
+def _text(rule: Rule, *parts: Iterable[str]) -> str:
+    """Return the functions as a module that imports what they use."""
     functions = "\n".join(line for part in parts for line in [*part, ""])
     used = set(re.findall(r"\w+", functions))
-    text = "\n".join(
-        [
-            heading(rule),
-            "",
-            *(line for home in _HOMES for line in _imports(home, used & set(home.__all__))),
-            "",
-            functions,
-        ]
-    )
-    steady = not rule.uniform_state and "t" not in body.uniform_names
-    return Generated(text, body.slots, body.powers, steady, scattered)
+    imports = [line for home in _HOMES for line in _imports(home, used & set(home.__all__))]
+    return "\n".join([heading(rule), "", *imports, "", functions])
 
 
 def _imports(home: ModuleType, names: set[str]) -> Iterator[str]:
@@ -211,35 +232,38 @@ def _update(body: Body, wrap: Wrap) -> Iterator[str]:
     yield from loop.block("_part")
 
 
-def _update_rows(body: Body) -> Iterator[str]:
-    names = body.varying
+def _advance(body: Body) -> Iterator[str]:
+    """Write how ``element`` steps vector i of a table whose states follow k vectors further on."""
     slots = [f"u{i}" for i in range(body.slots)]
-    new = ", ".join(f"{name}_new" for name in names[1:]) + ("," if len(names) == 2 else "")
-    state = [f"load(table, at + {2 + i} * k)" for i in range(len(names) - 2)]
-    arguments = ", ".join(["table, rows, count, k, g, so_far", *slots])
+    states = [f"load(table, i + {2 + n} * k)" for n in range(len(body.varying) - 2)]
+    new = [f"{name}_new" for name in body.varying[1:]]
     yield "@inlined"
-    yield f"def step({arguments}):"
-    yield "    for i in range(count):"
-    yield f"        first = rows[i] * (k * {len(names)})"
-    yield "        for c in range(k):"
-    yield "            at = first + c"
-    yield "            before = load(table, at)"
-    given = ["load(g, i * k + c)", "before", *state]
-    yield f"            {new} = element({', '.join([*given, *slots])})"
-    yield f"            store(table, at, {names[1]}_new)"
-    yield f"            moved = load(table, at + k) + so_far * ({names[1]}_new - before)"
-    yield "            store(table, at + k, moved)"
-    for i, name in enumerate(names[2:]):
-        yield f"            store(table, at + {2 + i} * k, {name}_new)"
+    yield "def taken(slots):"
+    yield f"    return {_tuple([f'load(slots, {i})' for i in range(body.slots)])}"
     yield ""
-    yield "def update(table, rows, count, k, g, so_far, slots):"
-    yield '    """Apply ``element`` to count rows of a table: k of x, of moved, and of each state.'
+    yield "@inlined"
+    yield "def advance(g, x, table, i, k, uniform):"
+    if slots:
+        yield f"    {_tuple(slots)} = uniform"
+    yield f"    {_tuple(new)} = element({', '.join(['g', 'x', *states, *slots])})"
+    for n, name in enumerate(new[1:]):
+        yield f"    store(table, i + {2 + n} * k, {name})"
+    yield f"    return {new[0]}"
+
+
+def _tuple(values: Sequence[str]) -> str:
+    return f"({', '.join(values)}{',' * (len(values) == 1)})"
+
+
+def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
+    arguments = "parameter, X, rows, batch, t, table, mark, slot, hyper, uniform, penalties, sums"
+    several = loss.name == "softmax"
+    yield f"slopes, values = of({loss.name!r})"
     yield ""
-    yield "    moved is the sum of the steps' moves, each times the weight of the steps before it."
-    yield '    """'
-    for index in range(body.slots):
-        yield f"    u{index} = load(slots, {index})"
-    yield "    if k == 1:"  # the constant lets the compiler drop the loop
-    yield f"        step({arguments.replace(' k,', ' 1,')})"
-    yield "    else:"
-    yield f"        step({arguments})"
+    yield "@compiled_driver()"
+    yield f"def learn({arguments}):"
+    yield "    return learn_rows("
+    yield f"        {'table.shape[2]' if several else 1}, uniforms, taken, advance, slopes, values,"
+    yield f"        ({body.slots}, {body.powers}, {_steady(rule, body)}),"
+    yield f"        {arguments},"
+    yield "    )"

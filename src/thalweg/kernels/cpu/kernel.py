@@ -6,6 +6,7 @@ import inspect
 import os
 import textwrap
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,20 @@ from thalweg.files import write
 from thalweg.kernels import agreement, functions
 from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.cpu.generate import Generated, generate
+from thalweg.kernels.cpu.generate import Generated, generate, generate_pass
 from thalweg.kernels.cpu.machine_code import callback
 from thalweg.kernels.cpu.simd import FINGERPRINT
 from thalweg.kernels.cpu.vector import LANES
+from thalweg.losses import Loss
 from thalweg.rule import Rule
 from thalweg.rules import get
 
-__all__ = ["Kernel", "KernelStep", "check", "compiled", "held_over_fork", "source"]
+__all__ = ["Kernel", "KernelStep", "check", "compiled", "compiled_pass", "held_over_fork", "source"]
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+# What a pass depends on, beside its source and the fingerprint.
+_PARTS = "loss.py", "rows.py", "sparse_rows.py"
+_DRIVERS = "".join(Path(__file__).with_name(n).read_text("utf-8") for n in _PARTS)
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
 
 
@@ -41,8 +46,7 @@ class Kernel:
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
         passes: over all arrays, one after the other: the addresses of each one's
-            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(addresses, n, slots)``,
-            of a scattered one ``update(table, rows, count, k, g, so_far, slots)``.
+            ``uniforms(t, fresh, hyper, powers, state, slots)`` and ``update(addresses, n, slots)``.
         slots: rows of the table of uniform values.
         powers: rows of the table of running powers.
         steady: whether the uniform values depend on hyperparameters alone, not on t.
@@ -74,16 +78,13 @@ def source(rule: str | Rule) -> str:
     return generate(get(rule)).text
 
 
-def compiled(
-    rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN, *, scattered: bool = False
-) -> Kernel:
+def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
     """Compile a rule for an element type, or load its machine code from the cache.
 
     Args:
         rule: the rule.
         dtype: float32 or float64, what is computed in.
         wrap: what is done around the rule, and the formats of the arrays.
-        scattered: whether a step takes some rows of a table instead of whole arrays.
 
     Raises:
         ValueError: a construct that cannot be compiled, an element type other than float32 and
@@ -93,10 +94,29 @@ def compiled(
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     with _one_at_a_time:
         if rule.built_in:
-            return _compiled(rule, dtype, wrap, _built_in(rule, wrap, scattered=scattered))
+            return _compiled(rule, dtype, wrap, _built_in(rule, wrap))
         # Numbers and helpers outside a user's function may have changed.
         _check(rule, generate(rule))
-        return _compiled(rule, dtype, wrap, generate(rule, wrap, scattered=scattered))
+        return _compiled(rule, dtype, wrap, generate(rule, wrap))
+
+
+def compiled_pass(rule: Rule, loss: Loss) -> Callable[..., int]:
+    """Return a rule's pass over sparse rows, a driver that is compiled when it is first called.
+
+    Its arguments are those of ``learn_rows`` from the loss's own number on.
+
+    Args:
+        rule: the rule.
+        loss: whose slopes are learned.
+
+    Raises:
+        ValueError: as ``compiled``.
+    """
+    with _one_at_a_time:
+        if rule.built_in:
+            return _pass(rule, _built_in_pass(rule, loss))
+        _check(rule, generate(rule))
+        return _pass(rule, generate_pass(rule, loss))
 
 
 def check(rule: Rule) -> None:
@@ -123,7 +143,7 @@ held_over_fork(global_compiler_lock)  # a driver is compiled when it is first ca
 _one_at_a_time = held_over_fork(threading.Lock())
 
 
-_built_in = functools.cache(generate)
+_built_in, _built_in_pass = functools.cache(generate), functools.cache(generate_pass)
 
 
 @functools.cache
@@ -131,13 +151,9 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
     module, cached = load_module(rule.name, generated.text, FINGERPRINT)
     number = _NUMBERS[dtype]
     pointer = f"CPointer({number})"
-    arguments = (
-        f"{pointer}, CPointer(int32), intp, intp, {pointer}, {number}"
-        if generated.scattered
-        else "CPointer(intp), intp"
-    )
+    arguments = f"CPointer(intp), intp, {pointer}"
     try:
-        update = callback(module.update, f"void({arguments}, {pointer})", cached=cached)
+        update = callback(module.update, f"void({arguments})", cached=cached)
         uniforms = callback(
             module.uniforms, f"void(float64, boolean, {_DOUBLES}, {pointer})", cached=cached
         )
@@ -153,6 +169,13 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
         generated.steady,
         (update, uniforms),
     )
+
+
+@functools.cache
+def _pass(rule: Rule, text: str) -> Callable[..., int]:
+    module, _ = load_module(rule.name, text, FINGERPRINT + _DRIVERS)
+    learn: Callable[..., int] = module.learn
+    return learn
 
 
 @functools.cache

@@ -4,12 +4,14 @@ A loss of one output is two equations of ``thalweg.losses``, on vectors of lanes
 here, because its outputs depend on each other.
 """
 
+import functools
+
 from thalweg.elementwise import log, maximum
 from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.simd import inlined
 from thalweg.losses import LOSSES, exp_of_negative
 
-__all__ = ["slopes", "values"]
+__all__ = ["of", "slopes", "values"]
 
 
 @inlined
@@ -27,7 +29,7 @@ def _exponentials(z, first, k):
 
 
 @inlined
-def _softmax_slopes(z, y, rows, m, k, scale):
+def _softmax_slopes(a, z, y, rows, m, k, scale):
     for p in range(m):
         _, total = _exponentials(z, p * k, k)
         share = scale / total
@@ -38,7 +40,7 @@ def _softmax_slopes(z, y, rows, m, k, scale):
 
 
 @inlined
-def _softmax_values(z, y, rows, weights, m, k):
+def _softmax_values(a, z, y, rows, weights, m, k):
     sum_ = load(z, 0) - load(z, 0)
     for p in range(m):
         hit = load(z, p * k + int(y[rows[p]]))
@@ -47,17 +49,23 @@ def _softmax_values(z, y, rows, weights, m, k):
     return sum_
 
 
-def _loops(loss):
-    """Return the two functions of a loss of one output."""
-    slope, value = inlined(loss.slope), inlined(loss.value)
+@functools.cache
+def of(name):
+    """Return the two functions of a loss by its name, ``slopes`` and ``values`` of it alone.
+
+    Instead of the loss they take its own number.
+    """
+    if name == "softmax":
+        return _softmax_slopes, _softmax_values
+    slope, value = inlined(LOSSES[name].slope), inlined(LOSSES[name].value)
 
     @inlined
-    def slopes(a, z, y, rows, m, scale):
+    def slopes(a, z, y, rows, m, k, scale):
         for p in range(m):
             store(z, p, slope(load(z, p), y[rows[p]], a) * scale)
 
     @inlined
-    def values(a, z, y, rows, weights, m):
+    def values(a, z, y, rows, weights, m, k):
         sum_ = load(z, 0) - load(z, 0)
         for p in range(m):
             sum_ = sum_ + value(load(z, p), y[rows[p]], a) * weights[rows[p]]
@@ -71,13 +79,13 @@ def _loops(loss):
 # their place costs a step of one row a sixth.
 _SLOPES = """
 def slopes(loss, z, y, rows, m, k, scale):
-    if loss[0] == {number}: return slopes_{number}(loss[1], z, y, rows, m, scale)
-    return _softmax_slopes(z, y, rows, m, k, scale)
+    if loss[0] == {number}: return slopes_{number}(loss[1], z, y, rows, m, k, scale)
+    return _softmax_slopes(loss[1], z, y, rows, m, k, scale)
 """
 _VALUES = """
 def values(loss, z, y, rows, weights, m, k):
-    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, weights, m)
-    return _softmax_values(z, y, rows, weights, m, k)
+    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, weights, m, k)
+    return _softmax_values(loss[1], z, y, rows, weights, m, k)
 """
 
 
@@ -86,7 +94,7 @@ def _written(template, name):
     names, single = dict(globals()), [n for n in LOSSES if n != "softmax"]
     for loss in single:
         i = LOSSES[loss].number
-        names[f"slopes_{i}"], names[f"values_{i}"] = _loops(LOSSES[loss])
+        names[f"slopes_{i}"], names[f"values_{i}"] = of(loss)
     lines = [
         line.replace("{number}", str(LOSSES[loss].number))
         for line in template.splitlines()

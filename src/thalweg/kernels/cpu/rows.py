@@ -1,0 +1,48 @@
+"""What passes over dense and over sparse rows share: losses, penalties, and memory asked for."""
+
+from thalweg.elementwise import sign
+from thalweg.kernels.cpu.memory import fetch, load, store
+from thalweg.kernels.cpu.simd import inlined
+from thalweg.kernels.cpu.vector import LANES
+
+__all__ = ["LINE", "ROWS", "add_losses", "copy", "fetch_rows", "penalty", "weigh"]
+
+ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
+LINE = 64  # bytes that come from memory together
+
+
+@inlined
+def add_losses(values, loss, z, y, rows, weights, m, k, one, sums):
+    """Add the weighted losses of m rows to sums, a row of LANES numbers; z is lost."""
+    store(one, 0, values(loss, z, y, rows, weights, m, k))
+    for lane in range(LANES):
+        sums[lane] += one[lane]  # float64: a float32 sum over many rows loses digits
+
+
+@inlined
+def weigh(z, rows, weights, m, k):
+    """Multiply the outputs of m rows by the rows' weights."""
+    for p in range(m):
+        for c in range(k):
+            store(z, p * k + c, load(z, p * k + c) * weights[rows[p]])
+
+
+@inlined
+def copy(source, target, first, count):
+    """Copy vectors from the same place of another array."""
+    for i in range(first, first + count):
+        store(target, i, load(source, i))
+
+
+@inlined
+def penalty(x, l2, l1, strength):
+    """Return the gradient of a column's penalty: of |x|, a subgradient, 0 where x is."""
+    return l2 * load(strength, 0) * x + l1 * load(strength, 1) * sign(x)
+
+
+@inlined
+def fetch_rows(first_array, second_array, order, first, last):
+    """Ask for what two arrays have of some rows."""
+    for p in range(first, last):
+        fetch(first_array.ctypes.data + order[p] * first_array.itemsize)
+        fetch(second_array.ctypes.data + order[p] * second_array.itemsize)

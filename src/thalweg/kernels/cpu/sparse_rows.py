@@ -1,0 +1,276 @@
+"""Sparse rows that are predicted first and learned then, compiled for each rule and loss.
+
+``generate.py`` writes the driver: the rule's equation and the loss's are compiled into the loops
+below, so that a column is read once and written once in a step. A call by address for each row
+would cost as much as the step itself.
+"""
+
+import numpy as np
+
+from thalweg.kernels.cpu.memory import (
+    fetch,
+    get_float32,
+    get_float64,
+    get_int32,
+    get_int64,
+    load,
+    offset,
+    pointer,
+    store,
+)
+from thalweg.kernels.cpu.rows import LINE, ROWS, add_losses, copy, fetch_rows, penalty, weigh
+from thalweg.kernels.cpu.simd import (
+    SUBNORMALS_ARE_ZERO,
+    float_mode,
+    inlined,
+    set_float_mode,
+    spliced,
+)
+from thalweg.kernels.cpu.vector import LANES
+
+__all__ = ["learn_rows"]
+
+_AHEAD = 8  # rows by which memory is asked for before it is read
+_NEAR = 1 << 18  # bytes of a table that stays in a near cache, so that nobody needs to ask for it
+
+
+@inlined
+def _column(indices, wide, q):
+    return get_int64(indices + 8 * q) if wide else np.int64(get_int32(indices + 4 * q))
+
+
+@inlined
+def _fetch_entries(X, i):
+    """Ask for the entries of a row that is read soon."""
+    data, indices, indptr, wide = X[0], X[1], X[2], X[3]
+    for at, item in ((data, 8 if wide[0] else 4), (indices, 8 if wide[1] else 4)):
+        for here in range((at + indptr[i] * item) & -LINE, at + indptr[i + 1] * item, LINE):
+            fetch(here)
+
+
+@inlined
+def _fetch_columns(table, width, at, first, last):
+    """Ask for the columns of some entries."""
+    for e in range(first, last):
+        place = table + at[e] * width
+        for line in range(0, width, LINE):
+            fetch(place + line)
+
+
+@inlined
+def _read(X, row, constant, xs, at, e):
+    """Write the scaled entries of a row and their columns, from place e on; return the next."""
+    data, indices, indptr, wide, inverse, intercept = X
+    for q in range(indptr[row], indptr[row + 1]):
+        j = _column(indices, wide[1], q)
+        x = np.float32(get_float64(data + 8 * q)) if wide[0] else get_float32(data + 4 * q)
+        at[e], xs[e] = j, x * inverse[j]
+        e += 1
+    if intercept:
+        at[e], xs[e] = constant, 1
+        e += 1
+    return e
+
+
+@inlined
+def _predict(table, width, k, xs, at, first, last, inverse_weight, averaged, nothing, z, mean):
+    """Write the outputs of entries first to last, and those of the average."""
+    for c in range(k):
+        total = load(nothing, 0)
+        if averaged:
+            other = load(nothing, 0)
+            for e in range(first, last):
+                i = at[e] * width + c
+                total = total + xs[e] * load(table, i)
+                other = other + xs[e] * load(table, i + k)
+            store(mean, c, total - inverse_weight * other)
+        else:
+            for e in range(first, last):
+                total = total + xs[e] * load(table, at[e] * width + c)
+        store(z, c, total)
+
+
+@inlined
+def _differentiate(k, xs, at, ends, m, z, t, mark, slot, touched, g):
+    """Write the gradient of m rows in each column that they touch; return how many there are."""
+    count = 0
+    for p in range(m):
+        for e in range(ends[p], ends[p + 1]):
+            j = at[e]
+            if mark[j] != t:
+                mark[j], slot[j], touched[count] = t, count, j
+                for c in range(k):
+                    store(g, count * k + c, 0.0)
+                count += 1
+            for c in range(k):
+                i = slot[j] * k + c
+                store(g, i, load(g, i) + xs[e] * load(z, p * k + c))
+    return count
+
+
+@inlined
+def _move(advance, values, k, g, i, table, penalties, j, so_far):
+    """Let the rule move one vector of column j, and keep what the average needs of it."""
+    l2, l1, strength, penalized = penalties
+    before = load(table, i)
+    if penalized:
+        g = g + penalty(before, l2[j], l1[j], strength)
+    x = advance(g, before, table, i, k, values)
+    store(table, i, x)
+    store(table, i + k, load(table, i + k) + so_far * (x - before))
+
+
+@inlined
+def _move_row(advance, values, k, xs, at, first, last, z, table, width, penalties, so_far):
+    """Step by one row, in which each entry is a column of its own."""
+    r = load(z, 0)
+    for e in range(first, last):
+        for c in range(k):
+            g = xs[e] * (r if k == 1 else load(z, c))
+            _move(advance, values, k, g, at[e] * width + c, table, penalties, at[e], so_far)
+
+
+@inlined
+def _move_columns(advance, values, k, g, touched, count, table, width, penalties, so_far):
+    """Step by the gradient of some columns."""
+    for i in range(count):
+        for c in range(k):
+            j = touched[i]
+            _move(
+                advance, values, k, load(g, i * k + c), j * width + c, table, penalties, j, so_far
+            )
+
+
+@inlined
+def _read_block(X, y, weights, order, begin, r, entries, ends, target, weight):
+    """Read r rows, and ask for those that follow."""
+    xs, at = entries
+    n, last = order.size, X[4].size - 1
+    fetch_rows(X[2], y, order, begin + r, min(begin + 2 * r, n))
+    fetch_rows(X[2], weights, order, begin + r, min(begin + 2 * r, n))
+    there = (X[0], X[1], pointer(X[2]), X[3], pointer(X[4]), X[5])
+    for p in range(r):
+        i = order[begin + p]
+        _fetch_entries(there, order[min(begin + p + _AHEAD, n - 1)])
+        ends[p + 1] = _read(there, i, last, xs, at, ends[p])
+        target[p], weight[p] = y[i], weights[i]
+
+
+@spliced
+def learn_rows(
+    k, uniforms, taken, advance, slopes, values, sizes, parameter, X, rows, batch, t, table,
+    mark, slot, hyper, uniform, penalties, sums,
+):  # fmt: skip
+    """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
+
+    X is in CSR form without duplicates, and is read where it lies. Shapes, of L = LANES lanes and k
+    outputs: X: the addresses of its data and indices, numbers of 64 bits where the two wide say so,
+    else of 32; indptr; inverse (columns,): x is read as x inverse, 1 of the constant; whether there
+    is a constant, which is added to each row as the last column. rows: their order, then y and
+    weights (n,). table (columns, 2 + states, k, L): parameters, u and the state, where the average
+    is w - 2 u / (t (t + 1)). mark and slot (columns,), for the function's own use, mark 0 at first.
+    hyper (hyperparameters, L), uniform alike. penalties: l2 and l1 (columns,), or of length 0, and
+    strength (2, L): each lane's factors of them. Before they are learned, the weighted losses of
+    the rows are added to sums (2, L), of the parameters and of their average, or (0, L).
+
+    The functions are those that ``generate.py`` writes for a rule, and a loss's; sizes: the rule's
+    numbers of slots and powers, and whether it is steady.
+    """
+    mode = float_mode()
+    set_float_mode(mode | SUBNORMALS_ARE_ZERO)
+    order, y, weights = rows
+    kind, block = table.dtype, max(ROWS // batch, 1) * batch
+    numbers, ends = np.arange(block), np.zeros(block + 1, np.int64)
+    target, weight = np.empty(block, kind), np.empty(block, kind)
+    outputs = np.empty((3, block * k, LANES), kind)
+    one, nothing = np.empty(LANES, kind), np.zeros(LANES, kind)
+    slots, powers = np.empty((sizes[0], LANES), kind), np.empty((sizes[1], LANES))
+    xs, at = np.empty(0, kind), np.empty(0, np.int32)
+    g, touched = np.empty((0, LANES), kind), np.empty(0, np.int32)
+    for begin in range(0, order.size, block):
+        r = min(block, order.size - begin)
+        total = _entries(X[2], X[5], order, begin, begin + r)
+        if total > xs.size:
+            xs, at = np.empty(2 * total, kind), np.empty(2 * total, np.int32)
+            if batch > 1:
+                g, touched = np.empty((2 * total * k, LANES), kind), np.empty(2 * total, np.int32)
+        _read_block(
+            X, y, weights, order, begin, r, (pointer(xs), pointer(at)), pointer(ends),
+            pointer(target), pointer(weight),
+        )  # fmt: skip
+        z = pointer(outputs)
+        kept, mean = offset(z, block * k * LANES), offset(z, 2 * block * k * LANES)
+        t = _learn_block(
+            k, uniforms, taken, advance, slopes, sizes[2], parameter, r, batch, t, begin == 0,
+            table, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
+            (pointer(target), pointer(numbers), pointer(weight)),
+            (pointer(mark), pointer(slot), pointer(touched), pointer(g)),
+            (pointer(hyper), pointer(powers), pointer(uniform), pointer(slots)), penalties,
+            pointer(nothing),
+        )  # fmt: skip
+        for i in range(sums.shape[0]):
+            add_losses(
+                values, parameter, mean if i else kept, pointer(target), pointer(numbers),
+                pointer(weight), r, k, pointer(one), offset(pointer(sums), i * LANES),
+            )  # fmt: skip
+    set_float_mode(mode)
+    return t
+
+
+@inlined
+def _entries(indptr, intercept, order, first, last):
+    """Return how many entries some rows have."""
+    total = 0
+    for p in range(first, last):
+        total += indptr[order[p] + 1] - indptr[order[p]] + intercept
+    return total
+
+
+@inlined
+def _learn_block(
+    k, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, fresh, table, entries,
+    outputs, rows, scratch, rule, penalties, nothing,
+):  # fmt: skip
+    """Take the steps of r rows that were read; return all steps taken."""
+    xs, at, ends = entries
+    z, kept, mean, measured = outputs
+    target, numbers, weight = rows
+    mark, slot, touched, g = scratch
+    hyper, powers, uniform, slots = rule
+    l2, l1, strength = penalties
+    given = (pointer(l2), pointer(l1), pointer(strength), l2.size > 0)
+    w, width = pointer(table), table.shape[1] * k
+    line, far = width * LANES * table.itemsize, table.size * table.itemsize > _NEAR
+    for first in range(0, r, batch):
+        m = min(batch, r - first)
+        so_far = 0.5 * t * (t + 1.0)
+        inverse_weight = table.dtype.type(1.0 / max(so_far, 1.0))
+        t += 1
+        for p in range(first, first + m):
+            soon = min(p + 2, r)
+            _fetch_columns(table.ctypes.data, line, at, ends[soon], ends[min(soon + far, r)])
+            place = p * k * LANES
+            _predict(
+                w, width, k, xs, at, ends[p], ends[p + 1], inverse_weight, measured, nothing,
+                offset(z, place), offset(mean, place),
+            )  # fmt: skip
+        own = offset(z, first * k * LANES)
+        if measured:
+            copy(z, kept, first * k, m * k)
+        scale = table.dtype.type(1.0 / m)
+        slopes(parameter, own, offset(target, first), numbers, m, k, scale)
+        weigh(own, numbers, offset(weight, first), m, k)
+        if (fresh and first == 0) or not steady:
+            uniforms(float(t), fresh and first == 0, hyper, powers, uniform, slots)
+        after = table.dtype.type(so_far)
+        if batch == 1:
+            _move_row(
+                advance, taken(slots), k, xs, at, ends[first], ends[first + 1], own, w, width,
+                given, after,
+            )  # fmt: skip
+        else:
+            count = _differentiate(
+                k, xs, at, offset(ends, first), m, own, t, mark, slot, touched, g
+            )
+            _move_columns(advance, taken(slots), k, g, touched, count, w, width, given, after)
+    return t
