@@ -32,6 +32,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD momentum": ("SGD", {"lr": 0.02, "momentum": 0.9}),
     "Adagrad": ("Adagrad", {"lr": 0.02}),
     "RMSprop": ("RMSprop", {"lr": 1e-3}),
+    "Adafactor": ("Adafactor", {"lr": 2e-2}),
     "Adadelta": ("Adadelta", {"lr": 1.0}),
     "Adam": ("Adam", {"lr": 2e-3}),
     "Adam amsgrad": ("Adam", {"lr": 2e-3, "amsgrad": True}),

@@ -20,6 +20,7 @@ __all__ = [
     "ONE_EACH",
     "PRECISIONS",
     "SHAPES",
+    "WHOLE",
     "Build",
     "Configuration",
     "Edit",
@@ -29,6 +30,7 @@ __all__ = [
     "every_class",
     "every_configuration",
     "every_precision",
+    "every_whole",
     "follow",
     "layout_of",
     "leaf",
@@ -37,9 +39,13 @@ __all__ = [
     "new_parameters",
     "scalars_in",
     "set_gradients",
+    "without_bfloat16",
 ]  # fmt: skip
 
 SHAPES = ((3,), (17, 5), (1,), (), (0,), (4, 3, 2, 2), (33,))
+MATRICES = ((3, 2), (17, 5), (1, 4), (6, 6), (2, 9), (4, 3), (33, 1))
+# torch's Adafactor divides by the number of elements.
+SHAPES_OF = {"Muon": MATRICES, "Adafactor": (*SHAPES[:4], (2, 1), *SHAPES[5:])}
 Build = Callable[..., Optimizer]
 BOTH = {"thalweg": optim, "torch": torch.optim}
 
@@ -54,6 +60,11 @@ class Configuration:
     @property
     def id(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.options.items())})"
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of parameters that the class takes."""
+        return SHAPES_OF.get(self.name, SHAPES)
 
     def theirs(self, params: Any, **more: Any) -> Optimizer:
         made: Optimizer = getattr(torch.optim, self.name)(params, **{**self.options, **more})
@@ -104,6 +115,15 @@ CONFIGURATIONS = tuple(
     )
 )
 ONE_EACH = tuple({c.name: c for c in reversed(CONFIGURATIONS)}.values())[::-1]
+# They look at whole tensors: at matrices alone, or at sums.
+MATCHED = {"nesterov": False, "adjust_lr_fn": "match_rms_adamw"}
+WHOLE = (
+    Configuration("Muon", {"lr": 0.05, "momentum": 0.8}),
+    Configuration("Adafactor", {"lr": 0.05} | DECAY),
+    Configuration("Muon", {"lr": 0.05, "weight_decay": 0.3} | MATCHED),
+    Configuration("Adafactor", {"lr": 0.1, "beta2_decay": -1.0, "eps": (1e-2, 0.1), "d": 1.5}),
+)
+every_whole = pytest.mark.parametrize("configuration", WHOLE, ids=lambda c: c.id)
 every_configuration = pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda c: c.id)
 PRECISIONS = ((torch.float64, 1e-12), (torch.float32, 2e-5))
 every_precision = pytest.mark.parametrize(
@@ -123,10 +143,24 @@ def scalars_in(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def new_parameters(dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
+@contextmanager
+def without_bfloat16() -> Iterator[None]:
+    """Let torch's Muon orthogonalize in the format of its momentum, as ours does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "bfloat16", Tensor.clone)
+        yield
+
+
+def new_parameters(
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    shapes: Iterable[tuple[int, ...]] | None = None,
+) -> list[Tensor]:
     """Return parameters of all shapes, away from zero."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in SHAPES]
+    drawn = [
+        torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes or SHAPES
+    ]
     return [(x + x.sign()).to(dtype).requires_grad_() for x in drawn]
 
 

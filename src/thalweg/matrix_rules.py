@@ -24,6 +24,16 @@ from thalweg.sums import mean
 __all__ = ["muon", "normuon", "shampoo", "soap"]
 
 
+def muon_step(g, x, m, *, lr, beta, weight_decay, factor, nesterov=True, **how):  # noqa: ANN003
+    """Return x and m after a step along momentum whose singular values are brought near 1.
+
+    factor is that of the rate; how goes to ``orthogonalize``.
+    """
+    m = beta * m + (1 - beta) * g
+    u = orthogonalize(beta * m + (1 - beta) * g if nesterov else m, **how)
+    return x - lr * weight_decay * x - lr * factor * u, m
+
+
 @rule("Jordan et al. 2024; the rate as Liu et al. 2025, equation 4")
 def muon(g, x, m, *, t, lr=1e-3, beta=0.95, weight_decay=0.1):
     """Nesterov's momentum with all singular values brought near 1.
@@ -31,9 +41,8 @@ def muon(g, x, m, *, t, lr=1e-3, beta=0.95, weight_decay=0.1):
     The factor 0.2 √max(rows, columns) gives steps the size of AdamW's, so that both can have one
     rate. Deviation: m is an average, not a sum, which a step does not tell apart but by rounding.
     """
-    m = beta * m + (1 - beta) * g
-    u = orthogonalize(beta * m + (1 - beta) * g)
-    return x - lr * weight_decay * x - lr * 0.2 * max(rows(x), columns(x)) ** 0.5 * u, m
+    factor = 0.2 * max(rows(x), columns(x)) ** 0.5
+    return muon_step(g, x, m, lr=lr, beta=beta, weight_decay=weight_decay, factor=factor)
 
 
 @rule("Li et al. 2025, Algorithm 1")

@@ -14,10 +14,12 @@ from optim_pairs import (
     assert_same,
     every_configuration,
     every_precision,
+    every_whole,
     follow,
     members,
     new_parameters,
     scalars_in,
+    without_bfloat16,
 )
 
 WAYS = {"torch to thalweg": "theirs ours", "thalweg to torch": "ours theirs", "ours": "ours ours"}
@@ -38,7 +40,7 @@ def test_a_training_goes_on_from_a_checkpoint(
 ) -> None:
     makers: list[Build] = [getattr(configuration, one) for one in way.split()]
     with scalars_in(dtype):
-        first = makers[0](new_parameters(dtype))
+        first = makers[0](new_parameters(dtype, shapes=configuration.shapes))
         follow(first, 1, 7)
         kept = saved_and_loaded({"parameters": members(first), "all": first.state_dict()})
         second = makers[1](kept["parameters"])
@@ -47,9 +49,16 @@ def test_a_training_goes_on_from_a_checkpoint(
     assert_same(second, never_stopped(configuration, dtype), tolerance)
 
 
+@every_whole
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_those_of_whole_tensors_go_on_likewise(configuration: Configuration, way: str) -> None:
+    with without_bfloat16():
+        test_a_training_goes_on_from_a_checkpoint(configuration, way, torch.float64, 1e-12)
+
+
 @cache
 def never_stopped(configuration: Configuration, dtype: torch.dtype) -> Optimizer:
     with scalars_in(dtype):
-        optimizer = configuration.theirs(new_parameters(dtype))
+        optimizer = configuration.theirs(new_parameters(dtype, shapes=configuration.shapes))
         follow(optimizer, 1, 27)
     return optimizer

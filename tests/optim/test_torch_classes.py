@@ -4,6 +4,7 @@ A scenario gets the class to build and returns its optimizer at the end of some 
 """
 
 import copy
+import itertools
 import pickle
 import sys
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+import optim_pairs
 from optim_pairs import (
     ONE_EACH,
+    WHOLE,
     Build,
     Configuration,
     assert_same,
@@ -25,6 +28,7 @@ from optim_pairs import (
     new_parameters,
     scalars_in,
     set_gradients,
+    without_bfloat16,
 )
 
 Scenario = Callable[[Build], Optimizer]
@@ -51,6 +55,27 @@ def test_gradients_are_told_apart_without_torchs_own_check(
     monkeypatch.setitem(sys.modules, "torch._C._dynamo.guards", None)
     with scalars_in(torch.float64):
         assert_same(of(ADAM.ours), of(ADAM.theirs), 1e-11)
+
+
+NEITHER = {
+    "complex_parameters": "neither takes them, nor torch's",
+    "options_that_change_in_the_middle": "an eps of one number fails in torch's Adafactor",
+}
+NO_MATRICES = {
+    "gradients_zeroed_both_ways", "channels_last", "transposed_views_and_slices",
+    "two_windows_of_one_tensor", "torchs_flags_change_nothing", "a_subclass_that_extends_the_step",
+}  # fmt: skip
+
+
+def scenarios_of_whole_tensors() -> list[Any]:
+    """Return those that a class of ``WHOLE`` can take part in."""
+    pairs = itertools.product(SCENARIOS, WHOLE[:2])
+    return [
+        pytest.param(of, configuration, id=f"{of.__name__}-{configuration.name}")
+        for of, configuration in pairs
+        if of.__name__ not in NEITHER
+        and not (configuration.name == "Muon" and of.__name__ in NO_MATRICES)
+    ]
 
 
 @every_class
@@ -445,3 +470,12 @@ def a_subclass_that_extends_the_step(build: Build) -> Optimizer:
     optimizer: Optimizer = Doubled(new_parameters(), **build.__self__.options)  # type: ignore[attr-defined]
     follow(optimizer, 1, 5)
     return optimizer
+
+
+@pytest.mark.parametrize(("of", "configuration"), scenarios_of_whole_tensors())
+def test_those_of_whole_tensors_end_up_the_same(
+    of: Scenario, configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim_pairs, "SHAPES", configuration.shapes)
+    with scalars_in(torch.float64), without_bfloat16():
+        assert_same(of(configuration.ours), of(configuration.theirs), 1e-11)

@@ -19,10 +19,12 @@ from thalweg.optim.torch_classes import (
     ASGD,
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
     RAdam,
     RMSprop,
@@ -30,7 +32,7 @@ from thalweg.optim.torch_classes import (
 )
 
 __all__ = [
-    "ASGD", "LBFGS", "SGD", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax",
-    "Descent", "Lion", "NAdam", "RAdam", "RMSprop", "Rprop", "Yogi",
+    "ASGD", "LBFGS", "SGD", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW",
+    "Adamax", "Descent", "Lion", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop", "Yogi",
     "gauss_newton_bartlett", "hutchinson",
 ]  # fmt: skip

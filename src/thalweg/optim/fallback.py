@@ -147,7 +147,7 @@ def _write(one: Alone, read: _Read, moved: Tensor, after: dict[str, Any], option
         if name in recipe.without:
             continue
         key = keys[name]
-        if rule.kind != ELEMENT_WISE:
+        if rule.kind != ELEMENT_WISE and not recipe.like_parameter:
             state[key] = _room(state[key], p, after[name], read.x, options)
         copy(state[key], after[name], stochastic=stochastic)
     for name in rule.uniform_state:
@@ -160,7 +160,7 @@ def shown(tensor: Tensor, p: Tensor, recipe: Recipe) -> Tensor:
     """Return a tensor as its rule sees it: a parameter, or what has its shape, as a matrix."""
     shown = _real(tensor)
     whole = recipe.rule.kind != ELEMENT_WISE and tensor.shape == p.shape
-    if not whole or (shown.ndim <= 2 and recipe.split == 1):
+    if not whole or recipe.as_given or (shown.ndim <= 2 and recipe.split == 1):
         return shown
     outputs = shown.shape[0]
     if recipe.split == 1:

@@ -100,14 +100,15 @@ class Layout:
                 if p.grad is None and kept and p not in states:
                     self._waiting.append(p)
                     continue
-                member, kind, dtypes = with_state(p, index, states, recipe, options)
+                own = recipe.of(p)
+                member, kind, dtypes = with_state(p, index, states, own, options)
                 # One call would step a repeated parameter once instead of twice.
                 if kind is None or not kernels or p in twice:
                     self.alone.append((p, index))
                     continue
-                key = kind, local(p).device, *recipe.form, p.dtype, *dtypes
+                key = kind, local(p).device, *own.form, p.dtype, *dtypes
                 kinds[key].append(member)
-                first[key] = recipe
+                first[key] = own
         self.buckets = [
             key[0](members, first[key], options, next(numbers)) for key, members in kinds.items()
         ]

@@ -447,7 +447,8 @@ class CompiledOptimizer(Optimizer):
     def _restore(self, given: dict[str, Any]) -> None:
         """Take the state as it was given, because torch has rounded it to the parameters' dtype."""
         for group, named in zip(self.param_groups, given["param_groups"], strict=True):
-            whole = self._rule(group).kind != ELEMENT_WISE
+            found = self._recipe(group)
+            whole = found.rule.kind != ELEMENT_WISE and not found.like_parameter
             for number, p in zip(named["params"], group["params"], strict=True):
                 for name, value in self.state.get(p, {}).items():
                     kept = given["state"][number][name]

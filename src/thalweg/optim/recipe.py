@@ -1,9 +1,11 @@
 """Recipe: the rule that a parameter group asks for, and its values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+from torch import Tensor
 
 from thalweg import catalog
 from thalweg.catalog import TorchClass
@@ -26,6 +28,10 @@ class Recipe:
         maximize: whether to climb.
         without: the states that are not kept.
         split: how many blocks of rows a rule of matrices steps each by itself.
+        as_given: whether a rule that looks at whole tensors sees one of more than two dimensions as
+            it is, and not as a matrix.
+        like_parameter: whether its states have the parameter's shape and format from the start.
+        fitted: makes of this one that of a parameter, where parameters of a group differ.
     """
 
     rule: Rule
@@ -37,6 +43,17 @@ class Recipe:
     maximize: bool
     without: tuple[str, ...] = ()
     split: int = 1
+    as_given: bool = False
+    like_parameter: bool = False
+    fitted: Callable[["Recipe", Tensor], "Recipe"] | None = None
+
+    def of(self, p: Tensor) -> "Recipe":
+        """Return the recipe of a parameter of the group.
+
+        Raises:
+            RuntimeError, ValueError: the rule takes no such parameter.
+        """
+        return self if self.fitted is None else self.fitted(self, p)
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -80,8 +97,8 @@ def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
     around = 0.0 if "weight_decay" in values else weight_decay
     decay = 1.0 - values["lr"] * around if decoupled else around
     return Recipe(
-        rule, values, known.state, weight_decay, decoupled, decay, options["maximize"],
-        split=int(options.get("split", 1)),
+        rule, values, known.state, weight_decay, decoupled, decay,
+        options.get("maximize", False), split=int(options.get("split", 1)),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from thalweg import catalog
 from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
-from thalweg.rule import Rule
 
 __all__ = ["LOST", "check_steppable", "computed", "kept_keys", "prepare"]
 
@@ -45,7 +44,8 @@ def check_steppable(state: Mapping[str, Any], p: Tensor, recipe: Recipe, options
             f"rule {recipe.rule.name!r} takes no complex matrices; step them by another rule"
         )
     for key in kept_keys(recipe, p, options):
-        if recipe.rule.kind == ELEMENT_WISE and state[key].shape != p.shape:
+        formed = recipe.rule.kind == ELEMENT_WISE or recipe.like_parameter
+        if formed and state[key].shape != p.shape:
             raise RuntimeError(
                 f"the shape of the state {key!r} is {tuple(state[key].shape)}, that of its "
                 f"parameter {tuple(p.shape)}: the state of another parameter was loaded, or this "
@@ -67,7 +67,7 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         elif state.get(key) is None:
             if begun and name in catalog.of(rule).decays:
                 warnings.warn(_NOT_KEPT, stacklevel=2)
-            state[key] = _first(p, rule, rule.start_of(name, recipe.hyper, p), options)
+            state[key] = _first(p, recipe, rule.start_of(name, recipe.hyper, p), options)
         elif options.state_dtype and state[key].is_floating_point():
             state[key] = state[key].to(options.state_dtype)
     if LOST in kept_keys(recipe, p, options) and LOST not in state:
@@ -84,12 +84,12 @@ def _is_number(value: Any, device: torch.device) -> bool:  # noqa: ANN401 - what
     )
 
 
-def _first(p: Tensor, rule: Rule, value: float | Tensor, options: Options) -> Tensor:
+def _first(p: Tensor, recipe: Recipe, value: float | Tensor, options: Options) -> Tensor:
     """Return the first value of a state: as its parameter, or one number that is yet to grow."""
     if isinstance(value, Tensor):
         dtype = p.dtype if p.is_complex() else options.state_dtype or p.dtype
         return value.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
-    if rule.kind != ELEMENT_WISE:
+    if recipe.rule.kind != ELEMENT_WISE and not recipe.like_parameter:
         return torch.tensor(value, dtype=computed(p), device=p.device)
     return _full(p, value, options)
 

@@ -85,7 +85,7 @@ class Stepper:
                 ready = self._lay_out(groups, states, recipes, torch_steps).prepare()
             assert self._layout is not None
             alone = [
-                Alone(p, states.get(p, {}), recipes[group])
+                Alone(p, states.get(p, {}), recipes[group].of(p))
                 for p, group in self._layout.alone
                 if has_gradient(p)
             ]
@@ -135,9 +135,10 @@ class Stepper:
             group: the number of its group.
             recipes: of all groups.
         """
-        prepared = self._prepare_one(optimizer, p, group, recipes[group])
+        recipe = recipes[group].of(p)
+        prepared = self._prepare_one(optimizer, p, group, recipe)
         if prepared is None:
-            self._step_alone(optimizer, p, recipes[group])
+            self._step_alone(optimizer, p, recipe)
             return
         ask: Any = device_scale if isinstance(prepared.bucket, DeviceBucket) else gradient_scale
         every = (reduced(g, p) for g in [p.grad] if g is not None)  # of all processes

@@ -5,13 +5,17 @@ from dataclasses import replace
 
 from thalweg import catalog, rules
 from thalweg.catalog import TorchClass
-from thalweg.elementwise import where
+from thalweg.elementwise import maximum, sqrt, where
+from thalweg.matrices import columns, rows
+from thalweg.matrix_rules import muon_step
 from thalweg.rule import Rule, read_signature
 from thalweg.rules import adagrad, centered_rmsprop
+from thalweg.sum_rules import adafactor_step
+from thalweg.sums import mean
 
 __all__ = [
-    "CENTERED_RMSPROP_MOMENTUM", "DAMPENED_MOMENTUM", "DAMPENED_NESTEROV", "DECAYING_ADAGRAD",
-    "class_of",
+    "BOUNDED_ADAFACTOR", "BOUNDED_ADAFACTOR_OF_VECTORS", "CENTERED_RMSPROP_MOMENTUM",
+    "DAMPENED_MOMENTUM", "DAMPENED_NESTEROV", "DECAYING_ADAGRAD", "SCALED_MUON", "class_of",
 ]  # fmt: skip
 
 
@@ -42,6 +46,54 @@ def dampened_nesterov(g, x, v, *, t, lr=1e-3, beta=0.9, dampening=0.0):
     return x - lr * (g + beta * v), v
 
 
+def scaled_muon(
+    g, x, m, *, t, lr=1e-3, beta=0.95, weight_decay=0.1, nesterov=1.0, like_adamw=0.0,
+    first=3.4445, third=-4.775, fifth=2.0315, iterations=5.0, eps=1e-7,
+):  # fmt: skip
+    """Muon at the rate of Jordan et al., or at that of Liu et al. (2025) if like_adamw."""
+    if like_adamw:
+        factor = 0.2 * max(rows(x), columns(x)) ** 0.5
+    else:
+        factor = max(1.0, rows(x) / columns(x)) ** 0.5
+    return muon_step(
+        g, x, m, lr=lr, beta=beta, weight_decay=weight_decay, factor=factor, nesterov=nesterov,
+        coefficients=(first, third, fifth), iterations=int(iterations), eps=eps,
+    )  # fmt: skip
+
+
+def bounded_adafactor(
+    g, x, r, c, *, t, lr=1e-2, beta2_decay=-0.8, eps1=2.0**-23, eps2=1e-3, clip=1.0,
+    weight_decay=0.0,
+):  # fmt: skip
+    """Adafactor whose eps1 bounds the second moment, by eps1², and is not added to g².
+
+    Matrices are the last two dimensions; the length of a step is that of the whole tensor.
+    """
+    forget = t**beta2_decay
+    r = (1 - forget) * r + forget * mean(g * g, 1)
+    c = (1 - forget) * c + forget * mean(g * g, 0)
+    u = g / sqrt(maximum(r * c / maximum(mean(r, 0), eps1), eps1 * eps1))
+    x = adafactor_step(u, x, t=t, lr=lr, eps2=eps2, clip=clip, weight_decay=weight_decay)
+    return x, r, c
+
+
+def bounded_adafactor_of_vectors(
+    g, x, v, *, t, lr=1e-2, beta2_decay=-0.8, eps1=2.0**-23, eps2=1e-3, clip=1.0, weight_decay=0.0
+):
+    """The same with the whole second moment."""
+    forget = t**beta2_decay
+    v = (1 - forget) * v + forget * g * g
+    u = g / sqrt(maximum(v, eps1 * eps1))
+    return adafactor_step(u, x, t=t, lr=lr, eps2=eps2, clip=clip, weight_decay=weight_decay), v
+
+
+SCALED_MUON = read_signature(scaled_muon, "Jordan et al. 2024; Liu et al. 2025", {}, {})
+BOUNDED_ADAFACTOR = read_signature(
+    bounded_adafactor, "Shazeer & Stern 2018; the bound is torch's", {}, {}
+)
+BOUNDED_ADAFACTOR_OF_VECTORS = read_signature(
+    bounded_adafactor_of_vectors, "Shazeer & Stern 2018; the bound is torch's", {}, {}
+)
 DAMPENED_MOMENTUM = read_signature(
     dampened_momentum, "Polyak 1964; dampening is torch's", {"v": float("nan")}, {}
 )
@@ -66,7 +118,29 @@ def _extended(rule: Rule, options: Mapping[str, str], state: Mapping[str, str]) 
 
 _DAMPENING = {"dampening": "dampening"}
 _SUM = {"lr_decay": "lr_decay", "initial_accumulator_value": "initial"}
+_ADAFACTOR = TorchClass(
+    "Adafactor",
+    {"lr": "lr", "beta2_decay": "beta2_decay", "eps": ("eps1", "eps2"), "d": "clip",
+     "weight_decay": "weight_decay"},
+    {"step": "step", "r": "row_var", "c": "col_var"},
+)  # fmt: skip
 _CLASSES = {
+    SCALED_MUON: TorchClass(
+        "Muon",
+        {
+            "lr": "lr",
+            "momentum": "beta",
+            "weight_decay": "weight_decay",
+            "nesterov": "nesterov",
+            "adjust_lr_fn": "like_adamw",
+            "ns_coefficients": ("first", "third", "fifth"),
+            "ns_steps": "iterations",
+            "eps": "eps",
+        },
+        {"m": "momentum_buffer"},
+    ),
+    BOUNDED_ADAFACTOR: _ADAFACTOR,
+    BOUNDED_ADAFACTOR_OF_VECTORS: replace(_ADAFACTOR, state={"step": "step", "v": "variance"}),
     DAMPENED_MOMENTUM: _extended(rules.momentum, _DAMPENING, {}),
     DAMPENED_NESTEROV: _extended(rules.nesterov, _DAMPENING, {}),
     DECAYING_ADAGRAD: _extended(rules.adagrad, _SUM, {}),
