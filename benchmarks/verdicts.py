@@ -108,7 +108,7 @@ class Synthetic:
         """Any."""
         return Target(1.2, 5.0, 1.0, "given")
 
-    def steps(self, batch_size: int) -> int:
+    def steps(self, batch_size: int, rule: Rule | None = None) -> int:  # noqa: ARG002
         """As of 600 examples."""
         return -(-600 // batch_size)
 

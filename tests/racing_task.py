@@ -99,7 +99,7 @@ class LeastSquares:
     def target(self) -> Target:
         return Target(1.0, 20.0, 0.0, "5 % of the constant's loss")
 
-    def steps(self, batch_size: int) -> int:
+    def steps(self, batch_size: int, rule: Rule | None = None) -> int:  # noqa: ARG002
         return max(1, 40 // batch_size)
 
     def measure(self, batch_size: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import problems, schedules, second_order
 from thalweg.checks import NOT_NEGATIVE, Hyperparameter, count, number
 from thalweg.problems import Problem
-from thalweg.rule import STEPS, Rule
+from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 
 __all__ = ["Trace", "descend"]
@@ -123,7 +123,7 @@ def descend(
     problem = problems.get(problem)
     rule = second_order.get(rule, problem)
     steps = count("steps", steps)
-    hyper |= {"steps": steps} if STEPS.name in rule.hyperparameters else {}
+    hyper = rule.lasting(hyper, steps)
     noise = number("noise", noise, NOT_NEGATIVE)
     tolerance = number("tolerance", tolerance, NOT_NEGATIVE)
     random = np.random.default_rng(count("seed", seed, 0))

@@ -15,6 +15,8 @@ from numbers import Real
 from types import CellType, FunctionType
 from typing import Any
 
+import numpy as np
+
 from thalweg.checks import Hyperparameter, Range
 from thalweg.kind import ASKING, ELEMENT_WISE, MATRICES, read
 
@@ -74,6 +76,7 @@ RANGES: dict[str, Range] = {
 # What a rule may ask for beside g, x and t, by the name of a keyword without a default. Functions
 # of x, from whoever takes the step; and the length of the training, which goes as a hyperparameter.
 INPUTS = ("gradient", "curvature")
+_COUNTED = 120  # steps over which gradients are counted
 STEPS = Hyperparameter("steps", math.nan, Range(1.0, ends="[)"))
 
 
@@ -151,6 +154,36 @@ class Rule:
         It does so by ``sums.total``, or by a gradient elsewhere, which needs all of that point.
         """
         return read(self.function)[1] or bool(self.inputs)
+
+    @cached_property
+    def gradients(self) -> float:
+        """How many gradients a step takes, at the defaults: 1 and those that it asks for.
+
+        A curvature takes two, as where it is estimated from gradients.
+
+        Example:
+            >>> from thalweg import rules
+            >>> [rules.get(name).gradients for name in ("adam", "sam(adam)", "sophia")]
+            [1.0, 2.0, 1.2]
+        """
+        asked = 0
+
+        def asking(price: int) -> Callable[[Any], Any]:
+            def answer(x: Any) -> Any:  # noqa: ANN401
+                nonlocal asked
+                asked += price
+                return x
+
+            return answer
+
+        inputs = {"gradient": asking(1), "curvature": asking(2)}
+        hyper = self.defaults | {STEPS.name: _COUNTED}
+        hyper = {name: hyper[name] for name in self.hyperparameters}
+        x = np.eye(2)
+        state = self.first_state(x, hyper)
+        for t in range(1, 1 + _COUNTED if self.inputs else 1):
+            _, state = self.advance(x, x, state, t=t, hyper=hyper, inputs=inputs)
+        return 1 + asked / _COUNTED
 
     def advance(
         self,
@@ -251,6 +284,10 @@ class Rule:
                 raise TypeError(
                     f"rule {self.name!r} has no hyperparameter {name!r}; it has: {known}"
                 )
+
+    def lasting(self, hyper: Mapping[str, Any], steps: int) -> dict[str, Any]:
+        """Return hyperparameters with the length of the training, if this rule asks for it."""
+        return {**hyper, **({STEPS.name: steps} if STEPS.name in self.hyperparameters else {})}
 
     def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
         """Return the value of every hyperparameter: given values, checked, and defaults.

@@ -1,6 +1,7 @@
 """Spaces: what is searched of each rule, and where."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,3 +156,16 @@ def test_box_around_a_default_outside_the_space_is_inside_it() -> None:
     lr = Dimension("lr", 1e-2, 1.0, "log", RANGES["lr"])
     box = Space({"lr": 1e-3}, (lr,), (32,)).around(Point({"lr": 1e-3}, 32))
     assert box.dimensions[0].low == 1e-2
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_length_of_a_training_is_no_part_of_a_setting() -> None:
+    """The task knows it; a trial is kept without it."""
+
+    @rule("a rate that falls to 0")
+    def falling(g: Any, x: Any, *, t: int, steps: float, lr: float = 0.5) -> Any:
+        return x - lr * (1 - t / steps) * g
+
+    found = space.of(falling)
+    assert found.defaults == {"lr": 0.5}
+    assert [d.name for d in found.dimensions] == ["lr"]

@@ -129,6 +129,7 @@ def one_by_one(
     clip_norm: float | None = None,
     penalty: Callable[[nn.Module], Any] = lambda _: 0,
     smoothing: float = 0.0,
+    gradients: float = 1.0,
 ) -> tuple[nn.Module, list[float], list[float]]:
     """Return what plain torch comes to: the module, training and validation losses by epoch."""
     parts = Examples.of(task).draw(0)
@@ -144,16 +145,20 @@ def one_by_one(
     for _ in range(epochs):
         module.train()
         losses = []
-        for rows in itertools.islice(batches, -(-len(y) // batch_size)):
-            steps.zero_grad()
-            extra = {"label_smoothing": smoothing} if smoothing else {}
-            value = loss(module(x[rows]), y[rows], **extra)
-            (value + penalty(module)).backward()
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
-            steps.step()
-            losses.append((value.item(), len(rows)))
-        means.append(sum(v * n for v, n in losses) / len(y))
+        epoch = list(itertools.islice(batches, -(-len(y) // batch_size)))
+        for rows in epoch[: int(len(epoch) / gradients)]:
+
+            def closure(rows: Tensor = rows) -> Tensor:
+                steps.zero_grad()
+                extra = {"label_smoothing": smoothing} if smoothing else {}
+                value = loss(module(x[rows]), y[rows], **extra)
+                (value + penalty(module)).backward()
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+                return value
+
+            losses.append((steps.step(closure).item(), len(rows)))
+        means.append(sum(v * n for v, n in losses) / sum(n for _, n in losses))
         validation.append(_evaluated(module, steps, loss, valid_x, valid_y))
     return module, means, validation
 

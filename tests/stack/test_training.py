@@ -1,6 +1,7 @@
 """Lanes of torch modules against plain torch trainings, one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,30 @@ def test_each_rule_trains_as_torchs_class_does(case: Case) -> None:
     with scalars_in(torch.float64):
         expected = one_by_one(task, peer(case.peer.name, case.peer.arguments), epochs=15)
     assert_lane(training, 1, expected, 1e-8)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_lanes_of_sam_are_its_trainings_one_by_one(*, stacked: bool) -> None:
+    """Each takes two gradients a step, and half of the steps; a clipped one is cut twice."""
+    task, hyper = replace(classes("mlp"), clip_norm=0.05), {"lr": 0.1, "radius": 0.2}
+    training = in_lanes(task, "sam(momentum)", [{}, hyper], epochs=6, stacked=stacked)
+    with scalars_in(torch.float64):
+        expected = one_by_one(
+            task, lambda params: Descent(params, "sam(momentum)", **hyper), epochs=6,
+            clip_norm=0.05, gradients=2.0,
+        )  # fmt: skip
+    assert_lane(training, 1, expected, 1e-8)
+
+
+def test_lanes_of_sophia_do_as_they_do_alone_and_ask_when_each_is_due() -> None:
+    """Their draws are those of seed and step, whatever is beside them."""
+    task = classes("mlp")
+    hyper = [{"lr": 0.01, "every": every} for every in (1, 10, 2)]
+    both = in_lanes(task, "sophia", hyper, epochs=4)
+    alone = in_lanes(task, "sophia", hyper[1:2], epochs=4, stacked=False)
+    np.testing.assert_allclose(both.train_loss[:, 1], alone.train_loss[:, 0], rtol=1e-6)
+    assert not np.allclose(both.train_loss[1:, 0], both.train_loss[1:, 1], rtol=1e-6)
+    assert (both.train_loss[-1] < both.train_loss[0]).all()
 
 
 @pytest.mark.parametrize("rule", ["schedule_free_sgd", "schedule_free_adamw"])

@@ -177,6 +177,7 @@ def train_on(
     batch_size = checks.count("batch_size", batch_size, 1, n, "the rows of X")
     threads = checks.count("threads", os.cpu_count() or 1 if threads is None else threads)
     epochs = checks.count("epochs", epochs)
+    hyper = rule.lasting(hyper, -(-n // batch_size) * epochs)
     evaluate_every = checks.count("evaluate_every", evaluate_every)
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {sampling!r}")

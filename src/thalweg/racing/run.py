@@ -209,9 +209,8 @@ def trials_per_rule(task: Task, protocol: Protocol, workers: Workers) -> dict[st
 
 def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed:
     """Measure the seconds per epoch, the mean over the batch sizes, while all workers train."""
-    seed, epochs, defaults = (
-        protocol.selection_seed(0), protocol.epochs, workers.rules[name].defaults
-    )  # fmt: skip
+    seed, epochs = protocol.selection_seed(0), protocol.epochs
+    defaults = space.of(workers.rules[name], protocol.batch_sizes).defaults
 
     def fastest(unit: list[Trial]) -> float:
         # A disturbance of one worker, such as its first call, must not count for all.
@@ -233,7 +232,8 @@ def _speed(task: Task, protocol: Protocol, name: str, workers: Workers) -> Speed
 
 def _keeping(protocol: Protocol, rules: Mapping[str, Rule]) -> float:
     """Return the seconds that this process needs to store a result, per epoch of the training."""
-    trial = Trial("", "", 0, 0, 0, rules[protocol.rules[0]].defaults, protocol.epochs)
+    defaults = space.of(rules[protocol.rules[0]], protocol.batch_sizes).defaults
+    trial = Trial("", "", 0, 0, 0, defaults, protocol.epochs)
     losses = np.zeros(protocol.epochs + 1)
     results = [Result(replace(trial, number=i), 0, losses, losses) for i in range(_TYPICAL)]
     with Store(None) as store:
@@ -244,7 +244,7 @@ def _keeping(protocol: Protocol, rules: Mapping[str, Rule]) -> float:
 
 def _finals_share_a_stack(task: Task, protocol: Protocol, rules: Mapping[str, Rule]) -> bool:
     name = protocol.rules[0]
-    point = Point(rules[name].defaults, protocol.batch_sizes[0])
+    point = space.of(rules[name], protocol.batch_sizes).start
     trials = [
         _trial(name, FINAL, point, number=0, seed=seed, epochs=protocol.epochs)
         for seed in protocol.final_seeds(0)

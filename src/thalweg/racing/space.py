@@ -16,7 +16,7 @@ import numpy as np
 
 from thalweg import catalog
 from thalweg.checks import Hyperparameter, Range
-from thalweg.rule import Rule
+from thalweg.rule import STEPS, Rule
 from thalweg.tasks.schedule import CONSTANT
 
 __all__ = ["Dimension", "Point", "Space", "of"]
@@ -297,11 +297,12 @@ def of(
         >>> [(d.name, d.low, d.high) for d in of(rules.get("momentum")).dimensions]
         [('lr', 1e-05, 10.0), ('beta', 0.0, 0.999)]
     """
-    found = (_dimension(rule, h) for h in rule.hyperparameters.values() if h.name not in _FIXED)
+    known = {h.name: h.default for h in rule.hyperparameters.values() if h is not STEPS}
+    found = (_dimension(rule, rule.hyperparameters[name]) for name in known if name not in _FIXED)
     dimensions = tuple(d for d in found if d)
     if "lr" not in rule.hyperparameters:
         schedules = schedules[:1]
-    return Space(rule.defaults, dimensions, tuple(batch_sizes), tuple(schedules))
+    return Space(known, dimensions, tuple(batch_sizes), tuple(schedules))
 
 
 def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:

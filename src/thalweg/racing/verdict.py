@@ -307,8 +307,16 @@ def _terms(course: Course, protocol: Protocol, counts: Mapping[str, int]) -> dic
             f"{' to '.join(dict.fromkeys(rerun))} trials are run again on {RERUNS} other seeds: "
             "the defaults, the best of each batch size, and the best of all others. The one whose "
             "median loss there is the lowest is chosen."
+            + "".join(map(_asking, (course.rules[name] for name in protocol.rules)))
         ),
     }
+
+
+def _asking(rule: Rule) -> str:
+    """Return a sentence on what a rule's epochs are, if it takes more than one gradient a step."""
+    if not rule.inputs:
+        return ""
+    return f" {rule.name} takes {rule.gradients:g} gradients a step, and so fewer steps an epoch."
 
 
 def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
@@ -336,7 +344,7 @@ def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
             "probability": compared.probability[index],
             "repeats_needed": needed[index],
         }
-        row["steps"] = protocol.epochs * course.task.steps(row["batch_size"])
+        row["steps"] = protocol.epochs * course.task.steps(row["batch_size"], course.rules[name])
         rows.append(row)
     rows.sort(key=lambda row: (STATES.index(row["state"]), row["test_loss"]["typical"]))
     return rows

@@ -18,7 +18,7 @@ from thalweg.rules import get
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
-from thalweg.stack.step import LaneStep, MixedStep
+from thalweg.stack.step import MixedStep
 
 __all__ = ["Cost", "best_lanes", "cost", "gradient_noise"]
 
@@ -86,7 +86,7 @@ def _storages(tensor: Tensor) -> list[torch.UntypedStorage]:
     return [own.untyped_storage() for own in arrays(tensor)]
 
 
-def _one(stack: Stack, step: LaneStep, batch: Batch, t: int) -> float:
+def _one(stack: Stack, step: MixedStep, batch: Batch, t: int) -> float:
     start = time.perf_counter()
     _, gradients = stack.gradients(batch, t)
     step(gradients, None)

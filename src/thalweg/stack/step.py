@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +19,32 @@ from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim import Descent, roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
+from thalweg.stack.elsewhere import Elsewhere
 
-__all__ = ["DeviceStep", "LaneStep", "MixedStep", "StackStep", "WholeStep"]
+__all__ = ["AskingStep", "Asks", "DeviceStep", "LaneStep", "MixedStep", "StackStep", "WholeStep"]
 
 _WRAP = Wrap(scaled=True)
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What some lanes of a stack ask for.
+
+    Attributes:
+        elsewhere: of the whole stack.
+        own: which lanes these are.
+    """
+
+    elsewhere: Elsewhere
+    own: slice
+
+    def gradients(self, points: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradients of these lanes at points of theirs, (lanes, *shape) each."""
+        return self.elsewhere.gradients(self.own, points)
+
+    def seed(self, lane: int) -> int:
+        """Return what fixes the random numbers of a lane's step."""
+        return self.elsewhere.seed(self.own.start + lane)
 
 
 class LaneStep(Protocol):
@@ -34,12 +57,15 @@ class LaneStep(Protocol):
     def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
         """Go on with some lanes, whose parameters now lie elsewhere."""
 
-    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+    def __call__(
+        self, gradients: Sequence[Tensor], scale: Tensor | None, asks: "Asks | None" = None
+    ) -> None:
         """Take one step.
 
         Args:
             gradients: as the parameters.
             scale: (lanes,), the factor of each lane's gradient; None for 1.
+            asks: has the gradients at other points.
         """
 
     def states(self, lane: int) -> list[dict[str, Tensor]]:
@@ -80,7 +106,8 @@ class MixedStep:
             if same[0].kind == ELEMENT_WISE:
                 step = fast(same[0], hyper[own], rows, steps)
             else:
-                step = WholeStep(same[0], hyper[own], rows, steps, blocks)
+                whole = AskingStep if same[0].inputs else WholeStep
+                step = whole(same[0], hyper[own], rows, steps, blocks)
             self._steps.append((own, step))
             begin = own.stop
 
@@ -100,10 +127,16 @@ class MixedStep:
                 self._steps.append((now, step))
                 begin = now.stop
 
-    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+    def __call__(
+        self,
+        gradients: Sequence[Tensor],
+        scale: Tensor | None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         """Take one step; see ``LaneStep``."""
         for own, step in self._steps:
-            step([g[own] for g in gradients], None if scale is None else scale[own])
+            asks = None if elsewhere is None else Asks(elsewhere, own)
+            step([g[own] for g in gradients], None if scale is None else scale[own], asks)
 
     def states(self, lane: int) -> list[dict[str, Tensor]]:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
@@ -199,7 +232,12 @@ class StackStep:
         ]
         return _answers(self.rule, rows, parameters, self)
 
-    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+    def __call__(
+        self,
+        gradients: Sequence[Tensor],
+        scale: Tensor | None,
+        asks: Asks | None = None,  # noqa: ARG002 - for rules that ask
+    ) -> None:
         """Take one step; see ``LaneStep``."""
         for j, values in self._scheduled.items():
             self._hyper[:, j] = values[:, self.taken, None]
@@ -268,16 +306,26 @@ class DeviceStep:
         rows = [{n: _at(value, last) for n, value in own.items()} for own in self._hyper]
         return _answers(self._rule, rows, parameters, self)
 
-    def __call__(self, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
+    def __call__(
+        self,
+        gradients: Sequence[Tensor],
+        scale: Tensor | None,
+        asks: Asks | None = None,  # noqa: ARG002 - for rules that ask
+    ) -> None:
         """Take one step; see ``LaneStep``."""
-        for lane, (groups, own) in enumerate(zip(self._groups, self._hyper, strict=True)):
-            for group in groups:
-                group.update((n, value(self.taken)) for n, value in own.items() if callable(value))
-            for view, gradient in zip(self._views[lane], gradients, strict=True):
+        self._schedule()
+        for lane, views in enumerate(self._views):
+            for view, gradient in zip(views, gradients, strict=True):
                 view.grad = gradient[lane] if scale is None else gradient[lane] * scale[lane]
         for optimizer in dict.fromkeys(self._optimizers):
             optimizer.step()
         self.taken += 1
+
+    def _schedule(self) -> None:
+        """Set what a schedule gives for the coming step."""
+        for groups, own in zip(self._groups, self._hyper, strict=True):
+            for group in groups:
+                group.update((n, value(self.taken)) for n, value in own.items() if callable(value))
 
 
 class WholeStep(DeviceStep):
@@ -318,6 +366,66 @@ class WholeStep(DeviceStep):
         groups, rest = roles.groups(named, counts)
         shared = {n: own[n] for n in ("lr", "weight_decay") if n in own}
         return [*groups, *([{"params": rest, "rule": "adamw", **shared}] if rest else [])]
+
+
+class _Unanswered(Exception):  # noqa: N818 - no error: the step is begun again
+    """A rule asks for the gradient where the parameters are."""
+
+
+class AskingStep(WholeStep):
+    """The same of a rule that asks for gradients at other points: those of all lanes in one pass.
+
+    A rule is a plain function. So a lane's step is begun, and left where it asks; all lanes' points
+    go through the module together, and each step is begun again with the answers. It writes nothing
+    before it has them all.
+    """
+
+    def __call__(
+        self, gradients: Sequence[Tensor], scale: Tensor | None, asks: Asks | None = None
+    ) -> None:
+        """Take one step; see ``LaneStep``."""
+        assert asks is not None
+        self._schedule()
+        first = [_scaled(g, scale) for g in gradients]
+        answers = [first]
+        open_lanes = list(range(len(self._views)))
+        while open_lanes:
+            points = [[view.clone() for view in views] for views in self._views]
+            begun = ((i, self._begun(i, answers, points[i], asks)) for i in open_lanes)
+            open_lanes = [lane for lane, ended in begun if not ended]
+            if open_lanes:
+                columns = [torch.stack(column) for column in zip(*points, strict=True)]
+                answers.append(asks.gradients(columns))
+        self.taken += 1
+
+    def _begun(
+        self, lane: int, answers: Sequence[Sequence[Tensor]], point: list[Tensor], asks: Asks
+    ) -> bool:
+        """Begin a lane's step. Return whether it ended; else the point has become what it asks."""
+        views = self._views[lane]
+        rounds = iter(answers)
+
+        def closure() -> None:
+            found = next(rounds, None)
+            if found is None:
+                point[:] = [view.clone() for view in views]
+                raise _Unanswered
+            for view, g in zip(views, found, strict=True):
+                view.grad = g[lane]
+
+        with torch.random.fork_rng([]):
+            torch.manual_seed(asks.seed(lane))
+            try:
+                self._optimizers[lane].step(closure)
+            except _Unanswered:
+                return False
+        return True
+
+
+def _scaled(gradient: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return gradient
+    return gradient * scale.reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 def _fixed(own: Mapping[str, Hyper]) -> dict[str, Any]:

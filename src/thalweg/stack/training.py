@@ -16,12 +16,13 @@ from thalweg.optim import roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack.batch import each
+from thalweg.stack.elsewhere import Elsewhere, clip
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
 from thalweg.stack.observer import Observer
 from thalweg.stack.parts import Parts
-from thalweg.stack.step import LaneStep, MixedStep
+from thalweg.stack.step import MixedStep
 
 __all__ = ["Final", "Outcome", "steps_per_epoch", "train"]
 
@@ -39,7 +40,7 @@ class Final:
     """
 
     stack: Stack
-    step: LaneStep
+    step: MixedStep
     lanes: list[int]
 
     @contextmanager
@@ -74,17 +75,28 @@ class Outcome:
     finals: Sequence[Final] = field(repr=False)
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return how many minibatches an epoch has.
+def steps_per_epoch(examples: int, batch_size: int, gradients: float = 1.0) -> int:
+    """Return how many steps an epoch has: as many as it has minibatches, fewer for rules that ask.
 
-    The last is smaller where ``batch_size`` does not divide the examples. One of a single example,
-    which batch normalization cannot take, is left out.
+    The last minibatch is smaller where ``batch_size`` does not divide the examples. One of a single
+    example, which batch normalization cannot take, is left out.
+
+    Args:
+        examples: how many there are.
+        batch_size: of a step.
+        gradients: that a step takes: an epoch has so many for each rule. Those that ask for some at
+            other points take fewer steps.
 
     Example:
         >>> steps_per_epoch(10, 4), steps_per_epoch(9, 4), steps_per_epoch(3, 1)
         (3, 2, 3)
+        >>> steps_per_epoch(10, 1, gradients=2)
+        5
     """
-    return -(-examples // batch_size) - (batch_size > 1 and examples % batch_size == 1 < examples)
+    minibatches = -(-examples // batch_size) - (
+        batch_size > 1 and examples % batch_size == 1 < examples
+    )
+    return max(1, int(minibatches / gradients))
 
 
 def train(
@@ -109,7 +121,7 @@ def train(
     Args:
         model: the module.
         parts: the data, on the model's device.
-        rules: each lane's.
+        rules: each lane's, all of as many gradients a step.
         hyper: each lane's hyperparameters, numbers or schedules, all of them.
         seeds: each lane's: of its start, its minibatches and what it draws.
         batch_size: examples per step, from 1 to those of the training part.
@@ -119,7 +131,8 @@ def train(
         observers: are told of each step and epoch; what they raise ends the training.
     """
     lanes = len(hyper)
-    length = steps_per_epoch(parts.sizes["train"], batch_size)
+    (gradients,) = {rule.gradients for rule in rules}
+    length = steps_per_epoch(parts.sizes["train"], batch_size, gradients)
     curves = np.full((2, epochs + 1, lanes), np.nan)
     results = Outcome(curves[0], curves[1], np.zeros(lanes, np.int64), [])
     everyone = sorted(range(lanes), key=lambda lane: rules[lane].name)  # one call per rule
@@ -231,7 +244,8 @@ class _Run:
         """Take one step. A smaller last minibatch is not worth the time of a compiler."""
         batch = each(lambda tensor: tensor[rows], self.parts.train)
         losses, gradients = self.stack.gradients(batch, self.step.taken + 1, compiled=compiled)
-        self.step(gradients, _clip(gradients, self.stack.model.task.clip_norm))
+        elsewhere = Elsewhere(self.stack, batch, self.step.taken + 1, compiled)
+        self.step(gradients, clip(gradients, self.stack.model.task.clip_norm), elsewhere)
         self.met.append(losses)
         self.sizes.append(rows.shape[-1])
         for observer in self.observers:
@@ -270,13 +284,3 @@ class _Run:
         with self.stack.model.mode(training=False), here.judged() as stack:
             losses = stack.losses(self.parts.validation, "validation", compiled=self.compiled)
         self.results.validation_loss[epoch, self.lanes] = losses.numpy()
-
-
-def _clip(gradients: Sequence[Tensor], clip_norm: float | None) -> Tensor | None:
-    """Return what each lane's gradient is multiplied by, as torch.nn.utils.clip_grad_norm_."""
-    if clip_norm is None:
-        return None
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
-    total = torch.linalg.vector_norm(norms, dim=0)
-    scale: Tensor = (clip_norm / (total + 1e-6)).clamp(max=1.0)
-    return scale

@@ -101,7 +101,7 @@ class LinearTask:
         with _PREPARING:
             examples, held_out = self._examples
         first = lanes[0]
-        hyper = {n: [lane.hyper[n] for lane in lanes] for n in first.rule.hyperparameters}
+        hyper = {n: [lane.hyper[n] for lane in lanes] for n in first.hyper}
         return linear.train_on(
             examples,
             held_out,
@@ -211,7 +211,7 @@ class LinearTask:
         minimize(objective, start, jac=True, method="L-BFGS-B", callback=note)
         return path
 
-    def steps(self, batch_size: int) -> int:
+    def steps(self, batch_size: int, rule: Rule | None = None) -> int:  # noqa: ARG002 - no rule of kernels asks
         """Return how many steps an epoch has; the last batch may be smaller."""
         return -(-self.parts["train"] // batch_size)
 

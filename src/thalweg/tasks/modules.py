@@ -185,7 +185,8 @@ class ModuleTask:
 
     def together(self, lane: Lane) -> Hashable:
         """Return what lanes share, of whatever rules: minibatches too, if not each has its own."""
-        return lane.epochs, lane.batch_size, lane.shared, lane.seed if lane.shared else None
+        seed = lane.seed if lane.shared else None
+        return lane.epochs, lane.batch_size, lane.shared, seed, lane.rule.gradients
 
     def run(
         self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
@@ -213,12 +214,16 @@ class ModuleTask:
         )
 
     def _hyper(self, lane: Lane) -> dict[str, Hyper]:
-        hyper: dict[str, Hyper] = dict(lane.rule.resolve(lane.hyper))
+        steps = self._length(lane)
+        hyper: dict[str, Hyper] = dict(lane.rule.resolve(lane.rule.lasting(lane.hyper, steps)))
         if lane.schedule != schedules.CONSTANT:
-            steps = steps_per_epoch(self.parts["train"], lane.batch_size) * lane.epochs
             factors = schedules.factor(lane.schedule, steps)(np.arange(steps))
             hyper["lr"] = (lane.hyper["lr"] * factors).item
         return hyper
+
+    def _length(self, lane: Lane) -> int:
+        """Return how many steps a training has."""
+        return self.steps(lane.batch_size, lane.rule) * lane.epochs
 
     def _judge(self, training: Outcome) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each lane's loss and score on the test part, NaN for those that diverged."""
@@ -254,7 +259,7 @@ class ModuleTask:
     def _optimizer_state(self, final: Final, position: int, lane: Lane) -> dict[str, Any]:
         """Return a state_dict of ``optim.Descent`` over all parameters of the module."""
         module = self.model.module
-        hyper = dict[str, Any](lane.hyper)
+        hyper = lane.rule.lasting(lane.hyper, self._length(lane))
         otherwise = "adamw" if lane.rule.kind == MATRICES else None
         optimizer = Descent(module, lane.rule, otherwise=otherwise, report=None, **hyper)
         names = dict(module.named_parameters())
@@ -305,9 +310,10 @@ class ModuleTask:
             stacked=self.stacked,
         )
 
-    def steps(self, batch_size: int) -> int:
-        """Return how many steps an epoch has."""
-        return steps_per_epoch(self.parts["train"], batch_size)
+    def steps(self, batch_size: int, rule: Rule | None = None) -> int:
+        """Return how many steps an epoch has; see ``Task.steps``."""
+        gradients = 1.0 if rule is None else rule.gradients
+        return steps_per_epoch(self.parts["train"], batch_size, gradients)
 
     def measure(self, batch_size: int) -> dict[str, float]:
         """Return what a training at a batch size costs, and the gradient noise scale.
@@ -336,7 +342,7 @@ class ModuleTask:
         self, rule: Rule, hyper: Mapping[str, float], *, batch_size: int, epochs: int, schedule: str
     ) -> dict[str, str]:
         """Return the lines to paste; see ``Task.code``."""
-        steps = self.steps(batch_size) * epochs
+        steps = self.steps(batch_size, rule) * epochs
         return snippets.module(rule, hyper, schedule=schedule, steps=steps)
 
     def fingerprint(self) -> str:

@@ -76,7 +76,7 @@ def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str
     Returns:
         The lines for each library: "torch" and "thalweg".
     """
-    known = torch_class(rule, hyper)
+    known, hyper = torch_class(rule, hyper), rule.lasting(hyper, steps)
     if known is None:
         of_matrices = rule.kind == MATRICES
         given = "model" if of_matrices else "model.parameters()"
@@ -90,6 +90,8 @@ def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str
     else:
         own = _OWN_SCHEDULED.format(own, schedule, steps)
         torch += _torch_scheduler(steps)
+    if rule.inputs:
+        own += "# step with optimizer.step(closure), which computes loss and gradients again\n"
     if rule.judged is not None:
         own += "# judge the model inside `with optimizer.answer():`\n"
     return {"torch": f"import torch\n\n{torch}" if known else _lacking(rule), "thalweg": own}

@@ -143,8 +143,8 @@ class Task(Protocol):
     def target(self) -> Target:
         """Fix the target."""
 
-    def steps(self, batch_size: int) -> int:
-        """Return how many steps an epoch has."""
+    def steps(self, batch_size: int, rule: Rule | None = None) -> int:
+        """Return how many steps an epoch has, of a rule: by its gradients, if it asks for more."""
 
     def measure(self, batch_size: int) -> Mapping[str, float]:
         """Measure what a step of Adam costs at a batch size, and how noisy gradients are.
