@@ -32,6 +32,18 @@ def test_slopes_are_derivatives(name: str) -> None:
         np.testing.assert_allclose(slope[i, c], found, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].kinks])
+def test_a_derivative_that_jumps_is_averaged_over_a_width(name: str) -> None:
+    loss, rng = LOSSES[name], np.random.default_rng(2)
+    z, y = rng.normal(size=(50, 1)), rng.integers(0, 2, 50)
+    places = np.linspace(-0.6, 0.6, 20_001)
+    means = [
+        np.mean([loss.rows(z + s, y, 0.3)[i].reshape(-1) for s in places], axis=0) for i in (0, 1)
+    ]
+    for found, mean in zip(loss.rows(z, y, 0.3, width=0.6), means, strict=True):
+        np.testing.assert_allclose(found.reshape(-1), mean, atol=1e-4)
+
+
 def test_an_unknown_loss_gets_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"loss must be one of squared, .*, got 'l'"):
         get("l")

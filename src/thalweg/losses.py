@@ -32,7 +32,8 @@ class Loss:
         parameter: the name of its own number; empty if it has none.
         degree: if y, z and a length a are multiplied by a factor, the loss is by this power of it;
             0: the unit of y is not free.
-        smooth: whether its derivative is continuous.
+        kinks: (y, a) -> the outputs z at which the derivative of each row jumps, each time by 1;
+            the loss is linear between them. None if it does not jump.
         power: of a loss of the mean e^z, a -> by which power of a factor f the loss grows, but for
             a constant, if y and e^z are multiplied by f; None of other losses.
     """
@@ -44,7 +45,7 @@ class Loss:
     outputs: Callable[[NDArray[Any], str], int]
     parameter: str = ""
     degree: int = 0
-    smooth: bool = True
+    kinks: Callable[[Any, float], tuple[Any, ...]] | None = None
     power: Callable[[float], float] | None = None
 
     @property
@@ -60,13 +61,20 @@ class Loss:
         return float(np.mean(values)), slopes / len(y)
 
     def rows(
-        self, z: NDArray[np.float64], y: NDArray[Any], parameter: float = 0.0
+        self, z: NDArray[np.float64], y: NDArray[Any], parameter: float = 0.0, width: float = 0.0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the loss of each row of outputs z (n, k), and its slope in each of them."""
+        """Return the loss of each row of outputs z (n, k), and its slope in each of them.
+
+        Where the derivative jumps, the loss may be smoothed: its mean over z - width to z + width.
+        """
         if self.name != "softmax":
             z, y = z[:, 0], y.astype(np.float64)
-        slope = self.slope(z, y, parameter)
-        return self.value(z, y, parameter), slope.reshape(len(y), -1)
+        value, slope = self.value(z, y, parameter), self.slope(z, y, parameter)
+        for kink in self.kinks(y, parameter) if self.kinks and width else ():
+            within = maximum(width - abs(z - kink), 0.0)
+            value = value + within * within / (4 * width)
+            slope = slope - sign(z - kink) * within / (2 * width)
+        return value, slope.reshape(len(y), -1)
 
 
 def exp_of_negative(x: Any) -> Any:  # noqa: ANN401 - arrays, or vectors of lanes
@@ -158,7 +166,7 @@ def _epsilon_insensitive(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
 
 def _epsilon_insensitive_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     r = z - y
-    return where(abs(r) > a, sign(r), 0.0)
+    return 0.5 * (sign(r - a) + sign(r + a))
 
 
 def _quantile(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
@@ -192,6 +200,18 @@ def _tweedie(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
 
 def _tweedie_slope(z: Any, y: Any, a: float) -> Any:  # noqa: ANN401
     return exp((2 - a) * z) - y * exp((1 - a) * z)
+
+
+def _margins(y: Any, a: float) -> tuple[Any, ...]:  # noqa: ANN401
+    return (2 * y - 1,)
+
+
+def _both_sides(y: Any, a: float) -> tuple[Any, ...]:  # noqa: ANN401
+    return y - a, y + a
+
+
+def _target(y: Any, a: float) -> tuple[Any, ...]:  # noqa: ANN401
+    return (y,)
 
 
 def _number(z: NDArray[Any]) -> NDArray[Any]:
@@ -249,7 +269,7 @@ LOSSES: Mapping[str, Loss] = {
         Loss("squared", _squared, _squared_slope, _number, _any_number, degree=2),
         Loss("logistic", _logistic, _logistic_slope, _class_of_two, _zero_or_one),
         Loss("softmax", _softmax, _softmax_slope, _largest, _codes),
-        Loss("hinge", _hinge, _hinge_slope, _class_of_two, _zero_or_one, smooth=False),
+        Loss("hinge", _hinge, _hinge_slope, _class_of_two, _zero_or_one, kinks=_margins),
         Loss("squared_hinge", _squared_hinge, _squared_hinge_slope, _class_of_two, _zero_or_one),
         Loss("modified_huber", _modified_huber, _modified_huber_slope, _class_of_two, _zero_or_one),
         Loss("huber", _huber, _huber_slope, _number, _any_number, "epsilon", 2),
@@ -261,7 +281,7 @@ LOSSES: Mapping[str, Loss] = {
             _any_number,
             "epsilon",
             1,
-            smooth=False,
+            _both_sides,
         ),
         Loss(
             "quantile",
@@ -271,7 +291,7 @@ LOSSES: Mapping[str, Loss] = {
             _any_number,
             "quantile",
             1,
-            smooth=False,
+            _target,
         ),
         Loss(
             "poisson",

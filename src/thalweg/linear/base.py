@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from thalweg.checks import count
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
-from thalweg.linear.optimum import Objective, optimum
+from thalweg.linear.objective import Objective
+from thalweg.linear.optimum import optimum
 from thalweg.linear.progressive import Progressive
 from thalweg.linear.stream import stream
 from thalweg.linear.unit import Unit
@@ -512,7 +513,7 @@ class _Course:
         model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
         small = rows.X.shape[0] * rows.X.shape[1] * self._k * len(rows.targets) <= _SMALL
         asked = model.finish if model.finish != "auto" else small and self._validation is None
-        if self._loss.smooth and asked:
+        if asked:
             kept = model._finished(rows, kept)  # noqa: SLF001 - the same
         model._keep(kept)  # noqa: SLF001 - the same
         del model._problems, model._columns  # noqa: SLF001 - the same

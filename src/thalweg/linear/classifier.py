@@ -57,9 +57,9 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         max_iter: passes over the rows, >= 1; default 1.
         batch_size: rows per step; "auto" (default): 1 of sparse data and up to 5,000 rows, else 32.
         finish: whether Newton's method, of many parameters L-BFGS, goes on from the pass to the
-            optimum; "auto" (default): up to 10⁷ numbers in X times outputs, without a validation
-            set; a number in (0, 1): until the objective is that near to its least, as a share of
-            it. The hinge loss, whose derivative jumps, is left as the pass found it.
+            optimum, or of the hinge loss an interior point method; "auto" (default): up to 10⁷
+            numbers in X times outputs, without a validation set; a number in (0, 1): until the
+            objective is that near to its least, as a share of it.
         early_stopping: whether rows are held out, as many as validation_fraction says, to choose
             among rates after every pass and to stop; default False. X_val does the same in ``fit``.
         validation_fraction: in (0, 1); default 0.1.

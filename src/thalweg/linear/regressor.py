@@ -45,7 +45,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         hyper: the rule's other hyperparameters.
         max_iter: passes.
         batch_size: rows per step.
-        finish: whether the optimum follows; never of "epsilon_insensitive" and "quantile".
+        finish: whether the optimum follows.
         early_stopping: whether rows are held out.
         validation_fraction: how many.
         n_iter_no_change: patience, in passes.
