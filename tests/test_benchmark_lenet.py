@@ -27,6 +27,10 @@ def run(folder: str, *arguments: str) -> str:
     return done.stdout
 
 
+# LeNet has vectors, which Muon does not take.
+CLASSES = {n for n in optim.__all__ if isinstance(getattr(optim, n), type)} - {"LBFGS", "Muon"}
+
+
 def rows(printed: str) -> dict[str, list[str]]:
     """Return the cells of each class: lr; loss, accuracy and seconds of ours, then of torch's."""
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in printed.splitlines()]
@@ -35,7 +39,7 @@ def rows(printed: str) -> dict[str, list[str]]:
 
 def check(printed: str) -> None:
     found = rows(printed)
-    assert {title.split()[0] for title in found} == set(optim.__all__) - {"LBFGS", "Muon"}
+    assert {title.split()[0] for title in found} == CLASSES
     for loss, accuracy, seconds, *theirs in (row[1:] for row in found.values()):
         assert float(loss) < math.log(10)  # what knowing nothing costs
         assert 0 <= float(accuracy) <= 1
@@ -55,7 +59,7 @@ def test_it_reads_mnist() -> None:
         pytest.skip(f"THALWEG_DATA names no folder with {IMAGES}")
     printed = run(folder, "--epochs", "1", "--images", "100")
     assert printed.startswith("MNIST's test images: 80 to train on, 20 to test with")
-    assert set(optim.__all__) - {"LBFGS", "Muon"} <= {title.split()[0] for title in rows(printed)}
+    assert {title.split()[0] for title in rows(printed)} >= CLASSES
 
 
 def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(tmp_path: Path) -> None:

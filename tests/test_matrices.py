@@ -19,6 +19,7 @@ from thalweg.matrices import (
     power,
     qr,
     rows,
+    symmetric,
     take,
 )
 from thalweg.tensors import Tensors
@@ -45,6 +46,58 @@ def test_singular_values_are_brought_near_one_and_directions_stay(shape: Any, of
     assert (near < 1.21).all()
     np.testing.assert_allclose(inner, near[..., None, :] * np.eye(near.shape[-1]), atol=1e-12)
     assert not np.asarray(orthogonalize(of(0 * a))).any()
+
+
+@every_library
+@pytest.mark.parametrize("count", [255, 256, 300])
+def test_a_symmetric_product_is_that_product(count: int, of: Of) -> None:
+    a = drawn(2, count, 7)
+    found = np.asarray(symmetric(of(a), T(of(a))))
+    np.testing.assert_allclose(found, a @ a.swapaxes(-1, -2), rtol=1e-12, atol=1e-13)
+    if count >= 256:  # below that it is one product
+        np.testing.assert_array_equal(found[..., :128, 128:], T(found)[..., :128, 128:])
+
+
+def one_by_one(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Newton-Schulz steps of a wide matrix, each on what the last one gave."""
+    y = a / np.linalg.norm(a)
+    for _ in range(5):
+        s = y @ y.T
+        y = 3.4445 * y + (-4.775 * s + 2.0315 * s @ s) @ y
+    return y
+
+
+def wide(least: float) -> NDArray[np.float64]:
+    """Return a matrix whose singular values fall from 1 to the least one."""
+    left, _, right = np.linalg.svd(drawn(40, 64), full_matrices=False)
+    return np.asarray(left * np.logspace(0, np.log10(least), 40) @ right)
+
+
+@every_library
+@pytest.mark.parametrize("least", [0.1, 1e-3, 1e-8])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-3)])
+def test_all_steps_at_once_give_what_they_give_one_by_one(
+    least: float, dtype: Any, tolerance: float, of: Of
+) -> None:
+    a = wide(least)
+    found, wanted = np.asarray(orthogonalize(of(a.astype(dtype)))), one_by_one(a)
+    assert found.dtype == dtype
+    assert np.linalg.norm(found - wanted) < tolerance * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium", "bfloat16"])
+def test_where_products_have_few_digits_steps_are_taken_one_by_one(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A square of a square would take an eigenvalue of 0 far below it."""
+    a = torch.as_tensor(wide(1e-3)).float()
+    if precision == "bfloat16":
+        a = a.bfloat16()
+    else:
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
+    monkeypatch.setattr(matrices, "_all_factors", None)
+    found = orthogonalize(a).double().numpy()
+    assert np.linalg.norm(found - one_by_one(wide(1e-3))) < 0.2 * np.linalg.norm(found)
 
 
 @every_library
@@ -84,7 +137,9 @@ def test_matrices_of_a_model_are_treated_one_by_one() -> None:
         np.testing.assert_array_equal(part, orthogonalize(wanted))
 
 
-@pytest.mark.parametrize("name", sorted({*matrices.__all__} - {"descending", "take", "power"}))
+@pytest.mark.parametrize(
+    "name", sorted({*matrices.__all__} - {"descending", "symmetric", "take", "power"})
+)
 def test_a_vector_is_refused_with_a_remedy(name: str) -> None:
     with pytest.raises(ValueError, match=r"tensor of shape \(3,\): .*otherwise='adamw'"):
         getattr(matrices, name)(np.ones(3))

@@ -15,11 +15,14 @@ from thalweg.tensors import tensorwise
 
 __all__ = [
     "T", "columns", "descending", "eigenvectors", "identity", "orthogonalize", "power", "qr",
-    "rows", "take",
+    "rows", "symmetric", "take",
 ]  # fmt: skip
 
 # Of Newton-Schulz steps a s + b s³ + c s⁵, which bring singular values near 1 (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
+_STRIP = 128  # columns of a symmetric product that are computed at once
+_WIDE = 1.25  # columns for each row from which products of rows alone are fewer
+_SINGLE = 4  # bytes of a float32
 
 
 def _checked(a: Any) -> Any:  # noqa: ANN401 - an array or a tensor
@@ -140,13 +143,70 @@ def orthogonalize(
         >>> orthogonalize(np.diag([3.0, -4.0])).round(2).tolist()
         [[0.72, 0.0], [0.0, -1.12]]
 
-    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format.
+    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format. Each
+    step is y ← p(y yᵀ) y, and all p together are a polynomial of the first y yᵀ: of a matrix that
+    is wider than high it is found first, and then multiplies y. That differs from one step after
+    the other by less than 1e-3 of the result in float32, and by 1e-12 in float64.
     """
-    first, third, fifth = coefficients
     tall = rows(a) > columns(a)
     y = T(a) if tall else a
     y = y / maximum(sqrt((y * y).sum((-2, -1), keepdims=True)), eps)
+    if iterations and columns(y) > _WIDE * rows(y) and _fine(y):
+        y = _all_factors(symmetric(y, T(y)), coefficients, iterations) @ y
+        return T(y) if tall else y
     for _ in range(iterations):
-        s = y @ T(y)
-        y = first * y + (third * s + fifth * (s @ s)) @ y
+        y = _factor(symmetric(y, T(y)), coefficients) @ y
     return T(y) if tall else y
+
+
+def _fine(a: Any) -> bool:  # noqa: ANN401
+    """Return whether products are rounded as those of float32 or better."""
+    size = a.dtype.itemsize
+    fast = size == _SINGLE and _library(a) is not np
+    return size >= _SINGLE and not (
+        fast and _library(a).get_float32_matmul_precision() != "highest"
+    )
+
+
+def _factor(s: Any, coefficients: tuple[float, float, float]) -> Any:  # noqa: ANN401
+    """Return p(s), what a Newton-Schulz step puts before y where s is y yᵀ."""
+    first, third, fifth = coefficients
+    found = symmetric(s, s)
+    found *= fifth
+    found += third * s
+    diagonal = list(range(rows(s)))
+    found[..., diagonal, diagonal] += first
+    return found
+
+
+def _all_factors(s: Any, coefficients: tuple[float, float, float], iterations: int) -> Any:  # noqa: ANN401
+    """Return the product of all that the steps put before y, where s is the first y yᵀ."""
+    whole = _factor(s, coefficients)
+    factor = whole
+    for _ in range(iterations - 1):
+        s = symmetric(symmetric(factor, s), factor)
+        factor = _factor(s, coefficients)
+        whole = symmetric(whole, factor)
+    return whole
+
+
+@tensorwise
+def symmetric(a: Any, b: Any) -> Any:  # noqa: ANN401
+    """Return a @ b where that is symmetric, such as g @ T(g): large ones are computed by half.
+
+    Example:
+        >>> g = np.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> symmetric(g, T(g)).tolist()
+        [[5.0, 11.0], [11.0, 25.0]]
+    """
+    count = rows(a)
+    if count < 2 * _STRIP:
+        return a @ b
+    shape = (*a.shape[:-1], count)
+    found = np.empty(shape, a.dtype) if isinstance(a, np.ndarray) else a.new_empty(shape)
+    for begin in range(0, count, _STRIP):
+        end = begin + _STRIP
+        below = a[..., begin:, :] @ b[..., begin:end]
+        found[..., begin:, begin:end] = below
+        found[..., begin:end, end:] = T(below)[..., _STRIP:]
+    return found
