@@ -4,7 +4,8 @@
     python benchmarks/doctor_cost.py --large     # a model of 10⁸ parameters, some steps
 
 Printed for each model: processor seconds of `thalweg.check`; the processor time of a training with
-the Doctor over one without, the median of pairs that take turns; the peak memory of the process
+the Doctor over one without, the median over rounds of a watched training between two that are not;
+what the doctor's own calls take in it, by the clock around each; the peak memory of the process
 with it over that without, each in a process of its own; and what each signal takes, alone and for
 one call, with how often it is noted in such a training.
 """
@@ -14,6 +15,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -25,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from measure import save, show
-from thalweg.doctor.signals import Signals
+from thalweg.doctor.signals import Pace, Signals
 
 Make = Callable[[], nn.Module]
 CALLS = 200  # of a signal that is timed alone
@@ -94,6 +96,28 @@ def train(make: Make, steps: int, *, watched: bool) -> tuple[float, thalweg.Doct
     return time.thread_time() - began, doctor
 
 
+def own_share(make: Make, steps: int) -> float:
+    """Return which share of a training's processor time passes within the doctor's own calls."""
+    spent = 0.0
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def inner(*args: Any, **kwargs: Any) -> None:
+            nonlocal spent
+            began = time.thread_time()
+            call(*args, **kwargs)
+            spent += time.thread_time() - began
+
+        return inner
+
+    calls = [(Signals, "_before"), (Signals, "_after"), (thalweg.Doctor, "step"),
+             (thalweg.Doctor, "__init__")]  # fmt: skip
+    with ExitStack() as stack:
+        for owner, name in calls:
+            stack.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
+        whole, _ = train(make, steps, watched=True)
+    return spent / whole
+
+
 def _peak(make: Make, steps: int, watched: bool, answer: Any) -> None:  # noqa: FBT001
     torch.set_num_threads(1)
     train(make, steps, watched=watched)
@@ -141,7 +165,7 @@ def signals(make: Make, steps: int) -> Iterator[tuple[str, str, float, int]]:
         for handle in own._asking:  # noqa: SLF001
             handle.remove()
 
-    with mock.patch.object(Signals, "due", new=False):
+    with mock.patch.object(Pace, "due", return_value=False):
         yield "loss and batch", "every step", _each(lambda: doctor.step(loss, batch)), steps
         yield "rate and mode", "every step", _each(hooks), steps
     yield "norms of gradients and weights", "sampled", _each(own._note), noted  # noqa: SLF001
@@ -198,7 +222,7 @@ def large(steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -209,24 +233,27 @@ def main() -> None:
     rows, table, parts = [], [], []
     for name, make in MODELS.items():
         train(make, 20, watched=True)  # what is loaded at the first time
-        pairs = [
-            (train(make, steps, watched=False)[0], train(make, steps, watched=True)[0])
-            for _ in range(arguments.pairs)
+        rounds = [
+            [train(make, steps, watched=watched)[0] for watched in (False, True, False)]
+            for _ in range(arguments.rounds)
         ]
-        plain = float(np.median([without for without, _ in pairs]))
-        ratio = float(np.median([with_it / without for without, with_it in pairs]))
+        plain = float(np.median([before for before, *_ in rounds]))
+        ratios = [2 * own / (before + after) for before, own, after in rounds]
+        low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        share = float(np.median([own_share(make, steps) for _ in range(arguments.rounds)]))
         seconds = float(np.median([checked(make) for _ in range(3)]))
         memory = peak(make, steps, watched=True) / peak(make, steps, watched=False)
-        table.append([name, f"{1e6 * plain / steps:.0f}", f"{seconds:.2f}", f"{ratio:.3f}",
-                      f"{memory:.3f}"])  # fmt: skip
+        table.append([name, f"{1e6 * plain / steps:.0f}", f"{seconds:.2f}", f"{share:.1%}",
+                      f"{ratio:.3f} ({low:.3f} to {high:.3f})", f"{memory:.3f}"])  # fmt: skip
         for what, often, each, calls in signals(make, steps):
-            share = each * calls / plain
-            parts.append([name, what, often, f"{1e6 * each:.0f}", str(calls), f"{share:.2%}"])
+            part = each * calls / plain
+            parts.append([name, what, often, f"{1e6 * each:.0f}", str(calls), f"{part:.2%}"])
             rows.append({"model": name, "signal": what, "often": often, "seconds": each,
-                         "calls": calls, "share": share})  # fmt: skip
-        rows.append({"model": name, "step": plain / steps, "check": seconds, "ratio": ratio,
-                     "memory": memory})  # fmt: skip
-    columns = ["model", "step, µs", "check, s", "time with / without", "memory with / without"]
+                         "calls": calls, "share": part})  # fmt: skip
+        rows.append({"model": name, "step": plain / steps, "check": seconds, "own": share,
+                     "ratio": ratio, "quartiles": [low, high], "memory": memory})  # fmt: skip
+    columns = ["model", "step, µs", "check, s", "own calls", "time with / without (quartiles)",
+               "memory with / without"]  # fmt: skip
     show("The whole", columns, table)
     columns = ["model", "signal", "noted", "µs each", "calls", "share of the time"]
     show("Its parts", columns, parts)

@@ -20,6 +20,7 @@ import io
 import json
 import multiprocessing
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -38,7 +39,7 @@ from measure import save, show
 
 Say = Callable[[Case, Path], list[str]]
 
-LIMIT = 600  # seconds for one training
+LIMIT = 120  # seconds of processor time for one training
 # What a package may mean by its words; the first line that fits counts.
 WORDS: list[tuple[str, set[str]]] = [
     (r"double softmax", {"softmax_before_cross_entropy"}),
@@ -240,7 +241,8 @@ PACKAGES: dict[str, Say] = {
 
 
 def _say(name: str, peers: Path, entry: Entry, source: Path, answer: Any) -> None:
-    """Send what a package says of a training, in a process of its own."""
+    """Send what a package says of a training, in a process of its own, within its time."""
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     sys.path.insert(0, str(peers / name))
@@ -261,10 +263,11 @@ def asked(name: str, peers: Path, entry: Entry, source: Path) -> tuple[list[str]
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_say, args=(name, peers, entry, source, there))
     process.start()
-    said: tuple[list[str], str] = (
-        here.recv() if here.poll(LIMIT) else ([], f"no answer in {LIMIT} s")
-    )
-    process.terminate()
+    there.close()  # so that the end of the process is the end of what it says
+    try:
+        said: tuple[list[str], str] = here.recv()
+    except EOFError:
+        said = [], f"no answer in {LIMIT} s of processor time"
     process.join()
     return said
 
@@ -291,7 +294,7 @@ def main() -> None:
     for row in rows(options):
         print(json.dumps(row), flush=True)
         found.append(row)
-    save("doctor_peers", found)
+        save("doctor_peers", found)  # a run that is ended early has its rows
     by_package = defaultdict(list)
     for row in found:
         by_package[row["package"]].append(row)

@@ -2,12 +2,14 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from thalweg.doctor.signals import Signals
+from thalweg.doctor import signals as module
+from thalweg.doctor.signals import Memory, Pace, Signals
 
 
 def flat(tensors: list[Tensor]) -> Tensor:
@@ -15,7 +17,8 @@ def flat(tensors: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("hidden", [5, 300])  # all elements are looked at, or every few
-def test_notes_are_norms_of_what_a_step_does(hidden: int) -> None:
+def test_notes_are_norms_of_what_a_step_does(hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST", 6)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, hidden), nn.Tanh(), nn.Linear(hidden, 3)).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -93,3 +96,58 @@ def test_sparse_gradients_are_noted() -> None:
     assert signals.failed == ""
     assert signals.norms[0] == pytest.approx(math.sqrt(3 * 2**2 + 3))
     assert signals.notes[0].updates[0] > 0
+
+
+class Clock:
+    """A processor time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def thread_time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("cost", "apart"), [(0.009, 1), (0.05, 8), (0.08, 8), (0.3, 32), (2, 256)])
+def test_what_costs_is_done_at_multiples_of_the_power_of_two_that_keeps_its_share(
+    cost: float, apart: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    pace = Pace(0.01, first=3)
+    done = []
+    for step in range(2000):
+        clock.now += 1.0  # the training's own step
+        if pace.due(step):
+            began = clock.now
+            clock.now += cost
+            pace.charge(began, step)
+            done.append(step)
+    assert done[:3] == [0, 1, 2]
+    late = [step for step in done if step >= 1000]
+    assert {step % apart for step in late} == {0}
+    assert {after - before for before, after in pairwise(late)} == {apart}
+    assert cost * len(late) <= 0.01 * 1000 + cost
+
+
+def test_what_is_due_stays_so_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    pace = Pace(0.5, least=32)
+    pace.charge(0.0, 0)
+    clock.now = 100.0
+    assert [step for step in range(1, 36) if pace.due(step)] == [32, 33, 34, 35]
+    pace.charge(100.0, 35)
+    assert not pace.due(36)
+
+
+def test_the_first_and_the_last_batches_are_held_within_their_bytes() -> None:
+    memory = Memory(most_bytes=100, most=50)  # each batch has 40 bytes
+    batches = [(torch.full((5,), float(i)), torch.full((5,), float(i))) for i in range(7)]
+    for batch in batches:
+        memory.add(batch)
+    assert memory.count == 7
+    assert [float(x[0]) for x, _ in memory.first] == [0, 1]
+    assert [float(x[0]) for x, _ in memory.last] == [5, 6]
+    assert memory.since(5) == batches[5:]
+    assert memory.since(4) is None

@@ -24,7 +24,7 @@ from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
-from thalweg.doctor.signals import Memory, Signals
+from thalweg.doctor.signals import Memory, Pace, Signals
 from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
 from thalweg.doctor.terms import terms_unbalanced
@@ -37,7 +37,8 @@ __all__ = ["Doctor"]
 _BYTES = 32_000_000  # of batches that are held, first and last
 _BATCHES = 1024
 _VALIDATION = 32  # batches
-_APART = 25  # steps between copies of the training that are kept, at least
+_APART = 32  # steps between copies of the training that are kept, at least
+_SHARE = 0.005  # of the time, for these copies
 
 
 class Doctor:
@@ -76,11 +77,14 @@ class Doctor:
     ) -> None:
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
         self._step, self._seconds = step, seconds
+        self._pace = Pace(_SHARE, _APART)
+        began = time.thread_time()
         self._kept = KeptCopies(self.model, optimizer)
+        self._pace.charge(began, 0)
         self.signals = Signals(self.model, optimizer)
         self._memory = Memory(_BYTES, _BATCHES)
-        self._sound = True
-        self._small = sum(size_of(p) for p in self.model.parameters()) < _BYTES
+        self._small = size_of(list(self.model.parameters())) < _BYTES
+        self._keeps = self._small  # and so far all losses were finite
         self._validation: list[Batch] = []
         self.validated: list[tuple[int, float]] = []
         self._measured: dict[int, Dynamics] = {}
@@ -99,20 +103,17 @@ class Doctor:
         self._report = None
         if batch is not None:
             self._memory.add(batch)
-            self._keep(value)
+            self._keeps = self._keeps and math.isfinite(value)
+            if self._keeps and self._pace.due(self._memory.count):
+                self._keep(value)
 
     def _keep(self, loss: float) -> None:
         """Keep a copy of the training now and then, while it is sound: experiments begin there."""
-        signals, count = self.signals, self._memory.count
-        self._sound = self._sound and math.isfinite(loss)
-        late = count - self._kept.last.step >= _APART
-        if not (late and self._sound and signals.due and self._small):
-            return
-        recent = signals.losses[-_APART:]
+        recent = self.signals.losses[-_APART:]
         if loss <= 2 * sorted(recent)[len(recent) // 2]:
-            began = time.thread_time()
+            began, count = time.thread_time(), self._memory.count
             self._kept.add(count, self.model, self.optimizer)
-            signals.charge(time.thread_time() - began)
+            self._pace.charge(began, count)
 
     def validate(self, loss_or_loader: float | Tensor | Iterable[Batch]) -> None:
         """Note the validation loss, or compute it from a loader.
@@ -349,7 +350,7 @@ class Doctor:
 
 def _number(name: str, value: Tensor | float) -> float:
     try:
-        return float(value.detach() if isinstance(value, Tensor) else value)
+        return float(value.item() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
         shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f" {value!r}"
         kind = type(value).__name__

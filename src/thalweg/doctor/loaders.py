@@ -80,7 +80,11 @@ def read(loader: Iterable[Batch], name: str, seconds: float, most_bytes: int, mo
 
 def size_of(batch: Batch) -> int:
     """Return how many bytes the tensors of a batch take."""
-    return sum(t.numel() * t.element_size() for t in _tensors(batch))
+    if isinstance(batch, Tensor):
+        return batch.numel() * batch.element_size()
+    if not isinstance(batch, list | tuple | dict):
+        return 0
+    return sum(map(size_of, batch.values() if isinstance(batch, dict) else batch))
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch, int] | None:

@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from thalweg.doctor.loaders import Batch, size_of
 from thalweg.errors import told
 
-__all__ = ["Memory", "Note", "Signals"]
+__all__ = ["Memory", "Note", "Pace", "Signals"]
 
-_ALWAYS = 16  # first steps, of which everything is noted
-_SHARE = 0.02  # of the time, for signals that are not noted at every step
+_FIRST = 4  # steps of which everything is noted
+_SHARE = 0.01  # of the time, for what is not noted at every step
 _PARAMETERS = 256  # of which each is noted
 _ELEMENTS = 4096  # of a parameter, where what it was before is held
 _NOTES = 512
@@ -44,11 +44,53 @@ class Note:
     cosine: float = math.nan
 
 
+class Pace:
+    """When something that costs is done again, so that it takes a share of the time at most.
+
+    It is done at multiples of the least power of two of steps that keeps the share, so that a time
+    that is measured a little longer or shorter changes nothing. Processor time counts: on a busy
+    machine a training waits longer than its signals do.
+
+    Args:
+        share: of the training's time.
+        least: steps between two times, at least; a power of two.
+        first: so many steps at the start are all of them due.
+    """
+
+    def __init__(self, share: float, least: int = 1, first: int = 0) -> None:
+        self._share, self._least, self._first = share, least, first
+        self._began, self._spent, self._times = time.thread_time(), 0.0, 0
+        self._last, self._next = -1, 0
+
+    def due(self, step: int) -> bool:
+        """Return whether it may be done at this step, counted from 0, or is overdue."""
+        if step < self._next:
+            return False
+        if step >= self._first:
+            training = max(time.thread_time() - self._began - self._spent, 1e-9) / max(step, 1)
+            wanted = self._spent / max(self._times, 1) / (self._share * training)
+            apart = max(self._least, 1 << max(0, math.ceil(wanted) - 1).bit_length())
+            self._next = (self._last // apart + 1) * apart
+        return step >= self._next
+
+    def charge(self, began: float, done: int | None = None) -> None:
+        """Count processor time that was spent, from a reading of time.thread_time() on.
+
+        Args:
+            began: the reading.
+            done: the step at which all was done; None: this was a part.
+        """
+        self._spent += time.thread_time() - began
+        if done is not None:
+            self._times += 1
+            self._last, self._next = done, done + 1
+
+
 class Signals:
     """Notes of each step of the user's optimizer.
 
-    Losses, rates and modes are noted at every step, and all else of as many steps as 2 % of the
-    time allow. Updates and cosines are read off at most 4096 elements of each parameter, evenly
+    Losses, rates and modes are noted at every step, and all else of as many steps as 1 % of the
+    time allows. Updates and cosines are read off at most 4096 elements of each parameter, evenly
     spaced.
 
     Args:
@@ -76,16 +118,19 @@ class Signals:
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.first_eval: int | None = None
         self.failed = ""
-        self._spent, self._began = 0.0, time.thread_time()
+        self._pace = Pace(_SHARE, first=_FIRST)
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self._every = -(-len(self.held) // _PARAMETERS) or 1
         self.noted = self.held[:: self._every]
         self._few = sorted((p for p in self.held if p.requires_grad), key=Tensor.numel)[:_FEW]
         self._looks = False  # at this step
+        self._waits = False  # for the next step, to end what this one began
         self._asking: list[Any] = []
         self._fresh: set[int] = set()
-        self._moving: list[Tensor] = []  # elements of the parameters before the step
-        self._slope: list[Tensor] = []  # elements of their gradients, until the next ones
+        self._moving: Tensor | None = None  # elements of the parameters before the step
+        self._slope: Tensor | None = None  # elements of their gradients, until the next ones
+        self._weights: list[float] = []  # norms of the noted ones before the step
+        self._sample: _Sample | None = None
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -97,16 +142,6 @@ class Signals:
             handle.remove()
 
     @property
-    def due(self) -> bool:
-        """Whether a signal that costs something may be noted now.
-
-        Processor time counts: on a busy machine a training waits longer than its signals do.
-        """
-        if self.steps < _ALWAYS:
-            return True
-        return self._spent < _SHARE * (time.thread_time() - self._began)
-
-    @property
     def clip(self) -> float | None:
         """The norm to which the loop clips gradients; None where it does not seem to.
 
@@ -116,91 +151,87 @@ class Signals:
         at_top = sum(n > 0.999 * norms[-1] for n in norms) if norms else 0
         return norms[-1] if at_top >= 3 and norms[-1] > 0 else None
 
-    def charge(self, seconds: float) -> None:
-        """Count time that was spent on signals."""
-        self._spent += seconds
-
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
         """Note what a step is about to do; a copy's step calls this too, and is passed over."""
         if optimizer is not self.optimizer:
             return
-        for handle in self._asking:
-            handle.remove()
-        self._asking.clear()
         self.rates.append(float(optimizer.param_groups[0].get("lr", math.nan)))
         if not self.model.training:
             self.eval_steps += 1
             self.first_eval = self.steps if self.first_eval is None else self.first_eval
-        self._looks = self.due
-        if self._looks or self._slope:
+        self._looks = self._pace.due(self.steps)
+        if self._looks or self._waits:
             began = time.thread_time()
-            self._look(due=self._looks)
-            self.charge(time.thread_time() - began)
+            self._look()
+            self._pace.charge(began)
+        self.steps += 1
 
-    def _look(self, *, due: bool) -> None:
+    def _look(self) -> None:
+        for handle in self._asking:
+            handle.remove()
+        self._asking, self._waits = [], False
         try:
-            if self._slope:
-                self._turn()
-            if due:
-                self._note()
+            with torch.no_grad():
+                if self._slope is not None:
+                    self._turn()
+                if self._looks:
+                    self._note()
         except Exception as error:  # noqa: BLE001 - what cannot be looked at is trained all the same
-            self.failed, self._slope, self._moving = told(error), [], []
+            self.failed, self._slope, self._moving = told(error), None, None
 
     def _note(self) -> None:
         """Note the norms of gradients and parameters, and hold what the step will change."""
         slopes = [p.grad for p in self.held]
-        norms = _norms(slopes)
+        norms = _norms([*slopes, *([] if self.failed else self.held)])
+        norms, weights = norms[: len(slopes)], norms[len(slopes) :]
         self.norms.append(math.hypot(*norms))
         self.norm_steps.append(self.steps)
         self.empty += self.norms[-1] == 0
         if self.failed:
             return
-        weights = _norms(self.held)
         shares = [g / w if w else math.nan for g, w in zip(norms, weights, strict=True)]
         if len(self.notes) >= _NOTES:
             self.notes = self.notes[::2]
         self.notes.append(Note(self.steps, math.hypot(*weights), shares[:: self._every], []))
-        self._moving = [_few_of(p).clone() for p in self.noted]
-        self._slope = [_few_of(g).clone() for g in _dense(slopes[:: self._every])]
+        self._weights = weights[:: self._every]
+        if self._sample is None:
+            self._sample = _Sample(self.noted)
+        self._moving = self._sample.of(self.noted)
+        self._slope = self._sample.of([p.grad for p in self.noted])
 
     def _turn(self) -> None:
         """Note the angle between the gradient that is held and the one that is there now."""
-        now = [_few_of(g) for g in _dense([p.grad for p in self.noted])]
-        pairs = zip(self.noted, self._slope, now, strict=True)
-        self._slope = []
-        # A parameter of which every tenth element is held counts ten times.
-        products = [
-            [p.numel() / max(1, a.numel()) * float(one.dot(other)) for one, other in
-             ((a, b), (a, a), (b, b))]
-            for p, a, b in pairs if a.shape == b.shape
-        ]  # fmt: skip
-        both, here, there = map(sum, zip(*products, strict=True)) if products else (0, 0, 0)
+        assert self._slope is not None
+        assert self._sample is not None
+        before, now = self._slope, self._sample.of([p.grad for p in self.noted])
+        self._slope = None
+        one, other = self._sample.weighted(before), self._sample.weighted(now)
+        both, here, there = torch.stack([one.dot(now), one.dot(before), other.dot(now)]).tolist()
         if here > 0 and there > 0:
             self.notes[-1].cosine = both / math.sqrt(here * there)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
-        if optimizer is not self.optimizer:
-            return
-        self.steps += 1
-        if self._looks:
+        if optimizer is self.optimizer and self._looks:
             began = time.thread_time()
             self._move()
             self._ask()
-            self.charge(time.thread_time() - began)
+            self._pace.charge(began, self.steps - 1)
 
     def _move(self) -> None:
         """Note how far a step has moved the parameters."""
-        moving, self._moving = self._moving, []
-        if moving:
-            own = _norms(moving)
-            changes = _norms([_few_of(p) - m for p, m in zip(self.noted, moving, strict=True)])
-            self.notes[-1].updates = [
-                c / w if w else math.nan for c, w in zip(changes, own, strict=True)
-            ]
+        if self._moving is None:
+            return
+        assert self._sample is not None
+        with torch.no_grad():
+            changes = self._sample.norms(self._sample.of(self.noted) - self._moving)
+        self._moving = None
+        self.notes[-1].updates = [
+            c / w if w else math.nan for c, w in zip(changes, self._weights, strict=True)
+        ]
 
     def _ask(self) -> None:
         """Let the next backward pass say whether it meets the gradient of this step."""
-        self._fresh = {id(p) for p in self._few}
+        self._waits, self._fresh = True, {id(p) for p in self._few}
         self._asking = [p.register_hook(self._asker(p)) for p in self._few]
 
     def _asker(self, p: Tensor) -> Any:  # noqa: ANN401 - a hook of torch's
@@ -221,23 +252,72 @@ def _dense(gradients: Iterable[Tensor | None]) -> list[Tensor]:
 
 def _norms(tensors: Iterable[Tensor | None]) -> list[float]:
     """Return the norm of each tensor, of half precision in single."""
-    norms = [
-        torch.linalg.vector_norm(t.detach(), dtype=torch.float if t.element_size() < 4 else None)
-        for t in _dense(tensors)
-    ]
-    return list(map(float, norms))
+    dense = _dense(tensors)
+    if any(t.element_size() < 4 for t in dense):
+        precise = [torch.float if t.element_size() < 4 else None for t in dense]
+        pairs = zip(dense, precise, strict=True)
+        return _numbers([torch.linalg.vector_norm(t, dtype=p) for t, p in pairs])
+    return _numbers(list(torch._foreach_norm(dense)))  # noqa: SLF001 - as torch's own clipping does
 
 
-def _few_of(tensor: Tensor) -> Tensor:
-    """Return at most so many elements of a tensor, evenly spaced, flat and exact enough to sum."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    flat = tensor.detach().reshape(-1)
-    every = -(-len(flat) // _ELEMENTS)
-    if every > 1:  # not the same column of every row
+def _numbers(norms: list[Tensor]) -> list[float]:
+    """Return one number for each tensor of one, all of them fetched at once."""
+    if not norms:
+        return []
+    place = norms[0].device
+    found: list[float] = torch.stack([n.to(place) for n in norms]).tolist()
+    return found
+
+
+class _Sample:
+    """At most so many elements of each of some tensors, evenly spaced, as one flat tensor.
+
+    Args:
+        like: tensors of the shapes that all others will have; at least one.
+    """
+
+    def __init__(self, like: list[Tensor]) -> None:
+        self._apart = [_apart(t) for t in like]
+        flat = [_flat(t, every) for t, every in zip(like, self._apart, strict=True)]
+        self._sizes = list(map(len, flat))
+        self._none = [one.new_zeros(1).expand(len(one)) for one in flat]
+        counts = [t.numel() / max(1, size) for t, size in zip(like, self._sizes, strict=True)]
+        self._factors = [math.sqrt(count) for count in counts]
+        self._counts = torch.cat([torch.full_like(f, c) for f, c in zip(flat, counts, strict=True)])
+
+    def of(self, tensors: list[Tensor | None]) -> Tensor:
+        """Return the elements of tensors; 0 for one that is not there, or is sparse."""
+        flat = [
+            none if t is None or t.is_sparse else _flat(t, every)
+            for t, every, none in zip(tensors, self._apart, self._none, strict=True)
+        ]
+        place = flat[0].device
+        return torch.cat([one.to(place) for one in flat])
+
+    def weighted(self, sample: Tensor) -> Tensor:
+        """Return a sample in which an element counts for all those that it stands for."""
+        return sample * self._counts
+
+    def norms(self, sample: Tensor) -> list[float]:
+        """Return the norm of each tensor, estimated of a sample."""
+        norms = _numbers(list(torch._foreach_norm(sample.split(self._sizes))))  # noqa: SLF001
+        return [norm * factor for norm, factor in zip(norms, self._factors, strict=True)]
+
+
+def _apart(tensor: Tensor) -> int:
+    """Return how far apart elements are taken, so that they are not of one column of every row."""
+    every = -(-tensor.numel() // _ELEMENTS) or 1
+    if every > 1:
         while math.gcd(every, tensor.shape[-1]) > 1:
             every += 1
-        flat = flat[::every]
+    return every
+
+
+def _flat(tensor: Tensor, every: int) -> Tensor:
+    """Return every so many elements of a tensor, flat and exact enough to sum."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    flat = tensor.detach().reshape(-1)[::every]
     return flat.float() if flat.element_size() < 4 else flat
 
 
@@ -254,25 +334,25 @@ class Memory:
         self.first: list[Batch] = []
         self.last: deque[Batch] = deque()
         self._first_bytes = self._last_bytes = 0
+        self._filling = True
         self.count = 0
 
     def add(self, batch: Batch) -> None:
         """Note a batch; its tensors are held, not copied."""
         self.count += 1
         size = size_of(batch)
-        if len(self.first) == self.count - 1 < self._most and self._fits(self._first_bytes, size):
-            self.first.append(batch)
+        if self._filling:
             self._first_bytes += size
-            return
+            self._filling = self.count <= self._most and self._first_bytes <= self._most_bytes
+            if self._filling or self.count == 1:
+                self.first.append(batch)
+                return
         self.last.append(batch)
         self._last_bytes += size
         while len(self.last) > 1 and (
             self._last_bytes > self._most_bytes or len(self.last) > self._most
         ):
             self._last_bytes -= size_of(self.last.popleft())
-
-    def _fits(self, held: int, size: int) -> bool:
-        return not self.first or held + size <= self._most_bytes
 
     def since(self, step: int) -> list[Batch] | None:
         """Return the batches from a step on; None where they are not all held."""
