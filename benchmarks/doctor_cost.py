@@ -149,7 +149,7 @@ def signals(make: Make, steps: int) -> Iterator[tuple[str, str, float, int]]:
     _, doctor = train(make, steps, watched=True)
     assert doctor is not None
     own, optimizer = doctor.signals, doctor.optimizer
-    noted = len(own.norms)
+    noted, measured = len(own.notes), len(own.norms)
     copies = len(doctor._kept.all)  # noqa: SLF001 - measured from outside, part by part
     batch = next(iter(loader()))
     loss = nn.functional.cross_entropy(doctor.model(batch[0]), batch[1])
@@ -168,7 +168,9 @@ def signals(make: Make, steps: int) -> Iterator[tuple[str, str, float, int]]:
     with mock.patch.object(Pace, "due", return_value=False):
         yield "loss and batch", "every step", _each(lambda: doctor.step(loss, batch)), steps
         yield "rate and mode", "every step", _each(hooks), steps
-    yield "norms of gradients and weights", "sampled", _each(own._note), noted  # noqa: SLF001
+    measure = _each(own._measure)  # noqa: SLF001
+    yield "norm of the gradient", "sampled", measure, measured
+    yield "norms of each parameter", "sampled", _each(own._note), noted  # noqa: SLF001
     slope, moving = own._slope, own._moving  # noqa: SLF001
 
     def turn() -> None:

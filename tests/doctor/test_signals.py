@@ -33,7 +33,7 @@ def test_notes_are_norms_of_what_a_step_does(hidden: int, monkeypatch: pytest.Mo
         weights.append([p.detach().clone() for p in held])
         optimizer.step()
         moved.append([p.detach() - w for p, w in zip(held, weights[-1], strict=True)])
-    assert [note.step for note in signals.notes] == list(range(6))
+    assert [note.step for note in signals.notes] == list(signals.norm_steps) == list(range(6))
     near = 1e-9 if hidden == 5 else 0.03
     for i, note in enumerate(signals.notes):
         assert note.weights == pytest.approx(float(flat(weights[i]).norm()))

@@ -4,7 +4,7 @@ import math
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from thalweg.errors import told
 __all__ = ["Memory", "Note", "Pace", "Signals"]
 
 _FIRST = 4  # steps of which everything is noted
-_SHARE = 0.01  # of the time, for what is not noted at every step
+_FIRST_NORMS = 16  # steps of which the norm of the gradient is
+_SHARE = 0.005  # of the time, for these norms, and as much again for everything else
 _PARAMETERS = 256  # of which each is noted
 _ELEMENTS = 4096  # of a parameter, where what it was before is held
 _NOTES = 512
@@ -89,9 +90,9 @@ class Pace:
 class Signals:
     """Notes of each step of the user's optimizer.
 
-    Losses, rates and modes are noted at every step, and all else of as many steps as 1 % of the
-    time allows. Updates and cosines are read off at most 4096 elements of each parameter, evenly
-    spaced.
+    Losses, rates and modes are noted at every step; norms of the gradient and, apart from them, all
+    else of as many steps as 0.5 % of the time allows. Updates and cosines are read off at most
+    4096 elements of each parameter, evenly spaced.
 
     Args:
         model: the user's module.
@@ -118,7 +119,7 @@ class Signals:
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.first_eval: int | None = None
         self.failed = ""
-        self._pace = Pace(_SHARE, first=_FIRST)
+        self._norm_pace, self._pace = Pace(_SHARE, first=_FIRST_NORMS), Pace(_SHARE, first=_FIRST)
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self._every = -(-len(self.held) // _PARAMETERS) or 1
         self.noted = self.held[:: self._every]
@@ -160,40 +161,48 @@ class Signals:
             self.eval_steps += 1
             self.first_eval = self.steps if self.first_eval is None else self.first_eval
         self._looks = self._pace.due(self.steps)
+        if self._norm_pace.due(self.steps):
+            began = time.thread_time()
+            self._try(self._measure)
+            self._norm_pace.charge(began, self.steps)
         if self._looks or self._waits:
             began = time.thread_time()
             self._look()
             self._pace.charge(began)
         self.steps += 1
 
+    def _try(self, look: Callable[[], None]) -> None:
+        try:
+            with torch.no_grad():
+                look()
+        except Exception as error:  # noqa: BLE001 - what cannot be looked at is trained all the same
+            self.failed, self._slope, self._moving = told(error), None, None
+
+    def _measure(self) -> None:
+        """Note the norm of the gradient."""
+        self.norms.append(math.hypot(*_norms([p.grad for p in self.held])))
+        self.norm_steps.append(self.steps)
+        self.empty += self.norms[-1] == 0
+
     def _look(self) -> None:
         for handle in self._asking:
             handle.remove()
         self._asking, self._waits = [], False
-        try:
-            with torch.no_grad():
-                if self._slope is not None:
-                    self._turn()
-                if self._looks:
-                    self._note()
-        except Exception as error:  # noqa: BLE001 - what cannot be looked at is trained all the same
-            self.failed, self._slope, self._moving = told(error), None, None
+        if self._slope is not None:
+            self._try(self._turn)
+        if self._looks and not self.failed:
+            self._try(self._note)
 
     def _note(self) -> None:
-        """Note the norms of gradients and parameters, and hold what the step will change."""
-        slopes = [p.grad for p in self.held]
-        norms = _norms([*slopes, *([] if self.failed else self.held)])
-        norms, weights = norms[: len(slopes)], norms[len(slopes) :]
-        self.norms.append(math.hypot(*norms))
-        self.norm_steps.append(self.steps)
-        self.empty += self.norms[-1] == 0
-        if self.failed:
-            return
-        shares = [g / w if w else math.nan for g, w in zip(norms, weights, strict=True)]
+        """Note norms of gradients and parameters, and hold what the step will change."""
+        norms = _norms([*(p.grad for p in self.noted), *self.held])
+        norms, weights = norms[: len(self.noted)], norms[len(self.noted) :]
+        own = weights[:: self._every]
+        shares = [g / w if w else math.nan for g, w in zip(norms, own, strict=True)]
         if len(self.notes) >= _NOTES:
             self.notes = self.notes[::2]
-        self.notes.append(Note(self.steps, math.hypot(*weights), shares[:: self._every], []))
-        self._weights = weights[:: self._every]
+        self.notes.append(Note(self.steps, math.hypot(*weights), shares, []))
+        self._weights = own
         if self._sample is None:
             self._sample = _Sample(self.noted)
         self._moving = self._sample.of(self.noted)
@@ -213,7 +222,7 @@ class Signals:
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
         if optimizer is self.optimizer and self._looks:
             began = time.thread_time()
-            self._move()
+            self._try(self._move)
             self._ask()
             self._pace.charge(began, self.steps - 1)
 
@@ -222,8 +231,7 @@ class Signals:
         if self._moving is None:
             return
         assert self._sample is not None
-        with torch.no_grad():
-            changes = self._sample.norms(self._sample.of(self.noted) - self._moving)
+        changes = self._sample.norms(self._sample.of(self.noted) - self._moving)
         self._moving = None
         self.notes[-1].updates = [
             c / w if w else math.nan for c, w in zip(changes, self._weights, strict=True)
