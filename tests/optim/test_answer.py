@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from optim_pairs import follow, members, new_parameters, scalars_in, set_gradients
 from thalweg import optim, rules
@@ -126,3 +127,29 @@ def test_an_answer_takes_what_its_rule_has() -> None:
         @mine.answer
         def _(mean):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
             return mean
+
+
+def test_running_statistics_are_renewed_at_the_answer_and_back_afterwards() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    optimizer = optim.Descent(model.parameters(), "schedule_free_sgd", lr=0.5)
+    batches = [(torch.randn(8, 4, dtype=torch.float64), torch.zeros(8)) for _ in range(5)]
+    for x, _ in batches:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    model.eval()
+    before = [buffer.clone() for buffer in model.buffers()]
+    with optimizer.answer():
+        plain = deepcopy(model)
+    update_bn(batches, plain)
+    with optimizer.answer(model, batches):
+        assert not model.training
+        for ours, theirs in zip(
+            model.state_dict().values(), plain.state_dict().values(), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+        assert not torch.equal(before[0], model[1].running_mean)  # type: ignore[arg-type]
+    assert all(map(torch.equal, model.buffers(), before))
+    with pytest.raises(TypeError, match="give both, or neither"), optimizer.answer(model):
+        pass

@@ -3,15 +3,17 @@
 It is kept in the optimizer's state, so that a checkpoint has it in whichever mode it is made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from thalweg.optim.recipe import Recipe
 
-__all__ = ["TRAINING_POINT", "back", "go"]
+__all__ = ["TRAINING_POINT", "back", "go", "normalizations", "renewed"]
 
 TRAINING_POINT = "training_point"
 
@@ -38,6 +40,27 @@ def back(states: Mapping[Tensor, State]) -> None:
     for p, state in states.items():
         if TRAINING_POINT in state:
             p.copy_(state.pop(TRAINING_POINT))
+
+
+def normalizations(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of batch normalization that keep running statistics, by name."""
+    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - as torch's update_bn
+    found = {n: m for n, m in model.named_modules() if isinstance(m, kind)}
+    return {n: m for n, m in found.items() if m.running_mean is not None}
+
+
+@contextmanager
+def renewed(model: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
+    """Let running statistics be those of the parameters as they are, inside a ``with``."""
+    buffers = [b for layer in normalizations(model).values() for b in layer.buffers(recurse=False)]
+    before = [buffer.clone() for buffer in buffers]
+    device = next((p.device for p in model.parameters()), None)
+    try:
+        update_bn(batches, model, device)
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from numbers import Number
 from typing import Any
@@ -239,8 +239,19 @@ class CompiledOptimizer(Optimizer):
         self._judged = False
 
     @contextmanager
-    def answer(self) -> Iterator[None]:
+    def answer(
+        self, model: torch.nn.Module | None = None, batches: Iterable[Any] | None = None
+    ) -> Iterator[None]:
         """Have the parameters where the model is to be judged, inside a ``with``; see ``eval``.
+
+        Args:
+            model: one with batch normalization, whose running statistics are those of the training
+                point. They are renewed at the answer, and are back afterwards.
+            batches: to renew them on, such as the loader of the training data: tensors, or tuples
+                that begin with the input. One pass of ``torch.optim.swa_utils.update_bn``.
+
+        Raises:
+            TypeError: only one of them is given.
 
         Example:
             >>> from thalweg.optim import Descent
@@ -255,10 +266,17 @@ class CompiledOptimizer(Optimizer):
             >>> w.item()
             0.125
         """
+        if (model is None) != (batches is None):
+            raise TypeError(
+                "answer(model, batches) renews the running statistics on batches, such as the "
+                "loader of the training data: give both, or neither"
+            )
         within = self._judged
         self.eval()
         try:
-            yield
+            renewing = model is not None and batches is not None and self._judged
+            with answer.renewed(model, batches) if renewing else nullcontext():  # type: ignore[arg-type] # neither is None
+                yield
         finally:
             if not within:
                 self.train()

@@ -29,13 +29,14 @@ class Functional:
         task: the same.
         module: the same.
         device: where it is.
+        objective: the module with its loss.
     """
 
     def __init__(self, task: TorchTask, module: nn.Module) -> None:
         self.task = task
         self.module = module
         self.device = task.torch_device
-        self._objective = Objective(task, module)
+        self.objective = Objective(task, module)
 
     def loss(  # noqa: PLR0917 - vmap maps what it is given by place
         self,
@@ -49,8 +50,8 @@ class Functional:
         """Return the training objective of a batch, its loss without penalty, and the new state."""
         values = {**fixed, **parameters, **state}
         with self.precision(), LaneFunctions(seed, step):
-            loss = functional_call(self._objective, values, (batch, "loss"))
-        objective = self._objective.penalized(loss, parameters.values())
+            loss = functional_call(self.objective, values, (batch, "loss"))
+        objective = self.objective.penalized(loss, parameters.values())
         return objective, (loss, {name: values[name] for name in state})
 
     def gradients(self, *given: Any) -> Any:  # noqa: ANN401
@@ -66,11 +67,11 @@ class Functional:
     ) -> Any:  # noqa: ANN401 # fmt: skip
         """Return the "loss" of a batch, its "outputs", or the "score" of a user's step."""
         with self.precision(), LaneFunctions(seed, torch.tensor(0)):
-            return functional_call(self._objective, {**fixed, **parameters, **state}, (batch, what))
+            return functional_call(self.objective, {**fixed, **parameters, **state}, (batch, what))
 
     def precision(self) -> torch.autocast:
         """Return a context that computes in the format that the task asks for."""
-        return self._objective.precision()
+        return self.objective.precision()
 
     @contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:
@@ -82,7 +83,7 @@ class Functional:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.set_flush_denormal(True)
         torch.backends.mha.set_fastpath_enabled(value=False)  # no lanes go through it
-        self._objective.train(training)
+        self.objective.train(training)
         try:
             with torch.set_grad_enabled(training), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "There is a performance drop")

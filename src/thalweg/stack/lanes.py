@@ -1,6 +1,6 @@
 """Stack: copies of a module whose parameters lie side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from thalweg.errors import blamed
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.mapped import Program, mapped
 from thalweg.stack.model import Model
-from thalweg.stack.objective import Alone
+from thalweg.stack.objective import Alone, Objective
 from thalweg.stack.values import Values
 
 __all__ = ["COMPILED_SIZES", "Stack"]
@@ -119,6 +119,23 @@ class Stack:
         zeros = (torch.zeros_like(parameter[0]) for parameter in self.parameters.values())
         both = zip(found, zeros, strict=True)
         return loss[None], [(zero if own is None else own)[None] for own, zero in both]
+
+    @property
+    def objective(self) -> Objective:
+        """The module with its loss that passes go through."""
+        return self._alone.objective if self._alone else self.model.objective
+
+    def passed(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what the state is after one minibatch in training mode; it stays as it is."""
+        now = torch.tensor(0)
+        with blamed("training"):
+            if self._alone:
+                values = {name: value.clone() for name, value in self._values(0).items()}
+                self._alone(values, batch, "loss", self.seeds[0], now, training=True)
+                return {name: values[name][None] for name in self.state}
+            _, (_, state) = self._mapped(self.model.loss, batch, now, shared=True)
+        found: Mapping[str, Tensor] = state
+        return found
 
     def _values(self, lane: int) -> dict[str, Tensor]:
         parameters, state, fixed = self.lane(lane)

@@ -66,7 +66,7 @@ class Model(Functional):
             )
 
     def _dtype(self) -> torch.dtype:
-        found = {p.dtype for p in self._objective.parameters() if p.requires_grad}
+        found = {p.dtype for p in self.objective.parameters() if p.requires_grad}
         if found in ({torch.float32}, {torch.float64}):
             return found.pop()
         names = ", ".join(sorted(str(dtype) for dtype in found)) or "none at all"

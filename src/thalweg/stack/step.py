@@ -48,7 +48,13 @@ class Asks:
 
 
 class LaneStep(Protocol):
-    """The state of all lanes, and their step."""
+    """The state of all lanes, and their step.
+
+    Attributes:
+        rule: whose.
+    """
+
+    rule: Rule
 
     @property
     def taken(self) -> int:
@@ -142,6 +148,12 @@ class MixedStep:
         """Return the state of each of a lane's parameters, by name, "step" among them."""
         own, step = next(pair for pair in self._steps if lane < pair[0].stop)
         return step.states(lane - own.start)
+
+    @property
+    def judged(self) -> list[int]:
+        """The lanes whose rules are judged elsewhere than they train."""
+        elsewhere = [own for own, step in self._steps if step.rule.judged is not None]
+        return [lane for own in elsewhere for lane in range(own.start, own.stop)]
 
     def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return where the lanes that are at these parameters are judged."""
@@ -274,7 +286,7 @@ class DeviceStep:
         steps: int,  # noqa: ARG002 - as StackStep
     ) -> None:
         self.taken = 0
-        self._rule, self._hyper = rule, list(hyper)
+        self.rule, self._hyper = rule, list(hyper)
         self._lay_out(parameters)
 
     def _lay_out(self, parameters: Sequence[Tensor]) -> None:
@@ -283,7 +295,7 @@ class DeviceStep:
             {"params": views, **_fixed(own)}
             for views, own in zip(self._views, self._hyper, strict=True)
         ]
-        optimizer = Descent(groups, self._rule)
+        optimizer = Descent(groups, self.rule)
         self._optimizers = [optimizer] * len(groups)
         self._groups = [[group] for group in optimizer.param_groups]
 
@@ -304,7 +316,7 @@ class DeviceStep:
         """Return where the lanes that are at these parameters are judged."""
         last = max(0, self.taken - 1)
         rows = [{n: _at(value, last) for n, value in own.items()} for own in self._hyper]
-        return _answers(self._rule, rows, parameters, self)
+        return _answers(self.rule, rows, parameters, self)
 
     def __call__(
         self,
@@ -354,7 +366,7 @@ class WholeStep(DeviceStep):
     def _lay_out(self, parameters: Sequence[Tensor]) -> None:
         self._views = [[p.detach()[i] for p in parameters] for i in range(len(self._hyper))]
         self._optimizers = [
-            Descent(self._divided(views, _fixed(own)), self._rule, **_fixed(own))
+            Descent(self._divided(views, _fixed(own)), self.rule, **_fixed(own))
             for views, own in zip(self._views, self._hyper, strict=True)
         ]
         self._groups = [optimizer.param_groups for optimizer in self._optimizers]

@@ -15,13 +15,14 @@ from thalweg.linear.stream import stream
 from thalweg.optim import roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
-from thalweg.stack.batch import each
+from thalweg.stack.batch import Batch, each
 from thalweg.stack.elsewhere import Elsewhere, clip
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
 from thalweg.stack.observer import Observer
 from thalweg.stack.parts import Parts
+from thalweg.stack.renew import normalized, renewed
 from thalweg.stack.step import MixedStep
 
 __all__ = ["Final", "Outcome", "steps_per_epoch", "train"]
@@ -37,22 +38,31 @@ class Final:
         stack: the modules.
         step: the rules with their state.
         lanes: the number of each lane of the stack.
+        examples: of the training part.
     """
 
     stack: Stack
     step: MixedStep
     lanes: list[int]
+    examples: Batch
 
     @contextmanager
     def judged(self) -> Iterator[Stack]:
-        """Give the stack where its rules' answers are."""
-        training_point = self.stack.parameters
+        """Give the stack where its rules' answers are, with running statistics of there."""
+        stack = self.stack
+        training_point, state = stack.parameters, stack.state
         answers = self.step.answers(list(training_point.values()))
-        self.stack.parameters = dict(zip(training_point, answers, strict=True))
+        stack.parameters = dict(zip(training_point, answers, strict=True))
         try:
-            yield self.stack
+            if self.step.taken and (own := self.step.judged) and (names := normalized(stack)):
+                found = renewed(stack, self.examples)
+                stack.state = dict(state)
+                for name in names:
+                    stack.state[name] = state[name].clone()
+                    stack.state[name][own] = found[name][own]
+            yield stack
         finally:
-            self.stack.parameters = training_point
+            stack.parameters, stack.state = training_point, state
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +161,7 @@ def train(
             length * epochs,
             [counts.get(name.removeprefix("module."), 0) for name in stack.parameters],
         )
-        run = _Run(Final(stack, step, group), parts, results, observers)
+        run = _Run(Final(stack, step, group, parts.train), parts, results, observers)
         with seeded(seeds[group[0]]):  # for what a module draws unseen; no stack does
             finals.append(run.all(orders, epochs, length, batch_size))
     return Outcome(results.train_loss, results.validation_loss, results.diverged_at, finals)
@@ -214,7 +224,7 @@ class _Run:
             self.epoch(epoch, order, length, batch_size)
             if not self.lanes:
                 break
-        return Final(self.stack, self.step, self.lanes)
+        return Final(self.stack, self.step, self.lanes, self.parts.train)
 
     def epoch(self, epoch: int, order: Tensor, length: int, batch_size: int) -> None:
         self.total = np.zeros(len(self.lanes))
@@ -280,7 +290,7 @@ class _Run:
         return kept
 
     def validate(self, epoch: int) -> None:
-        here = Final(self.stack, self.step, self.lanes)
+        here = Final(self.stack, self.step, self.lanes, self.parts.train)
         with self.stack.model.mode(training=False), here.judged() as stack:
             losses = stack.losses(self.parts.validation, "validation", compiled=self.compiled)
         self.results.validation_loss[epoch, self.lanes] = losses.numpy()
