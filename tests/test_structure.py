@@ -113,7 +113,9 @@ ELSEWHERE = {
     "data/word_encoder": "test_encoder",
     "explore/own": "test_explore",  # of the command line: it reads names
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
+    "kernels/cpu/accumulate": "test_pass_table",
     "kernels/cpu/dense_rows": "test_progressive",  # of linear: a pass is what is compared
+    "kernels/cpu/sweeps": "test_pass_table",
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",
     "kernels/cpu/moments": "test_columns",  # of linear: their moments are what is compared

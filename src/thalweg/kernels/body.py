@@ -9,13 +9,24 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Literal
 
 from thalweg.rule import Rule
 
 __all__ = [
-    "PLAIN", "Assign", "Body", "Power", "Slot", "Wrap", "Writer", "heading", "names_in",
+    "PLAIN", "Assign", "Body", "Line", "Place", "Power", "Slot", "Sum", "Wrap", "Writer", "heading",
+    "names_in",
 ]  # fmt: skip
+
+
+class Place(Enum):
+    """How often a value is there: once, once for each row or column, or for each element."""
+
+    UNIFORM = "u"
+    ROW = "row"
+    COLUMN = "column"
+    ELEMENT = "element"
 
 
 @dataclass(frozen=True)
@@ -103,10 +114,19 @@ class Assign:
 
 @dataclass(frozen=True)
 class Slot:
-    """A uniform value that elements use. ``element`` knows the one of index 0 as u0."""
+    """A value that is used where there are more: elements know the uniform one of index 0 as u0.
+
+    That of a row is called row0, that of a column column0.
+    """
 
     index: int
     value: ast.expr
+    place: Place = Place.UNIFORM
+
+    @property
+    def name(self) -> str:
+        """How it is called where it is used."""
+        return f"{self.place.value}{self.index}"
 
     @property
     def values(self) -> tuple[ast.expr, ...]:
@@ -115,7 +135,7 @@ class Slot:
 
     def renamed(self, _: _Name, node: _Node) -> "Slot":
         """Return the same with other names."""
-        return Slot(self.index, node(self.value))
+        return replace(self, value=node(self.value))
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,44 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """A sum of all values, or of those of each row or column.
+
+    Attributes:
+        index: its name is sum0 for 0.
+        value: what is added up.
+        source: where that is there.
+        to: where the sum is there.
+        total: whether it is over all tensors of the model.
+        level: how many sums must be known, one after the other, before this one can be begun.
+    """
+
+    index: int
+    value: ast.expr
+    source: Place
+    to: Place
+    total: bool
+    level: int
+
+    @property
+    def name(self) -> str:
+        """How it is called where it is used."""
+        return f"sum{self.index}"
+
+    @property
+    def values(self) -> tuple[ast.expr, ...]:
+        """What it is computed from."""
+        return (self.value,)
+
+    def renamed(self, _: _Name, node: _Node) -> "Sum":
+        """Return the same with other names."""
+        return replace(self, value=node(self.value))
+
+
+Line = Assign | Slot | Power | Sum
+
+
+@dataclass(frozen=True)
 class Body:
     """A rule with its wrap.
 
@@ -149,13 +207,21 @@ class Body:
         uniform_state: the names of the uniform state.
         varying: g, x and the states that are kept, by name.
         uniform: what is done once per step, in float64. It also knows t.
-        element: what is done once per element.
+        element: what is done once per element. In a rule of sums it has, as row and column, each
+            ``Sum`` where it is taken.
         results: the new x, then the new states.
         new_uniform: the new uniform state.
         slots: how many values ``uniform`` stores.
         powers: how many running powers it keeps.
         exact: whether ``element`` or ``results`` call ``product``, because a decision depends on
             it.
+        row_state: the names of states with one value for each row.
+        column_state: the names of those with one for each column.
+        row: what is done once per row.
+        column: what is done once per column.
+        new_row: the new values of ``row_state``.
+        new_column: the new values of ``column_state``.
+        written: the level of the results, and that of all other new states; see ``Sum``.
     """
 
     hyper: tuple[str, ...]
@@ -168,6 +234,30 @@ class Body:
     slots: int
     powers: int
     exact: bool = False
+    row_state: tuple[str, ...] = ()
+    column_state: tuple[str, ...] = ()
+    row: tuple[Line, ...] = ()
+    column: tuple[Line, ...] = ()
+    new_row: tuple[ast.expr, ...] = ()
+    new_column: tuple[ast.expr, ...] = ()
+    written: tuple[int, int] = (0, 0)
+
+    def lines(self, place: Place) -> tuple[Line, ...]:
+        """What is done at a place."""
+        return {
+            Place.UNIFORM: self.uniform, Place.ROW: self.row,
+            Place.COLUMN: self.column, Place.ELEMENT: self.element,
+        }[place]  # fmt: skip
+
+    def new(self, place: Place) -> dict[str, ast.expr]:
+        """The new values of x and the states of a place, by name."""
+        names, values = {
+            Place.UNIFORM: (self.uniform_state, self.new_uniform),
+            Place.ROW: (self.row_state, self.new_row),
+            Place.COLUMN: (self.column_state, self.new_column),
+            Place.ELEMENT: (self.varying[1:], self.results),
+        }[place]
+        return dict(zip(names, values, strict=True))
 
     @property
     def uniform_names(self) -> set[str]:
@@ -188,6 +278,12 @@ class Body:
             element=tuple(line.renamed(rename, node) for line in self.element),
             results=tuple(map(node, self.results)),
             new_uniform=tuple(map(node, self.new_uniform)),
+            row_state=tuple(map(rename, self.row_state)),
+            column_state=tuple(map(rename, self.column_state)),
+            row=tuple(line.renamed(rename, node) for line in self.row),
+            column=tuple(line.renamed(rename, node) for line in self.column),
+            new_row=tuple(map(node, self.new_row)),
+            new_column=tuple(map(node, self.new_column)),
         )
 
     def function(self, decorator: str, writer: "Writer") -> Iterator[str]:

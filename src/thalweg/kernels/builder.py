@@ -6,15 +6,16 @@ float64 and rounded to the element type.
 
 import ast
 import operator
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from thalweg.kernels.body import Assign, Power, Slot, names_in
+from thalweg.kernels.body import Assign, Place, Power, Slot, Sum, names_in
 
-__all__ = ["ARITHMETIC", "COMPARISONS", "Builder", "Value", "literal"]
+__all__ = ["ARITHMETIC", "COMPARISONS", "Builder", "Value", "joined", "literal"]
 
 ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
@@ -34,10 +35,16 @@ class Value:
     """An expression and what it depends on."""
 
     node: ast.expr
-    varying: bool
+    place: Place
     steady: bool = False  # uniform and the same at every step while the hyperparameters are
     test: bool = False  # the result of a comparison
     divisor: bool = False  # uniform, and 0 or so large that 1 divided by it is finite
+    level: int = 0  # how many sums must be known, one after the other
+
+    @property
+    def varying(self) -> bool:
+        """Whether it has several values."""
+        return self.place is not Place.UNIFORM
 
     @property
     def literal(self) -> bool:
@@ -66,25 +73,25 @@ def literal(number: Any) -> Value:  # noqa: ANN401 - whatever is a real number
         raise OverflowError(_TOO_LARGE) from error
     whole = isinstance(plain, int)  # they are exact, as in Python
     node = ast.Constant(plain if whole else float(plain))
-    return Value(node, varying=False, steady=True, divisor=2**-60 <= size <= 2**60)
+    return Value(node, Place.UNIFORM, steady=True, divisor=2**-60 <= size <= 2**60)
 
 
 class Builder:
     """Builds expressions, and appends the lines that are run once per step and once per element.
 
     Attributes:
-        uniform: what is done once per step.
-        element: what is done once per element.
-        slot_count: how many slots there are.
+        lines: what is done once per step, per row, per column and per element.
+        slot_count: how many slots there are of each place.
+        sum_count: how many sums.
         power_count: how many running powers.
         quotients: of a varying by a uniform value; they may become products with its reciprocal.
     """
 
     def __init__(self) -> None:
-        self.uniform: list[Assign | Slot | Power] = []
-        self.element: list[Assign] = []
-        self._slots: dict[str, Slot] = {}  # by value, as long as its names keep theirs
-        self.slot_count = 0
+        self.lines: dict[Place, list[Any]] = {place: [] for place in Place}
+        self._slots: dict[tuple[Place, str], Slot] = {}  # by value, while its names keep theirs
+        self.slot_count = Counter[Place]()
+        self.sum_count = 0
         self._powers: dict[str, Power] = {}  # by base, in the same way
         self.power_count = 0
         self._factors = 0
@@ -92,14 +99,15 @@ class Builder:
 
     def emit(self, names: list[str], values: list[Value]) -> list[Value]:
         """Append an assignment, and return the new names. A number needs no name."""
-        for varying, lines in ((True, self.element), (False, self.uniform)):
+        for place, lines in self.lines.items():
             chosen = [
                 (name, value.node)
                 for name, value in zip(names, values, strict=True)
-                if value.varying is varying and not value.literal
+                if value.place is place and not value.literal
             ]
             if chosen:
                 lines.append(Assign(*zip(*chosen, strict=True)))
+        known: Any
         for known in (self._slots, self._powers):  # some of them mean the old value of a name
             for key in [k for k, line in known.items() if names_in(*line.values) & set(names)]:
                 del known[key]
@@ -109,11 +117,11 @@ class Builder:
         ]
 
     def combine(self, build: Callable[..., ast.expr], *operands: Value) -> Value:
-        """Build an expression. If one operand is varying, the uniform ones become slots."""
-        varying = any(o.varying for o in operands)
-        nodes = [self._slot(o) if varying and not o.varying else o.node for o in operands]
-        steady = not varying and all(o.steady for o in operands)
-        return Value(build(*nodes), varying, steady)
+        """Build an expression. Operands that are there less often than it become slots."""
+        place = joined(o.place for o in operands)
+        nodes = [o.node if o.place is place else self._slot(o) for o in operands]
+        steady = place is Place.UNIFORM and all(o.steady for o in operands)
+        return Value(build(*nodes), place, steady, level=max(o.level for o in operands))
 
     def number(self, value: Value) -> Value:
         """Return a test as 1 or 0; a number is returned as it is."""
@@ -158,9 +166,9 @@ class Builder:
         key = ast.dump(base.node)
         if key not in self._powers:
             self._powers[key] = Power(f"power{self.power_count}", self.power_count, base.node)
-            self.uniform.append(self._powers[key])
+            self.lines[Place.UNIFORM].append(self._powers[key])
             self.power_count += 1
-        return Value(ast.Name(self._powers[key].name), varying=False)
+        return Value(ast.Name(self._powers[key].name), Place.UNIFORM)
 
     def _product(self, base: Value, times: int) -> Value:
         """A small whole power as multiplications, which round better than a power function."""
@@ -169,7 +177,7 @@ class Builder:
         node = factor.node
         for _ in range(times - 1):
             node = ast.BinOp(node, ast.Mult(), factor.node)
-        return Value(node, varying=True)
+        return replace(factor, node=node)
 
     def where(self, test: Value, a: Value, b: Value) -> Value:
         """Return a or b by a test. Both are computed, because the test may differ between lanes."""
@@ -178,30 +186,49 @@ class Builder:
         if not test.test:
             test = self.compare(ast.NotEq(), test, literal(0.0))
         a, b = self.number(a), self.number(b)
-        if not test.varying and (a.varying or b.varying):  # elements know only numbers
+        place = joined(o.place for o in (test, a, b))
+        if test.place is not place:  # slots are numbers
             flag = self.where(test, literal(1.0), literal(0.0))
-            test = self.compare(ast.Gt(), Value(self._store(flag), varying=True), literal(0))
-        if test.varying and a.literal and b.literal:
-            a = Value(self._store(a), varying=True)  # one of the two must carry the element type
+            flag = replace(flag, node=self._store(flag), place=place)
+            test = self.compare(ast.Gt(), flag, literal(0))
+        if test.varying and a.literal and b.literal:  # one of the two must carry the element type
+            a = Value(self._store(a), place)
         return self.combine(lambda *o: ast.Call(ast.Name("where"), list(o), []), test, a, b)
 
+    def sum(self, value: Value, to: Place, *, total: bool = False) -> Value:
+        """Return the sum of all values, or of those of each row or column."""
+        value = self.number(value)
+        made = Sum(self.sum_count, value.node, value.place, to, total, value.level)
+        self.lines[value.place].append(made)
+        self.sum_count += 1
+        return Value(ast.Name(made.name), to, level=value.level + 1)
+
     def _slot(self, value: Value) -> ast.expr:
-        """Return the name by which elements know a uniform value."""
+        """Return the name by which a value is known where there are more."""
         if value.literal:
             return value.node  # a vector gives a literal its own element type
         return self._store(value)
 
     def _store(self, value: Value) -> ast.expr:
-        key = ast.dump(value.node)
+        place = value.place
+        key = place, ast.dump(value.node)
         if key not in self._slots:
-            self._slots[key] = Slot(self.slot_count, value.node)
-            self.uniform.append(self._slots[key])
-            self.slot_count += 1
-        return ast.Name(f"u{self._slots[key].index}")
+            self._slots[key] = Slot(self.slot_count[place], value.node, place)
+            self.lines[place].append(self._slots[key])
+            self.slot_count[place] += 1
+        return ast.Name(self._slots[key].name)
 
-    def new(self, value: Value) -> ast.expr:
-        """Return the new value of an element. A uniform one becomes a slot."""
-        return value.node if value.varying else self._slot(value)
+    def new(self, value: Value, place: Place = Place.ELEMENT) -> ast.expr:
+        """Return a new value of a place. One that is there less often becomes a slot."""
+        return value.node if value.place is place else self._slot(value)
+
+
+def joined(places: Iterable[Place]) -> Place:
+    """Return where an expression is there whose parts are there at such places."""
+    several = {*places} - {Place.UNIFORM}
+    if len(several) == 1:
+        return several.pop()
+    return Place.ELEMENT if several else Place.UNIFORM
 
 
 def _folded(operator: ast.operator, a: Any, b: Any) -> Any:  # noqa: ANN401 - numbers of Python

@@ -13,17 +13,16 @@ it is subtracted. So neither is done
 
 import ast
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from thalweg.kernels.body import Assign, Body, Power, Slot
+from thalweg.kernels.body import Assign, Body, Line, Place, Power, Slot, Sum
 
-__all__ = ["rounded"]
+__all__ = ["assigned", "rounded"]
 
 NONE, EDGE, DECISION = range(3)
 
 Levels = dict[str, int]  # by name: what depends on the value
-_Line = Assign | Slot | Power
 
 
 def rounded(body: Body, quotients: set[ast.BinOp]) -> Body:
@@ -37,24 +36,37 @@ def rounded(body: Body, quotients: set[ast.BinOp]) -> Body:
             product with the reciprocal, which is computed once per step instead of once per
             element.
     """
-    element = dict(zip(body.varying[1:], body.results, strict=True))
-    exact, levels = _deciding(body.element, element, {})
+    exact: set[ast.BinOp] = set()
+    levels: Levels = {}
+    for place in (Place.ELEMENT, Place.ROW, Place.COLUMN):
+        found, before = _deciding(body.lines(place), body.new(place), levels)
+        exact, levels = exact | found, levels | before
     body = _Reciprocals(quotients - exact).written(body)
-    state = dict(zip(body.uniform_state, body.new_uniform, strict=True))
-    uniform, _ = _deciding(body.uniform, state, levels)
+    uniform, _ = _deciding(body.uniform, body.new(Place.UNIFORM), levels)
     visit = _Products(exact | uniform).visit
     return replace(
-        body,
+        _visited(body, visit),
         uniform=tuple(line.renamed(str, visit) for line in body.uniform),
-        element=tuple(line.renamed(str, visit) for line in body.element),
-        results=tuple(map(visit, body.results)),
         new_uniform=tuple(map(visit, body.new_uniform)),
         exact=any(isinstance(node.op, ast.Mult) for node in exact),
     )
 
 
+def _visited(body: Body, visit: Callable[[ast.expr], ast.expr]) -> Body:
+    """Return the body with other expressions everywhere but in what is uniform."""
+    return replace(
+        body,
+        element=tuple(line.renamed(str, visit) for line in body.element),
+        results=tuple(map(visit, body.results)),
+        row=tuple(line.renamed(str, visit) for line in body.row),
+        new_row=tuple(map(visit, body.new_row)),
+        column=tuple(line.renamed(str, visit) for line in body.column),
+        new_column=tuple(map(visit, body.new_column)),
+    )
+
+
 def _deciding(
-    lines: Sequence[_Line], results: Mapping[str, ast.expr], stored: Levels
+    lines: Sequence[Line], results: Mapping[str, ast.expr], stored: Levels
 ) -> tuple[set[ast.BinOp], Levels]:
     """Return the products and quotients on which a decision depends, and what depends on each name.
 
@@ -72,13 +84,13 @@ def _deciding(
         levels = found
 
 
-def _assigned(line: _Line) -> list[tuple[str, ast.expr]]:
+def assigned(line: Line) -> list[tuple[str, ast.expr]]:
     """Return the names that a line assigns to, each with its expression."""
     match line:
         case Assign(names, values):
             return list(zip(names, values, strict=True))
-        case Slot(slot, value):
-            return [(f"u{slot}", value)]
+        case Slot(value=value) | Sum(value=value):
+            return [(line.name, value)]
         case Power(name, _, base):
             return [(name, base)]
 
@@ -120,13 +132,13 @@ class _Backwards:
     """
 
     def __init__(
-        self, lines: Sequence[_Line], results: Mapping[str, ast.expr], after: Levels
+        self, lines: Sequence[Line], results: Mapping[str, ast.expr], after: Levels
     ) -> None:
         self.levels = {name: level for name, level in after.items() if name not in results}
         self.exact: set[ast.BinOp] = set()
         known: list[set[str]] = [set()]  # names of differences, before each line
         for line in lines:
-            pairs = _assigned(line)
+            pairs = assigned(line)
             new = {name for name, value in pairs if _is_difference(value, known[-1])}
             known.append(known[-1] - {name for name, _ in pairs} | new)
         self.differences = known.pop()
@@ -134,7 +146,7 @@ class _Backwards:
             self.visit(result, after.get(name, NONE))
         for line in reversed(lines):
             self.differences = known.pop()
-            pairs = _assigned(line)
+            pairs = assigned(line)
             levels = [self.levels.pop(name, NONE) for name, _ in pairs]
             for (_, value), level in zip(pairs, levels, strict=True):
                 self.visit(value, level)
@@ -193,7 +205,9 @@ class _Reciprocals(ast.NodeTransformer):
         self.names: dict[str, str] = {}  # by divisor, the slot of its reciprocal
 
     def written(self, body: Body) -> Body:
-        trees = [*(value for line in body.element for value in line.values), *body.results]
+        several = (Place.ELEMENT, Place.ROW, Place.COLUMN)
+        trees = [v for place in several for line in body.lines(place) for v in line.values]
+        trees += [v for place in several for v in body.new(place).values()]
         parts = [part for tree in trees for part in ast.walk(tree)]
         uses = Counter(part.id for part in parts if isinstance(part, ast.Name))
         divisors = Counter(
@@ -202,10 +216,10 @@ class _Reciprocals(ast.NodeTransformer):
             if isinstance(quotient.right, ast.Name)
         )
         slots = body.slots
-        lines: list[_Line] = []
+        lines: list[Assign | Slot | Power] = []
         for line in body.uniform:
             lines.append(line)
-            name = f"u{line.index}" if isinstance(line, Slot) else ""
+            name = line.name if isinstance(line, Slot) else ""
             if name in divisors:
                 assert isinstance(line, Slot)
                 slot = line.index
@@ -215,13 +229,7 @@ class _Reciprocals(ast.NodeTransformer):
                     slot, slots = slots, slots + 1
                 self.names[name] = f"u{slot}"
                 lines.append(Slot(slot, ast.BinOp(ast.Constant(1), ast.Div(), line.value)))
-        return replace(
-            body,
-            uniform=tuple(lines),
-            element=tuple(line.renamed(str, self.visit) for line in body.element),
-            results=tuple(map(self.visit, body.results)),
-            slots=slots,
-        )
+        return replace(_visited(body, self.visit), uniform=tuple(lines), slots=slots)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)

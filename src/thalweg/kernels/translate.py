@@ -5,34 +5,38 @@ and everything that is computed from them. *Uniform* names are hyperparameters, 
 and what is computed from these alone. Each
 maximal uniform sub-expression inside a varying one becomes a slot: computed once per step in
 float64 and rounded to the element type.
+
+A sum of a whole tensor is uniform, too, and known once all its elements have been read; one of its
+rows or columns has one value for each. What such values are used for is in ``passes.py``.
 """
 
 import ast
+import functools
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from types import FunctionType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from thalweg import matrices, sums
 from thalweg.kernels import functions
-from thalweg.kernels.body import PLAIN, Body, Wrap
-from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, literal
+from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Wrap
+from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, joined, literal
 from thalweg.kernels.decisions import rounded
-from thalweg.rule import Rule
+from thalweg.rule import AT_X, Rule
 
-__all__ = ["answer", "as_written", "translate"]
+__all__ = ["Form", "answer", "as_written", "by_rows", "places", "translate", "translate_sums"]
 
 _ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 for the others
 
 # Names that a Body uses itself; the same name in a rule gets an underscore.
 _RESERVED = re.compile(
-    r"t|(u|power|factor|part)\d+|\w+_call\d+|gradient|before|moved"
-    r"|gradient_scale|coupled_decay|shrink"
+    r"t|(u|power|factor|part|sum|row|column)\d+|\w+_call\d+|gradient|before|moved"
+    r"|gradient_scale|coupled_decay|shrink|row_count|column_count"
 )
 
 _DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
@@ -40,7 +44,7 @@ _MOST_CALLS = 1000
 _LONGEST = 100  # characters of the rule in a message
 
 _WHOLE = (
-    "it looks at a whole tensor, and kernels are of rules that look at single elements; "
+    "it looks at a whole tensor, and this kernel is of single elements; "
     "thalweg.optim.Descent and races of modules take the rule as it is"
 )
 _ASKING = (
@@ -58,7 +62,21 @@ _REMEDIES: dict[type[ast.AST], str] = {
     ast.Not: "write `where(test, 0.0, 1.0)`",
     ast.Compare: "compare two values; `(a < b) * (b < c)` is `a < b < c`",
 }
-_WHOLES = [getattr(module, name) for module in (matrices, sums) for name in module.__all__]
+_OF_MATRICES = [getattr(matrices, name) for name in matrices.__all__]
+_WHOLES = [*_OF_MATRICES, *(getattr(sums, name) for name in sums.__all__)]
+
+Form = Literal["vector", "matrix"]
+
+# Of each axis, and of where a value is there: where its sum is there, and how many are added up.
+_SUMS: dict[tuple[int | None, Place], tuple[Place, tuple[str, ...]]] = {
+    (None, Place.ELEMENT): (Place.UNIFORM, ("row_count", "column_count")),
+    (None, Place.ROW): (Place.UNIFORM, ("row_count",)),
+    (None, Place.COLUMN): (Place.UNIFORM, ("column_count",)),
+    (0, Place.ELEMENT): (Place.COLUMN, ("row_count",)),
+    (0, Place.ROW): (Place.UNIFORM, ("row_count",)),
+    (1, Place.ELEMENT): (Place.ROW, ("column_count",)),
+    (1, Place.COLUMN): (Place.UNIFORM, ("column_count",)),
+}
 _ALLOWED = (
     "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, other rules, "
     "functions of its own and abs, exp, log, maximum, minimum, sign, sqrt, where"
@@ -66,10 +84,16 @@ _ALLOWED = (
 
 
 class _Translator(Builder):
-    """Walks a rule's statements."""
+    """Walks a rule's statements.
 
-    def __init__(self) -> None:
+    Args:
+        form: what the tensor is; None if the kernel is of single elements.
+        settled: whether it is known where each state is there.
+    """
+
+    def __init__(self, form: Form | None = None, *, settled: bool = True) -> None:
         super().__init__()
+        self.form, self.settled = form, settled
         self.calls = self.parts = self.depth = 0
         self.running: list[FunctionType] = []
 
@@ -133,6 +157,27 @@ class _Translator(Builder):
                 return self.inline(node, scope)
         return [self.value(node, scope)]
 
+    def summed(self, node: ast.Call, scope: "_Scope") -> Value:
+        """Translate a sum or mean of a tensor, or of its rows or columns."""
+        function = scope.callee(node)
+        value, *rest = self.arguments([*node.args, *(k.value for k in node.keywords)], scope)
+        axis = rest[0].number if rest and rest[0].literal else None
+        if len(rest) > (function is sums.mean) or (rest and axis not in {0, 1}):
+            scope.refuse(node, "only mean takes an axis, which is 0 or 1")
+        if function is sums.total and value.place is not Place.ELEMENT and self.settled:
+            scope.refuse(node, "a total is of what has a value for each element")
+        if self.form == "vector" and axis == 0:  # it is one column
+            axis = None
+        to, counts = _SUMS.get((axis, value.place), (value.place, ()))
+        if to is value.place or (self.form == "vector" and axis == 1):
+            return value
+        found = self.sum(value, to, total=function is sums.total)
+        if function is not sums.mean:
+            return found
+        several = [Value(ast.Name(count), Place.UNIFORM) for count in counts]
+        number = functools.reduce(functools.partial(self.binary, ast.Mult()), several)
+        return self.binary(ast.Div(), found, number)
+
     def arguments(self, nodes: Sequence[ast.expr], scope: "_Scope") -> list[Value]:
         """Translate the parts of a tuple, or the arguments of a call, with their stars."""
         found = []
@@ -146,8 +191,10 @@ class _Translator(Builder):
     def inline(self, node: ast.Call, scope: "_Scope") -> list[Value]:
         """Translate the call of a function by writing its body there."""
         callee = scope.callee(node)
-        if any(callee is one for one in _WHOLES):
+        if any(callee is one for one in (_WHOLES if self.form is None else _OF_MATRICES)):
             scope.refuse(node, _WHOLE)
+        if any(callee is one for one in (sums.mean, sums.total, sums.tsum)):
+            return [self.summed(node, scope)]
         arguments: list[Any] = self.arguments(node.args, scope)
         keywords: dict[str, Any] = {}
         for keyword in node.keywords:
@@ -343,19 +390,81 @@ def answer(rule: Rule) -> Body:
     Raises:
         ValueError: as ``translate``.
     """
-    given, translator = _given(rule, PLAIN), _Translator()
+    where, translator = dict.fromkeys(rule.state, Place.ELEMENT), _Translator()
+    given = _given(rule, PLAIN, where)
     at = given["x"]
     if rule.judged is not None:
         keywords = {n: given[n] for n in inspect.signature(rule.judged).parameters}
         (at,) = _called(translator, rule, rule.judged, [], keywords)
-    return _body(rule, rule.state, translator, [at], [])
+    return _body(rule, where, translator, {"x": at})
 
 
-def _translated(rule: Rule, wrap: Wrap) -> tuple[Body, set[ast.BinOp]]:
+def translate_sums(rule: Rule, wrap: Wrap, form: Form) -> Body:
+    """Return the body of a rule that looks at whole tensors, each a vector or a matrix.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    body, quotients = _translated(rule, wrap, _Translator(form), places(rule, wrap, form))
+    body = rounded(body, quotients)
+    return _cautious(body) if wrap.cautious else body
+
+
+def places(rule: Rule, wrap: Wrap = PLAIN, form: Form = "matrix") -> dict[str, Place]:
+    """Return where each state is there: once, for each row, column or element.
+
+    It is where the equation returns it.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    found = {n: Place.ELEMENT if rule.start.get(n) == AT_X else Place.UNIFORM for n in rule.state}
+    while True:
+        before = found
+        new = _results(_Translator(form, settled=False), rule, wrap, before)
+        found = {name: joined((place, new[name].place)) for name, place in before.items()}
+        if found == before:
+            return found
+
+
+@functools.lru_cache(maxsize=64)
+def by_rows(rule: Rule) -> bool:
+    """Return whether a rule looks at the rows or columns of a matrix.
+
+    Raises:
+        ValueError: as ``translate``.
+    """
+    body = translate_sums(rule, PLAIN, "matrix")
+    lines: tuple[Line, ...] = body.element
+    of_rows = any(isinstance(line, Sum) and line.to is not Place.UNIFORM for line in lines)
+    return of_rows or bool(body.row or body.column or body.row_state or body.column_state)
+
+
+def _translated(
+    rule: Rule,
+    wrap: Wrap,
+    translator: _Translator | None = None,
+    where: Mapping[str, Place] | None = None,
+) -> tuple[Body, set[ast.BinOp]]:
     """Return a rule's body as written, and its quotients of a varying by a uniform value."""
-    given = _given(rule, wrap)
-    kept = [name for name in rule.state if name not in wrap.without]
-    translator = _Translator()
+    translator = translator or _Translator()
+    where = where or dict.fromkeys(rule.state, Place.ELEMENT)
+    new = _results(translator, rule, wrap, where)
+    for name in rule.uniform_state:
+        if new[name].varying:
+            raise ValueError(
+                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
+            )
+    kept = {name: place for name, place in where.items() if name not in wrap.without}
+    body = _body(rule, kept, translator, new)
+    return replace(body, hyper=(*body.hyper, *wrap.names)), translator.quotients
+
+
+def _results(
+    translator: _Translator, rule: Rule, wrap: Wrap, where: Mapping[str, Place]
+) -> dict[str, Value]:
+    """Translate a rule: return x and the new states by name."""
+    given = _given(rule, wrap, where)
     _before(translator, given, wrap)
     results = list(map(translator.number, _call(translator, rule, given)))
     names = ("x", *rule.state, *rule.uniform_state)
@@ -364,33 +473,44 @@ def _translated(rule: Rule, wrap: Wrap) -> tuple[Body, set[ast.BinOp]]:
             f"rule {rule.name!r} must return {len(names)} values (x and its state), "
             f"not {len(results)}"
         )
-    new = dict(zip(names, results, strict=True))
-    for name in rule.uniform_state:
-        if new[name].varying:
-            raise ValueError(
-                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
-            )
-    elements = [new[name] for name in ("x", *kept)]
-    uniform = [new[name] for name in rule.uniform_state]
-    body = _body(rule, kept, translator, elements, uniform)
-    return replace(body, hyper=(*body.hyper, *wrap.names)), translator.quotients
+    return dict(zip(names, results, strict=True))
 
 
 def _body(
-    rule: Rule, kept: Sequence[str], builder: Builder, new: list[Value], uniform: list[Value]
+    rule: Rule, kept: Mapping[str, Place], builder: Builder, values: Mapping[str, Value]
 ) -> Body:
     """Return the body of what was built, with its new values of elements and uniform states."""
-    elements = tuple(map(builder.new, new))
+    named = {
+        place: [name for name, of in kept.items() if of is place and name in values]
+        for place in Place
+    }
+    named[Place.ELEMENT].insert(0, "x")
+    named[Place.UNIFORM][:0] = [name for name in rule.uniform_state if name in values]
+    new = {
+        place: tuple(builder.new(values[name], place) for name in names)
+        for place, names in named.items()
+    }
+    levels = [values[name].level for name in named[Place.ELEMENT]]
     return Body(
         hyper=tuple(map(_own, rule.hyperparameters)),
-        uniform_state=tuple(map(_own, rule.uniform_state)),
-        varying=("g", "x", *map(_own, kept)),
-        uniform=tuple(builder.uniform),
-        element=tuple(builder.element),
-        results=elements,
-        new_uniform=tuple(value.node for value in uniform),
-        slots=builder.slot_count,
+        uniform_state=(
+            *map(_own, rule.uniform_state),
+            *(_own(name) for name, of in kept.items() if of is Place.UNIFORM),
+        ),
+        varying=("g", "x", *(_own(name) for name, of in kept.items() if of is Place.ELEMENT)),
+        uniform=tuple(builder.lines[Place.UNIFORM]),
+        element=tuple(builder.lines[Place.ELEMENT]),
+        results=new[Place.ELEMENT],
+        new_uniform=tuple(value for value in new[Place.UNIFORM]),
+        slots=builder.slot_count[Place.UNIFORM],
         powers=builder.power_count,
+        row_state=tuple(map(_own, named[Place.ROW])),
+        column_state=tuple(map(_own, named[Place.COLUMN])),
+        row=tuple(builder.lines[Place.ROW]),
+        column=tuple(builder.lines[Place.COLUMN]),
+        new_row=new[Place.ROW],
+        new_column=new[Place.COLUMN],
+        written=(max(levels), max(value.level for value in values.values())),
     )
 
 
@@ -398,7 +518,7 @@ def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
     """Do what comes before the rule: scale the gradient, add the coupled decay, shrink x."""
 
     def uniform(name: str) -> Value:
-        return Value(ast.Name(name), varying=False, steady=True)
+        return Value(ast.Name(name), Place.UNIFORM, steady=True)
 
     g, x = given["g"], given["x"]
     if wrap.scaled:
@@ -420,26 +540,29 @@ def _cautious(body: Body) -> Body:
     It may also move to NaN: if it stayed, nobody would see that its state is lost.
     """
     gradient, before, moved = (
-        Value(ast.Name(name), varying=True) for name in ("gradient", "before", "moved")
+        Value(ast.Name(name), Place.ELEMENT) for name in ("gradient", "before", "moved")
     )
     x, *states = body.results
     builder = Builder()
-    builder.emit(["moved"], [Value(x, varying=True)])
+    builder.emit(["moved"], [Value(x, Place.ELEMENT)])
     climb = builder.binary(ast.Mult(), builder.binary(ast.Sub(), before, moved), gradient)
     chosen = builder.where(builder.compare(ast.LtE(), climb, literal(0.0)), before, moved)
-    return replace(body, element=(*body.element, *builder.element), results=(chosen.node, *states))
+    return replace(
+        body, element=(*body.element, *builder.lines[Place.ELEMENT]), results=(chosen.node, *states)
+    )
 
 
-def _given(rule: Rule, wrap: Wrap) -> dict[str, Value]:
+def _given(rule: Rule, wrap: Wrap, where: Mapping[str, Place]) -> dict[str, Value]:
     """Return the values of the rule's arguments in its kernel."""
-    given = {n: Value(ast.Name(_own(n)), varying=True) for n in ("g", "x", *rule.state)}
+    given = {n: Value(ast.Name(n), Place.ELEMENT) for n in ("g", "x")}
+    given |= {n: Value(ast.Name(_own(n)), place) for n, place in where.items()}
     for name in wrap.without:
         given[name] = literal(0.0)
-    given["t"] = Value(ast.Name("t"), varying=False, divisor=True)
+    given["t"] = Value(ast.Name("t"), Place.UNIFORM, divisor=True)
     for name in rule.uniform_state:
-        given[name] = Value(ast.Name(_own(name)), varying=False)
+        given[name] = Value(ast.Name(_own(name)), Place.UNIFORM)
     for name in rule.hyperparameters:
-        given[name] = Value(ast.Name(_own(name)), varying=False, steady=True)
+        given[name] = Value(ast.Name(_own(name)), Place.UNIFORM, steady=True)
     return given
 
 
@@ -470,7 +593,8 @@ def _called(
         bound = functions.bound(function, arguments, keywords)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rule {rule.name!r} cannot be compiled: {error}") from error
-    own = bound.keys() == _given(rule, PLAIN).keys()  # an answer, or a decorator, has other names
+    arguments_of = {"g", "x", *rule.state, "t", *rule.uniform_state, *rule.hyperparameters}
+    own = bound.keys() == arguments_of  # an answer, or a decorator, has other names
     suffix = "" if own else "_call0"
     names = {name: translator.argument(name, value) for name, value in bound.items()}
     return translator.function(function, names, suffix, "")

@@ -110,12 +110,12 @@ class Bucket:
         self.groups = [member.group for member in members]
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
-        keys = kept_keys(recipe, self.parameters[0], options)
+        keys, others, self.numbers = self._keys(recipe, options)
         for member, key in product(members, keys):  # states of a checkpoint may have another order
             kept = member.state[key]
             member.state[key] = laid_as(kept, member.parameter, kept.dtype)
-        self.numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
-        self.fetch = [itemgetter(key) for key in (*keys, *filter(None, self.numbers))]
+        named = (*keys, *others, *filter(None, self.numbers))
+        self.fetch = [itemgetter(key) for key in named]
         self.held = [list(map(fetch, self.states)) for fetch in self.fetch]
         self.addresses = addresses_of(self.parameters, list(chain(*self.held)))
         arrays = [self.parameters, *self.held[: len(keys)]]
@@ -144,6 +144,16 @@ class Bucket:
         self.t, self.taken = np.zeros(0), 0.0
         self._show(columns, computed)
 
+    def _keys(
+        self, recipe: Recipe, options: Options
+    ) -> tuple[list[str], list[str], list[str | None]]:
+        """Return the keys of arrays as the parameter, of other arrays, and of numbers.
+
+        The first number is the count of steps; None if it is not kept.
+        """
+        numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
+        return kept_keys(recipe, self.parameters[0], options), [], numbers
+
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Give the kernel the addresses of everything."""
         items = [column[0].element_size() for column in columns]
@@ -154,12 +164,16 @@ class Bucket:
             [items[0], *items],
             seeds=self.seeds,
         )
+        self._keep()
+        self._gather()
+
+    def _keep(self) -> None:
+        """Show the table where each tensor keeps its numbers."""
         kept = [[s[key] if key else None for key in self.numbers] for s in self.states]
         self.table.keep(
             np.array([[0 if n is None else n.data_ptr() for n in row] for row in kept], np.intp),
             np.array([[n is not None and n.dtype is torch.float64 for n in row] for row in kept]),
         )
-        self._gather()
 
     def valid(self) -> bool:
         """Return whether parameters and state are still the same, at the same addresses."""
@@ -169,6 +183,10 @@ class Bucket:
         except KeyError:  # a state is missing
             return False
         return same and self.addresses.unmoved()
+
+    def agrees(self, recipes: Sequence[Recipe]) -> bool:  # noqa: ARG002 - for those of whole models
+        """Return whether one call can step all tensors that have a gradient."""
+        return True
 
     def prepare(self) -> "PreparedStep":
         """Find the gradients. Return a step that can be taken until a gradient is replaced.
@@ -237,6 +255,9 @@ class Bucket:
             self._recipes, self._scale = recipes, scale
             given = [self._row(recipes[group], scale) for group in self.cohort_groups]
             self._hyper = np.repeat(np.array(given, np.float64)[:, :, None], LANES, axis=2)
+        return self._take_step(found)
+
+    def _take_step(self, found: NDArray[np.intp]) -> bool:
         return self.table.step(found, self.cohort, self.t, self._hyper, self.uniform)
 
     def _row(self, recipe: Recipe, scale: float) -> list[float]:
@@ -253,7 +274,7 @@ class Bucket:
         numbers = self.table.numbers()
         if self.numbers[0] is None:  # then only the noise of rounding depends on t
             numbers[:, 0] = self.taken = self.t.max(initial=self.taken)
-        key = np.column_stack([self.groups, numbers])[chosen]
+        key = np.column_stack([self.groups, self._distinct(numbers)])[chosen]
         cohorts, inverse = np.unique(key, axis=0, return_inverse=True)
         self.cohort = np.full(len(chosen), -1, np.intp)
         self.cohort[chosen] = inverse.ravel()
@@ -261,3 +282,7 @@ class Bucket:
         self.t = np.ascontiguousarray(cohorts[:, 1])
         self.uniform = np.ascontiguousarray(np.repeat(cohorts[:, 2:, None], LANES, axis=2))
         self._recipes = None
+
+    def _distinct(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what tells cohorts apart, of each tensor's count of steps and other numbers."""
+        return numbers

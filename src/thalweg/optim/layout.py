@@ -15,6 +15,7 @@ from thalweg.optim.bucket import Bucket, Member, PreparedStep
 from thalweg.optim.cuda import DeviceBucket, bucket_for
 from thalweg.optim.memory import local
 from thalweg.optim.options import Options
+from thalweg.optim.pass_bucket import PassBucket, form_of
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, kept_keys, prepare
 
@@ -26,7 +27,7 @@ Group = dict[str, Any]  # a group of an optimizer: its parameters and their opti
 class _Placed(NamedTuple):
     member: Member
     kind: type[Bucket] | None  # of the bucket that takes it; None: no kernel does
-    dtypes: tuple[torch.dtype, ...]  # of its arrays of state
+    form: tuple[Any, ...]  # equal for those that one bucket takes: the dtypes of state, for one
 
 
 def parameters_of(groups: Sequence[Group]) -> Iterator[Tensor]:
@@ -54,10 +55,15 @@ def with_state(
     keys = kept_keys(recipe, p, options)
     state: dict[str, Any] = states[p] if recipe.keys or keys else {}
     prepare(state, p, recipe, options)
-    kept = [state[key] for key in keys if key != LOST]
-    dtypes = tuple(state[key].dtype for key in keys)
-    kind = bucket_for(p, kept) if recipe.rule.kind == ELEMENT_WISE else None
-    return _Placed(Member(p, state, group), kind, dtypes)
+    kind: type[Bucket] | None = None
+    form = None
+    if recipe.rule.kind == ELEMENT_WISE:
+        kept = [state[key] for key in keys if key != LOST]
+        kind = bucket_for(p, kept)
+    elif form := form_of(p, state, recipe, options):
+        kind = PassBucket
+    dtypes = (state[key].dtype for key in keys)
+    return _Placed(Member(p, state, group), kind, (form, *dtypes))
 
 
 class Layout:
@@ -101,17 +107,24 @@ class Layout:
                     self._waiting.append(p)
                     continue
                 own = recipe.of(p)
-                member, kind, dtypes = with_state(p, index, states, own, options)
+                member, kind, form = with_state(p, index, states, own, options)
                 # One call would step a repeated parameter once instead of twice.
                 if kind is None or not kernels or p in twice:
                     self.alone.append((p, index))
                     continue
-                key = kind, local(p).device, *own.form, p.dtype, *dtypes
+                key = kind, local(p).device, *own.form, p.dtype, *form
                 kinds[key].append(member)
                 first[key] = own
-        self.buckets = [
-            key[0](members, first[key], options, next(numbers)) for key, members in kinds.items()
-        ]
+        several = Counter(first[key].rule for key in kinds)
+        self.buckets: list[Bucket] = []
+        for key, members in kinds.items():
+            bucket = key[0](members, first[key], options, next(numbers))
+            rule = first[key].rule
+            shared = several[rule] > 1 or any(recipes[i].rule is rule for _, i in self.alone)
+            if rule.joint and (shared or not bucket.agrees(recipes)):
+                self.alone += [(member.parameter, member.group) for member in members]
+            else:
+                self.buckets.append(bucket)
         self.on_device = not self.alone and all(key[0] is DeviceBucket for key in kinds)
         self._lasting = kernels
         self._listed = [list(group["params"]) for group in groups]
@@ -133,7 +146,7 @@ class Layout:
             and len(states) == len(self._states)
             and all(map(is_, states.values(), self._states))
             and not (self._waiting and any(p.grad is not None for p in self._waiting))
-            and all(bucket.valid() for bucket in self.buckets)
+            and all(bucket.valid() and bucket.agrees(recipes) for bucket in self.buckets)
         )
 
     def prepare(self) -> list[PreparedStep]:

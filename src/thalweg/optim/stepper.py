@@ -153,7 +153,7 @@ class Stepper:
         bucket = self._single.get(p)
         if bucket is None or not _holds(bucket, states, recipe):
             member, kind, _ = with_state(p, group, states, recipe, self.options)
-            if kind is None:
+            if kind is None or recipe.rule.joint:
                 return None
             bucket = self._single[p] = kind([member], recipe, self.options, next(self._numbers))
         try:

@@ -12,15 +12,16 @@ from types import ModuleType
 
 from thalweg import elementwise
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
-from thalweg.kernels.cpu import half, loss, memory, simd, sparse_rows, vector
+from thalweg.kernels.cpu import accumulate, half, loss, memory, simd, sparse_rows, vector
 from thalweg.kernels.translate import translate
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 
-__all__ = ["Generated", "generate", "generate_pass"]
+__all__ = ["RESERVED", "WORDS", "Generated", "Loop", "generate", "generate_pass", "module"]
 
 
 _HOMES = (
+    accumulate,
     elementwise,
     half,
     loss,
@@ -31,8 +32,8 @@ _HOMES = (
 )  # the modules of what the functions below call
 
 # Names that the functions below use themselves; the same name in a rule gets an underscore.
-_WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
-_RESERVED = re.compile(
+WORDS = {*dir(builtins), *(name for home in _HOMES for name in home.__all__)}
+RESERVED = re.compile(
     r"n|i|k|table|rest|fresh|hyper|powers|state|slots|uniform|addresses|element|update|uniforms|lost|seed|\w+_new"
 )
 _writer = Writer()
@@ -40,7 +41,7 @@ _writer = Writer()
 
 def _own(name: str) -> str:
     """Return the name of a rule's variable here."""
-    taken = name in _WORDS or _RESERVED.fullmatch(name) or name.endswith("_")
+    taken = name in WORDS or RESERVED.fullmatch(name) or name.endswith("_")
     return f"{name}_" if taken else name
 
 
@@ -72,7 +73,7 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
         ValueError: as ``translate``.
     """
     body = translate(rule, wrap).renamed(_own)
-    text = _text(rule, _uniforms(body), body.function("@inlined", _writer), _update(body, wrap))
+    text = module(rule, _uniforms(body), body.function("@inlined", _writer), _update(body, wrap))
     return Generated(text, body.slots, body.powers, _steady(rule, body))
 
 
@@ -88,7 +89,7 @@ def generate_pass(rule: Rule, loss: Loss) -> str:
     """
     body = translate(rule, PLAIN).renamed(_own)
     element = body.function("@inlined", _writer)
-    return _text(
+    return module(
         rule, ["@inlined", *_uniforms(body)], element, _advance(body), _learn(rule, body, loss)
     )
 
@@ -97,11 +98,11 @@ def _steady(rule: Rule, body: Body) -> bool:
     return not rule.uniform_state and "t" not in body.uniform_names
 
 
-def _text(rule: Rule, *parts: Iterable[str]) -> str:
-    """Return the functions as a module that imports what they use."""
+def module(rule: Rule, *parts: Iterable[str]) -> str:
+    """Return the text of a module of generated functions."""
     functions = "\n".join(line for part in parts for line in [*part, ""])
     used = set(re.findall(r"\w+", functions))
-    imports = [line for home in _HOMES for line in _imports(home, used & set(home.__all__))]
+    imports = (line for home in _HOMES for line in _imports(home, used & set(home.__all__)))
     return "\n".join([heading(rule), "", *imports, "", functions])
 
 
@@ -136,7 +137,7 @@ def _uniform(line: Assign | Slot | Power) -> str:
 
 
 @dataclass(frozen=True)
-class _Loop:
+class Loop:
     """The lines that apply ``element``. Functions that load and store are named by the format."""
 
     body: Body
@@ -144,10 +145,12 @@ class _Loop:
 
     @property
     def kahan(self) -> bool:
+        """Whether an array keeps what rounding takes from x."""
         return self.wrap.rounding == "kahan" and self.wrap.values == "bfloat16"
 
     @property
     def arrays(self) -> tuple[str, ...]:
+        """The arrays of elements, in the order of their addresses."""
         return (*self.body.varying, "lost") if self.kahan else self.body.varying
 
     @property
@@ -163,23 +166,27 @@ class _Loop:
 
     def block(self, part: str = "") -> Iterator[str]:
         """Write the step of block i, or of the rest that is smaller than a block."""
-        rest = ", rest" if part else ""
-
-        def store(name: str, value: str) -> str:
-            if self.wrap.rounding == "stochastic" and self.kind(name) == "_bfloat16":
-                salt = self.arrays.index(name)
-                return f"store{part}_bfloat16_stochastic({name}, i, {value}{rest}, seed, {salt})"
-            return f"store{part}{self.kind(name)}({name}, i, {value}{rest})"
-
-        kinds = {n: f"{part}{self.kind(n)}" or "_ahead" for n in self.arrays}
-        load = {n: f"load{kind}({n}, i{rest})" for n, kind in kinds.items()}
+        load = {name: self.load(name, name, part) for name in self.arrays}
         yield self.call(load, "")
         for name in self.body.varying[1:]:
-            yield f"        {store(name, f'{name}_new')}"
+            yield f"        {self.store(name, name, f'{name}_new', part)}"
         if self.kahan:
-            yield f"        {store('lost', 'x_new - ' + load['x'])}"
+            yield f"        {self.store('lost', 'lost', 'x_new - ' + load['x'], part)}"
         if self.wrap.zeroed:
-            yield f"        {store('g', '0.0')}"
+            yield f"        {self.store('g', 'g', '0.0', part)}"
+
+    def load(self, name: str, at: str, part: str) -> str:
+        """Return what reads block i of an array that lies at an address."""
+        kind = f"{part}{self.kind(name)}" or "_ahead"
+        return f"load{kind}({at}, i{', rest' if part else ''})"
+
+    def store(self, name: str, at: str, value: str, part: str) -> str:
+        """Return what writes block i of an array that lies at an address."""
+        rest = ", rest" if part else ""
+        if self.wrap.rounding == "stochastic" and self.kind(name) == "_bfloat16":
+            salt = self.arrays.index(name)
+            return f"store{part}_bfloat16_stochastic({at}, i, {value}{rest}, seed, {salt})"
+        return f"store{part}{self.kind(name)}({at}, i, {value}{rest})"
 
     def pair(self) -> Iterator[str]:
         """Write the step of the pairs of neighbours of two wide blocks: even ones and odd ones."""
@@ -209,7 +216,7 @@ class _Loop:
 
 
 def _update(body: Body, wrap: Wrap) -> Iterator[str]:
-    loop = _Loop(body, wrap)
+    loop = Loop(body, wrap)
     yield "def update(addresses, n, slots):"
     yield '    """Apply ``element`` to n elements of the arrays at these addresses."""'
     for index, name in enumerate(loop.arrays):

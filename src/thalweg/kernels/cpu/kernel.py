@@ -21,14 +21,20 @@ from thalweg.kernels import agreement, functions
 from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.cpu.generate import Generated, generate, generate_pass
+from thalweg.kernels.cpu.generate_passes import GeneratedPasses, generate_passes
 from thalweg.kernels.cpu.machine_code import callback
 from thalweg.kernels.cpu.simd import FINGERPRINT
 from thalweg.kernels.cpu.vector import LANES
+from thalweg.kernels.translate import Form, by_rows
+from thalweg.kind import SUMS
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 from thalweg.rules import get
 
-__all__ = ["Kernel", "KernelStep", "check", "compiled", "compiled_pass", "held_over_fork", "source"]
+__all__ = [
+    "Kernel", "KernelStep", "PassKernel", "check", "compiled", "compiled_pass", "compiled_passes",
+    "held_over_fork", "source",
+]  # fmt: skip
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 # What a pass depends on, beside its source and the fingerprint.
@@ -62,6 +68,31 @@ class Kernel:
     functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
 
 
+@dataclass(frozen=True)
+class PassKernel:
+    """The compiled form of a rule that looks at whole tensors, for one element type.
+
+    Attributes:
+        rule: the rule.
+        dtype: float32 or float64, what is computed in.
+        wrap: what is done around the rule, and the formats of the arrays.
+        form: what each tensor is: a "matrix", or a "vector", as which others are taken if the
+            rule asks for no rows and columns.
+        generated: its source and sizes.
+        passes: the addresses of each one's
+            ``before(t, fresh, hyper, powers, state, sums, arrays, rows, columns, blocks, slots)``
+            and ``update(addresses, rows, columns, slots, partial)``; 0 for none.
+    """
+
+    rule: Rule
+    dtype: np.dtype[Any]
+    wrap: Wrap
+    form: Form
+    generated: GeneratedPasses
+    passes: tuple[tuple[int, int], ...]
+    functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
+
+
 def source(rule: str | Rule) -> str:
     """Return the source of a rule's kernel, as ``thalweg kernel RULE`` prints it.
 
@@ -75,7 +106,10 @@ def source(rule: str | Rule) -> str:
         >>> "x - u0 * g" in source("sgd")
         True
     """
-    return generate(get(rule)).text
+    found = get(rule)
+    if found.kind == SUMS:
+        return generate_passes(found, PLAIN, "matrix" if by_rows(found) else "vector").text
+    return generate(found).text
 
 
 def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
@@ -117,6 +151,44 @@ def compiled_pass(rule: Rule, loss: Loss) -> Callable[..., int]:
             return _pass(rule, _built_in_pass(rule, loss))
         _check(rule, generate(rule))
         return _pass(rule, generate_pass(rule, loss))
+
+
+def compiled_passes(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form) -> PassKernel:
+    """Compile a rule that looks at whole tensors, or load its machine code from the cache.
+
+    Args:
+        rule: the rule.
+        dtype: float32 or float64, what is computed in.
+        wrap: what is done around the rule, and the formats of the arrays.
+        form: what each tensor is.
+
+    Raises:
+        ValueError: as ``compiled``.
+    """
+    with _one_at_a_time:
+        return _compiled_passes(rule, dtype, wrap, form, generate_passes(rule, wrap, form))
+
+
+@functools.cache
+def _compiled_passes(
+    rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form, generated: GeneratedPasses
+) -> PassKernel:
+    module, cached = load_module(rule.name, generated.text, FINGERPRINT)
+    pointer = f"CPointer({_NUMBERS[dtype]})"
+    doubles = ", ".join(["CPointer(float64)"] * 4)
+    before = f"void(float64, boolean, {doubles}, CPointer(intp), intp, intp, intp, {pointer})"
+    update = f"void(CPointer(intp), intp, intp, {pointer}, CPointer(float64))"
+    made: list[Any] = []
+    try:
+        for index in range(generated.passes):
+            made.append(callback(getattr(module, f"before_{index}"), before, cached=cached))
+            function = getattr(module, f"update_{index}", None)
+            made.append(function and callback(function, update, cached=cached))
+    except (NumbaError, RuntimeError) as error:  # LLVM raises RuntimeError
+        raise ValueError(_refusal(rule, str(error))) from error
+    addresses = [int(one.address) if one else 0 for one in made]
+    passes = tuple(zip(addresses[::2], addresses[1::2], strict=True))
+    return PassKernel(rule, dtype, wrap, form, generated, passes, tuple(made))
 
 
 def check(rule: Rule) -> None:

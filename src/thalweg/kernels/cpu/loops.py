@@ -14,7 +14,7 @@ from thalweg.kernels.cpu.memory import (
 from thalweg.kernels.cpu.simd import call, compiled_driver, inlined
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["read_scalars", "step_parallel", "step_serial"]
+__all__ = ["STRIDE", "as_left", "read_scalars", "step_parallel", "step_serial"]
 
 
 STRIDE = 0x2545F491  # between the seeds of two steps
@@ -30,7 +30,7 @@ def _is(address, wide, value):
 
 
 @inlined
-def _as_left(t, state, cohort, kept, wide):
+def as_left(t, state, cohort, kept, wide):
     """Return whether each array's count and uniform state are what the last step left."""
     for i in range(kept.shape[0]):
         c = cohort[i]
@@ -72,7 +72,7 @@ def _step(
     passes, t, hyper, powers, state, slots,
     addresses, tensor, start, length, seeds, gradients, cohort, kept, wide,
 ):  # fmt: skip
-    if not _as_left(t, state, cohort, kept, wide):
+    if not as_left(t, state, cohort, kept, wide):
         return False
     for c in range(t.size):
         t[c] += 1

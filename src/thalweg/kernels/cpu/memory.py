@@ -9,9 +9,9 @@ from numba.extending import intrinsic
 from thalweg.kernels.cpu.vector import LANES, Vector, as_vector, splat, suffix
 
 __all__ = [
-    "fetch", "fetch_ahead", "get_float32", "get_float64", "get_int32", "get_int64", "load",
-    "load_ahead", "load_part", "masked_load", "masked_store", "offset", "pointer", "put_float32",
-    "put_float64", "store", "store_part", "typed",
+    "fetch", "fetch_ahead", "first_lanes", "get_float32", "get_float64", "get_int32", "get_int64",
+    "load", "load_ahead", "load_part", "masked_load", "masked_store", "offset", "pointer",
+    "put_float32", "put_float64", "store", "store_part", "typed",
 ]  # fmt: skip
 
 _AHEAD = 1024  # bytes by which a loop over memory asks ahead
@@ -135,7 +135,7 @@ get_int32, _ = _number(types.int32, ir.IntType(32))
 get_int64, _ = _number(types.int64, ir.IntType(64))
 
 
-def _first(builder: Any, count: Any) -> Any:
+def first_lanes(builder: Any, count: Any) -> Any:
     """Return the mask of the first lanes, as many as count."""
     numbers = ir.Constant(ir.VectorType(count.type, LANES), list(range(LANES)))
     return builder.icmp_signed("<", numbers, splat(builder, count))
@@ -144,7 +144,7 @@ def _first(builder: Any, count: Any) -> Any:
 def masked_load(builder: Any, address: Any, count: Any, item: int) -> Any:
     """Return the first elements of a vector in memory, as many as count, and 0 for the others."""
     vector = address.type.pointee
-    mask = _first(builder, count)
+    mask = first_lanes(builder, count)
     align = ir.Constant(ir.IntType(32), item)
     kind = ir.FunctionType(vector, [address.type, align.type, mask.type, vector])
     name = f"llvm.masked.load.{suffix(vector)}.p0"
@@ -154,7 +154,7 @@ def masked_load(builder: Any, address: Any, count: Any, item: int) -> Any:
 
 def masked_store(builder: Any, value: Any, address: Any, count: Any, item: int) -> None:
     """Write the first elements of a vector, as many as count."""
-    mask = _first(builder, count)
+    mask = first_lanes(builder, count)
     align = ir.Constant(ir.IntType(32), item)
     kind = ir.FunctionType(ir.VoidType(), [value.type, address.type, align.type, mask.type])
     name = f"llvm.masked.store.{suffix(value.type)}.p0"

@@ -162,7 +162,7 @@ def _vector_library() -> bool:
 
 VECTOR_LIBRARY = _vector_library()
 
-_TEXTS = "half.py", "memory.py", "simd.py", "vector.py"
+_TEXTS = "accumulate.py", "half.py", "memory.py", "simd.py", "vector.py"
 
 # What else compiled code depends on, beside its source.
 FINGERPRINT = hashlib.sha256(

@@ -12,12 +12,12 @@ from thalweg.kernels.cpu.kernel import Kernel, held_over_fork
 from thalweg.kernels.cpu.loops import read_scalars, step_parallel, step_serial
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["Table", "use_threads"]
+__all__ = ["BLOCK", "SERIAL", "Kept", "Table", "one_at_a_time", "use_threads"]
 
-_BLOCK = (
+BLOCK = (
     16_384  # elements per work item: large against the cost of a call, small against a core's share
 )
-_SERIAL = 131_072  # up to so many elements, waking other threads may cost more than they save
+SERIAL = 131_072  # up to so many elements, waking other threads may cost more than they save
 
 # A forked child lacks its parent's threads, and OpenMP ends a process that asks for them.
 _forked = threading.Event()
@@ -25,7 +25,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked.set)
 
 # Numba's plain thread pool must not be entered by two threads at once.
-_one_at_a_time = held_over_fork(threading.Lock())
+one_at_a_time = held_over_fork(threading.Lock())
 
 _MOST_THREADS = numba.get_num_threads()  # as many as Numba has started
 
@@ -37,49 +37,16 @@ def use_threads(count: int) -> None:
         numba.set_num_threads(count)
 
 
-class Table:
-    """Blocks of arrays: addresses of x and state, filled in once; of gradients at each step.
-
-    Nothing here keeps an array alive.
+class Kept:
+    """What tables of arrays have in common: numbers in the caller's memory, and threads.
 
     Args:
-        kernel: the kernel that steps them.
-        sizes: elements of each array.
-        addresses: of x and of each varying state, a sequence per array.
-        items: bytes of one element of g, of x and of each varying state.
-        seeds: of random rounding, each >= 0; (0,) by default.
+        large: whether the arrays are worth waking other threads for.
     """
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        sizes: Sequence[int],
-        addresses: Sequence[Sequence[int]],
-        items: Sequence[int],
-        seeds: Sequence[int] = (0,),
-    ) -> None:
-        self.kernel = kernel
-        self._passes = np.array(kernel.passes, np.intp)
-        blocks = [
-            (tensor, start, min(_BLOCK, size - start))
-            for tensor, size in enumerate(sizes)
-            for start in range(0, size, _BLOCK)
-        ]
-        table = np.array(blocks, np.intp).reshape(-1, 3)
-        self._tensor, starts, self._length = (np.ascontiguousarray(c) for c in table.T)
-        self._start = starts * items[0]
-        random = kernel.wrap.rounding == "stochastic"
-        count = len(items)
-        self._addresses = np.zeros((len(blocks), count + random), np.intp)
-        firsts = np.array(addresses, np.intp).reshape(len(sizes), count - 1)
-        offsets = starts[:, None] * np.array(items[1:], np.intp)
-        self._addresses[:, 1:count] = firsts[self._tensor] + offsets
-        generator = np.random.default_rng(seeds)
-        self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
-        self._powers = np.empty((kernel.powers, LANES))
-        self._slots = np.empty((0, kernel.slots, LANES), kernel.dtype)
+    def __init__(self, *, large: bool) -> None:
         self._kept, self._wide = np.zeros((0, 0), np.intp), np.zeros((0, 0), np.bool_)
-        self._large = sum(sizes) > _SERIAL
+        self._large = large
 
     @property
     def parallel(self) -> bool:
@@ -102,6 +69,50 @@ class Table:
         values = np.zeros(self._kept.shape)
         read_scalars(self._kept, self._wide, values)
         return values
+
+
+class Table(Kept):
+    """Blocks of arrays: addresses of x and state, filled in once; of gradients at each step.
+
+    Nothing here keeps an array alive.
+
+    Args:
+        kernel: the kernel that steps them.
+        sizes: elements of each array.
+        addresses: of x and of each varying state, a sequence per array.
+        items: bytes of one element of g, of x and of each varying state.
+        seeds: of random rounding, each >= 0; (0,) by default.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        addresses: Sequence[Sequence[int]],
+        items: Sequence[int],
+        seeds: Sequence[int] = (0,),
+    ) -> None:
+        super().__init__(large=sum(sizes) > SERIAL)
+        self.kernel = kernel
+        self._passes = np.array(kernel.passes, np.intp)
+        blocks = [
+            (tensor, start, min(BLOCK, size - start))
+            for tensor, size in enumerate(sizes)
+            for start in range(0, size, BLOCK)
+        ]
+        table = np.array(blocks, np.intp).reshape(-1, 3)
+        self._tensor, starts, self._length = (np.ascontiguousarray(c) for c in table.T)
+        self._start = starts * items[0]
+        random = kernel.wrap.rounding == "stochastic"
+        count = len(items)
+        self._addresses = np.zeros((len(blocks), count + random), np.intp)
+        firsts = np.array(addresses, np.intp).reshape(len(sizes), count - 1)
+        offsets = starts[:, None] * np.array(items[1:], np.intp)
+        self._addresses[:, 1:count] = firsts[self._tensor] + offsets
+        generator = np.random.default_rng(seeds)
+        self._seeds = generator.integers(1 << 32, size=len(blocks) * random, dtype=np.intp)
+        self._powers = np.empty((kernel.powers, LANES))
+        self._slots = np.empty((0, kernel.slots, LANES), kernel.dtype)
 
     def step(
         self,
@@ -134,5 +145,5 @@ class Table:
         )  # fmt: skip
         if not self.parallel:
             return bool(step_serial(*arguments))
-        with _one_at_a_time:
+        with one_at_a_time:
             return bool(step_parallel(*arguments))

@@ -1,0 +1,194 @@
+"""Kernels of rules that look at whole tensors, against these rules themselves."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numba.core import event
+from torch import Tensor
+
+from thalweg import optim, rules
+from thalweg.optim import layout
+
+SHAPES: list[tuple[int, ...]] = [
+    (), (1,), (7,), (12, 20), (30, 8), (16, 16), (4, 3, 2, 5), (9, 1), (1, 9), (150, 130),
+]  # fmt: skip
+
+
+def parameters(dtype: torch.dtype, shapes: list[tuple[int, ...]] = SHAPES) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(s, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
+
+
+def gradients(ps: list[Tensor], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for p in ps:
+        p.grad = torch.randn(p.shape, dtype=torch.float64, generator=generator).to(p.dtype)
+
+
+@pytest.fixture
+def functions(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what lets rules step by themselves from now on."""
+    return lambda: monkeypatch.setattr(layout, "form_of", lambda *_: None)
+
+
+def run(make: Callable[[list[Tensor]], Any], dtype: torch.dtype, steps: int = 20) -> Any:
+    ps = parameters(dtype)
+    optimizer = make(ps)
+    for step in range(steps):
+        gradients(ps, step)
+        optimizer.step()
+    return ps, optimizer
+
+
+def alone(optimizer: Any) -> int:
+    return len(optimizer._stepper._layout.alone)
+
+
+def assert_same(kernel: Any, function: Any, tolerance: float) -> None:
+    (ps, ours), (qs, theirs) = kernel, function
+    starts = parameters(ps[0].dtype)
+    move = max(float((q - s).detach().abs().max()) for q, s in zip(qs, starts, strict=True))
+    for p, q in zip(ps, qs, strict=True):
+        assert float((p - q).detach().abs().max()) <= tolerance * move
+        assert ours.state[p].keys() == theirs.state[q].keys()
+        for name, kept in ours.state[p].items():
+            other = theirs.state[q][name]
+            assert (kept.shape, kept.dtype) == (other.shape, other.dtype)
+            near = tolerance * float(other.abs().max())
+            torch.testing.assert_close(kept, other, rtol=0, atol=near)
+
+
+@pytest.mark.parametrize("name", rules.names("sums"))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-4)])
+def test_twenty_steps_of_a_kernel_are_those_of_the_function(
+    name: str, dtype: torch.dtype, tolerance: float, functions: Callable[[], None]
+) -> None:
+    known = rules.get(name).hyperparameters
+    far = {word: 1e-2 for word in ("d0", "distance0") if word in known}  # else x hardly moves
+
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Descent(ps, name, **far)
+
+    kernel = run(make, dtype)
+    assert alone(kernel[1]) == 0
+    functions()
+    assert_same(kernel, run(make, dtype), tolerance)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"cautious": True, "zero_gradients": True, "maximize": True},
+    {"rounding": "kahan", "weight_decay": 0.1},
+    {"state_dtype": torch.bfloat16},
+]
+
+
+@pytest.mark.parametrize("name", ["lamb", "adafactor"])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o)))
+def test_what_surrounds_a_step_surrounds_its_kernel(
+    name: str, options: dict[str, Any], functions: Callable[[], None]
+) -> None:
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Descent(ps, name, lr=0.01, **options)
+
+    dtype = torch.bfloat16 if "rounding" in options else torch.float32
+    ps, ours = run(make, dtype, steps=5)
+    functions()
+    qs, _ = run(make, dtype, steps=5)
+    near = 2e-2 if "state_dtype" in options else 1e-5
+    for p, q in zip(ps, qs, strict=True):
+        torch.testing.assert_close(p, q, rtol=near, atol=near)
+        if "zero_gradients" in options:
+            assert not p.grad.any()
+    # Rows or columns of bfloat16, where they are as many as the elements, are the function's.
+    assert alone(ours) == (3 if name == "adafactor" and "state_dtype" in options else 0)
+
+
+def test_a_changed_rate_compiles_nothing_and_a_checkpoint_goes_on() -> None:
+    ps, optimizer = run(lambda ps: optim.Descent(ps, "adafactor"), torch.float32, steps=2)
+    qs = [p.detach().clone().requires_grad_() for p in ps]
+    again = optim.Descent(qs, "adafactor")
+    again.load_state_dict(deepcopy(optimizer.state_dict()))
+    recorder = event.install_recorder("numba:run_pass")
+    with recorder as passes:
+        for one in (optimizer, again):
+            one.param_groups[0] |= {"lr": 0.02, "clip": 2.0}
+            gradients(one.param_groups[0]["params"], 7)
+            one.step()
+    assert len(passes.buffer) == 0
+    for p, q in zip(ps, qs, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_tensor_without_gradient_rests_and_its_count_does_not_go_on() -> None:
+    ps = parameters(torch.float64, [(5, 6), (4, 3)])
+    optimizer = optim.Descent(ps, "lamb")
+    before = ps[1].detach().clone()
+    gradients(ps, 0)
+    ps[1].grad = None
+    optimizer.step()
+    assert torch.equal(ps[1], before)
+    gradients(ps, 1)
+    optimizer.step()
+    assert [int(optimizer.state[p]["step"]) for p in ps] == [2, 1]
+    assert alone(optimizer) == 0
+
+
+def test_one_d_serves_groups_of_different_rates(functions: Callable[[], None]) -> None:
+    def make(ps: list[Tensor]) -> Any:
+        groups = [{"params": ps[:4], "lr": 1.0}, {"params": ps[4:], "lr": 0.5, "weight_decay": 0.1}]
+        return optim.Descent(groups, "prodigy", d0=1e-2)
+
+    kernel = run(make, torch.float64)
+    assert alone(kernel[1]) == 0
+    assert len({float(kernel[1].state[p]["d"]) for p in kernel[0]}) == 1
+    functions()
+    assert_same(kernel, run(make, torch.float64), 1e-11)
+
+
+def test_groups_that_would_have_two_ds_are_refused_as_by_the_function() -> None:
+    ps = parameters(torch.float64, [(3,), (4,)])
+    groups = [{"params": ps[:1], "beta2": 0.9}, {"params": ps[1:]}]
+    optimizer = optim.Descent(groups, "prodigy")
+    gradients(ps, 0)
+    with pytest.raises(ValueError, match="cannot differ in beta2"):
+        optimizer.step()
+
+
+def strided() -> Tensor:
+    return torch.randn(6, 4, dtype=torch.float64).t().requires_grad_()
+
+
+def test_what_no_kernel_takes_is_stepped_by_the_rule() -> None:
+    torch.manual_seed(0)
+    turned, complex_ = strided(), torch.randn(3, 2, dtype=torch.complex128, requires_grad=True)
+    optimizer = optim.Descent([turned, complex_], "adafactor")
+    for p in (turned, complex_):
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert alone(optimizer) == 2
+    order = optim.Descent([turned], "lamb")  # a norm does not ask for the order
+    order.step()
+    assert alone(order) == 0
+
+
+def test_a_state_of_another_shape_is_not_read_as_if_it_fitted() -> None:
+    p = torch.randn(6, 4, requires_grad=True)
+    optimizer = optim.Descent([p], "adafactor")
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    optimizer.state[p]["r"] = torch.ones(2, 1)
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+
+
+def test_numbers_far_from_one_are_summed_without_loss() -> None:
+    p = torch.full((1_000_000,), 1e-3, requires_grad=True)
+    p.grad = torch.ones_like(p)
+    optim.Descent([p], "lamb", lr=1.0, weight_decay=0.0, eps=0.0).step()
+    step = 1e-3 - p.detach().double()
+    assert float(step.norm()) == pytest.approx(1e-3 * 1_000_000**0.5, rel=1e-6)
+    assert np.isfinite(step.numpy()).all()
