@@ -132,7 +132,6 @@ ELSEWHERE = {
     "linear/stream": "test_linear",
     "linear/team": "test_linear",
     "linear/training": "test_linear",
-    "linear/unit": "test_estimators",
     "optim/cuda": "test_cuda",  # runs where a GPU is
     "plots/legend": "test_descents",
     "progress": "test_live",

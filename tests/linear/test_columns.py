@@ -18,7 +18,7 @@ def table(dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_dense_columns_have_mean_0_and_deviation_1(dtype: str) -> None:
+def test_dense_columns_without_zeros_have_mean_0_and_deviation_1(dtype: str) -> None:
     X = table(dtype)
     repeated = np.repeat(X.astype(float), WEIGHTS.astype(int), axis=0)
     columns = Columns.of(X, WEIGHTS, intercept=True)
@@ -62,6 +62,8 @@ def test_the_unit_of_a_column_is_its_deviation_where_it_is_not_0(
     for rows in (X, np.asfortranarray(X), csr_array(X)):
         columns = Columns.of(rows, WEIGHTS, intercept=intercept)
         np.testing.assert_allclose(columns.unit, [*unit, 1], rtol=1e-6)
+        norms = (((rows - columns.centre) / columns.scale) ** 2).sum(axis=1) + intercept
+        np.testing.assert_allclose(columns.square, WEIGHTS @ norms / WEIGHTS.sum(), rtol=1e-6)
         own = columns.scale * columns.penalized(own=True)
         np.testing.assert_allclose(own, columns.unit)
         np.testing.assert_allclose(columns.scale * columns.penalized(own=False), 1)

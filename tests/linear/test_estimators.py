@@ -136,6 +136,35 @@ def test_by_default_a_fit_does_not_depend_on_the_units_of_the_columns_or_of_y() 
         np.testing.assert_allclose(two * 1e6, one, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_training_begins_at_the_shares_of_the_classes_and_where_gradients_are_expected(
+    batch: int,
+) -> None:
+    """With hardly a rate, the sum of the squares of the intercept's slopes is known."""
+    X, y, *_ = breast()
+    fit = LinearClassifier(lr=1e-9, batch_size=batch).partial_fit(X, y, classes=[0, 1])
+    share = y.mean()
+    np.testing.assert_allclose(fit.intercept_, np.log(share / (1 - share)), rtol=1e-5)
+    slopes = (share - y).reshape(-1, batch).mean(axis=1)
+    found = fit._problems[0].training._part(2)[-1, 0]
+    np.testing.assert_allclose(
+        found, np.mean((share - y) ** 2) / batch + slopes @ slopes, rtol=1e-4
+    )
+    free = LinearClassifier(lr=1e-9, fit_intercept=False).partial_fit(X, y, classes=[0, 1])
+    assert free.intercept_ == 0
+
+
+def test_one_pass_learns_rare_columns_of_dense_rows() -> None:
+    rng = np.random.default_rng(0)
+    X = (rng.random((4000, 60)) < 10 ** rng.uniform(-2.5, -0.5, 60)).astype(np.float32)
+    y = rng.random(4000) < 1 / (1 + np.exp(0.5 - X @ rng.normal(size=60) * 1.5))
+    for rows in (X, csr_array(X)):
+        fit = LinearClassifier(finish=False, random_state=0).fit(rows[:2000], y[:2000])
+        best = LinearClassifier(random_state=0).fit(rows[:2000], y[:2000])
+        losses = [log_loss(y[2000:], f.predict_proba(rows[2000:])) for f in (fit, best)]
+        assert losses[0] < 1.05 * losses[1]
+
+
 def test_a_default_fit_is_not_worse_than_its_first_pass() -> None:
     X, y, X_test, y_test = breast()
     whole = log_loss(y_test, LinearClassifier(random_state=0).fit(X, y).predict_proba(X_test))

@@ -92,3 +92,36 @@ def test_the_least_progressive_loss_is_chosen_among_finite_lanes() -> None:
     training._table[0, 2] = np.nan
     with pytest.raises(OverflowError, match="infinite at every rate"):
         training.best()
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("logistic", 1.0), ("squared", 1.0), ("quantile", 0.5)]
+)
+def test_luck_among_few_rows_is_shared(name: str, scale: float) -> None:
+    """The least mean loss is ½, which is the scale of a loss that is as its first power."""
+    training = learned(name, "sgd", 1, np.zeros(D + 1), sparse=False)
+    losses = np.full((2, LANES), 0.5) + np.arange(2 * LANES).reshape(2, LANES) / 20
+    for rows in (10, 10**6):
+        training._sums, training._weight = (
+            np.array([losses * rows, 0 * losses]),
+            np.array([rows, 0.0]),
+        )
+        expected = np.exp(-0.3 * rows * (losses - 0.5) / scale)
+        expected[expected < 1e-3] = 0
+        np.testing.assert_allclose(training.shares(), expected / expected.sum())
+        alone = training.shares([3])
+        assert (alone[:, [0, 1, 2, 4, 5, 6, 7]] == 0).all()
+        assert alone.argmax() == 3
+    assert training.shares()[0, 0] == 1
+    half = np.zeros((2, LANES))
+    half[0, 2] = half[1, 5] = 0.5
+    mean = (training.parameters(0, 2) + training.parameters(1, 5)) / 2
+    np.testing.assert_allclose(training.mixed(half), mean)
+    training._table[0, 2, 0, 1] = np.nan
+    assert training.shares()[0, 1] == 0
+
+
+def test_a_state_begins_where_it_is_told() -> None:
+    training = learned("softmax", "adagrad", 1, np.zeros(D + 1), sparse=True)
+    training.fill("s", np.array([1.0, 2.0, 3.0]))
+    assert (training._table[:, 2] == np.array([1.0, 2.0, 3.0])[:, None]).all()

@@ -24,7 +24,7 @@ from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
 from thalweg.linear.progressive import Progressive
 from thalweg.linear.stream import stream
-from thalweg.linear.unit import Unit
+from thalweg.linear.unit import Unit, first_outputs, first_squares
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 from thalweg.rules import get
@@ -178,6 +178,13 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
                 penalties=unit_penalties if strength.any() else None,
                 strength=strength,
             )
+            first = first_outputs(loss, y, rows.weights, k) * self.fit_intercept
+            if self.fit_intercept:
+                training.start(np.vstack([np.zeros((len(columns.scale), k)), first]))
+            if self.rule == "auto":
+                target = unit.targets(loss, y)
+                squares = first_squares(loss, first, target, rows.weights, parameter)
+                training.fill("s", squares / self._step_size(X))
             for model, where, penalties in zip(models, lanes, strengths, strict=True):
                 model._problems.append(  # noqa: SLF001 - its own kind
                     _Problem(loss, unit, parameter, training, rates, penalties, where)
@@ -263,6 +270,12 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
     def _lr(self, choice: list[Choice]) -> Any:
         rates = [float(p.rates[c[1]]) for p, c in zip(self._problems, choice, strict=True)]
         return rates[0] if len(rates) == 1 else np.array(rates)
+
+    def _shares(self) -> list[NDArray[np.float64]]:
+        return [problem.training.shares(problem.lanes) for problem in self._problems]
+
+    def _mixed(self, shares: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        return [p.training.mixed(each) for p, each in zip(self._problems, shares, strict=True)]
 
     def _found(self, choice: list[Choice]) -> list[NDArray[np.float64]]:
         return [p.training.parameters(*c) for p, c in zip(self._problems, choice, strict=True)]
@@ -365,7 +378,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             problem.training.forget_half()
         self._choice = [p.training.best(p.lanes) for p in self._problems]
         self._note(self._choice)
-        self._keep(self._found(self._choice))
+        self._keep(self._mixed(self._shares()))
 
     def _average(self, found: Sequence[tuple[Any, int]]) -> None:
         """Become the average of copies that went on, weighted by the rows that each learned."""
@@ -477,6 +490,7 @@ class _Course:
         self._model, self._loss, self._k, self._validation = model, loss, k, validation
         self._kept: list[NDArray[np.float64]] | None = None
         self._choice: list[Choice] = []
+        self._shares: list[NDArray[np.float64]] = []
         self._least, self._since, self.done = np.inf, 0, False
         model.loss_curve_, model.validation_curve_, model.n_iter_ = [], [], 0
 
@@ -488,13 +502,16 @@ class _Course:
         model.n_iter_ += 1
         if first:
             self._choice = [p.training.best(p.lanes) for p in model._problems]  # noqa: SLF001
+            self._shares = model._shares()  # noqa: SLF001 - its own part
             model._note(self._choice)  # noqa: SLF001 - its own part
         watched = model._progressive(self._choice)  # noqa: SLF001 - the same
         model.loss_curve_.append(watched)
         if self._validation is not None:
             watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same
             model.validation_curve_.append(watched)
-        if self._validation is None or watched < self._least or self._kept is None:
+        if self._validation is None:
+            self._kept = model._mixed(self._shares)  # noqa: SLF001 - the same
+        elif watched < self._least or self._kept is None:
             self._kept = model._found(self._choice)  # noqa: SLF001 - the same
         self._since = 0 if watched < self._least - (model.tol or 0.0) else self._since + 1
         self._least = min(self._least, watched)

@@ -37,8 +37,9 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
     z = x·w + b and s the sample weights; b is not penalized. Eight trainings that differ in their
     rate run side by side. Each row is predicted before it is learned, and these losses, over the
     second half of the first pass, choose among the rates and between the last parameters and their
-    average. Columns are scaled (dense ones also centred) as they are read. Where finish says so,
-    the optimum follows, which does not depend on the order of rows.
+    average; of few rows, those that did nearly as well count too. Columns are scaled (dense ones
+    also centred) as they are read. Where finish says so, the optimum follows, which does not depend
+    on the order of rows.
 
     Args:
         loss: "logistic" (default; of more than two classes the softmax cross-entropy), or one class
@@ -73,7 +74,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         classes_: (classes,), the labels.
         coef_: (1 or classes, features).
         intercept_: (1 or classes,).
-        lr_: the rate that was chosen; of one class against the others, one for each.
+        lr_: the rate that did best; of one class against the others, one for each.
         progressive_loss_: what the loss on new rows is after one pass, without the penalty.
         loss_curve_: the progressive loss of every pass; from the second on it is of known rows.
         validation_curve_: the validation loss after every pass, if there are rows for it.

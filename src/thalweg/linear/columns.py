@@ -71,9 +71,9 @@ class Columns:
         centre = mean.astype(X.dtype).astype(np.float64) if intercept else np.zeros(d)
         spread = np.sqrt(variance if intercept else variance + mean**2)
         varies = spread > _CONSTANT * abs(mean)
-        scale = np.where(varies, spread, 1.0)
-        unit = np.where(varies, scale / np.sqrt(np.where(varies, share, 1.0)), 1.0)
-        return cls(centre, scale, intercept, np.ones(d), float(varies.sum() + intercept), unit)
+        share = np.where(varies, share, 0.0)
+        scale = np.where(varies, spread / np.sqrt(np.where(varies, share, 1.0)), 1.0)
+        return cls(centre, scale, intercept, np.ones(d), float(share.sum() + intercept), scale)
 
     def original(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return coefficients (k, d) and intercepts (k,) in X itself of parameters (columns, k)."""

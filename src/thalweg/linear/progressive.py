@@ -16,6 +16,8 @@ from thalweg.rule import AT_X, Rule
 __all__ = ["Progressive"]
 
 _LINE = 64  # bytes
+_TEMPER = 0.3  # of how much a lane counts
+_LEAST = 1e-3  # of the best one's share, below which a lane does not count
 
 
 class Progressive:
@@ -90,6 +92,10 @@ class Progressive:
         for i, state in enumerate(self._rule.state):
             if self._rule.start.get(state) == AT_X:
                 self._part(2 + i)[:] = parameters[:, :, None]
+
+    def fill(self, state: str, values: NDArray[np.float64]) -> None:
+        """Let a state of the rule begin at these values, (outputs,), in every column."""
+        self._part(2 + list(self._rule.state).index(state))[:] = values[:, None]
 
     def learn(
         self,
@@ -200,6 +206,25 @@ class Progressive:
             raise OverflowError("the training became infinite at every rate")
         return int(which), int(lane)
 
+    def shares(self, lanes: Sequence[int] = range(LANES)) -> NDArray[np.float64]:
+        """Return how much each lane, and its average, counts in what has learned best, (2, LANES).
+
+        Among few rows luck chooses: so each counts by exp(-0.3 m (L - L*) / s), L its progressive
+        loss of m rows and L* the least (Vovk 1990 has 1 where this has 0.3). s is 1 of losses that
+        are logarithms of probabilities, and the scale of others that L* tells. Many rows leave one.
+
+        Args:
+            lanes: among which.
+        """
+        losses, best = self.losses, self.best(lanes)
+        among = np.isin(np.arange(LANES), lanes) & self._finite & ~np.isnan(losses)
+        least, degree = losses[best], self._loss.degree
+        scale = max(degree * least, 1e-300) if degree else 1.0
+        lead = np.where(among, losses - least, np.inf) * (self.measured[1] / scale)
+        found: NDArray[np.float64] = np.exp(-_TEMPER * lead)
+        found[found < _LEAST] = 0
+        return np.asarray(found / found.sum())
+
     @property
     def _finite(self) -> NDArray[np.bool_]:
         return np.asarray(np.isfinite(self._part(0)).all(axis=(0, 1)))
@@ -210,6 +235,12 @@ class Progressive:
         if which == 0:
             return w
         return w - mean / max(self._area, 1) if self._sparse else mean
+
+    def mixed(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean of the parameters by such shares, (columns, outputs)."""
+        used = zip(*np.nonzero(shares), strict=True)
+        each = (shares[place] * self.parameters(*place) for place in used)
+        return np.asarray(sum(each), np.float64)
 
 
 def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from thalweg.losses import Loss
 
-__all__ = ["Unit"]
+__all__ = ["Unit", "first_outputs", "first_squares"]
+
+_RARE = 1e-3  # a class is not taken for rarer at first: the rows may be sorted
+_ENOUGH = 4096  # rows that tell how large slopes are
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,39 @@ class Unit:
     def parameter(self, loss: Loss, given: float) -> float:
         """Return a loss's own number in this unit."""
         return given / self.of_outputs if loss.parameter == "epsilon" else given
+
+
+def first_outputs(
+    loss: Loss, y: NDArray[Any], weights: NDArray[np.float64], outputs: int
+) -> NDArray[np.float64]:
+    """Return the outputs (k,) of a constant that a training starts from, in its unit.
+
+    Those of classes are the logarithms of their shares; else 0, for y is shifted itself.
+    """
+    if loss.name not in {"logistic", "softmax"}:
+        return np.zeros(outputs)
+    counts = np.bincount(y.astype(np.int64), weights, max(outputs, 2))
+    logs = np.log(np.maximum(counts / max(counts.sum(), 1e-300), _RARE))
+    return np.asarray(logs[1:] - logs[0] if outputs == 1 else logs - logs.mean())
+
+
+def first_squares(
+    loss: Loss,
+    first: NDArray[np.float64],
+    targets: NDArray[Any],
+    weights: NDArray[np.float64],
+    parameter: float,
+) -> NDArray[np.float64]:
+    """Return the mean squares (k,) of the slopes of rows where a training starts.
+
+    Args:
+        loss: the loss.
+        first: outputs of a constant.
+        targets: in the unit of the training.
+        weights: of the rows.
+        parameter: the loss's own number in that unit.
+    """
+    some = slice(None, None, max(1, len(targets) // _ENOUGH))
+    outputs = np.tile(first, (len(targets[some]), 1))
+    slopes = loss.rows(outputs, targets[some], parameter)[1]
+    return np.asarray(np.mean((slopes * weights[some, None]) ** 2, axis=0))
