@@ -143,6 +143,7 @@ ELSEWHERE = {
     "report/curves": "test_page",
     "report/record": "test_page",
     "stack/functional": "test_mapped",
+    "stack/mixed_step": "test_matrix_step",
     "stack/measure": "test_modules",  # of tasks: a task is what is measured
     "stack/values": "test_lanes",
     "style": "test_pictures",

@@ -18,7 +18,7 @@ from thalweg.racing.race import _equation
 from thalweg.racing.raced import Raced
 from thalweg.racing.store import Records
 from thalweg.rule import rule
-from thalweg.stack.step import MixedStep
+from thalweg.stack.mixed_step import MixedStep
 from thalweg.wrapper import Wrapped, wrapper
 from thalweg.wrappers import cautious, grams, lookahead
 

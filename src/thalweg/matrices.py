@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.elementwise import maximum, sqrt
+from thalweg.elementwise import maximum, sqrt, where
 from thalweg.tensors import tensorwise
 
 __all__ = [
@@ -36,12 +36,15 @@ def _checked(a: Any) -> Any:  # noqa: ANN401 - an array or a tensor
 
 
 def _eigen(a: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """Return eigenvalues and eigenvectors; all NaN where a library finds none, as of NaN."""
+    """Return eigenvalues and eigenvectors; NaN where there are none, of that matrix alone."""
+    lost = (_checked(a) * 0).sum((-2, -1))  # 0, or NaN if an element is not finite
+    library = _library(a)
     try:
-        return tuple(_library(_checked(a)).linalg.eigh(a))
+        found = library.linalg.eigh(where(lost[..., None, None] == 0, a, library.zeros_like(a)))
     except (np.linalg.LinAlgError, RuntimeError):  # torch's error is one of the second kind
-        lost = a * float("nan")
-        return lost[..., 0], lost
+        found = a[..., 0], a
+        lost = lost * float("nan")
+    return found[0] + lost[..., None], found[1] + lost[..., None, None]
 
 
 def _library(a: Any) -> Any:  # noqa: ANN401 - torch or NumPy

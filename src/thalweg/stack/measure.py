@@ -17,8 +17,8 @@ from thalweg.noise import GradientNoise
 from thalweg.rules import get
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
+from thalweg.stack.mixed_step import MixedStep
 from thalweg.stack.model import Model
-from thalweg.stack.step import MixedStep
 
 __all__ = ["Cost", "best_lanes", "cost", "gradient_noise"]
 

@@ -1,6 +1,5 @@
 """Step: one step in all lanes, each by a rule with hyperparameters of its own."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,13 +14,16 @@ from thalweg.kernels.body import Wrap
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.table import Table, use_threads
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.kind import ELEMENT_WISE, MATRICES
+from thalweg.kind import MATRICES
 from thalweg.optim import Descent, roles
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
 from thalweg.stack.elsewhere import Elsewhere
 
-__all__ = ["AskingStep", "Asks", "DeviceStep", "LaneStep", "MixedStep", "StackStep", "WholeStep"]
+__all__ = [
+    "AskingStep", "Asks", "DeviceStep", "LaneStep", "StackStep", "WholeStep", "judged", "rows_of",
+    "value_at",
+]  # fmt: skip
 
 _WRAP = Wrap(scaled=True)
 
@@ -81,86 +83,6 @@ class LaneStep(Protocol):
         """Return where the lanes that are at these parameters are judged."""
 
 
-class MixedStep:
-    """The state of several rules, each in its own lanes, and their step: one call for each rule.
-
-    Args:
-        rules: each lane's. Lanes of one rule are side by side.
-        hyper: each lane's hyperparameters, all of them.
-        parameters: (lanes, *shape) each, contiguous; changed in place.
-        steps: of the whole training, for which schedules are evaluated at once.
-        blocks: of each parameter, how many matrices it is for a rule of matrices; 0 where another
-            rule steps it.
-    """
-
-    def __init__(
-        self,
-        rules: Sequence[Rule],
-        hyper: Sequence[Mapping[str, Hyper]],
-        parameters: Sequence[Tensor],
-        steps: int,
-        blocks: Sequence[int] = (),
-    ) -> None:
-        fast = StackStep if parameters[0].device.type == "cpu" else DeviceStep
-        self._steps: list[tuple[slice, LaneStep]] = []
-        begin = 0
-        for _, group in itertools.groupby(rules, key=lambda rule: rule.name):
-            same = list(group)
-            own = slice(begin, begin + len(same))
-            rows = _rows(own, parameters)
-            step: LaneStep
-            if same[0].kind == ELEMENT_WISE:
-                step = fast(same[0], hyper[own], rows, steps)
-            else:
-                whole = AskingStep if same[0].inputs else WholeStep
-                step = whole(same[0], hyper[own], rows, steps, blocks)
-            self._steps.append((own, step))
-            begin = own.stop
-
-    @property
-    def taken(self) -> int:
-        """Steps so far."""
-        return self._steps[0][1].taken
-
-    def select(self, lanes: Sequence[int], parameters: Sequence[Tensor]) -> None:
-        """Go on with some lanes, whose parameters now lie elsewhere."""
-        before, self._steps, begin = self._steps, [], 0
-        for own, step in before:
-            kept = [lane - own.start for lane in lanes if own.start <= lane < own.stop]
-            if kept:
-                now = slice(begin, begin + len(kept))
-                step.select(kept, _rows(now, parameters))
-                self._steps.append((now, step))
-                begin = now.stop
-
-    def __call__(
-        self,
-        gradients: Sequence[Tensor],
-        scale: Tensor | None,
-        elsewhere: Elsewhere | None = None,
-    ) -> None:
-        """Take one step; see ``LaneStep``."""
-        for own, step in self._steps:
-            asks = None if elsewhere is None else Asks(elsewhere, own)
-            step([g[own] for g in gradients], None if scale is None else scale[own], asks)
-
-    def states(self, lane: int) -> list[dict[str, Tensor]]:
-        """Return the state of each of a lane's parameters, by name, "step" among them."""
-        own, step = next(pair for pair in self._steps if lane < pair[0].stop)
-        return step.states(lane - own.start)
-
-    @property
-    def judged(self) -> list[int]:
-        """The lanes whose rules are judged elsewhere than they train."""
-        elsewhere = [own for own, step in self._steps if step.rule.judged is not None]
-        return [lane for own in elsewhere for lane in range(own.start, own.stop)]
-
-    def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Return where the lanes that are at these parameters are judged."""
-        found = [step.answers(_rows(own, parameters)) for own, step in self._steps]
-        return [torch.cat(parts) for parts in zip(*found, strict=True)]
-
-
 class StackStep:
     """The state of a rule in all lanes, and its step: one compiled call.
 
@@ -183,7 +105,7 @@ class StackStep:
     ) -> None:
         self.rule = rule
         self.taken = 0
-        first = [{n: _at(value, 0) for n, value in own.items()} for own in hyper]
+        first = [{n: value_at(value, 0) for n, value in own.items()} for own in hyper]
         rows = np.array([_WRAP.row(rule, own, gradient_scale=1.0) for own in first])
         self._hyper = np.repeat(rows[:, :, None], LANES, axis=2)
         self._scheduled: dict[int, NDArray[np.float64]] = {}
@@ -242,7 +164,7 @@ class StackStep:
         rows = [
             dict(zip(self.rule.hyperparameters, own[:, 0], strict=False)) for own in self._hyper
         ]
-        return _answers(self.rule, rows, parameters, self)
+        return judged(self.rule, rows, parameters, self)
 
     def __call__(
         self,
@@ -315,8 +237,8 @@ class DeviceStep:
     def answers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return where the lanes that are at these parameters are judged."""
         last = max(0, self.taken - 1)
-        rows = [{n: _at(value, last) for n, value in own.items()} for own in self._hyper]
-        return _answers(self.rule, rows, parameters, self)
+        rows = [{n: value_at(value, last) for n, value in own.items()} for own in self._hyper]
+        return judged(self.rule, rows, parameters, self)
 
     def __call__(
         self,
@@ -445,11 +367,12 @@ def _fixed(own: Mapping[str, Hyper]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if not callable(value)}
 
 
-def _rows(rows: slice, tensors: Sequence[Tensor]) -> list[Tensor]:
+def rows_of(rows: slice, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return some lanes of tensors."""
     return [tensor.detach()[rows] for tensor in tensors]
 
 
-def _answers(
+def judged(
     rule: Rule,
     hyper: Sequence[Mapping[str, float]],
     parameters: Sequence[Tensor],
@@ -468,7 +391,8 @@ def _answers(
     return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
-def _at(value: Hyper, step: int) -> float:
+def value_at(value: Hyper, step: int) -> float:
+    """Return a hyperparameter's value after so many steps."""
     return value(step) if callable(value) else value
 
 

@@ -18,12 +18,12 @@ from thalweg.schedules import Hyper
 from thalweg.stack.batch import Batch, each
 from thalweg.stack.elsewhere import Elsewhere, clip
 from thalweg.stack.lanes import COMPILED_SIZES, Stack
+from thalweg.stack.mixed_step import MixedStep
 from thalweg.stack.model import Model
 from thalweg.stack.objective import seeded
 from thalweg.stack.observer import Observer
 from thalweg.stack.parts import Parts
 from thalweg.stack.renew import normalized, renewed
-from thalweg.stack.step import MixedStep
 
 __all__ = ["Final", "Outcome", "steps_per_epoch", "train"]
 
