@@ -1,5 +1,9 @@
 """check and Doctor in the settings that trainings have: each healthy, and not disturbed."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,3 +219,64 @@ def test_of_a_distributed_model_the_users_own_is_watched_and_the_first_process_r
         assert not doctor.to_html(tmp_path / "doctor.html").exists()
     finally:
         torch.distributed.destroy_process_group()
+
+
+RANK = """
+import json, sys
+import torch
+import thalweg
+from torch import nn
+
+store, rank = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+model = nn.parallel.DistributedDataParallel(net)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loss_fn = nn.CrossEntropyLoss()
+doctor = thalweg.Doctor(model, optimizer, loss_fn, seconds=0.5)
+x = torch.randn(2, 160, 6, generator=torch.Generator().manual_seed(1))[rank]
+for part in x.split(16):
+    y = part[:, :3].argmax(1)
+    loss = loss_fn(model(part), y)
+    loss.backward()  # gradients of both processes, averaged, and never zeroed
+    optimizer.step()
+    doctor.step(loss, batch=(part, y))
+said = {
+    "weights": [p.tolist() for p in model.parameters()], "norms": list(doctor.signals.norms),
+    "causes": [finding.cause for finding in doctor.findings], "skipped": doctor.report().skipped,
+}
+print(json.dumps(said))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_of_two_processes_the_first_reports_and_both_train_as_without_it(tmp_path: Path) -> None:
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, f"file://{tmp_path / 'store'}", str(rank)],
+            stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    first, second = (json.loads(rank.communicate()[0].splitlines()[-1]) for rank in ranks)
+    assert first["causes"][0] == "gradients_not_zeroed"
+    assert second["causes"] == []
+    assert second["skipped"] == {"the training": "the first process reports"}
+
+    torch.manual_seed(0)  # the same in one process, without a doctor
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(2, 160, 6, generator=torch.Generator().manual_seed(1))
+    norms = []
+    for part in x.split(16, 1):
+        functional.cross_entropy(
+            model(part).flatten(0, 1), part[..., :3].argmax(2).flatten()
+        ).backward()
+        norms.append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        optimizer.step()
+    for said in (first, second):
+        assert said["norms"] == pytest.approx(norms, rel=1e-4)
+        for own, expected in zip(said["weights"], model.parameters(), strict=True):
+            torch.testing.assert_close(torch.tensor(own), expected.detach())
