@@ -85,7 +85,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, "--no-open"]
     if words[0] != "race" or "--resume" in words:
         return words
-    few = ["--epochs", "2", "--seeds", "2"]
+    few = ["--epochs", "2", "--seeds", "2", "--repeats", "2"]
     few += ["--budget", "1s"] if "--budget" in words else ["--trials", "4"]
     return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
 
