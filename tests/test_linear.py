@@ -23,7 +23,7 @@ from thalweg import rules, schedules
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear import train, train_on
 from thalweg.linear.examples import Examples
-from thalweg.linear.stream import stream
+from thalweg.linear.stream import orders, stream
 
 LOSSES = {"squared": 1, "logistic": 1, "softmax": 4}
 Data = tuple[NDArray[Any], NDArray[Any]]
@@ -326,16 +326,32 @@ def test_how_a_stream_is_cut_changes_no_minibatch(sampling: str) -> None:
 
 
 def test_shuffling_takes_every_row_once_per_epoch_in_every_order() -> None:
-    orders = rows_of("shuffle", 4, 1, [24_000]).reshape(-1, 4)
-    assert (np.sort(orders, axis=1) == np.arange(4)).all()
-    counts = np.unique(orders, axis=0, return_counts=True)[1]
+    drawn = rows_of("shuffle", 4, 1, [24_000]).reshape(-1, 4)
+    assert (np.sort(drawn, axis=1) == np.arange(4)).all()
+    counts = np.unique(drawn, axis=0, return_counts=True)[1]
     assert len(counts) == 24
     assert ((counts - 1000) ** 2 / 1000).sum() < 49.7  # chi-squared, 23 degrees, p = 0.001
 
 
+def test_an_order_brings_neighbours_near_each_other_and_no_two_in_their_place() -> None:
+    n, window = 100_003, 8192
+    first, second = orders(n, 2, np.random.SeedSequence(0))
+    for order in (first, second):
+        assert (np.sort(order) == np.arange(n)).all()
+        place = np.argsort(order)[: n // 16 * 16].reshape(-1, 16)
+        apart = np.ptp(place // window, axis=1)  # a block may lie across two windows
+        assert apart.max() == 1
+        assert (apart == 1).sum() <= n // window
+        assert np.mean(np.diff(order) == 1) < 0.005
+        assert abs(np.corrcoef(order, np.arange(n))[0, 1]) < 0.05
+    assert np.mean(first == second) < 0.001
+    few = np.concatenate([*orders(100, 3, np.random.SeedSequence(1))])
+    np.testing.assert_array_equal(few, rows_of("shuffle", 100, 1, [3], seed=1))
+
+
 def test_with_replacement_a_row_is_missed_once_in_e() -> None:
-    orders = rows_of("replacement", 1000, 10, [50]).reshape(50, 1000)
-    missed = np.mean([1 - len(np.unique(o)) / 1000 for o in orders])
+    drawn = rows_of("replacement", 1000, 10, [50]).reshape(50, 1000)
+    missed = np.mean([1 - len(np.unique(o)) / 1000 for o in drawn])
     assert missed == pytest.approx((1 - 1 / 1000) ** 1000, abs=0.005)
 
 

@@ -23,7 +23,7 @@ from thalweg.linear.columns import Columns
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
 from thalweg.linear.progressive import Progressive
-from thalweg.linear.stream import stream
+from thalweg.linear.stream import orders
 from thalweg.linear.unit import Unit, first_outputs, first_squares
 from thalweg.losses import Loss
 from thalweg.rule import Rule
@@ -244,12 +244,11 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
         told = _Told(self)
         seed = np.random.SeedSequence(random.randint(2**31))
-        passes = stream(n, 1, [1] * self.max_iter, "shuffle", seed)
-        for number, stretch in enumerate(passes):
+        for number, order in enumerate(orders(n, self.max_iter, seed)):
             told.begin()
             for problem in self._problems:
                 problem.training.forget()
-            self._learn(rows, stretch.order, n // 2 if number == 0 else 0)
+            self._learn(rows, order, n // 2 if number == 0 else 0)
             for course in courses:
                 course.look(first=number == 0)
             stopped = told.end(courses[0].fitted)

@@ -1,4 +1,4 @@
-"""The stream of minibatches: which rows each step uses."""
+"""The stream of minibatches, and the order of single rows: which rows each step uses."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.kernels.cpu.linear import shuffle
+from thalweg.kernels.cpu.linear import shuffle, shuffle_nearby
 
-__all__ = ["SAMPLINGS", "Stretch", "stream"]
+__all__ = ["SAMPLINGS", "Stretch", "orders", "stream"]
 
+_BLOCK = 16  # neighbours that ``orders`` keeps together first
+_WINDOW = 8192  # rows among which it then shuffles, which a near cache holds
 SAMPLINGS = ("shuffle", "replacement", "sequential")
 
 
@@ -59,3 +61,31 @@ def stream(
                 order = (random * np.uint64(n) >> np.uint64(32)).astype(np.intp)
         bounds = (starts + n * np.arange(epochs)[:, None]).ravel()
         yield Stretch(order.ravel(), np.append(bounds, order.size), epochs)
+
+
+def orders(n: int, epochs: int, seed: np.random.SeedSequence) -> Iterator[NDArray[np.intp]]:
+    """Yield the order of n rows in each epoch, at random but kind to memory.
+
+    Blocks of 16 neighbours are shuffled, and then the rows in each window of 8192, so that what
+    memory brings along with a row is used soon. Up to 8192 rows it is a random permutation.
+
+    Args:
+        n: rows of the data, >= 1.
+        epochs: how many orders.
+        seed: seeds the orders.
+
+    Example:
+        >>> (order,) = orders(4, 1, np.random.SeedSequence(0))
+        >>> sorted(order.tolist())
+        [0, 1, 2, 3]
+    """
+    if n <= _WINDOW:
+        yield from (stretch.order for stretch in stream(n, 1, [1] * epochs, "shuffle", seed))
+        return
+    generator = np.random.SFC64(seed)
+    count = n + -(-n // _BLOCK)
+    for _ in range(epochs):
+        order = np.empty(n, np.intp)
+        random = generator.random_raw((count + 1) // 2).view(np.uint32)
+        shuffle_nearby(order, random, _BLOCK, _WINDOW)
+        yield order

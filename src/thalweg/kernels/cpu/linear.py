@@ -24,7 +24,7 @@ from thalweg.kernels.cpu.vector import LANES
 
 __all__ = [
     "add_gradient", "add_gradient_of_one", "evaluate_blocks", "outputs", "outputs_of_one",
-    "shuffle", "train_blocks",
+    "shuffle", "shuffle_nearby", "train_blocks",
 ]  # fmt: skip
 
 _ROWS = 64  # rows that are handled together: their outputs stay in the nearest cache
@@ -321,15 +321,43 @@ def _train_block(
     _mark(w, d * k, t + steps, diverged)
 
 
+@inlined
+def _below(random, bound):
+    """Return a whole number below a bound, of 32 random bits; its bias is below bound / 2^32."""
+    return np.intp((np.uint64(random) * np.uint64(bound)) >> np.uint64(32))
+
+
 @compiled_driver()
 def shuffle(order, random):
     """Write a random permutation into each row of order (Fisher and Yates, inside out).
 
-    random holds 32-bit numbers of the same shape; an index below n is one of them times n, over
-    2^32: its bias is below n / 2^32.
+    random holds 32-bit numbers of the same shape.
     """
     for e in range(order.shape[0]):
         for i in range(order.shape[1]):
-            j = np.intp((np.uint64(random[e, i]) * np.uint64(i + 1)) >> np.uint64(32))
+            j = _below(random[e, i], i + 1)
             order[e, i] = order[e, j]
             order[e, j] = i
+
+
+@compiled_driver()
+def shuffle_nearby(order, random, block, window):
+    """Shuffle blocks of neighbours, and write their rows into order; shuffle these in each window.
+
+    order has shape (n,); random holds as many 32-bit numbers as there are rows and blocks.
+    """
+    n = order.size
+    blocks = np.empty((n + block - 1) // block, np.intp)
+    for i in range(blocks.size):
+        j = _below(random[n + i], i + 1)
+        blocks[i] = blocks[j]
+        blocks[j] = i
+    end = 0
+    for b in blocks:
+        for row in range(b * block, min(b * block + block, n)):
+            order[end] = row
+            end += 1
+    for first in range(0, n, window):
+        for i in range(first, min(first + window, n)):
+            j = first + _below(random[i], i - first + 1)
+            order[i], order[j] = order[j], order[i]
