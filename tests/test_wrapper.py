@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import thalweg
-from thalweg import catalog, linear, rules
+from thalweg import catalog, linear, rules, wrappers
 from thalweg.elementwise import maximum, minimum
+from thalweg.kernels.translate import translate
 from thalweg.optim import Descent
 from thalweg.racing.parcel import packed, unpacked
 from thalweg.racing.race import _equation
@@ -220,3 +221,24 @@ def test_a_wrapped_rule_descends_by_its_name() -> None:
     np.testing.assert_allclose(trace.x[5], (trace.x[0] + plain.x[5]) / 2, rtol=1e-12)
     with pytest.raises(ValueError, match="'cautious' is a wrapper, which needs a rule"):
         thalweg.descend(problem, "cautious", lr=0.1, steps=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "file"),
+    [
+        ("cautious(adamw)", "return x - d * kept * (tsum(", "wrappers.py"),
+        ("lookahead(lamb)", "size, length = norm(x), norm(u)", "sum_rules.py"),
+        ("lookahead(lamb)", "fast = step(g, x)", "wrappers.py"),  # where it is called
+        ("averaged(trusted(adam))", "size, length = norm(x), norm(d)", "wrappers.py"),
+        ("lookahead(sam(adam))", '@wrapper("Foret et al. 2021', "wrappers.py"),
+    ],
+)
+def test_a_refusal_of_a_kernel_names_the_files_that_are_written_by_hand(
+    name: str, text: str, file: str
+) -> None:
+    lines = (Path(wrappers.__file__).parent / file).read_text(encoding="utf-8").splitlines()
+    line = next(i for i, one in enumerate(lines, 1) if text in one)
+    with pytest.raises(ValueError, match="cannot be compiled") as refused:
+        translate(rules.get(name))  # of elements, as for browsers
+    assert f"{file}, line {line}" in str(refused.value)
+    assert "<" not in str(refused.value)

@@ -51,6 +51,10 @@ class Hyperparameter:
     default: float
     range: Range
 
+    def __str__(self) -> str:
+        default = "must be given" if math.isnan(self.default) else f"{self.default:g}"
+        return f"{self.name} {default} ({self.range})"
+
     def check(self, value: float) -> float:
         """Return the value as a Python float; raises as ``number``.
 

@@ -15,15 +15,16 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from thalweg.checks import Range
-from thalweg.rule import INPUTS, STEPS, Rule, check_in_place, read_signature
+from thalweg.checks import Hyperparameter, Range
+from thalweg.rule import INPUTS, RANGES, STEPS, Rule, check_in_place, read_signature
 from thalweg.words import closest
 
-__all__ = ["Wrapped", "Wrapper", "named", "split", "unknown", "wrapper"]
+__all__ = ["Wrapped", "Wrapper", "declared", "named", "origin", "split", "unknown", "wrapper"]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _FORM = "(step, g, x, <state>, *, t, <hyper>=...)"
 _wrappers: dict[str, "Wrapper"] = {}
+_origins: dict[str, tuple[str, list[int]]] = {}  # of texts put together: the wrapper's file, lines
 
 
 @dataclass(frozen=True, eq=False)  # as a rule, it is itself
@@ -45,6 +46,16 @@ class Wrapper:
     start: Mapping[str, float | str] = field(repr=False)
     ranges: Mapping[str, Range] = field(repr=False)
     judged: Callable[..., Any] | None = field(default=None, repr=False)
+
+    @property
+    def hyperparameters(self) -> tuple[Hyperparameter, ...]:
+        """Its own hyperparameters."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(
+            Hyperparameter(p.name, p.default, self.ranges.get(p.name, RANGES.get(p.name, Range())))
+            for p in parameters
+            if p.default is not p.empty
+        )
 
     def __call__(self, rule: Rule) -> "Wrapped":
         """Return the rule with this around it.
@@ -159,6 +170,24 @@ def split(text: str) -> tuple[str, str] | None:
     return found[1], found[2].strip()
 
 
+def origin(file: str, line: int) -> str:
+    """Return where a line stands: that of a wrapped rule in its wrapper's own file.
+
+    Example:
+        >>> origin("mine.py", 3)
+        'mine.py, line 3'
+    """
+    if file in _origins:
+        file, lines = _origins[file]
+        line = lines[min(line, len(lines)) - 1]
+    return f"{file}, line {line}"
+
+
+def declared() -> tuple[Wrapper, ...]:
+    """Return all wrappers declared so far."""
+    return tuple(_wrappers.values())
+
+
 def named(name: str) -> Wrapper | None:
     """Return the wrapper of a name, if there is one."""
     return _wrappers.get(name)
@@ -178,9 +207,10 @@ def _ours(function: Callable[..., Any]) -> bool:
 def _wrapped(wrapper: Wrapper, rule: Rule) -> Wrapped:
     """Return a wrapped rule, the same one each time."""
     name = f"{wrapper.name}({rule.name})"
-    text, around = _composed(wrapper, rule)
+    text, around, lines = _composed(wrapper, rule)
     file = f"<{name} {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
+    _origins[file] = wrapper.function.__code__.co_filename, lines
     exec(compile(text, file, "exec", dont_inherit=True), around)  # noqa: S102 - of their own text
     function = around[_identifier(name)]
     ranges = {**wrapper.ranges, **{h.name: h.range for h in rule.hyperparameters.values()}}
@@ -217,7 +247,7 @@ def _own(wrapper: Wrapper, rule: Rule) -> _Own:
     asked = tuple(name for name in (*INPUTS, STEPS.name) if name in bare)
     keywords = [name for name, kind in bare.items() if kind is _KEYWORD and name not in asked]
     uniform = tuple(name for name in keywords if name in wrapper.start)
-    hyper = {p.name: p.default for p in parameters if p.default is not p.empty}
+    hyper = {h.name: h.default for h in wrapper.hyperparameters}
     for name in keywords:
         if name not in uniform and name not in rule.hyperparameters:
             raise ValueError(
@@ -241,8 +271,10 @@ def _names_of(rule: Rule) -> tuple[str, ...]:
     return (*rule.state, *rule.uniform_state, *rule.hyperparameters)
 
 
-def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
+def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any], list[int]]:
     """Return the text of one function, with the rule's call in place of ``step``, and its globals.
+
+    And the line in the wrapper's file of each of its lines.
 
     Raises:
         ValueError: see ``Wrapper.__call__``.
@@ -259,7 +291,9 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
     taken = used | kept | theirs
     renamed = {name: _free(name, taken) for name in (used - kept) & theirs}
     inner, inside = _free(_identifier(rule.name), taken), _Inside(renamed, _free("stepped", taken))
-    body = [part for statement in body for part in inside.around(statement, rule, inner)]
+    first = function.__code__.co_firstlineno - 1
+    parts = [(part, s.lineno) for s in body for part in inside.around(s, rule, inner)]
+    body, at = [part for part, _ in parts], [line + first for _, line in parts]
     named_step = sum(isinstance(node, ast.Name) and node.id == "step" for node in nodes)
     if len(inside.calls) != 1 or named_step != 1:
         raise TypeError(f"wrapper {wrapper.name!r} must call step(g, x) once, in no if and no loop")
@@ -278,12 +312,14 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any]]:
     keywords = ["t", *asked, *rule.uniform_state, *own.uniform, *hyper]
     head = ", ".join(["g", "x", *rule.state, *own.varying, "*", *keywords])
     lines = [*map(ast.unparse, body), f"return {', '.join(results)}"]
+    origins = [n for line, n in zip(lines, at, strict=True) for _ in line.splitlines()]
     text = f"def {_identifier(f'{wrapper.name}({rule.name})')}({head}):\n"
     text += textwrap.indent("\n".join(lines), "    ") + "\n"
     around = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     around |= {new: around[old] for old, new in renamed.items() if old in around}
     home = rule.function if _ours(function) else function  # it is thalweg's if both are
-    return text, around | {inner: rule, "__name__": home.__module__}
+    origins = [function.__code__.co_firstlineno, *origins]
+    return text, around | {inner: rule, "__name__": home.__module__}, origins
 
 
 class _Inside(ast.NodeTransformer):

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from thalweg.cli.terminal import console, say
 
@@ -26,33 +27,47 @@ def kernel(
 def rules() -> None:
     """List the update rules: paper, theory, and hyperparameters with defaults and ranges.
 
-    All but the last four have a kernel, so there is a torch optimizer for them and they can be
-    raced. The column of theory says whether thalweg can predict how fast they converge: they must
-    be linear in the gradient, or become so when their preconditioner is held constant.
+    All but the last four make a torch optimizer and can be raced on modules; those that look at
+    single elements can be raced on tables too. The column of theory says whether thalweg can
+    predict how fast they converge: they must be linear in the gradient, or become so when their
+    preconditioner is held constant.
 
     The last four need the Hessian of a problem or a line search. Only thalweg trace takes them.
+
+    Wrappers follow. They go around any rule, and around each other: "lookahead(cautious(adamw))" is
+    a rule too.
     """
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from thalweg import problems, second_order  # noqa: PLC0415
+    from thalweg import problems, second_order, wrapper  # noqa: PLC0415
     from thalweg import rules as known  # noqa: PLC0415
     from thalweg.faces import faces  # noqa: PLC0415
 
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
-    shown.add_column("rule", no_wrap=True)
-    shown.add_column("hyperparameters: default (range)", no_wrap=True)
-    shown.add_column("theory", no_wrap=True)
-    shown.add_column("source")
+    listed = _table("rule", "theory", "source")
     problem = problems.get("bowl")  # any problem will do: names and ranges are the same for all
     for name in (*known.names(), *second_order.METHODS):
         rule = second_order.get(name, problem)
-        ranges = (f"{h.name} {h.default:g} ({h.range})" for h in rule.hyperparameters.values())
         theory = "" if name in second_order.METHODS else faces(rule).theory.partition(" ")[0]
-        shown.add_row(
-            name,
-            Text("\n".join(ranges)),
-            theory if theory in {"linear", "preconditioned"} else "-",
-            Text(rule.source),
+        theory = theory if theory in {"linear", "preconditioned"} else "-"
+        shown = map(str, rule.hyperparameters.values())
+        listed.add_row(name, Text("\n".join(shown)), theory, Text(rule.source))
+    console().print(listed)
+    around = _table("wrapper", "what it does", "source")
+    for one in wrapper.declared():
+        said = (one.__doc__ or "").partition("\n")[0]
+        around.add_row(
+            one.name, Text("\n".join(map(str, one.hyperparameters))), Text(said), Text(one.source)
         )
-    console().print(shown)
+    console().print()
+    console().print(around)
+    say("\na wrapper goes around a rule or around another wrapper: lookahead(cautious(adamw))")
+
+
+def _table(first: str, *last: str) -> Table:
+    """Return an empty table of names, with their hyperparameters in the second column."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
+    shown.add_column(first, no_wrap=True)
+    shown.add_column("hyperparameters: default (range)", no_wrap=True)
+    for name in last:
+        shown.add_column(name, no_wrap=name == "theory")
+    return shown

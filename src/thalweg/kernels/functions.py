@@ -17,8 +17,9 @@ from typing import Any
 
 from thalweg import elementwise
 from thalweg.rule import Rule
+from thalweg.wrapper import Wrapped, origin
 
-__all__ = ["advice", "bound", "called", "definition", "known", "outside"]
+__all__ = ["advice", "bound", "called", "check_alone", "definition", "known", "outside"]
 
 Definition = ast.FunctionDef | ast.Lambda
 
@@ -50,6 +51,20 @@ def called(callee: Any, args: list[Any], keywords: dict[str, Any]) -> FunctionTy
             case _:
                 raise ValueError(_remedy(callee))
     return callee
+
+
+def check_alone(rule: Rule) -> None:
+    """Raise ValueError if a rule asks for what a kernel has not; the message has the line."""
+    while isinstance(rule, Wrapped) and rule.inner.inputs:
+        rule = rule.inner
+    if rule.inputs:
+        code = rule.function.__code__
+        raise ValueError(
+            f"{origin(code.co_filename, code.co_firstlineno)}: `{rule.name}` cannot be compiled: "
+            f"it asks for the {' and the '.join(rule.inputs)} at other points, which a kernel has "
+            "not; thalweg.optim.Descent with step(closure) and races of modules take the rule as "
+            "it is"
+        )
 
 
 def advice(name: str) -> str:

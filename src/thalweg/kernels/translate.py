@@ -28,6 +28,7 @@ from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, joined, literal
 from thalweg.kernels.decisions import rounded
 from thalweg.rule import AT_X, Rule
+from thalweg.wrapper import origin
 
 __all__ = ["Form", "answer", "as_written", "by_rows", "places", "translate", "translate_sums"]
 
@@ -46,10 +47,6 @@ _LONGEST = 100  # characters of the rule in a message
 _WHOLE = (
     "it looks at a whole tensor, and this kernel is of single elements; "
     "thalweg.optim.Descent and races of modules take the rule as it is"
-)
-_ASKING = (
-    "it asks for the {} at other points, which a kernel has not; thalweg.optim.Descent with "
-    "step(closure) and races of modules take the rule as it is"
 )
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
@@ -340,7 +337,7 @@ class _Scope:
         self.refuse(node)
 
     def place(self, node: ast.AST) -> str:
-        return f"{self.file}, line {getattr(node, 'lineno', 0)}"
+        return origin(self.file, getattr(node, "lineno", 0))
 
     def refuse(self, node: ast.AST, why: str = "") -> NoReturn:
         kind = type(node.op if isinstance(node, (ast.UnaryOp, ast.BinOp)) else node)
@@ -568,12 +565,7 @@ def _given(rule: Rule, wrap: Wrap, where: Mapping[str, Place]) -> dict[str, Valu
 
 def _call(translator: _Translator, rule: Rule, given: dict[str, Value]) -> list[Value]:
     """Translate the call of a rule that ``Rule.advance`` makes."""
-    if rule.inputs:
-        code = rule.function.__code__
-        raise ValueError(
-            f"{code.co_filename}, line {code.co_firstlineno}: `def {code.co_name}` cannot be "
-            f"compiled: {_ASKING.format(' and the '.join(rule.inputs))}"
-        )
+    functions.check_alone(rule)
     values = list(given.values())
     count = 2 + len(rule.state)
     arguments: list[Any] = values[:count]
