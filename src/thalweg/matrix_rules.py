@@ -16,6 +16,7 @@ from thalweg.matrices import (
     power,
     qr,
     rows,
+    symmetric,
     take,
 )
 from thalweg.rule import rule
@@ -59,8 +60,8 @@ def normuon(g, x, m, v, *, t, lr=1e-3, beta1=0.95, beta2=0.95, eps=1e-8, weight_
 @rule("Gupta, Koren & Singer 2018, Algorithm 1")
 def shampoo(g, x, L, R, *, t, lr=1e-1, eps=1e-6):
     """Adagrad for matrices: the gradient between inverse fourth roots of GGᵀ and GᵀG, summed."""
-    L = L + g @ T(g)
-    R = R + T(g) @ g
+    L = L + symmetric(g, T(g))
+    R = R + symmetric(T(g), g)
     left = power(L + eps * identity(L), -0.25)
     right = power(R + eps * identity(R), -0.25)
     return x - lr * left @ g @ right, L, R
@@ -75,21 +76,24 @@ def soap(
 
     Where a matrix is not square, eigenvectors of its null space are arbitrary: libraries that find
     other ones take other paths. Deviations, all as in the authors' code: the first step only finds
-    P and Q; they are sorted by their values, and v with its rows and columns, before a QR step.
+    P and Q; they are sorted by their values, and v with its rows and columns, before a QR step; m
+    is kept in P and Q, and turned with them, in place of being turned there at each step.
     """
-    L = beta2 * L + (1 - beta2) * (g @ T(g))
-    R = beta2 * R + (1 - beta2) * (T(g) @ g)
+    L = beta2 * L + (1 - beta2) * symmetric(g, T(g))
+    R = beta2 * R + (1 - beta2) * symmetric(T(g), g)
     if t == 1:
         return x, m, v, L, R, eigenvectors(L), eigenvectors(R)
     h = T(P) @ g @ Q
-    m = beta1 * m + (1 - beta1) * g
+    m = beta1 * m + (1 - beta1) * h
     v = beta2 * v + (1 - beta2) * h * h
-    u = P @ (T(P) @ m @ Q / (sqrt(v) + eps)) @ T(Q)
+    u = P @ (m / (sqrt(v) + eps)) @ T(Q)
     x = x - lr * sqrt(1 - beta2 ** (t - 1)) / (1 - beta1 ** (t - 1)) * u
     x = x - lr * weight_decay * x
     if (t - 1) % every == 0:
         i = descending((P * (L @ P)).sum(-2))
         j = descending((Q * (R @ Q)).sum(-2))
         v = take(take(v, i, 0), j, 1)
+        m = P @ m @ T(Q)
         P, Q = qr(take(L @ P, i, 1)), qr(take(R @ Q, j, 1))
+        m = T(P) @ m @ Q
     return x, m, v, L, R, P, Q

@@ -129,7 +129,9 @@ def _read(one: Alone, scale: float | Tensor) -> _Read:
 def seen(one: Alone, gradient: Tensor, x: Tensor, scale: float | Tensor) -> Tensor:
     """Return a gradient at x as the rule sees it: of what is minimized, with the penalty's."""
     recipe = one.recipe
-    g = shown(gradient, one.p, recipe).to(x.dtype) * (-scale if recipe.maximize else scale)
+    g = shown(gradient, one.p, recipe).to(x.dtype)
+    factor = -scale if recipe.maximize else scale
+    g = g if isinstance(factor, float) and factor == 1.0 else g * factor  # a copy less
     return g + recipe.decay * x if recipe.decay and not recipe.decoupled else g
 
 
