@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -97,9 +98,9 @@ def first_of(blocks: Blocks) -> Any:  # noqa: ANN401 - see Blocks
 
 
 def _file(path: Path, dialect: Dialect) -> Blocks:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        head = stream.read(_HEAD)
     try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            head = stream.read(_HEAD)
         if head.startswith(b"PAR1"):
             return _Parquet(path)
         if head.startswith(b"ARROW1"):
@@ -107,8 +108,17 @@ def _file(path: Path, dialect: Dialect) -> Blocks:
         if formats.is_libsvm(head):
             return _Libsvm(path)
         return _Csv.of(path, head, dialect)
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say which file is broken, where PyArrow does not."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is broken: {str(error).splitlines()[0]}") from None
 
 
 def _name(path: Path) -> str:
@@ -148,7 +158,7 @@ class _Parquet:
         self.name = _name(self.path)
 
     def read(self, at: int) -> Iterator[tuple[int, pa.Table]]:
-        with pa.parquet.ParquetFile(self.path) as file:
+        with _reading(self.path), pa.parquet.ParquetFile(self.path) as file:
             start = 0
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
@@ -170,14 +180,18 @@ class _Arrow:
         self.name = _name(self.path)
 
     def read(self, at: int) -> Iterator[tuple[int, pa.Table]]:
-        with pa.memory_map(str(self.path)) as memory, pa.ipc.open_file(memory) as file:
+        with (
+            _reading(self.path),
+            pa.memory_map(str(self.path)) as memory,
+            pa.ipc.open_file(memory) as file,
+        ):
             for i in range(at, file.num_record_batches):
                 yield i + 1, pa.Table.from_batches([file.get_batch(i)])
 
 
 def _lines(path: Path, at: int) -> Iterator[tuple[int, bytes]]:
     """Yield whole lines of a text, some megabytes at a time, each with the place after it."""
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with _reading(path), pa.input_stream(str(path), compression="detect") as stream:
         left = at
         while left and (skipped := len(stream.read(min(left, _BYTES)))):
             left -= skipped
@@ -226,7 +240,7 @@ def _svmlight(content: bytes, path: Path, columns: int | None = None) -> tuple[A
 
     try:
         X, y = load_svmlight_file(io.BytesIO(content), n_features=columns, zero_based=True)[:2]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{path} cannot be read as libsvm: {error}") from None
     return X, y
 

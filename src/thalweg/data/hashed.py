@@ -70,6 +70,8 @@ class Hashed:
         """
         asked = [self.target, *([self.weight] if self.weight else []), *self.drop]
         _check(asked, table.column_names)
+        if twice := {name for name in table.column_names if table.column_names.count(name) > 1}:
+            raise ValueError(f"columns must differ in their names, got two {min(twice)!r}")
         names = [name for name in table.column_names if name not in asked]
         if not names:
             raise ValueError(f"there is no column beside the target {self.target!r}")

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thalweg.checks import count
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.linear.columns import Columns
+from thalweg.linear.columns import Columns, check_stored
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
 from thalweg.linear.progressive import Progressive
@@ -114,6 +114,8 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
                 f"X must be a NumPy array, a sparse matrix or a frame, got {type(X).__name__}: "
                 "kernels read memory of the processor; give numpy.asarray(X)"
             )
+        if issparse(X):
+            check_stored(X)
         checked = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset, **options
         )

@@ -218,6 +218,11 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
                 f"classes must be those of the first call, {self.classes_}, got {classes}"
             )
         if first:
+            if len(np.unique(classes)) < 2:
+                raise ValueError(
+                    f"classes must name at least two labels, got {np.unique(classes)}; in a stream "
+                    "they are by default those of the first window"
+                )
             self.classes_, self._labels = np.unique(classes), False
         if strange := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
             raise ValueError(

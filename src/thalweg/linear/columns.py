@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 
 from thalweg.kernels.cpu.moments import dense_moments, sparse_moments
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "check_stored"]
 
 _FIRST = 1000  # rows whose mean is near that of all
 _CONSTANT = 1e-14  # a spread of this part of the mean is rounding
@@ -53,24 +53,20 @@ class Columns:
             squares, counts, total = sums.T
             scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
             share = counts / weights.sum()
-            met = scale > 0
+            _refuse_large(scale, 1e37, np.dtype(np.float32))  # as they are read
+            met = scale > 1e-36
             scale, often = np.where(met, scale, 1.0), np.where(met, share, 1.0)
             mean = total / weights.sum() if intercept else np.zeros(d)
             variance = squares / weights.sum() - mean**2
             unit = np.where(variance > _ROUNDED * mean**2, np.sqrt(abs(variance) / often), scale)
             return cls(np.zeros(d), scale, intercept, often, share.sum() + intercept, unit)
-        first = X[:_FIRST].mean(
-            axis=0, dtype=np.float64
-        )  # near the mean: squares keep their digits
-        first = first.astype(X.dtype).astype(np.float64)
-        sums = np.zeros((3, d))
-        dense_moments(X.ctypes.data, X.strides, X.itemsize == 8, first, weights, sums)
-        total, square, share = sums / weights.sum()
-        mean, variance = first + total, np.maximum(square - total**2, 0)
+        mean, spread, share = _dense(X, weights)
         # In the type of X, so that its kernels subtract the same number.
         centre = mean.astype(X.dtype).astype(np.float64) if intercept else np.zeros(d)
-        spread = np.sqrt(variance if intercept else variance + mean**2)
-        varies = spread > _CONSTANT * abs(mean)
+        spread = spread if intercept else np.hypot(spread, mean)
+        small, large = (1e-36, 1e37) if X.itemsize == 4 else (1e-150, 1e300)
+        _refuse_large(spread, large, X.dtype)
+        varies = (spread > _CONSTANT * abs(mean)) & (spread > small)
         share = np.where(varies, share, 0.0)
         scale = np.where(varies, spread / np.sqrt(np.where(varies, share, 1.0)), 1.0)
         return cls(centre, scale, intercept, np.ones(d), float(share.sum() + intercept), scale)
@@ -107,3 +103,45 @@ class Columns:
         factor = self.penalized(own=own)
         each = np.array([factor**2, factor]) / often
         return np.pad(each, ((0, 0), (0, int(self.intercept))))
+
+
+def check_stored(X: Any) -> None:
+    """Raise ValueError if the indices of a sparse matrix point out of it: kernels follow them."""
+    try:
+        if X.format == "coo":
+            type(X)((X.data, X.coords), shape=X.shape)
+        elif X.format in {"csr", "csc", "bsr"}:
+            parts = (X.data, X.indices, X.indptr)
+            type(X)(parts, shape=X.shape).check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"X must be a sparse matrix of shape {X.shape}, but {error}") from None
+
+
+def _dense(
+    X: NDArray[Any], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the means of the columns, their deviations, and the share of what is not 0."""
+    kind = np.finfo(X.dtype)
+    with np.errstate(all="ignore"):  # of columns that are measured again
+        first = X[:_FIRST].mean(axis=0, dtype=np.float64)  # near the mean: squares keep digits
+        first = first.astype(X.dtype).astype(np.float64)
+        sums = np.zeros((3, X.shape[1]))
+        dense_moments(X.ctypes.data, X.strides, X.itemsize == 8, first, weights, sums)
+        total, square, share = sums / weights.sum()
+        spread = np.sqrt(np.maximum(square - total**2, 0))
+        lost = ~np.isfinite(square) | (square < kind.tiny / kind.eps)  # digits, or all
+        for j in np.flatnonzero(lost & (share > 0)):
+            x = X[:, j] - first[j]
+            if 0 < (size := abs(x).max()) < np.inf:
+                mean = np.average(x / size, weights=weights)
+                total[j] = size * mean
+                spread[j] = size * np.sqrt(np.average((x / size - mean) ** 2, weights=weights))
+    return first + total, spread, share
+
+
+def _refuse_large(spread: NDArray[np.float64], most: float, dtype: np.dtype[Any]) -> None:
+    for j in np.flatnonzero(~(spread <= most)):
+        raise ValueError(
+            f"X must have columns that spread over at most {most:g} ({dtype}), got more in column "
+            f"{j}: divide it by a power of 10"
+        )

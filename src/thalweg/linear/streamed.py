@@ -53,9 +53,9 @@ class Stream:
             held: list[Any] = []
             rows = 0
             for at, block in self.shards[shard].read(at):  # noqa: B020 - it goes on from there
-                held.append(block)
-                rows += _length(block)
-                if rows >= self.window or rows * _width(block) >= _NUMBERS:
+                held.append(block if isinstance(block, pa.Table) else _part(block))
+                rows += _length(held[-1])
+                if rows >= self.window or rows * _width(held[-1]) >= _NUMBERS:
                     number += 1
                     yield Place(shard, at, number), self._shuffled(held, number)
                     held, rows = [], 0
@@ -74,17 +74,22 @@ class Stream:
             table = pa.concat_tables(blocks, promote_options="permissive")
             table = table.filter(table[self.encoding.target].is_valid())
             return self.encoding.transform(table), *self.encoding.answers(table)
-        parts = [(*block, None) if len(block) == 2 else tuple(block) for block in blocks]
-        first = parts[0][0]
+        first = blocks[0][0]
+        for X, *_ in blocks:
+            if X.shape[1:] != first.shape[1:] or issparse(X) != issparse(first):
+                raise ValueError(
+                    "blocks must have the same columns, dense or sparse, got X of shapes "
+                    f"{first.shape} and {X.shape}, {type(first).__name__} and {type(X).__name__}"
+                )
         X = (
-            sparse_vstack([part[0] for part in parts], format="csr")
+            sparse_vstack([part[0] for part in blocks], format="csr")
             if issparse(first)
-            else np.concatenate([np.asarray(part[0]) for part in parts])
+            else np.concatenate([part[0] for part in blocks])
         )
-        y = np.concatenate([np.asarray(part[1]) for part in parts])
-        if any(part[2] is None for part in parts):
+        y = np.concatenate([part[1] for part in blocks])
+        if any(part[2] is None for part in blocks):
             return X, y, None
-        return X, y, np.concatenate([np.asarray(part[2]) for part in parts])
+        return X, y, np.concatenate([part[2] for part in blocks])
 
 
 @dataclass(frozen=True, order=True)
@@ -313,8 +318,28 @@ def _interval(
     return own, place, own.rows_seen_ - estimator.rows_seen_
 
 
+def _part(block: Any) -> Rows:
+    """Return rows of a block, their targets and their weights, if there are some."""
+    if not isinstance(block, (tuple, list)) or len(block) not in {2, 3}:
+        raise ValueError(
+            "a block must be (X, y), (X, y, sample_weight), an Arrow table or a record batch, got "
+            f"{type(block).__name__}{f' of {len(block)}' if isinstance(block, tuple) else ''}"
+        )
+    X, *rest = block
+    X = X if issparse(X) else np.asarray(X)
+    y, weights = (None if each is None else np.asarray(each) for each in (*rest, None)[:2])
+    for name, given in (("y", y), ("sample_weight", weights)):
+        if given is not None and given.shape[:1] != X.shape[:1]:
+            raise ValueError(
+                f"{name} of a block must be as long as its X, of shape {X.shape}, got {given.shape}"
+            )
+    if y is None:
+        raise ValueError("y of a block must be given, got None")
+    return X, y, weights
+
+
 def _length(block: Any) -> int:
-    return int(block.num_rows) if isinstance(block, pa.Table) else len(block[1])
+    return int(block.num_rows) if isinstance(block, pa.Table) else int(block[0].shape[0])
 
 
 def _width(block: Any) -> int:

@@ -34,8 +34,16 @@ class Unit:
         if not loss.degree:
             return cls(0.0, 1.0, 0, 1.0)
         mean = float(np.average(y, weights=weights))
-        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=weights)))
-        scale = deviation or 1.0
+        apart = y - mean
+        size = float(abs(apart).max()) or 1.0  # squares may be too large or small for a number
+        deviation = size * float(np.sqrt(np.average((apart / size) ** 2, weights=weights)))
+        varies = deviation > 1e-14 * abs(mean)
+        if varies and not 1e-140 < deviation < 1e140:
+            raise ValueError(
+                "y must have a standard deviation between 1e-140 and 1e140, got "
+                f"{deviation:g}: multiply it by a power of 10"
+            )
+        scale = deviation if varies else 1.0
         return cls(mean, scale, loss.degree, scale**loss.degree)
 
     def targets(self, loss: Loss, y: NDArray[Any]) -> NDArray[Any]:
