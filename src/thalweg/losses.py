@@ -34,8 +34,9 @@ class Loss:
             0: the unit of y is not free.
         kinks: (y, a) -> the outputs z at which the derivative of each row jumps, each time by 1;
             the loss is linear between them. None if it does not jump.
-        power: of a loss of the mean e^z, a -> by which power of a factor f the loss grows, but for
-            a constant, if y and e^z are multiplied by f; None of other losses.
+        power: of a loss of the mean e^z, a -> by which power of a factor f the loss and a constant
+            grow, if y and e^z are multiplied by f; None of other losses.
+        constant: (y, f) -> that constant, which is added before; None: 0.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Loss:
     degree: int = 0
     kinks: Callable[[Any, float], tuple[Any, ...]] | None = None
     power: Callable[[float], float] | None = None
+    constant: Callable[[Any, float], Any] | None = None
 
     @property
     def number(self) -> int:
@@ -300,8 +302,17 @@ LOSSES: Mapping[str, Loss] = {
             _exponential,
             _not_negative,
             power=lambda _: 1.0,
+            constant=lambda y, f: -y * np.log(f),
         ),
-        Loss("gamma", _gamma, _gamma_slope, _exponential, _positive, power=lambda _: 0.0),
+        Loss(
+            "gamma",
+            _gamma,
+            _gamma_slope,
+            _exponential,
+            _positive,
+            power=lambda _: 0.0,
+            constant=lambda _, f: np.log(f),
+        ),
         Loss(
             "tweedie",
             _tweedie,

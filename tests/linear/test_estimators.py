@@ -28,6 +28,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
 
 from thalweg.linear import LinearClassifier, LinearRegressor
+from thalweg.losses import LOSSES
 
 CLASSIFIERS = ["logistic", "hinge", "squared_hinge", "modified_huber"]
 REGRESSORS = ["squared", "huber", "epsilon_insensitive", "quantile", "poisson", "gamma", "tweedie"]
@@ -329,6 +330,23 @@ def test_weights_of_classes_and_rows_mean_repetition() -> None:
     weighted = LinearClassifier(class_weight={0: 1, 1: 2}).fit(X, y)
     repeated = LinearClassifier().fit(np.repeat(X, twice, axis=0), np.repeat(y, twice))
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "tweedie"])
+def test_losses_of_a_mean_are_in_the_unit_of_the_targets(loss: str) -> None:
+    """At rates that are as good as 0 all that is learned is the mean of y, of which e^z is made."""
+    X, y = diabetes()
+    still = LinearRegressor(loss, lr=1e-9, finish=False, max_iter=2, tol=None, random_state=0)
+    fit = still.fit(X, y, X_val=X[:50], y_val=y[:50])
+    mean, values = np.log(y.mean()), LOSSES[loss].value
+    np.testing.assert_allclose(fit.loss_curve_[1], values(mean, y, 1.5).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        fit.validation_curve_[0], values(mean, y[:50], 1.5).mean(), rtol=1e-5
+    )
+    order = np.random.default_rng(0).permutation(len(y))
+    streamed = LinearRegressor(loss, lr=1e-9).partial_fit(X, y).partial_fit(X[order], y[order])
+    np.testing.assert_allclose(streamed.progressive_loss_, values(mean, y, 1.5).mean(), rtol=1e-5)
+    np.testing.assert_allclose(streamed.stream_curve_[0][1], values(mean, y, 1.5).mean(), rtol=1e-5)
 
 
 def test_a_warm_start_starts_where_the_last_fit_ended() -> None:

@@ -221,10 +221,17 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         """Let every training learn the rows in this order, and measure those from some place on."""
         weights, batch = rows.weights.astype(np.float32), self._step_size(rows.X)
         for problem, y in zip(self._problems, rows.targets, strict=True):
-            target = problem.unit.targets(problem.loss, y).astype(np.float32)
+            target = problem.unit.targets(problem.loss, y)
+            constants = problem.unit.constants(problem.loss, target)
             for part, measured in ((order[:measured_from], False), (order[measured_from:], True)):
                 problem.training.learn(
-                    rows.X, part, target, weights, batch_size=batch, measured=measured
+                    rows.X,
+                    part,
+                    target.astype(np.float32),
+                    weights,
+                    batch_size=batch,
+                    measured=measured,
+                    constants=constants,
                 )
 
     def _fit(self, rows: Rows, loss: Loss, k: int, validation: Rows | None) -> None:
@@ -286,11 +293,14 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         choice, total = [], 0.0
         for problem, y in zip(self._problems, held_out.targets, strict=True):
             target, losses = problem.unit.targets(problem.loss, y), {}
+            constants = problem.unit.constants(problem.loss, target)
             for which, lane in product(range(2), problem.lanes):
                 coef, intercept = self._columns.original(problem.training.parameters(which, lane))
                 with np.errstate(all="ignore"):  # of lanes that diverged
                     z = held_out.X @ coef.T + intercept
                     values = problem.loss.rows(z, target, problem.parameter)[0]
+                    if constants is not None:
+                        values = values + constants
                     mean = float(np.average(values, weights=held_out.weights))
                 losses[which, lane] = mean if np.isfinite(mean) else np.inf
             best = min(losses, key=losses.__getitem__)

@@ -106,6 +106,7 @@ class Progressive:
         *,
         batch_size: int,
         measured: bool,
+        constants: NDArray[np.float64] | None = None,
     ) -> None:
         """Learn rows in an order.
 
@@ -116,6 +117,7 @@ class Progressive:
             weights: (n,).
             batch_size: rows per step.
             measured: whether their progressive loss counts.
+            constants: (n,), what is added to the loss of a row where it counts; None: nothing.
         """
         sums = self._sums[1] if measured else np.zeros((0, LANES))
         if self._sparse:
@@ -139,7 +141,9 @@ class Progressive:
                 self._l2, self._l1, self._strength, sums,
             )  # fmt: skip
         if measured:
-            self._weight[1] += weights[order].sum(dtype=np.float64)
+            own = weights[order].astype(np.float64)
+            self._weight[1] += own.sum()
+            self._sums[1] += 0.0 if constants is None else own @ constants[order]
 
     def average(self, others: Sequence["Progressive"], shares: NDArray[np.float64]) -> None:
         """Become the average of trainings that went on from the same start.

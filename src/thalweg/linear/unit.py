@@ -50,6 +50,13 @@ class Unit:
         """Return targets in this unit; labels are left as they are."""
         return y if loss.name == "softmax" else (y - self.shift) / self.scale
 
+    def constants(self, loss: Loss, targets: NDArray[Any]) -> NDArray[np.float64] | None:
+        """Return what the losses of such targets lack, in this unit, of those in the unit of y."""
+        if loss.constant is None:
+            return None
+        each: NDArray[np.float64] = np.zeros(len(targets)) + loss.constant(targets, self.scale)
+        return each
+
     @property
     def of_outputs(self) -> float:
         """What an output in this unit is multiplied by."""
