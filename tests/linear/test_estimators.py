@@ -257,8 +257,24 @@ def test_minibatches_and_other_rules_learn_the_same_model() -> None:
     best = log_loss(y, LinearClassifier().fit(X, y).predict_proba(X))
     for rows in (X, csr_array(X)):
         for settings in ({"batch_size": 16}, {"rule": "adam"}, {"rule": "sgd"}, {"lr": 2.0}):
-            fit = LinearClassifier(finish=False, max_iter=20, random_state=0, **settings)
+            fit = LinearClassifier(
+                finish=False, max_iter=20, sparse="lazy", random_state=0, **settings
+            )
             assert log_loss(y, fit.fit(rows, y).predict_proba(rows)) < best + 0.1
+
+
+def test_rules_that_move_without_a_gradient_are_refused_on_sparse_rows() -> None:
+    X, y = sparse_rows()
+    rows = csr_array(X)
+    for rule in ("adam", "momentum"):
+        for fit in (LinearClassifier(rule=rule).fit, LinearRegressor(rule=rule).partial_fit):
+            with pytest.raises(
+                ValueError, match=f"rule '{rule}' moves parameters also where the g"
+            ):
+                fit(rows, y)
+            fit(rows.toarray(), y)
+        LinearClassifier(rule=rule, sparse="lazy").fit(rows, y)
+    LinearClassifier(rule="momentum", hyper={"beta": 0.0}).fit(rows, y)  # which is sgd
 
 
 def test_hyperparameters_of_a_rule_are_those_of_the_rule() -> None:

@@ -19,10 +19,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thalweg.checks import count
 from thalweg.kernels.cpu.vector import LANES
+from thalweg.kind import ELEMENT_WISE
 from thalweg.linear.columns import Columns, check_stored
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
 from thalweg.linear.progressive import Progressive
+from thalweg.linear.resting import rests
 from thalweg.linear.stream import orders
 from thalweg.linear.unit import Unit, first_outputs, first_squares
 from thalweg.losses import Loss
@@ -91,6 +93,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "hyper": [dict, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "sparse": [StrOptions({"exact", "lazy"})],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "finish": [StrOptions({"auto"}), "boolean", Interval(Real, 0, 1, closed="neither")],
         "early_stopping": ["boolean"],
@@ -135,15 +138,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         """
         X, models = rows.X, [self, *beside]
         columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
-        chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
-        if chosen.judged is not None:
-            raise ValueError(
-                f"rule {chosen.name!r} trains at one point and is used at another. An estimator "
-                "keeps an average of its own: take 'auto', 'adagrad' or 'sgd'"
-            )
-        hyper = self.hyper or {}
-        if "lr" in hyper:
-            raise ValueError("hyper must not hold 'lr': give lr itself")
+        chosen, hyper = self._chosen(sparse=issparse(X)), self.hyper or {}
         for model in models:
             model._columns, model._problems = columns, []  # noqa: SLF001 - its own kind
         rates = np.asarray(_RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND)
@@ -191,6 +186,25 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
                 model._problems.append(  # noqa: SLF001 - its own kind
                     _Problem(loss, unit, parameter, training, rates, penalties, where)
                 )
+
+    def _chosen(self, *, sparse: bool) -> Rule:
+        """Return the rule, which rows like these can be learned by."""
+        chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
+        if chosen.judged is not None:
+            raise ValueError(
+                f"rule {chosen.name!r} trains at one point and is used at another. An estimator "
+                "keeps an average of its own: take 'auto', 'adagrad' or 'sgd'"
+            )
+        if "lr" in (self.hyper or {}):
+            raise ValueError("hyper must not hold 'lr': give lr itself")
+        asked = sparse and self.sparse == "exact" and chosen.kind == ELEMENT_WISE
+        if asked and not rests(chosen, chosen.resolve(self.hyper or {})):
+            raise ValueError(
+                f"rule {chosen.name!r} moves parameters also where the gradient is 0, but a step "
+                "on sparse rows moves those of their columns only: give sparse='lazy', with which "
+                "the others wait, or dense rows, X.toarray()"
+            )
+        return chosen
 
     @property
     def _own(self) -> bool:

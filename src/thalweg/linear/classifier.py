@@ -57,6 +57,10 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         hyper: the rule's other hyperparameters by name; None (default): its own defaults.
         max_iter: passes over the rows, >= 1; default 1.
         batch_size: rows per step; "auto" (default): 1 of sparse data and up to 5,000 rows, else 32.
+        sparse: "exact" (default): on sparse rows, a rule is refused that moves a parameter without
+            a gradient, as all do that average gradients: a step moves only the columns that its
+            rows have; "lazy": it is taken, and averages of the other columns wait until they are
+            met.
         finish: whether Newton's method, of many parameters L-BFGS, goes on from the pass to the
             optimum, or of the hinge loss an interior point method; "auto" (default): up to 10⁷
             numbers in X times outputs, without a validation set; a number in (0, 1): until the
@@ -106,6 +110,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
+        sparse: str = "exact",
         finish: str | bool | float = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -124,6 +129,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         self.hyper = hyper
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.sparse = sparse
         self.finish = finish
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

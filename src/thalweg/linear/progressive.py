@@ -28,7 +28,7 @@ class Progressive:
     stands their average, in which step t has the weight t (Lacoste-Julien, Schmidt & Bach 2012).
 
     A step on sparse rows moves the columns that it meets, and leaves the parameters and the state
-    of all others as they are. For rules that do not move without a gradient (adagrad, sgd) that is
+    of all others as they are. For rules that rest without a gradient (``resting.rests``) that is
     what they would do anyway; momentum and averages of others decay more slowly so.
 
     Args:

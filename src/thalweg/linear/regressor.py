@@ -45,6 +45,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         hyper: the rule's other hyperparameters.
         max_iter: passes.
         batch_size: rows per step.
+        sparse: "exact", or "lazy" for rules that move parameters without a gradient.
         finish: whether the optimum follows.
         early_stopping: whether rows are held out.
         validation_fraction: how many.
@@ -94,6 +95,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         hyper: dict[str, float] | None = None,
         max_iter: int = 1,
         batch_size: str | int = "auto",
+        sparse: str = "exact",
         finish: str | bool | float = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -114,6 +116,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         self.hyper = hyper
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.sparse = sparse
         self.finish = finish
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
