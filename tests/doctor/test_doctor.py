@@ -175,6 +175,66 @@ def test_a_term_that_drowns_another_is_named() -> None:
         assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
 
 
+def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
+    images = load_digits().data[:640] / 16
+    data = [(x, x) for x in torch.tensor(images, dtype=torch.float32).split(32)]
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 16), nn.Linear(8, 64)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            mean, scale = self.first(x).chunk(2, 1)
+            drawn = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
+            return self.last(mean + drawn * scale.exp()), mean, scale
+
+    def collapsed(out: Any, y: Tensor, weight: float) -> Tensor:
+        far = (out[1] ** 2 + (2 * out[2]).exp() - 1 - 2 * out[2]).sum(1).mean() / 2
+        return functional.mse_loss(out[0], y) + weight * far
+
+    for far, decay, expected in (
+        (1.0, 0.0, "loss_terms_unbalanced"),
+        (1e-3, 1e-4, None),
+        (0.0, 0.2, "weight_decay_too_high"),
+    ):
+        torch.manual_seed(0)
+        model = Encoder()
+
+        def loss_fn(
+            out: Any, y: Tensor, model: nn.Module = model, far: float = far, decay: float = decay
+        ) -> Any:
+            return collapsed(out, y, far) + decay * sum(p.pow(2).sum() for p in model.parameters())
+
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        doctor = thalweg.Doctor(model, optimizer, loss_fn)
+        for x, y in data * 4:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            doctor.step(loss, batch=(x, y))
+        found = terms_unbalanced(doctor._subject(), 80, 10.0)
+        assert (found and found.cause) == expected
+
+
+def test_numbers_of_classes_in_a_squared_error_come_before_other_warnings() -> None:
+    digits = load_digits()
+    x = torch.tensor(digits.data[:960] / 16, dtype=torch.float32)
+    y = torch.tensor(digits.target[:960]).float()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    doctor = thalweg.Doctor(model, optimizer, functional.mse_loss)
+    for batch in list(zip(x.split(32), y.split(32), strict=True)) * 5:
+        optimizer.zero_grad()
+        loss = functional.mse_loss(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    assert next(f.cause for f in doctor.findings) == "loss_unsuited"
+
+
 def test_labels_that_have_nothing_to_do_with_inputs_are_named() -> None:
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -125,6 +125,14 @@ def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
                 list(DataLoader(held, 32)),
             )
             assert loss_broadcasts(subject)
+
+    def of_probabilities(out: Tensor, y: Tensor) -> Tensor:
+        return -(y * out.log() + (1 - y) * (1 - out).log()).mean()  # NaN outside 0 to 1
+
+    sides = (x[:, 0] > 0).float()
+    found = report(net(1, nn.Sigmoid()), of_probabilities, x, sides)
+    assert causes(found) == ["loss_broadcasts"]
+    assert causes(report(net(1, nn.Sigmoid()), of_probabilities, x, sides[:, None])) == []
     places = x[:, :, None]
     own = nn.Linear(1, 1)
     torch.manual_seed(0)
