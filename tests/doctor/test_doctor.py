@@ -108,6 +108,44 @@ def test_a_rate_is_named_when_copies_confirm_it() -> None:
         assert "lr_too_low" not in causes(doctor) or cause == "lr_too_low"
 
 
+def test_a_rate_that_is_a_millionth_of_what_it_should_be_is_named() -> None:
+    model = net()
+    found = watched(model, torch.optim.Adam(model.parameters(), lr=1e-8), steps=60).findings
+    assert (found[0].cause, found[0].severity) == ("lr_too_low", "problem")
+
+
+def regression(
+    loss_fn: nn.Module, lr: float, *, size: int, steps: int, noise: float = 0.3
+) -> thalweg.Doctor:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(steps, size, 8, generator=generator)
+    y = x.sum(2, keepdim=True) + noise * torch.randn(steps, size, 1, generator=generator)
+    torch.manual_seed(0)
+    model = nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for batch in zip(x, y, strict=True):
+        optimizer.zero_grad()
+        loss = loss_fn(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    return doctor
+
+
+def test_a_sum_in_place_of_a_mean_comes_before_the_rate_that_it_raises() -> None:
+    summed = regression(nn.MSELoss(reduction="sum"), 0.05, size=32, steps=60)
+    assert causes(summed)[:2] == ["loss_not_mean", "lr_too_high"]
+    assert causes(regression(nn.MSELoss(reduction="sum"), 0.003, size=32, steps=60)) == []
+
+
+def test_a_noise_floor_is_told_with_the_floor_of_theory() -> None:
+    found = regression(nn.MSELoss(), 0.15, size=2, steps=400, noise=1.0).findings
+    floor = next(f for f in found if f.cause == "noise_floor")
+    assert 0.05 < float(floor.evidence["floor by theory"]) < 5
+    assert "By theory" in floor.sentence
+
+
 def test_a_training_that_is_only_short_has_no_problem() -> None:
     model = net()
     doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.02), steps=40)

@@ -11,6 +11,7 @@ from torch import nn
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
 from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.checks.examples import labels_spoiled
+from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.relation import explained
@@ -166,14 +167,19 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
     same, lower = left
     if not lower < _FLOOR * same:
         return None
+    floor = measure(subject, 0).floor
+    known = math.isfinite(floor)
     return Finding(
         "noise_floor",
         "warning",
         f"{steps} more steps at a tenth of the rate bring the loss to {digits(lower / same)} of "
-        "what as many steps at the same rate leave: the noise of the batches keeps it up.",
-        {"loss at a tenth of the rate over loss": lower / same},
+        "what as many steps at the same rate leave: the noise of the batches keeps it up."
+        + (f" By theory this noise keeps it {digits(floor)} above its minimum." if known else ""),
+        {"loss at a tenth of the rate over loss": lower / same}
+        | ({"floor by theory": floor} if known else {}),
         f"a loss below {_FLOOR} of that at the same rate",
-        "an experiment: both rates on copies of the present state",
+        "an experiment: both rates on copies of the present state"
+        + ("; theory.noise_floor of the gradient's measured noise" if known else ""),
         sure=0.6,
     )
 
