@@ -180,6 +180,16 @@ def test_a_schedule_that_ends_early_is_seen() -> None:
     assert causes(doctor) == ["schedule_ends_too_early"]
 
 
+def test_a_schedule_that_ends_early_and_has_learned_much_is_told_of() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.97)
+    doctor = watched(model, optimizer, after=lambda _: schedule.step(), steps=250)
+    assert [(f.cause, f.severity) for f in doctor.findings] == [
+        ("schedule_ends_too_early", "warning")
+    ]
+
+
 def test_the_training_is_left_as_it_was() -> None:
     model = net(dropout=0.3)
     optimizer = torch.optim.Adam(model.parameters(), lr=3.0)

@@ -22,6 +22,9 @@ from thalweg.words import digits
 __all__ = ["look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
+_SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
+_EVEN = 0.3  # of the most frequent number, each of those that number classes
+_VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
@@ -50,13 +53,15 @@ def look_at_outcome(
     if one_class is not None:
         yield one_class
         return
-    problem = any(finding.severity == "problem" for finding in found)
-    numbered = _class_numbers(trials.subject) if left > 0.1 and not problem else None
-    if numbered is not None:
+    problems = {finding.cause for finding in found if finding.severity == "problem"}
+    numbered = _class_numbers(trials.subject) if left > 0.1 and problems <= _SCALES else None
+    if numbered is not None and (numbered.sure > _VAGUE or not found):
+        if problems:
+            numbered = replace(numbered, severity="problem")
         yield numbered
         return
     unrelated = None
-    if not problem:
+    if not problems:
         unrelated = _labels_unrelated(trials, left, validated)
         spoiled = labels_spoiled(trials.subject) if not unrelated and left > _STUCK else None
         if spoiled is not None:
@@ -126,7 +131,8 @@ def _class_numbers(subject: Subject) -> Finding | None:
     y, out = (labels(subject.batches), subject.output) if subject.pairs else (None, None)
     if y is None or out is None or out.numel() != len(out) or subject.loss_fn is None:
         return None
-    distinct, first = y.unique(), target(subject.batch)
+    first = target(subject.batch)
+    distinct, counts = y.unique(return_counts=True)
     whole = bool((distinct == distinct.round()).all())
     if not whole or not 3 <= len(distinct) <= _CLASSES or len(distinct) * 10 > len(y):
         return None
@@ -144,7 +150,8 @@ def _class_numbers(subject: Subject) -> Finding | None:
         {"distinct targets": float(len(distinct))},
         f"3 to {_CLASSES} whole numbers as targets of a squared error",
         "an experiment: the loss quadruples at twice the distance",
-        sure=0.95,  # among warnings: what else may be better does not make numbers of classes
+        # Equally frequent ones are numbers of classes; others may be counts.
+        sure=0.95 if bool(counts.min() > _EVEN * counts.max()) else _VAGUE,
     )
 
 

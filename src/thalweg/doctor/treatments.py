@@ -261,9 +261,10 @@ def _unit(tensors: list[Tensor]) -> list[Tensor]:
     if whole.ndim == 3 and whole.shape[1] <= 4 < whole.shape[2]:
         kept = 1  # channels first
     over = [d for d in range(whole.ndim) if d != kept] if whole.ndim > 1 else [0]
+    whole = whole.double()  # numbers of 1e9, such as times, keep few digits
     mean = whole.mean(over, keepdim=True)
-    deviation = whole.std(over, keepdim=True).clamp(min=1e-8 + 1e-6 * float(whole.std()))
-    return [(t - mean) / deviation for t in tensors]
+    deviation = torch.maximum(whole.std(over, keepdim=True), 1e-8 + 1e-6 * mean.abs())
+    return [((t.double() - mean) / deviation).to(t.dtype) for t in tensors]
 
 
 # Initial weights and activations
