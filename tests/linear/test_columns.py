@@ -86,3 +86,16 @@ def test_parameters_go_there_and_back(sparse: bool) -> None:  # noqa: FBT001
     z = (dense - columns.centre) / columns.scale @ w[:4] + w[4]
     np.testing.assert_allclose(X @ coef.T + intercept, z, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(columns.scaled(coef, intercept), w, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(
+    value: float,
+    sparse: bool,  # noqa: FBT001
+) -> None:
+    X = RNG.normal(size=(1500, 3))
+    weights = np.ones(1500)
+    X[[2, -2], 2] = value, -value
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        Columns.of(csr_array(X) if sparse else X, weights, intercept=True)

@@ -28,6 +28,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
 
 from thalweg.linear import LinearClassifier, LinearRegressor
+from thalweg.linear.classifier import _distinct
 from thalweg.losses import LOSSES
 
 CLASSIFIERS = ["logistic", "hinge", "squared_hinge", "modified_huber"]
@@ -460,3 +461,13 @@ def test_callbacks_of_scikit_learn_see_every_pass_and_may_stop() -> None:
     assert watch.seen == ["setup", "begin fit", *passes, *passes, "end fit", "teardown"]
     assert fit.n_iter_ == 2
     assert watch.scores[-1] == fit.score(X, y) > 0.95
+
+
+@pytest.mark.parametrize("labels", [3, 60])
+def test_classes_are_found_wherever_they_are(labels: int) -> None:
+    y = np.zeros(5000, int)
+    y[1500:] = np.arange(3500) % 2
+    y[-labels:] = np.arange(labels)[::-1] * 7
+    y[0] = 1  # 1000 rows tell two classes
+    for given in (y, y.astype(str), y.astype(float)):
+        assert _distinct(given).tolist() == np.unique(given).tolist()

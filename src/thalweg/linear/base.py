@@ -137,7 +137,9 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         units columns are penalized is the same for all.
         """
         X, models = rows.X, [self, *beside]
-        columns = Columns.of(X, rows.weights, intercept=self.fit_intercept)
+        columns = Columns.of(
+            X, rows.weights, intercept=self.fit_intercept, user=type(self).__name__
+        )
         chosen, hyper = self._chosen(sparse=issparse(X)), self.hyper or {}
         for model in models:
             model._columns, model._problems = columns, []  # noqa: SLF001 - its own kind
@@ -177,7 +179,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             )
             first = first_outputs(loss, y, rows.weights, k) * self.fit_intercept
             if self.fit_intercept:
-                training.start(np.vstack([np.zeros((len(columns.scale), k)), first]))
+                training.start(first[None], len(columns.scale))
             if self.rule == "auto":
                 target = unit.targets(loss, y)
                 squares = first_squares(loss, first, target, rows.weights, parameter)
@@ -526,8 +528,8 @@ class _Course:
         model = self._model
         model.n_iter_ += 1
         if first:
-            self._choice = [p.training.best(p.lanes) for p in model._problems]  # noqa: SLF001
             self._shares = model._shares()  # noqa: SLF001 - its own part
+            self._choice = [divmod(int(each.argmax()), LANES) for each in self._shares]
             model._note(self._choice)  # noqa: SLF001 - its own part
         watched = model._progressive(self._choice)  # noqa: SLF001 - the same
         model.loss_curve_.append(watched)

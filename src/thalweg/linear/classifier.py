@@ -21,6 +21,8 @@ from thalweg.rule import Rule
 
 __all__ = ["LinearClassifier"]
 
+_FEW = 20  # classes that are found without a sort
+
 
 def _has_probabilities(estimator: "LinearClassifier") -> bool:
     if estimator.loss not in {"logistic", "modified_huber"}:
@@ -28,6 +30,12 @@ def _has_probabilities(estimator: "LinearClassifier") -> bool:
             f"loss {estimator.loss!r} has no probabilities; 'logistic' and 'modified_huber' have"
         )
     return True
+
+
+def _distinct(y: NDArray[Any]) -> NDArray[Any]:
+    """Return the sorted distinct values of y, without a sort of all if they are few."""
+    few = np.unique(y.ravel()[:1000])
+    return np.unique(y) if len(few) > _FEW else np.union1d(few, y[~np.isin(y, few)])
 
 
 class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
@@ -165,15 +173,23 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             y_val: their labels.
             sample_weight_val: their weights.
         """
-        X, y = self._rows(X, y=y, reset=True, multi_output=True)
-        check_classification_targets(y)
+        # Numbers that are not finite are found where the columns are measured, if all rows are.
+        checked = sample_weight is not None or self.early_stopping
+        X, y = self._rows(X, y=y, reset=True, multi_output=True, ensure_all_finite=checked)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        self._labels = type_of_target(y) == "multilabel-indicator"
+        known = _distinct(y)
+        kinds = known if y.ndim == 1 and len(known) <= _FEW else y
+        check_classification_targets(kinds)
+        self._labels = type_of_target(kinds) == "multilabel-indicator"
         if not self._labels:
             y = column_or_1d(y, warn=True)
         elif self.class_weight is not None:
             raise ValueError("class_weight must be None where y has several labels for a row")
-        self.classes_ = np.arange(y.shape[1]) if self._labels else np.unique(y[weights > 0])
+        if self._labels:
+            known = np.arange(y.shape[1])
+        elif sample_weight is not None:
+            known = _distinct(y[weights > 0])
+        self.classes_ = known
         if len(self.classes_) < 2 and not self._labels:
             counted = " with a sample_weight above 0" if sample_weight is not None else ""
             raise ValueError(
@@ -187,7 +203,8 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             )  # fmt: skip
             X, y, weights = parts[::2]
             held_out = parts[1::2]
-        weights = weights * self._class_weights(y, self.class_weight)
+        if self.class_weight is not None:
+            weights = weights * self._class_weights(y, self.class_weight)
         validation = held_out and Rows(held_out[0], self._targets(held_out[1]), held_out[2])
         self._fit(Rows(X, self._targets(y), weights), *self._trained, validation)
         return self

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn.utils import assert_all_finite
 
 from thalweg.kernels.cpu.moments import dense_moments, sparse_moments
 
@@ -42,14 +43,21 @@ class Columns:
     unit: NDArray[np.float64]
 
     @classmethod
-    def of(cls, X: Any, weights: NDArray[np.float64], *, intercept: bool) -> "Columns":
-        """Measure the columns of X, an array or a CSR matrix, whose rows have these weights."""
+    def of(
+        cls, X: Any, weights: NDArray[np.float64], *, intercept: bool, user: str | None = None
+    ) -> "Columns":
+        """Measure the columns of X, an array or a CSR matrix, whose rows have these weights.
+
+        Raises:
+            ValueError: a number is NaN or infinite; the message says that user does not take it.
+        """
         d = X.shape[1]
         if issparse(X):
             sums = np.zeros((d, 3))
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
             arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
             sparse_moments(*arrays, wide, weights, sums)
+            _check_finite(X, sums, user)
             squares, counts, total = sums.T
             scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
             share = counts / weights.sum()
@@ -60,7 +68,7 @@ class Columns:
             variance = squares / weights.sum() - mean**2
             unit = np.where(variance > _ROUNDED * mean**2, np.sqrt(abs(variance) / often), scale)
             return cls(np.zeros(d), scale, intercept, often, share.sum() + intercept, unit)
-        mean, spread, share = _dense(X, weights)
+        mean, spread, share = _dense(X, weights, user)
         # In the type of X, so that its kernels subtract the same number.
         centre = mean.astype(X.dtype).astype(np.float64) if intercept else np.zeros(d)
         spread = spread if intercept else np.hypot(spread, mean)
@@ -118,7 +126,7 @@ def check_stored(X: Any) -> None:
 
 
 def _dense(
-    X: NDArray[Any], weights: NDArray[np.float64]
+    X: NDArray[Any], weights: NDArray[np.float64], user: str | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the means of the columns, their deviations, and the share of what is not 0."""
     kind = np.finfo(X.dtype)
@@ -127,6 +135,7 @@ def _dense(
         first = first.astype(X.dtype).astype(np.float64)
         sums = np.zeros((3, X.shape[1]))
         dense_moments(X.ctypes.data, X.strides, X.itemsize == 8, first, weights, sums)
+        _check_finite(X, sums, user)
         total, square, share = sums / weights.sum()
         spread = np.sqrt(np.maximum(square - total**2, 0))
         lost = ~np.isfinite(square) | (square < kind.tiny / kind.eps)  # digits, or all
@@ -145,3 +154,10 @@ def _refuse_large(spread: NDArray[np.float64], most: float, dtype: np.dtype[Any]
             f"X must have columns that spread over at most {most:g} ({dtype}), got more in column "
             f"{j}: divide it by a power of 10"
         )
+
+
+def _check_finite(X: Any, sums: NDArray[np.float64], user: str | None) -> None:
+    """Look for what made sums infinite or NaN: reading X once more for it would cost each fit."""
+    if not np.isfinite(sums).all():
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            assert_all_finite(X, estimator_name=user, input_name="X")

@@ -64,8 +64,9 @@ class Progressive:
         order = (count, arrays) if sparse else (arrays, count)
         self._table = _aligned((*order, outputs, LANES))
         for i, state in enumerate(rule.state):
-            starts = [rule.start_of(state, lane) for lane in lanes]
-            self._part(2 + i)[:] = np.array(starts, np.float32)
+            starts = np.array([rule.start_of(state, lane) for lane in lanes], np.float32)
+            if starts.any():
+                self._part(2 + i)[:] = starts
         self._hyper = np.array([[lane[n] for lane in lanes] for n in rule.hyperparameters])
         uniform = [[rule.start_of(s, lane) for lane in lanes] for s in rule.uniform_state]
         self._uniform = np.array(uniform, np.float64).reshape(-1, LANES)
@@ -84,14 +85,12 @@ class Progressive:
         part: NDArray[np.float32] = self._table[:, i] if self._sparse else self._table[i]
         return part
 
-    def start(self, parameters: NDArray[np.float64]) -> None:
-        """Let all lanes begin at these parameters, (columns, outputs)."""
-        self._part(0)[:] = parameters[:, :, None]
-        if not self._sparse:
-            self._part(1)[:] = parameters[:, :, None]
-        for i, state in enumerate(self._rule.state):
-            if self._rule.start.get(state) == AT_X:
-                self._part(2 + i)[:] = parameters[:, :, None]
+    def start(self, parameters: NDArray[np.float64], first: int = 0) -> None:
+        """Let all lanes begin at these parameters, (columns, outputs), from column first on."""
+        parts = [0] if self._sparse else [0, 1]
+        parts += [2 + i for i, s in enumerate(self._rule.state) if self._rule.start.get(s) == AT_X]
+        for i in parts:
+            self._part(i)[first:] = parameters[:, :, None]
 
     def fill(self, state: str, values: NDArray[np.float64]) -> None:
         """Let a state of the rule begin at these values, (outputs,), in every column."""
@@ -203,11 +202,8 @@ class Progressive:
         Raises:
             OverflowError: none of them is finite.
         """
-        among = np.isin(np.arange(LANES), lanes) & self._finite
-        losses = np.where(among & ~np.isnan(self.losses), self.losses, np.inf)
+        losses = self._judged(lanes)
         which, lane = np.unravel_index(losses.argmin(), losses.shape)
-        if np.isinf(losses[which, lane]):
-            raise OverflowError("the training became infinite at every rate")
         return int(which), int(lane)
 
     def shares(self, lanes: Sequence[int] = range(LANES)) -> NDArray[np.float64]:
@@ -220,18 +216,22 @@ class Progressive:
         Args:
             lanes: among which.
         """
-        losses, best = self.losses, self.best(lanes)
-        among = np.isin(np.arange(LANES), lanes) & self._finite & ~np.isnan(losses)
-        least, degree = losses[best], self._loss.degree
+        losses, degree = self._judged(lanes), self._loss.degree
+        least = losses.min()
         scale = max(degree * least, 1e-300) if degree else 1.0
-        lead = np.where(among, losses - least, np.inf) * (self.measured[1] / scale)
+        lead = (losses - least) * (self.measured[1] / scale)
         found: NDArray[np.float64] = np.exp(-_TEMPER * lead)
         found[found < _LEAST] = 0
         return np.asarray(found / found.sum())
 
-    @property
-    def _finite(self) -> NDArray[np.bool_]:
-        return np.asarray(np.isfinite(self._part(0)).all(axis=(0, 1)))
+    def _judged(self, lanes: Sequence[int]) -> NDArray[np.float64]:
+        """Return the losses of these lanes, infinite where they do not count."""
+        finite = np.isfinite(self._part(0)).all(axis=(0, 1))
+        among = np.isin(np.arange(LANES), lanes) & finite & ~np.isnan(self.losses)
+        losses = np.where(among, self.losses, np.inf)
+        if np.isinf(losses.min()):
+            raise OverflowError("the training became infinite at every rate")
+        return losses
 
     def parameters(self, which: int, lane: int) -> NDArray[np.float64]:
         """Return the parameters of a lane (0) or their average (1), (columns, outputs)."""

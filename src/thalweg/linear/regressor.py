@@ -152,7 +152,9 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
             y_val: their targets.
             sample_weight_val: their weights.
         """
-        X, y, weights = self._checked(X, y, sample_weight, reset=True)
+        # Numbers that are not finite are found where the columns are measured, if all rows are.
+        checked = sample_weight is not None or self.early_stopping
+        X, y, weights = self._checked(X, y, sample_weight, reset=True, ensure_all_finite=checked)
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together")
         held_out = None
@@ -195,10 +197,9 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         if self._single:
             self.coef_ = self.coef_[0]
 
-    def _checked(self, X: Any, y: Any, weights: Any, *, reset: bool) -> Any:
-        X, y = self._rows(
-            X, y=y, reset=reset, y_numeric=True, multi_output=self.loss not in _OF_A_MEAN
-        )
+    def _checked(self, X: Any, y: Any, weights: Any, *, reset: bool, **options: Any) -> Any:
+        several = self.loss not in _OF_A_MEAN
+        X, y = self._rows(X, y=y, reset=reset, y_numeric=True, multi_output=several, **options)
         y = y.astype(np.float64)
         if reset:
             self._single = y.ndim == 1

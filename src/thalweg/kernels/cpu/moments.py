@@ -28,14 +28,16 @@ def sparse_moments(data, indices, indptr, wide, weights, sums):
 
     X is read as ``learn_sparse`` does.
     """
+    into = pointer(sums)
     for row in range(indptr.size - 1):
         weight = weights[row]
         for q in range(indptr[row], indptr[row + 1]):
             x = get_float64(data + 8 * q) if wide[0] else np.float64(get_float32(data + 4 * q))
             j = get_int64(indices + 8 * q) if wide[1] else np.int64(get_int32(indices + 4 * q))
-            pointer(sums)[3 * j] += weight * x * x
-            pointer(sums)[3 * j + 1] += weight if x != 0 else 0.0
-            pointer(sums)[3 * j + 2] += weight * x
+            column = offset(into, 3 * j)
+            column[0] += weight * x * x
+            column[1] += weight if x != 0 else 0.0
+            column[2] += weight * x
 
 
 @inlined
