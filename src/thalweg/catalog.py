@@ -246,7 +246,8 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.schedule_free_adamw: Entry(usual=False),
     rules.muon: Entry(
         usual=False,
-        holds="a step moves all directions alike, by 0.2 lr √max(rows, columns) or nearly so",
+        holds="a step moves all directions alike, so that its spectral norm is 0.2 lr "
+        "√max(rows, columns) or nearly so, whatever the gradient",
     ),
     rules.normuon: Entry(
         usual=False, holds="a step has the length 0.2 lr √(rows × columns), whatever the gradient"
@@ -269,7 +270,9 @@ _ROWS: Mapping[Rule, Entry] = {
     rules.mars: Entry(decays=_FIRST_MOMENT, usual=False),
     rules.adam_mini: Entry(decays=_FIRST_MOMENT, usual=False),
     rules.adafactor: Entry(
-        usual=False, holds="a step moves x by a share of at most clip · min(lr, 1/√t)"
+        usual=False,
+        holds="its factors scale the gradient as Adam's second moment does, and then a step moves "
+        "x by a share of at most clip · min(lr, 1/√t)",
     ),
     rules.came: Entry(decays=_FIRST_MOMENT, usual=False),
     # Their lr is a factor near 1.

@@ -29,12 +29,14 @@ LIMITS = {
     "ademamix": "2 / ((1 - b) / (1 + b) + 5 * (1 - 0.9999) / (1 + 0.9999))",
     # What is one number, or a row and a column, is a preconditioner as well.
     "novograd": HEAVY_BALL, "stable_adamw": AVERAGED, "adam_mini": AVERAGED, "came": AVERAGED,
+    # So are factors on either side of a matrix.
+    "soap": AVERAGED, "shampoo": SGD,
     "mars": f"{AVERAGED} / (1 + 2 * 0.025 * b / (1 - b))",
 }  # fmt: skip
 SETTLED = {
     "asgd": {"lambd": 0.0}, "adamw": {"weight_decay": 0.0}, "nadamw": {"weight_decay": 0.0},
     "stable_adamw": {"weight_decay": 0.0}, "adam_mini": {"weight_decay": 0.0},
-    "mars": {"weight_decay": 0.0},
+    "mars": {"weight_decay": 0.0}, "soap": {"weight_decay": 0.0},
 }  # fmt: skip
 
 

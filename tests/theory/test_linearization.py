@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import ortho_group
 
 from thalweg import descend, problems, rules, theory
 from thalweg.elementwise import maximum, sqrt
 from thalweg.rule import rule
-from thalweg.theory.linearization import linearize
+from thalweg.theory.linearization import linearize, parities
 from theory.literature import each_beta, users_rules
 
 each_eigenvalue = pytest.mark.parametrize("eigenvalue", [0.2, 4.0])
@@ -124,3 +125,46 @@ def test_eps_counts_where_there_is_no_preconditioner() -> None:
         return x - lr * (g + eps * x)
 
     assert theory.rate(damped, [1.0], lr=0.1) == pytest.approx(1 - 0.1 * (1 + 0.5))
+
+
+def test_factors_of_matrices_are_even_and_what_carries_gradients_is_odd() -> None:
+    assert parities(rules.soap) == (("m",), ("v", "L", "R", "P", "Q"))
+    assert parities(rules.shampoo) == ((), ("L", "R"))
+    assert parities(rules.adafactor) == ((), ("r", "c"))
+    assert parities(rules.came)[1][:2] == ("r", "c")
+
+
+def test_soap_with_its_factors_held_is_its_matrix_in_their_coordinates() -> None:
+    """On tr(XᵀAXB)/2 with P and Q the eigenvectors of A and B, and v held: λ = a b / √v each."""
+    random = np.random.default_rng(0)
+    P, Q = ortho_group.rvs(3, random_state=1), ortho_group.rvs(2, random_state=2)
+    a, b, root = np.array([1.0, 4.0, 9.0]), np.array([0.5, 2.0]), random.uniform(1, 3, (3, 2))
+    A, B = P * a @ P.T, Q * b @ Q.T
+    hyper = rules.soap.defaults | {"lr": 0.02, "weight_decay": 0.0, "eps": 0.0, "beta2": 1 - 1e-13}
+    x, m = random.normal(size=(3, 2)), random.normal(size=(3, 2))
+    state = {"m": m, "v": root**2, "L": A, "R": B, "P": P, "Q": Q}
+    settled = linearize(rules.soap, hyper | {"beta2": 0.95})  # whatever that is
+    expected = np.stack([m, root * (P.T @ x @ Q)], axis=-1)  # in units of P⁻¹H
+    M = settled.matrix(a[:, None] * b / root)
+    t = 2**40 + 1  # no step of QR
+    for _ in range(6):
+        state["v"], state["P"], state["Q"] = root**2, P, Q
+        scale = np.sqrt(1 - hyper["beta2"] ** (t - 1))
+        x, state = rules.soap.advance(
+            A @ x @ B, x, state, t=t, hyper=hyper | {"lr": hyper["lr"] / scale}
+        )
+        expected = np.einsum("ijkl,ijl->ijk", M, expected)
+    np.testing.assert_allclose(root * (P.T @ x @ Q), expected[..., -1], rtol=1e-9)
+
+
+def test_what_is_said_of_a_step_of_muon_is_true() -> None:
+    random = np.random.default_rng(1)
+    hyper = rules.muon.defaults | {"lr": 0.1, "weight_decay": 0.0}
+    for size in (1e-3, 1.0, 1e3):
+        for shape in ((4, 4), (3, 8), (8, 3)):
+            x, g = np.zeros(shape), size * random.normal(size=shape)
+            moved, _ = rules.muon.advance(g, x, {"m": 0.0}, t=1, hyper=hyper)
+            share = np.linalg.norm(moved, 2) / (0.1 * 0.2 * max(shape) ** 0.5)
+            assert 0.68 < share < 1.21
+    with pytest.raises(ValueError, match=r"spectral norm is 0\.2 lr √max\(rows, columns\)"):
+        theory.iteration_matrix("muon", 1.0)

@@ -18,7 +18,7 @@ from theory.literature import LIMITS, SETTLED, each_beta, memory_of, users_rules
 
 NOT_LINEAR = {
     "lion", "rprop", "schedule_free_sgd", "schedule_free_adamw", "lars", "lamb", "adafactor",
-    "prodigy", "dadapt_adam", "dowg", *rules.names("matrices", "asking"),
+    "prodigy", "dadapt_adam", "dowg", "muon", "normuon", *rules.names("asking"),
 }  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def _eigenvalues(spectrum: str | None, kappa: float | None) -> list[float]:
 def _row(
     rule: "Rule", eigenvalues: Sequence[float], accuracy: float, given: Mapping[str, Any]
 ) -> _Row:
-    from thalweg import descend, problems, theory  # noqa: PLC0415
+    from thalweg import descend, kind, problems, theory  # noqa: PLC0415
 
     hyper, source = dict(given), "given"
     if "lr" not in given:
@@ -144,6 +144,11 @@ def _row(
     limit = theory.max_lr(rule, eigenvalues[-1], **others)
     rate = theory.rate(rule, eigenvalues, **hyper)
     steps = theory.steps_to(rule, eigenvalues, accuracy, **hyper) if rate < 1 else None
+    if rule.kind == kind.MATRICES:
+        raise ValueError(
+            f"thalweg rates measures the descent of a vector, and rule {rule.name!r} steps "
+            f"matrices; in Python theory.rate({rule.name!r}, ...) and theory.max_lr predict"
+        )
     quadratic = problems.quadratic(eigenvalues, name=f"spectrum {_spectrum(eigenvalues)}")
     long = min(4 * (steps or 50) + 40, _MOST_STEPS)
     trace = descend(quadratic, rule, steps=long, **hyper)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from thalweg import optim, theory
 from thalweg.errors import TaskError
+from thalweg.kind import MATRICES
 from thalweg.optim.optimizer import CompiledOptimizer
 from thalweg.optim.recipe import Recipe
 from thalweg.rule import Rule
@@ -98,6 +99,11 @@ def felt(optimizer: Optimizer, gradients: Mapping[Tensor, Tensor]) -> Felt:
         raise TaskError("the loss does not depend on any parameter in the optimizer")
     chief = max(parts, key=lambda part: sum(p.numel() for p in part[1]))[0]
     for recipe, _ in parts:
+        if recipe.rule.kind == MATRICES:
+            raise TaskError(
+                f"the stability limit of a model is not known for rule {recipe.rule.name!r}, whose "
+                "steps turn whole matrices"
+            )
         if _dynamics(recipe) != _dynamics(chief) or recipe.maximize != chief.maximize:
             raise TaskError("parameter groups differ in more than lr, eps and weight_decay")
     hyper = {name: value for name, value in chief.hyper.items() if name != "lr"}

@@ -29,6 +29,7 @@ _Step = Callable[..., dict[str, Any]]
 
 # Its square is negligible beside 1. As a power of two it divides exactly.
 _TINY = 2.0**-300
+_DEGREE = "its step does not grow with the gradient"
 # Steps so late that bias corrections are gone. A rule that differs between them never settles.
 _LATE = (2**40, 2**50)
 
@@ -181,7 +182,7 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
         weights = 1.5 ** np.arange(1, len(names) + 1)  # any vector that is not a basis vector
         together = respond(g=0.7, **dict(zip(names, weights.tolist(), strict=True)))
     if not np.allclose(together, A @ weights + 0.7 * b, rtol=1e-9, atol=0):
-        raise ValueError(_not_linear(rule, "its step does not grow with the gradient"))
+        raise ValueError(_not_linear(rule, _DEGREE))
     return A, b
 
 
@@ -195,11 +196,17 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
     uniform = dict.fromkeys(rule.uniform_state, 0.0)
     ones = dict.fromkeys(rule.state, 1.0)
 
+    whole = rule.kind == MATRICES
+    if whole:
+        hyper = {name: _matrix(value) for name, value in hyper.items()}
+
     def step(**at: float) -> dict[str, Any]:
-        g, x, *varying = (at.get(name, 0.0) for name in ("g", "x", *rule.state))
+        values = (at.get(name, 0.0) for name in ("g", "x", *rule.state))
+        g, x, *varying = map(_matrix, values) if whole else values
         state = {**dict(zip(rule.state, varying, strict=True)), **uniform}
         x, state = rule.advance(g, x, state, t=t, hyper=hyper)
-        return {**state, "x": x}
+        after = {**state, "x": x}
+        return {name: v[..., 0, 0] for name, v in after.items()} if whole else after
 
     for name in rule.uniform_state:  # the fixed point of u ← u(0) + (u(1) − u(0)) u
         at_zero = step(**ones)[name]
@@ -212,6 +219,11 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
             )
         uniform[name] = at_zero / (1 - slope)
     return step
+
+
+def _matrix(value: Any) -> Array:  # noqa: ANN401 - a number or a grid of them
+    """Return a number as a matrix of one element; a grid as so many."""
+    return np.asarray(value, dtype=np.float64)[..., None, None]
 
 
 def adaptive(rule: Rule) -> bool:
@@ -232,12 +244,13 @@ def parities(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     if asked := (*rule.inputs, *(h.name for h in rule.hyperparameters.values() if h is STEPS)):
         raise ValueError(_not_linear(rule, f"it asks for the {' and the '.join(asked)}"))
-    if rule.kind == MATRICES:
-        raise ValueError(_not_linear(rule, "it looks at whole matrices"))
     step = _stepper(rule, rule.defaults, _LATE[0])
     names = ("g", "x", *rule.state)
     probe = dict(zip(names, 0.7 ** np.arange(1.0, len(names) + 1), strict=True))
-    for frozen in _subsets(rule.state):
+    subsets = list(_subsets(rule.state))
+    if rule.kind == MATRICES:  # SOAP hands its eigenvectors on: the step is even in them
+        subsets.reverse()
+    for frozen in subsets:
         mirrored = {name: v if name in frozen else -v for name, v in probe.items()}
         with np.errstate(all="ignore"):
             result, mirror = step(**probe), step(**mirrored)
@@ -261,7 +274,11 @@ def _held(rule: Rule, step: _Step, frozen: tuple[str, ...]) -> dict[str, Any]:
         small, large = (_after(rule, step, frozen, before, g) for g in (_TINY, 2.0**-4))
         gains = step(g=_TINY, **small)["x"] / _TINY, step(g=2.0**-4, **large)["x"] / 2.0**-4
         if np.allclose(*gains, rtol=1e-9, atol=0):
-            break
+            return small
+    ratio = np.abs(gains[1] / gains[0])
+    if rule.kind == MATRICES and np.any((ratio < 0.5) | (ratio > 2)):
+        # What divides a matrix by its norm has a smallest norm, below which it seems linear.
+        raise ValueError(_not_linear(rule, _DEGREE))
     return small
 
 
