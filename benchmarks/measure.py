@@ -143,7 +143,7 @@ class Comparison:
         return {"ratio": found.median, "interval": [found.low, found.high]} | control
 
 
-def timer(run: Run, least: float = 0.002) -> Clock:
+def timer(run: Run, least: float = 0.002, clock: Clock = time.perf_counter) -> Clock:
     """Return a timer of one run, averaged over enough repetitions to last ``least`` seconds.
 
     A quick run goes on for 50 ms before its time counts: a system may put threads that wake on one
@@ -156,10 +156,10 @@ def timer(run: Run, least: float = 0.002) -> Clock:
     repetitions = max(1, round(least / max(time.perf_counter() - start, 1e-9)))
 
     def repeated() -> float:
-        start = time.perf_counter()
+        start = clock()
         for _ in range(repetitions):
             run()
-        return (time.perf_counter() - start) / repetitions
+        return (clock() - start) / repetitions
 
     def once() -> float:
         time.sleep(0.02)  # until the threads of the one before have stopped spinning
@@ -173,7 +173,10 @@ def timer(run: Run, least: float = 0.002) -> Clock:
 
 
 def compared(
-    contestants: Mapping[str, Run], rounds: int = 15, work: Mapping[str, float] | None = None
+    contestants: Mapping[str, Run],
+    rounds: int = 15,
+    work: Mapping[str, float] | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Comparison:
     """Time contestants, one of them "thalweg", in turn; see the head of this file.
 
@@ -181,8 +184,9 @@ def compared(
         contestants: what to run, by name.
         rounds: at first, >= 6; three times as many more where these tell nothing.
         work: how many units one run of a contestant does; 1 by default.
+        clock: returns seconds; that of the wall by default.
     """
-    timers = {name: timer(run) for name, run in contestants.items()}
+    timers = {name: timer(run, clock=clock) for name, run in contestants.items()}
     units = dict.fromkeys(timers, 1.0) | dict(work or {})
     per_unit: dict[str, Clock] = {
         n: lambda timer=timer, n=n: timer() / units[n]  # type: ignore[misc]

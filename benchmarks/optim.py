@@ -2,7 +2,7 @@
 
     python benchmarks/optim.py [--only Adam,Lion] [--shapes 10x100,gpt2] [--dtypes float32]
                                [--parts step,start,memory,leak] [--rounds 15] [--steps 100000]
-                               [--threads 2] [--compiled] [--device cpu]
+                               [--threads 2] [--compiled] [--processor] [--device cpu]
 
 step    seconds of one step, contestants in turn in one process with the same number of threads, on
         the same parameters and gradients. At 1x1.6e7 there are several copies, stepped in turn: no
@@ -36,8 +36,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -45,7 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from measure import RESULTS, Ratio, Row, Run, compared, noise, others, refusal, save, show
+from measure import RESULTS, Clock, Ratio, Row, Run, compared, noise, others, refusal, save, show
 from measure import in_words as ratio_in_words
 from plain import plain_kernel
 from thalweg import optim
@@ -54,6 +55,9 @@ MODULES = {
     "pytorch_optimizer": "pytorch_optimizer",
     "torch-optimi": "optimi",
     "heavyball": "heavyball",
+    "came-pytorch": "came_pytorch",
+    "timm": "timm.optim",
+    "torch": "torch.optim",
 }
 PATHS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {"foreach": False}}
 COPIED = "plain kernel"
@@ -109,6 +113,27 @@ CLASSES = {
     "AdaBelief": Entry("AdaBelief", {}, {"pytorch_optimizer": ("AdaBelief", {})}),
     "Lion": Entry("Lion", {}, {"pytorch_optimizer": ("Lion", {}), "torch-optimi": ("Lion", HALF)}),
     "Descent": Entry("Descent", {"rule": "averaged_momentum"}),
+    # Left out is what differs from the paper, such as pytorch_optimizer's LAMB (docs/rules.md).
+    "lamb": Entry("Descent", {"rule": "lamb"}, {"timm": ("lamb.Lamb", {"max_grad_norm": None})}),
+    "mars": Entry(
+        "Descent",
+        {"rule": "mars"},
+        {"timm": ("mars.Mars", {}), "pytorch_optimizer": ("MARS", {})},
+    ),
+    "came": Entry(
+        "Descent",
+        {"rule": "came"},
+        {"came-pytorch": ("CAME", {}), "pytorch_optimizer": ("CAME", {})},
+    ),
+    "adafactor": Entry(
+        "Descent",
+        {"rule": "adafactor"},
+        {
+            "torch": ("Adafactor", {}),
+            "timm": ("adafactor.Adafactor", {}),
+            "pytorch_optimizer": ("AdaFactor", {}),
+        },
+    ),
 }
 
 Shape = tuple[int, ...]
@@ -241,7 +266,10 @@ class Cell:
 
     def add_peer(self, name: str, kind: str, options: Mapping[str, Any], *, compiled: bool) -> None:
         """Add a library's class; heavyball's as often as it has modes."""
-        module = importlib.import_module(MODULES[name])
+        home, _, kind = f"{MODULES[name]}.{kind}".rpartition(".")
+        if name == "timm":
+            show_optimizers_alone(name)
+        module = importlib.import_module(home)
 
         def build(mode: str | None = None) -> Run:
             if name != "heavyball":
@@ -264,6 +292,15 @@ def tensors(state: Mapping[str, Any]) -> list[Tensor]:
     return [value for value in state.values() if isinstance(value, Tensor)]
 
 
+def show_optimizers_alone(name: str) -> None:
+    """Let a library's optimizers be imported without the rest, which wants other libraries."""
+    place = Path(str(distribution(name).locate_file(name)))
+    for package, folder in ((name, place), (f"{name}.optim", place / "optim")):
+        if package not in sys.modules:
+            sys.modules[package] = made = ModuleType(package)
+            made.__path__ = [str(folder)]
+
+
 def installed(name: str) -> str | None:
     """Return the version of a library, if it is there."""
     try:
@@ -283,14 +320,21 @@ def waited(run: Run) -> Run:
 
 
 def steps(
-    label: str, shape: str, dtype: str, rounds: int, *, compiled: bool, device: torch.device
+    label: str,
+    shape: str,
+    dtype: str,
+    rounds: int,
+    *,
+    compiled: bool,
+    device: torch.device,
+    clock: Clock = time.perf_counter,
 ) -> Row:
     """Measure one cell."""
     cell = Cell(CLASSES[label], SHAPES[shape], getattr(torch, dtype), device)
     cell.add_all(compiled=compiled)
     large = sum(value.numel() for value in cell.copies[0]) > 20_000_000
     runs = cell.runs if device.type == "cpu" else {n: waited(run) for n, run in cell.runs.items()}
-    found = compared(runs, min(rounds, 9) if large else rounds)
+    found = compared(runs, min(rounds, 9) if large else rounds, clock=clock)
     peers = [name for name in runs if name not in {"thalweg", COPIED}]
     row: Row = {"part": "step", "class": label, "shape": shape, "dtype": dtype}
     row |= {"seconds": found.median("thalweg"), "noise": found.noise("thalweg")}
@@ -540,7 +584,8 @@ def all_steps(
         rows.append(row)
         milliseconds = f"{1e3 * row['seconds']:9.4f} ms"
         print(f"{label:16s} {shape:8s} {dtype:8s} {milliseconds}  {in_words(row)}", flush=True)
-        renew([row], device)  # hours may follow
+        if how.get("clock") is not time.process_time:
+            renew([row], device)  # hours may follow
     return rows
 
 
@@ -554,13 +599,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000, help="of the search for leaks")
     parser.add_argument("--threads", type=int, default=numba.get_num_threads())
     parser.add_argument("--compiled", action="store_true", help="torch.compile'd steps as well")
+    parser.add_argument(
+        "--processor", action="store_true", help="processor time, on a shared machine; not written"
+    )
     parser.add_argument("--device", type=torch.device, default="cpu", help="where to step")
     options = parser.parse_args()
     labels, shapes = chosen(options.only, CLASSES), chosen(options.shapes, SHAPES)
     dtypes = chosen(options.dtypes, ("float32", "bfloat16"))
     torch.set_num_threads(options.threads)
     numba.set_num_threads(options.threads)
-    how = {"rounds": options.rounds, "compiled": options.compiled}
+    clock = time.process_time if options.processor else time.perf_counter
+    how = {"rounds": options.rounds, "compiled": options.compiled, "clock": clock}
     parts: dict[str, tuple[Callable[[], list[Row]], Callable[[list[Row]], None]]] = {
         "step": (lambda: all_steps(labels, shapes, dtypes, options.device, **how), show_steps),
         "start": (lambda: starts(labels), show_starts),
@@ -569,7 +618,9 @@ def main() -> None:
     }
     if options.device.type != "cpu":
         parts = {"step": parts["step"]}
-    renew([setting(options.device)], options.device)
+    found = setting(options.device)
+    if not options.processor:
+        renew([found], options.device)
     for part in chosen(options.parts, parts):
         measured, shown = parts[part]
         rows = measured()

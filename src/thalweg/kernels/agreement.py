@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.kernels.body import Place
 from thalweg.rule import Rule
 
 __all__ = ["Inputs", "check", "inputs_of"]
@@ -20,6 +21,7 @@ __all__ = ["Inputs", "check", "inputs_of"]
 Floats = NDArray[np.float64]
 
 _ELEMENTS = 64
+_SIDE = 8  # of a matrix of so many
 _SETTINGS = 5  # of the hyperparameters
 _COARSER = 2.0**-43  # relative; float64 rounds by 2**-53
 _PROBES = [
@@ -77,12 +79,20 @@ Values = dict[str, Any]  # x and the state by name: arrays, or numbers of unifor
 Kernel = Callable[[Inputs], Values]
 
 
-def check(rule: Rule, kernel: Kernel) -> int:
+def check(
+    rule: Rule,
+    kernel: Kernel,
+    where: Mapping[str, Place] | None = None,
+    *,
+    matrix: bool = False,
+) -> int:
     """Compare a kernel with its rule's function.
 
     Args:
         rule: the rule.
         kernel: takes a step as the rule's kernel does, in float64.
+        where: of a rule of sums, where each state is there.
+        matrix: whether the arrays are matrices, and no vectors.
 
     Returns:
         How many numbers were compared.
@@ -91,11 +101,13 @@ def check(rule: Rule, kernel: Kernel) -> int:
         ValueError: the kernel computes something else. The message has an input and both answers.
     """
     compared = 0
-    for inputs in inputs_of(rule):
+    for inputs in inputs_of(rule, where, matrix=matrix):
         trace = _Trace()
         wanted = _called(rule, inputs, trace)
         if not wanted:
             continue
+        if where is not None:  # what one element loses, a sum loses
+            trace.lost = np.bool_(np.any(trace.lost))
         got = kernel(inputs)
         slack = _slack(rule, inputs, wanted, range(1))
         compared += sum(int(np.sum(np.isfinite(one) & ~trace.lost)) for one in slack.values())
@@ -119,7 +131,8 @@ def _apart(
         with np.errstate(invalid="ignore"):
             near = np.abs(got[name] - value) <= slack[name]
         alike = near | (got[name] == value) | (np.isnan(got[name]) & np.isnan(value))
-        apart = np.broadcast_to(~alike & np.isfinite(slack[name]) & ~lost, _ELEMENTS)
+        wrong = np.asarray(~alike & np.isfinite(slack[name]) & ~lost)
+        apart = np.broadcast_to(wrong.ravel(), _ELEMENTS)
         found += [(name, int(np.argmax(apart)))] if apart.any() else []
     return found
 
@@ -136,7 +149,9 @@ def _slack(rule: Rule, inputs: Inputs, exact: Values, seeds: Iterable[int]) -> V
 
 
 def _at(value: Any, index: int) -> float:  # noqa: ANN401 - a number or an array
-    return float(np.broadcast_to(value, _ELEMENTS)[index])
+    side = _SIDE if np.ndim(value) > 1 else _ELEMENTS
+    shape = (side, side) if np.ndim(value) > 1 else (side,)
+    return float(np.broadcast_to(value, shape).ravel()[index])
 
 
 def _told(inputs: Inputs, index: int) -> str:
@@ -144,26 +159,50 @@ def _told(inputs: Inputs, index: int) -> str:
     return ", ".join(f"{name}={_at(value, index):.17g}" for name, value in given.items())
 
 
-def inputs_of(rule: Rule) -> Iterator[Inputs]:
+def inputs_of(
+    rule: Rule, where: Mapping[str, Place] | None = None, *, matrix: bool = False
+) -> Iterator[Inputs]:
     """Yield inputs of steps: the first ones of a run, and later ones from random states."""
     rng = np.random.default_rng(0)
+    shape = (_SIDE, _SIDE) if matrix else (_ELEMENTS,)
+
+    def drawn_at(place: Place) -> Floats:
+        sizes = {Place.ROW: (_SIDE, 1), Place.COLUMN: (1, _SIDE), Place.UNIFORM: ()}
+        wanted = sizes.get(place, shape)
+        return _numbers(rng)[-int(np.prod(wanted)) :].reshape(wanted)
+
     for setting in range(_SETTINGS):
         hyper = rule.defaults if setting == 0 else _drawn(rule, rng)
-        x = _numbers(rng)
+        x = drawn_at(Place.ELEMENT)
         state = rule.first_state(x, hyper)
         for t in range(1, 5):
-            inputs = Inputs(t, t == 1, hyper, _numbers(rng), x, state)
+            inputs = Inputs(t, t == 1, hyper, drawn_at(Place.ELEMENT), x, state)
             yield inputs
             new = _called(rule, inputs, _Trace())
             if not new:
                 break
-            x, state = new["x"], {name: new[name] for name in state}
+            x = new["x"]
+            state = {name: _placed(new[name], (where or {}).get(name)) for name in state}
         for t in (10, 1000):
             for signed in (False, True):
-                drawn = {name: _numbers(rng) for name in rule.state}
+                places = where or dict.fromkeys(rule.state, Place.ELEMENT)
+                drawn: dict[str, Any] = {name: drawn_at(at) for name, at in places.items()}
                 drawn |= {name: _numbers(rng)[-1] for name in rule.uniform_state}
                 random = drawn if signed else {name: abs(s) for name, s in drawn.items()}
-                yield Inputs(t, True, hyper, _numbers(rng), _numbers(rng), random)  # noqa: FBT003 - first
+                g, x = drawn_at(Place.ELEMENT), drawn_at(Place.ELEMENT)
+                yield Inputs(t, True, hyper, g, x, random)  # noqa: FBT003 - first
+
+
+def _placed(value: Any, place: Place | None) -> Any:  # noqa: ANN401 - an array or a number
+    """Return a state as it is there, from what it is for each element."""
+    match place:
+        case Place.ROW:
+            return value[:, :1]
+        case Place.COLUMN:
+            return value[:1]
+        case Place.UNIFORM:
+            return np.asarray(value).ravel()[0]
+    return value
 
 
 def _drawn(rule: Rule, rng: np.random.Generator) -> dict[str, float]:
@@ -247,6 +286,9 @@ class _Traced(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:  # noqa: ANN401
         plain = [np.asarray(value) for value in inputs]
+        options.pop("out", None)  # NumPy's mean divides its sum in place
+        if method == "reduce":  # in another order, each term is rounded otherwise
+            plain[0] = self.noted.rounded(ufunc, [], plain[0])
         result = np.asarray(getattr(ufunc, method)(*plain, **options))
         rounded = self.noted.rounded(ufunc, plain, result)
         if result.dtype == bool and result.ndim == 0:  # two tests add up as in Python

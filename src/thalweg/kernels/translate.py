@@ -285,8 +285,11 @@ class _Translator(Builder):
             scope.refuse(node, f"{function} takes {count} values, without their names")
         if function == "where":
             return self.where(*values)
-        numbers = map(self.number, values)
-        return self.combine(lambda *a: ast.Call(ast.Name(function), list(a), []), *numbers)
+        numbers = list(map(self.number, values))
+        made = self.combine(lambda *a: ast.Call(ast.Name(function), list(a), []), *numbers)
+        least = [one.number for one in numbers if one.literal and one.divisor]
+        large = function == "maximum" and not made.varying and any(one > 0 for one in least)
+        return replace(made, divisor=large)
 
 
 class _Scope:

@@ -127,7 +127,7 @@ class Bucket:
         # Always with scale and decay, so that no value that a user changes needs another kernel.
         self.wrap = Wrap(
             scaled=True,
-            coupled=not recipe.decoupled,
+            coupled=self._couples(recipe),
             shrunk=recipe.decoupled,
             cautious=options.cautious,
             zeroed=options.zero_gradients,
@@ -153,6 +153,10 @@ class Bucket:
         """
         numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
         return kept_keys(recipe, self.parameters[0], options), [], numbers
+
+    def _couples(self, recipe: Recipe) -> bool:
+        """Return whether the step may have to add a decay to the gradient."""
+        return not recipe.decoupled
 
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Give the kernel the addresses of everything."""

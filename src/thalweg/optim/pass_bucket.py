@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.kernels.body import Place
-from thalweg.kernels.cpu.kernel import compiled_passes
+from thalweg.kernels.cpu.pass_step import agreeing
 from thalweg.kernels.cpu.pass_table import PassTable
 from thalweg.kernels.translate import Form, by_rows, places
 from thalweg.kind import SUMS
@@ -28,7 +28,7 @@ __all__ = ["PassBucket", "form_of"]
 def _places(rule: Rule, form: Form = "matrix") -> dict[str, Place] | None:
     """Return where each state is there; None if no kernel can be made of the rule."""
     try:
-        return places(rule, form=form) if rule.kind == SUMS and rule.built_in else None
+        return places(rule, form=form) if rule.kind == SUMS else None
     except ValueError:
         return None
 
@@ -148,11 +148,15 @@ class PassBucket(Bucket):
         lost = LOST in kept_keys(recipe, self.parameters[0], options)
         return [*elements, *([LOST] if lost else [])], [*others], numbers
 
+    def _couples(self, recipe: Recipe) -> bool:
+        """As that of ``Bucket``. Where the rule itself decays, no pass reads x for nothing."""
+        return super()._couples(recipe) and "weight_decay" not in recipe.hyper
+
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Give the kernel the addresses of everything."""
         items = [column[0].element_size() for column in columns]
         dtype = np.dtype(str(computed).removeprefix("torch."))
-        kernel = compiled_passes(self.rule, dtype, self.wrap, self._form)
+        kernel = agreeing(self.rule, dtype, self.wrap, self._form)
         small = self.held[len(columns) - 1 :][: kernel.generated.small]
         matrices = [_matrix(p) if self._form == "matrix" else (p.numel(), 1) for p in columns[0]]
         self.table = PassTable(

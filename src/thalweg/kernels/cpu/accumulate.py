@@ -1,6 +1,7 @@
-"""Accumulate: sums of what kernels compute, in float64, lane by lane, then over the lanes.
+"""Accumulate: sums of what kernels compute, lane by lane, then over the lanes.
 
-The order is fixed, so that a sum has the same bits at every run.
+SOME terms of a lane are added in the element type, and all else in float64. The order is fixed, so
+that a sum has the same bits at every run.
 """
 
 from typing import Any
@@ -13,7 +14,9 @@ from thalweg.kernels.cpu.memory import first_lanes, load, store
 from thalweg.kernels.cpu.simd import inlined
 from thalweg.kernels.cpu.vector import LANES, Vector, splat
 
-__all__ = ["added", "exact", "leading", "nothing", "power_once", "put", "repeated"]
+__all__ = ["SOME", "added", "exact", "leading", "nothing", "power_once", "put", "repeated", "zeros"]
+
+SOME = 64
 
 _WIDE = Vector(types.float64)
 
@@ -26,6 +29,17 @@ def nothing(typingctx: Any) -> Any:
         return ir.Constant(context.get_value_type(_WIDE), None)
 
     return _WIDE(), codegen
+
+
+@intrinsic
+def zeros(typingctx: Any, like: Any) -> Any:
+    """Return a vector of zeros, of the type behind a pointer."""
+    vector = Vector(like.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(context.get_value_type(vector), None)
+
+    return vector(like), codegen
 
 
 @intrinsic

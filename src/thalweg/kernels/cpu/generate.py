@@ -166,7 +166,7 @@ class Loop:
 
     def block(self, part: str = "") -> Iterator[str]:
         """Write the step of block i, or of the rest that is smaller than a block."""
-        load = {name: self.load(name, name, part) for name in self.arrays}
+        load = {name: self.load(name, name, part, "_ahead") for name in self.arrays}
         yield self.call(load, "")
         for name in self.body.varying[1:]:
             yield f"        {self.store(name, name, f'{name}_new', part)}"
@@ -175,9 +175,9 @@ class Loop:
         if self.wrap.zeroed:
             yield f"        {self.store('g', 'g', '0.0', part)}"
 
-    def load(self, name: str, at: str, part: str) -> str:
+    def load(self, name: str, at: str, part: str, plain: str = "") -> str:
         """Return what reads block i of an array that lies at an address."""
-        kind = f"{part}{self.kind(name)}" or "_ahead"
+        kind = f"{part}{self.kind(name)}" or plain
         return f"load{kind}({at}, i{', rest' if part else ''})"
 
     def store(self, name: str, at: str, value: str, part: str) -> str:

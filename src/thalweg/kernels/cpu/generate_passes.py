@@ -19,7 +19,7 @@ __all__ = ["GeneratedPasses", "generate_passes"]
 
 # Names that the functions below use themselves; the same name in a rule gets an underscore.
 _RESERVED = re.compile(
-    r"\w+_(at|i|parts|total|new)|(rows|columns|elements|before|update)(_\d+)*|arrays|sums|blocks|partial|width|total|b|row_count|column_count"
+    r"\w+_(at|i|parts|total|some|new)|start|(rows|columns|elements|before|update)(_\d+)*|arrays|sums|blocks|partial|width|total|b|row_count|column_count"
 )
 _SIZES = {"row_count": "rows", "column_count": "columns"}
 _writer = Writer()
@@ -259,8 +259,18 @@ class _Module:
         rows = [s.name for s in loop.sums if s.to is Place.ROW]
         for name in rows:
             yield f"{space}{name}_total = nothing()"
-        yield f"{space}for i in range(columns // LANES):"
-        yield from self._block(index, loop, arrays, "", f"{space}    ")
+        inside = [s.name for s in loop.sums if s.to is not Place.COLUMN]
+        inner = space
+        if inside:
+            yield f"{space}for start in range(0, columns // LANES, SOME):"
+            inner = f"{space}    "
+        for name in inside:
+            yield f"{inner}{name}_some = zeros(slots)"
+        span = "start, min(start + SOME, columns // LANES)" if inside else "columns // LANES"
+        yield f"{inner}for i in range({span}):"
+        yield from self._block(index, loop, arrays, "", f"{inner}    ")
+        for name in inside:
+            yield f"{inner}{name}_total = {name}_total + exact({name}_some)"
         yield f"{space}rest = columns % LANES"
         yield f"{space}if rest:"
         yield f"{space}    i = columns // LANES"
@@ -281,12 +291,13 @@ class _Module:
         given = [*(load[name] for name in loop.reads), *loop.slots]
         yield f"{space}{_outputs(loop)} = elements_{index}({', '.join(given)})"
         for one in loop.sums:
-            value = f"leading({one.name}, rest)" if part else one.name
+            name = one.name
             if one.to is Place.COLUMN:
-                now = f"load({one.name}_parts, i) + exact({one.name})"
-                yield f"{space}store({one.name}_parts, i, {now})"
+                yield f"{space}store({name}_parts, i, load({name}_parts, i) + exact({name}))"
+            elif part:
+                yield f"{space}{name}_total = {name}_total + exact(leading({name}, rest))"
             else:
-                yield f"{space}{one.name}_total = {one.name}_total + exact({value})"
+                yield f"{space}{name}_some = {name}_some + {name}"
         for name in loop.stores:
             yield f"{space}{every.store(name, f'{name}{end}', f'{name}_new', part)}"
         if every.kahan and "x" in loop.stores:
