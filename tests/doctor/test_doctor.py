@@ -108,6 +108,44 @@ def test_a_rate_is_named_when_copies_confirm_it() -> None:
         assert "lr_too_low" not in causes(doctor) or cause == "lr_too_low"
 
 
+def test_a_rate_that_is_a_millionth_of_what_it_should_be_is_named() -> None:
+    model = net()
+    found = watched(model, torch.optim.Adam(model.parameters(), lr=1e-8), steps=60).findings
+    assert (found[0].cause, found[0].severity) == ("lr_too_low", "problem")
+
+
+def regression(
+    loss_fn: nn.Module, lr: float, *, size: int, steps: int, noise: float = 0.3
+) -> thalweg.Doctor:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(steps, size, 8, generator=generator)
+    y = x.sum(2, keepdim=True) + noise * torch.randn(steps, size, 1, generator=generator)
+    torch.manual_seed(0)
+    model = nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for batch in zip(x, y, strict=True):
+        optimizer.zero_grad()
+        loss = loss_fn(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    return doctor
+
+
+def test_a_sum_in_place_of_a_mean_comes_before_the_rate_that_it_raises() -> None:
+    summed = regression(nn.MSELoss(reduction="sum"), 0.05, size=32, steps=60)
+    assert causes(summed)[:2] == ["loss_not_mean", "lr_too_high"]
+    assert causes(regression(nn.MSELoss(reduction="sum"), 0.003, size=32, steps=60)) == []
+
+
+def test_a_noise_floor_is_told_with_the_floor_of_theory() -> None:
+    found = regression(nn.MSELoss(), 0.15, size=2, steps=400, noise=1.0).findings
+    floor = next(f for f in found if f.cause == "noise_floor")
+    assert 0.05 < float(floor.evidence["floor by theory"]) < 5
+    assert "By theory" in floor.sentence
+
+
 def test_a_training_that_is_only_short_has_no_problem() -> None:
     model = net()
     doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.02), steps=40)
@@ -142,6 +180,16 @@ def test_a_schedule_that_ends_early_is_seen() -> None:
     assert causes(doctor) == ["schedule_ends_too_early"]
 
 
+def test_a_schedule_that_ends_early_and_has_learned_much_is_told_of() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.97)
+    doctor = watched(model, optimizer, after=lambda _: schedule.step(), steps=250)
+    assert [(f.cause, f.severity) for f in doctor.findings] == [
+        ("schedule_ends_too_early", "warning")
+    ]
+
+
 def test_the_training_is_left_as_it_was() -> None:
     model = net(dropout=0.3)
     optimizer = torch.optim.Adam(model.parameters(), lr=3.0)
@@ -173,6 +221,66 @@ def test_a_term_that_drowns_another_is_named() -> None:
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
         found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
         assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
+
+
+def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
+    images = load_digits().data[:640] / 16
+    data = [(x, x) for x in torch.tensor(images, dtype=torch.float32).split(32)]
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 16), nn.Linear(8, 64)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            mean, scale = self.first(x).chunk(2, 1)
+            drawn = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
+            return self.last(mean + drawn * scale.exp()), mean, scale
+
+    def collapsed(out: Any, y: Tensor, weight: float) -> Tensor:
+        far = (out[1] ** 2 + (2 * out[2]).exp() - 1 - 2 * out[2]).sum(1).mean() / 2
+        return functional.mse_loss(out[0], y) + weight * far
+
+    for far, decay, expected in (
+        (1.0, 0.0, "loss_terms_unbalanced"),
+        (1e-3, 1e-4, None),
+        (0.0, 0.2, "weight_decay_too_high"),
+    ):
+        torch.manual_seed(0)
+        model = Encoder()
+
+        def loss_fn(
+            out: Any, y: Tensor, model: nn.Module = model, far: float = far, decay: float = decay
+        ) -> Any:
+            return collapsed(out, y, far) + decay * sum(p.pow(2).sum() for p in model.parameters())
+
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        doctor = thalweg.Doctor(model, optimizer, loss_fn)
+        for x, y in data * 4:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            doctor.step(loss, batch=(x, y))
+        found = terms_unbalanced(doctor._subject(), 80, 10.0)
+        assert (found and found.cause) == expected
+
+
+def test_numbers_of_classes_in_a_squared_error_come_before_other_warnings() -> None:
+    digits = load_digits()
+    x = torch.tensor(digits.data[:960] / 16, dtype=torch.float32)
+    y = torch.tensor(digits.target[:960]).float()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    doctor = thalweg.Doctor(model, optimizer, functional.mse_loss)
+    for batch in list(zip(x.split(32), y.split(32), strict=True)) * 5:
+        optimizer.zero_grad()
+        loss = functional.mse_loss(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    assert next(f.cause for f in doctor.findings) == "loss_unsuited"
 
 
 def test_labels_that_have_nothing_to_do_with_inputs_are_named() -> None:

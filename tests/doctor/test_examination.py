@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor import Report
+from thalweg.doctor.checks.data import tokens_differ
 from thalweg.doctor.checks.shapes import loss_broadcasts
 from thalweg.doctor.subject import Subject
 from thalweg.errors import TaskError
@@ -93,6 +94,13 @@ def test_what_is_found_of_outputs_and_loss() -> None:
     assert causes(report(net(1), nn.BCEWithLogitsLoss(), x, y.float()[:, None])) == [
         "binary_loss_for_classes"
     ]
+
+    def of_probabilities(p: Tensor, y: Tensor) -> Tensor:  # finite for any class
+        return -(y * (p + 1e-7).log() + (1 - y) * (1 - p + 1e-7).log()).mean()
+
+    numbered = report(net(1, nn.Sigmoid()), of_probabilities, x, y.float()[:, None])
+    assert causes(numbered) == ["binary_loss_for_classes"]
+    assert causes(report(net(1, nn.Sigmoid()), of_probabilities, x, binary)) == []
     assert causes(report(net(3), nn.NLLLoss(), x, y)) == ["loss_unsuited"]
 
 
@@ -125,6 +133,14 @@ def test_a_loss_that_broadcasts_is_found_by_its_value() -> None:
                 list(DataLoader(held, 32)),
             )
             assert loss_broadcasts(subject)
+
+    def of_probabilities(out: Tensor, y: Tensor) -> Tensor:
+        return -(y * out.log() + (1 - y) * (1 - out).log()).mean()  # NaN outside 0 to 1
+
+    sides = (x[:, 0] > 0).float()
+    found = report(net(1, nn.Sigmoid()), of_probabilities, x, sides)
+    assert causes(found) == ["loss_broadcasts"]
+    assert causes(report(net(1, nn.Sigmoid()), of_probabilities, x, sides[:, None])) == []
     places = x[:, :, None]
     own = nn.Linear(1, 1)
     torch.manual_seed(0)
@@ -150,6 +166,32 @@ def test_what_is_found_of_data() -> None:
     others = y != 0
     found = thalweg.check(model, optimizer, loss, loader(x, y), loader(x[~others], y[~others]))
     assert causes(found) == ["validation_of_other_distribution"]
+
+
+def test_a_vocabulary_that_was_made_again_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.softmax(torch.randn(30, generator=generator), 0)
+    x = 1 + torch.multinomial(shares, 8 * 800, replacement=True, generator=generator).view(800, 8)
+    x[::3, 5:] = 0  # padding
+    y = (x == x[0, 0]).sum(1).clamp(max=1)
+    again = torch.cat([torch.zeros(1), 1 + torch.randperm(30, generator=generator)]).long()
+    model = nn.Sequential(nn.Embedding(31, 4), nn.Flatten(), nn.Linear(32, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    held_out = x[480:]
+    padded = held_out.clone()
+    padded[:, 3:] = 0
+    for held, cause in (
+        (held_out, None),
+        (padded, None),
+        (again[held_out], "validation_preprocessed_differently"),
+        (5 + (held_out > 9).long(), "validation_of_other_distribution"),
+    ):
+        batches = [(part, torch.zeros(len(part)).long()) for part in held.split(20)]
+        subject = Subject(
+            model, optimizer, nn.CrossEntropyLoss(), list(loader(x[:480], y[:480])), batches
+        )
+        found = tokens_differ(subject)
+        assert (found and found.cause) == cause
 
 
 class Hidden(nn.Module):
@@ -548,6 +590,8 @@ def test_scales_and_initial_weights_are_named_when_their_cure_works() -> None:
     x, y = classes(640)
     loss = nn.CrossEntropyLoss()
     assert causes(report(net(), loss, 1000 * x + 3000, y)) == ["inputs_not_scaled"]
+    times = torch.cat([1.6e9 + 1e7 * torch.rand(640, 1), x[:, 1:]], 1)
+    assert causes(report(net(), loss, times, x[:, 1:4].argmax(1))) == ["inputs_not_scaled"]
     wild = nn.Sequential(
         nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3)
     )

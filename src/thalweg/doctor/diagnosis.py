@@ -1,13 +1,22 @@
 """Diagnosis: which change of a failing training, tried on copies, makes it learn."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.treatments import Treatment, adam, clipping, one_batch, rates, treatments
+from thalweg.doctor.treatments import (
+    Treatment,
+    adam,
+    clipping,
+    higher_rates,
+    one_batch,
+    rates,
+    treatments,
+)
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
@@ -23,6 +32,7 @@ _ANY = 4  # rank of what helps many a training
 _LONGER = 5  # times the steps, in which a training that is only slow gets there
 _MUCH = 0.2  # of the loss of a constant, where something is left to win
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
+_FAR = 1000.0  # times the rate; more is tried where so much is best
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
 
@@ -67,23 +77,14 @@ def treat(
     plain, own = trials.plain, 1 - min(1.0, left)
     learned = max(plain.learned, own)
     courses = trials.all(_without_rate(trials, norms), until)
-    factors = list(rates())
-    rated = dict(zip((f for f, _ in factors), trials.all((t for _, t in factors), until)))  # noqa: B905 - time may end the trials
+    rated = _rated(trials, until)
     best = _best_rate(rated)
     if best is not None:
         courses.append(best)
     if not any(helps(course, learned) for course in courses):
         courses += trials.all(adam(trials.subject), until)
     good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
-    if good and good[0].treatment.rank >= _ANY:  # what helps anything explains the least
-        signed = [c for c in courses if c.treatment.rank == 0 and c.learned - learned > _SOME]
-        good = [*signed, *(c for c in good if c not in signed)]
-    elif good:
-        line = learned + _NEAR * (good[0].learned - learned)
-        # Where weights are used again and again, clipping that helps at all explains more than a
-        # rate that has to be far lower.
-        near = [c for c in good if c.learned >= line or c.treatment.rank == _REUSED]
-        good = [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
+    good = _ranked(good, courses, learned) if good else []
     if not good:
         good = [c for c in courses if betters(c, 1 - learned)]
         good.sort(key=lambda c: (c.treatment.rank, c.left))
@@ -165,6 +166,36 @@ def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
     spikes = len(finite) >= 8 and finite[-1] > 20 * usual
     if trials.subject.clip is None and usual > 0 and (explodes or spikes):
         yield clipping(trials.subject, 1.0 if explodes else usual)
+
+
+def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[Course]:
+    """Return what helps in the order of what it explains, of those that help nearly as much.
+
+    Args:
+        good: courses that help, the best first.
+        courses: all of them.
+        learned: what the training as it is learned.
+    """
+    line = learned + _NEAR * (good[0].learned - learned)
+    # Where weights are used again and again, clipping that helps at all explains more than a
+    # rate that has to be far lower.
+    near = [c for c in good if c.learned >= line or c.treatment.rank == _REUSED]
+    if all(c.treatment.rank >= _ANY for c in near):  # what helps anything explains the least
+        signed = [c for c in courses if c.treatment.rank == 0 and c.learned - learned > _SOME]
+        return [*signed, *(c for c in good if c not in signed)]
+    return [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
+
+
+def _rated(trials: Trials, until: float) -> dict[float, Course]:
+    """Return courses by the factor of their rate, further ones where the largest helps most."""
+    found: dict[float, Course] = {}
+    for factor, one in [*rates(), *higher_rates()]:
+        if time.thread_time() >= until:
+            break
+        best = min(found, key=lambda f: found[f].left, default=0.0)
+        if factor <= _FAR or best == max(found):
+            found[factor] = trials.run(one)
+    return found
 
 
 def _best_rate(rated: dict[float, Course]) -> Course | None:

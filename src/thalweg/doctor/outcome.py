@@ -11,6 +11,7 @@ from torch import nn
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
 from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.checks.examples import labels_spoiled
+from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.relation import explained
@@ -21,6 +22,9 @@ from thalweg.words import digits
 __all__ = ["look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
+_SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
+_EVEN = 0.3  # of the most frequent number, each of those that number classes
+_VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
@@ -49,12 +53,15 @@ def look_at_outcome(
     if one_class is not None:
         yield one_class
         return
-    numbered = _class_numbers(trials.subject) if left > 0.1 and not found else None
-    if numbered is not None:
+    problems = {finding.cause for finding in found if finding.severity == "problem"}
+    numbered = _class_numbers(trials.subject) if left > 0.1 and problems <= _SCALES else None
+    if numbered is not None and (numbered.sure > _VAGUE or not found):
+        if problems:
+            numbered = replace(numbered, severity="problem")
         yield numbered
         return
     unrelated = None
-    if not any(finding.severity == "problem" for finding in found):
+    if not problems:
         unrelated = _labels_unrelated(trials, left, validated)
         spoiled = labels_spoiled(trials.subject) if not unrelated and left > _STUCK else None
         if spoiled is not None:
@@ -124,7 +131,8 @@ def _class_numbers(subject: Subject) -> Finding | None:
     y, out = (labels(subject.batches), subject.output) if subject.pairs else (None, None)
     if y is None or out is None or out.numel() != len(out) or subject.loss_fn is None:
         return None
-    distinct, first = y.unique(), target(subject.batch)
+    first = target(subject.batch)
+    distinct, counts = y.unique(return_counts=True)
     whole = bool((distinct == distinct.round()).all())
     if not whole or not 3 <= len(distinct) <= _CLASSES or len(distinct) * 10 > len(y):
         return None
@@ -142,7 +150,8 @@ def _class_numbers(subject: Subject) -> Finding | None:
         {"distinct targets": float(len(distinct))},
         f"3 to {_CLASSES} whole numbers as targets of a squared error",
         "an experiment: the loss quadruples at twice the distance",
-        sure=0.6,
+        # Equally frequent ones are numbers of classes; others may be counts.
+        sure=0.95 if bool(counts.min() > _EVEN * counts.max()) else _VAGUE,
     )
 
 
@@ -165,14 +174,19 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
     same, lower = left
     if not lower < _FLOOR * same:
         return None
+    floor = measure(subject, 0).floor
+    known = math.isfinite(floor)
     return Finding(
         "noise_floor",
         "warning",
         f"{steps} more steps at a tenth of the rate bring the loss to {digits(lower / same)} of "
-        "what as many steps at the same rate leave: the noise of the batches keeps it up.",
-        {"loss at a tenth of the rate over loss": lower / same},
+        "what as many steps at the same rate leave: the noise of the batches keeps it up."
+        + (f" By theory this noise keeps it {digits(floor)} above its minimum." if known else ""),
+        {"loss at a tenth of the rate over loss": lower / same}
+        | ({"floor by theory": floor} if known else {}),
         f"a loss below {_FLOOR} of that at the same rate",
-        "an experiment: both rates on copies of the present state",
+        "an experiment: both rates on copies of the present state"
+        + ("; theory.noise_floor of the gradient's measured noise" if known else ""),
         sure=0.6,
     )
 

@@ -42,16 +42,25 @@ def first_tensor(tree: Any) -> Tensor | None:  # noqa: ANN401 - what a model ret
 
 
 def copied(
-    model: nn.Module, optimizer: Optimizer, loss_fn: LossFn | None
+    model: nn.Module, optimizer: Optimizer, loss_fn: LossFn | None, own: nn.Module | None = None
 ) -> tuple[nn.Module, Optimizer, LossFn | None]:
     """Return copies of model, optimizer and loss that belong together as the originals do.
+
+    Args:
+        model: the module.
+        optimizer: of its parameters.
+        loss_fn: may hold the module, as one with a penalty of its weights does.
+        own: the module that the loss holds, where ``model`` is an earlier copy of it.
 
     Raises:
         TaskError: the model holds what cannot be copied.
     """
     memo: dict[int, Any] = {}
     try:
-        twins = copy.deepcopy((bare(model), optimizer, loss_fn), memo)
+        twin = copy.deepcopy(bare(model), memo)
+        for ours, its in _pairs(own, twin) if own is not None else ():
+            memo.setdefault(id(ours), its)
+        twins = (twin, *copy.deepcopy((optimizer, loss_fn), memo))
         if isinstance(loss_fn, FunctionType):
             twins = *twins[:2], _rebound(loss_fn, memo)
     except Exception as error:
@@ -66,8 +75,14 @@ def copied(
     return twins
 
 
+def _pairs(one: nn.Module, other: nn.Module) -> Iterator[tuple[object, object]]:
+    """Yield the modules, parameters and buffers of a module beside those of its copy."""
+    for each in (nn.Module.modules, nn.Module.parameters, nn.Module.buffers):
+        yield from zip(each(one), each(other), strict=False)
+
+
 def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
-    """Return a function whose closure and globals have the copies of what was copied.
+    """Return a function whose closure, globals and defaults have the copies of what was copied.
 
     A loss may hold the model, as one with a penalty of its weights does.
     """
@@ -81,15 +96,15 @@ def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
         if name in function.__globals__
     }
     changed = {name: memo[id(value)] for name, value in used.items() if id(value) in memo}
-    if not changed and all(
-        c.cell_contents is d.cell_contents for c, d in zip(cells, closure, strict=True)
-    ):
+    defaults = tuple(memo.get(id(value), value) for value in function.__defaults__ or ())
+    held = [*(c.cell_contents for c in cells), *(function.__defaults__ or ())]
+    if not changed and not any(id(value) in memo for value in held):
         return function
     twin = FunctionType(
         function.__code__,
         {**function.__globals__, **changed},
         function.__name__,
-        function.__defaults__,
+        defaults,
         closure,
     )
     twin.__kwdefaults__ = function.__kwdefaults__
@@ -227,7 +242,7 @@ class Subject:
 
         A warm-up from 0 leaves nothing to see; the copy has the rate that it goes up to.
         """
-        model, optimizer, loss_fn = copied(*self._start, self.loss_fn)
+        model, optimizer, loss_fn = copied(*self._start, self.loss_fn, self.model)
         model.train()
         for group in optimizer.param_groups:
             if group.get("lr") == 0:

@@ -12,13 +12,18 @@ from torch.overrides import TorchFunctionMode
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Copy, Subject
-from thalweg.words import digits
+from thalweg.words import digits, percent
 
 __all__ = ["terms_unbalanced"]
 
 _ADDING = {"add", "__add__", "__radd__", "add_", "__iadd__"}
+_TAKING = {"sub", "__sub__", "sub_", "__isub__"}
+_MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
+_NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
+_ASIDE = 0.001  # weight of a term that is all but left out
+_HELD = 8  # batches
 
 
 class _Terms(TorchFunctionMode):
@@ -37,10 +42,13 @@ class _Terms(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         out = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _ADDING and isinstance(out, Tensor) and out.ndim == 0:
-            parts = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
-            self._sums[id(out)] = [term for part in parts for term in self.of(part)]
-            self._held += [out, *parts]
+        name = getattr(func, "__name__", "")
+        if name in _ADDING | _TAKING and isinstance(out, Tensor) and out.ndim == 0:
+            parts = [self.of(a) if _counts(a) else [] for a in args[:2]]
+            if name in _TAKING:
+                parts[1] = [-term for term in parts[1]]
+            self._sums[id(out)] = [term for part in parts for term in part]
+            self._held += [out, *self._sums[id(out)]]
         return out
 
     def of(self, total: Tensor) -> list[Tensor]:
@@ -48,10 +56,46 @@ class _Terms(TorchFunctionMode):
         return self._sums.get(id(total), [total])
 
 
-def _terms(twin: Copy, batch: Any) -> list[Tensor]:  # noqa: ANN401
+def _counts(part: object) -> bool:
+    return isinstance(part, Tensor) and part.requires_grad
+
+
+def _every_term(twin: Copy, batch: Any) -> list[Tensor]:  # noqa: ANN401
     mode = _Terms()
     with mode:
         return mode.of(twin.loss(batch))
+
+
+class _Sum:
+    """A loss as a sum of terms; those that no batch changes, penalties of weights, are one.
+
+    Args:
+        subject: whose loss it is.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        twin = subject.copy()
+        here, there = (
+            [float(t.detach()) for t in _every_term(twin, batch)]
+            for batch in (subject.batch, subject.batches[-1])
+        )
+        moves = [a != b for a, b in zip(here, there, strict=False)]
+        still = [i for i, moved in enumerate(moves) if not moved]
+        self._count = len(here) if len(here) == len(there) else 0
+        self._groups = [[i] for i, moved in enumerate(moves) if moved] + ([still] if still else [])
+        self.penalty = len(self._groups) - 1 if still else None
+
+    @property
+    def known(self) -> bool:
+        """Whether it has several terms, not too many, and the same for each batch."""
+        return self._count > 0 and 2 <= len(self._groups) <= _MOST
+
+    def terms(self, twin: Copy, batch: Any) -> list[Tensor]:  # noqa: ANN401
+        """Return the terms on a batch; none where they are others than they were."""
+        found = _every_term(twin, batch)
+        if len(found) != self._count:
+            return []
+        return [torch.stack([found[i] for i in group]).sum() for group in self._groups]
 
 
 def _sizes(twin: Copy, terms: list[Tensor]) -> list[float]:
@@ -65,48 +109,117 @@ def _sizes(twin: Copy, terms: list[Tensor]) -> list[float]:
 
 
 def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | None:
-    """Look for a term of the loss that stays where it is, and falls when terms are balanced.
+    """Look for a term of the loss that keeps the others from being learned.
 
     Args:
         subject: the training.
-        steps: of each of two courses.
+        steps: of each of some courses.
         seconds: for each, at most.
     """
+    total = _Sum(subject)
+    if not total.known:
+        return None
+    return _drowned(subject, total, steps, seconds) or _stifled(subject, total, steps, seconds)
+
+
+def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Finding | None:
+    """Look for a term that stays where it is, and falls when terms are balanced."""
     twin = subject.copy()
-    terms = _terms(twin, subject.batch)
-    if not 2 <= len(terms) <= 8:
+    sizes = _sizes(twin, total.terms(twin, subject.batch))
+    moving = [i for i, size in enumerate(sizes) if size > 0 and i != total.penalty]
+    small = min(moving, key=sizes.__getitem__, default=None)
+    if small is None or max(sizes) < _RATIO * sizes[small]:
         return None
-    sizes = _sizes(twin, terms)
-    other = [float(t.detach()) for t in _terms(twin, subject.batches[-1])]
-    moves = [float(t.detach()) != value for t, value in zip(terms, other, strict=False)]
-    small = min(
-        (i for i, m in enumerate(moves) if m and sizes[i] > 0), key=sizes.__getitem__, default=None
-    )
-    if small is None or len(other) != len(terms) or max(sizes) < _RATIO * sizes[small]:
+    if not _reads_targets(subject, total, small):
+        return None  # a penalty is meant to be small
+    plain = _course(subject, total, [1.0] * len(sizes), steps, seconds)
+    if not plain or not plain[small] > _STAYS:
         return None
-    plain = _course(subject, [1.0] * len(terms), steps, seconds)
     weights = [sizes[small] / size if size > 0 else 1.0 for size in sizes]
-    balanced = _course(subject, [w / min(weights) ** 0.5 for w in weights], steps, seconds)
-    if not plain or not balanced:
-        return None
-    stays, falls = plain[small], balanced[small]
-    if not (stays > _STAYS and falls < _FALLS):
+    most = 1 / min(weights)
+
+    def falls(weights: list[float]) -> float | None:
+        balanced = _course(subject, total, weights, steps, seconds)
+        return balanced[small] if balanced and balanced[small] < _FALLS else None
+
+    left = falls([w * most**0.5 for w in weights])
+    if left is None and falls([most] * len(sizes)) is None:  # nor does a higher rate help it
+        left = falls([w * most for w in weights])
+    if left is None:
         return None
     return Finding(
         "loss_terms_unbalanced",
-        # A penalty is meant to be small; what depends on the targets is a task of its own.
-        "problem" if _reads_targets(subject, small) else "warning",
-        f"The loss is a sum of {len(terms)} terms, and the gradient of one is "
+        "problem",
+        f"The loss is a sum of {len(sizes)} terms, and the gradient of one is "
         f"{digits(max(sizes) / sizes[small])} times that of another, of which "
-        f"{digits(stays)} is left after {steps} steps; with balanced gradients {digits(falls)}.",
-        {"ratio of gradients": max(sizes) / sizes[small], "left": stays, "left balanced": falls},
+        f"{digits(plain[small])} is left after {steps} steps; with balanced gradients "
+        f"{digits(left)}.",
+        {
+            "ratio of gradients": max(sizes) / sizes[small],
+            "left": plain[small],
+            "left balanced": left,
+        },
         f"gradients {_RATIO:.0f}-fold apart, and a term that falls only when they are balanced",
         "an experiment: the same steps on copies, with the terms as they are and balanced",
         sure=0.92,
     )
 
 
-def _reads_targets(subject: Subject, which: int) -> bool:
+def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Finding | None:
+    """Look for a term without which the others learn from the inputs, where they do not."""
+    if not subject.pairs or subject.start_model is subject.model:
+        return None
+    own = _heeded(subject.now().copy(), subject, total)
+    if not own or any(not heeded < _NOTHING for heeded in own):
+        return None
+
+    def course(aside: int | None) -> list[float]:
+        weights = [_ASIDE if i == aside else 1.0 for i in range(len(own))]
+        twin, _ = _train(subject, total, weights, steps, seconds)
+        return [h for i, h in enumerate(_heeded(twin, subject, total)) if i != aside]
+
+    best = {which: max(course(which), default=0.0) for which in range(len(own))}
+    which = max(best, key=lambda i: best[i])
+    if not best[which] > _SOME or max(course(None), default=0.0) > _NOTHING:
+        return None
+    return _stifling(len(own), max(own), best[which], penalty=which == total.penalty)
+
+
+def _stifling(count: int, own: float, others: float, *, penalty: bool) -> Finding:
+    what = "the penalty of the weights" if penalty else f"one of its {count} terms"
+    return Finding(
+        "weight_decay_too_high" if penalty else "loss_terms_unbalanced",
+        "problem",
+        f"The model makes no use of its inputs: with those of another example in their place no "
+        f"term of the loss is more than {percent(max(0.0, own))} higher. With {what} weighted "
+        f"{_ASIDE} another is {percent(others)} higher.",
+        {"made of inputs": own, "made of inputs without the term": others},
+        f"below {percent(_NOTHING)} as it is, and above {percent(_SOME)} without the term",
+        "an experiment: a copy with the term all but left out, and inputs that change places",
+        sure=0.92,
+    )
+
+
+def _heeded(twin: Copy, subject: Subject, total: _Sum) -> list[float]:
+    """Return which share of each term is owed to every example's having its own inputs."""
+    twin.model.eval()
+    own, other = torch.zeros(1), torch.zeros(1)
+    for batch in subject.batches[:_HELD]:
+        x = inputs(batch)
+        if not all(isinstance(one, Tensor) and one.ndim for one in x):
+            return []
+        torch.manual_seed(0)
+        here = total.terms(twin, batch)
+        torch.manual_seed(0)
+        there = total.terms(twin, (*(one.roll(1, 0) for one in x), target(batch)))
+        if not here or not there:
+            return []
+        own, other = own + torch.stack(here).detach(), other + torch.stack(there).detach()
+    shares: list[float] = torch.where(own == other, 0.0, 1 - own / other).tolist()
+    return shares
+
+
+def _reads_targets(subject: Subject, total: _Sum, which: int) -> bool:
     """Return whether a term of the loss is another when targets change places."""
     y = target(subject.batch)
     if not subject.pairs or not isinstance(y, Tensor):
@@ -115,24 +228,36 @@ def _reads_targets(subject: Subject, which: int) -> bool:
     for one in (y, y.roll(1, 0)):
         twin = subject.copy()
         torch.manual_seed(0)
-        values.append(float(_terms(twin, (*inputs(subject.batch), one))[which].detach()))
+        values.append(float(total.terms(twin, (*inputs(subject.batch), one))[which].detach()))
     return values[0] != values[1]
 
 
-def _course(subject: Subject, weights: list[float], steps: int, seconds: float) -> list[float]:
-    """Return what is left of each term after steps with weights, over its first value."""
+def _train(
+    subject: Subject, total: _Sum, weights: list[float], steps: int, seconds: float
+) -> tuple[Copy, list[list[float]]]:
+    """Return a copy trained with weights of the terms, and the terms before each step."""
     twin, end = subject.copy(), time.thread_time() + seconds
     values: list[list[float]] = []
     for step in range(steps):
         twin.optimizer.zero_grad()
-        terms = _terms(twin, subject.batches[step % len(subject.batches)])
+        terms = total.terms(twin, subject.batches[step % len(subject.batches)])
         if len(terms) != len(weights):
-            return []
+            return twin, []
         values.append([float(t.detach()) for t in terms])
         torch.stack([w * t for w, t in zip(weights, terms, strict=True)]).sum().backward()
         twin.optimizer.step()
         if time.thread_time() > end:
             break
+    return twin, values
+
+
+def _course(
+    subject: Subject, total: _Sum, weights: list[float], steps: int, seconds: float
+) -> list[float]:
+    """Return what is left of each term after steps with weights, over its first value."""
+    _, values = _train(subject, total, weights, steps, seconds)
+    if not values:
+        return []
     tenth = max(1, len(values) // 10)
     ends = [sum(v[i] for v in values[-tenth:]) / tenth for i in range(len(weights))]
     return [

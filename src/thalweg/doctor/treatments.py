@@ -4,17 +4,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.doctor.checks.data import features
+from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["NOTHING", "Scale", "Treatment", "one_batch", "rates", "treatments"]
+__all__ = ["NOTHING", "Scale", "Treatment", "higher_rates", "one_batch", "rates", "treatments"]
 
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
@@ -92,6 +94,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
             f"Weight decay is {digits(max(decays))}.",
             _without_decay,
         )
+    yield from _summed(subject)
     if subject.clip is not None:
         sign = f"The norm of gradients is clipped to {digits(subject.clip)}."
         yield Treatment("gradient_clipped_too_hard", 1, "no clipping", sign, _unclipped)
@@ -104,8 +107,18 @@ def rates() -> Iterator[tuple[float, Treatment]]:
         words = f"the rate divided by {round(1 / factor)}"
         yield factor, Treatment("lr_too_high", 3, words, "", partial(_scaled_rate, factor=factor))
     for factor in (10.0, 100.0, 1000.0):
-        words = f"{round(factor)} times the rate"
-        yield factor, Treatment("lr_too_low", 3, words, "", partial(_scaled_rate, factor=factor))
+        yield factor, _raised(factor)
+
+
+def higher_rates() -> Iterator[tuple[float, Treatment]]:
+    """Yield further factors of the rate, for where the largest of ``rates`` helps most."""
+    for factor in (1e4, 1e5, 1e6):
+        yield factor, _raised(factor)
+
+
+def _raised(factor: float) -> Treatment:
+    words = f"{factor:,.0f} times the rate"
+    return Treatment("lr_too_low", 3, words, "", partial(_scaled_rate, factor=factor))
 
 
 def clipping(subject: Subject, norm: float) -> Treatment:
@@ -134,7 +147,7 @@ def adam(subject: Subject) -> Iterator[Treatment]:
     groups = subject.optimizer.param_groups
     if any(group.get("momentum") == 0 for group in groups):
         yield Treatment("ill_conditioned", 4, "momentum 0.9", "", _heavy)
-    if not any("betas" in group or "alpha" in group for group in groups):
+    if not any(_adapts(group) for group in groups):
         for lr in (1e-3, 1e-2, 1e-1):
             yield Treatment(
                 "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
@@ -172,6 +185,22 @@ def _without_decay(twin: Copy) -> None:
     for group in twin.optimizer.param_groups:
         if "weight_decay" in group:
             group["weight_decay"] = 0.0
+
+
+def _summed(subject: Subject) -> Iterator[Treatment]:
+    """Yield the mean in place of a sum over examples, which is a lower rate where rules feel it."""
+    groups = subject.optimizer.param_groups
+    if not subject.pairs or subject.output is None or any(_adapts(group) for group in groups):
+        return
+    summed = loss_not_mean(subject)
+    if summed is not None:
+        lower = partial(_scaled_rate, factor=1 / subject.examples)
+        yield Treatment("loss_not_mean", 1, "the mean over the batch", summed.sentence, lower)
+
+
+def _adapts(group: dict[str, Any]) -> bool:
+    """Return whether a rule divides by the size of gradients."""
+    return "betas" in group or "alpha" in group or "lr_decay" in group or "rho" in group
 
 
 # Scales of inputs and targets
@@ -232,9 +261,10 @@ def _unit(tensors: list[Tensor]) -> list[Tensor]:
     if whole.ndim == 3 and whole.shape[1] <= 4 < whole.shape[2]:
         kept = 1  # channels first
     over = [d for d in range(whole.ndim) if d != kept] if whole.ndim > 1 else [0]
+    whole = whole.double()  # numbers of 1e9, such as times, keep few digits
     mean = whole.mean(over, keepdim=True)
-    deviation = whole.std(over, keepdim=True).clamp(min=1e-8 + 1e-6 * float(whole.std()))
-    return [(t - mean) / deviation for t in tensors]
+    deviation = torch.maximum(whole.std(over, keepdim=True), 1e-8 + 1e-6 * mean.abs())
+    return [((t.double() - mean) / deviation).to(t.dtype) for t in tensors]
 
 
 # Initial weights and activations

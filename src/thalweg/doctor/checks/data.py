@@ -14,6 +14,7 @@ from thalweg.words import digits
 __all__ = ["CHECKS", "classes", "features", "labels"]
 
 _STATISTIC = "a statistic of the batches that were read"
+_TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -277,6 +278,57 @@ def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
     )
 
 
+def _apart(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """Return half the sum of differences of shares of each value, and what chance makes of it."""
+    distinct = torch.cat([one, other]).unique()
+    p, q = (torch.stack([(t == c).float().mean() for c in distinct]) for t in (one, other))
+    chance = (p * (1 - p) * (1 / len(other) + 1 / len(one))).sqrt().sum() / 2
+    return float((p - q).abs().sum() / 2), float(chance)
+
+
+def tokens_differ(subject: Subject) -> Finding | None:
+    """Look for tokens of other frequency in the validation data, beyond chance.
+
+    Where they would be alike under other numbers, the vocabulary was made again.
+    """
+    tokens: list[list[Tensor]] = []
+    for batches in (subject.batches, subject.validation):
+        found = [first_tensor(inputs(batch)) for batch in batches]
+        if not found or any(t is None or t.dtype != torch.long or t.ndim != 2 for t in found):
+            return None
+        tokens.append([t for t in found if t is not None])
+    # Parts may be padded to other lengths: what most often stands last is no word.
+    last = torch.cat([torch.cat([t[:, -1] for t in part]).mode().values[None] for part in tokens])
+    parts = [torch.cat([t.flatten() for t in part])[:_TOKENS] for part in tokens]
+    parts = [words[~torch.isin(words, last)] for words in parts]
+    train, held = parts
+    count = int(torch.cat(parts).max()) + 1 if len(train) and len(held) >= 200 else 0
+    if not 3 <= count <= _WORDS or int(torch.cat(parts).min()) < 0:
+        return None
+    p, q = (t.bincount(minlength=count) / len(t) for t in parts)
+    # Words of one text come together: chance is taken for a fourth as many.
+    chance = float((p * (1 - p) * 4 * (1 / len(held) + 1 / len(train))).sqrt().sum() / 2)
+    distance = float((p - q).abs().sum() / 2)
+    if distance < 0.15 + 2 * chance:
+        return None
+    renumbered = float((p.sort().values - q.sort().values).abs().sum() / 2) < 0.5 * distance
+    return Finding(
+        "validation_preprocessed_differently" if renumbered else "validation_of_other_distribution",
+        "problem",
+        f"Tokens of the validation inputs have other frequencies than those of the training "
+        f"inputs: {digits(distance)} apart"
+        + (
+            ", and under other numbers they would be alike: was the vocabulary made again?"
+            if renumbered
+            else "."
+        ),
+        {"distance": distance, "by chance": chance},
+        "half the sum of differences of shares above 0.15 and twice what chance makes",
+        _STATISTIC,
+        sure=0.85,
+    )
+
+
 def _labels_differ(subject: Subject) -> Finding | None:
     """Look for classes of other frequency in the validation data, beyond chance."""
     train, held = labels(subject.batches), labels(subject.validation)
@@ -284,15 +336,12 @@ def _labels_differ(subject: Subject) -> Finding | None:
         return None
     distinct = torch.cat([train, held]).unique()
     if len(distinct) > 50:
-        shift = float((held.float().mean() - train.float().mean()).abs() / train.float().std())
-        if shift < 0.5 + 5 * (1 / len(held) + 1 / len(train)) ** 0.5:
+        distance = float((held.float().mean() - train.float().mean()).abs() / train.float().std())
+        chance = 5 * (1 / len(held) + 1 / len(train)) ** 0.5
+        if distance < 0.5 + chance:
             return None
-        distance = shift
     else:
-        p = torch.stack([(train == c).float().mean() for c in distinct])
-        q = torch.stack([(held == c).float().mean() for c in distinct])
-        distance = float((p - q).abs().sum() / 2)
-        chance = float((p * (1 - p) * (1 / len(held) + 1 / len(train))).sqrt().sum() / 2)
+        distance, chance = _apart(train, held)
         if distance < 0.25 + 3 * chance:
             return None
     return Finding(
@@ -385,5 +434,6 @@ CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     targets_turned,
     class_imbalance,
     validation_differs,
+    tokens_differ,
     duplicates_across_parts,
 )

@@ -279,14 +279,17 @@ def binary_loss_for_classes(subject: Subject, _: Reach) -> Finding | None:
     # log(1 + exp(-s)) with a target above 1 has no lower bound: -(y - 1) s for large s.
     high = loss_of(subject.loss_fn, torch.full_like(out, 1e4), y * 0 + classes.max())
     refused = not abs(loss_of(subject.loss_fn, out.sigmoid(), y)) < float("inf")
-    if not (high < -100 or refused):
+    # -y log p - (1 - y) log(1 - p) is 0 near p = 1 for the class 1, and far below it for 2.
+    near = torch.full_like(out, 1 - 1e-6)
+    one, most = (loss_of(subject.loss_fn, near, y * 0 + c) for c in (1, classes.max()))
+    if not (high < -100 or refused or (abs(one) < 0.1 and most < -1)):
         return None
     return Finding(
         "binary_loss_for_classes",
         "problem",
         f"Targets are {len(classes)} classes, {digits(float(classes.min()))} to "
         f"{digits(float(classes.max()))}, and the loss is that of two: it has no lower bound.",
-        {"classes": float(len(classes)), "loss at an output of 10000": high},
+        {"classes": float(len(classes)), "loss at an output near 1": most},
         "targets above 1 in a loss of two classes",
         _EXPERIMENT,
     )

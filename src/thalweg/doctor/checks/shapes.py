@@ -23,8 +23,7 @@ def loss_broadcasts(subject: Subject) -> Finding | None:
         return None
     if y.numel() < 2:
         return None
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(out.shape, generator=generator).to(out)
+    scores = _taken(subject.loss_fn, out, y.reshape(out.shape))
     paired = loss_of(subject.loss_fn, scores, y.reshape(out.shape))
     given = loss_of(subject.loss_fn, scores, y)
     if not abs(given) < float("inf") or abs(given - paired) <= 1e-5 * abs(paired):
@@ -42,6 +41,13 @@ def loss_broadcasts(subject: Subject) -> Finding | None:
         "targets of others",
         "an experiment: the loss of the same numbers in equal shapes, and its gradient",
     )
+
+
+def _taken(loss_fn: LossFn, out: Tensor, y: Tensor) -> Tensor:
+    """Return numbers in the shape of outputs that a loss takes: any, or between 0 and 1."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(out.shape, generator=generator).to(out)
+    return scores if abs(loss_of(loss_fn, scores, y)) < float("inf") else scores.sigmoid()
 
 
 def _reads_other_targets(loss_fn: LossFn, scores: Tensor, y: Tensor) -> bool:
