@@ -30,6 +30,7 @@ _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
 _ANY = 4  # rank of what helps many a training
 _LONGER = 5  # times the steps, in which a training that is only slow gets there
+_SOUND = 2  # of the loss of a constant: a course that leaves less has not exploded
 _MUCH = 0.2  # of the loss of a constant, where something is left to win
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _FAR = 1000.0  # times the rate; more is tried where so much is best
@@ -126,10 +127,24 @@ def first_steps(subject: Subject) -> list[Finding]:
             continue
         good.sort(key=lambda c: -c.learned)
         found = [_finding(c, trials.plain, i, None) for i, c in enumerate(good)]
+        if stage is lower and (clipped := _clipped(trials)) is not None:
+            return [replace(_finding(clipped, trials.plain, 0, None, "warning"), sure=0.4)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
         return found if number == 0 else [replace(found[0], sure=0.5)]
     best = min(map(trials.run, one_batch()), key=lambda course: course.left)
     return [] if best.learned > 0.3 else [_not_by_heart(best, trials.subject)]
+
+
+def _clipped(trials: Trials) -> Course | None:
+    """Return a course with clipping, where weights are used again and again and it alone is sound.
+
+    A loop that clips, as is usual there, is not seen before it runs: then no rate is too high.
+    """
+    treatment = clipping(trials.subject, 1.0)
+    if treatment.rank != _REUSED or trials.plain.left < 1:
+        return None
+    course = trials.run(treatment)
+    return course if course.left < _SOUND else None
 
 
 def _not_by_heart(course: Course, subject: Subject) -> Finding:
