@@ -297,6 +297,9 @@ def test_passes_alone_come_near_the_optimum_of_the_elastic_net() -> None:
         exact = LinearClassifier(alpha=0.05, l1_ratio=0.9).fit(rows, y)
         np.testing.assert_allclose(fit.fit(rows, y).coef_, exact.coef_, atol=0.15)
         assert 3 <= (exact.coef_ != 0).sum() < 10
+        zeros = exact.coef_ == 0
+        assert (fit.coef_[zeros] == 0).mean() > 0.5
+        assert (fit.coef_ == 0)[~zeros].mean() < 0.3
         free = LinearClassifier(**passes).fit(rows, y)
         assert abs(free.coef_ - exact.coef_).max() > 0.5
 

@@ -17,6 +17,7 @@ from thalweg.linear import LinearClassifier, LinearRegressor
 from thalweg.linear.columns import Columns
 from thalweg.linear.interior import solver
 from thalweg.linear.objective import Objective
+from thalweg.linear.optimum import optimum, proximal_step
 from thalweg.losses import LOSSES
 
 EXACT: dict[str, Any] = {"tol": 1e-8, "max_iter": 10**6, "random_state": 0}
@@ -68,7 +69,9 @@ def test_many_parameters_come_as_near() -> None:
     for C in (0.1, 10.0):
         theirs = LinearSVC(loss="hinge", C=C, fit_intercept=False, **EXACT).fit(X, y)
         for rows in (X, csr_array(X)):
-            ours: Any = LinearClassifier("hinge", alpha=1 / (300 * C), fit_intercept=False)
+            ours: Any = LinearClassifier(
+                "hinge", alpha=1 / (300 * C), fit_intercept=False, random_state=0
+            )
             found, least = (
                 mean_loss(fit, X, y) + (fit.coef_**2).sum() / (600 * C)
                 for fit in (ours.fit(rows, y), theirs)
@@ -144,3 +147,16 @@ def test_a_singular_system_has_its_shortest_solution() -> None:
     matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
     np.testing.assert_allclose(solver(matrix)(np.array([2.0, 2.0])), [1, 1])
     np.testing.assert_allclose(solver(matrix + np.eye(2))(np.array([3.0, 3.0])), [1, 1])
+
+
+def test_a_proximal_step_of_columns_without_correlation_is_the_optimum() -> None:
+    """It is a soft threshold of least squares then, and from there on nothing moves."""
+    X = np.linalg.qr(np.random.default_rng(0).normal(size=(50, 4)))[0] * np.sqrt(50)
+    columns = Columns(np.zeros(4), np.ones(4), False, np.ones(4), 4.0, np.ones(4))  # noqa: FBT003
+    y, l1 = X @ [3.0, 0.05, -2.0, 0.0], np.full((4, 1), 0.5)
+    of = Objective(
+        X, columns, y, np.full(50, 0.02), LOSSES["squared"], 0.0, np.zeros((4, 1)), l1
+    )  # fmt: skip
+    found = proximal_step(of, np.full((4, 1), 0.1))
+    np.testing.assert_allclose(found[:, 0], [2.5, 0, -1.5, 0], atol=1e-8)
+    np.testing.assert_allclose(optimum(of, found), found, atol=1e-8)

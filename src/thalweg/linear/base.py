@@ -22,7 +22,7 @@ from thalweg.kernels.cpu.vector import LANES
 from thalweg.kind import ELEMENT_WISE
 from thalweg.linear.columns import Columns, check_stored
 from thalweg.linear.objective import Objective
-from thalweg.linear.optimum import optimum
+from thalweg.linear.optimum import optimum, proximal_step
 from thalweg.linear.progressive import Progressive
 from thalweg.linear.resting import rests
 from thalweg.linear.stream import orders
@@ -324,21 +324,26 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             total += problem.unit.of_loss * losses[best]
         return total / len(choice), choice
 
-    def _finished(self, rows: Rows, starts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """Go on to the optimum."""
+    def _finished(
+        self, rows: Rows, starts: list[NDArray[np.float64]], *, asked: bool
+    ) -> list[NDArray[np.float64]]:
+        """Go on to the optimum, if that is asked for; else where |w| is penalized to its zeros."""
         columns, ends = self._columns, []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         factor = columns.penalized(own=self._own)
         share = rows.weights / rows.weights.sum()
         for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
-            penalties = np.zeros((2, len(w), 1))
             l2, l1 = problem.penalties
+            if not asked and not l1:
+                ends.append(w)
+                continue
+            penalties = np.zeros((2, len(w), 1))
             penalties[:, : len(factor), 0] = l2 * factor**2, l1 * factor
             target = problem.unit.targets(problem.loss, y)
             objective = Objective(
                 rows.X, columns, target, share, problem.loss, problem.parameter, *penalties
             )
-            ends.append(optimum(objective, w, accuracy))
+            ends.append(optimum(objective, w, accuracy) if asked else proximal_step(objective, w))
         return ends
 
     def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
@@ -557,8 +562,7 @@ class _Course:
         model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
         small = rows.X.shape[0] * rows.X.shape[1] * self._k * len(rows.targets) <= _SMALL
         asked = model.finish if model.finish != "auto" else small and self._validation is None
-        if asked:
-            kept = model._finished(rows, kept)  # noqa: SLF001 - the same
+        kept = model._finished(rows, kept, asked=bool(asked))  # noqa: SLF001 - the same
         model._keep(kept)  # noqa: SLF001 - the same
         del model._problems, model._columns  # noqa: SLF001 - the same
 
