@@ -266,6 +266,7 @@ class Bucket:
 
     def _row(self, recipe: Recipe, scale: float) -> list[float]:
         """Return the values of a group, as the kernel takes them."""
+        recipe = recipe.of(self.parameters[0])
         signed = -scale if recipe.maximize else scale
         return self.wrap.row(
             self.rule, recipe.hyper,

@@ -56,8 +56,9 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
 
 def _plain(p: Tensor, recipe: Recipe) -> bool:
     """Return whether a parameter is one matrix of real numbers in this process."""
-    shown = recipe.split == 1 and not (recipe.as_given or recipe.like_parameter)
-    whole = shown and recipe.fitted is None and not hasattr(p, "placements") and p.numel() > 0
+    several = recipe.as_given and p.ndim > 2
+    shown = recipe.split == 1 and not (several or recipe.like_parameter)
+    whole = shown and not hasattr(p, "placements") and p.numel() > 0
     return whole and p.device.type == "cpu" and not p.is_complex()
 
 
