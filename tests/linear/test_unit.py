@@ -31,7 +31,7 @@ def test_a_training_begins_at_the_best_constant(name: str) -> None:
     first = first_outputs(loss, y, WEIGHTS, outputs)
     np.testing.assert_allclose(first, best - (best.mean() if outputs > 1 else 0), atol=1e-4)
     slopes = loss.rows(np.tile(first, (300, 1)), target)[1] * WEIGHTS[:, None]
-    found = first_squares(loss, first, target, WEIGHTS, 0.0)
+    found = first_squares(loss, first, unit, y=y, weights=WEIGHTS, parameter=0.0)
     np.testing.assert_allclose(found, (slopes**2).mean(axis=0))
 
 

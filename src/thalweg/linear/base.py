@@ -181,8 +181,9 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             if self.fit_intercept:
                 training.start(first[None], len(columns.scale))
             if self.rule == "auto":
-                target = unit.targets(loss, y)
-                squares = first_squares(loss, first, target, rows.weights, parameter)
+                squares = first_squares(
+                    loss, first, unit, y=y, weights=rows.weights, parameter=parameter
+                )
                 training.fill("s", squares / self._step_size(X))
             for model, where, penalties in zip(models, lanes, strengths, strict=True):
                 model._problems.append(  # noqa: SLF001 - its own kind

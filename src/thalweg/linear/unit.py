@@ -48,7 +48,10 @@ class Unit:
 
     def targets(self, loss: Loss, y: NDArray[Any]) -> NDArray[Any]:
         """Return targets in this unit; labels are left as they are."""
-        return y if loss.name == "softmax" else (y - self.shift) / self.scale
+        if loss.name == "softmax":
+            return y
+        same = self.shift == 0 and self.scale == 1  # of two classes
+        return y.astype(np.float64) if same else (y - self.shift) / self.scale
 
     def constants(self, loss: Loss, targets: NDArray[Any]) -> NDArray[np.float64] | None:
         """Return what the losses of such targets lack, in this unit, of those in the unit of y."""
@@ -102,7 +105,9 @@ def first_outputs(
 def first_squares(
     loss: Loss,
     first: NDArray[np.float64],
-    targets: NDArray[Any],
+    unit: Unit,
+    *,
+    y: NDArray[Any],
     weights: NDArray[np.float64],
     parameter: float,
 ) -> NDArray[np.float64]:
@@ -111,11 +116,12 @@ def first_squares(
     Args:
         loss: the loss.
         first: outputs of a constant.
-        targets: in the unit of the training.
+        unit: of the training.
+        y: targets, in their own unit; some thousand of them are looked at.
         weights: of the rows.
-        parameter: the loss's own number in that unit.
+        parameter: the loss's own number in the unit of the training.
     """
-    some = slice(None, None, max(1, len(targets) // _ENOUGH))
-    outputs = np.tile(first, (len(targets[some]), 1))
-    slopes = loss.rows(outputs, targets[some], parameter)[1]
+    some = slice(None, None, max(1, len(y) // _ENOUGH))
+    targets = unit.targets(loss, y[some])
+    slopes = loss.rows(np.tile(first, (len(targets), 1)), targets, parameter)[1]
     return np.asarray(np.mean((slopes * weights[some, None]) ** 2, axis=0))
