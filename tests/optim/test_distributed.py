@@ -150,6 +150,29 @@ def test_two_processes_train_as_one(pair: Pair, configuration: Configuration, wa
     assert_alike(pair(shared, configuration, way, {}), alone(configuration))
 
 
+WHOLE = {"lamb": {}, "adafactor": {}, "prodigy": {}, "muon": {"otherwise": "adamw"}}
+
+
+def of_whole_tensors(way: str) -> list[list[float]]:
+    """Train by rules that look at whole tensors, matrices or the model; return each one's end."""
+    found = []
+    for rule, more in WHOLE.items():
+        model = network() if way == "alone" else WAYS[way](network())
+        optimizer = optim.Descent(model, rule, lr=0.02, report=None, **more)
+        train(model, optimizer, 1, 3, way)
+        found.append(whole(model))
+        held = next(iter(optimizer.state.values())).get("m")
+        assert held is None or isinstance(held, DTensor) == (way not in {"alone", "DDP"})
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rules_of_whole_tensors_see_all_of_a_distributed_one(pair: Pair, way: str) -> None:
+    wanted = of_whole_tensors("alone")
+    for both in zip(*pair(of_whole_tensors, way), wanted, strict=True):
+        assert_alike(list(both[:2]), both[2])
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("bound", [0.05, 1e6], ids=["below", "above"])
 def test_the_norm_that_is_clipped_is_that_of_all_processes(

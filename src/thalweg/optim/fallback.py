@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.kind import ELEMENT_WISE
+from thalweg.optim.memory import gathered, placed
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, computed
@@ -159,7 +160,12 @@ def _write(one: Alone, read: _Read, moved: Tensor, after: dict[str, Any], option
 
 
 def shown(tensor: Tensor, p: Tensor, recipe: Recipe) -> Tensor:
-    """Return a tensor as its rule sees it: a parameter, or what has its shape, as a matrix."""
+    """Return a tensor as its rule sees it: a parameter, or what has its shape, as a matrix.
+
+    A rule that looks at more than elements sees all of a distributed one, in every process.
+    """
+    if recipe.rule.kind != ELEMENT_WISE:
+        tensor = gathered(tensor)
     shown = _real(tensor)
     whole = recipe.rule.kind != ELEMENT_WISE and tensor.shape == p.shape
     if not whole or recipe.as_given or (shown.ndim <= 2 and recipe.split == 1):
@@ -178,6 +184,8 @@ def _room(held: Tensor, p: Tensor, value: Any, x: Tensor, options: Options) -> T
         dtype = options.state_dtype or dtype
     if held.shape == shape and held.dtype == dtype:
         return held
+    if shape == p.shape:
+        return torch.empty_like(p, dtype=dtype).detach()  # distributed as it is
     return torch.empty(shape, dtype=dtype, device=p.device)
 
 
@@ -200,4 +208,4 @@ def copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # no
         value = torch.view_as_complex(value.reshape(*target.shape, 2).contiguous())
     if value.shape != target.shape:  # what is equal is not viewed: ragged tensors have no view
         value = value.reshape(target.shape)
-    target.copy_(value)
+    target.copy_(placed(value, target))

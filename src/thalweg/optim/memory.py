@@ -11,8 +11,8 @@ from torch import Tensor
 from thalweg.optim.dispatch_keys import own, readable
 
 __all__ = [
-    "ForeignError", "SparseError", "apart", "fits", "foreign", "has_gradient", "is_sparse",
-    "laid_as", "local", "overlaps", "real", "reduced", "shared",
+    "ForeignError", "SparseError", "apart", "fits", "foreign", "gathered", "has_gradient",
+    "is_sparse", "laid_as", "local", "overlaps", "placed", "real", "reduced", "shared",
 ]  # fmt: skip
 
 _COMPLEX = (torch.complex64, torch.complex128)
@@ -35,6 +35,24 @@ def reduced(gradient: Tensor, p: Tensor) -> Tensor:
         return gradient
     whole: Tensor = given.redistribute(like.device_mesh, like.placements)
     return whole
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Return all of a distributed tensor, from all processes; another tensor as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """Return a value that every process has whole, distributed as another tensor; else as it is."""
+    given: Any = like
+    if not hasattr(like, "placements") or hasattr(value, "placements"):
+        return value
+    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415 - takes a while to load
+
+    mesh = given.device_mesh
+    everywhere = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    part: Tensor = everywhere.redistribute(mesh, given.placements)
+    return part
 
 
 def real(tensor: Tensor) -> Tensor:
