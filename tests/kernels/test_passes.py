@@ -4,7 +4,7 @@ import pytest
 
 from thalweg import rules
 from thalweg.kernels.body import PLAIN, Place
-from thalweg.kernels.passes import Loop, Pass, split
+from thalweg.kernels.passes import Loop, Pass, Uniforms, split
 from thalweg.kernels.translate import translate_sums
 
 COUNTS = {
@@ -33,6 +33,7 @@ def test_a_sum_that_the_next_step_alone_reads_costs_no_pass() -> None:
     only, after = passes("dadapt_adam")
     assert only.loop is not None
     assert len(only.loop.sums) == 2
+    assert not any(isinstance(one, Uniforms) and one.new for one in only.before)
     assert after.loop is None
     (uniforms,) = after.before
     assert not isinstance(uniforms, Loop)
