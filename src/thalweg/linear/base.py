@@ -259,6 +259,8 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         n, total = rows.X.shape[0], float(rows.weights.sum())
         rows = replace(rows, weights=rows.weights * (n / total))
         random = check_random_state(self.random_state)
+        # In a search, whose models nobody sees, losses count where they choose or stop alone.
+        seen = "_beside" not in vars(self) or self.tol is not None
         beside: Sequence[Linear] = self.__dict__.pop("_beside", ())
         shared = {name: value for name, value in vars(self).items() if name in _KNOWN}
         for model in beside:
@@ -274,7 +276,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             told.begin()
             for problem in self._problems:
                 problem.training.forget()
-            self._learn(rows, order, n // 2 if number == 0 else 0)
+            self._learn(rows, order, n // 2 if number == 0 else 0 if seen else n)
             for course in courses:
                 course.look(first=number == 0)
             stopped = told.end(courses[0].fitted)

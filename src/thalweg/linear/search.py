@@ -1,11 +1,13 @@
 """A search over settings of a linear model whose trainings are lanes of one compiled loop."""
 
+import copy
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
@@ -112,7 +114,8 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         splits = list(splitter.split(X, y, **routed.splitter.split))
         self.n_splits_ = len(splits)
         candidates = list(ParameterGrid(self.param_grid))
-        models = [clone(self.estimator).set_params(**each) for each in candidates]
+        plain = clone(self.estimator)
+        models = [copy.copy(plain).set_params(**each) for each in candidates]
         packs = _packs(models)
         if self.verbose:
             print(  # noqa: T201 - as GridSearchCV does
@@ -175,7 +178,7 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
     ) -> list[dict[str, Any]]:
         """Train models side by side on the first part and score them on the second."""
         (X, y), (X_test, y_test) = parts
-        models = [clone(model) for model in models]
+        models = [copy.copy(model) for model in models]  # none of which was fitted
         began = time.perf_counter()
         try:
             models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
@@ -189,9 +192,10 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
                 return [result for results in alone for result in results]
             return [self._failed(error, scorers, time.perf_counter() - began)]
         results = []
-        for model in models:
+        for i, model in enumerate(models):
             began = time.perf_counter()
-            result = {"test_scores": scorers(model, X_test, y_test, **score_params[1])}
+            with config_context(assume_finite=i > 0 or None):  # the first has looked at the rows
+                result = {"test_scores": scorers(model, X_test, y_test, **score_params[1])}
             result |= {"fit_time": seconds, "score_time": time.perf_counter() - began}
             if self.return_train_score:
                 result["train_scores"] = scorers(model, X, y, **score_params[0])
