@@ -180,7 +180,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         known = _distinct(y)
         kinds = known if y.ndim == 1 and len(known) <= _FEW else y
         check_classification_targets(kinds)
-        self._labels = type_of_target(kinds) == "multilabel-indicator"
+        self._labels = y.ndim == 2 and type_of_target(y) == "multilabel-indicator"
         if not self._labels:
             y = column_or_1d(y, warn=True)
         elif self.class_weight is not None:
