@@ -64,7 +64,9 @@ def test_momentum_without_nesterov_is_kept_in_bfloat16() -> None:
     p.grad = torch.arange(48.0).reshape(8, 6).bfloat16()
     optimizer = optim.Muon([p], momentum=0.75, nesterov=False)
     optimizer.step()
-    assert torch.equal(optimizer.state[p]["momentum_buffer"], p.grad / 4)
+    kept = optimizer.state[p]["momentum_buffer"]
+    assert kept.dtype is torch.bfloat16
+    assert torch.equal(kept, p.grad / 4)
 
 
 def test_each_format_has_its_own_eps() -> None:
