@@ -86,7 +86,7 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] != "race" or "--resume" in words:
         return words
     few = ["--epochs", "2", "--seeds", "2", "--repeats", "2"]
-    few += ["--budget", "1s"] if "--budget" in words else ["--trials", "4"]
+    few += ["--budget", "80epochs"] if "--budget" in words else ["--trials", "4"]
     return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
 
 
