@@ -17,9 +17,13 @@ from thalweg.rule import RESERVED_HYPERPARAMETERS, RESERVED_STATE, rule
 @pytest.mark.parametrize("name", rules.names())
 def test_faces_are_those_that_work(name: str) -> None:
     told = faces(name)
-    if rules.get(name).kind == "element-wise":
+    kind = rules.get(name).kind
+    if kind == "element-wise":
         assert told.kernel == "compiled"
         assert "def element" in source(name)
+    elif kind == "sums":
+        assert told.kernel == "in passes"
+        assert "def elements_0" in source(name)
     else:
         with pytest.raises(ValueError, match=r"_rules\.py, line \d+: `.+` cannot be compiled: "):
             source(name)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from thalweg import rules
-from thalweg.kernels.translate import translate
+from thalweg.kernels.body import PLAIN
+from thalweg.kernels.translate import by_rows, translate, translate_sums
+from thalweg.kind import SUMS
 from thalweg.rule import Rule
 from thalweg.theory.linearization import adaptive, linearize
 
@@ -15,8 +17,10 @@ class Faces:
     """What a rule can be used for; a sentence says why where it cannot.
 
     Attributes:
-        kernel: "compiled", or why not. Optimizers for torch (``thalweg.optim.Descent``), lanes of
-            linear models and lanes of modules use the kernel, so this is the answer for them too.
+        kernel: "compiled", "in passes" or why not. Optimizers for torch
+            (``thalweg.optim.Descent``), lanes of linear models and lanes of modules use a compiled
+            kernel, so this is the answer for them too. Kernels in passes, of rules that look at
+            whole tensors, are used by optimizers alone.
         theory: "linear", "preconditioned", or why ``thalweg.theory`` has no matrix of it.
     """
 
@@ -38,11 +42,17 @@ def faces(rule: str | Rule) -> Faces:
         Faces(kernel='compiled', theory='linear')
         >>> faces("adam").theory
         'preconditioned'
+        >>> faces("lamb").kernel
+        'in passes'
     """
     rule = rules.get(rule)
     try:
-        translate(rule)
-        kernel = "compiled"
+        if rule.kind == SUMS:
+            translate_sums(rule, PLAIN, "matrix" if by_rows(rule) else "vector")
+            kernel = "in passes"
+        else:
+            translate(rule)
+            kernel = "compiled"
     except ValueError as error:
         kernel = str(error)
     try:

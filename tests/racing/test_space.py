@@ -37,9 +37,10 @@ def test_every_rule_searches_legal_values_around_its_defaults(name: str) -> None
 
 def test_tuned_are_rate_memories_and_a_decay_that_is_on_and_nothing_else() -> None:
     memories = {"beta", "beta1", "beta2", "beta3", "rho", "gamma"}
+    own = {"sophia": {"scale"}}  # of the curvature: which elements are clipped
     for name in rules.names():
         defaults = rules.get(name).defaults
-        wanted = {"lr"} | memories & set(defaults)
+        wanted = {"lr"} | memories & set(defaults) | own.get(name, set())
         wanted |= {"weight_decay"} if defaults.get("weight_decay") else set()
         assert {d.name for d in space.of(rules.get(name)).dimensions} == wanted, name
     assert [d.name for d in space.of(rules.get("asgd")).dimensions] == ["lr"]  # alpha, t0 are fixed

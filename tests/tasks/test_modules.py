@@ -19,7 +19,7 @@ from tasks.conftest import line, run, trial
 from thalweg import optim, race
 from thalweg.racing.protocol import Rules
 from thalweg.racing.trial import FINAL, RERUN, Trial
-from thalweg.rules import names
+from thalweg.rules import get, names
 from thalweg.stack import TorchTask
 from thalweg.stack.measure import Cost, cost
 from thalweg.tasks.modules import ModuleTask
@@ -112,7 +112,7 @@ def test_training_goes_on_from_a_checkpoint(rule: str, task: ModuleTask) -> None
     whole = run(task, trials[1:]).checkpoint(0)
     assert whole
     x, y = task._parts.train
-    for rows in minibatches(len(y), 9, SEED, epochs=3)[8:]:
+    for rows in minibatches(len(y), 9, SEED, epochs=3)[8 : 8 + task.steps(9, get(rule))]:
         optimizer.zero_grad()
         functional.cross_entropy(module(x[rows]), y[rows]).backward()
         optimizer.step()
