@@ -1,6 +1,7 @@
 """What a wrapper makes of a rule: one function, its names, and what it refuses."""
 
 import inspect
+import linecache
 import pickle
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,12 @@ def test_a_wrapped_rule_descends_by_its_name() -> None:
     np.testing.assert_allclose(trace.x[5], (trace.x[0] + plain.x[5]) / 2, rtol=1e-12)
     with pytest.raises(ValueError, match="'cautious' is a wrapper, which needs a rule"):
         thalweg.descend(problem, "cautious", lr=0.1, steps=5)
+
+
+def test_a_kernel_is_made_though_others_emptied_the_line_cache() -> None:
+    wrapped = rules.get("lookahead(laprop)")
+    linecache.clearcache()
+    assert translate(wrapped)
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,15 @@ from thalweg.checks import Hyperparameter, Range
 from thalweg.rule import INPUTS, RANGES, STEPS, Rule, check_in_place, read_signature
 from thalweg.words import closest
 
-__all__ = ["Wrapped", "Wrapper", "declared", "named", "origin", "split", "unknown", "wrapper"]
+__all__ = [
+    "Wrapped", "Wrapper", "declared", "named", "origin", "split", "text_of", "unknown", "wrapper",
+]  # fmt: skip
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _FORM = "(step, g, x, <state>, *, t, <hyper>=...)"
 _wrappers: dict[str, "Wrapper"] = {}
 _origins: dict[str, tuple[str, list[int]]] = {}  # of texts put together: the wrapper's file, lines
+_texts: dict[str, str] = {}  # put together; others, such as torch's compiler, empty the line cache
 
 
 @dataclass(frozen=True, eq=False)  # as a rule, it is itself
@@ -183,6 +186,11 @@ def origin(file: str, line: int) -> str:
     return f"{file}, line {line}"
 
 
+def text_of(file: str) -> str:
+    """Return the text that was put together under this name; "" if none was."""
+    return _texts.get(file, "")
+
+
 def declared() -> tuple[Wrapper, ...]:
     """Return all wrappers declared so far."""
     return tuple(_wrappers.values())
@@ -210,7 +218,7 @@ def _wrapped(wrapper: Wrapper, rule: Rule) -> Wrapped:
     text, around, lines = _composed(wrapper, rule)
     file = f"<{name} {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
-    _origins[file] = wrapper.function.__code__.co_filename, lines
+    _texts[file], _origins[file] = text, (wrapper.function.__code__.co_filename, lines)
     exec(compile(text, file, "exec", dont_inherit=True), around)  # noqa: S102 - of their own text
     function = around[_identifier(name)]
     ranges = {**wrapper.ranges, **{h.name: h.range for h in rule.hyperparameters.values()}}

@@ -17,7 +17,7 @@ from typing import Any
 
 from thalweg import elementwise
 from thalweg.rule import Rule
-from thalweg.wrapper import Wrapped, origin
+from thalweg.wrapper import Wrapped, origin, text_of
 
 __all__ = ["advice", "bound", "called", "check_alone", "definition", "known", "outside"]
 
@@ -162,9 +162,10 @@ def _found(function: FunctionType) -> Definition:
 
 
 def _source(function: FunctionType) -> tuple[list[ast.AST], list[CodeType]]:
-    lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
+    file = function.__code__.co_filename
+    text = text_of(file) or "".join(linecache.getlines(file, function.__globals__))
     try:
-        return _parsed("".join(lines)) if lines else ([], [])
+        return _parsed(text) if text else ([], [])
     except (SyntaxError, ValueError):
         return [], []
 
