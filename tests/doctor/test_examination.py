@@ -227,30 +227,6 @@ def test_a_warm_up_from_zero_is_no_fault_and_a_high_rate_is_one() -> None:
         assert causes(found) == expected
 
 
-class Summing(nn.Module):
-    """Sums along a sequence; its gradient explodes at a rate that suits it where it is clipped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.rnn = nn.RNN(2, 16, nonlinearity="relu", batch_first=True)
-        nn.init.eye_(self.rnn.weight_hh_l0)
-        self.out = nn.Linear(16, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.rnn(x)[0][:, -1])
-
-
-def test_where_clipping_saves_a_recurrent_net_check_calls_no_rate_too_high() -> None:
-    x = torch.rand(160, 40, 2, generator=torch.Generator().manual_seed(0))
-    y = (x[..., 0] - x[..., 1]).sum(1, keepdim=True) / 2
-    model = Summing()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    found = thalweg.check(model, optimizer, nn.MSELoss(), loader(x, y))
-    assert [f.cause for f in found if f.severity == "problem"] == []
-    assert "exploding_gradient_no_clipping" in [f.cause for f in found]
-
-
 def test_a_first_loss_is_held_against_the_best_constant() -> None:
     x, _ = classes()
     for shift, expected in ((100.0, ["loss_starts_high"]), (0.0, [])):

@@ -127,8 +127,11 @@ def first_steps(subject: Subject) -> list[Finding]:
             continue
         good.sort(key=lambda c: -c.learned)
         found = [_finding(c, trials.plain, i, None) for i, c in enumerate(good)]
-        if stage is lower and (clipped := _clipped(trials)) is not None:
+        clipped = _clipped(trials) if stage is lower else None
+        if clipped and clipped.treatment.rank == _REUSED and clipped.left < _SOUND:
             return [replace(_finding(clipped, trials.plain, 0, None, "warning"), sure=0.4)]
+        if clipped and clipped.learned > 0.3:
+            return [replace(found[0], severity="warning", sure=0.4)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
         return found if number == 0 else [replace(found[0], sure=0.5)]
     best = min(map(trials.run, one_batch()), key=lambda course: course.left)
@@ -136,15 +139,12 @@ def first_steps(subject: Subject) -> list[Finding]:
 
 
 def _clipped(trials: Trials) -> Course | None:
-    """Return a course with clipping, where weights are used again and again and it alone is sound.
+    """Return a course with clipping where the training as it is explodes.
 
-    A loop that clips, as is usual there, is not seen before it runs: then no rate is too high.
+    A loop that clips is not seen before it runs. Where that keeps the course sound, the rate alone
+    is no problem yet; where weights are used again and again, clipping is usual.
     """
-    treatment = clipping(trials.subject, 1.0)
-    if treatment.rank != _REUSED or trials.plain.left < 1:
-        return None
-    course = trials.run(treatment)
-    return course if course.left < _SOUND else None
+    return trials.run(clipping(trials.subject, 1.0)) if trials.plain.left >= 1 else None
 
 
 def _not_by_heart(course: Course, subject: Subject) -> Finding:
