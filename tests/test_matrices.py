@@ -17,6 +17,7 @@ from thalweg.matrices import (
     identity,
     orthogonalize,
     power,
+    products_in,
     qr,
     rows,
     symmetric,
@@ -86,18 +87,52 @@ def test_all_steps_at_once_give_what_they_give_one_by_one(
 
 
 @pytest.mark.parametrize("precision", ["high", "medium", "bfloat16"])
-def test_where_products_have_few_digits_steps_are_taken_one_by_one(
+def test_where_products_have_few_digits_three_steps_are_taken_at_once(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A square of a square would take an eigenvalue of 0 far below it."""
-    a = torch.as_tensor(wide(1e-3)).float()
-    if precision == "bfloat16":
-        a = a.bfloat16()
-    else:
+    a, steps, factor = torch.as_tensor(wide(1e-3)).float(), [], matrices._factor
+
+    def counted(s: Any, coefficients: Any, count: int) -> Any:
+        steps.append(count)
+        return factor(s, coefficients, count)
+
+    monkeypatch.setattr(matrices, "_factor", counted)
+    if precision != "bfloat16":
         monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
-    monkeypatch.setattr(matrices, "_all_factors", None)
-    found = orthogonalize(a).double().numpy()
-    assert np.linalg.norm(found - one_by_one(wide(1e-3))) < 0.2 * np.linalg.norm(found)
+    with products_in(torch.bfloat16 if precision == "bfloat16" else None):
+        found = orthogonalize(a)
+        assert steps == [3, 2]
+        orthogonalize(a[:, :40])
+    assert steps[2:] == [1] * 5
+    assert found.dtype is torch.float32
+    wanted = one_by_one(wide(1e-3))
+    assert np.linalg.norm(found.double().numpy() - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (300, 300), (2, 20, 60)])
+@pytest.mark.parametrize("least", [0.3, 0.02])
+def test_singular_values_are_brought_near_one_in_bfloat16(
+    shape: tuple[int, ...], least: float
+) -> None:
+    a = torch.as_tensor(drawn(*shape)).float()
+    left, _, right = torch.linalg.svd(a, full_matrices=False)
+    near = torch.logspace(0, np.log10(least), left.shape[-1])
+    with products_in(torch.bfloat16):
+        values = torch.linalg.svdvals(orthogonalize(left * near @ right))
+    assert values.min() > 0.66
+    assert values.max() < 1.23
+
+
+def test_the_number_before_a_step_has_more_digits_than_bfloat16() -> None:
+    """Else all that is near 1 would be 1 % too small."""
+    a = torch.as_tensor(drawn(300, 400)).float()
+    a = 0.05 * torch.linalg.qr(a.T)[0].T.contiguous()
+    with products_in(torch.bfloat16):
+        found = orthogonalize(a)
+    wanted = one_by_one(a.double().numpy())
+    ratio = np.linalg.norm(found.double().numpy(), 2) / np.linalg.norm(wanted, 2)
+    assert abs(ratio - 1) < 0.004
 
 
 @every_library
@@ -138,7 +173,8 @@ def test_matrices_of_a_model_are_treated_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*matrices.__all__} - {"descending", "symmetric", "take", "power"})
+    "name",
+    sorted({*matrices.__all__} - {"descending", "symmetric", "take", "power", "products_in"}),
 )
 def test_a_vector_is_refused_with_a_remedy(name: str) -> None:
     with pytest.raises(ValueError, match=r"tensor of shape \(3,\): .*otherwise='adamw'"):

@@ -6,6 +6,9 @@ as the kernel of a convolution, as one matrix: outputs × rest.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -14,15 +17,20 @@ from thalweg.elementwise import maximum, sqrt, where
 from thalweg.tensors import tensorwise
 
 __all__ = [
-    "T", "columns", "descending", "eigenvectors", "identity", "orthogonalize", "power", "qr",
-    "rows", "symmetric", "take",
+    "T", "columns", "descending", "eigenvectors", "identity", "orthogonalize", "power",
+    "products_in", "qr", "rows", "symmetric", "take",
 ]  # fmt: skip
 
 # Of Newton-Schulz steps a s + b s³ + c s⁵, which bring singular values near 1 (Jordan et al. 2024).
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
-_STRIP = 128  # columns of a symmetric product that are computed at once
+_STRIP = 128  # rows of a symmetric product that are computed at once
+_COLUMNS = 512  # of a matrix that are multiplied at once
 _WIDE = 1.25  # columns for each row from which products of rows alone are fewer
+_FEW = 3  # steps that can be taken at once where products have few digits
 _SINGLE = 4  # bytes of a float32
+_product_dtype: ContextVar[Any] = ContextVar("product_dtype", default=None)
+
+Coefficients = tuple[float, float, float]
 
 
 def _checked(a: Any) -> Any:  # noqa: ANN401 - an array or a tensor
@@ -126,7 +134,7 @@ def take(a: Any, index: Any, axis: int) -> Any:  # noqa: ANN401
 @tensorwise
 def orthogonalize(
     a: Any,  # noqa: ANN401
-    coefficients: tuple[float, float, float] = COEFFICIENTS,
+    coefficients: Coefficients = COEFFICIENTS,
     iterations: int = 5,
     eps: float = 1e-7,
 ) -> Any:  # noqa: ANN401
@@ -146,20 +154,34 @@ def orthogonalize(
         >>> orthogonalize(np.diag([3.0, -4.0])).round(2).tolist()
         [[0.72, 0.0], [0.0, -1.12]]
 
-    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format. Each
-    step is y ← p(y yᵀ) y, and all p together are a polynomial of the first y yᵀ: of a matrix that
-    is wider than high it is found first, and then multiplies y. That differs from one step after
-    the other by less than 1e-3 of the result in float32, and by 1e-12 in float64.
+    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format, or in
+    that of ``products_in``. Each step is y ← p(y yᵀ) y, and several p together are a polynomial of
+    the first y yᵀ: of a matrix that is wider than high it is found first, and then multiplies y.
+    All steps at once differ from one after the other by less than 1e-3 of the result in float32,
+    and by 1e-12 in float64. Of fewer digits, which that would lose, three steps are taken at once.
     """
     tall = rows(a) > columns(a)
     y = T(a) if tall else a
-    y = y / maximum(sqrt((y * y).sum((-2, -1), keepdims=True)), eps)
-    if iterations and columns(y) > _WIDE * rows(y) and _fine(y):
-        y = _all_factors(symmetric(y, T(y)), coefficients, iterations) @ y
-        return T(y) if tall else y
-    for _ in range(iterations):
-        y = _factor(symmetric(y, T(y)), coefficients) @ y
+    y = y / maximum(_library(y).linalg.norm(y, axis=(-2, -1), keepdims=True), eps)
+    if (dtype := _product_dtype.get()) is not None:
+        y = y.to(dtype)
+    several = iterations if _fine(y) else _FEW
+    most = several if columns(y) > _WIDE * rows(y) else 1
+    for taken in range(0, iterations, max(1, most)):
+        steps = min(most, iterations - taken)
+        _multiply(_factor(_half(y, T(y)), coefficients, steps), y)
+    y = y if dtype is None else y.to(a.dtype)
     return T(y) if tall else y
+
+
+@contextmanager
+def products_in(dtype: Any) -> Iterator[None]:  # noqa: ANN401 - torch's
+    """Let ``orthogonalize`` multiply tensors in a format of torch; None: in their own."""
+    token = _product_dtype.set(dtype)
+    try:
+        yield
+    finally:
+        _product_dtype.reset(token)
 
 
 def _fine(a: Any) -> bool:  # noqa: ANN401
@@ -171,26 +193,23 @@ def _fine(a: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _factor(s: Any, coefficients: tuple[float, float, float]) -> Any:  # noqa: ANN401
-    """Return p(s), what a Newton-Schulz step puts before y where s is y yᵀ."""
-    first, third, fifth = coefficients
-    found = symmetric(s, s)
-    found *= fifth
-    found += third * s
-    diagonal = list(range(rows(s)))
-    found[..., diagonal, diagonal] += first
-    return found
+def _factor(s: Any, coefficients: Coefficients, steps: int) -> Any:  # noqa: ANN401
+    """Return all that so many Newton-Schulz steps put before y, where s is y yᵀ; s is changed.
 
-
-def _all_factors(s: Any, coefficients: tuple[float, float, float], iterations: int) -> Any:  # noqa: ANN401
-    """Return the product of all that the steps put before y, where s is the first y yᵀ."""
-    whole = _factor(s, coefficients)
-    factor = whole
-    for _ in range(iterations - 1):
-        s = symmetric(symmetric(factor, s), factor)
-        factor = _factor(s, coefficients)
-        whole = symmetric(whole, factor)
+    What each puts there is a polynomial of s, so that they commute, and products are symmetric.
+    """
+    whole = factor = _half(s, s, None, coefficients)
+    for step in range(1, steps):
+        _half(_half(s, factor, s), factor, s)
+        factor = _half(s, s, None if step == 1 else factor, coefficients)
+        _half(whole, factor, whole)
     return whole
+
+
+def _multiply(factor: Any, y: Any) -> None:  # noqa: ANN401
+    """Put a factor before y, some columns at once, so that nothing else is as large as y."""
+    for begin in range(0, columns(y), _COLUMNS):
+        y[..., begin : begin + _COLUMNS] = factor @ y[..., begin : begin + _COLUMNS]
 
 
 @tensorwise
@@ -202,14 +221,48 @@ def symmetric(a: Any, b: Any) -> Any:  # noqa: ANN401
         >>> symmetric(g, T(g)).tolist()
         [[5.0, 11.0], [11.0, 25.0]]
     """
+    return _half(_checked(a), b)
+
+
+def _half(a: Any, b: Any, out: Any = None, coefficients: Coefficients | None = None) -> Any:  # noqa: ANN401
+    """Return a @ b where that is symmetric, by strips of rows up to the diagonal.
+
+    Args:
+        a, b: the matrices.
+        out: where it is written. That may be a itself: a strip needs no other rows of it.
+        coefficients: of 1, a and a @ b: their sum is returned then.
+    """
     count = rows(a)
     if count < 2 * _STRIP:
-        return a @ b
-    shape = (*a.shape[:-1], count)
-    found = np.empty(shape, a.dtype) if isinstance(a, np.ndarray) else a.new_empty(shape)
+        whole = _strip(a, b, 0, count, coefficients)
+        if out is not None:
+            out[...] = whole
+        return whole if out is None else out
+    if out is None:
+        shape = (*a.shape[:-1], count)
+        out = np.empty(shape, a.dtype) if isinstance(a, np.ndarray) else a.new_empty(shape)
     for begin in range(0, count, _STRIP):
-        end = begin + _STRIP
-        below = a[..., begin:, :] @ b[..., begin:end]
-        found[..., begin:, begin:end] = below
-        found[..., begin:end, end:] = T(below)[..., _STRIP:]
+        end = min(begin + _STRIP, count)
+        out[..., begin:end, :end] = _strip(a, b, begin, end, coefficients)
+    for end in range(_STRIP, count, _STRIP):
+        out[..., end - _STRIP : end, end:] = T(out[..., end:, end - _STRIP : end])
+    return out
+
+
+def _strip(a: Any, b: Any, begin: int, end: int, coefficients: Coefficients | None) -> Any:  # noqa: ANN401
+    """Return some rows of what ``_half`` returns, up to the diagonal."""
+    own, others = a[..., begin:end, :], b[..., :end]
+    if coefficients is None:
+        return own @ others
+    first, third, fifth = coefficients
+    if isinstance(a, np.ndarray) or a.ndim > 2:
+        found = own @ others
+        found *= fifth
+        found += third * own[..., :end]
+    else:  # rounded once
+        found = _library(a).addmm(own[..., :end], own, others, beta=third, alpha=fifth)
+    places = _library(a).arange(end - begin)
+    coarse = round(32 * first) / 32  # a number that bfloat16 has, and then the rest
+    for part in (coarse, first - coarse):
+        found[..., places, places + begin] += part
     return found

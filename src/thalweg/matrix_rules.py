@@ -42,7 +42,7 @@ def muon(g, x, m, *, t, lr=1e-3, beta=0.95, weight_decay=0.1):
     The factor 0.2 √max(rows, columns) gives steps the size of AdamW's, so that both can have one
     rate. Deviation: m is an average, not a sum, which a step does not tell apart but by rounding.
     """
-    factor = 0.2 * max(rows(x), columns(x)) ** 0.5
+    factor = 0.2 * maximum(rows(x), columns(x)) ** 0.5
     return muon_step(g, x, m, lr=lr, beta=beta, weight_decay=weight_decay, factor=factor)
 
 

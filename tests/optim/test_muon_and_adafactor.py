@@ -35,6 +35,33 @@ def test_torchs_muon_differs_by_the_digits_of_bfloat16(configuration: Configurat
         assert 0 < (p - like).norm() < 0.03 * move  # measured: 0.001 to 0.016
 
 
+@pytest.mark.parametrize("shape", [(60, 80), (50, 50)])
+def test_products_may_be_those_of_bfloat16_as_torchs_are(shape: tuple[int, int]) -> None:
+    start, ours, theirs, wide = (new_parameters(torch.float32, shapes=[shape]) for _ in range(4))
+    after(optim.Muon(ours, lr=0.1, product_dtype=torch.bfloat16), 8)
+    after(torch.optim.Muon(theirs, lr=0.1), 8)
+    after(optim.Muon(wide, lr=0.1), 8)
+    move = (theirs[0] - start[0]).norm()
+    assert (ours[0] - theirs[0]).norm() < 0.02 * move
+    assert 1e-4 * move < (ours[0] - wide[0]).norm() < 0.02 * move
+
+
+@pytest.mark.parametrize("rule", ["muon", "normuon", "sam(muon)"])
+def test_any_rule_that_orthogonalizes_may_multiply_in_bfloat16(rule: str) -> None:
+    wide, narrow = (new_parameters(torch.float32, shapes=[(40, 60)])[0] for _ in range(2))
+    start = wide.detach().clone()
+    for p, dtype in ((wide, None), (narrow, torch.bfloat16)):
+        optimizer = optim.Descent([p], rule, lr=0.1, product_dtype=dtype)
+
+        def closure(p: Tensor = p) -> Tensor:
+            p.grad = p.detach().sin()
+            return p.sum()
+
+        optimizer.step(closure)
+    move = (wide - start).norm()
+    assert 1e-4 * move < (wide - narrow).norm() < 0.05 * move
+
+
 @pytest.mark.parametrize("options", [{}, {"nesterov": False, "ns_steps": 3, "eps": 1e-3}], ids=str)
 def test_a_step_of_muon_is_the_plain_function(options: dict[str, Any]) -> None:
     w = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -157,6 +157,10 @@ def test_kahan_follows_float32(configuration: Configuration) -> None:
             {"state_dtype": torch.float16},
             "state_dtype must be one of None, torch.float32, torch.bfloat16, got torch.float16",
         ),
+        (
+            {"product_dtype": torch.float16},
+            "product_dtype must be one of None, torch.bfloat16, got torch.float16",
+        ),
         ({"clip_norm": "1"}, "clip_norm must be > 0 or None, got '1'"),
         ({"clip_norm": True}, "clip_norm must be > 0 or None, got True"),
         ({"cautious": "no"}, "cautious must be one of False, True, got 'no'"),

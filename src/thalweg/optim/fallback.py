@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.kind import ELEMENT_WISE
+from thalweg.matrices import products_in
 from thalweg.optim.memory import gathered, placed
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
@@ -46,7 +47,10 @@ def step_tensor(one: Alone, scale: float | Tensor, options: Options) -> None:
     """
     read = _read(one, scale)
     recipe = one.recipe
-    moved, after = recipe.rule.advance(read.g, read.x, read.before, t=read.t, hyper=recipe.hyper)
+    with products_in(options.product_dtype):
+        moved, after = recipe.rule.advance(
+            read.g, read.x, read.before, t=read.t, hyper=recipe.hyper
+        )
     _write(one, read, moved, after, options)
 
 
@@ -86,7 +90,8 @@ def step_together(
             f"rule {rule.name!r} steps all parameters together, and these have taken "
             f"{min(t) - 1} to {max(t) - 1} steps: begin a new optimizer where some join"
         )
-    moved, after = rule.advance(g, x, state, t=t, hyper=hyper, inputs=inputs)
+    with products_in(options.product_dtype):
+        moved, after = rule.advance(g, x, state, t=t, hyper=hyper, inputs=inputs)
     for name in rule.uniform_state:
         if isinstance(after[name], Tensors):
             several = [n for n, v in hyper.items() if isinstance(v, Tensors) and n != "lr"]

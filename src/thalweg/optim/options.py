@@ -14,6 +14,7 @@ _CHOICES = {
     "nonfinite": ("propagate", "skip", "raise"),
     "rounding": ("nearest", "stochastic", "kahan"),
     "state_dtype": (None, torch.float32, torch.bfloat16),
+    "product_dtype": (None, torch.bfloat16),
 }
 
 
@@ -42,6 +43,9 @@ class Options:
             up or down, with the chances that keep the mean; the seed is torch's. "kahan": one more
             bfloat16 per parameter keeps what rounding lost.
         zero_gradients: whether a step leaves gradients at 0; False by default.
+        product_dtype: torch.bfloat16, in which Muon and its like then multiply to bring singular
+            values near 1, as torch's Muon and its authors' code do: faster where the processor
+            multiplies bfloat16. None (default): the parameter's format, and float32 at the least.
 
     Raises:
         ValueError: a value outside its range.
@@ -54,6 +58,7 @@ class Options:
     state_dtype: torch.dtype | None = None
     rounding: Literal["nearest", "stochastic", "kahan"] = "nearest"
     zero_gradients: bool = False
+    product_dtype: torch.dtype | None = None
 
     @property
     def guarded(self) -> bool:

@@ -51,10 +51,8 @@ def scaled_muon(
     first=3.4445, third=-4.775, fifth=2.0315, iterations=5.0, eps=1e-7,
 ):  # fmt: skip
     """Muon at the rate of Jordan et al., or at that of Liu et al. (2025) if like_adamw."""
-    if like_adamw:
-        factor = 0.2 * max(rows(x), columns(x)) ** 0.5
-    else:
-        factor = max(1.0, rows(x) / columns(x)) ** 0.5
+    own = maximum(1.0, rows(x) / columns(x)) ** 0.5
+    factor = 0.2 * maximum(rows(x), columns(x)) ** 0.5 if like_adamw else own
     return muon_step(
         g, x, m, lr=lr, beta=beta, weight_decay=weight_decay, factor=factor, nesterov=nesterov,
         coefficients=(first, third, fifth), iterations=int(iterations), eps=eps,
