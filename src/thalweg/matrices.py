@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.elementwise import maximum, sqrt, where
+from thalweg.elementwise import maximum, where
 from thalweg.tensors import tensorwise
 
 __all__ = [
@@ -154,9 +154,9 @@ def orthogonalize(
         >>> orthogonalize(np.diag([3.0, -4.0])).round(2).tolist()
         [[0.72, 0.0], [0.0, -1.12]]
 
-    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format, or in
-    that of ``products_in``. Each step is y ← p(y yᵀ) y, and several p together are a polynomial of
-    the first y yᵀ: of a matrix that is wider than high it is found first, and then multiplies y.
+    Source: Jordan et al. 2024, "Muon". They compute in bfloat16; here it is in a's own format, or
+    in that of ``products_in``. Each step is y ← p(y yᵀ) y, and several p together are a polynomial
+    of the first y yᵀ: of a matrix that is wider than high it is found first, and then multiplies y.
     All steps at once differ from one after the other by less than 1e-3 of the result in float32,
     and by 1e-12 in float64. Of fewer digits, which that would lose, three steps are taken at once.
     """
@@ -228,7 +228,8 @@ def _half(a: Any, b: Any, out: Any = None, coefficients: Coefficients | None = N
     """Return a @ b where that is symmetric, by strips of rows up to the diagonal.
 
     Args:
-        a, b: the matrices.
+        a: the matrix on the left.
+        b: the one on the right.
         out: where it is written. That may be a itself: a strip needs no other rows of it.
         coefficients: of 1, a and a @ b: their sum is returned then.
     """
