@@ -92,10 +92,15 @@ class Synthetic:
         return deviation * float(rng.standard_normal())
 
     def run(
-        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+        self,
+        lanes: Sequence[Lane],
+        *,
+        should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = lambda _: None,
+        alone: bool = False,
     ) -> Lanes:
         """Draw the trainings."""
-        del should_stop, alone  # it takes no time
+        del should_stop, epochs_ended, alone  # it takes no time
         curves = np.array([[5.0, self.loss(lane, "validation")] for lane in lanes]).T
 
         def judge() -> tuple[np.ndarray, np.ndarray]:

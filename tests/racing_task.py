@@ -66,6 +66,7 @@ class LeastSquares:
         lanes: Sequence[Lane],
         *,
         should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = lambda _: None,
         alone: bool = False,  # noqa: ARG002
     ) -> Lanes:
         first = lanes[0]
@@ -87,6 +88,7 @@ class LeastSquares:
                     w, state = rule.advance(g, w, state, t=t, hyper=hyper)
                 diverged_at[(diverged_at == 0) & ~np.isfinite(w).all(axis=1)] = t
             curves.append((self.loss(0, w), self.loss(1, w)))
+            epochs_ended(len(lanes))
         train_loss, validation_loss = (np.array(curve) for curve in zip(*curves, strict=True))
 
         def judge() -> tuple[np.ndarray, np.ndarray]:

@@ -377,6 +377,34 @@ def test_progress_ends_where_it_said() -> None:
     assert float(loss) > 0
 
 
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_epochs_count_before_the_first_training_ends(tmp_path: Path, on: str) -> None:
+    seen = tmp_path / "seen"
+
+    class Slow(LeastSquares):
+        """Its first trainings wait until who watches has seen the epochs of one of them."""
+
+        def run(self, lanes: Sequence[Lane], *, epochs_ended: Any = None, **terms: Any) -> Any:
+            while epochs_ended and not seen.exists():
+                epochs_ended(1)
+                time.sleep(0.01)
+            return super().run(lanes, **terms)
+
+    def watch(progress: run.Progress) -> None:
+        told.append(progress)
+        if progress.done:
+            seen.touch()
+
+    told: list[run.Progress] = []
+    _race(task=Slow(), tell=watch, on=on)
+    first = next(p for p in told if p.done)
+    assert first.doing == "first trainings"
+    assert first.seconds_left is not None
+    assert first.done <= 2 * 16  # no more than the trainings of two workers
+    assert [p.done for p in told] == sorted(p.done for p in told)
+    assert told[-1].done == told[-1].total
+
+
 @pytest.mark.parametrize("stacked", [True, False])
 def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) -> None:
     class Shared(Mixing):

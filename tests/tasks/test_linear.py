@@ -76,3 +76,11 @@ def test_the_data_of_a_race_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Examples, "of", noted)
     thalweg.race("iris", rules=["sgd", "adam"], epochs=1, trials=8, repeats=2, workers=4)
     assert len(prepared) == 2 * 2  # the training and the validation part of each repeat
+
+
+def test_every_epoch_of_every_lane_is_counted() -> None:
+    told: list[int] = []
+    task = _task("iris", 0.0)
+    lanes = [task._adam(8, 7)] * 3
+    task.run(lanes, should_stop=lambda: False, epochs_ended=told.append)
+    assert sum(told) == 3 * 7

@@ -335,3 +335,13 @@ def test_a_checkpoint_is_judged_where_the_race_did_and_goes_on_from_where_it_tra
         ):
             torch.testing.assert_close(p.detach(), point)
             assert not torch.equal(p, before)
+
+
+def test_every_epoch_of_every_lane_is_counted(task: ModuleTask) -> None:
+    told: list[int] = []
+    lanes = [trial(number=i).lane(Rules()) for i in range(3)]
+    task.run(lanes, should_stop=lambda: False, epochs_ended=told.append)
+    assert told == [3, 3, 3]
+    told.clear()
+    task.run(lanes, should_stop=lambda: False, epochs_ended=told.append, alone=True)
+    assert told == [1] * 9

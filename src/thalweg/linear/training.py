@@ -169,6 +169,7 @@ def train_on(
     evaluate_every: int = 1,
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
+    epochs_ended: Callable[[int], None] = lambda _: None,
 ) -> Training:
     """Train on data that are prepared already, for many trainings on the same; see ``train``."""
     rule = get(rule)
@@ -200,6 +201,7 @@ def train_on(
         measured={*range(0, epochs, evaluate_every), epochs},
         threads=threads,
         should_stop=should_stop,
+        epochs_ended=epochs_ended,
     )
     train_loss, validation_loss = np.swapaxes(np.array(list(measurements.values())), 0, 1)
     w = trainer.parameters
@@ -224,6 +226,7 @@ def _losses_by_epoch(
     measured: Container[int],
     threads: int,
     should_stop: Callable[[], bool] | None,
+    epochs_ended: Callable[[int], None],
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Train over the stretches; return the losses after those epochs."""
     with ThreadPoolExecutor(min(threads, trainer.count + 1)) as pool:
@@ -233,6 +236,7 @@ def _losses_by_epoch(
         for stretch in _ahead(pool, stretches) if threads > 1 else stretches:
             trainer.step(team, examples, stretch)
             done += stretch.epochs
+            epochs_ended(stretch.epochs * len(trainer.diverged_at))
             if done in measured:
                 measurements[done] = _losses(trainer, team, examples, held_out)
     return measurements

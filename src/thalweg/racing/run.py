@@ -15,6 +15,7 @@ from thalweg.racing.raced import Raced
 from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
 from thalweg.racing.space import Point
 from thalweg.racing.store import Store
+from thalweg.racing.ticks import Ticks
 from thalweg.racing.trial import FINAL, RERUN, TIMING, Result, Trial
 from thalweg.racing.workers import Piece, Workers, timed, train
 from thalweg.rule import Rule
@@ -57,7 +58,7 @@ class Course:
 
 @dataclass
 class _Meter:
-    """Adds up finished work, in full trainings. Work that was not foreseen is added to the total.
+    """Adds up work, in full trainings. Work that was not foreseen is added to the total.
 
     A final counts as ``final`` trainings.
     """
@@ -69,27 +70,33 @@ class _Meter:
     standings: dict[str, Standing]
     done: float = 0.0
     new: float = 0.0  # what was done since the start
+    begun: dict[int, float] = field(default_factory=dict)  # of pieces that have not ended
+    doing: str = "first trainings"
     start: float = field(default_factory=time.monotonic)
 
     def foresee(self, trials: Iterable[Trial]) -> None:
         self.total += sum(trial.round == WIDENED for trial in trials)
 
+    def work(self, trial: Trial) -> float:
+        """Return what a training counts as."""
+        return self.final if trial.round == FINAL else trial.epochs / self.epochs
+
     def count(self, results: Sequence[Result], *, new: bool) -> None:
         for result in results:
-            work = self.final if result.trial.round == FINAL else result.trial.epochs / self.epochs
+            work = self.work(result.trial)
             self.done += work
             self.new += work * new
             self.standings[result.trial.rule] = _after(self.standings[result.trial.rule], result)
 
-    def show(self, doing: str) -> None:
+    def show(self, doing: str | None = None) -> None:
+        """Tell how far the race is, and what finished last, if something did."""
+        self.doing = doing or self.doing
+        begun = sum(self.begun.values())
+        done, new = self.done + begun, self.new + begun
         finite = [(s.loss, rule) for rule, s in self.standings.items() if s.loss is not None]
         best = "{1} {0:.4g}".format(*min(finite)) if finite else ""
-        left = (
-            (time.monotonic() - self.start) * (self.total - self.done) / self.new
-            if self.new
-            else None
-        )
-        self.tell(Progress(self.done, self.total, doing, best, dict(self.standings), left))
+        left = (time.monotonic() - self.start) * (self.total - done) / new if new else None
+        self.tell(Progress(done, self.total, self.doing, best, dict(self.standings), left))
 
 
 def _after(standing: Standing, result: Result) -> Standing:
@@ -150,7 +157,8 @@ def run(
         for repeat in range(protocol.repeats)
         for name in protocol.rules
     }
-    every = _Pool(task, store, meter, workers, write).run(contests)
+    with Ticks() as ticks:
+        every = _Pool(task, store, meter, workers, write).run(contests, ticks)
     found = {
         name: [every[name, repeat] for repeat in range(protocol.repeats)] for name in protocol.rules
     }
@@ -324,12 +332,12 @@ class _Pool:
         self.made = 0
         self.begun = False
 
-    def run(self, contests: Mapping[Key, Contest]) -> dict[Key, Found]:
+    def run(self, contests: Mapping[Key, Contest], ticks: Ticks) -> dict[Key, Found]:
         for key, contest in contests.items():
             self.proceed(key, contest, None)
         while self.waiting:
-            self.ask()
-            done = Counter((trial.rule, trial.repeat) for trial in self.next())
+            self.ask(ticks)
+            done = Counter((trial.rule, trial.repeat) for trial in self.next(ticks))
             for key, count in done.items():
                 wanted, missing = self.waiting.pop(key)
                 if missing > count:
@@ -351,7 +359,7 @@ class _Pool:
             kind = self.task.together(trial.lane(self.workers.rules))
             self.groups.setdefault((trial.repeat, trial.phase, kind), []).append(trial)
 
-    def ask(self) -> None:
+    def ask(self, ticks: Ticks) -> None:
         """Make pieces of work for all workers, of as many rules as can be trained together.
 
         No more pieces than workers are made, so that trials that come later can join those that
@@ -366,32 +374,51 @@ class _Pool:
             unit, rest = group[:lanes], group[lanes:]
             if rest:
                 self.groups[key] = rest
-            self.begin(unit)
+            self.begin(unit, ticks)
 
-    def begin(self, unit: list[Trial]) -> None:
+    def begin(self, unit: list[Trial], ticks: Ticks) -> None:
         """Let a worker train a piece, without the trials that the store has."""
         self.made += 1
         steps = unit[0].epochs * self.task.steps(unit[0].batch_size)
         self.pieces[self.made] = self.clock + steps * (_STEP + len(unit)), unit
         if missing := [trial for trial in unit if not self.store.get(trial)]:
             if not self.begun:
-                self.meter.show("first trainings")
+                self.meter.show()
             self.begun = True
-            self.workers.submit(self.made, train, missing, keep=self.store.directory is not None)
+            self.workers.submit(
+                self.made,
+                train,
+                missing,
+                keep=self.store.directory is not None,
+                epochs_ended=ticks.ticker(self.made),
+            )
         else:
             self.ended.add(self.made)
 
-    def next(self) -> list[Trial]:
+    def next(self, ticks: Ticks) -> list[Trial]:
         """Return the trials of the next piece: any that ended, or the one that should end first."""
         first = min(self.pieces, key=lambda number: self.pieces[number][0])
         while not (self.ended if self.task.exact else first in self.ended):
-            number, piece = self.workers.next()
+            number, piece = self.workers.next(lambda: self.look(ticks))
+            self.meter.begun.pop(number, None)
             self.keep(piece)
             self.ended.add(number)
         number = min(self.ended) if self.task.exact else first
         self.ended.remove(number)
         self.clock, unit = self.pieces.pop(number)
         return unit
+
+    def look(self, ticks: Ticks) -> None:
+        """Tell of epochs that were trained in pieces which have not ended."""
+        for number, epochs in (told := ticks.read()).items():
+            if number in self.pieces and number not in self.ended:
+                unit = self.pieces[number][1]
+                each = self.meter.work(unit[0])
+                work = self.meter.begun.get(number, 0.0) + epochs * each / unit[0].epochs
+                # A worker that is lost has told of epochs that another one trains again.
+                self.meter.begun[number] = min(work, each * len(unit))
+        if told:
+            self.meter.show()
 
     def results(self, trials: Sequence[Trial]) -> list[Result]:
         return [result for trial in trials if (result := self.store.get(trial))]

@@ -62,7 +62,12 @@ class Piece:
 
 
 def train(
-    raced: Raced, unit: Sequence[Trial], *, keep: bool, should_stop: Callable[[], bool]
+    raced: Raced,
+    unit: Sequence[Trial],
+    *,
+    keep: bool,
+    epochs_ended: Callable[[int], None],
+    should_stop: Callable[[], bool],
 ) -> Piece:
     """Run a piece of work.
 
@@ -70,6 +75,7 @@ def train(
         raced: what is trained.
         unit: trials of one repeat that may be trained together.
         keep: whether finals leave a checkpoint.
+        epochs_ended: is told how many epochs were trained, now and then.
         should_stop: is asked now and then.
 
     Raises:
@@ -78,7 +84,7 @@ def train(
     """
     try:
         task = raced.task.repeated(unit[0].repeat)
-        lanes = task.run(raced.lanes(unit), should_stop=should_stop)
+        lanes = task.run(raced.lanes(unit), should_stop=should_stop, epochs_ended=epochs_ended)
         final = unit[0].round == FINAL
         judged = list(zip(*lanes.judge(), strict=True)) if final else [()] * len(unit)
     except (TaskError, OSError):
@@ -177,8 +183,11 @@ class Workers:
         self._asked[future] = asked
         future.add_done_callback(self._finished.put)
 
-    def next(self) -> tuple[Any, Any]:
+    def next(self, waiting: Callable[[], None] = lambda: None) -> tuple[Any, Any]:
         """Wait for one that finishes; return its tag and value, or raise its error.
+
+        Args:
+            waiting: is called a few times a second until one finishes.
 
         Raises:
             TaskError: its worker was lost every time that it was tried.
@@ -188,6 +197,7 @@ class Workers:
                 # A wait without end would also hold up a Ctrl-C that comes just before it.
                 future = self._finished.get(timeout=_GLANCE)
             except queue.Empty:
+                waiting()
                 continue
             asked = self._asked.pop(future)
             try:

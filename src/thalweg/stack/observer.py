@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.stack.lanes import Stack
 
-__all__ = ["Interrupt", "Observer"]
+__all__ = ["EpochCount", "Interrupt", "Observer"]
 
 _ASKED = 0.05  # seconds between two questions whether to stop
 
@@ -69,3 +69,18 @@ class Interrupt(Observer):
             self._asked = now
             if self._should_stop():
                 raise KeyboardInterrupt
+
+
+class EpochCount(Observer):
+    """Tells how many epochs were trained; those of lanes side by side count each.
+
+    Args:
+        tell: takes how many ended since it was called last.
+    """
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+
+    def epoch_ended(self, _: int, lanes: Sequence[int], *__: object) -> None:
+        """Count an epoch of each lane, once if it has several seats."""
+        self._tell(len(set(lanes)))

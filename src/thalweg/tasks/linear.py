@@ -95,7 +95,12 @@ class LinearTask:
         """Return what lanes share: rule, length and the stream of minibatches."""
         return lane.rule, lane.epochs, lane.batch_size, lane.seed
 
-    def _train(self, lanes: Sequence[Lane], should_stop: Callable[[], bool]) -> "Training":
+    def _train(
+        self,
+        lanes: Sequence[Lane],
+        should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = lambda _: None,
+    ) -> "Training":
         from thalweg import linear  # noqa: PLC0415 - loads Numba
 
         with _PREPARING:
@@ -115,6 +120,7 @@ class LinearTask:
             seed=first.seed,
             threads=1,
             should_stop=should_stop,
+            epochs_ended=epochs_ended,
         )
 
     @functools.cached_property
@@ -137,10 +143,11 @@ class LinearTask:
         lanes: Sequence[Lane],
         *,
         should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = lambda _: None,
         alone: bool = False,  # noqa: ARG002 - a lane by itself is trained in the same way
     ) -> Lanes:
         """Train lanes; see ``Task.run``."""
-        training = self._train(lanes, should_stop)
+        training = self._train(lanes, should_stop, epochs_ended)
 
         def judge() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             test, loss = self.split.test, self._loss

@@ -25,7 +25,7 @@ from thalweg.stack.batch import Batch, arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
-from thalweg.stack.observer import Interrupt
+from thalweg.stack.observer import EpochCount, Interrupt
 from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
@@ -189,7 +189,12 @@ class ModuleTask:
         return lane.epochs, lane.batch_size, lane.shared, seed, lane.rule.gradients
 
     def run(
-        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+        self,
+        lanes: Sequence[Lane],
+        *,
+        should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = lambda _: None,
+        alone: bool = False,
     ) -> Lanes:
         """Train lanes; see ``Task.run``."""
         first = lanes[0]
@@ -203,7 +208,7 @@ class ModuleTask:
             epochs=first.epochs,
             shared=first.shared,
             stacked=self.stacked and not alone,
-            observers=[Interrupt(should_stop)],
+            observers=[Interrupt(should_stop), EpochCount(epochs_ended)],
         )
         return Lanes(
             training.train_loss,

@@ -84,6 +84,10 @@ class Target:
     rule: str
 
 
+def _nobody(_: int) -> None:
+    """Be told of epochs, and do nothing."""
+
+
 class Task(Protocol):
     """What a race needs of a task.
 
@@ -124,7 +128,12 @@ class Task(Protocol):
         """Return what lanes have in common that can be trained together."""
 
     def run(
-        self, lanes: Sequence[Lane], *, should_stop: Callable[[], bool], alone: bool = False
+        self,
+        lanes: Sequence[Lane],
+        *,
+        should_stop: Callable[[], bool],
+        epochs_ended: Callable[[int], None] = _nobody,
+        alone: bool = False,
     ) -> Lanes:
         """Train lanes on one thread; ``together`` must be equal for all of them.
 
@@ -134,6 +143,8 @@ class Task(Protocol):
         Args:
             lanes: what to train.
             should_stop: is asked now and then.
+            epochs_ended: is told how many epochs were trained since it was told last; those of
+                lanes side by side count each.
             alone: whether each is trained as a user would, and not beside the others.
 
         Raises:
