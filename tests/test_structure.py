@@ -124,6 +124,7 @@ ELSEWHERE = {
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",
     "linear/base": "test_estimators",
+    "linear/callbacks": "test_estimators",
     "linear/classifier": "test_estimators",
     "linear/examples": "test_linear",
     "linear/interior": "test_optimum",

@@ -122,7 +122,8 @@ def test_by_default_a_fit_does_not_depend_on_the_units_of_the_columns_or_of_y() 
     shares = X.std(axis=0) / np.sqrt((X != 0).mean(axis=0)) * units
     for rows, unit in ((X, shares / units), (scaled, np.ones(30)), (moved, units * X.std(axis=0))):
         fit = LinearClassifier().fit(rows, y)
-        given = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(
+        C = 1 / (len(y) * fit.alpha_)
+        given = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10).fit(
             (rows - rows.mean(axis=0)) / unit, y
         )
         np.testing.assert_allclose(fit.coef_ * unit, given.coef_, atol=1e-5)

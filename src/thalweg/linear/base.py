@@ -20,12 +20,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from thalweg.checks import count
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.kind import ELEMENT_WISE
+from thalweg.linear.callbacks import Callbacks, Told
 from thalweg.linear.columns import Columns, check_stored
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum, proximal_step
 from thalweg.linear.progressive import Progressive
 from thalweg.linear.resting import rests
 from thalweg.linear.stream import orders
+from thalweg.linear.strength import strength
 from thalweg.linear.unit import Unit, first_outputs, first_squares
 from thalweg.losses import Loss
 from thalweg.rule import Rule
@@ -48,14 +50,6 @@ _KNOWN = (
     "_labels",
 )  # before the training
 _FITTED = ("coef_", "intercept_", *_KNOWN)
-
-try:
-    from sklearn.callback import CallbackSupportMixin as _Callbacks
-except ImportError:
-
-    class _Callbacks:  # type: ignore[no-redef]
-        """Before scikit-learn 1.9 there are none."""
-
 
 Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
 
@@ -82,8 +76,10 @@ class _Problem:
     lanes: Sequence[int]
 
 
-class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """What the classifier and the regressor share."""
+
+    alpha_: Any
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -143,6 +139,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         chosen, hyper = self._chosen(sparse=issparse(X)), self.hyper or {}
         for model in models:
             model._columns, model._problems = columns, []  # noqa: SLF001 - its own kind
+            model.alpha_ = model._alpha(unknown)  # noqa: SLF001 - the same
         rates = np.asarray(_RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND)
         lanes: list[Sequence[int]] = [range(LANES)]
         if self.lr != "auto":
@@ -270,7 +267,7 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         if warm:
             self._warm()
         courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
-        told = _Told(self)
+        told = Told(self)
         seed = np.random.SeedSequence(random.randint(2**31))
         for number, order in enumerate(orders(n, self.max_iter, seed)):
             told.begin()
@@ -331,12 +328,13 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         self, rows: Rows, starts: list[NDArray[np.float64]], *, asked: bool
     ) -> list[NDArray[np.float64]]:
         """Go on to the optimum, if that is asked for; else where |w| is penalized to its zeros."""
-        columns, ends = self._columns, []
+        columns, ends, strengths = self._columns, [], []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         factor = columns.penalized(own=self._own)
         share = rows.weights / rows.weights.sum()
         for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
             l2, l1 = problem.penalties
+            strengths.append(1.0)
             if not asked and not l1:
                 ends.append(w)
                 continue
@@ -346,7 +344,11 @@ class Linear(_Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             objective = Objective(
                 rows.X, columns, target, share, problem.loss, problem.parameter, *penalties
             )
+            if asked and self._own and not l1 and problem.loss.kinks is None:
+                strengths[-1] = strength(objective, w, l2)
+                objective = replace(objective, l2=strengths[-1] * objective.l2)
             ends.append(optimum(objective, w, accuracy) if asked else proximal_step(objective, w))
+        self.alpha_ = self.alpha_ * (np.array(strengths) if len(strengths) > 1 else strengths[0])
         return ends
 
     def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
@@ -563,36 +565,9 @@ class _Course:
         model, kept = self._model, self._kept
         assert kept is not None
         model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
-        small = rows.X.shape[0] * rows.X.shape[1] * self._k * len(rows.targets) <= _SMALL
+        numbers = rows.X.nnz if issparse(rows.X) else rows.X.size
+        small = numbers * self._k * len(rows.targets) <= _SMALL
         asked = model.finish if model.finish != "auto" else small and self._validation is None
         kept = model._finished(rows, kept, asked=bool(asked))  # noqa: SLF001 - the same
         model._keep(kept)  # noqa: SLF001 - the same
         del model._problems, model._columns  # noqa: SLF001 - the same
-
-
-class _Told:
-    """What scikit-learn's callbacks are told of a fit, if there are some."""
-
-    def __init__(self, model: Linear) -> None:
-        self._model: Any = model
-        self._fit: Any = None
-        if hasattr(model, "_skl_callbacks"):
-            self._fit = self._model._init_callback_context(max_subtasks=model.max_iter)  # noqa: SLF001
-            self._fit.call_on_fit_task_begin(estimator=model)
-
-    def begin(self) -> None:
-        """Say that a pass begins."""
-        if self._fit is not None:
-            self._pass = self._fit.subcontext(task_name="pass")
-            self._pass.call_on_fit_task_begin(estimator=self._model)
-
-    def end(self, fitted: Callable[[], dict[str, Any]]) -> bool:
-        """Say that it has ended; return whether a callback wants no more."""
-        return self._fit is not None and self._pass.call_on_fit_task_end(
-            estimator=self._model, reconstruction_attributes=fitted
-        )
-
-    def over(self) -> None:
-        """Say that the fit has ended."""
-        if self._fit is not None:
-            self._fit.call_on_fit_task_end(estimator=self._model)

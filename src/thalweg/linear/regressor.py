@@ -58,6 +58,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         coef_: (features,); of several outputs (outputs, features).
         intercept_: (outputs,).
         lr_: the rate that did best; of several outputs, one for each.
+        alpha_: the weight of the penalty; the same.
         progressive_loss_: what the loss on new rows is after one pass, without the penalty.
         loss_curve_: the progressive loss of every pass.
         validation_curve_: the validation loss after every pass.
