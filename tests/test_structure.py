@@ -129,6 +129,7 @@ ELSEWHERE = {
     "linear/examples": "test_linear",
     "linear/interior": "test_optimum",
     "linear/objective": "test_optimum",
+    "linear/problem": "test_estimators",
     "linear/regressor": "test_estimators",
     "linear/stream": "test_linear",
     "linear/team": "test_linear",

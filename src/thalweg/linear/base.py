@@ -3,8 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -24,16 +23,18 @@ from thalweg.linear.callbacks import Callbacks, Told
 from thalweg.linear.columns import Columns, check_stored
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum, proximal_step
+from thalweg.linear.problem import Choice, Problem, Rows
 from thalweg.linear.progressive import Progressive
 from thalweg.linear.resting import rests
 from thalweg.linear.stream import orders
 from thalweg.linear.strength import strength
 from thalweg.linear.unit import Unit, first_outputs, first_squares
+from thalweg.linear.zeros import Zeros
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 from thalweg.rules import get
 
-__all__ = ["Linear", "Rows"]
+__all__ = ["Linear"]
 
 _RATES = np.geomspace(0.25, 8, LANES)  # of Adagrad on scaled columns
 _AROUND = 4.0 ** np.arange(-3, LANES - 3)  # times the default rate of another rule
@@ -50,30 +51,6 @@ _KNOWN = (
     "_labels",
 )  # before the training
 _FITTED = ("coef_", "intercept_", *_KNOWN)
-
-Choice = tuple[int, int]  # 0 or 1 for the average, and the lane
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows, the targets of each training on them, and the rows' weights."""
-
-    X: Any
-    targets: list[NDArray[Any]]
-    weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """One training: a loss, its unit, and the lanes that learn it: eight rates, or one of them."""
-
-    loss: Loss
-    unit: Unit
-    parameter: float
-    training: Progressive
-    rates: NDArray[np.float64]
-    penalties: tuple[float, float]
-    lanes: Sequence[int]
 
 
 class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -132,60 +109,71 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         Others beside may have a rate and penalties of their own: each then has a lane. In what
         units columns are penalized is the same for all.
         """
-        X, models = rows.X, [self, *beside]
+        models = [self, *beside]
         columns = Columns.of(
-            X, rows.weights, intercept=self.fit_intercept, user=type(self).__name__
+            rows.X, rows.weights, intercept=self.fit_intercept, user=type(self).__name__
         )
-        chosen, hyper = self._chosen(sparse=issparse(X)), self.hyper or {}
+        chosen = self._chosen(sparse=issparse(rows.X))
+        rates, lanes = self._rates(chosen, models)
         for model in models:
             model._columns, model._problems = columns, []  # noqa: SLF001 - its own kind
-            model.alpha_ = model._alpha(unknown)  # noqa: SLF001 - the same
-        rates = np.asarray(_RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND)
-        lanes: list[Sequence[int]] = [range(LANES)]
-        if self.lr != "auto":
-            given = [float(model.lr) for model in models]
-            rates = np.array(given + given[-1:] * (LANES - len(given)))
-            lanes = [[i] for i in range(len(models))]
-        factor = columns.square**-0.5 if self.rule == "auto" else 1.0
-        each = [chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates]
-        unit_penalties = columns.penalties(self._step_size(X), own=self._own)
+            model.alpha_ = unknown if self._own else float(model.alpha)
         for y in rows.targets:
-            parameter = getattr(self, loss.parameter) if loss.parameter else 0.0
-            unit = Unit.of(loss, y, rows.weights, parameter)
-            parameter = unit.parameter(loss, parameter)
+            given = getattr(self, loss.parameter) if loss.parameter else 0.0
+            unit = Unit.of(loss, y, rows.weights, given)
+            penalties = [unit.penalties(m.alpha_, m.l1_ratio, own=self._own) for m in models]
             strength = np.zeros((2, LANES))
-            strengths = [
-                unit.penalties(model._alpha(unknown), model.l1_ratio, own=self._own)  # noqa: SLF001
-                for model in models
-            ]
-            for model, where, (l2, l1) in zip(models, lanes, strengths, strict=True):
+            for model, where, (l2, l1) in zip(models, lanes, penalties, strict=True):
                 # One pass needs no help against overfitting: a w² that nobody asked for is left
                 # to the finish.
                 once = self._own and model.max_iter == 1
                 strength[:, where] = [[0.0 if once else l2], [l1]]
-            training = Progressive(
-                chosen,
-                loss,
-                parameter,
-                columns,
-                outputs=k,
-                lanes=each,
-                sparse=issparse(X),
-                penalties=unit_penalties if strength.any() else None,
-                strength=strength,
-            )
-            first = first_outputs(loss, y, rows.weights, k) * self.fit_intercept
-            if self.fit_intercept:
-                training.start(first[None], len(columns.scale))
-            if self.rule == "auto":
-                squares = first_squares(
-                    loss, first, unit, y=y, weights=rows.weights, parameter=parameter
-                )
-                training.fill("s", squares / self._step_size(X))
-            for model, where, penalties in zip(models, lanes, strengths, strict=True):
+            parameter = unit.parameter(loss, given)
+            training = self._training(rows, y, loss, k, unit, parameter, chosen, rates, strength)
+            for model, where, own in zip(models, lanes, penalties, strict=True):
                 model._problems.append(  # noqa: SLF001 - its own kind
-                    _Problem(loss, unit, parameter, training, rates, penalties, where)
+                    Problem(loss, unit, parameter, training, rates, own, where)
                 )
+
+    def _rates(
+        self, chosen: Rule, models: Sequence["Linear"]
+    ) -> tuple[NDArray[np.float64], list[Sequence[int]]]:
+        """Return the rates of the lanes, and which lanes are whose."""
+        if self.lr == "auto":
+            known = _RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND
+            return np.asarray(known), [range(LANES)]
+        given = [float(model.lr) for model in models]
+        rates = np.array(given + given[-1:] * (LANES - len(given)))
+        return rates, [[i] for i in range(len(models))]
+
+    def _training(  # noqa: PLR0917 - what _begin has
+        self, rows: Rows, y: NDArray[Any], loss: Loss, k: int, unit: Unit, parameter: float,
+        chosen: Rule, rates: NDArray[np.float64], strength: NDArray[np.float64],
+    ) -> Progressive:  # fmt: skip
+        """Return the lanes of a training where it begins: at the best constant."""
+        columns, batch = self._columns, self._step_size(rows.X)
+        factor = columns.square**-0.5 if self.rule == "auto" else 1.0
+        hyper = self.hyper or {}
+        training = Progressive(
+            chosen,
+            loss,
+            parameter,
+            columns,
+            outputs=k,
+            lanes=[chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates],
+            sparse=issparse(rows.X),
+            penalties=columns.penalties(batch, own=self._own) if strength.any() else None,
+            strength=strength,
+        )
+        first = first_outputs(loss, y, rows.weights, k) * self.fit_intercept
+        if self.fit_intercept:
+            training.start(first[None], len(columns.scale))
+        if self.rule == "auto":
+            squares = first_squares(
+                loss, first, unit, y=y, weights=rows.weights, parameter=parameter
+            )
+            training.fill("s", squares / batch)
+        return training
 
     def _chosen(self, *, sparse: bool) -> Rule:
         """Return the rule, which rows like these can be learned by."""
@@ -210,9 +198,6 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
     def _own(self) -> bool:
         """Whether columns are penalized in their own units, as alpha="auto" has it."""
         return isinstance(self.alpha, str)
-
-    def _alpha(self, unknown: float) -> float:
-        return unknown if self._own else float(self.alpha)
 
     def _step_size(self, X: Any) -> int:
         if self.batch_size != "auto":
@@ -289,7 +274,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
 
     def _progressive(self, choice: list[Choice]) -> float:
         pairs = zip(self._problems, choice, strict=True)
-        return float(np.mean([p.unit.of_loss * p.training.losses[c] for p, c in pairs]))
+        return float(np.mean([problem.progressive(each) for problem, each in pairs]))
 
     def _lr(self, choice: list[Choice]) -> Any:
         rates = [float(p.rates[c[1]]) for p, c in zip(self._problems, choice, strict=True)]
@@ -308,48 +293,32 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         """Return the least validation loss, and which lane and average has it in each training."""
         choice, total = [], 0.0
         for problem, y in zip(self._problems, held_out.targets, strict=True):
-            target, losses = problem.unit.targets(problem.loss, y), {}
-            constants = problem.unit.constants(problem.loss, target)
-            for which, lane in product(range(2), problem.lanes):
-                coef, intercept = self._columns.original(problem.training.parameters(which, lane))
-                with np.errstate(all="ignore"):  # of lanes that diverged
-                    z = held_out.X @ coef.T + intercept
-                    values = problem.loss.rows(z, target, problem.parameter)[0]
-                    if constants is not None:
-                        values = values + constants
-                    mean = float(np.average(values, weights=held_out.weights))
-                losses[which, lane] = mean if np.isfinite(mean) else np.inf
-            best = min(losses, key=losses.__getitem__)
-            choice.append(best)
-            total += problem.unit.of_loss * losses[best]
+            losses = problem.validated(self._columns, held_out.X, y, held_out.weights)
+            choice.append(min(losses, key=losses.__getitem__))
+            total += losses[choice[-1]]
         return total / len(choice), choice
 
     def _finished(
         self, rows: Rows, starts: list[NDArray[np.float64]], *, asked: bool
     ) -> list[NDArray[np.float64]]:
         """Go on to the optimum, if that is asked for; else where |w| is penalized to its zeros."""
-        columns, ends, strengths = self._columns, [], []
+        ends, factors = [], []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
-        factor = columns.penalized(own=self._own)
-        share = rows.weights / rows.weights.sum()
-        for problem, y, w in zip(self._problems, rows.targets, starts, strict=True):
-            l2, l1 = problem.penalties
-            strengths.append(1.0)
-            if not asked and not l1:
-                ends.append(w)
-                continue
-            penalties = np.zeros((2, len(w), 1))
-            penalties[:, : len(factor), 0] = l2 * factor**2, l1 * factor
-            target = problem.unit.targets(problem.loss, y)
-            objective = Objective(
-                rows.X, columns, target, share, problem.loss, problem.parameter, *penalties
-            )
-            if asked and self._own and not l1 and problem.loss.kinks is None:
-                strengths[-1] = strength(objective, w, l2)
-                objective = replace(objective, l2=strengths[-1] * objective.l2)
-            ends.append(optimum(objective, w, accuracy) if asked else proximal_step(objective, w))
-        self.alpha_ = self.alpha_ * (np.array(strengths) if len(strengths) > 1 else strengths[0])
+        for problem, y, start in zip(self._problems, rows.targets, starts, strict=True):
+            (l2, l1), factor, w = problem.penalties, 1.0, start
+            if asked or l1:
+                objective = self._objective(problem, rows, y)
+                if asked and self._own and not l1 and problem.loss.kinks is None:
+                    factor = strength(objective, w, l2)
+                    objective = replace(objective, l2=factor * objective.l2)
+                w = optimum(objective, w, accuracy) if asked else proximal_step(objective, w)
+            ends.append(w)
+            factors.append(factor)
+        self.alpha_ = self.alpha_ * (np.array(factors) if len(factors) > 1 else factors[0])
         return ends
+
+    def _objective(self, problem: Problem, rows: Rows, y: NDArray[Any]) -> Objective:
+        return problem.objective(self._columns, rows.X, y, rows.weights, own=self._own)
 
     def _keep(self, parameters: list[NDArray[np.float64]]) -> None:
         """Set the coefficients and intercepts."""
@@ -368,10 +337,12 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         """Learn rows that follow those before; of at least the last half the loss counts."""
         if not hasattr(self, "_problems"):
             self._begin(rows, loss, k, _STREAMED)
+            penalties = [p.weights(self._columns, own=self._own) for p in self._problems]
+            self._zeros = {i: Zeros(l1) for i, (_, l1) in enumerate(penalties) if l1.any()}
             if hasattr(self, "coef_"):
                 self._warm()
         measured = self._measured(rows, np.arange(rows.X.shape[0]))
-        self._choose()
+        self._choose(rows)
         self.rows_seen_ = getattr(self, "rows_seen_", 0) + rows.X.shape[0]
         mean = float(np.mean([each[c] for each, c in zip(measured, self._choice, strict=True)]))
         self.stream_curve_ = [*getattr(self, "stream_curve_", []), (self.rows_seen_, mean)]
@@ -409,13 +380,23 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         losses = [np.mean([e[c] for e, c in zip(each, choice, strict=True)]) for each in found]
         return np.cumsum([len(part) for part in parts]), np.array(losses)
 
-    def _choose(self) -> None:
-        """Choose by at least the last half of what was measured, and keep that."""
+    def _choose(self, rows: Rows | None = None) -> None:
+        """Choose by at least the last half of what was measured, and keep that.
+
+        Args:
+            rows: what was learned just now, if anything was; the zeros of |w| are told by it.
+        """
         for problem in self._problems:
             problem.training.forget_half()
         self._choice = [p.training.best(p.lanes) for p in self._problems]
         self._note(self._choice)
-        self._keep(self._mixed(self._shares()))
+        ends = self._mixed(self._shares())
+        for i, zeros in self._zeros.items():
+            if rows is not None and rows.weights.any():
+                objective = self._objective(self._problems[i], rows, rows.targets[i])
+                zeros.add(objective, ends[i], float(rows.weights.sum()))
+            ends[i] = zeros.applied(ends[i])
+        self._keep(ends)
 
     def _average(self, found: Sequence[tuple[Any, int]]) -> None:
         """Become the average of copies that went on, weighted by the rows that each learned."""
@@ -423,6 +404,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         for i, problem in enumerate(self._problems):
             others = [each._problems[i].training for each, _ in found]  # noqa: SLF001
             problem.training.average(others, rows / rows.sum())
+        for i, zeros in self._zeros.items():
+            zeros.average([each._zeros[i] for each, _ in found], rows / rows.sum())  # noqa: SLF001
         self._choose()
         losses = [each.stream_curve_[-1][1] for each, _ in found]
         self.rows_seen_ += int(rows.sum())

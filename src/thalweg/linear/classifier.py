@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from thalweg import losses
-from thalweg.linear.base import Linear, Rows
+from thalweg.linear.base import Linear
+from thalweg.linear.problem import Rows
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 

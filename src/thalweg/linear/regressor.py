@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from thalweg import losses
-from thalweg.linear.base import Linear, Rows
+from thalweg.linear.base import Linear
+from thalweg.linear.problem import Rows
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 
