@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,16 @@ os.environ["TRITON_INTERPRET"] = "1"
 # test asks for more: threads without a core of their own wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# What is imported and collected stays: to look through it again and again takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of garbage collection, which begins."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks

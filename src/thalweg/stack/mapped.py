@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -79,7 +81,9 @@ class Program:
         given: list[Any] = [tensor.detach() for tensor in leaves(arguments)]
 
         def traced(layout: AbstractContextManager[Any]) -> Any:  # noqa: ANN401 - as torch has it
-            with layout:
+            # One mode for all: without a context torch makes one for each operation.
+            context = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+            with layout, tracing(context):
                 # On copies: the function may write into its state.
                 return make_fx(flat)(*(tensor.clone() for tensor in given))
 
