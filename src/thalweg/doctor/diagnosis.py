@@ -1,7 +1,6 @@
 """Diagnosis: which change of a failing training, tried on copies, makes it learn."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -64,7 +63,7 @@ class Verdict:
 
 
 def treat(
-    trials: Trials, left: float, norms: Sequence[float], until: float, onset: int | None
+    trials: Trials, left: float, norms: Sequence[float], most: float, onset: int | None
 ) -> Verdict:
     """Try the treatments whose sign is seen, and those of the rate.
 
@@ -72,18 +71,18 @@ def treat(
         trials: has the plain course.
         left: what the user's own training leaves of the loss.
         norms: of gradients of the user's training.
-        until: when to stop, by the clock of this thread's processor time.
+        most: seconds of work after which no course is begun.
         onset: the step at which the trouble began, where it is known.
     """
     plain, own = trials.plain, 1 - min(1.0, left)
     learned = max(plain.learned, own)
-    courses = trials.all(_without_rate(trials, norms), until)
-    rated = _rated(trials, until)
+    courses = trials.all(_without_rate(trials, norms), most)
+    rated = _rated(trials, most)
     best = _best_rate(rated)
     if best is not None:
         courses.append(best)
     if not any(helps(course, learned) for course in courses):
-        courses += trials.all(adam(trials.subject), until)
+        courses += trials.all(adam(trials.subject), most)
     good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
     good = _ranked(good, courses, learned) if good else []
     if not good:
@@ -201,11 +200,11 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
     return [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
 
 
-def _rated(trials: Trials, until: float) -> dict[float, Course]:
+def _rated(trials: Trials, most: float) -> dict[float, Course]:
     """Return courses by the factor of their rate, further ones where the largest helps most."""
     found: dict[float, Course] = {}
     for factor, one in [*rates(), *higher_rates()]:
-        if time.thread_time() >= until:
+        if trials.used >= most:
             break
         best = min(found, key=lambda f: found[f].left, default=0.0)
         if factor <= _FAR or best == max(found):

@@ -50,7 +50,8 @@ class Doctor:
         optimizer: of torch.optim, thalweg.optim, or any subclass.
         loss_fn: of outputs and targets; None where ``step`` has it.
         step: the user's own (model, batch) -> loss; experiments use it.
-        seconds: how long experiments may take when findings are asked for.
+        seconds: how much work experiments may be when findings are asked for, in seconds of a
+            usual machine; see Allowance.
 
     Example:
         >>> import torch, thalweg
@@ -243,7 +244,6 @@ class Doctor:
 
     def _examine(self) -> Report:
         began = time.monotonic()
-        until = time.thread_time() + self._seconds
         if not self._memory.first:
             why = "no batch was given to step(loss, batch=...), so nothing could be tried on a copy"
             return Report((), ("the loop",), {}, {"experiments": why}, 0.0)
@@ -263,7 +263,7 @@ class Doctor:
             skipped["rate and dynamics"] = f"{blocking[0].cause} explains the training"
         else:
             try:
-                dynamic, ruled_out = self._dynamics(subject, until)
+                dynamic, ruled_out = self._dynamics(subject)
                 findings += dynamic
                 looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
             except Exception as error:  # noqa: BLE001 - what was found before is told all the same
@@ -308,7 +308,7 @@ class Doctor:
             clip=self.signals.clip,
         )
 
-    def _dynamics(self, subject: Subject, until: float) -> tuple[list[Finding], dict[str, str]]:
+    def _dynamics(self, subject: Subject) -> tuple[list[Finding], dict[str, str]]:
         signals = self.signals
         trials = Trials(subject, len(signals.losses), self._seconds / 8)
         left = trials.left(signals.losses)
@@ -327,7 +327,7 @@ class Doctor:
             if broke and last.step and trials.plain.learned > 0.1 and self._memory.since(last.step):
                 # It learned for a while; experiments begin shortly before it broke.
                 tried = Trials(self._subject(last), 200, self._seconds / 10)
-            verdict = treat(tried, left, signals.norms, until, self._onset())
+            verdict = treat(tried, left, signals.norms, self._seconds, self._onset())
             findings += verdict.findings
             ruled_out = verdict.ruled_out
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
 from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.checks.examples import labels_spoiled
@@ -161,14 +162,14 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
     Args:
         subject: the training, with its present state as the start.
         steps: of each of two courses.
-        seconds: for each, at most.
+        seconds: of work for each, at most.
     """
     left = []
     for factor in (1.0, 0.1):
         twin = subject.copy()
         for group in twin.optimizer.param_groups:
             group["lr"] = group.get("lr", 1.0) * factor
-        twin.train(subject.batches[::-1], steps, seconds)
+        twin.train(subject.batches[::-1], steps, Allowance(seconds))
         with torch.no_grad():
             left.append(sum(float(twin.loss(b)) for b in subject.batches[:_MOST]))
     same, lower = left

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.causes import CAUSES
 from thalweg.doctor.cures import cures, like
@@ -181,7 +182,7 @@ def prove(
         subject: the training as it stood at the moment, with the batches that followed.
         moment: its step, random state and rates.
         steps: of each course, > 0.
-        seconds: for each course, of this thread's processor time.
+        seconds: of work for each course; see Allowance.
 
     Returns:
         What each cure did. What the subject was made of is left as it was.
@@ -247,7 +248,7 @@ class _Courses:
             else:
                 torch.set_rng_state(self._moment.random)
             with treatment.around():
-                losses = rerun.train(batches, steps, self._seconds)
+                losses = rerun.train(batches, steps, Allowance(self._seconds))
             return Course(treatment, losses, self._trials.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)

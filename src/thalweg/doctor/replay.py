@@ -1,12 +1,12 @@
 """Replay: the steps of a training once more, on a copy, to see where it breaks."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Copy, first_tensor
 
@@ -24,7 +24,7 @@ def first_not_finite(
     Args:
         twin: the copy.
         batches: of the steps.
-        seconds: of processor time.
+        seconds: of work; see Allowance.
     """
     found: list[str] = []
 
@@ -37,26 +37,33 @@ def first_not_finite(
 
     for name, module in twin.model.named_modules():
         module.register_forward_hook(partial(note, name=name))
-    end = time.thread_time() + seconds
+    allowance = Allowance(seconds)
     for step, batch in enumerate(batches):
-        twin.optimizer.zero_grad()
-        loss = twin.loss(batch)
-        if found or not _finite(loss):
-            return step, found[0] if found else "the loss"
-        loss.backward()
-        named = list(twin.model.named_parameters())
-        bad = [name for name, p in named if p.grad is not None and not _finite(p.grad)]
-        if bad:
-            return step, f"the gradient of {bad[-1]}"
-        if twin.clip is not None:
-            nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
-        twin.optimizer.step()
-        bad = [name for name, p in named if not _finite(p)]
-        if bad:
-            return step, f"{bad[-1]}, by the optimizer's step"
-        if time.thread_time() > end:
+        with allowance:
+            place = _broken(twin, batch, found)
+        if place is not None:
+            return step, place
+        if allowance.over:
             break
     return None
+
+
+def _broken(twin: Copy, batch: Batch, found: list[str]) -> str | None:
+    """Take a step, and return the place that is not finite; ``found`` has those of modules."""
+    twin.optimizer.zero_grad()
+    loss = twin.loss(batch)
+    if found or not _finite(loss):
+        return found[0] if found else "the loss"
+    loss.backward()
+    named = list(twin.model.named_parameters())
+    bad = [name for name, p in named if p.grad is not None and not _finite(p.grad)]
+    if bad:
+        return f"the gradient of {bad[-1]}"
+    if twin.clip is not None:
+        nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
+    twin.optimizer.step()
+    bad = [name for name, p in named if not _finite(p)]
+    return f"{bad[-1]}, by the optimizer's step" if bad else None
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -1,7 +1,6 @@
 """Subject: what is examined, and copies of it for experiments."""
 
 import copy
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.errors import TaskError, blamed
 
@@ -155,17 +155,17 @@ class Copy:
         """Those in the optimizer."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def train(self, batches: Sequence[Batch], steps: int, seconds: float) -> list[float]:
+    def train(self, batches: Sequence[Batch], steps: int, allowance: Allowance) -> list[float]:
         """Take plain steps, the batches in turn; return the losses before each.
 
         The course ends early at a loss that is not finite (it is the last one returned), or when
-        the time is over.
+        the allowance is used.
         """
         losses: list[float] = []
-        end = time.thread_time() + seconds
         for number in range(steps):
-            losses.append(self.take_step(batches[number % len(batches)]))
-            if not abs(losses[-1]) < float("inf") or time.thread_time() > end:
+            with allowance:
+                losses.append(self.take_step(batches[number % len(batches)]))
+            if not abs(losses[-1]) < float("inf") or allowance.over:
                 break
         return losses
 

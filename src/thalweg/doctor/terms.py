@@ -1,7 +1,6 @@
 """Terms: a loss that is a sum, and whether one of its terms drowns the others."""
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Copy, Subject
@@ -114,7 +114,7 @@ def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | 
     Args:
         subject: the training.
         steps: of each of some courses.
-        seconds: for each, at most.
+        seconds: of work for each, at most.
     """
     total = _Sum(subject)
     if not total.known:
@@ -236,17 +236,18 @@ def _train(
     subject: Subject, total: _Sum, weights: list[float], steps: int, seconds: float
 ) -> tuple[Copy, list[list[float]]]:
     """Return a copy trained with weights of the terms, and the terms before each step."""
-    twin, end = subject.copy(), time.thread_time() + seconds
+    twin, allowance = subject.copy(), Allowance(seconds)
     values: list[list[float]] = []
     for step in range(steps):
         twin.optimizer.zero_grad()
-        terms = total.terms(twin, subject.batches[step % len(subject.batches)])
-        if len(terms) != len(weights):
-            return twin, []
-        values.append([float(t.detach()) for t in terms])
-        torch.stack([w * t for w, t in zip(weights, terms, strict=True)]).sum().backward()
-        twin.optimizer.step()
-        if time.thread_time() > end:
+        with allowance:
+            terms = total.terms(twin, subject.batches[step % len(subject.batches)])
+            if len(terms) != len(weights):
+                return twin, []
+            values.append([float(t.detach()) for t in terms])
+            torch.stack([w * t for w, t in zip(weights, terms, strict=True)]).sum().backward()
+            twin.optimizer.step()
+        if allowance.over:
             break
     return twin, values
 

@@ -1,12 +1,12 @@
 """Trials: courses of a training on copies, as it is and treated, from the same start."""
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Subject
@@ -54,13 +54,17 @@ class Trials:
 
     Args:
         subject: the training.
-        steps: of each course, fewer where the time does not suffice.
-        seconds: for each course.
+        steps: of each course, fewer where its allowance does not suffice.
+        seconds: of work for each course; see Allowance.
+
+    Attributes:
+        used: seconds of work of all courses so far.
     """
 
     def __init__(self, subject: Subject, steps: int, seconds: float) -> None:
         self.subject = subject
         self.seconds = seconds
+        self.used = 0.0
         self.plain = Course(NOTHING, [], math.inf)
         self.plain = self._run(NOTHING, steps)
         short = not math.isfinite(self.plain.left)
@@ -74,21 +78,24 @@ class Trials:
         """Return the plain course with more steps."""
         return self._run(NOTHING, times * self.steps, times * self.seconds)
 
-    def all(self, treatments: Iterable[Treatment], until: float) -> list[Course]:
-        """Return the courses of treatments; none is begun after a time of the thread clock."""
-        return [self.run(one) for one in treatments if time.thread_time() < until]
+    def all(self, treatments: Iterable[Treatment], most: float) -> list[Course]:
+        """Return the courses of treatments; none is begun once so many seconds of work are used."""
+        return [self.run(one) for one in treatments if self.used < most]
 
     def _run(self, treatment: Treatment, steps: int, seconds: float | None = None) -> Course:
         torch.manual_seed(0)
         batches = treatment.data(self.subject.batches)
         twin = self.subject.copy()
         treatment.prepare(twin)
+        allowance = Allowance(seconds or self.seconds)
         try:
             with treatment.around():
-                losses = twin.train(batches, steps, seconds or self.seconds)
+                losses = twin.train(batches, steps, allowance)
             return Course(treatment, losses, self.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)
+        finally:
+            self.used += allowance.used
 
     def left(self, losses: Sequence[float], batches: Sequence[Batch] | None = None) -> float:
         """Return the share of the constant's loss that is left at the end."""

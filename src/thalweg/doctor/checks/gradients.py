@@ -1,6 +1,5 @@
 """Gradients: finite where the loss is, and right where the user wrote the backward pass."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject, nodes
 from thalweg.words import digits
@@ -16,28 +16,31 @@ from thalweg.words import digits
 __all__ = ["CHECKS", "gradient_not_finite"]
 
 _STEPS = 64
-_SECONDS = 0.5  # of processor time
+_SECONDS = 0.5  # of work
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
 _ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
 
 
 def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None:
     """Look for operations whose derivative is not finite, in plain steps on a copy."""
-    twin, end = subject.copy(), time.thread_time() + _SECONDS
+    twin, allowance = subject.copy(), Allowance(_SECONDS)
     for step, batch in enumerate(subject.batches[:steps]):
-        twin.optimizer.zero_grad()
-        loss = twin.loss(batch)
-        if not loss.requires_grad or not float(loss.detach().abs()) < _HUGE:
-            return None
-        if not all(float(p.detach().abs().amax()) < _HUGE for p in twin.parameters if p.numel()):
-            return None
-        loss.backward()
+        with allowance:
+            twin.optimizer.zero_grad()
+            loss = twin.loss(batch)
+            if not loss.requires_grad or not float(loss.detach().abs()) < _HUGE:
+                return None
+            if not all(
+                float(p.detach().abs().amax()) < _HUGE for p in twin.parameters if p.numel()
+            ):
+                return None
+            loss.backward()
         named = dict(twin.model.named_parameters())
         bad = [name for name, p in named.items() if p.grad is not None and not _finite(p.grad)]
         if bad:
             return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
         twin.optimizer.step()
-        if time.thread_time() > end:
+        if allowance.over:
             return None
     return None
 
