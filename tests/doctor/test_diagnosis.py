@@ -1,10 +1,17 @@
-"""What the doctor's treatments on copies say of a rate before a training."""
+"""What the doctor's treatments on copies say of a training."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
+from thalweg.doctor.diagnosis import betters
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.treatments import NOTHING, Treatment, treatments
+from thalweg.doctor.trials import Course
 
 
 def batches(x: Tensor, y: Tensor) -> DataLoader[tuple[Tensor, ...]]:
@@ -45,3 +52,94 @@ def test_a_rate_that_clipping_would_save_is_no_problem_yet() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=rate)
         found = thalweg.check(model, optimizer, nn.MSELoss(), batches(x, y))
         assert [f.severity for f in found if f.cause == "lr_too_high"] == [severity]
+
+
+def trained(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    steps: int,
+    *,
+    size: int = 16,
+) -> thalweg.Doctor:
+    """Return a doctor that saw steps of squared error on batches of a size, in order."""
+    doctor = thalweg.Doctor(model, optimizer, nn.MSELoss())
+    for step in range(steps):
+        few = torch.arange(step * size, (step + 1) * size) % len(x)
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x[few]), y[few])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x[few], y[few]))
+    return doctor
+
+
+def linear(inputs: int) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(inputs, 1)
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, []), (30.0, ["ill_conditioned"])])
+def test_one_large_direction_of_the_inputs_is_named(scale: float, expected: list[str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(160, 8, generator=generator)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
+    sizes = torch.ones(8)
+    sizes[0] = scale
+    x = z * sizes @ turn.T / (sizes.square().mean().sqrt())
+    model = linear(8)
+    rate = 0.05
+    doctor = trained(
+        model, torch.optim.SGD(model.parameters(), lr=rate), x, z.sum(1, keepdim=True), 100
+    )
+    found = doctor.findings
+    assert [f.cause for f in found[:1]] == expected
+    assert all("decorrelated" in f.sentence for f in found[:1])
+
+
+@pytest.mark.parametrize(("early", "tells"), [(0.4, True), (0.9, False)])
+def test_a_lower_rate_that_is_ahead_at_once_says_more_than_noise(
+    early: float,
+    tells: bool,  # noqa: FBT001 - a case
+) -> None:
+    rate = Treatment("lr_too_high", 4, "", "")
+    plain = Course(NOTHING, [1.0] * 100, 0.4)
+    lower = Course(rate, [early] * 50 + [0.1] * 50, 0.1)
+    assert betters(lower, plain, 0.4) is tells
+    assert not betters(replace(lower, left=0.3), plain, 0.4)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2, "noise_floor"), (32, "lr_too_high")])
+def test_larger_batches_tell_noise_from_a_rate_that_is_too_high(size: int, expected: str) -> None:
+    x = torch.randn(320, 12, generator=torch.Generator().manual_seed(0))
+    y = x.sum(1, keepdim=True) / 12**0.5
+    model = linear(12)
+    rate = 0.15 if size == 2 else 1.2
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    found = trained(model, optimizer, x, y, 150, size=size).findings
+    assert found[0].cause == expected
+
+
+def test_a_norm_between_that_of_the_clipping_and_none_is_tried() -> None:
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    model = linear(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, 3 * x[:, :1] + 5)], clip=1e-3)
+    own = [t for t in treatments(subject) if t.cause == "gradient_clipped_too_hard"]
+    twins = [subject.copy() for _ in own]
+    for treatment, twin in zip(own, twins, strict=True):
+        treatment.prepare(twin)
+    assert [twin.clip for twin in twins] == [0.1, 10.0, None]
+    large = Subject(model, optimizer, nn.MSELoss(), [(x, 3 * x[:, :1] + 5)], clip=10.0)
+    assert sum(t.cause == "gradient_clipped_too_hard" for t in treatments(large)) == 1
+
+
+@pytest.mark.parametrize(("bent", "expected"), [(0.0, []), (0.7, ["underfitting"])])
+def test_a_plain_network_tells_a_model_that_is_too_small(bent: float, expected: list[str]) -> None:
+    x = torch.randn(640, 4, generator=torch.Generator().manual_seed(0))
+    noise = 0.6 * torch.randn(640, 1, generator=torch.Generator().manual_seed(1))
+    y = x[:, :1] + bent * (x[:, 1:2].square() - 1) + (noise if bent == 0 else 0.0)
+    model = linear(4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    assert [f.cause for f in trained(model, optimizer, x, y, 200).findings] == expected

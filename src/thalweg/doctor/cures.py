@@ -1,6 +1,7 @@
 """Cures: for each cause, what is changed on a copy to see whether the training then learns."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,15 @@ from torch.overrides import TorchFunctionMode
 from thalweg.doctor.layers import leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, leaves
-from thalweg.doctor.treatments import Treatment, adam, clipping, rates, treatments
+from thalweg.doctor.treatments import (
+    Treatment,
+    adam,
+    clipping,
+    decorrelating,
+    larger_batches,
+    rates,
+    treatments,
+)
 
 __all__ = ["cures", "like"]
 
@@ -21,9 +30,7 @@ def cures(cause: str, subject: Subject) -> Iterator[Treatment]:
     """Yield what cures a cause, on a copy; nothing where the cure is code or data of the user's."""
     if cause in _SIGNED:
         yield from (one for one in treatments(subject) if one.cause == cause)
-    yield from (one for _, one in rates() if one.cause == cause)
-    if cause in {"ill_conditioned", "plateau"}:
-        yield from adam(subject)
+    yield from _others(cause, subject)
     for words, change in _MODELS.get(cause, ()):
         yield Treatment(cause, 0, words, "", prepare=change)
     for words, regroup in _DATA.get(cause, ()):
@@ -42,6 +49,18 @@ def cures(cause: str, subject: Subject) -> Iterator[Treatment]:
     if cause in _FUNCTIONS:
         words, names, by = _FUNCTIONS[cause]
         yield Treatment(cause, 0, words, "", around=partial(replaced, names, by))
+
+
+def _others(cause: str, subject: Subject) -> Iterator[Treatment]:
+    """Yield rates, rules, directions and sizes of batches."""
+    yield from (one for _, one in rates() if one.cause == cause)
+    if cause in {"ill_conditioned", "plateau"}:
+        yield from adam(subject)
+    if cause == "ill_conditioned":
+        yield from decorrelating(subject)
+    if cause == "noise_floor":
+        yield from larger_batches(subject)
+        yield from (replace(one, cause=cause) for factor, one in rates() if factor < 1)
 
 
 class _Last(TorchFunctionMode):
@@ -148,10 +167,6 @@ def _redrawn(twin: Copy) -> None:
     reset(twin)
 
 
-def _unclipped(twin: Copy) -> None:
-    twin.clip = None
-
-
 def _examples(batches: list[Batch]) -> tuple[list[Tensor], list[int]]:
     """Return the columns of all examples together, and the sizes of batches."""
     columns = [torch.cat(list(column)) for column in zip(*batches, strict=True)]
@@ -226,6 +241,7 @@ _SIGNED = {  # what ``treatments`` has
     "vanishing_gradient_sigmoid",
     "weight_decay_too_high",
     "batch_norm_with_tiny_batches",
+    "gradient_clipped_too_hard",
 }
 _UNHELD = {
     "parameters_not_in_optimizer",
@@ -259,7 +275,6 @@ _MODELS: dict[str, tuple[tuple[str, Callable[[Copy], object]], ...]] = {
     "gradients_lost_before_step": (_PLAIN,),
     "trained_in_eval_mode": (_PLAIN,),
     "schedule_ends_too_early": (("the first rate throughout", lambda _: None),),
-    "gradient_clipped_too_hard": (("no clipping", _unclipped),),
     "constant_init": (_DRAWN,),
     "plateau": (_DRAWN,),
 }

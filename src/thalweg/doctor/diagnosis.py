@@ -8,10 +8,13 @@ from typing import Literal
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import (
+    DECORRELATED,
     Treatment,
     adam,
     clipping,
+    decorrelating,
     higher_rates,
+    larger_batches,
     one_batch,
     rates,
     treatments,
@@ -27,7 +30,8 @@ _HALF = 0.5  # what the plain course learned, of what the treated one did, at mo
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
-_ANY = 4  # rank of what helps many a training
+_ANY = 5  # rank of what helps many a training
+_AHEAD = 0.8  # of the plain course's loss, from a tenth of the steps to a quarter of them
 _LONGER = 5  # times the steps, in which a training that is only slow gets there
 _SOUND = 2  # of the loss of a constant: a course that leaves less has not exploded
 _MUCH = 0.2  # of the loss of a constant, where something is left to win
@@ -42,11 +46,26 @@ def helps(course: Course, learned: float) -> bool:
     return course.learned - learned >= _LEAST and learned < _HALF * course.learned
 
 
-def betters(course: Course, left: float) -> bool:
-    """Return whether a treatment leaves half of the loss, where the training learns without it."""
+def betters(course: Course, plain: Course, left: float) -> bool:
+    """Return whether a treatment leaves half of the loss, where the training learns without it.
+
+    Args:
+        course: the treated one.
+        plain: the one that was left as it is.
+        left: what the training leaves.
+    """
     if course.treatment.cause == "lr_too_high":
-        return False  # the noise of batches does the same
+        # A rate that is too high only for the noise of batches learns faster at first.
+        return course.left < _HALF * left and _early(course) < _AHEAD * _early(plain)
+    if course.treatment.rank == DECORRELATED:  # its sign was seen
+        return left - course.left > _SOME and course.left < _AHEAD * left
     return left > _MUCH and course.left < _HALF * left
+
+
+def _early(course: Course) -> float:
+    """Return the mean loss from a tenth of the steps to a quarter of them."""
+    part = course.losses[len(course.losses) // 10 : max(1, len(course.losses) // 4)]
+    return sum(part) / len(part) if part else math.inf
 
 
 class Verdict:
@@ -79,23 +98,25 @@ def treat(
     courses = trials.all(_without_rate(trials, norms), most)
     rated = _rated(trials, most)
     best = _best_rate(rated)
-    if best is not None:
-        courses.append(best)
+    courses += [best] if best is not None else []
+    others = larger_batches if _lower_helps(best, plain, learned) else decorrelating
+    courses += trials.all(others(trials.subject), most)
     if not any(helps(course, learned) for course in courses):
         courses += trials.all(adam(trials.subject), most)
     good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
     good = _ranked(good, courses, learned) if good else []
     if not good:
-        good = [c for c in courses if betters(c, 1 - learned)]
+        good = [c for c in courses if betters(c, plain, 1 - learned)]
         good.sort(key=lambda c: (c.treatment.rank, c.left))
         findings = [_finding(c, plain, 0, onset, "warning") for c in good[:1]]
     else:
         findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
         slow = good[0].treatment.cause == "lr_too_low" and _only_slow(trials, good[0])
         findings = [replace(f, severity="warning") for f in findings] if slow else findings
-    if good and good[0].treatment.rank >= _ANY and learned > 0.2:  # it learns, only slowly
+    mends = good and (good[0].treatment.rank >= _ANY or good[0].treatment.rank == DECORRELATED)
+    if mends and learned > 0.2:  # it learns, only slowly
         findings = [replace(finding, severity="warning") for finding in findings]
-    if good and good[0].treatment.cause == "ill_conditioned" and learned < 0.05:
+    if good and good[0].treatment.rank >= _ANY and learned < 0.05:
         saturates = any(c.treatment.cause == "vanishing_gradient_sigmoid" for c in courses)
         fades = saturates and _fades(trials.subject)
         cause = "vanishing_gradient_sigmoid" if fades else "plateau"  # it has not moved at all
@@ -193,7 +214,10 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
     line = learned + _NEAR * (good[0].learned - learned)
     # Where weights are used again and again, clipping that helps at all explains more than a
     # rate that has to be far lower.
-    near = [c for c in good if c.learned >= line or c.treatment.rank == _REUSED]
+    # Decorrelated inputs leave the rate as it is, so that half of the gain says as much.
+    middle = (learned + good[0].learned) / 2
+    lines = {_REUSED: 0.0, DECORRELATED: middle}
+    near = [c for c in good if c.learned >= lines.get(c.treatment.rank, line)]
     if all(c.treatment.rank >= _ANY for c in near):  # what helps anything explains the least
         signed = [c for c in courses if c.treatment.rank == 0 and c.learned - learned > _SOME]
         return [*signed, *(c for c in good if c not in signed)]
@@ -220,6 +244,13 @@ def _best_rate(rated: dict[float, Course]) -> Course | None:
         return None
     low, high = (max(side, key=lambda c: c.learned) for side in (lower, higher))
     return low if low.learned >= high.learned else high
+
+
+def _lower_helps(best: Course | None, plain: Course, learned: float) -> bool:
+    """Return whether the rate that helps most is a lower one, and helps."""
+    if best is None or best.treatment.cause != "lr_too_high":
+        return False
+    return helps(best, learned) or betters(best, plain, 1 - learned)
 
 
 def _only_slow(trials: Trials, cured: Course) -> bool:

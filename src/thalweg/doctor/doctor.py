@@ -40,6 +40,7 @@ _VALIDATION = 32  # batches
 _APART = 32  # steps between copies of the training that are kept, at least
 _SHARE = 0.005  # of the time, for these copies
 _LITTLE, _FAILS = 0.02, 0.1  # of the loss of a constant
+_MAY_BE_NOISE = {"ill_conditioned", "noise_floor"}
 
 
 class Doctor:
@@ -331,7 +332,7 @@ class Doctor:
             findings += verdict.findings
             ruled_out = verdict.ruled_out
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
-        vague = all(f.cause == "ill_conditioned" and f.severity == "warning" for f in findings)
+        vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)
         if vague and _LITTLE < left < 0.7 and self._flat():
             now = self._subject(now=True)
             floor = noise_floor(now, len(signals.losses) // 2, self._seconds / 20)

@@ -15,7 +15,7 @@ from thalweg.doctor.checks.examples import labels_spoiled
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
-from thalweg.doctor.relation import explained
+from thalweg.doctor.relation import explained, left_by_network
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
@@ -29,6 +29,10 @@ _VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
+_BEHIND = 0.3  # by which it is less than that of the most frequent class
+_ABOVE = 0.02  # of the loss of a constant: a rise of the validation loss by less says little
+_PLAIN = 0.6  # of what the model leaves, by a plain network
+_LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
 _STUCK = 0.4  # of the loss of a constant: augmentation parts the data too, and is learned
@@ -69,19 +73,41 @@ def look_at_outcome(
             unrelated = replace(spoiled, severity="problem", sure=0.8)
     if unrelated is not None:
         yield unrelated
-    elif left > 0.7 and not found:
+    elif not found and left > _LEFT:
+        yield from _underfits(trials, left)
+    if unrelated is None:
+        yield from _overfits(trials, left, validated)
+
+
+def _underfits(trials: Trials, left: float) -> Iterator[Finding]:
+    """Yield underfitting, where little is learned, or a plain network carries over more."""
+    told = (
+        f"{digits(left)} of the loss of a constant output is left after "
+        f"{len(trials.plain.losses)} steps, and no change that was tried made it learn more."
+    )
+    plain = left_by_network(trials.subject)
+    if plain is not None and plain < min(_PLAIN * left, left - _LEFT):
         yield Finding(
             "underfitting",
             "warning",
-            f"{digits(left)} of the loss of a constant output is left after "
-            f"{len(trials.plain.losses)} steps, and no change that was tried made it learn more.",
+            f"{told} A plain network of one hidden layer, trained on half of the examples, leaves "
+            f"{digits(plain)} on the others.",
+            {"left": left, "left by a plain network on examples that it has not seen": plain},
+            f"a plain network leaves less than {_PLAIN:.0%} of what the model does, by "
+            f"{_LEFT:.0%} of the loss of the best constant or more",
+            "an experiment: a plain network on the same examples",
+            sure=0.6,
+        )
+    elif left > 0.7:
+        yield Finding(
+            "underfitting",
+            "warning",
+            told,
             {"left": left},
             "more than 70 % of the loss of the best constant is left",
             "an experiment: the treatments that were ruled out",
             sure=0.5,
         )
-    if unrelated is None:
-        yield from _overfits(trials, left, validated)
 
 
 def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
@@ -94,25 +120,31 @@ def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
         for part, batches in (("training", subject.batches), ("validation", subject.validation))
         if batches
     }
-    low = [part for part, hit in hits.items() if hit <= _RARE[part]]
+    low = [
+        part
+        for part, (rare, often) in hits.items()
+        if rare <= _RARE[part] or often - rare >= _BEHIND
+    ]
     if not low:
         return None
-    hit = hits[low[0]]
+    hit, often = hits[low[0]]
     return replace(
         imbalance,
         severity="problem",
         sentence=f"{imbalance.sentence} Of the others in the {low[0]} data {hit:.0%} are named "
-        "rightly.",
+        f"rightly, of the most frequent class {often:.0%}.",
         evidence={**imbalance.evidence, "share of the others named rightly": hit},
         sure=0.95,
     )
 
 
-def _named_rightly(subject: Subject, model: nn.Module, batches: Sequence[Batch]) -> float:
-    """Return the share of examples of all but the most frequent class that are named rightly."""
+def _named_rightly(
+    subject: Subject, model: nn.Module, batches: Sequence[Batch]
+) -> tuple[float, float]:
+    """Return the share that is named rightly of all but the most frequent class, and of that."""
     known, y = classes(subject, subject.batches), classes(subject, batches)
     if known is None or y is None or subject.output is None:
-        return 1.0
+        return 1.0, 1.0
     twin = copy.deepcopy(model).eval()
     with torch.no_grad():
         out = torch.cat([twin(*inputs(batch)) for batch in batches])
@@ -124,7 +156,9 @@ def _named_rightly(subject: Subject, model: nn.Module, batches: Sequence[Batch])
     else:
         named = out.argmax(dimension).flatten().to(y.dtype)
     rare = y != distinct[counts.argmax()]
-    return float((named == y)[rare].float().mean()) if bool(rare.any()) else 1.0
+    right = (named == y).float()
+    one, other = (float(right[part].mean()) if bool(part.any()) else 1.0 for part in (rare, ~rare))
+    return one, other
 
 
 def _class_numbers(subject: Subject) -> Finding | None:
@@ -240,14 +274,15 @@ def _overfits(
             "the loss of the best constant",
             sure=0.7,
         )
-    elif gap > 0.3 or (last > 1.3 * least and left < 0.3):
+    elif gap > 0.3 or (last > max(1.3 * least, least + _ABOVE * best) and left < 0.3):
         yield Finding(
             "overfitting",
             "warning",
             f"The validation loss is {digits(last)} and was {digits(least)} at step {least_step}; "
             f"{digits(left)} of the loss of a constant output is left on training data.",
             {"validation loss": last, "least validation loss": least},
-            "30 % above its least value, or 30 % of the constant's loss above the training loss",
+            "30 % above its least value and 2 % of the constant's loss, or 30 % of the constant's "
+            "loss above the training loss",
             "the loss of the best constant",
             sure=0.5,
         )

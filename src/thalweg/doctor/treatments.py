@@ -16,11 +16,28 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["NOTHING", "Scale", "Treatment", "higher_rates", "one_batch", "rates", "treatments"]
+__all__ = [
+    "DECORRELATED",
+    "NOTHING",
+    "Scale",
+    "Treatment",
+    "adam",
+    "clipping",
+    "decorrelating",
+    "higher_rates",
+    "larger_batches",
+    "one_batch",
+    "rates",
+    "treatments",
+]
 
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
+_UNLIKE = 50.0  # variance along the main direction of inputs over the median one
+_COLUMNS = 1024  # of inputs whose directions are asked for
+_NOISY = 8  # examples of batches that may be too small
+_CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -48,6 +65,7 @@ class Treatment:
 
 
 NOTHING = Treatment("", 0, "nothing", "")
+DECORRELATED = 3  # rank of decorrelated inputs
 
 
 @dataclass(frozen=True)
@@ -96,8 +114,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
         )
     yield from _summed(subject)
     if subject.clip is not None:
-        sign = f"The norm of gradients is clipped to {digits(subject.clip)}."
-        yield Treatment("gradient_clipped_too_hard", 1, "no clipping", sign, _unclipped)
+        yield from _unclipping(subject, subject.clip)
     yield from _ordering(subject)
 
 
@@ -105,7 +122,7 @@ def rates() -> Iterator[tuple[float, Treatment]]:
     """Yield factors of the rate, and treatments with them."""
     for factor in (0.1, 0.01, 0.001):
         words = f"the rate divided by {round(1 / factor)}"
-        yield factor, Treatment("lr_too_high", 3, words, "", partial(_scaled_rate, factor=factor))
+        yield factor, Treatment("lr_too_high", 4, words, "", partial(_scaled_rate, factor=factor))
     for factor in (10.0, 100.0, 1000.0):
         yield factor, _raised(factor)
 
@@ -118,7 +135,7 @@ def higher_rates() -> Iterator[tuple[float, Treatment]]:
 
 def _raised(factor: float) -> Treatment:
     words = f"{factor:,.0f} times the rate"
-    return Treatment("lr_too_low", 3, words, "", partial(_scaled_rate, factor=factor))
+    return Treatment("lr_too_low", 4, words, "", partial(_scaled_rate, factor=factor))
 
 
 def clipping(subject: Subject, norm: float) -> Treatment:
@@ -131,7 +148,7 @@ def clipping(subject: Subject, norm: float) -> Treatment:
     recurrent = any(isinstance(m, kinds) for m in subject.model.modules())
     return Treatment(
         "exploding_gradient_no_clipping",
-        2 if recurrent or subject.reused else 4,
+        2 if recurrent or subject.reused else 5,
         f"gradients clipped to the norm {digits(norm)}",
         "",
         partial(_clipped, norm=norm),
@@ -146,11 +163,11 @@ def adam(subject: Subject) -> Iterator[Treatment]:
     """Yield an adaptive rule in place of one that is not."""
     groups = subject.optimizer.param_groups
     if any(group.get("momentum") == 0 for group in groups):
-        yield Treatment("ill_conditioned", 4, "momentum 0.9", "", _heavy)
+        yield Treatment("ill_conditioned", 5, "momentum 0.9", "", _heavy)
     if not any(_adapts(group) for group in groups):
         for lr in (1e-3, 1e-2, 1e-1):
             yield Treatment(
-                "ill_conditioned", 4, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
+                "ill_conditioned", 5, f"Adam with the rate {lr}", "", partial(_adaptive, lr=lr)
             )
 
 
@@ -159,7 +176,32 @@ def one_batch() -> Iterator[Treatment]:
     for lr in (1e-2, 1e-3):
         words = f"Adam with the rate {lr} on one batch"
         change = partial(_adaptive, lr=lr)
-        yield Treatment("underfitting", 4, words, "", change, lambda batches: batches[:1])
+        yield Treatment("underfitting", 5, words, "", change, lambda batches: batches[:1])
+
+
+def larger_batches(subject: Subject) -> Iterator[Treatment]:
+    """Yield larger batches at the same rate, which tells noise from a rate that is too high."""
+    if subject.pairs and 0 < subject.examples <= _NOISY and not _normalizes(subject):
+        yield Treatment(
+            "noise_floor",
+            1,
+            "batches of 8 times as many examples",
+            f"A lower rate helps, and so do larger batches: those of {subject.examples} are noisy.",
+            data=partial(_merged, times=8),
+        )
+
+
+def _unclipping(subject: Subject, norm: float) -> Iterator[Treatment]:
+    """Yield clipping at larger norms, and none."""
+    sign = f"The norm of gradients is clipped to {digits(norm)}."
+    found = [g for g in subject.backward.gradients.values() if g is not None]
+    own = float(nn.utils.get_total_norm(found))
+    for factor in _CLIPPED:
+        if factor * norm < own:  # else no gradient is clipped
+            words = f"gradients clipped to the norm {digits(factor * norm)}"
+            change = partial(_clipped, norm=factor * norm)
+            yield Treatment("gradient_clipped_too_hard", 1, words, sign, change)
+    yield Treatment("gradient_clipped_too_hard", 1, "no clipping", sign, _unclipped)
 
 
 def _unclipped(twin: Copy) -> None:
@@ -267,6 +309,38 @@ def _unit(tensors: list[Tensor]) -> list[Tensor]:
     return [((t.double() - mean) / deviation).to(t.dtype) for t in tensors]
 
 
+def decorrelating(subject: Subject) -> Iterator[Treatment]:
+    """Yield decorrelated inputs where one direction of them is far larger than the usual one."""
+    x = first_tensor(inputs(subject.batch)) if subject.pairs else None
+    adapts = any(_adapts(group) for group in subject.optimizer.param_groups)
+    if adapts or x is None or x.ndim != 2 or not 2 <= x.shape[1] <= _COLUMNS:
+        return
+    rows = features(subject.batches)
+    if rows is None or len(rows) <= rows.shape[1] or not bool(rows.isfinite().all()):
+        return
+    sizes = torch.linalg.eigvalsh(torch.cov(_unit([rows.double()])[0].T)).flip(0)
+    sizes = sizes[sizes > 1e-6 * sizes[0]]
+    spread = float(sizes[0] / sizes[len(sizes) // 2])
+    if spread > _UNLIKE:
+        sign = (
+            f"The inputs' variance is {digits(spread)} times as large along their main direction "
+            "as along the median one."
+        )
+        yield Treatment(
+            "ill_conditioned", DECORRELATED, "decorrelated inputs", sign, data=_decorrelated
+        )
+
+
+def _decorrelated(batches: list[Batch]) -> list[Batch]:
+    """Return batches whose inputs have deviation 1 in every direction that they span."""
+    xs = _unit([inputs(batch)[0] for batch in batches])
+    sizes, axes = torch.linalg.eigh(torch.cov(torch.cat(xs).double().T))
+    factors = torch.where(sizes > 1e-6 * sizes.max(), sizes.clamp(min=1e-12).rsqrt(), 0.0)
+    turn = axes @ (factors[:, None] * axes.T)
+    turned = [(x.double() @ turn).to(x.dtype) for x in xs]
+    return [(x, *inputs(b)[1:], target(b)) for x, b in zip(turned, batches, strict=True)]
+
+
 # Initial weights and activations
 
 
@@ -330,8 +404,7 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
     sizes = [len(t) for t in (first_tensor(b) for b in subject.batches) if t is not None and t.ndim]
     if not sizes or not subject.pairs:
         return
-    norms = [m for m in subject.model.modules() if "BatchNorm" in type(m).__name__]
-    if norms and max(sizes) <= 4:
+    if _normalizes(subject) and max(sizes) <= 4:
         yield Treatment(
             "batch_norm_with_tiny_batches",
             0,
@@ -339,6 +412,11 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
             f"Batches of {max(sizes)} go through batch normalization.",
             data=partial(_merged, times=8),
         )
+
+
+def _normalizes(subject: Subject) -> bool:
+    """Return whether the model has batch normalization."""
+    return any("BatchNorm" in type(m).__name__ for m in subject.model.modules())
 
 
 def _merged(batches: list[Batch], times: int) -> list[Batch]:

@@ -1,0 +1,45 @@
+"""What the doctor says of training and validation losses at the end."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thalweg.doctor.outcome import _overfits, look_at_outcome
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.trials import Trials
+
+
+@pytest.mark.parametrize(
+    ("least", "last", "expected"), [(1e-4, 5e-4, []), (0.1, 0.2, ["overfitting"])]
+)
+def test_a_rise_of_a_validation_loss_near_0_says_nothing(
+    least: float, last: float, expected: list[str]
+) -> None:
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] / x[:, :1].std(correction=0)
+    y = y - y.mean()  # a constant has the loss 1
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, y)], [(x, y)])
+    validated = [(10, least), (20, last)]
+    found = list(_overfits(Trials(subject, 2, 1.0), 1e-4, validated))
+    assert [f.cause for f in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("rightly", "expected"), [(0.6, ["class_imbalance"]), (0.8, []), (0.2, ["class_imbalance"])]
+)
+def test_rare_classes_far_behind_the_frequent_one_are_a_problem(
+    rightly: float, expected: list[str]
+) -> None:
+    y = (torch.arange(400) % 20 == 0).long()  # 20 of 400
+    rare = y.cumsum(0)
+    x = torch.where((y == 1) & (rare <= 20 * rightly), 1.0, -1.0)[:, None]
+    model = nn.Linear(1, 2)
+    with torch.no_grad():
+        model.weight.copy_(Tensor([[-1.0], [1.0]]))
+        model.bias.zero_()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)], [(x, y)])
+    found = list(look_at_outcome(Trials(subject, 2, 1.0), model, 0.05, [], []))
+    assert [(f.cause, f.severity) for f in found] == [(cause, "problem") for cause in expected]
