@@ -26,10 +26,10 @@ def _cut(X: Any, y: NDArray[Any], rows: int) -> Parts:
     return X[:rows], X[rows:], y[:rows], y[rows:]
 
 
-def _twice(parts: Parts) -> Parts:
-    """Return each row for training twice."""
+def _repeated(parts: Parts, rows: NDArray[np.intp]) -> Parts:
+    """Return some rows for training, some of them more than once."""
     X, X_test, y, y_test = parts
-    return np.repeat(X, 2, axis=0), X_test, np.repeat(y, 2), y_test
+    return X[rows], X_test, y[rows], y_test
 
 
 def carried(seed: int) -> Iterator[tuple[str, Parts]]:
@@ -113,7 +113,9 @@ def classifications(seed: int) -> Iterator[tuple[str, Parts]]:
             W = rng.standard_normal((15, 6))
             classes = np.argmax(X @ W + rng.gumbel(size=(len(z), 6)) * 2, axis=1)
             yield "six classes", _cut(X, classes, 300)
-            yield "rows twice", _twice(_cut(X, drawn(rng, 2.5 * z), 150))
+            y = drawn(rng, 2.5 * z)
+            yield "rows twice", _repeated(_cut(X, y, 150), np.repeat(range(150), 2))
+            yield "rows drawn", _repeated(_cut(X, y, 200), rng.integers(0, 200, 200))
     frequency = 1 / (np.arange(2000) + 5.0)
     words = rng.random((TEST + 300, 2000)) < np.minimum(0.5, 8 * frequency / frequency.sum())
     z = words @ (rng.standard_normal(2000) * (frequency < frequency[5]))
@@ -142,4 +144,5 @@ def regressions(seed: int) -> Iterator[tuple[str, Parts]]:
             yield "plain, 30 rows", _cut(X, y, 30)
             yield "plain, no noise", _cut(X, 1e5 + 3 * z, 300)
             yield "y with tails", _cut(X, z + 0.5 * rng.standard_t(2.2, len(z)), 300)
-            yield "rows twice", _twice(_cut(X, y, 150))
+            yield "rows twice", _repeated(_cut(X, y, 150), np.repeat(range(150), 2))
+            yield "rows drawn", _repeated(_cut(X, y, 200), rng.integers(0, 200, 200))

@@ -15,7 +15,7 @@ from thalweg.linear import LinearClassifier, LinearRegressor
 from thalweg.linear.columns import Columns
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
-from thalweg.linear.strength import _narrow, strength
+from thalweg.linear.strength import _narrow, _together, strength
 from thalweg.losses import LOSSES
 
 
@@ -29,7 +29,7 @@ def objective(X: Any, y: NDArray[Any], loss: str, alpha: float) -> Objective:
 
 def told(of: Objective, outputs: int = 1) -> float:
     w = optimum(of, np.zeros((of.X.shape[1] + 1, outputs)))
-    return of.left_out(w, 1.0)
+    return of.left_out(w, of.weights)
 
 
 def test_of_squares_what_is_left_out_is_exact() -> None:
@@ -76,9 +76,24 @@ def test_a_weight_of_two_is_a_row_twice() -> None:
     repeated = objective(np.repeat(X, twice, axis=0), np.repeat(y, twice), "logistic", 0.01)
     repeated = type(weighted)(**{**vars(repeated), "columns": weighted.columns, "l2": weighted.l2})
     w = optimum(weighted, np.zeros((6, 1)))
-    found = [of.left_out(w, 1 / total) for of in (weighted, repeated)]
+    one = [np.full(len(of.y), 1 / total) for of in (weighted, repeated)]
+    found = [of.left_out(w, left) for of, left in zip((weighted, repeated), one, strict=True)]
     np.testing.assert_allclose(*found, rtol=1e-10)
-    assert weighted.left_out(w, 1.0) > found[0]
+    copies = [of.left_out(w, _together(of, 1 / total)) for of in (weighted, repeated)]
+    np.testing.assert_allclose(*copies, rtol=1e-10)
+    assert copies[0] > found[0]  # all columns hardly ever have a number twice
+
+
+def test_rows_are_left_out_with_their_copies_but_not_with_rows_that_happen_to_be_equal() -> None:
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=60), rng.integers(0, 2, 60)])
+    y = (X[:, 0] + rng.normal(size=60) > 0).astype(int)
+    twice = objective(np.repeat(X, 2, axis=0), np.repeat(y, 2), "logistic", 0.1)
+    np.testing.assert_allclose(_together(twice, 1 / 120), 1 / 60)
+    for same in (X[:, 1:], np.repeat(X[:2], 30, axis=0)):  # two kinds of rows, and few rows often
+        np.testing.assert_allclose(_together(objective(same, y, "logistic", 0.1), 1 / 60), 1 / 60)
+    once, again = LinearClassifier().fit(X, y), LinearClassifier().fit(twice.X, twice.y)
+    assert again.alpha_ in {once.alpha_ / 2, 2 * once.alpha_}  # of powers of 4 over 120
 
 
 def test_a_wide_objective_has_the_same_optimum_in_the_components_of_its_rows() -> None:

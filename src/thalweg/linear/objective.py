@@ -156,7 +156,7 @@ class Objective:
             hessian[np.arange(d), c, np.arange(d), c] += self.l2[:, 0]
         return hessian.reshape(d * k, d * k)
 
-    def left_out(self, w: NDArray[np.float64], most: float) -> float:
+    def left_out(self, w: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
         """Return about the mean loss of each row by a model of all the others; w is the optimum.
 
         That model is one step of Newton's method away: without a row whose slopes are g and second
@@ -165,7 +165,8 @@ class Objective:
 
         Args:
             w: parameters, (columns, outputs).
-            most: the most weight that is left out at a time, for a row may stand for several.
+            weights: (n,), how much is left out with each row: its own weight, less where it stands
+                for several rows, more where it has copies.
         """
         d, k = w.shape
         hessian = self.curvature(w)
@@ -183,7 +184,7 @@ class Objective:
             second = np.stack([self._second(z, rows, c) for c in range(k)], axis=2)
             far = np.stack([table @ inverse[:, :, c].T for c in range(k)], axis=1)
             moves = far @ far.swapaxes(1, 2)
-            moves *= np.minimum(self.weights[rows], most)[:, None, None]
+            moves *= weights[rows, None, None]
             step = moves @ np.linalg.solve(np.eye(k) - second @ moves, slopes[:, :, None])
             with np.errstate(all="ignore"):  # e^z of a row that is far from all others
                 losses = self.loss.rows(z + step[:, :, 0], y, self.parameter)[0]

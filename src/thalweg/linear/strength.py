@@ -22,6 +22,8 @@ _PARAMETERS = 700  # of more columns there are as many as rows are asked
 _FEWEST = 30  # rows that can say something, if there are more
 _RANK = 1e-10  # of the largest variance: less is rounding
 _BLOCK = 1024  # columns that are copied at a time
+_COPIES = 10  # of a row, on average: more are rows that happen to be equal
+_SEEN = 200  # different rows that tell whether a column hardly ever has a number twice
 
 
 def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> float:
@@ -34,6 +36,9 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
     rows as many are asked as rows have components, for the optimum lies among these (Hastie &
     Tibshirani 2004).
 
+    A row is left out with its copies. They are taken for copies where some column hardly ever has a
+    number twice in different rows; else of equal rows one is left out.
+
     Args:
         objective: of a smooth loss, without |w|.
         start: parameters, (columns, outputs).
@@ -45,6 +50,7 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
     if most < min(n, _FEWEST):
         return 1.0
     asked, share = _some(objective, min(n, most))
+    together = _together(asked, unit / share)
     if wide:
         asked = _narrow(asked)
         columns = asked.X.shape[1] + asked.columns.intercept
@@ -56,7 +62,7 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
             return np.inf
         of = replace(asked, l2=asked.l2 * 4.0**power)
         w = optimum(of, found[near][1] if near in found else start, _NEAR)
-        found[power] = of.left_out(w, unit / share), w
+        found[power] = of.left_out(w, together), w
         return found[power][0]
 
     best = 0
@@ -84,6 +90,21 @@ def _some(objective: Objective, count: int) -> tuple[Objective, float]:
         weights=weights / share,
         l2=objective.l2 / share,
     ), share
+
+
+def _together(objective: Objective, unit: float) -> NDArray[np.float64]:
+    """Return how much weight is left out with each row, (n,)."""
+    X, weights = objective.X, objective.weights
+    one = np.minimum(weights, unit)
+    if issparse(X):
+        return one
+    keys = np.ascontiguousarray(X).view(f"V{X.shape[1] * X.itemsize}")[:, 0]
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    seen = X[first[:_SEEN]]
+    telling = max(len(np.unique(column)) for column in seen.T) > len(seen) / 2
+    if not telling or len(first) * unit * _COPIES < 1:
+        return one
+    return np.asarray(np.bincount(which, weights)[which])
 
 
 def _narrow(objective: Objective) -> Objective:
