@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.doctor.checks.data import tokens_differ
+from thalweg.doctor.checks.data import tokens_differ, validation_differs
 from thalweg.doctor.subject import Subject
 
 
@@ -30,4 +30,25 @@ def test_a_vocabulary_that_was_made_again_is_found() -> None:
         batches = [(part, torch.zeros(len(part)).long()) for part in held.split(20)]
         subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, batches)
         found = tokens_differ(subject)
+        assert (found and found.cause) == cause
+
+
+def test_channels_in_another_order_are_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    brightness = torch.rand(300, 3, 1, 1, generator=generator) + torch.tensor(
+        [[[[0.3]], [[0.2]], [[0.0]]]]
+    )
+    x = brightness + 0.5 * torch.randn(300, 3, 6, 6, generator=generator)
+    y = torch.arange(300) % 2
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(x[:200].split(20), y[:200].split(20), strict=True))
+    held = x[200:]
+    for images, cause in (
+        (held, None),
+        (held.flip(1), "validation_preprocessed_differently"),
+        (held + 0.1, None),  # brighter, in the same order
+    ):
+        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(images, y[200:])])
+        found = validation_differs(subject)
         assert (found and found.cause) == cause

@@ -205,6 +205,19 @@ def test_the_training_is_left_as_it_was() -> None:
     assert torch.equal(drawn, torch.get_rng_state())
 
 
+def test_a_loss_that_was_made_anew_is_named() -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for x, y in batches(20):
+        optimizer.zero_grad()
+        loss = torch.tensor(functional.cross_entropy(model(x), y).item(), requires_grad=True)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor) == ["graph_cut_by_detach"]
+
+
 def test_a_term_that_drowns_another_is_named() -> None:
     images, classes = load_digits(return_X_y=True)
     x = torch.tensor(images[:640] / 16, dtype=torch.float32)
@@ -243,6 +256,7 @@ def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
 
     for far, decay, expected in (
         (1.0, 0.0, "loss_terms_unbalanced"),
+        (100.0, 0.0, "loss_terms_unbalanced"),
         (1e-3, 1e-4, None),
         (0.0, 0.2, "weight_decay_too_high"),
     ):

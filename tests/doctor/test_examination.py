@@ -67,6 +67,10 @@ def log_loss(p: Tensor, y: Tensor) -> Tensor:
     return -(functional.one_hot(y, 3) * torch.log(p / p.sum(1, keepdim=True))).sum(1).mean()
 
 
+def both_logarithms(p: Tensor, y: Tensor) -> Tensor:
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+
 def test_what_is_found_of_outputs_and_loss() -> None:
     x, y = classes()
     binary = (y == 0).float()[:, None]
@@ -84,6 +88,9 @@ def test_what_is_found_of_outputs_and_loss() -> None:
     for loss in (log_loss, lambda p, y: log_loss(p + 1e-8, y)):  # NaN, and without a gradient
         assert causes(report(net(3, nn.ReLU()), loss, x, y)) == ["relu_output_into_log"]
         assert causes(report(net(3, nn.Softplus()), loss, x, y)) == []
+    unit = (x - x.min()) / (x.max() - x.min())
+    for last, cause in ((nn.ReLU(), ["relu_output_into_log"]), (nn.Sigmoid(), [])):
+        assert causes(report(net(6, last), both_logarithms, unit, unit)) == cause
     assert causes(report(net(3, nn.Softmax(1)), nn.BCELoss(), x, several)) == [
         "softmax_for_multi_label"
     ]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from thalweg.doctor.loaders import Batch, target
 from thalweg.doctor.subject import LossFn, Subject, first_tensor
 
-__all__ = ["constant_loss", "guesses", "loss_of", "scores"]
+__all__ = ["constant_loss", "guesses", "loss_of", "scores", "squares"]
 
 _MOST = 32  # batches whose targets count
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
@@ -26,6 +26,21 @@ def loss_of(loss_fn: LossFn, output: Tensor, y: Any) -> float:  # noqa: ANN401 -
         return float(value)
     except Exception:  # noqa: BLE001 - what a loss refuses, it refuses in its own way
         return float("nan")
+
+
+def squares(loss_fn: LossFn, output: Tensor, y: Tensor, far: float) -> bool:
+    """Return whether a loss quadruples at twice a distance from the targets: a squared error.
+
+    Args:
+        loss_fn: of outputs and targets.
+        output: has the shape that the loss takes.
+        y: the targets, a number for each output.
+        far: the distance.
+    """
+    near, twice = (
+        loss_of(loss_fn, (y + d).reshape(output.shape).to(output), y) for d in (far, 2 * far)
+    )
+    return 3.5 < twice / max(near, 1e-12) < 4.5
 
 
 def guesses(output: Tensor, y: Any, loss_fn: LossFn | None = None) -> Iterator[Tensor]:  # noqa: ANN401

@@ -103,6 +103,8 @@ class Doctor:
         """
         value = _number("loss", loss)
         self.signals.losses.append(value)
+        made = isinstance(loss, Tensor) and loss.requires_grad and loss.is_leaf
+        self.signals.rootless += made
         self._report = None
         if batch is not None:
             self._memory.add(batch)

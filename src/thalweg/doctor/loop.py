@@ -20,6 +20,7 @@ def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
     looks: tuple[Callable[[Signals, Subject], Finding | None], ...] = (
         _not_zeroed,
         _eval_mode,
+        _loss_made_anew,
         _lost,
         _unchanged,
     )
@@ -73,9 +74,25 @@ def _mode_matters(subject: Subject) -> bool:
         return float(twin.loss(subject.batch)) != one
 
 
+def _loss_made_anew(signals: Signals, _: Subject) -> Finding | None:
+    if signals.rootless < max(1, 0.5 * len(signals.losses)):
+        return None
+    return Finding(
+        "graph_cut_by_detach",
+        "problem",
+        f"{signals.rootless} of {len(signals.losses)} losses ask for a gradient and come of no "
+        "operation, as torch.tensor(loss.item(), requires_grad=True) does: their backward pass "
+        "reaches no parameter.",
+        {"losses": float(len(signals.losses)), "of no operation": float(signals.rootless)},
+        "half of the losses",
+        "the loss itself: requires_grad and is_leaf",
+        onset=0,
+    )
+
+
 def _lost(signals: Signals, subject: Subject) -> Finding | None:
     looked = len(signals.norms)
-    if looked < 3 or signals.empty < 0.5 * looked:
+    if signals.rootless or looked < 3 or signals.empty < 0.5 * looked:
         return None
     if not any(g is not None and bool(g.any()) for g in subject.backward.gradients.values()):
         return None

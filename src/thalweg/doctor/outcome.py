@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from thalweg.doctor.allowance import Allowance
-from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
+from thalweg.doctor.baseline import class_dimension, constant_loss, squares
 from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.checks.examples import labels_spoiled
 from thalweg.doctor.dynamics import measure
@@ -171,10 +171,7 @@ def _class_numbers(subject: Subject) -> Finding | None:
     whole = bool((distinct == distinct.round()).all())
     if not whole or not 3 <= len(distinct) <= _CLASSES or len(distinct) * 10 > len(y):
         return None
-    near, far = (
-        loss_of(subject.loss_fn, (first + d).reshape(out.shape).to(out), first) for d in (1, 2)
-    )
-    if not 3.5 < far / max(near, 1e-12) < 4.5:
+    if not squares(subject.loss_fn, out, first, 1.0):
         return None
     return Finding(
         "loss_unsuited",

@@ -108,6 +108,7 @@ class Signals:
         noted: the parameters of which each is noted; of very many an even choice.
         notes: at most 512, thinned evenly.
         empty: steps, of ``norm_steps``, at which every gradient was 0 or None.
+        rootless: losses that ask for a gradient and come of no operation.
         failed: why notes ended, where parameters are of a kind that cannot be looked at.
     """
 
@@ -117,6 +118,7 @@ class Signals:
         self.norm_steps = array("q")
         self.notes: list[Note] = []
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
+        self.rootless = 0
         self.first_eval: int | None = None
         self.failed = ""
         self._norm_pace, self._pace = Pace(_SHARE, first=_FIRST_NORMS), Pace(_SHARE, first=_FIRST)

@@ -22,7 +22,7 @@ _MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
 _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
-_ASIDE = 0.001  # weight of a term that is all but left out
+_ASIDE = 1e-6  # weight of a term that is all but left out
 _HELD = 8  # batches
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
@@ -33,11 +34,13 @@ __all__ = [
 
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
+_RARE, _OUTLYING = 0.05, 20.0  # share of outliers, and quartile ranges from the median
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _UNLIKE = 50.0  # variance along the main direction of inputs over the median one
 _COLUMNS = 1024  # of inputs whose directions are asked for
 _NOISY = 8  # examples of batches that may be too small
 _CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
+_ROWS = 4096  # examples whose quartiles are taken
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -101,6 +104,7 @@ class Scale:
 
 def treatments(subject: Subject) -> Iterator[Treatment]:
     """Yield the treatments whose sign is seen, but for those of the rate."""
+    yield from _outliers(subject)
     yield from _scaling(subject)
     yield from _start(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
@@ -267,6 +271,40 @@ def _scaling(subject: Subject) -> Iterator[Treatment]:
         both = partial(_standardized, targets=True)
         words = "standardized inputs and targets" if x_far else "standardized targets"
         yield Treatment("inputs_and_targets_not_scaled", 0, words, sign, data=both)
+
+
+def _outliers(subject: Subject) -> Iterator[Treatment]:
+    """Yield targets without outliers, where a few lie far from all others."""
+    out, loss_fn = subject.output, subject.loss_fn
+    y = _numbers(subject) if subject.pairs else None
+    first = target(subject.batch)
+    if y is None or out is None or loss_fn is None or out.numel() != first.numel():
+        return
+    low, middle, high = torch.quantile(y[:_ROWS], torch.tensor([0.25, 0.5, 0.75]).to(y), dim=0)
+    reach = _OUTLYING * (high - low).clamp(min=1e-12)
+    far = ((y - middle).abs() > reach).any(1)
+    share = float(far.float().mean())
+    if not 0 < share <= _RARE or not squares(loss_fn, out, first, float(reach.max())):
+        return
+    ends = (middle - reach / 4, middle + reach / 4)
+    yield Treatment(
+        "loss_unsuited",
+        0,
+        "outliers among the targets drawn in",
+        f"{int(far.sum())} of {len(y)} targets lie more than {_OUTLYING:.0f} times the range of "
+        "the middle half from the median.",
+        data=partial(_drawn_in, ends=ends),
+    )
+
+
+def _drawn_in(batches: list[Batch], ends: tuple[Tensor, Tensor]) -> list[Batch]:
+    """Return batches with targets between two ends."""
+    found = []
+    for batch in batches:
+        y = target(batch)
+        inside = y.reshape(len(y), -1).clamp(*ends).reshape(y.shape)
+        found.append((*inputs(batch), inside))
+    return found
 
 
 def _numbers(subject: Subject) -> Tensor | None:

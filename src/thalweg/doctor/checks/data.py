@@ -1,5 +1,6 @@
 """Data: values, labels, their order, and whether validation data are like training data."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +16,7 @@ __all__ = ["CHECKS", "classes", "features", "labels"]
 
 _STATISTIC = "a statistic of the batches that were read"
 _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
+_CHANNELS, _CERTAIN = 4, 8.0  # at most, and standard errors
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -230,7 +232,7 @@ def validation_differs(subject: Subject) -> Finding | None:
     scale = float(held.std() / spread)
     error = float((train.mean(1).std() + held.mean(1).std()) / spread) / len(held) ** 0.5
     if shift < 0.5 + 6 * error and 0.5 < scale < 2:
-        return _columns_differ(train, held) or _labels_differ(subject)
+        return _channels_swapped(subject) or _columns_differ(train, held) or _labels_differ(subject)
     if 0.5 < scale < 2:  # no preprocessing of inputs moves targets, or some columns alone
         table = inputs(subject.batch)[0].ndim == 2
         others = _labels_differ(subject) or (_columns_differ(train, held) if table else None)
@@ -245,6 +247,41 @@ def validation_differs(subject: Subject) -> Finding | None:
         {"shift in training deviations": shift, "ratio of deviations": scale},
         "a mean more than half a deviation away, or a deviation below half or above twice",
         _STATISTIC,
+    )
+
+
+def _channels_swapped(subject: Subject) -> Finding | None:
+    """Look for channels of images whose means differ between the parts, and fit in another order.
+
+    Colours that are read in the other order, as OpenCV does, are such.
+    """
+    means, errors = [], []
+    for batches in (subject.batches, subject.validation):
+        x = [first_tensor(inputs(batch)) for batch in batches]
+        if any(t is None or t.ndim != 4 for t in x):
+            return None
+        each = torch.cat([t.float().mean((2, 3)) for t in x if t is not None])
+        means.append(each.mean(0))
+        errors.append(each.std(0) / len(each) ** 0.5)
+    if len(means[0]) != len(means[1]) or not 2 <= len(means[0]) <= _CHANNELS:
+        return None
+    chance = (errors[0] ** 2 + errors[1] ** 2).sqrt().clamp(min=1e-12)
+    far = float(((means[1] - means[0]) / chance).abs().max())
+    orders = list(itertools.permutations(range(len(means[0]))))[1:]
+    best = min(orders, key=lambda order: float((means[1][list(order)] - means[0]).abs().max()))
+    swapped = float(((means[1][list(best)] - means[0]) / chance).abs().max())
+    if not (far > _CERTAIN and swapped < far / 3):
+        return None
+    return Finding(
+        "validation_preprocessed_differently",
+        "problem",
+        f"The means of the {len(best)} channels differ between validation and training inputs by "
+        f"up to {digits(far)} standard errors; in the order {', '.join(map(str, best))} by "
+        f"{digits(swapped)}: the channels are in another order.",
+        {"standard errors": far, "in the other order": swapped},
+        f"more than {_CERTAIN:.0f} standard errors, and less than a third of it in another order",
+        _STATISTIC,
+        sure=0.9,
     )
 
 

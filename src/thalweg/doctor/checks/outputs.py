@@ -72,7 +72,10 @@ def _ends(outputs: dict[float, Tensor], size: float) -> tuple[float, float]:
 
 
 def _scaled(subject: Subject, scale: float) -> Tensor:
-    """Return the outputs on the first batch, and on noise: raw inputs may saturate the model."""
+    """Return the outputs on the first batch, and on noise of the size 1 and of the inputs' size.
+
+    Raw inputs may saturate the model, and where all are positive, outputs are of one sign.
+    """
     model = subject.copy().model.eval()
     given = inputs(subject.batch)
     with torch.no_grad():
@@ -81,7 +84,8 @@ def _scaled(subject: Subject, scale: float) -> Tensor:
         out = model(*given)
         assert isinstance(out, Tensor)
         if len(given) == 1 and isinstance(given[0], Tensor) and given[0].is_floating_point():
-            out = torch.cat([out, model(_noise(given[0]))])
+            size = float(given[0][given[0].isfinite()].abs().max())
+            out = torch.cat([out, *(model(_noise(given[0], s)) for s in {1.0, max(1.0, size)})])
     return out
 
 
@@ -172,12 +176,14 @@ def relu_output_into_log(subject: Subject, values: Reach) -> Finding | None:
     if not (values.low == 0 and values.zeros and values.high > 1 + _SAME):
         return None
     y = target(subject.batch)
-    positive = loss_of(loss_fn, _noise(out).abs() + 0.5, y)
+    usual = _noise(out)  # any positive numbers, or, for a log of 1 - p too, numbers below 1
+    sound = [loss_of(loss_fn, good, y) for good in (usual.abs() + 0.5, usual.sigmoid())]
     zero = loss_of(loss_fn, torch.zeros_like(out), y)
     some = loss_of(loss_fn, _noise(out).clamp(min=0), y)
     own = loss_of(loss_fn, out, y)
     broken = [value for value in (zero, some, own) if not abs(value) < float("inf")]
-    if not abs(positive) < float("inf") or not (broken or _logarithmic(subject)):
+    finite = any(abs(value) < float("inf") for value in sound)
+    if not finite or not (broken or _logarithmic(subject)):
         return None
     share = float((out == 0).float().mean())
     at_zero = str(broken[0]) if broken else digits(own)

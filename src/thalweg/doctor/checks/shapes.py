@@ -70,6 +70,8 @@ def labels_out_of_range(subject: Subject) -> Finding | None:
     out, first = subject.output, target(subject.batch)
     assert out is not None
     assert subject.loss_fn is not None
+    if isinstance(first, Tensor) and first.numel() == out.numel():
+        return _beyond_unit(subject, out, subject.loss_fn)
     classes = class_dimension(out, first, subject.loss_fn)
     if classes is None or first.is_floating_point():
         return None
@@ -93,6 +95,30 @@ def labels_out_of_range(subject: Subject) -> Finding | None:
         {"outputs": float(count), "label": float(bad), "labels outside": float(len(labels))},
         "the loss refuses the label",
         "the loss itself",
+    )
+
+
+def _beyond_unit(subject: Subject, out: Tensor, loss_fn: LossFn) -> Finding | None:
+    """Look for targets outside [0, 1] that a loss of probabilities has no lower bound for."""
+    y = target(subject.batch)
+    values = torch.cat([target(b).flatten() for b in subject.batches]).unique()
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and (high <= 1 or len(values) > 2):  # more of them are numbers of classes
+        return None
+    sides = (2 * (y > 0.5).to(out.dtype) - 1).reshape(out.shape)
+    scores, probabilities = 1e4 * sides, 0.5 + (0.5 - 1e-6) * sides
+    far = scores if abs(loss_of(loss_fn, scores, y)) < float("inf") else probabilities
+    beyond, within = (loss_of(loss_fn, far, goal) for goal in (y, y.clamp(0, 1)))
+    if not (beyond < -1 and within > -1e-3):
+        return None
+    return Finding(
+        "labels_out_of_range",
+        "problem",
+        f"Targets go from {digits(low)} to {digits(high)}, and the loss is one of probabilities, "
+        f"which takes 0 to 1: far out it falls to {digits(beyond)}.",
+        {"least target": low, "largest target": high, "loss far out": beyond},
+        "a loss far below 0, which is at least 0 where targets lie between 0 and 1",
+        "an experiment: the loss of large outputs",
     )
 
 

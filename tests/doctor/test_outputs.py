@@ -1,0 +1,23 @@
+"""What the doctor's checks of outputs find, each asked alone."""
+
+import torch
+from torch import nn
+
+from thalweg.doctor.checks.outputs import output_range_too_small, reach
+from thalweg.doctor.subject import Subject
+
+
+def test_outputs_of_one_sign_have_no_bound_at_zero() -> None:
+    drawn = torch.rand(32, 3, generator=torch.Generator().manual_seed(0))
+    x = (1 + drawn) * torch.tensor([1000.0, 2.0, 15.0])
+    y = 150 * x[:, :1] * (-1.0) ** torch.arange(32)[:, None]
+    for seed in range(5):
+        torch.manual_seed(seed)
+        body = [nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1)]
+        for last, bounded in ((nn.Identity(), False), (nn.ReLU(), True), (nn.Tanh(), True)):
+            model = nn.Sequential(*body, last)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+            subject = Subject(model, optimizer, nn.MSELoss(), [(x, y)])
+            values = reach(subject)
+            assert values is not None
+            assert bool(output_range_too_small(subject, values)) == bounded

@@ -1,0 +1,52 @@
+"""What the doctor's checks of shapes and labels find, each asked alone."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thalweg.doctor.checks.shapes import labels_out_of_range
+from thalweg.doctor.subject import Subject
+
+
+def with_targets(last: nn.Module, loss_fn: nn.Module, y: Tensor) -> Subject:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 1), last, nn.Flatten(0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Subject(model, optimizer, loss_fn, [(torch.randn(len(y), 4), y)])
+
+
+def by_hand(p: Tensor, y: Tensor) -> Tensor:  # torch's own refuses such targets
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+
+HALVES = torch.arange(16.0) % 2
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Sigmoid()], ids=["scores", "probabilities"])
+@pytest.mark.parametrize(
+    ("y", "found"),
+    [
+        (HALVES, False),
+        (0.1 + 0.8 * HALVES, False),  # smoothed labels
+        (2 * HALVES - 1, True),
+        (1 + HALVES, True),
+        (255 * HALVES, True),  # a mask that nobody divided
+    ],
+    ids=["0 and 1", "smoothed", "-1 and 1", "1 and 2", "0 and 255"],
+)
+def test_labels_that_a_loss_of_probabilities_has_no_bound_for(
+    last: nn.Module, y: Tensor, *, found: bool
+) -> None:
+    scores = functional.binary_cross_entropy_with_logits
+    loss_fn = by_hand if isinstance(last, nn.Sigmoid) else scores
+    finding = labels_out_of_range(with_targets(last, loss_fn, y))
+    assert (finding and finding.cause) == ("labels_out_of_range" if found else None)
+
+
+def test_other_losses_take_any_targets() -> None:
+    hinge = lambda out, y: (1 - out * y).relu().mean()  # noqa: E731
+    linear = lambda out, y: -(out * y).mean()  # noqa: E731
+    for loss_fn in (nn.MSELoss(), nn.L1Loss(), hinge, linear):
+        subject = with_targets(nn.Identity(), loss_fn, 2 * HALVES - 1)
+        assert labels_out_of_range(subject) is None
