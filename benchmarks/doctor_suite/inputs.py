@@ -327,8 +327,9 @@ def points(variant: str, half: str, seed: int) -> Training:
 
 @plant("underfitting", "rings", "classes mlp", "regression mlp", base=points)
 def too_small(training: Training, *, strong: bool) -> None:
-    """A straight line, or one hidden unit."""
+    """A straight line, or one hidden unit, at a rate that suits it."""
     model, x = training.model, training.parts.x
+    training.rule, training.options = torch.optim.Adam, {"lr": 1e-2}  # by another it may diverge
     assert isinstance(model, Net)
     size, outputs = x[0].numel(), model.head.out_features
     torch.manual_seed(training.seed)

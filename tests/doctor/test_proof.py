@@ -198,6 +198,56 @@ def test_rates_are_those_of_the_users_schedule_but_where_it_is_the_cause() -> No
     assert found.losses[14] == pytest.approx(found.losses[14 + 12], rel=1e-3)  # nothing moves
 
 
+def test_the_cure_of_a_schedule_goes_back_to_its_highest_rate() -> None:
+    losses = []
+    for lr, highest in ((0.1, 1.0), (1e-3, 100.0)):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        subject = Subject(model, optimizer, functional.cross_entropy, batches())
+        moment = Moment(rates=[lr] * 20, highest=highest)
+        found = prove([finding("schedule_ends_too_early")], subject, moment, steps=20)
+        losses.append(found.cures[0].losses)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+class Shares(nn.Module):
+    """Divides by a sum that may be 0, where a mask takes the quotient away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.tanh(self.first(x))
+        large = out * (out > 0.9)
+        size = large.sum(1, keepdim=True)
+        return self.last(out + torch.where(size > 0, large / size, torch.zeros_like(large)))
+
+
+def test_a_division_by_0_is_cured_and_biases_of_dead_units_are_raised() -> None:
+    divided = proved("gradient_not_finite", Shares(), batches())
+    assert (divided.left, divided.worked) == (math.inf, ["gradient_not_finite"])
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    with torch.no_grad():
+        model[0].bias.fill_(-20.0)
+    found = proved("dead_relu", model, batches(), lr=0.02)
+    assert found.worked == ["dead_relu"]
+    assert found.cures[0].words == "biases that start at 0"
+
+
+def test_rectifiers_in_place_of_sigmoids_may_need_a_lower_rate() -> None:
+    torch.manual_seed(0)
+    layers = [m for _ in range(5) for m in (nn.Linear(24, 24), nn.Sigmoid())]
+    model = nn.Sequential(nn.Linear(6, 24), nn.Sigmoid(), *layers, nn.Linear(24, 1))
+    found = proved(
+        "vanishing_gradient_sigmoid", model, batches(classes=False), functional.mse_loss, lr=0.05
+    )
+    assert found.worked == ["vanishing_gradient_sigmoid"]
+    assert found.cures[0].words.endswith("the rate divided by 10")
+
+
 def test_what_cannot_be_written_is_looked_at() -> None:
     data = batches()
     data[3][1][5] = (data[3][1][5] + 1) % 3  # a wrong label

@@ -19,6 +19,7 @@ from thalweg.doctor.treatments import (
     clipping,
     decorrelating,
     larger_batches,
+    merged,
     rates,
     treatments,
 )
@@ -29,7 +30,9 @@ __all__ = ["cures", "like"]
 def cures(cause: str, subject: Subject) -> Iterator[Treatment]:
     """Yield what cures a cause, on a copy; nothing where the cure is code or data of the user's."""
     if cause in _SIGNED:
-        yield from (one for one in treatments(subject) if one.cause == cause)
+        signed = [one for one in treatments(subject) if one.cause == cause]
+        yield from signed
+        yield from map(_slower, signed if cause in _LARGER else ())
     yield from _others(cause, subject)
     for words, change in _MODELS.get(cause, ()):
         yield Treatment(cause, 0, words, "", prepare=change)
@@ -46,9 +49,18 @@ def cures(cause: str, subject: Subject) -> Iterator[Treatment]:
     if cause == "loss_not_mean" and subject.examples:
         words = "the rate divided by the number of examples, as the mean would"
         yield Treatment(cause, 0, words, "", prepare=partial(_divide_rate, by=subject.examples))
-    if cause in _FUNCTIONS:
-        words, names, by = _FUNCTIONS[cause]
-        yield Treatment(cause, 0, words, "", around=partial(replaced, names, by))
+    for words, names, by, operands in _FUNCTIONS.get(cause, ()):
+        yield Treatment(cause, 0, words, "", around=partial(replaced, names, by, operands))
+
+
+def _slower(one: Treatment) -> Treatment:
+    """Return a treatment together with a tenth of the rate."""
+
+    def prepare(twin: Copy) -> None:
+        one.prepare(twin)
+        _divide_rate(twin, 10)
+
+    return replace(one, words=f"{one.words}, and the rate divided by 10", prepare=prepare)
 
 
 def _others(cause: str, subject: Subject) -> Iterator[Treatment]:
@@ -122,6 +134,11 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
+def _divided_by(x: Tensor, y: Tensor | float) -> Tensor:
+    y = torch.as_tensor(y, dtype=x.dtype)
+    return x * torch.where(y == 0, 1e-8, y).reciprocal()
+
+
 def _log(p: Tensor) -> Tensor:
     return p.clamp(min=1e-12).log()
 
@@ -161,6 +178,15 @@ def _hold_all(twin: Copy, batch: Batch, *, unfreeze: bool) -> None:
     missing = [p for p in found if id(p) not in held]
     if missing:
         twin.optimizer.add_param_group({"params": missing, **options})
+
+
+def _unbiased(twin: Copy) -> None:
+    """Set the biases of layers to 0, and the rule's state with them."""
+    for module in twin.model.modules():
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            bias.detach().zero_()
+            twin.optimizer.state.pop(bias, None)
 
 
 def _redrawn(twin: Copy) -> None:
@@ -243,6 +269,7 @@ _SIGNED = {  # what ``treatments`` has
     "batch_norm_with_tiny_batches",
     "gradient_clipped_too_hard",
 }
+_LARGER = {"vanishing_gradient_sigmoid"}  # after whose cure gradients are far larger
 _UNHELD = {
     "parameters_not_in_optimizer",
     "parameters_not_registered",
@@ -274,19 +301,31 @@ _MODELS: dict[str, tuple[tuple[str, Callable[[Copy], object]], ...]] = {
     "gradients_not_zeroed": (_PLAIN,),
     "gradients_lost_before_step": (_PLAIN,),
     "trained_in_eval_mode": (_PLAIN,),
-    "schedule_ends_too_early": (("the first rate throughout", lambda _: None),),
+    "schedule_ends_too_early": (("the highest rate throughout", lambda _: None),),
     "constant_init": (_DRAWN,),
+    "dead_relu": (("biases that start at 0", _unbiased), _DRAWN),
     "plateau": (_DRAWN,),
 }
 _DATA: dict[str, tuple[tuple[str, Callable[[list[Batch]], list[Batch]]], ...]] = {
     "data_sorted_not_shuffled": (("shuffled examples", _shuffled),),
     "class_imbalance": (("classes drawn equally often", _balanced),),
+    "batch_norm_with_tiny_batches": (
+        ("batches of 16 times as many examples", partial(merged, times=16)),
+    ),
     "nan_in_inputs": (("missing values filled with the mean", _filled),),
     "labels_out_of_range": (("classes counted from 0", _from_zero),),
 }
-_FUNCTIONS: dict[str, tuple[str, set[str], Callable[[Tensor], Tensor]]] = {
-    "graph_cut_by_detach": ("no detach()", {"detach", "detach_"}, _same),
-    "dead_relu": ("leaky rectifiers", {"relu", "relu_"}, leaky),
-    "nan_gradient_of_sqrt_at_zero": ("sqrt(x + 1e-8)", {"sqrt"}, lambda x: (x + 1e-8) ** 0.5),
-    "gradient_not_finite": ("log(x + 1e-8)", {"log"}, lambda x: torch.log2(x + 1e-8) / 1.442695),
+_FUNCTIONS: dict[str, tuple[tuple[str, set[str], Callable[..., Tensor], int], ...]] = {
+    "graph_cut_by_detach": (("no detach()", {"detach", "detach_"}, _same, 1),),
+    "dead_relu": (("leaky rectifiers", {"relu", "relu_"}, leaky, 1),),
+    "nan_gradient_of_sqrt_at_zero": (("sqrt(x + 1e-8)", {"sqrt"}, lambda x: (x + 1e-8) ** 0.5, 1),),
+    "gradient_not_finite": (
+        ("log(x + 1e-8)", {"log"}, lambda x: torch.log2(x + 1e-8) / 1.442695, 1),
+        (
+            "a small number for a divisor of 0",
+            {"div", "true_divide", "__truediv__"},
+            _divided_by,
+            2,
+        ),
+    ),
 }

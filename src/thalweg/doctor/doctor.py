@@ -186,7 +186,9 @@ class Doctor:
         onset = findings[0].onset if findings else None
         sound = [k for k in self._kept.all if k.step <= (onset or 0) and self._memory.since(k.step)]
         begin = sound[-1] if sound else self._kept.start
-        moment = Moment(begin.step, begin.random, self.signals.rates[begin.step :])
+        rates = self.signals.rates[begin.step :]
+        highest = max(self.signals.rates) / rates[0] if rates and rates[0] > 0 else 1.0
+        moment = Moment(begin.step, begin.random, rates, highest)
         return prove(findings, self._subject(begin), moment, steps=steps)
 
     def dynamics(self) -> list[Dynamics]:

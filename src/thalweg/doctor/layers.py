@@ -90,11 +90,12 @@ class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced
     Args:
         names: of torch's functions.
         by: the function in their place.
+        operands: how many of the first arguments it takes.
     """
 
-    def __init__(self, names: set[str], by: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, names: set[str], by: Callable[..., Tensor], operands: int = 1) -> None:
         super().__init__()
-        self._names, self._by = names, by
+        self._names, self._by, self._operands = names, by, operands
 
     def __torch_function__(
         self,
@@ -104,7 +105,7 @@ class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         if getattr(func, "__name__", "") in self._names and args and isinstance(args[0], Tensor):
-            return self._by(args[0])
+            return self._by(*args[: self._operands])
         return func(*args, **(kwargs or {}))
 
 

@@ -120,11 +120,13 @@ class Moment:
         step: how many steps had been taken.
         random: torch's random state then; None: that of the seed 0.
         rates: the rate at each following step; empty: as the optimizer's groups have it.
+        highest: rate of all steps, over the first of these; the cure of a schedule takes it.
     """
 
     step: int = 0
     random: Tensor | None = None
     rates: Sequence[float] = ()
+    highest: float = 1.0
 
 
 @dataclass
@@ -171,7 +173,7 @@ def prove(
     moment: Moment | None = None,
     *,
     steps: int = 200,
-    seconds: float = 2.0,
+    seconds: float = 5.0,
 ) -> Proof:
     """Run a training as it was and with the cure of each finding, on copies, and compare.
 
@@ -238,7 +240,11 @@ class _Courses:
     def run(self, treatment: Treatment, steps: int, cause: str = "") -> Course:
         """Return a course without the fault of the loop that is the cause."""
         twin = self.subject.copy()
-        rates = () if cause == "schedule_ends_too_early" else self._moment.rates
+        rates = self._moment.rates
+        if cause == "schedule_ends_too_early":
+            rates = ()
+            for group in twin.optimizer.param_groups:
+                group["lr"] *= self._moment.highest
         rerun = _Rerun(**vars(twin), faults=self._faults - {cause}, rates=rates)
         try:
             treatment.prepare(rerun)

@@ -27,6 +27,7 @@ __all__ = [
     "decorrelating",
     "higher_rates",
     "larger_batches",
+    "merged",
     "one_batch",
     "rates",
     "treatments",
@@ -191,7 +192,7 @@ def larger_batches(subject: Subject) -> Iterator[Treatment]:
             1,
             "batches of 8 times as many examples",
             f"A lower rate helps, and so do larger batches: those of {subject.examples} are noisy.",
-            data=partial(_merged, times=8),
+            data=partial(merged, times=8),
         )
 
 
@@ -448,7 +449,7 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
             0,
             "batches of 8 times as many examples",
             f"Batches of {max(sizes)} go through batch normalization.",
-            data=partial(_merged, times=8),
+            data=partial(merged, times=8),
         )
 
 
@@ -457,7 +458,7 @@ def _normalizes(subject: Subject) -> bool:
     return any("BatchNorm" in type(m).__name__ for m in subject.model.modules())
 
 
-def _merged(batches: list[Batch], times: int) -> list[Batch]:
+def merged(batches: list[Batch], times: int) -> list[Batch]:
     """Return batches of several batches each."""
     found = []
     for first in range(0, len(batches), times):
