@@ -120,7 +120,7 @@ def convnet() -> thalweg.TorchTask:
 
 Task = Callable[[], thalweg.TorchTask]
 TASKS: Mapping[str, tuple[Task, dict[str, Any]]] = {
-    "text": (text, {"epochs": 6, "trials": 20, "repeats": 5}),
+    "text": (text, {"epochs": 3, "trials": 10, "repeats": 5}),
     "digits": (mlp, {"epochs": 5, "trials": 20, "repeats": 5}),
     "convnet": (convnet, {"epochs": 3, "trials": 20, "repeats": 5}),
 }

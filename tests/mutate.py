@@ -101,8 +101,8 @@ MUTATIONS = (
         "tests/kernels/test_builder.py -k holds",
     ),
     Mutation(
-        "translate: a cautious step moves where the gradient is 0",
-        "kernels/translate.py", "ast.LtE(), climb", "ast.Lt(), climb",
+        "around: a cautious step moves where the gradient is 0",
+        "kernels/around.py", "ast.LtE(), climb", "ast.Lt(), climb",
         "tests/kernels/test_translate.py -k cautious",
     ),
     Mutation(

@@ -136,6 +136,18 @@ def test_the_number_before_a_step_has_more_digits_than_bfloat16() -> None:
 
 
 @every_library
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7), (7, 4)])
+def test_a_matrix_is_changed_only_where_it_may_be(shape: tuple[int, int], of: Of) -> None:
+    a = drawn(*shape)
+    kept = a.copy()
+    wanted = np.asarray(orthogonalize(of(a)))
+    np.testing.assert_array_equal(a, kept)
+    found = np.asarray(orthogonalize(of(a), overwrite_a=True))
+    np.testing.assert_array_equal(found, wanted)
+    assert np.shares_memory(found, a)
+
+
+@every_library
 def test_symmetric_matrices_have_powers_and_vectors_in_order(of: Of) -> None:
     a = drawn(2, 4, 4)
     a = a @ a.swapaxes(-1, -2)

@@ -112,6 +112,7 @@ ELSEWHERE = {
     "data/suspects": "test_tables",
     "data/word_encoder": "test_encoder",
     "explore/own": "test_explore",  # of the command line: it reads names
+    "kernels/around": "test_translate",
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them
     "kernels/cpu/accumulate": "test_pass_table",
     "kernels/cpu/dense_rows": "test_progressive",  # of linear: a pass is what is compared

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from thalweg import rules
 from thalweg.kernels.body import PLAIN
 from thalweg.kernels.translate import by_rows, translate, translate_sums
-from thalweg.kind import SUMS
+from thalweg.kind import MATRICES, SUMS
 from thalweg.rule import Rule
 from thalweg.theory.linearization import adaptive, linearize
 
@@ -20,7 +20,7 @@ class Faces:
         kernel: "compiled", "in passes" or why not. Optimizers for torch
             (``thalweg.optim.Descent``), lanes of linear models and lanes of modules use a compiled
             kernel, so this is the answer for them too. Kernels in passes, of rules that look at
-            whole tensors, are used by optimizers alone.
+            whole tensors or orthogonalize a matrix, are used by optimizers alone.
         theory: "linear", "preconditioned", or why ``thalweg.theory`` has no matrix of it.
     """
 
@@ -47,8 +47,9 @@ def faces(rule: str | Rule) -> Faces:
     """
     rule = rules.get(rule)
     try:
-        if rule.kind == SUMS:
-            translate_sums(rule, PLAIN, "matrix" if by_rows(rule) else "vector")
+        if rule.kind in {MATRICES, SUMS}:
+            matrix = rule.kind == MATRICES or by_rows(rule)
+            translate_sums(rule, PLAIN, "matrix" if matrix else "vector")
             kernel = "in passes"
         else:
             translate(rule)

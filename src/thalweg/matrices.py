@@ -137,6 +137,8 @@ def orthogonalize(
     coefficients: Coefficients = COEFFICIENTS,
     iterations: int = 5,
     eps: float = 1e-7,
+    *,
+    overwrite_a: bool = False,
 ) -> Any:  # noqa: ANN401
     """Return nearly U Vᵀ of a = U S Vᵀ, by Newton-Schulz steps on the shorter side.
 
@@ -145,6 +147,8 @@ def orthogonalize(
         coefficients: of a step.
         iterations: how many steps.
         eps: the least norm by which a is divided first.
+        overwrite_a: whether a may be changed, and its memory be that of the result; False by
+            default.
 
     Returns:
         As ``a``. Its singular values lie in [0.68, 1.21] where those of ``a``, over its norm, were
@@ -162,9 +166,14 @@ def orthogonalize(
     """
     tall = rows(a) > columns(a)
     y = T(a) if tall else a
-    y = y / maximum(_library(y).linalg.norm(y, axis=(-2, -1), keepdims=True), eps)
+    size = maximum(_library(y).linalg.norm(y, axis=(-2, -1), keepdims=True), eps)
+    if overwrite_a:
+        y /= size
+    else:
+        y = y / size
     if (dtype := _product_dtype.get()) is not None:
         y = y.to(dtype)
+    iterations = int(iterations)  # as a hyperparameter it is a float
     several = iterations if _fine(y) else _FEW
     most = several if columns(y) > _WIDE * rows(y) else 1
     for taken in range(0, iterations, max(1, most)):

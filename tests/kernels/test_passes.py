@@ -29,6 +29,18 @@ def test_each_sum_closes_a_pass_and_the_last_one_writes(name: str) -> None:
     assert not any(loop.stores for loop in loops[:-1])
 
 
+@pytest.mark.parametrize(("name", "count"), [("muon", 2), ("normuon", 4)])
+def test_a_matrix_to_be_orthogonalized_is_written_by_a_pass_of_its_own(
+    name: str, count: int
+) -> None:
+    loops = [one.loop for one in passes(name) if one.loop]
+    assert len(loops) == count
+    assert [{*loop.stores} for loop in loops if loop.stores] == [{"whole"}, {"x", "m"}]
+    assert not loops[0].sums
+    assert loops[0].reads == ("g", "m")
+    assert "whole" in loops[-1].reads
+
+
 def test_a_sum_that_the_next_step_alone_reads_costs_no_pass() -> None:
     only, after = passes("dadapt_adam")
     assert only.loop is not None

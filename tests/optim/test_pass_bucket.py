@@ -11,7 +11,11 @@ from numba.core import event
 from torch import Tensor
 
 from thalweg import optim, rules
+from thalweg.elementwise import maximum
+from thalweg.faces import faces
+from thalweg.matrices import columns, orthogonalize, rows
 from thalweg.optim import layout
+from thalweg.sums import mean, norm
 
 SHAPES: list[tuple[int, ...]] = [
     (), (1,), (7,), (12, 20), (30, 8), (16, 16), (4, 3, 2, 5), (9, 1), (1, 9), (150, 130),
@@ -35,8 +39,13 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(layout, "form_of", lambda *_: None)
 
 
-def run(make: Callable[[list[Tensor]], Any], dtype: torch.dtype, steps: int = 20) -> Any:
-    ps = parameters(dtype)
+def run(
+    make: Callable[[list[Tensor]], Any],
+    dtype: torch.dtype,
+    steps: int = 20,
+    shapes: list[tuple[int, ...]] = SHAPES,
+) -> Any:
+    ps = parameters(dtype, shapes)
     optimizer = make(ps)
     for step in range(steps):
         gradients(ps, step)
@@ -50,7 +59,7 @@ def alone(optimizer: Any) -> int:
 
 def assert_same(kernel: Any, function: Any, tolerance: float) -> None:
     (ps, ours), (qs, theirs) = kernel, function
-    starts = parameters(ps[0].dtype)
+    starts = parameters(ps[0].dtype, [tuple(p.shape) for p in ps])
     move = max(float((q - s).detach().abs().max()) for q, s in zip(qs, starts, strict=True))
     for p, q in zip(ps, qs, strict=True):
         assert float((p - q).detach().abs().max()) <= tolerance * move
@@ -192,3 +201,91 @@ def test_numbers_far_from_one_are_summed_without_loss() -> None:
     step = 1e-3 - p.detach().double()
     assert float(step.norm()) == pytest.approx(1e-3 * 1_000_000**0.5, rel=1e-6)
     assert np.isfinite(step.numpy()).all()
+
+
+MATRICES: list[tuple[int, ...]] = [
+    (12, 20),
+    (30, 8),
+    (16, 16),
+    (9, 1),
+    (1, 9),
+    (4, 3, 2, 5),
+    (300, 270),
+]
+
+
+@rules.rule("Momentum of each row's length, three steps of Newton and Schulz")
+def own_muon(g, x, v, *, t, lr=1e-2, beta=0.9, eps=1e-5):  # noqa: ANN001, ANN201
+    v = beta * v + g / (mean(g * g, 1) + 1e-12) ** 0.5
+    argument = v / (1 - beta**t)
+    whole = orthogonalize(argument, iterations=3, eps=eps)  # names that a kernel uses itself
+    return x - lr * maximum(rows(x), columns(g)) * whole * norm(whole), v
+
+
+@pytest.mark.parametrize(
+    "rule", ["muon", "normuon", "cautious(muon)", "lookahead(normuon)", "own_muon"]
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 5e-3)])
+def test_what_surrounds_products_of_matrices_is_compiled(
+    rule: str, dtype: torch.dtype, tolerance: float, functions: Callable[[], None]
+) -> None:
+    found = own_muon if rule == "own_muon" else rule
+
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Descent(ps, found, lr=0.01)
+
+    kernel = run(make, dtype, 8, MATRICES)
+    assert alone(kernel[1]) == 0
+    functions()
+    assert_same(kernel, run(make, dtype, 8, MATRICES), tolerance)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o)))
+def test_what_surrounds_a_step_surrounds_products_too(
+    options: dict[str, Any], functions: Callable[[], None]
+) -> None:
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Descent(ps, "muon", lr=0.1, **options)
+
+    dtype = torch.bfloat16 if "rounding" in options else torch.float32
+    ps, ours = run(make, dtype, 5, MATRICES)
+    functions()
+    qs, _ = run(make, dtype, 5, MATRICES)
+    assert alone(ours) == 0
+    for p, q, start in zip(ps, qs, parameters(dtype, MATRICES), strict=True):
+        assert (p - q).detach().float().norm() < 0.03 * (q - start).detach().float().norm()
+        if "zero_gradients" in options:
+            assert not p.grad.any()
+
+
+def test_options_of_torchs_muon_reach_the_products(functions: Callable[[], None]) -> None:
+    options = {"ns_coefficients": (2.0, -1.5, 0.5), "ns_steps": 3, "eps": 1e-3, "nesterov": False}
+
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Muon(ps, lr=0.1, **options)
+
+    shapes = [shape for shape in MATRICES if len(shape) == 2]
+    kernel = run(make, torch.float64, 5, shapes)
+    assert alone(kernel[1]) == 0
+    functions()
+    assert_same(kernel, run(make, torch.float64, 5, shapes), 1e-12)
+
+
+@rules.rule("Two of them")
+def twice(g, x, *, t, lr=1e-2):  # noqa: ANN001, ANN201
+    return x - lr * orthogonalize(g) - lr * orthogonalize(x)
+
+
+@rules.rule("An option that is computed")
+def computed_option(g, x, *, t, lr=1e-2):  # noqa: ANN001, ANN201
+    return x - lr * orthogonalize(g, eps=lr * 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [(twice, "a kernel has one call of it"), (computed_option, "must be numbers or hyper")],
+)
+def test_what_no_kernel_takes_is_stepped_by_its_function(rule: Any, why: str) -> None:
+    _, optimizer = run(lambda ps: optim.Descent(ps, rule), torch.float64, 1, [(4, 6)])
+    assert alone(optimizer) == 1
+    assert why in faces(rule).kernel

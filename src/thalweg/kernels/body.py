@@ -15,8 +15,8 @@ from typing import Literal
 from thalweg.rule import Rule
 
 __all__ = [
-    "PLAIN", "Assign", "Body", "Line", "Place", "Power", "Slot", "Sum", "Wrap", "Writer", "heading",
-    "names_in",
+    "PLAIN", "Assign", "Body", "Line", "Place", "Power", "Slot", "Sum", "Whole", "Wrap", "Writer",
+    "heading", "names_in",
 ]  # fmt: skip
 
 
@@ -191,7 +191,39 @@ class Sum:
         return replace(self, value=node(self.value))
 
 
-Line = Assign | Slot | Power | Sum
+@dataclass(frozen=True)
+class Whole:
+    """A matrix to be orthogonalized between two passes, into an array of the name ``ARRAY``.
+
+    Attributes:
+        value: its elements.
+        keywords: of ``orthogonalize``, with expressions: numbers and names of hyperparameters.
+        level: how many sums must be known before it can be computed.
+    """
+
+    ARRAY = "whole"  # where its elements lie, and then those of the result
+
+    value: ast.expr
+    keywords: tuple[tuple[str, tuple[ast.expr, ...]], ...]
+    level: int
+
+    @property
+    def name(self) -> str:
+        """How it is called until it lies in its array."""
+        return "argument"
+
+    @property
+    def values(self) -> tuple[ast.expr, ...]:
+        """What it is computed from."""
+        return (self.value,)
+
+    def renamed(self, _: _Name, node: _Node) -> "Whole":
+        """Return the same with other names."""
+        keywords = tuple((name, tuple(map(node, values))) for name, values in self.keywords)
+        return replace(self, value=node(self.value), keywords=keywords)
+
+
+Line = Assign | Slot | Power | Sum | Whole
 
 
 @dataclass(frozen=True)
@@ -205,10 +237,10 @@ class Body:
     Attributes:
         hyper: the names in the table of hyperparameters: the rule's, then the wrap's.
         uniform_state: the names of the uniform state.
-        varying: g, x and the states that are kept, by name.
+        varying: g, x and the states that are kept, by name; after them the array of a ``Whole``.
         uniform: what is done once per step, in float64. It also knows t.
         element: what is done once per element. In a rule of sums it has, as row and column, each
-            ``Sum`` where it is taken.
+            ``Sum`` where it is taken, and each ``Whole``.
         results: the new x, then the new states.
         new_uniform: the new uniform state.
         slots: how many values ``uniform`` stores.
@@ -241,6 +273,12 @@ class Body:
     new_row: tuple[ast.expr, ...] = ()
     new_column: tuple[ast.expr, ...] = ()
     written: tuple[int, int] = (0, 0)
+
+    @property
+    def whole(self) -> Whole | None:
+        """The matrix that is orthogonalized, if there is one."""
+        every: tuple[Line, ...] = self.element
+        return next((line for line in every if isinstance(line, Whole)), None)
 
     def lines(self, place: Place) -> tuple[Line, ...]:
         """What is done at a place."""

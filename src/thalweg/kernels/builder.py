@@ -7,13 +7,13 @@ float64 and rounded to the element type.
 import ast
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from thalweg.kernels.body import Assign, Place, Power, Slot, Sum, names_in
+from thalweg.kernels.body import Assign, Place, Power, Slot, Sum, Whole, names_in
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "Builder", "Value", "joined", "literal"]
 
@@ -202,6 +202,13 @@ class Builder:
         self.lines[value.place].append(made)
         self.sum_count += 1
         return Value(ast.Name(made.name), to, level=value.level + 1)
+
+    def whole(self, value: Value, keywords: Mapping[str, Sequence[Value]]) -> Value:
+        """Return what ``orthogonalize`` makes of a matrix."""
+        value = self.number(value)
+        named = tuple((name, tuple(v.node for v in values)) for name, values in keywords.items())
+        self.lines[Place.ELEMENT].append(Whole(value.node, named, value.level))
+        return Value(ast.Name(Whole.ARRAY), Place.ELEMENT, level=value.level + 1)
 
     def _slot(self, value: Value) -> ast.expr:
         """Return the name by which a value is known where there are more."""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from thalweg.kernels.body import Assign, Body, Line, Place, Power, Slot, Sum
+from thalweg.kernels.body import Assign, Body, Line, Place, Power, Slot, Sum, Whole
 
 __all__ = ["assigned", "rounded"]
 
@@ -89,7 +89,7 @@ def assigned(line: Line) -> list[tuple[str, ast.expr]]:
     match line:
         case Assign(names, values):
             return list(zip(names, values, strict=True))
-        case Slot(value=value) | Sum(value=value):
+        case Slot(value=value) | Sum(value=value) | Whole(value=value):
             return [(line.name, value)]
         case Power(name, _, base):
             return [(name, base)]

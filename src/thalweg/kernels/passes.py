@@ -1,8 +1,8 @@
 """Passes: how often a step must read its arrays, because a sum is known only after all of them.
 
 Each pass reads the old state and computes again what it needs, and the last one writes; nothing of
-the size of an array is kept between them. Sums of rows and columns, and what is computed from them,
-are kept: one number for each row or column.
+the size of an array is kept between them, but for a matrix that is orthogonalized there. Sums of
+rows and columns, and what is computed from them, are kept: one number for each row or column.
 """
 
 import ast
@@ -90,11 +90,14 @@ class _Split:
 
     def passes(self) -> tuple[Pass, ...]:
         results, states = self.body.written
-        ours = {s.level for s in self._sums(Place.ELEMENT)}
+        whole = self.body.whole
+        ours = {s.level for s in self._sums(Place.ELEMENT)} | ({whole.level} if whole else set())
         last = max({results, *ours})
         found, done = [], -1
         for level in sorted({last, *ours}):
             new = self.body.new(Place.ELEMENT) if level == last else {}
+            if whole and whole.level == level:
+                new = {**new, whole.ARRAY: ast.Name(whole.name)}
             loop = self._loop(Place.ELEMENT, self._sums(Place.ELEMENT, level), (), new)
             write = level == last and states <= last
             found.append(Pass(tuple(self._before(done, level, loop, write=write)), loop))

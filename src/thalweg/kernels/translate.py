@@ -24,7 +24,8 @@ import numpy as np
 
 from thalweg import matrices, sums
 from thalweg.kernels import functions
-from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Wrap
+from thalweg.kernels.around import before, cautious
+from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Whole, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, joined, literal
 from thalweg.kernels.decisions import rounded
 from thalweg.rule import AT_X, Rule
@@ -37,7 +38,7 @@ _ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 for th
 # Names that a Body uses itself; the same name in a rule gets an underscore.
 _RESERVED = re.compile(
     r"t|(u|power|factor|part|sum|row|column)\d+|\w+_call\d+|gradient|before|moved"
-    r"|gradient_scale|coupled_decay|shrink|row_count|column_count"
+    r"|gradient_scale|coupled_decay|shrink|row_count|column_count|whole|argument"
 )
 
 _DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
@@ -60,6 +61,7 @@ _REMEDIES: dict[type[ast.AST], str] = {
     ast.Compare: "compare two values; `(a < b) * (b < c)` is `a < b < c`",
 }
 _OF_MATRICES = [getattr(matrices, name) for name in matrices.__all__]
+_SIZES = {matrices.rows: "row_count", matrices.columns: "column_count"}
 _WHOLES = [*_OF_MATRICES, *(getattr(sums, name) for name in sums.__all__)]
 
 Form = Literal["vector", "matrix"]
@@ -93,6 +95,7 @@ class _Translator(Builder):
         self.form, self.settled = form, settled
         self.calls = self.parts = self.depth = 0
         self.running: list[FunctionType] = []
+        self.options: set[str] = set()  # the names of hyperparameters
 
     def function(
         self, function: FunctionType, given: dict[str, Any], suffix: str, caller: str
@@ -175,6 +178,25 @@ class _Translator(Builder):
         number = functools.reduce(functools.partial(self.binary, ast.Mult()), several)
         return self.binary(ast.Div(), found, number)
 
+    def of_matrix(self, callee: Any, node: ast.Call, scope: "_Scope") -> Value:  # noqa: ANN401
+        """Translate the size of a matrix of the parameter's shape, or what orthogonalizes one."""
+        value, *rest = self.arguments(node.args, scope)
+        if value.place is not Place.ELEMENT and self.settled:
+            scope.refuse(node, "it is of what has a value for each element")
+        if callee in _SIZES:
+            return Value(ast.Name(_SIZES[callee]), Place.UNIFORM)
+        if rest or any(isinstance(line, Whole) for line in self.lines[Place.ELEMENT]):
+            scope.refuse(node, "a kernel has one call of it, whose options are keywords")
+        given: dict[str, Any] = {}
+        for keyword in node.keywords:
+            named = {keyword.arg: self.values(keyword.value, scope)} if keyword.arg else None
+            given |= named or scope.keywords(keyword.value)
+        keywords = {n: v if isinstance(v, list) else [v] for n, v in given.items()}
+        for each in (one for values in keywords.values() for one in values):
+            if not (isinstance(each, Value) and (each.literal or _name(each) in self.options)):
+                scope.refuse(node, "its options must be numbers or hyperparameters")
+        return self.whole(value, keywords)
+
     def arguments(self, nodes: Sequence[ast.expr], scope: "_Scope") -> list[Value]:
         """Translate the parts of a tuple, or the arguments of a call, with their stars."""
         found = []
@@ -188,6 +210,8 @@ class _Translator(Builder):
     def inline(self, node: ast.Call, scope: "_Scope") -> list[Value]:
         """Translate the call of a function by writing its body there."""
         callee = scope.callee(node)
+        if self.form == "matrix" and (callee in _SIZES or callee is matrices.orthogonalize):
+            return [self.of_matrix(callee, node, scope)]
         if any(callee is one for one in (_WHOLES if self.form is None else _OF_MATRICES)):
             scope.refuse(node, _WHOLE)
         if any(callee is one for one in (sums.mean, sums.total, sums.tsum)):
@@ -196,7 +220,9 @@ class _Translator(Builder):
         keywords: dict[str, Any] = {}
         for keyword in node.keywords:
             if keyword.arg is not None:
-                keywords[keyword.arg] = self.value(keyword.value, scope)
+                several = isinstance(keyword.value, ast.Tuple)
+                read = self.values if several else self.value
+                keywords[keyword.arg] = read(keyword.value, scope)
             else:
                 keywords |= scope.keywords(keyword.value)
         self.calls += 1
@@ -354,6 +380,10 @@ class _Scope:
         raise ValueError(f"{self.place(node)}: `{text}` cannot be compiled: {reason}{called}")
 
 
+def _name(value: Value) -> str:
+    return value.node.id if isinstance(value.node, ast.Name) else ""
+
+
 def _own(name: str) -> str:
     """Return the name of a rule's variable in its body."""
     return f"{name}_" if _RESERVED.fullmatch(name) or name.endswith("_") else name
@@ -372,7 +402,7 @@ def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
     """
     body, quotients = _translated(rule, wrap)
     body = rounded(body, quotients)
-    return _cautious(body) if wrap.cautious else body
+    return cautious(body) if wrap.cautious else body
 
 
 def as_written(rule: Rule) -> Body:
@@ -407,7 +437,7 @@ def translate_sums(rule: Rule, wrap: Wrap, form: Form) -> Body:
     """
     body, quotients = _translated(rule, wrap, _Translator(form), places(rule, wrap, form))
     body = rounded(body, quotients)
-    return _cautious(body) if wrap.cautious else body
+    return cautious(body) if wrap.cautious else body
 
 
 def places(rule: Rule, wrap: Wrap = PLAIN, form: Form = "matrix") -> dict[str, Place]:
@@ -465,7 +495,8 @@ def _results(
 ) -> dict[str, Value]:
     """Translate a rule: return x and the new states by name."""
     given = _given(rule, wrap, where)
-    _before(translator, given, wrap)
+    translator.options = {*map(_own, rule.hyperparameters)}
+    before(translator, given, wrap)
     results = list(map(translator.number, _call(translator, rule, given)))
     names = ("x", *rule.state, *rule.uniform_state)
     if len(results) != len(names):
@@ -491,16 +522,22 @@ def _body(
         for place, names in named.items()
     }
     levels = [values[name].level for name in named[Place.ELEMENT]]
+    whole = [one.ARRAY for one in builder.lines[Place.ELEMENT] if isinstance(one, Whole)]
     return Body(
         hyper=tuple(map(_own, rule.hyperparameters)),
         uniform_state=(
             *map(_own, rule.uniform_state),
             *(_own(name) for name, of in kept.items() if of is Place.UNIFORM),
         ),
-        varying=("g", "x", *(_own(name) for name, of in kept.items() if of is Place.ELEMENT)),
+        varying=(
+            "g",
+            "x",
+            *(_own(name) for name, of in kept.items() if of is Place.ELEMENT),
+            *whole,
+        ),
         uniform=tuple(builder.lines[Place.UNIFORM]),
         element=tuple(builder.lines[Place.ELEMENT]),
-        results=new[Place.ELEMENT],
+        results=(*new[Place.ELEMENT], *map(ast.Name, whole)),
         new_uniform=tuple(value for value in new[Place.UNIFORM]),
         slots=builder.slot_count[Place.UNIFORM],
         powers=builder.power_count,
@@ -511,44 +548,6 @@ def _body(
         new_row=new[Place.ROW],
         new_column=new[Place.COLUMN],
         written=(max(levels), max(value.level for value in values.values())),
-    )
-
-
-def _before(builder: Builder, given: dict[str, Value], wrap: Wrap) -> None:
-    """Do what comes before the rule: scale the gradient, add the coupled decay, shrink x."""
-
-    def uniform(name: str) -> Value:
-        return Value(ast.Name(name), Place.UNIFORM, steady=True)
-
-    g, x = given["g"], given["x"]
-    if wrap.scaled:
-        builder.emit(["g"], [builder.binary(ast.Mult(), g, uniform("gradient_scale"))])
-    if wrap.coupled:
-        decay = uniform("coupled_decay")
-        decayed = builder.binary(ast.Add(), g, builder.binary(ast.Mult(), decay, x))
-        some = builder.compare(ast.NotEq(), decay, literal(0.0))
-        builder.emit(["g"], [builder.where(some, decayed, g)])  # 0 times an infinite x is NaN
-    if wrap.shrunk:
-        builder.emit(["x"], [builder.binary(ast.Mult(), x, uniform("shrink"))])
-    if wrap.cautious:
-        builder.emit(["gradient", "before"], [g, x])
-
-
-def _cautious(body: Body) -> Body:
-    """Let x move only where it moves down its gradient (Liang et al. 2024, Algorithm 1).
-
-    It may also move to NaN: if it stayed, nobody would see that its state is lost.
-    """
-    gradient, before, moved = (
-        Value(ast.Name(name), Place.ELEMENT) for name in ("gradient", "before", "moved")
-    )
-    x, *states = body.results
-    builder = Builder()
-    builder.emit(["moved"], [Value(x, Place.ELEMENT)])
-    climb = builder.binary(ast.Mult(), builder.binary(ast.Sub(), before, moved), gradient)
-    chosen = builder.where(builder.compare(ast.LtE(), climb, literal(0.0)), before, moved)
-    return replace(
-        body, element=(*body.element, *builder.lines[Place.ELEMENT]), results=(chosen.node, *states)
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from thalweg.kind import ELEMENT_WISE
+from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim.bucket import Bucket, Member, PreparedStep
 from thalweg.optim.cuda import DeviceBucket, bucket_for
 from thalweg.optim.memory import local
@@ -63,7 +63,8 @@ def with_state(
     elif form := form_of(p, state, recipe, options):
         kind = PassBucket
     dtypes = (state[key].dtype for key in keys)
-    return _Placed(Member(p, state, group), kind, (form, *dtypes))
+    own = id(p) if recipe.rule.kind == MATRICES else 0  # each matrix is stepped by itself
+    return _Placed(Member(p, state, group), kind, (form, own, *dtypes))
 
 
 class Layout:

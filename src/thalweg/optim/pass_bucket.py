@@ -1,7 +1,7 @@
 """Tensors whose rule looks at whole tensors, stepped by one compiled call of several passes."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from thalweg.kernels.body import Place
 from thalweg.kernels.cpu.pass_step import agreeing
 from thalweg.kernels.cpu.pass_table import PassTable
 from thalweg.kernels.translate import Form, by_rows, places
-from thalweg.kind import SUMS
+from thalweg.kind import MATRICES, SUMS
+from thalweg.matrices import orthogonalize, products_in
 from thalweg.optim.bucket import Bucket, Member
 from thalweg.optim.dispatch_keys import followed, own
 from thalweg.optim.memory import fits
@@ -28,7 +29,7 @@ __all__ = ["PassBucket", "form_of"]
 def _places(rule: Rule, form: Form = "matrix") -> dict[str, Place] | None:
     """Return where each state is there; None if no kernel can be made of the rule."""
     try:
-        return places(rule, form=form) if rule.kind == SUMS else None
+        return places(rule, form=form) if rule.kind in {MATRICES, SUMS} else None
     except ValueError:
         return None
 
@@ -41,8 +42,10 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
     rule = recipe.rule
     if _places(rule) is None or followed() or not _plain(p, recipe):
         return None
-    form: Form = "matrix" if by_rows(rule) and _matrix(p)[1] > 1 else "vector"
-    if by_rows(rule) and not p.is_contiguous():  # then a row is not a range of its memory
+    of_matrix = rule.kind == MATRICES
+    rows = of_matrix or by_rows(rule)
+    form: Form = "matrix" if of_matrix or (rows and _matrix(p)[1] > 1) else "vector"
+    if rows and not p.is_contiguous():  # then a row is not a range of its memory
         return None
     if form == "matrix" and options.rounding == "stochastic" and p.dtype is torch.bfloat16:
         return None
@@ -57,7 +60,8 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
 def _plain(p: Tensor, recipe: Recipe) -> bool:
     """Return whether a parameter is one matrix of real numbers in this process."""
     several = recipe.as_given and p.ndim > 2
-    shown = recipe.split == 1 and not (several or recipe.like_parameter)
+    formed = recipe.like_parameter and (recipe.rule.kind != MATRICES or p.dtype is not computed(p))
+    shown = recipe.split == 1 and not (several or formed)
     whole = shown and not hasattr(p, "placements") and p.numel() > 0
     return whole and p.device.type == "cpu" and not p.is_complex()
 
@@ -140,6 +144,7 @@ class PassBucket(Bucket):
         form = form_of(members[0].parameter, members[0].state, recipe, options)
         assert form is not None
         self._form: Form = form
+        self._product_dtype = options.product_dtype
         super().__init__(members, recipe, options, number)
 
     def _keys(
@@ -160,10 +165,15 @@ class PassBucket(Bucket):
         kernel = agreeing(self.rule, dtype, self.wrap, self._form)
         small = self.held[len(columns) - 1 :][: kernel.generated.small]
         matrices = [_matrix(p) if self._form == "matrix" else (p.numel(), 1) for p in columns[0]]
+        large = [[t.data_ptr() for t in row] for row in zip(*columns, strict=True)]
+        if between := kernel.generated.between:  # its array is made in each step
+            items.insert(between.array - 1, dtype.itemsize)
+            for row in large:
+                row.insert(between.array - 1, 0)
         self.table = PassTable(
             kernel,
             matrices,
-            [[t.data_ptr() for t in row] for row in zip(*columns, strict=True)],
+            large,
             [[held[i].data_ptr() for held in small] for i in range(len(matrices))],
             [items[0], *items],
             seeds=self.seeds,
@@ -175,7 +185,20 @@ class PassBucket(Bucket):
         return numbers[:, :1]  # uniform state is each tensor's own
 
     def _take_step(self, found: Any) -> bool:  # noqa: ANN401 - an array
-        return bool(self.table.step(found, self.cohort, self.t, self._hyper))
+        arguments = found, self.cohort, self.t, self._hyper
+        if self.table.kernel.generated.between is None:
+            return bool(self.table.step(*arguments))
+        (p,) = self.parameters
+        matrix = torch.empty(_matrix(p), dtype=computed(p))
+        self.table.lay(matrix.data_ptr())
+        kept: list[Tensor] = []  # until the step is taken
+
+        def between(keywords: Mapping[str, Any]) -> int:
+            with products_in(self._product_dtype):
+                kept.append(orthogonalize(matrix, **keywords, overwrite_a=True).contiguous())
+            return int(kept[0].data_ptr())
+
+        return bool(self.table.step(*arguments, between))
 
     def agrees(self, recipes: Sequence[Recipe]) -> bool:
         """Return whether all tensors keep the same uniform state, if it is the whole model's."""

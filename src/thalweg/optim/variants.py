@@ -55,7 +55,7 @@ def scaled_muon(
     factor = 0.2 * maximum(rows(x), columns(x)) ** 0.5 if like_adamw else own
     return muon_step(
         g, x, m, lr=lr, beta=beta, weight_decay=weight_decay, factor=factor, nesterov=nesterov,
-        coefficients=(first, third, fifth), iterations=int(iterations), eps=eps,
+        coefficients=(first, third, fifth), iterations=iterations, eps=eps,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from thalweg import elementwise
-from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
+from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Whole, Wrap, Writer, heading
 from thalweg.kernels.cpu import accumulate, half, loss, memory, simd, sparse_rows, vector
 from thalweg.kernels.translate import translate
 from thalweg.losses import Loss
@@ -161,6 +161,8 @@ class Loop:
 
     def kind(self, name: str) -> str:
         """Return the 16-bit format of an array; "" for other formats."""
+        if name == Whole.ARRAY:
+            return ""
         given = self.wrap.values if name in ("g", "x", "lost") else self.wrap.state
         return f"_{given}" if given and given.endswith("16") else ""
 

@@ -4,9 +4,11 @@
 rows and columns. ``update_0`` goes over a block of elements, a range of them or some rows.
 """
 
+import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from thalweg.kernels.body import Assign, Body, Line, Place, Power, Slot, Sum, Wrap, Writer
 from thalweg.kernels.cpu.generate import RESERVED, WORDS, Loop, module
@@ -15,7 +17,7 @@ from thalweg.kernels.passes import Pass, Uniforms, inputs_of, split
 from thalweg.kernels.translate import Form, translate_sums
 from thalweg.rule import Rule
 
-__all__ = ["GeneratedPasses", "generate_passes"]
+__all__ = ["Between", "GeneratedPasses", "generate_passes"]
 
 # Names that the functions below use themselves; the same name in a rule gets an underscore.
 _RESERVED = re.compile(
@@ -31,6 +33,30 @@ def _own(name: str) -> str:
         return name
     taken = name in WORDS or RESERVED.fullmatch(name) or _RESERVED.fullmatch(name)
     return f"{name}_" if taken or name.endswith("_") else name
+
+
+@dataclass(frozen=True)
+class Between:
+    """A matrix that is orthogonalized between two passes.
+
+    Attributes:
+        passes: how many come before.
+        array: the number of its array among those of elements, g the first of them.
+        keywords: of ``orthogonalize``, each with numbers or with columns of the table of
+            hyperparameters, which are whole ones.
+    """
+
+    passes: int
+    array: int
+    keywords: tuple[tuple[str, tuple[float | int, ...]], ...]
+
+    def given(self, hyper: Sequence[float]) -> dict[str, Any]:
+        """Return the keywords for a row of the table."""
+        every = {
+            name: tuple(hyper[v] if isinstance(v, int) else v for v in values)
+            for name, values in self.keywords
+        }
+        return {name: v if len(v) > 1 else v[0] for name, v in every.items()}
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,7 @@ class GeneratedPasses:
         bound: the columns of the table of hyperparameters on which these states depend otherwise
             than by a sum.
         bound_by_t: whether they depend on t, too.
+        between: a matrix that is orthogonalized between two passes; None if there is none.
     """
 
     text: str
@@ -71,6 +98,7 @@ class GeneratedPasses:
     uniform_state: int
     bound: tuple[int, ...]
     bound_by_t: bool
+    between: Between | None
 
     @property
     def small(self) -> int:
@@ -114,7 +142,24 @@ def generate_passes(rule: Rule, wrap: Wrap, form: Form) -> GeneratedPasses:
         len(body.uniform_state),
         tuple(i for i, name in enumerate(body.hyper) if name in bound),
         "t" in bound,
+        _between(body, passes),
     )
+
+
+def _between(body: Body, passes: Sequence[Pass]) -> Between | None:
+    one = body.whole
+    if one is None:
+        return None
+    stores = [bool(each.loop and one.ARRAY in each.loop.stores) for each in passes]
+
+    def told(node: ast.expr) -> float | int:
+        if isinstance(node, ast.Name):
+            return body.hyper.index(node.id)
+        assert isinstance(node, ast.Constant)
+        return float(node.value)  # type: ignore[arg-type] # a Body has floats alone
+
+    keywords = tuple((name, tuple(map(told, values))) for name, values in one.keywords)
+    return Between(stores.index(True) + 1, body.varying.index(one.ARRAY), keywords)
 
 
 def _sums(body: Body, place: Place) -> Iterator[Sum]:

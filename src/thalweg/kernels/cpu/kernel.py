@@ -26,7 +26,7 @@ from thalweg.kernels.cpu.machine_code import callback
 from thalweg.kernels.cpu.simd import FINGERPRINT
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.kernels.translate import Form, by_rows
-from thalweg.kind import SUMS
+from thalweg.kind import MATRICES, SUMS
 from thalweg.losses import Loss
 from thalweg.rule import Rule
 from thalweg.rules import get
@@ -107,8 +107,9 @@ def source(rule: str | Rule) -> str:
         True
     """
     found = get(rule)
-    if found.kind == SUMS:
-        return generate_passes(found, PLAIN, "matrix" if by_rows(found) else "vector").text
+    if found.kind in {MATRICES, SUMS}:
+        form: Form = "matrix" if found.kind == MATRICES or by_rows(found) else "vector"
+        return generate_passes(found, PLAIN, form).text
     return generate(found).text
 
 

@@ -1,6 +1,7 @@
 """A kernel of passes that steps one array, and its agreement with a user's rule."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from thalweg.kernels.cpu.kernel import PassKernel, compiled_passes
 from thalweg.kernels.cpu.pass_table import PassTable
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.kernels.translate import Form, places
+from thalweg.matrices import orthogonalize
 from thalweg.rule import Rule
 
 __all__ = ["PassStep", "agreeing"]
@@ -59,22 +61,32 @@ class PassStep:
             arrays[name] = np.array(np.broadcast_to(inputs.state[name], wanted), np.float64)
         at = {name: array.ctypes.data for name, array in arrays.items()}
         named = {place: [name for name, of in self.where.items() if of is place] for place in Place}
+        wholes = [0] * (self.kernel.generated.between is not None)
         large, others = named[Place.ELEMENT], [*named[Place.ROW], *named[Place.COLUMN]]
         table = PassTable(
             self.kernel,
             [(rows, columns)],
-            [[at["x"], *(at[name] for name in large)]],
+            [[at["x"], *(at[name] for name in large), *wholes]],
             [[at[name] for name in others]],
-            [8] * (2 + len(large)),
+            [8] * (2 + len(large) + len(wholes)),
         )
         numbers = [0, *(at[n] for n in (*rule.uniform_state, *named[Place.UNIFORM]))]
         table.keep(np.array([numbers], np.intp), np.ones((1, len(numbers)), np.bool_))
+        matrix = np.empty(shape)
+
+        def between(keywords: Mapping[str, Any]) -> int:
+            matrix[...] = orthogonalize(matrix, **keywords)
+            return int(matrix.ctypes.data)
+
+        if wholes:
+            table.lay(matrix.ctypes.data)
         hyper = np.array([list(inputs.hyper.values())], np.float64)
         table.step(
             np.array([at["g"]], np.intp),
             np.zeros(1, np.intp),
             np.array([inputs.t - 1.0]),
             np.repeat(hyper[:, :, None], LANES, axis=2),
+            between,
         )
         found: dict[str, Any] = {"x": arrays["x"]}
         for name in (*rule.state, *rule.uniform_state):

@@ -6,7 +6,8 @@ and the order in which their sums are added depend on sizes alone, so that a ste
 for any number of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,7 @@ class PassTable(Kept):
             [np.array(others, np.intp).reshape(len(shapes), -1), small], axis=1
         )
         large = np.array(addresses, np.intp).reshape(len(shapes), -1)
+        self._begin = table[:, 0]
         offsets = table[:, :1] * np.array(items[1:], np.intp)
         self._addresses = np.concatenate(
             [
@@ -104,6 +106,7 @@ class PassTable(Kept):
         cohort: NDArray[np.intp],
         t: NDArray[np.float64],
         hyper: NDArray[np.float64],
+        between: Callable[[Mapping[str, Any]], int] | None = None,
     ) -> bool:
         """Take one step. States with one number for a tensor lie where ``keep`` says.
 
@@ -113,18 +116,51 @@ class PassTable(Kept):
                 hyperparameters. -1 for a tensor that takes no step.
             t: (cohorts,), how many steps each has taken; changed in place.
             hyper: (cohorts, hyperparameters, LANES).
+            between: of a rule that orthogonalizes a matrix, and of one tensor: does that, with
+                these keywords, to the array that ``lay`` was told of; returns the address of the
+                result.
 
         Returns:
             False if nothing was done, because somebody has changed the counts that ``keep`` knows.
         """
+        there = self.kernel.generated.between
+        given = gradients, cohort, t, hyper
+        if there is None:
+            return self._sweep(slice(None), *given)
+        assert between is not None
+        if not self._sweep(slice(there.passes), *given, ends=False):
+            return False
+        self.lay(between(there.given(hyper[cohort[0], :, 0].tolist())))
+        return self._sweep(slice(there.passes, None), *given, begins=False)
+
+    def lay(self, address: int) -> None:
+        """Let the array of a matrix that is orthogonalized lie at an address."""
+        there = self.kernel.generated.between
+        assert there is not None
+        self._addresses[:, there.array] = address + self._begin * self.kernel.dtype.itemsize
+
+    def _sweep(
+        self,
+        passes: slice,
+        gradients: NDArray[np.intp],
+        cohort: NDArray[np.intp],
+        t: NDArray[np.float64],
+        hyper: NDArray[np.float64],
+        *,
+        begins: bool = True,
+        ends: bool = True,
+    ) -> bool:
+        """Take some passes of a step; the first ones count it, the last ones write numbers."""
         if len(self._powers) != len(t):
             self._powers = np.empty((len(t), *self._powers.shape[1:]))
             self._fresh = np.empty(len(t), np.bool_)
         arguments = (
-            self._passes, self._found, self._totals, t, self._fresh, hyper, self._powers,
+            self._passes[passes], self._found[passes], self._totals,
+            t, self._fresh, hyper, self._powers,
             self._numbers, self._sums, self._slots, self._partial,
             self._groups, self._first, self._sizes, self._arrays, self._addresses, self._tensor,
             self._start, self._extents, self._seeds, gradients, cohort, self._kept, self._wide,
+            begins, ends,
         )  # fmt: skip
         if not self.parallel:
             return bool(sweep_serial(*arguments))

@@ -111,12 +111,13 @@ def _apply(
 def _sweep(
     passes, found, totals, t, fresh, hyper, powers, numbers, sums, slots, partial,
     groups, first, sizes, arrays, addresses, tensor, start, extents, seeds,
-    gradients, cohort, kept, wide,
+    gradients, cohort, kept, wide, begins, ends,
 ):  # fmt: skip
-    if not as_left(t, numbers, cohort, kept[:, :1], wide):
-        return False
-    for c in range(t.size):
-        t[c] += 1
+    if begins:
+        if not as_left(t, numbers, cohort, kept[:, :1], wide):
+            return False
+        for c in range(t.size):
+            t[c] += 1
     _read(numbers, kept, wide, cohort)
     for group in range(groups.size - 1):
         begin, end = groups[group], groups[group + 1]
@@ -135,7 +136,8 @@ def _sweep(
                             seeds, gradients, begin, cohort,
                         )  # fmt: skip
                 _add_up(found[p], totals, sums, partial, first, begin, end, cohort)
-    _write(t, numbers, kept, wide, cohort)
+    if ends:
+        _write(t, numbers, kept, wide, cohort)
     return True
 
 
