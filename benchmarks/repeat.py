@@ -62,6 +62,7 @@ APART = (0.25, 0.10)
 FEWER = (3, 5, 8, 10)
 COPIES = 5
 PIECE = 1000  # rows
+FEATURES = 123  # of a9a
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "nadam", "lion")
 IMAGES = 1000  # of LeNet: a training on all takes a minute
@@ -91,15 +92,17 @@ def copies() -> list[Rule]:
 
 
 def pieces(count: int) -> list[Dataset]:
-    """Return pieces of a9a; no two have a row in common."""
-    X, y = load_svmlight_file(str(Path(os.environ["THALWEG_DATA"]) / "a9a"))
-    rows = np.random.default_rng(0).permutation(len(y)).reshape(-1)
-    parts = [rows[PIECE * k : PIECE * (k + 1)] for k in range(count)]
-    names = [f"a9a, rows {PIECE * k} to {PIECE * (k + 1)}" for k in range(count)]
-    return [
-        Dataset.from_arrays(X[part].toarray(), y[part].astype(int), name=name)
-        for name, part in zip(names, parts, strict=True)
-    ]
+    """Return pieces of a9a, then of its test file; no two have a row in common."""
+    found = []
+    for name in ("a9a", "a9a.t"):
+        file = str(Path(os.environ["THALWEG_DATA"]) / name)
+        X, y = load_svmlight_file(file, n_features=FEATURES)
+        rows = np.random.default_rng(0).permutation(len(y))
+        for k in range(min(len(y) // PIECE, count - len(found))):
+            part = rows[PIECE * k : PIECE * (k + 1)]
+            title = f"{name}, rows {PIECE * k} to {PIECE * (k + 1)}"
+            found.append(Dataset.from_arrays(X[part].toarray(), y[part].astype(int), name=title))
+    return found
 
 
 def mlp() -> thalweg.TorchTask:
@@ -290,7 +293,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="races of every rule; 20 by default")
     parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
-    parser.add_argument("--fresh", type=int, default=16, help="pieces of a9a; 16 by default")
+    parser.add_argument(
+        "--fresh", type=int, default=16, help="pieces of a9a, 48 at most; 16 by default"
+    )
     parser.add_argument("--sets", default=",".join(SETS), help="all by default")
     parser.add_argument("--modules", type=int, default=10, help="races of each; 10 by default")
     parser.add_argument("--races", type=Path, default=Path("thalweg-race-repeats"), metavar="DIR")
