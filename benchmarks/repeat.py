@@ -93,7 +93,7 @@ def copies() -> list[Rule]:
 
 def pieces(count: int) -> list[Dataset]:
     """Return pieces of a9a, then of its test file; no two have a row in common."""
-    found = []
+    found: list[Dataset] = []
     for name in ("a9a", "a9a.t"):
         file = str(Path(os.environ["THALWEG_DATA"]) / name)
         X, y = load_svmlight_file(file, n_features=FEATURES)

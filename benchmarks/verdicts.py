@@ -47,6 +47,7 @@ class Synthetic:
     schedules: tuple[str, ...] = ("constant",)
     processes = False
     exact = True
+    target_epochs = 0
     drawn = True
     said: Sequence[str] = ()
     parts: Mapping[str, int] = {"train": 600, "validation": 200, "test": 200}
@@ -109,8 +110,9 @@ class Synthetic:
 
         return Lanes(curves, curves, np.zeros(len(lanes), np.int64), judge)
 
-    def target(self) -> Target:
+    def target(self, epochs_ended: Callable[[int], None] = lambda _: None) -> Target:
         """Any."""
+        del epochs_ended
         return Target(1.2, 5.0, 1.0, "given")
 
     def steps(self, batch_size: int, rule: Rule | None = None) -> int:  # noqa: ARG002

@@ -19,6 +19,7 @@ class LeastSquares:
     exact = True
     drawn = True
     said: tuple[str, ...] = ()
+    target_epochs = 0
 
     def __init__(self, noise: float = 0.3, repeat: int = 0) -> None:
         rng = np.random.default_rng(7)
@@ -98,7 +99,7 @@ class LeastSquares:
 
         return Lanes(train_loss, validation_loss, diverged_at, judge)
 
-    def target(self) -> Target:
+    def target(self, epochs_ended: Callable[[int], None] = lambda _: None) -> Target:  # noqa: ARG002
         return Target(1.0, 20.0, 0.0, "5 % of the constant's loss")
 
     def steps(self, batch_size: int, rule: Rule | None = None) -> int:  # noqa: ARG002

@@ -35,7 +35,8 @@ class Progress:
     Attributes:
         done: how much work is finished.
         total: all work that is known, in the same unit. It grows when a search space is widened.
-        doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"first trainings"``.
+        doing: what finished last, such as ``"adam: trials 17-32"``; at first ``"targets"`` or
+            ``"first trainings"``.
         best: the best so far, such as ``"lion 0.0931"``.
         standings: by rule.
         seconds_left: estimated from what was done since the start; None before that.

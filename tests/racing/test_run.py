@@ -405,6 +405,19 @@ def test_epochs_count_before_the_first_training_ends(tmp_path: Path, on: str) ->
     assert told[-1].done == told[-1].total
 
 
+def test_targets_that_are_trained_count_before_the_first_training() -> None:
+    class Aiming(LeastSquares):
+        target_epochs = 20
+
+    told: list[run.Progress] = []
+    _race(task=Aiming(), tell=told.append)
+    assert [(p.done, p.doing) for p in told[:4]] == [
+        (0.0, "targets"), (4.0, "target of repeat 1"), (8.0, "target of repeat 2"),
+        (8.0, "first trainings"),
+    ]  # fmt: skip
+    assert told[-1].done == told[-1].total
+
+
 @pytest.mark.parametrize("stacked", [True, False])
 def test_finals_that_share_a_stack_count_as_other_trainings(*, stacked: bool) -> None:
     class Shared(Mixing):

@@ -345,3 +345,9 @@ def test_every_epoch_of_every_lane_is_counted(task: ModuleTask) -> None:
     told.clear()
     task.run(lanes, should_stop=lambda: False, epochs_ended=told.append, alone=True)
     assert told == [1] * 9
+
+
+def test_the_target_counts_its_epochs(task: ModuleTask) -> None:
+    told: list[int] = []
+    task.target(told.append)
+    assert sum(told) == task.target_epochs == 4 * 250  # of two steps each

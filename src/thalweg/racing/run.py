@@ -3,16 +3,17 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thalweg.progress import Progress, Standing
+from thalweg.progress import Progress
 from thalweg.racing import space
+from thalweg.racing.meter import ALONE, Meter
 from thalweg.racing.protocol import RERUNS, Budget, Protocol, Speed
 from thalweg.racing.raced import Raced
-from thalweg.racing.search import WIDENED, Found, finalists, full_trainings, resizings, search
+from thalweg.racing.search import Found, finalists, full_trainings, resizings, search
 from thalweg.racing.space import Point
 from thalweg.racing.store import Store
 from thalweg.racing.ticks import Ticks
@@ -26,7 +27,6 @@ __all__ = ["Course", "recommended", "run", "trials_per_rule"]
 
 _TYPICAL = 64  # lanes of a stack whose time is measured; only races of many trials have wider ones
 _SEEN = 0.2  # seconds between what those see who watch: pieces of linear models end more often
-_ALONE = 8.0  # how many trainings among others a training alone costs; for the progress bar only
 _STEP = 8  # what a step of a stack costs beside its lanes, in lanes: nearly that, of small modules
 
 Key = tuple[str, int]
@@ -56,58 +56,6 @@ class Course:
     targets: Sequence[Target]
 
 
-@dataclass
-class _Meter:
-    """Adds up work, in full trainings. Work that was not foreseen is added to the total.
-
-    A final counts as ``final`` trainings.
-    """
-
-    tell: Callable[[Progress], None]
-    epochs: int
-    final: float
-    total: float
-    standings: dict[str, Standing]
-    done: float = 0.0
-    new: float = 0.0  # what was done since the start
-    begun: dict[int, float] = field(default_factory=dict)  # of pieces that have not ended
-    doing: str = "first trainings"
-    start: float = field(default_factory=time.monotonic)
-
-    def foresee(self, trials: Iterable[Trial]) -> None:
-        self.total += sum(trial.round == WIDENED for trial in trials)
-
-    def work(self, trial: Trial) -> float:
-        """Return what a training counts as."""
-        return self.final if trial.round == FINAL else trial.epochs / self.epochs
-
-    def count(self, results: Sequence[Result], *, new: bool) -> None:
-        for result in results:
-            work = self.work(result.trial)
-            self.done += work
-            self.new += work * new
-            self.standings[result.trial.rule] = _after(self.standings[result.trial.rule], result)
-
-    def show(self, doing: str | None = None) -> None:
-        """Tell how far the race is, and what finished last, if something did."""
-        self.doing = doing or self.doing
-        begun = sum(self.begun.values())
-        done, new = self.done + begun, self.new + begun
-        finite = [(s.loss, rule) for rule, s in self.standings.items() if s.loss is not None]
-        best = "{1} {0:.4g}".format(*min(finite)) if finite else ""
-        left = (time.monotonic() - self.start) * (self.total - done) / new if new else None
-        self.tell(Progress(done, self.total, self.doing, best, dict(self.standings), left))
-
-
-def _after(standing: Standing, result: Result) -> Standing:
-    """Return how a rule stands after one more training."""
-    trainings = standing.trainings + 1
-    if result.loss < (math.inf if standing.loss is None else standing.loss):
-        curve = tuple(result.validation_loss.tolist())
-        return Standing(trainings, result.loss, curve, result.trial.hyper.get("lr"))
-    return replace(standing, trainings=trainings)
-
-
 def run(
     task: Task,
     protocol: Protocol,
@@ -122,18 +70,48 @@ def run(
     Raises:
         KeyboardInterrupt: it was interrupted; the store has every finished piece.
     """
-    aims = _targets(protocol, workers)
-    counts, rungs, rules = store.counts(), protocol.rungs, workers.rules
+    counts, rules = store.counts(), workers.rules
+    final = 1.0 if _finals_share_a_stack(task, protocol, rules) else ALONE
+    alone = len(counts) * ALONE * TIMED
+    total = _foreseen(protocol, counts, rules, final) + alone
+    with Ticks() as ticks:
+        meter = Meter(_telling(store, tell), ticks, protocol, final, total)
+        kept = list(store.results())
+        meter.foresee(result.trial for result in kept)
+        meter.count(kept, new=False)
+        aims = _targets(task, protocol, workers, meter)
+        contests = {
+            (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task.schedules)
+            for repeat in range(protocol.repeats)
+            for name in protocol.rules
+        }
+        every = _Pool(task, store, meter, workers, write).run(contests)
+        found = {
+            name: [every[name, repeat] for repeat in range(protocol.repeats)]
+            for name in protocol.rules
+        }
+        # Halving may need less than was foreseen; only the timings are left now.
+        meter.total = meter.done + alone
+        _time(protocol, store, found, meter, workers)
+    return Course(task, protocol, store, rules, found, aims)
+
+
+def _foreseen(
+    protocol: Protocol, counts: Mapping[str, int], rules: Mapping[str, Rule], final: float
+) -> float:
+    """Return how much all trainings count, if no space is widened."""
+    rungs = protocol.rungs
     lanes = sum(
         full_trainings(count, rungs)
         + resizings(space.of(rules[name], protocol.batch_sizes))
         + RERUNS * finalists(count, rungs)
         for name, count in counts.items()
     )
-    final = 1.0 if _finals_share_a_stack(task, protocol, workers.rules) else _ALONE
-    each = lanes + len(counts) * final * protocol.seeds
-    alone = len(counts) * _ALONE * TIMED
+    return protocol.repeats * (lanes + len(counts) * final * protocol.seeds)
 
+
+def _telling(store: Store, tell: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """Return what tells the store of progress, now and then, and who watches, each time."""
     written = -math.inf
 
     def told(progress: Progress) -> None:
@@ -147,38 +125,39 @@ def run(
         if tell:
             tell(progress)
 
-    standings = {name: Standing() for name in protocol.rules}
-    meter = _Meter(told, protocol.epochs, final, protocol.repeats * each + alone, standings)
-    kept = list(store.results())
-    meter.foresee(result.trial for result in kept)
-    meter.count(kept, new=False)
-    contests = {
-        (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task.schedules)
-        for repeat in range(protocol.repeats)
-        for name in protocol.rules
-    }
-    with Ticks() as ticks:
-        every = _Pool(task, store, meter, workers, write).run(contests, ticks)
-    found = {
-        name: [every[name, repeat] for repeat in range(protocol.repeats)] for name in protocol.rules
-    }
-    # Halving may need less than was foreseen; only the timings are left now.
-    meter.total = meter.done + alone
-    _time(protocol, store, found, meter, workers)
-    return Course(task, protocol, store, workers.rules, found, aims)
+    return told
 
 
-def _targets(protocol: Protocol, workers: Workers) -> list[Target]:
+def _targets(task: Task, protocol: Protocol, workers: Workers, meter: Meter) -> list[Target]:
     """Return the target of each repeat."""
+    epochs = task.target_epochs
+    work = epochs / protocol.epochs
+    if epochs:
+        meter.total += protocol.repeats * work
+        meter.show("targets")
     for repeat in range(protocol.repeats):
-        workers.submit(repeat, _target, repeat)
-    found = dict(workers.next() for _ in range(protocol.repeats))
+        # Pieces of work have numbers from 1.
+        ticker = meter.begin(-repeat, epochs, work)
+        workers.submit(repeat, _target, repeat, epochs_ended=ticker)
+    found: dict[int, Target] = {}
+    for _ in range(protocol.repeats):
+        repeat, target = workers.next(meter.look)
+        found[repeat] = target
+        meter.end(-repeat, work)
+        if epochs:
+            meter.show(f"target of repeat {repeat + 1}")
     return [found[repeat] for repeat in range(protocol.repeats)]
 
 
-def _target(raced: Raced, repeat: int, *, should_stop: Callable[[], bool]) -> Target:
+def _target(
+    raced: Raced,
+    repeat: int,
+    *,
+    epochs_ended: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> Target:
     del should_stop  # it takes seconds
-    return raced.task.repeated(repeat).target()
+    return raced.task.repeated(repeat).target(epochs_ended)
 
 
 def recommended(found: Sequence[Found]) -> Point:
@@ -313,7 +292,7 @@ class _Pool:
         self,
         task: Task,
         store: Store,
-        meter: _Meter,
+        meter: Meter,
         workers: Workers,
         write: Callable[[Sequence[Result]], None] | None,
     ) -> None:
@@ -332,12 +311,12 @@ class _Pool:
         self.made = 0
         self.begun = False
 
-    def run(self, contests: Mapping[Key, Contest], ticks: Ticks) -> dict[Key, Found]:
+    def run(self, contests: Mapping[Key, Contest]) -> dict[Key, Found]:
         for key, contest in contests.items():
             self.proceed(key, contest, None)
         while self.waiting:
-            self.ask(ticks)
-            done = Counter((trial.rule, trial.repeat) for trial in self.next(ticks))
+            self.ask()
+            done = Counter((trial.rule, trial.repeat) for trial in self.next())
             for key, count in done.items():
                 wanted, missing = self.waiting.pop(key)
                 if missing > count:
@@ -359,7 +338,7 @@ class _Pool:
             kind = self.task.together(trial.lane(self.workers.rules))
             self.groups.setdefault((trial.repeat, trial.phase, kind), []).append(trial)
 
-    def ask(self, ticks: Ticks) -> None:
+    def ask(self) -> None:
         """Make pieces of work for all workers, of as many rules as can be trained together.
 
         No more pieces than workers are made, so that trials that come later can join those that
@@ -374,51 +353,39 @@ class _Pool:
             unit, rest = group[:lanes], group[lanes:]
             if rest:
                 self.groups[key] = rest
-            self.begin(unit, ticks)
+            self.begin(unit)
 
-    def begin(self, unit: list[Trial], ticks: Ticks) -> None:
+    def begin(self, unit: list[Trial]) -> None:
         """Let a worker train a piece, without the trials that the store has."""
         self.made += 1
         steps = unit[0].epochs * self.task.steps(unit[0].batch_size)
         self.pieces[self.made] = self.clock + steps * (_STEP + len(unit)), unit
         if missing := [trial for trial in unit if not self.store.get(trial)]:
             if not self.begun:
-                self.meter.show()
+                self.meter.show("first trainings")
             self.begun = True
-            self.workers.submit(
+            ticker = self.meter.begin(
                 self.made,
-                train,
-                missing,
-                keep=self.store.directory is not None,
-                epochs_ended=ticks.ticker(self.made),
+                len(missing) * missing[0].epochs,
+                sum(map(self.meter.work, missing)),
             )
+            keep = self.store.directory is not None
+            self.workers.submit(self.made, train, missing, keep=keep, epochs_ended=ticker)
         else:
             self.ended.add(self.made)
 
-    def next(self, ticks: Ticks) -> list[Trial]:
+    def next(self) -> list[Trial]:
         """Return the trials of the next piece: any that ended, or the one that should end first."""
         first = min(self.pieces, key=lambda number: self.pieces[number][0])
         while not (self.ended if self.task.exact else first in self.ended):
-            number, piece = self.workers.next(lambda: self.look(ticks))
-            self.meter.begun.pop(number, None)
+            number, piece = self.workers.next(self.meter.look)
+            self.meter.end(number)
             self.keep(piece)
             self.ended.add(number)
         number = min(self.ended) if self.task.exact else first
         self.ended.remove(number)
         self.clock, unit = self.pieces.pop(number)
         return unit
-
-    def look(self, ticks: Ticks) -> None:
-        """Tell of epochs that were trained in pieces which have not ended."""
-        for number, epochs in (told := ticks.read()).items():
-            if number in self.pieces and number not in self.ended:
-                unit = self.pieces[number][1]
-                each = self.meter.work(unit[0])
-                work = self.meter.begun.get(number, 0.0) + epochs * each / unit[0].epochs
-                # A worker that is lost has told of epochs that another one trains again.
-                self.meter.begun[number] = min(work, each * len(unit))
-        if told:
-            self.meter.show()
 
     def results(self, trials: Sequence[Trial]) -> list[Result]:
         return [result for trial in trials if (result := self.store.get(trial))]
@@ -446,7 +413,7 @@ def _time(
     protocol: Protocol,
     store: Store,
     found: Mapping[str, Sequence[Found]],
-    meter: _Meter,
+    meter: Meter,
     workers: Workers,
 ) -> None:
     """Time each rule at its recommended setting, while nothing else runs.
@@ -462,6 +429,6 @@ def _time(
                 workers.submit(name, timed, [trial], runs=1)
                 _, taken = workers.next()
                 store.time(name, turn, taken)
-            meter.done += _ALONE
-            meter.new += _ALONE
+            meter.done += ALONE
+            meter.new += ALONE
             meter.show(f"{name}: time per epoch")

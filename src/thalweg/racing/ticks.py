@@ -11,7 +11,7 @@ from typing import Self
 
 __all__ = ["Ticker", "Ticks"]
 
-_RECORD = struct.Struct("=QQ")  # a piece's number, and epochs; 16 bytes never straddle two pages
+_RECORD = struct.Struct("=qQ")  # a piece's number, and epochs; 16 bytes never straddle two pages
 _OFTEN = 0.2  # seconds between two records of a piece: those that end sooner leave none
 
 

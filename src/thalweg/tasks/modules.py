@@ -25,7 +25,7 @@ from thalweg.stack.batch import Batch, arrays, each, leaves
 from thalweg.stack.lanes import Stack
 from thalweg.stack.measure import best_lanes, cost, gradient_noise
 from thalweg.stack.objective import seeded
-from thalweg.stack.observer import EpochCount, Interrupt
+from thalweg.stack.observer import EpochCount, Interrupt, Observer
 from thalweg.stack.training import Final, steps_per_epoch
 from thalweg.tasks import admission, metric, snippets
 from thalweg.tasks import schedule as schedules
@@ -276,7 +276,17 @@ class ModuleTask:
         packed: dict[str, Any] = optimizer.state_dict()
         return packed
 
-    def target(self) -> Target:
+    @property
+    def target_epochs(self) -> int:
+        """How many epochs ``target`` trains, all lanes together."""
+        return len(_RATES) * self._reference_epochs
+
+    @property
+    def _reference_epochs(self) -> int:
+        """How many epochs Adam trains for the target."""
+        return max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
+
+    def target(self, epochs_ended: Callable[[int], None] = lambda _: None) -> Target:
         """Fix the target by the best constant output and by Adam.
 
         The constant is the one output for all examples that has the lowest training loss. For a
@@ -285,9 +295,9 @@ class ModuleTask:
         loss that Adam met in 10 epochs, or in 500 steps if those are more, at four rates, batch 32.
         Both are outside the race.
         """
-        epochs = max(_EPOCHS, -(-_STEPS // steps_per_epoch(self.parts["train"], self._batch)))
+        epochs = self._reference_epochs
         with _one_thread():
-            path = self._adam(_RATES, epochs).validation_loss
+            path = self._adam(_RATES, epochs, EpochCount(epochs_ended)).validation_loss
             constant = best_constant(self.model, self._placed)
         what = "untrained model" if constant is None else "best constant output"
         constant = float(path[0, 0]) if constant is None else constant
@@ -301,7 +311,7 @@ class ModuleTask:
             f"({reference:.4g})",
         )
 
-    def _adam(self, rates: Sequence[float], epochs: int) -> Outcome:
+    def _adam(self, rates: Sequence[float], epochs: int, *observers: Observer) -> Outcome:
         rule = registry.get("adam")
         return train(
             self.model,
@@ -313,6 +323,7 @@ class ModuleTask:
             epochs=epochs,
             shared=True,
             stacked=self.stacked,
+            observers=observers,
         )
 
     def steps(self, batch_size: int, rule: Rule | None = None) -> int:

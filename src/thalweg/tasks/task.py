@@ -114,6 +114,10 @@ class Task(Protocol):
     drawn: bool
     said: Sequence[str]
 
+    @property
+    def target_epochs(self) -> int:
+        """How many epochs ``target`` trains; those of lanes side by side count each."""
+
     def repeated(self, repeat: int) -> "Task":
         """Return the task on the parts of a repeat: what can be drawn is drawn anew.
 
@@ -151,8 +155,8 @@ class Task(Protocol):
             KeyboardInterrupt: ``should_stop()`` returned True.
         """
 
-    def target(self) -> Target:
-        """Fix the target."""
+    def target(self, epochs_ended: Callable[[int], None] = _nobody) -> Target:
+        """Fix the target; ``epochs_ended`` as in ``run``."""
 
     def steps(self, batch_size: int, rule: Rule | None = None) -> int:
         """Return how many steps an epoch has, of a rule: by its gradients, if it asks for more."""
