@@ -39,7 +39,7 @@ __all__ = ["ModuleTask"]
 
 _SHARE = 0.05  # of the way from the reference back to the constant: where the target lies
 # Of the reference outside the race: small data need more epochs to take as many steps.
-_EPOCHS, _STEPS, _BATCH, _RATES = 10, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
+_EPOCHS, _STEPS, _BATCH, _RATES = 3, 500, 32, (3e-4, 1e-3, 3e-3, 1e-2)
 _REPEATS = 2  # so many are held in memory
 
 
@@ -292,7 +292,7 @@ class ModuleTask:
         The constant is the one output for all examples that has the lowest training loss. For a
         user's own step, and for a loss that does not take every output, such as one of
         probabilities, the untrained module stands for it. The reference is the lowest validation
-        loss that Adam met in 10 epochs, or in 500 steps if those are more, at four rates, batch 32.
+        loss that Adam met in 3 epochs, or in 500 steps if those are more, at four rates, batch 32.
         Both are outside the race.
         """
         epochs = self._reference_epochs
