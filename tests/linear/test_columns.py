@@ -99,3 +99,19 @@ def test_numbers_that_are_not_finite_are_refused(
     X[[2, -2], 2] = value, -value
     with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         Columns.of(csr_array(X) if sparse else X, weights, intercept=True)
+
+
+def test_the_spread_of_sparse_columns_far_from_0_keeps_its_digits() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3)) + np.array([1e7, 0.0, 1e9])
+    X[::2, 1] = 0
+    X = np.column_stack([X, np.full(50, 0.1)])
+    weights = rng.random(50)
+    columns = Columns.of(csr_array(X), weights, intercept=True)
+    mean = np.average(X, axis=0, weights=weights)
+    variance = np.average((X - mean) ** 2, axis=0, weights=weights)
+    share = np.average(X != 0, axis=0, weights=weights)
+    np.testing.assert_allclose(columns.unit[:3], np.sqrt(variance / share)[:3], rtol=1e-7)
+    np.testing.assert_allclose(columns.unit[3], 0.1)  # a constant column has no spread
+    w = rng.normal(size=(5, 2))
+    np.testing.assert_allclose(columns.centred(columns.centred(w), -1), w)

@@ -475,3 +475,15 @@ def test_classes_are_found_wherever_they_are(labels: int) -> None:
     y[0] = 1  # 1000 rows tell two classes
     for given in (y, y.astype(str), y.astype(float)):
         assert _distinct(given).tolist() == np.unique(given).tolist()
+
+
+def test_sparse_columns_far_from_0_end_where_dense_ones_do() -> None:
+    X, y = diabetes()
+    far = X + 1e7 * (np.arange(10) - 5)
+    for settings in ({"alpha": 1 / len(y)}, {}):
+        dense, sparse = (LinearRegressor(**settings).fit(rows, y) for rows in (far, csr_array(far)))
+        assert dense.alpha_ == sparse.alpha_
+        np.testing.assert_allclose(sparse.predict(far), dense.predict(far), rtol=1e-6)
+    near = LinearRegressor(alpha=1 / len(y)).fit(X, y)
+    moved = LinearRegressor(alpha=1 / len(y)).fit(csr_array(far), y)
+    np.testing.assert_allclose(moved.coef_, near.coef_, rtol=1e-5, atol=1e-6)

@@ -135,7 +135,7 @@ def test_an_objective_has_its_derivatives(sparse: bool) -> None:  # noqa: FBT001
     for each in (of, hinge):
         second = approx_fprime(w, lambda v, f=each: f.smooth(v[:, None])[1][:, 0])
         np.testing.assert_allclose(each.curvature(w[:, None]), second, rtol=1e-5, atol=1e-6)
-    scaled = (X - columns.centre) / columns.scale
+    scaled = (X - columns.centre - columns.mean) / columns.scale
     scaled = np.column_stack([scaled, np.ones(30)])
     each = rng.random(30)
     np.testing.assert_allclose(of.gram(each), scaled.T @ np.diag(each) @ scaled, atol=1e-12)
@@ -152,7 +152,8 @@ def test_a_singular_system_has_its_shortest_solution() -> None:
 def test_a_proximal_step_of_columns_without_correlation_is_the_optimum() -> None:
     """It is a soft threshold of least squares then, and from there on nothing moves."""
     X = np.linalg.qr(np.random.default_rng(0).normal(size=(50, 4)))[0] * np.sqrt(50)
-    columns = Columns(np.zeros(4), np.ones(4), False, np.ones(4), 4.0, np.ones(4))  # noqa: FBT003
+    none, one = np.zeros(4), np.ones(4)
+    columns = Columns(none, one, False, one, 4.0, one, none)  # noqa: FBT003
     y, l1 = X @ [3.0, 0.05, -2.0, 0.0], np.full((4, 1), 0.5)
     of = Objective(
         X, columns, y, np.full(50, 0.02), LOSSES["squared"], 0.0, np.zeros((4, 1)), l1

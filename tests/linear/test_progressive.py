@@ -19,9 +19,10 @@ N, D = 37, 6
 TABLE = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.5)
 WEIGHTS = RNG.uniform(0.5, 2, N)
 CODES = np.arange(N) % 3
+ONE = np.ones(D)
 AS_THEY_ARE = Columns(
-    np.zeros(D), np.ones(D), intercept=True, share=np.ones(D), square=1.0, unit=np.ones(D)
-)
+    0 * ONE, ONE, intercept=True, share=ONE, square=1.0, unit=ONE, mean=0 * ONE
+)  # fmt: skip
 
 
 def plain_loop(

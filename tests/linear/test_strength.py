@@ -1,5 +1,6 @@
 """How strong a penalty is: beside models that were trained without a row, each anew."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,9 @@ def test_a_weight_of_two_is_a_row_twice() -> None:
     twice = np.where(y == 1, 2, 1)
     total = twice.sum()
     weighted = objective(X, y, "logistic", 0.01)
-    weighted = type(weighted)(**{**vars(weighted), "weights": twice / total})
+    weighted = replace(weighted, weights=twice / total)
     repeated = objective(np.repeat(X, twice, axis=0), np.repeat(y, twice), "logistic", 0.01)
-    repeated = type(weighted)(**{**vars(repeated), "columns": weighted.columns, "l2": weighted.l2})
+    repeated = replace(repeated, columns=weighted.columns, l2=weighted.l2)
     w = optimum(weighted, np.zeros((6, 1)))
     one = [np.full(len(of.y), 1 / total) for of in (weighted, repeated)]
     found = [of.left_out(w, left) for of, left in zip((weighted, repeated), one, strict=True)]
@@ -90,8 +91,12 @@ def test_rows_are_left_out_with_their_copies_but_not_with_rows_that_happen_to_be
     y = (X[:, 0] + rng.normal(size=60) > 0).astype(int)
     twice = objective(np.repeat(X, 2, axis=0), np.repeat(y, 2), "logistic", 0.1)
     np.testing.assert_allclose(_together(twice, 1 / 120), 1 / 60)
+    sparse = replace(twice, X=csr_array(twice.X))
+    np.testing.assert_allclose(_together(sparse, 1 / 120), 1 / 60)
     for same in (X[:, 1:], np.repeat(X[:2], 30, axis=0)):  # two kinds of rows, and few rows often
-        np.testing.assert_allclose(_together(objective(same, y, "logistic", 0.1), 1 / 60), 1 / 60)
+        for rows in (same, csr_array(same)):
+            of = objective(rows, y, "logistic", 0.1)
+            np.testing.assert_allclose(_together(of, 1 / 60), 1 / 60)
     once, again = LinearClassifier().fit(X, y), LinearClassifier().fit(twice.X, twice.y)
     assert again.alpha_ in {once.alpha_ / 2, 2 * once.alpha_}  # of powers of 4 over 120
 

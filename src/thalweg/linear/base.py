@@ -305,14 +305,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         ends, factors = [], []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         for problem, y, start in zip(self._problems, rows.targets, starts, strict=True):
-            (l2, l1), factor, w = problem.penalties, 1.0, start
+            (l2, l1), factor = problem.penalties, 1.0
+            w = self._columns.centred(start)
             if asked or l1:
                 objective = self._objective(problem, rows, y)
                 if asked and self._own and not l1 and problem.loss.kinks is None:
                     factor = strength(objective, w, l2)
                     objective = replace(objective, l2=factor * objective.l2)
                 w = optimum(objective, w, accuracy) if asked else proximal_step(objective, w)
-            ends.append(w)
+            ends.append(self._columns.centred(w, -1))
             factors.append(factor)
         self.alpha_ = self.alpha_ * (np.array(factors) if len(factors) > 1 else factors[0])
         return ends
@@ -394,7 +395,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         for i, zeros in self._zeros.items():
             if rows is not None and rows.weights.any():
                 objective = self._objective(self._problems[i], rows, rows.targets[i])
-                zeros.add(objective, ends[i], float(rows.weights.sum()))
+                here = self._columns.centred(ends[i])
+                zeros.add(objective, here, float(rows.weights.sum()))
             ends[i] = zeros.applied(ends[i])
         self._keep(ends)
 

@@ -14,7 +14,8 @@ __all__ = ["Columns", "check_stored"]
 
 _FIRST = 1000  # rows whose mean is near that of all
 _CONSTANT = 1e-14  # a spread of this part of the mean is rounding
-_ROUNDED = 1e-12  # so is a difference of squares of this part of them
+_NOTHING = 1e-12  # a share of the rows below is none
+_DIGITS = 1e-6  # a difference of squares of this part of them has lost too many digits
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Columns:
         unit: (d,), in which ``alpha="auto"`` penalizes: the root of the variance over the share of
             the rows in which a column is not 0. Of a column without zeros that is its standard
             deviation, of a rare one the root mean square of what is not 0.
+        mean: (d,), what a finish subtracts beside, without a copy: of sparse columns with an
+            intercept their mean, else 0.
     """
 
     centre: NDArray[np.float64]
@@ -41,6 +44,7 @@ class Columns:
     share: NDArray[np.float64]
     square: float
     unit: NDArray[np.float64]
+    mean: NDArray[np.float64]
 
     @classmethod
     def of(
@@ -66,8 +70,10 @@ class Columns:
             scale, often = np.where(met, scale, 1.0), np.where(met, share, 1.0)
             mean = total / weights.sum() if intercept else np.zeros(d)
             variance = squares / weights.sum() - mean**2
-            unit = np.where(variance > _ROUNDED * mean**2, np.sqrt(abs(variance) / often), scale)
-            return cls(np.zeros(d), scale, intercept, often, share.sum() + intercept, unit)
+            lost = np.flatnonzero(met & (variance < _DIGITS * mean**2))
+            variance[lost] = _variances(X, weights, mean, lost)
+            unit = np.where(variance > _CONSTANT**2 * mean**2, np.sqrt(variance / often), scale)
+            return cls(np.zeros(d), scale, intercept, often, share.sum() + intercept, unit, mean)
         mean, spread, share = _dense(X, weights, user)
         # In the type of X, so that its kernels subtract the same number.
         centre = mean.astype(X.dtype).astype(np.float64) if intercept else np.zeros(d)
@@ -77,7 +83,8 @@ class Columns:
         varies = (spread > _CONSTANT * abs(mean)) & (spread > small)
         share = np.where(varies, share, 0.0)
         scale = np.where(varies, spread / np.sqrt(np.where(varies, share, 1.0)), 1.0)
-        return cls(centre, scale, intercept, np.ones(d), float(share.sum() + intercept), scale)
+        square = float(share.sum() + intercept)
+        return cls(centre, scale, intercept, np.ones(d), square, scale, np.zeros(d))
 
     def original(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return coefficients (k, d) and intercepts (k,) in X itself of parameters (columns, k)."""
@@ -89,6 +96,14 @@ class Columns:
         """Return the parameters (columns, k) that ``original`` turns into these."""
         w = (coef * self.scale).T.astype(np.float64)
         return np.vstack([w, intercept + coef @ self.centre]) if self.intercept else w
+
+    def centred(self, w: NDArray[np.float64], way: int = 1) -> NDArray[np.float64]:
+        """Return parameters (columns, k) of a pass as a finish has them, or with way = -1 back."""
+        if not self.intercept:
+            return w
+        moved = w.copy()
+        moved[-1] += way * (self.mean / self.scale) @ w[:-1]
+        return moved
 
     def penalized(self, *, own: bool) -> NDArray[np.float64]:
         """Return the number (d,) by which a parameter is multiplied where it is penalized.
@@ -159,6 +174,25 @@ def _dense(
                 total[j] = size * mean
                 spread[j] = size * np.sqrt(np.average((x / size - mean) ** 2, weights=weights))
     return first + total, spread, share
+
+
+def _variances(
+    X: Any,
+    weights: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    columns: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Return the variances of some columns, of differences from their means."""
+    if not columns.size:
+        return np.zeros(0)
+    some = X[:, columns].tocsc()
+    place = np.repeat(np.arange(columns.size), np.diff(some.indptr))
+    own, centre = weights[some.indices], mean[columns]
+    squares = np.bincount(place, own * (some.data - centre[place]) ** 2, columns.size)
+    total = weights.sum()
+    rest = 1 - np.bincount(place, own, columns.size) / total
+    rest[rest < _NOTHING] = 0
+    return np.asarray(squares / total + rest * centre**2)
 
 
 def _refuse_large(spread: NDArray[np.float64], most: float, dtype: np.dtype[Any]) -> None:

@@ -1,4 +1,8 @@
-"""What a finish minimizes, of rows where they lie: X is not copied."""
+"""What a finish minimizes, of rows where they lie: X is not copied.
+
+Its columns are centred if there is an intercept, which is then that at their mean: those of sparse
+X too, but only in what is computed of them. With a large mean little else could be told of them.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,15 +77,22 @@ class Objective:
             part = table[: rows.stop - rows.start]
             part[:, d:] = 1
             if issparse(self.X):
-                np.divide(self.X[rows].toarray(), self.columns.scale, out=part[:, :d])
+                np.subtract(self.X[rows].toarray(), self.columns.mean, out=part[:, :d])
             else:
                 np.subtract(self.X[rows], self.columns.centre, out=part[:, :d])
-                part[:, :d] /= self.columns.scale
+            part[:, :d] /= self.columns.scale
             yield rows, part
 
     def _unscaled(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+        coef = w[: len(self.columns.scale)] / self.columns.scale[:, None]
+        return coef, w[-1] - self.columns.mean @ coef if self.columns.intercept else 0.0
+
+    def _scaled(self, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a gradient in the parameters of one in the coefficients of X, and intercepts."""
         d = len(self.columns.scale)
-        return w[:d] / self.columns.scale[:, None], w[d] if self.columns.intercept else 0.0
+        gradient[:d] -= self.columns.mean[:, None] * gradient[d:].sum(axis=0)
+        gradient[:d] /= self.columns.scale[:, None]
+        return gradient
 
     def smooth(self, w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the objective without |w|, and its gradient."""
@@ -95,8 +106,7 @@ class Objective:
             slopes = slopes * self.weights[rows, None]
             gradient[:d] += part.T @ slopes
             gradient[d:] += slopes.sum(axis=0)
-        gradient[:d] /= self.columns.scale[:, None]
-        return value, gradient + self.l2 * w
+        return value, self._scaled(gradient) + self.l2 * w
 
     def both(self, w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the objective, and a subgradient: 0 of |w| where w is 0."""
@@ -114,9 +124,8 @@ class Objective:
         gradient = np.zeros((d + one, slopes.shape[1]))
         for rows, part in self._parts():
             gradient[:d] += part.T @ slopes[rows]
-        gradient[:d] /= self.columns.scale[:, None]
         gradient[d:] = slopes.sum(axis=0)
-        return gradient
+        return self._scaled(gradient)
 
     def gram(self, each: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Σ each x xᵀ over the scaled rows, each (n,) and >= 0."""
@@ -199,8 +208,9 @@ class Objective:
             second, own = self._second(part @ coef + intercept, rows, 0), self.weights[rows]
             total += float(own @ second[:, 0])
             weight += float(own.sum())
-        share = np.append(self.columns.share, [1.0] * (len(w) - len(self.columns.share)))
-        return np.asarray(max(total / weight, 0.01) * np.minimum(share, 1)[:, None] + self.l2)
+        spread = np.minimum(self.columns.share, 1) * (self.columns.unit / self.columns.scale) ** 2
+        spread = np.append(spread, [1.0] * self.columns.intercept)[:, None]
+        return np.asarray(max(total / weight, 0.01) * spread + self.l2)
 
     def sampling(self, size: int) -> int:
         """Return of how many parts one tells enough of the second derivatives."""

@@ -104,7 +104,7 @@ def _quasi_newton(objective: Objective, start: Floats, accuracy: float, *, split
     first = (start / unit).ravel()
     if split:
         first = np.concatenate([np.maximum(first, 0), np.maximum(-first, 0)])
-    ends = {"ftol": max(accuracy / 10, 1e-12), "gtol": 1e-9 * near}
+    ends = {"ftol": max(accuracy / 10, 1e-16), "gtol": 1e-9 * near}
     found = minimize(
         function,
         first,

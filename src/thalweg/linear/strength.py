@@ -1,6 +1,8 @@
 """How strong a penalty should be: as rows say that are left out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,16 +97,25 @@ def _some(objective: Objective, count: int) -> tuple[Objective, float]:
 def _together(objective: Objective, unit: float) -> NDArray[np.float64]:
     """Return how much weight is left out with each row, (n,)."""
     X, weights = objective.X, objective.weights
-    one = np.minimum(weights, unit)
-    if issparse(X):
-        return one
-    keys = np.ascontiguousarray(X).view(f"V{X.shape[1] * X.itemsize}")[:, 0]
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    seen = X[first[:_SEEN]]
-    telling = max(len(np.unique(column)) for column in seen.T) > len(seen) / 2
-    if not telling or len(first) * unit * _COPIES < 1:
-        return one
+    known: dict[bytes, int] = {}
+    which = np.array([known.setdefault(key, len(known)) for key in _keys(X)])
+    first = np.unique(which, return_index=True)[1][:_SEEN]
+    seen = X[first]
+    if issparse(X):  # a column of many different numbers is hardly ever 0
+        seen = seen[:, (seen != 0).sum(axis=0) >= len(first) // 2].toarray()
+    different = max((len(np.unique(column)) for column in seen.T), default=0)
+    if 2 * different <= len(first) or len(known) * unit * _COPIES < 1:
+        return np.minimum(weights, unit)
     return np.asarray(np.bincount(which, weights)[which])
+
+
+def _keys(X: Any) -> Iterator[bytes]:  # noqa: ANN401 - an array or a CSR matrix
+    """Yield what tells each row from those that differ from it."""
+    if not issparse(X):
+        yield from (row.tobytes() for row in X)
+        return
+    for here in map(slice, X.indptr[:-1], X.indptr[1:]):
+        yield X.indices[here].tobytes() + X.data[here].tobytes()
 
 
 def _narrow(objective: Objective) -> Objective:
@@ -114,8 +125,9 @@ def _narrow(objective: Objective) -> Objective:
     unit = columns.scale * np.sqrt(objective.l2[:d, 0])
     gram = np.zeros((n, n))
     if issparse(X):
-        scaled = X.multiply(1 / unit).tocsr()
-        gram += (scaled @ scaled.T).toarray()
+        scaled, mean = X.multiply(1 / unit).tocsr(), columns.mean / unit
+        along = (scaled @ mean)[:, None]
+        gram += (scaled @ scaled.T).toarray() - along - along.T + mean @ mean
     else:
         for part in gen_batches(d, _BLOCK):
             scaled = (X[:, part] - columns.centre[part]) / unit[part]
@@ -124,6 +136,7 @@ def _narrow(objective: Objective) -> Objective:
     met = squares > _RANK * squares[-1]
     table = vectors[:, met] * np.sqrt(squares[met])
     one = np.ones(table.shape[1])
-    own = Columns(0 * one, one, columns.intercept, one, float(squares.sum() / n), one)
+    square = float(squares.sum() / n)
+    own = Columns(0 * one, one, columns.intercept, one, square, one, 0 * one)
     l2 = np.append(one, [0.0] * columns.intercept)[:, None]
     return replace(objective, X=table, columns=own, l2=l2, l1=0 * l2)
