@@ -151,3 +151,15 @@ def test_the_first_and_the_last_batches_are_held_within_their_bytes() -> None:
     assert [float(x[0]) for x, _ in memory.last] == [5, 6]
     assert memory.since(5) == batches[5:]
     assert memory.since(4) is None
+
+
+def test_units_that_are_dead_do_not_hide_gradients_that_were_not_zeroed() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 5))
+    nn.init.constant_(model[0].bias, -100.0)  # two of the three smallest parameters are behind it
+    signals = Signals(model, torch.optim.SGD(model.parameters(), lr=1e-3))
+    for one in torch.randn(8, 6, 4):
+        model(one).square().mean().backward()
+        signals.optimizer.step()
+    assert signals.asked > 0
+    assert signals.kept == signals.asked

@@ -240,9 +240,13 @@ class Signals:
         ]
 
     def _ask(self) -> None:
-        """Let the next backward pass say whether it meets the gradient of this step."""
-        self._waits, self._fresh = True, {id(p) for p in self._few}
-        self._asking = [p.register_hook(self._asker(p)) for p in self._few]
+        """Let the next backward pass say whether it meets the gradient of this step.
+
+        Where that gradient is 0, as behind dead units, it cannot be told from one that was zeroed.
+        """
+        telling = [p for p in self._few if p.grad is not None and bool(p.grad.any())]
+        self._waits, self._fresh = True, {id(p) for p in telling}
+        self._asking = [p.register_hook(self._asker(p)) for p in telling]
 
     def _asker(self, p: Tensor) -> Any:  # noqa: ANN401 - a hook of torch's
         def ask(_: Tensor) -> None:
