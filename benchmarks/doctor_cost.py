@@ -5,7 +5,8 @@
 
 Printed for each model: processor seconds of `thalweg.check`; the processor time of a training with
 the Doctor over one without, the median over rounds of a watched training between two that are not;
-what the doctor's own calls take in it, by the clock around each; the peak memory of the process
+what the doctor's own calls take in it, by the clock around each; the same ratio of a training
+that does nothing but hold its batches, as the Doctor does too; the peak memory of the process
 with it over that without, each in a process of its own; and what each signal takes, alone and for
 one call, with how often it is noted in such a training.
 """
@@ -78,12 +79,21 @@ def endless(data: DataLoader[Any]) -> Iterator[Any]:
         yield from data
 
 
-def train(make: Make, steps: int, *, watched: bool) -> tuple[float, thalweg.Doctor | None]:
-    """Return processor seconds of a training, and its doctor."""
+def train(
+    make: Make, steps: int, *, watched: bool, holds: bool = False
+) -> tuple[float, thalweg.Doctor | None]:
+    """Return processor seconds of a training, and its doctor.
+
+    Args:
+        make: the model.
+        steps: how many.
+        watched: by a doctor.
+        holds: its batches, without a doctor.
+    """
     torch.manual_seed(0)
     model, loss_fn = make(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters())
-    batches = endless(loader())
+    batches, held = endless(loader()), []
     began = time.thread_time()
     doctor = thalweg.Doctor(model, optimizer, loss_fn) if watched else None
     for _, (x, y) in zip(range(steps), batches, strict=False):
@@ -93,7 +103,24 @@ def train(make: Make, steps: int, *, watched: bool) -> tuple[float, thalweg.Doct
         optimizer.zero_grad()
         if doctor is not None:
             doctor.step(loss, batch=(x, y))
+        elif holds:
+            held.append((x, y))
     return time.thread_time() - began, doctor
+
+
+def ratios(make: Make, steps: int, rounds: int) -> tuple[float, list[tuple[float, float]]]:
+    """Return the median seconds of a training, and ratios to it: watched, and holding its batches.
+
+    Each round trains without, watched, without, holding and without.
+    """
+    own, found = [], []
+    for _ in range(rounds):
+        first, watched, middle, holding, last = (
+            train(make, steps, watched=place == 1, holds=place == 3)[0] for place in range(5)
+        )
+        own += [first, middle, last]
+        found.append((2 * watched / (first + middle), 2 * holding / (middle + last)))
+    return float(np.median(own)), found
 
 
 def own_share(make: Make, steps: int) -> float:
@@ -224,6 +251,33 @@ def large(steps: int) -> None:
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
 
+def measured(name: str, make: Make, steps: int, rounds: int) -> list[dict[str, Any]]:
+    """Return a row for each signal of a model's training, and one for all of it."""
+    train(make, 20, watched=True)  # what is loaded at the first time
+    plain, found = ratios(make, steps, rounds)
+    (low, held_low), (ratio, held), (high, held_high) = np.quantile(
+        found, [0.25, 0.5, 0.75], axis=0
+    ).tolist()
+    rows: list[dict[str, Any]] = [
+        {"model": name, "signal": what, "often": often, "seconds": each, "calls": calls,
+         "share": each * calls / plain}
+        for what, often, each, calls in signals(make, steps)
+    ]  # fmt: skip
+    memory = peak(make, steps, watched=True) / peak(make, steps, watched=False)
+    share = float(np.median([own_share(make, steps) for _ in range(rounds)]))
+    seconds = float(np.median([checked(make) for _ in range(3)]))
+    whole = {
+        "model": name, "step": plain / steps, "check": seconds, "own": share, "ratio": ratio,
+        "quartiles": [low, high], "held": held, "held quartiles": [held_low, held_high],
+        "memory": memory,
+    }  # fmt: skip
+    return [*rows, whole]
+
+
+def _quartiles(median: float, ends: list[float]) -> str:
+    return f"{median:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=400)
@@ -234,33 +288,25 @@ def main() -> None:
     if arguments.large:
         large(min(arguments.steps, 8))
         return
-    steps = arguments.steps
-    rows, table, parts = [], [], []
+    rows: list[dict[str, Any]] = []
     for name, make in MODELS.items():
-        train(make, 20, watched=True)  # what is loaded at the first time
-        rounds = [
-            [train(make, steps, watched=watched)[0] for watched in (False, True, False)]
-            for _ in range(arguments.rounds)
-        ]
-        plain = float(np.median([before for before, *_ in rounds]))
-        ratios = [2 * own / (before + after) for before, own, after in rounds]
-        low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        share = float(np.median([own_share(make, steps) for _ in range(arguments.rounds)]))
-        seconds = float(np.median([checked(make) for _ in range(3)]))
-        memory = peak(make, steps, watched=True) / peak(make, steps, watched=False)
-        table.append([name, f"{1e6 * plain / steps:.0f}", f"{seconds:.2f}", f"{share:.1%}",
-                      f"{ratio:.3f} ({low:.3f} to {high:.3f})", f"{memory:.3f}"])  # fmt: skip
-        for what, often, each, calls in signals(make, steps):
-            part = each * calls / plain
-            parts.append([name, what, often, f"{1e6 * each:.0f}", str(calls), f"{part:.2%}"])
-            rows.append({"model": name, "signal": what, "often": often, "seconds": each,
-                         "calls": calls, "share": part})  # fmt: skip
-        rows.append({"model": name, "step": plain / steps, "check": seconds, "own": share,
-                     "ratio": ratio, "quartiles": [low, high], "memory": memory})  # fmt: skip
+        rows += measured(name, make, arguments.steps, arguments.rounds)
+    wholes = [row for row in rows if "signal" not in row]
     columns = ["model", "step, µs", "check, s", "own calls", "time with / without (quartiles)",
-               "memory with / without"]  # fmt: skip
+               "batches held alone", "memory with / without"]  # fmt: skip
+    table = [
+        [row["model"], f"{1e6 * row['step']:.0f}", f"{row['check']:.2f}", f"{row['own']:.1%}",
+         _quartiles(row["ratio"], row["quartiles"]),
+         _quartiles(row["held"], row["held quartiles"]), f"{row['memory']:.3f}"]
+        for row in wholes
+    ]  # fmt: skip
     show("The whole", columns, table)
     columns = ["model", "signal", "noted", "µs each", "calls", "share of the time"]
+    parts = [
+        [row["model"], row["signal"], row["often"], f"{1e6 * row['seconds']:.0f}",
+         str(row["calls"]), f"{row['share']:.2%}"]
+        for row in rows if "signal" in row
+    ]  # fmt: skip
     show("Its parts", columns, parts)
     save("doctor_cost", rows)
 
