@@ -10,10 +10,16 @@ from thalweg.doctor.trials import Trials
 
 
 @pytest.mark.parametrize(
-    ("least", "last", "expected"), [(1e-4, 5e-4, []), (0.1, 0.2, ["overfitting"])]
+    ("left", "least", "last", "expected"),
+    [
+        (1e-4, 1e-4, 5e-4, []),  # a rise near 0 says nothing
+        (1e-4, 0.1, 0.2, ["overfitting"]),
+        (0.4, 0.8, 0.8, ["overfitting"]),
+        (1.5, 2.0, 2.0, []),  # nothing was learned that could be too much
+    ],
 )
-def test_a_rise_of_a_validation_loss_near_0_says_nothing(
-    least: float, last: float, expected: list[str]
+def test_overfitting_needs_something_learned_and_a_loss_to_speak_of(
+    left: float, least: float, last: float, expected: list[str]
 ) -> None:
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     y = x[:, :1] / x[:, :1].std(correction=0)
@@ -22,7 +28,7 @@ def test_a_rise_of_a_validation_loss_near_0_says_nothing(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     subject = Subject(model, optimizer, nn.MSELoss(), [(x, y)], [(x, y)])
     validated = [(10, least), (20, last)]
-    found = list(_overfits(Trials(subject, 2, 1.0), 1e-4, validated))
+    found = list(_overfits(Trials(subject, 2, 1.0), left, validated))
     assert [f.cause for f in found] == expected
 
 

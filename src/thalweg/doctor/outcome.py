@@ -31,6 +31,7 @@ _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
 _BEHIND = 0.3  # by which it is less than that of the most frequent class
 _ABOVE = 0.02  # of the loss of a constant: a rise of the validation loss by less says little
+_LEARNED = 0.9  # of the loss of a constant: where more is left, nothing was learned by heart
 _PLAIN = 0.6  # of what the model leaves, by a plain network
 _LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
 _CARRIES = 0.95  # of the loss of a constant
@@ -271,7 +272,9 @@ def _overfits(
             "the loss of the best constant",
             sure=0.7,
         )
-    elif gap > 0.3 or (last > max(1.3 * least, least + _ABOVE * best) and left < 0.3):
+    elif (gap > 0.3 and left < _LEARNED) or (
+        last > max(1.3 * least, least + _ABOVE * best) and left < 0.3
+    ):
         yield Finding(
             "overfitting",
             "warning",
