@@ -1,9 +1,11 @@
 """What the doctor's checks of outputs find, each asked alone."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn import functional
 
-from thalweg.doctor.checks.outputs import output_range_too_small, reach
+from thalweg.doctor.checks.outputs import loss_sign_wrong, output_range_too_small, reach
 from thalweg.doctor.subject import Subject
 
 
@@ -21,3 +23,26 @@ def test_outputs_of_one_sign_have_no_bound_at_zero() -> None:
             values = reach(subject)
             assert values is not None
             assert bool(output_range_too_small(subject, values)) == bounded
+
+
+def test_a_likelihood_without_its_minus_has_the_wrong_sign() -> None:
+    def likelihood(out: Tensor, y: Tensor) -> Tensor:
+        return Normal(out[:, 0], functional.softplus(out[:, 1]) + 0.01).log_prob(y).mean()
+
+    def linear(out: Tensor, y: Tensor) -> Tensor:  # falls to one side alone
+        return (out * y[:, None]).mean()
+
+    torch.manual_seed(0)
+    x = torch.randn(32, 3)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for loss_fn, wrong in (
+        (likelihood, True),
+        (lambda out, y: -likelihood(out, y), False),
+        (linear, False),
+        (lambda out, y: -linear(out, y), False),
+    ):
+        subject = Subject(model, optimizer, loss_fn, [(x, x.sum(1))])
+        values = reach(subject)
+        assert values is not None
+        assert bool(loss_sign_wrong(subject, values)) == wrong

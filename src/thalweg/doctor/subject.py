@@ -181,6 +181,17 @@ class Copy:
         return value
 
 
+def _plain(values: Iterable[object]) -> Iterator[Tensor]:
+    """Yield tensors among values, and in lists, tuples and dicts of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _plain(value)
+        elif isinstance(value, dict):
+            yield from _plain(value.values())
+
+
 @dataclass(frozen=True)
 class Backward:
     """What a backward pass on the first batch brought.
@@ -317,11 +328,12 @@ class Subject:
         with blamed("backward of the loss"):
             loss.backward()
         named = dict(twin.model.named_parameters())
-        known = {id(p) for p in [*named.values(), *self.model.parameters()]}
+        known = {id(p) for p in [*named.values(), *self.model.parameters(), *twin.parameters]}
         if isinstance(twin.loss_fn, nn.Module):
             known |= {id(p) for p in twin.loss_fn.parameters()}
         strays = [leaf for leaf in leaves(loss) if id(leaf) not in known]
-        strays = [leaf for leaf in strays if isinstance(leaf, nn.Parameter)]
+        plain = {id(t) for module in twin.model.modules() for t in _plain(vars(module).values())}
+        strays = [leaf for leaf in strays if isinstance(leaf, nn.Parameter) or id(leaf) in plain]
         return Backward(
             value,
             connected=True,

@@ -342,7 +342,7 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
     nothing = measure(torch.zeros_like(out))
     fitting = next(guesses(out, y), None)
     if fitting is None:
-        return None
+        return _falls_both_ways(subject)
     right, wrong = measure(fitting), measure(-fitting)
     if not right > nothing > wrong:
         return None
@@ -353,6 +353,31 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
         f"are 0, and {digits(wrong)} where they are the opposite: it has the wrong sign.",
         {"loss at the targets": right, "at 0": nothing, "at the opposite": wrong},
         "the loss grows from the opposite of the targets to the targets",
+        _EXPERIMENT,
+    )
+
+
+def _falls_both_ways(subject: Subject) -> Finding | None:
+    """Look for a loss that falls without end along lines of outputs, to both sides.
+
+    A loss that has a least value rises to one side at least.
+    """
+    out, y = subject.output, target(subject.batch)
+    assert out is not None
+    assert subject.loss_fn is not None
+    near, far = (
+        [loss_of(subject.loss_fn, s * size * _noise(out), y) for s in (1, -1)]
+        for size in (1e2, 1e4)
+    )
+    if not all(-float("inf") < f < min(-1.0, 10 * n) for n, f in zip(near, far, strict=True)):
+        return None
+    return Finding(
+        "loss_sign_wrong",
+        "problem",
+        f"The loss falls without end along a line of outputs, to {digits(far[0])} at one side and "
+        f"to {digits(far[1])} at the other: it has the wrong sign.",
+        {"loss at one side": far[0], "at the other": far[1]},
+        "ten times as low at a hundred times the outputs, to both sides",
         _EXPERIMENT,
     )
 

@@ -115,7 +115,7 @@ def parameters_not_registered(subject: Subject) -> Finding | None:
         "parameters_not_registered",
         "problem",
         f"The loss depends on {len(strays)} parameters that model.parameters() does not give"
-        + (f": they are in plain lists or dicts ({places})." if places else "."),
+        + (f": they are plain tensors, or in plain lists or dicts ({places})." if places else "."),
         {"unregistered parameters": float(len(strays)), "first shape": str(list(strays[0]))},
         "the graph of the loss ends in parameters that are not the model's",
         "a walk through the graph",
@@ -123,16 +123,20 @@ def parameters_not_registered(subject: Subject) -> Finding | None:
 
 
 def _hidden(model: nn.Module) -> Iterator[str]:
-    """Yield the attributes that hold modules or parameters in plain lists, tuples and dicts."""
+    """Yield the attributes that are tensors to be trained, or hold such in lists and dicts."""
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             if name.startswith("_"):
                 continue
-            members = value.values() if isinstance(value, dict) else value
-            if not isinstance(value, list | tuple | dict):
-                continue
-            if any(isinstance(m, nn.Module | nn.Parameter) for m in members):
+            members = [value]
+            if isinstance(value, list | tuple | dict):
+                members = list(value.values() if isinstance(value, dict) else value)
+            if any(isinstance(m, nn.Module) or _trains(m) for m in members):
                 yield f"{prefix}.{name}" if prefix else name
+
+
+def _trains(member: object) -> bool:
+    return isinstance(member, Tensor) and member.requires_grad and member.is_leaf
 
 
 def parameters_frozen(subject: Subject) -> Finding | None:
