@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, RidgeCV
 from sklearn.metrics import log_loss
@@ -91,8 +91,9 @@ def test_rows_are_left_out_with_their_copies_but_not_with_rows_that_happen_to_be
     y = (X[:, 0] + rng.normal(size=60) > 0).astype(int)
     twice = objective(np.repeat(X, 2, axis=0), np.repeat(y, 2), "logistic", 0.1)
     np.testing.assert_allclose(_together(twice, 1 / 120), 1 / 60)
-    sparse = replace(twice, X=csr_array(twice.X))
-    np.testing.assert_allclose(_together(sparse, 1 / 120), 1 / 60)
+    for kind in (csr_array, csr_matrix):
+        sparse = replace(twice, X=kind(twice.X))
+        np.testing.assert_allclose(_together(sparse, 1 / 120), 1 / 60)
     for same in (X[:, 1:], np.repeat(X[:2], 30, axis=0)):  # two kinds of rows, and few rows often
         for rows in (same, csr_array(same)):
             of = objective(rows, y, "logistic", 0.1)
@@ -105,7 +106,7 @@ def test_a_wide_objective_has_the_same_optimum_in_the_components_of_its_rows() -
     rng = np.random.default_rng(0)
     X = rng.normal(size=(20, 60)) * (rng.random((20, 60)) < 0.5)
     y = (X[:, 0] + X[:, 1] > 0).astype(int)
-    for rows in (X, csr_array(X)):
+    for rows in (X, csr_array(X), csr_matrix(X)):
         wide = objective(rows, y, "logistic", 0.02)
         narrow = _narrow(wide)
         assert narrow.X.shape[1] <= 20

@@ -102,7 +102,8 @@ def _together(objective: Objective, unit: float) -> NDArray[np.float64]:
     first = np.unique(which, return_index=True)[1][:_SEEN]
     seen = X[first]
     if issparse(X):  # a column of many different numbers is hardly ever 0
-        seen = seen[:, (seen != 0).sum(axis=0) >= len(first) // 2].toarray()
+        often = np.bincount(seen.indices, minlength=X.shape[1]) >= len(first) // 2
+        seen = seen[:, often].toarray()
     different = max((len(np.unique(column)) for column in seen.T), default=0)
     if 2 * different <= len(first) or len(known) * unit * _COPIES < 1:
         return np.minimum(weights, unit)
