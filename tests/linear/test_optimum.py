@@ -161,3 +161,17 @@ def test_a_proximal_step_of_columns_without_correlation_is_the_optimum() -> None
     found = proximal_step(of, np.full((4, 1), 0.1))
     np.testing.assert_allclose(found[:, 0], [2.5, 0, -1.5, 0], atol=1e-8)
     np.testing.assert_allclose(optimum(of, found), found, atol=1e-8)
+
+
+def test_a_start_from_which_the_objective_is_linear_is_no_optimum() -> None:
+    """Modified Huber is, at margins below -1: the intercept has no second derivative there."""
+    X, y = scale(load_diabetes(return_X_y=True)[0][:40]), np.arange(40) % 3 == 0
+    columns = Columns.of(X, np.ones(40), intercept=True)
+    l2 = np.append(np.full(10, 100.0), 0.0)[:, None]
+    of = Objective(
+        X, columns, y, np.full(40, 1 / 40), LOSSES["modified_huber"], 0.0, l2, 0 * l2
+    )  # fmt: skip
+    ends = [optimum(of, np.append(np.zeros(10), b)[:, None]) for b in (0.0, -9.0, 9.0)]
+    for end in ends:
+        assert abs(of.smooth(end)[1]).max() < 1e-8
+        np.testing.assert_allclose(end, ends[0], atol=1e-8)

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 
 _NEWTON = 400  # parameters: above, L-BFGS has the last word
 _STEPS = 40  # of Newton's method
+_UNSOLVED = 0.01  # of a gradient: a step that leaves more is none
 _WIDTHS = 10.0 ** -np.arange(6)  # over which a derivative that jumps is averaged
 _HALVED = 12  # times that a proximal step is halved
 _NEAR = 1e-9  # of the objective: how near to its least L-BFGS goes over each of them
@@ -130,7 +131,7 @@ def _newton(objective: Objective, w: Floats, accuracy: float, every: int) -> tup
         if not g.any():
             return w, True
         step = np.zeros(w.size)
-        step[moves] = solver(objective.curvature(w, every)[np.ix_(moves, moves)])(g)
+        step[moves] = _solved(objective.curvature(w, every)[np.ix_(moves, moves)], g)
         decrement = 0.5 * float(g @ step[moves])  # how far the objective is from its least
         if not np.isfinite(decrement) or decrement < 0:
             return w, False
@@ -155,3 +156,10 @@ def _newton(objective: Objective, w: Floats, accuracy: float, every: int) -> tup
         if small:
             return w, True
     return w, False
+
+
+def _solved(hessian: Floats, gradient: Floats) -> Floats:
+    """Return Newton's step; NaN where the objective is linear in some direction, and has none."""
+    step = solver(hessian)(gradient)
+    left = np.max(abs(hessian @ step - gradient))
+    return step if left <= _UNSOLVED * np.max(abs(gradient)) else np.full_like(step, np.nan)

@@ -17,7 +17,7 @@ from thalweg.linear.optimum import optimum
 __all__ = ["strength"]
 
 _POWERS = range(-3, 7)  # of 4: 1/64 to 4096
-_NEAR = 1e-4  # of an objective: how near to its least it must be for rows to be left out
+_NEAR = 1e-10  # of an objective: farther from its least, the order of rows would choose
 _ROWS = 5000  # that are asked, at the most
 _SQUARES = 3 * 10**8  # rows times parameters squared, at the most
 _PARAMETERS = 700  # of more columns there are as many as rows are asked
