@@ -531,24 +531,27 @@ class _Course:
         if self._validation is not None:
             watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same
             model.validation_curve_.append(watched)
-        if self._validation is None:
-            self._kept = model._mixed(self._shares)  # noqa: SLF001 - the same
-        elif watched < self._least or self._kept is None:
-            self._kept = model._found(self._choice)  # noqa: SLF001 - the same
+            if watched < self._least or self._kept is None:
+                self._kept = model._found(self._choice)  # noqa: SLF001 - the same
         self._since = 0 if watched < self._least - (model.tol or 0.0) else self._since + 1
         self._least = min(self._least, watched)
         self.done = model.tol is not None and self._since >= model.n_iter_no_change
+        if self.done:
+            self._kept = self._parameters()
+
+    def _parameters(self) -> list[NDArray[np.float64]]:
+        """Return what a fit that stopped here would keep."""
+        return self._model._mixed(self._shares) if self._kept is None else self._kept  # noqa: SLF001
 
     def fitted(self) -> dict[str, Any]:
         """What a fit that stopped here would set, so that callbacks can predict."""
         own = copy.copy(self._model)
-        own._keep(self._kept or [])  # noqa: SLF001 - its own part
+        own._keep(self._parameters())  # noqa: SLF001 - its own part
         return {name: value for name, value in vars(own).items() if name in _FITTED}
 
     def end(self, rows: Rows) -> None:
         """Go on to the optimum, if that is asked for, and set what a fit sets."""
-        model, kept = self._model, self._kept
-        assert kept is not None
+        model, kept = self._model, self._parameters()
         model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
         numbers = rows.X.nnz if issparse(rows.X) else rows.X.size
         small = numbers * self._k * len(rows.targets) <= _SMALL

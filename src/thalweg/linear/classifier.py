@@ -23,6 +23,7 @@ from thalweg.rule import Rule
 __all__ = ["LinearClassifier"]
 
 _FEW = 20  # classes that are found without a sort
+_LABELS = "biuU"  # kinds of numbers and texts that cannot be anything else
 
 
 def _has_probabilities(estimator: "LinearClassifier") -> bool:
@@ -181,11 +182,11 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         X, y = self._rows(X, y=y, reset=True, multi_output=True, ensure_all_finite=checked)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         known = _distinct(y)
-        kinds = known if y.ndim == 1 and len(known) <= _FEW else y
-        check_classification_targets(kinds)
+        if y.ndim != 1 or y.dtype.kind not in _LABELS:
+            check_classification_targets(known if y.ndim == 1 and len(known) <= _FEW else y)
         self._labels = y.ndim == 2 and type_of_target(y) == "multilabel-indicator"
         if not self._labels:
-            y = column_or_1d(y, warn=True)
+            y = y if y.ndim == 1 else column_or_1d(y, warn=True)
         elif self.class_weight is not None:
             raise ValueError("class_weight must be None where y has several labels for a row")
         if self._labels:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from thalweg.kernels.cpu.dense_rows import learn_dense
 from thalweg.kernels.cpu.kernel import compiled, compiled_pass
+from thalweg.kernels.cpu.rows import finite_lanes
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.columns import Columns
 from thalweg.losses import Loss
@@ -76,6 +77,8 @@ class Progressive:
         self._strength = np.ones((2, LANES), np.float32)
         if strength is not None:
             self._strength[:] = strength
+        if not self._strength[1].any():
+            self._l1 = self._l1[:0]
         self._mark, self._slot = np.zeros((2, count if sparse else 0), np.int64)
         self.steps = 0
         self.forget()
@@ -226,9 +229,12 @@ class Progressive:
 
     def _judged(self, lanes: Sequence[int]) -> NDArray[np.float64]:
         """Return the losses of these lanes, infinite where they do not count."""
-        finite = np.isfinite(self._part(0)).all(axis=(0, 1))
-        among = np.isin(np.arange(LANES), lanes) & finite & ~np.isnan(self.losses)
-        losses = np.where(among, self.losses, np.inf)
+        columns, k, finite = len(self._inverse), self._table.shape[2], np.empty(LANES, np.float32)
+        step = self._table.shape[1] * k if self._sparse else k
+        finite_lanes(self._table, columns, step, k, finite)
+        among, losses = np.zeros(LANES, bool), self.losses
+        among[list(lanes)] = True
+        losses = np.where(among & (finite == 0) & ~np.isnan(losses), losses, np.inf)
         if np.isinf(losses.min()):
             raise OverflowError("the training became infinite at every rate")
         return losses

@@ -86,7 +86,7 @@ def _penalize(g, w, k, l2, l1, strength):
     for j in range(l2.size):
         for c in range(k):
             i = j * k + c
-            store(g, i, load(g, i) + penalty(load(w, i), l2[j], l1[j], strength))
+            store(g, i, load(g, i) + penalty(load(w, i), l2, l1, j, strength, l1.size > 0))
 
 
 @inlined
@@ -133,8 +133,9 @@ def learn_dense(
     read as (x - centre) inverse; y and weights (n,);
     table (2 + states, columns, k, L): parameters, their average and the state; hyper
     (hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each column,
-    or of length 0, and strength (2, L): each lane's factors of them. Before they are learned, the
-    weighted losses of the rows are added to sums (2, L), of the parameters and of their average.
+    or l1 or both of length 0, and strength (2, L): each lane's factors of them. Before they are
+    learned, the weighted losses of the rows are added to sums (2, L), of the parameters and of
+    their average.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)

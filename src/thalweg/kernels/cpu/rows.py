@@ -1,11 +1,11 @@
 """What passes over dense and over sparse rows share: losses, penalties, and memory asked for."""
 
 from thalweg.elementwise import sign
-from thalweg.kernels.cpu.memory import fetch, load, store
-from thalweg.kernels.cpu.simd import inlined
+from thalweg.kernels.cpu.memory import fetch, load, pointer, store
+from thalweg.kernels.cpu.simd import compiled_driver, inlined, product
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["LINE", "ROWS", "add_losses", "copy", "fetch_rows", "penalty", "weigh"]
+__all__ = ["LINE", "ROWS", "add_losses", "copy", "fetch_rows", "finite_lanes", "penalty", "weigh"]
 
 ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 LINE = 64  # bytes that come from memory together
@@ -34,10 +34,28 @@ def copy(source, target, first, count):
         store(target, i, load(source, i))
 
 
+@compiled_driver()
+def finite_lanes(table, count, step, k, result):
+    """Write 0 for each lane whose numbers are finite, and NaN for others, into result (LANES,).
+
+    They are k vectors of the table at each of count places, which are step vectors apart.
+    """
+    values, one = pointer(table), pointer(result)
+    total = load(values, 0) - load(values, 0)
+    for i in range(count):
+        for c in range(k):
+            total = total + load(values, i * step + c) * 0.0
+    store(one, 0, total)
+
+
 @inlined
-def penalty(x, l2, l1, strength):
-    """Return the gradient of a column's penalty: of |x|, a subgradient, 0 where x is."""
-    return l2 * load(strength, 0) * x + l1 * load(strength, 1) * sign(x)
+def penalty(x, l2, l1, j, strength, absolute):
+    """Return the gradient of column j's penalty: of |x|, if it counts, a subgradient, 0 where x is.
+
+    The product is rounded by itself, so that a penalty of |x| that is 0 changes no bit.
+    """
+    slope = product(l2[j] * load(strength, 0), x)
+    return slope + l1[j] * load(strength, 1) * sign(x) if absolute else slope
 
 
 @inlined

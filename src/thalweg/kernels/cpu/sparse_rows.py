@@ -111,10 +111,10 @@ def _differentiate(k, xs, at, ends, m, z, t, mark, slot, touched, g):
 @inlined
 def _move(advance, values, k, g, i, table, penalties, j, so_far):
     """Let the rule move one vector of column j, and keep what the average needs of it."""
-    l2, l1, strength, penalized = penalties
+    l2, l1, strength, penalized, absolute = penalties
     before = load(table, i)
     if penalized:
-        g = g + penalty(before, l2[j], l1[j], strength)
+        g = g + penalty(before, l2, l1, j, strength, absolute)
     x = advance(g, before, table, i, k, values)
     store(table, i, x)
     store(table, i + k, load(table, i + k) + so_far * (x - before))
@@ -169,9 +169,10 @@ def learn_rows(
     is a constant, which is added to each row as the last column. rows: their order, then y and
     weights (n,). table (columns, 2 + states, k, L): parameters, u and the state, where the average
     is w - 2 u / (t (t + 1)). mark and slot (columns,), for the function's own use, mark 0 at first.
-    hyper (hyperparameters, L), uniform alike. penalties: l2 and l1 (columns,), or of length 0, and
-    strength (2, L): each lane's factors of them. Before they are learned, the weighted losses of
-    the rows are added to sums (2, L), of the parameters and of their average, or (0, L).
+    hyper (hyperparameters, L), uniform alike. penalties: l2 and l1 (columns,), or l1 or
+    both of length 0, and strength (2, L): each lane's factors of them. Before they are learned, the
+    weighted losses of the rows are added to sums (2, L), of the parameters and of their average, or
+    (0, L).
 
     The functions are those that ``generate.py`` writes for a rule, and a loss's; sizes: the rule's
     numbers of slots and powers, and whether it is steady.
@@ -238,7 +239,7 @@ def _learn_block(
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
     l2, l1, strength = penalties
-    given = (pointer(l2), pointer(l1), pointer(strength), l2.size > 0)
+    given = (pointer(l2), pointer(l1), pointer(strength), l2.size > 0, l1.size > 0)
     w, width = pointer(table), table.shape[1] * k
     line, far = width * LANES * table.itemsize, table.size * table.itemsize > _NEAR
     for first in range(0, r, batch):
