@@ -144,7 +144,7 @@ def one_pass(name: str, parts: Parts) -> list[dict[str, Any]]:
         share = len(parts[2]) / FEW
         return [
             {
-                "set": name, "contestant": each,
+                "part": "one pass", "set": name, "contestant": each,
                 "test loss": None if each == "river" else loss_of(outputs(), parts[3]),
                 "seconds": seconds * (share if each == "river" else 1),
             }
@@ -191,7 +191,7 @@ def optimum(name: str, parts: Parts) -> list[dict[str, Any]]:
             print(f"{each} does not come within 1e-3 of the optimum of {name}")
     found = in_turn({each: lambda m=model: m.fit(X, y) for each, model in near.items()})  # type: ignore[misc]
     return [
-        {"set": name, "contestant": each, "seconds": seconds}
+        {"part": "optimum", "set": name, "contestant": each, "seconds": seconds}
         for each, (seconds, _) in found.items()
     ]
 
@@ -201,7 +201,7 @@ def memory(order: str) -> dict[str, Any]:
     told = subprocess.run(  # noqa: S603 - this file
         [sys.executable, __file__, order], capture_output=True, text=True, check=True
     )
-    return {"order": order, "beside X": float(told.stdout)}
+    return {"part": "memory", "order": order, "beside X": float(told.stdout)}
 
 
 def _beside(order: str) -> None:

@@ -183,6 +183,27 @@ def one_pass() -> Iterator[str]:
     yield from table(["set", "test loss", *names], lines)
 
 
+def small() -> Iterator[str]:
+    """Yield how often one way to fit small sets is worse than another."""
+    rows = [
+        [f"{row['one']}, beside {row['other']}", row["loss"], row["splits"],
+         *map(str, row["worse"]),
+         f"{row['worst']:.2f}", f"{row['mean']:.3f}"]
+        for row in chosen(results("small"), "counts")
+    ]  # fmt: skip
+    titles = [
+        "test loss",
+        "loss",
+        "splits",
+        "> 1 % worse",
+        "> 5 %",
+        "> 10 %",
+        "worst",
+        "mean ratio",
+    ]
+    yield from table(titles, rows)
+
+
 def shares(row: Row) -> str:
     return f"{row['value']:.2g}" if "value" in row else f"{row['hits']:,} of {row['of']:,}"
 
@@ -216,7 +237,7 @@ PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
     "speed.md": [races, modules, arrays, epochs, busy],
     "verdicts.md": [repeats, synthetic],
-    "linear.md": [one_pass],
+    "linear.md": [one_pass, small],
 }
 
 

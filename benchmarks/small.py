@@ -27,6 +27,7 @@ from thalweg.linear import LinearClassifier, LinearRegressor
 SEEDS = range(5)
 ORDERS = range(3)
 BARS = (1.01, 1.05, 1.10)
+PAIRS = [("default", "one pass"), ("one pass", "peer"), ("default", "peer")]
 TINY = 1e-3  # added to losses: a tenth of hardly anything is nothing
 
 
@@ -51,29 +52,33 @@ def rows() -> Iterator[dict[str, Any]]:
     for seed in SEEDS:
         for name, parts in classifications(seed):
             found = losses(parts, LinearClassifier, LogisticRegression(max_iter=1000), judged)
-            yield {"set": name, "seed": seed, "loss": "log loss", **found}
+            yield {"part": "splits", "set": name, "seed": seed, "loss": "log loss", **found}
         for name, parts in regressions(seed):
             found = losses(parts, LinearRegressor, Ridge(), error)
-            yield {"set": name, "seed": seed, "loss": "squared", **found}
+            yield {"part": "splits", "set": name, "seed": seed, "loss": "squared", **found}
 
 
-def compared(found: list[dict[str, Any]], one: str, other: str) -> list[str]:
-    """Return how many splits there are, and where the one is worse than the other, and by what."""
-    ratios = np.array([(row[one] + TINY) / (row[other] + TINY) for row in found])
-    counts = [f"{(ratios > bar).sum()}" for bar in BARS]
-    return [f"{len(found)}", *counts, f"{ratios.max():.2f}", f"{np.exp(np.log(ratios).mean()):.3f}"]
+def compared(found: list[dict[str, Any]], loss: str, one: str, other: str) -> dict[str, Any]:
+    """Return on how many splits the one is worse than the other, and by what."""
+    own = [row for row in found if row["loss"] == loss]
+    ratios = np.array([(row[one] + TINY) / (row[other] + TINY) for row in own])
+    return {
+        "part": "counts", "loss": loss, "one": one, "other": other, "splits": f"{len(own)}",
+        "worse": [int((ratios > bar).sum()) for bar in BARS], "worst": float(ratios.max()),
+        "mean": float(np.exp(np.log(ratios).mean())),
+    }  # fmt: skip
 
 
 def main() -> None:
     warnings.simplefilter("ignore")  # of peers that did not converge
     found = list(rows())
-    save("small", found)
-    pairs = ("default", "one pass"), ("peer", "one pass"), ("one pass", "peer"), ("default", "peer")
+    counts = [compared(found, loss, *pair) for loss in ("log loss", "squared") for pair in PAIRS]
+    save("small", [*found, *counts])
     cells = [
-        [loss, one, other, *compared([row for row in found if row["loss"] == loss], one, other)]
-        for loss in ("log loss", "squared")
-        for one, other in pairs
-    ]
+        [*(row[name] for name in ("loss", "one", "other", "splits")), *map(str, row["worse"]),
+         f"{row['worst']:.2f}", f"{row['mean']:.3f}"]
+        for row in counts
+    ]  # fmt: skip
     columns = ["loss", "one", "other", "splits", *(f"> {bar}" for bar in BARS), "worst", "mean"]
     show("How often the one is worse than the other", columns, cells)
 

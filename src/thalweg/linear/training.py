@@ -203,6 +203,13 @@ def train_on(
         should_stop=should_stop,
         epochs_ended=epochs_ended,
     )
+    return _trained(trainer, examples, measurements)
+
+
+def _trained(
+    trainer: Trainer, examples: Examples, measurements: dict[int, list[NDArray[np.float64]]]
+) -> Training:
+    """Return what a training has come to, and the losses on the way."""
     train_loss, validation_loss = np.swapaxes(np.array(list(measurements.values())), 0, 1)
     w = trainer.parameters
     features = w.shape[1] - examples.intercept
