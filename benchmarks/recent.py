@@ -5,13 +5,15 @@
 Time is the processor time of one thread, so that it may be measured on a machine that others use;
 they share its memory bus and its caches, however, which ratios of neighbours feel less. Contestants
 step in turn, each from gradients of its own; a ratio is the median over rounds of a peer's time
-over ours. Muon steps the
-matrices of a block of GPT-2 small, SOAP two smaller ones, the others all tensors. torch's
-Muon computes in bfloat16, as its authors' does, at twice the speed where the processor has
-AVX512_BF16; "torch, float32" is the same class with that taken out. SOAP's first step, which finds
-eigenvectors, is not counted; every tenth, which renews them, is.
+over ours. Muon steps the matrices of a block of GPT-2 small, SOAP two smaller ones, the others all
+tensors. torch's Muon computes in bfloat16, as its authors' does, at twice the speed where the
+processor has AVX512_BF16; "torch, float32" is the same class with that taken out, and "muon
+bfloat16" is ours with that put in. SOAP's first step, which finds eigenvectors, is not counted;
+every tenth, which renews them, is.
 
 lanes   64 lanes of a 32 x 32 matrix together, and one optimizer after the other.
+state   numbers for each parameter of GPT-2 small, counted on tensors without memory: hidden
+        matrices by Muon, NorMuon or SOAP with AdamW for the rest, all by the other rules.
 memory  state per parameter, and the peak beside parameters, gradients and state in a process of its
         own, in the largest matrices.
 
@@ -106,6 +108,11 @@ RULES: dict[str, tuple[dict[str, Peer], tuple[str, ...]]] = {
     ),
     "soap": ({"pytorch_optimizer": po("SOAP")}, ("small",)),
 }
+RULES["muon bfloat16"] = RULES["muon"]
+RULES["adafactor"] = RULES["normuon"] = ({}, ())  # their state is counted
+OURS: dict[str, tuple[str, dict[str, Any]]] = {  # where options are given
+    "muon bfloat16": ("muon", {"product_dtype": torch.bfloat16}),
+}
 
 
 def installed(peer: Peer) -> bool:
@@ -114,6 +121,11 @@ def installed(peer: Peer) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def ours(name: str, values: Sequence[Tensor]) -> Descent:
+    rule, options = OURS.get(name, (name, {}))
+    return Descent(values, rule, lr=1e-4, **options)
 
 
 def parameters(shapes: Sequence[Shape]) -> list[Tensor]:
@@ -158,7 +170,7 @@ def spent(step: Callable[[], Any], times: int = 1) -> float:
 def compared(rule: str, place: str, rounds: int) -> dict[str, Any]:
     """Return our seconds, and the ratio of each peer to us."""
     shapes, ratios = PLACES[place], {}
-    mine = prepared(Descent(parameters(shapes), rule, lr=1e-4))
+    mine = prepared(ours(rule, parameters(shapes)))
     seconds: list[float] = []
     times = 10 if rule == "soap" else 1  # so many steps are alike
     for name, peer in RULES[rule][0].items():
@@ -195,10 +207,10 @@ def lanes(rule: str, count: int, width: int, rounds: int) -> dict[str, Any]:
 
 def peak(rule: str, place: str) -> dict[str, Any]:
     """Return state per parameter and the peak of a step beside what is held."""
-    Descent(parameters([(8, 8), (8, 12)]), rule).step()  # loads
+    ours(rule, parameters([(300, 300), (300, 500)])).step()  # loads libraries
     before = resident("VmRSS")
     values = parameters(PLACES[place])
-    optimizer = Descent(values, rule)
+    optimizer = ours(rule, values)
     for _ in range(3):
         optimizer.step()
     states = [s.values() for s in optimizer.state.values()]
@@ -217,6 +229,25 @@ def peak(rule: str, place: str) -> dict[str, Any]:
     }
 
 
+def counted(rule: str) -> dict[str, Any]:
+    """Return how many numbers of state there are for each parameter of GPT-2 small."""
+    values = [torch.empty(shape, device="meta").requires_grad_() for shape in PLACES["gpt2"]]
+    for value in values:
+        value.grad = torch.empty_like(value)
+    groups: list[dict[str, Any]] = [{"params": values}]
+    if get(rule).kind == "matrices":
+        hidden = [i for i, value in enumerate(values) if value.ndim == 2 and i > 1]  # no embedding
+        rest = [value for i, value in enumerate(values) if i not in hidden]
+        groups = [{"params": [values[i] for i in hidden]}, {"params": rest, "rule": "adamw"}]
+    optimizer = Descent(groups, rule)
+    for _ in range(2):
+        optimizer.step()
+    held = [kept for own in optimizer.state.values() for kept in own.values()]
+    size = sum(value.numel() for value in values)
+    found = sum(kept.numel() for kept in held if kept.device.type == "meta") / size
+    return {"part": "state", "rule": rule, "shape": "gpt2", "state": found}
+
+
 def renewed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows, and those of earlier runs that they do not replace."""
     path = RESULTS / "recent.json"
@@ -230,16 +261,18 @@ def main() -> None:
     )
     parser.add_argument("--only", default=",".join(RULES), metavar="A,B")
     parser.add_argument("--shapes", default="", metavar="A,B", help="default: each rule's own")
-    parser.add_argument("--parts", default="step,lanes,memory", metavar="A,B")
+    parser.add_argument("--parts", default="step,lanes,state,memory", metavar="A,B")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rules, parts, rows = options.only.split(","), options.parts.split(","), []
     for rule, part in itertools.product(rules, parts):
         places = options.shapes.split(",") if options.shapes else RULES[rule][1]
-        if part == "lanes" and get(rule).kind == "matrices":
+        if part == "lanes" and rule not in OURS and get(rule).kind == "matrices":
             rows.append(lanes(rule, 64, 32, options.rounds))
-        elif part != "lanes":
+        elif part == "state" and rule not in OURS:
+            rows.append(counted(rule))
+        elif part in {"step", "memory"}:
             for place in places:
                 timed = part == "step"
                 row = compared(rule, place, options.rounds) if timed else alone(peak, rule, place)

@@ -171,15 +171,15 @@ def orthogonalize(
         y /= size
     else:
         y = y / size
-    if (dtype := _product_dtype.get()) is not None:
-        y = y.to(dtype)
+    kept, dtype = y, _product_dtype.get()
+    y = y if dtype is None else y.to(dtype)
     iterations = int(iterations)  # as a hyperparameter it is a float
     several = iterations if _fine(y) else _FEW
     most = several if columns(y) > _WIDE * rows(y) else 1
     for taken in range(0, iterations, max(1, most)):
         steps = min(most, iterations - taken)
         _multiply(_factor(_half(y, T(y)), coefficients, steps), y)
-    y = y if dtype is None else y.to(a.dtype)
+    y = y if dtype is None else kept.copy_(y)
     return T(y) if tall else y
 
 

@@ -90,10 +90,10 @@ def soap(
     x = x - lr * sqrt(1 - beta2 ** (t - 1)) / (1 - beta1 ** (t - 1)) * u
     x = x - lr * weight_decay * x
     if (t - 1) % every == 0:
-        i = descending((P * (L @ P)).sum(-2))
-        j = descending((Q * (R @ Q)).sum(-2))
+        a, b = L @ P, R @ Q
+        i, j = descending((P * a).sum(-2)), descending((Q * b).sum(-2))
         v = take(take(v, i, 0), j, 1)
         m = P @ m @ T(Q)
-        P, Q = qr(take(L @ P, i, 1)), qr(take(R @ Q, j, 1))
+        P, Q = qr(take(a, i, 1)), qr(take(b, j, 1))
         m = T(P) @ m @ Q
     return x, m, v, L, R, P, Q
