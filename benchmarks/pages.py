@@ -204,6 +204,34 @@ def small() -> Iterator[str]:
     yield from table(titles, rows)
 
 
+def peers() -> Iterator[str]:
+    """Yield the times and losses of one pass of linear models and of others."""
+    rows = chosen(results("linear"), "one pass")
+    cells = {(row["contestant"], row["set"]): row for row in rows}
+    names, sets = (list(dict.fromkeys(part)) for part in zip(*cells, strict=True))
+    titles = [title for name in sets for title in (f"{name}, seconds", "test log loss")]
+    lines = [
+        [name, *(text for one in sets for text in timed(cells.get((name, one))))] for name in names
+    ]
+    yield from table(["one pass", *titles], lines)
+
+
+def timed(row: Row | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    loss = row["test loss"]
+    return f"{row['seconds']:.3f}", "" if loss is None else f"{loss:.4f}"
+
+
+def optima() -> Iterator[str]:
+    """Yield the times of linear models, and of others, to near the optimum."""
+    rows = chosen(results("linear"), "optimum")
+    cells = {(row["contestant"], row["set"]): f"{row['seconds']:.3f}" for row in rows}
+    names, sets = (list(dict.fromkeys(part)) for part in zip(*cells, strict=True))
+    lines = [[name, *(cells.get((name, one), "") for one in sets)] for name in names]
+    yield from table(["to 1e-3 of the least objective, seconds", *sets], lines)
+
+
 def shares(row: Row) -> str:
     return f"{row['value']:.2g}" if "value" in row else f"{row['hits']:,} of {row['of']:,}"
 
@@ -237,7 +265,7 @@ PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
     "speed.md": [races, modules, arrays, epochs, busy],
     "verdicts.md": [repeats, synthetic],
-    "linear.md": [one_pass, small],
+    "linear.md": [one_pass, small, peers, optima],
 }
 
 
