@@ -36,7 +36,7 @@ def test_scores_are_those_of_one_fit_for_each_setting_to_the_last_bit() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     how: dict[str, Any] = {"cv": 2, "return_train_score": True, "scoring": "neg_log_loss"}
     for rows, tol in ((X, 1e-4), (csr_array(X), None)):
-        model = LinearClassifier(**PASSES, tol=tol)
+        model = LinearClassifier(**PASSES, tol=tol, n_iter_no_change=1)  # each stops by itself
         weight = np.where(y == 1, 1.0, 2.0)
         theirs = GridSearchCV(model, MANY, **how).fit(rows, y, sample_weight=weight)
         ours = LinearSearch(model, MANY, n_jobs=2, **how).fit(rows, y, sample_weight=weight)
