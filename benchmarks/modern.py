@@ -188,14 +188,15 @@ def verdict_of(race: Race) -> str:
 
 def counted(name: str, races: Sequence[Race], loop: dict[str, Any] | None) -> dict[str, Any]:
     """Return the row of a module; the plain loop is None where it was not run."""
-    prices = pooled(races)
+    names = races[0]["rules"] if races else []
+    prices = pooled(races).tolist() if races else []
     said = [verdict_of(race) for race in races]
     return {
         "module": name,
         "races": len(races),
-        "prices": dict(zip(races[0]["rules"], prices.tolist(), strict=True)),
+        "prices": dict(zip(names, prices, strict=True)),
         "muon beside adamw": {word: said.count(word) for word in ("muon", "tie", "adamw")},
-        "taken": {rule: sum(r["take"] == rule for r in races) for rule in races[0]["rules"]},
+        "taken": {rule: sum(r["take"] == rule for r in races) for rule in names},
         "plain loop": loop,
     }
 
@@ -215,8 +216,9 @@ def main() -> None:
         have = len(file.read_text().splitlines()) if file.exists() else 0
         numbers = range(options.races if name in options.only else have)
         races = kept(file, {number: task() for number in numbers}, every, **terms)
-        if races:
-            loop = plain(task(), terms["epochs"]) if options.plain else None
+        run = options.plain and name in options.only
+        loop = plain(task(), terms["epochs"]) if run else None
+        if races or loop:
             rows.append(counted(name, races, loop))
     save("modern", rows)
     show(
@@ -226,7 +228,7 @@ def main() -> None:
             [
                 row["module"],
                 str(row["races"]),
-                *(f"{row['prices'][rule]:.1%}" for rule in RULES),
+                *(f"{row['prices'][rule]:.1%}" if row["races"] else "" for rule in RULES),
                 " / ".join(map(str, row["muon beside adamw"].values())),
                 f"{row['plain loop']['ahead']:.1f} deviations" if row["plain loop"] else "not run",
             ]
