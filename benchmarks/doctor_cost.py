@@ -1,6 +1,7 @@
 """What check and Doctor cost on the digits MLP, LeNet and a small transformer.
 
     python benchmarks/doctor_cost.py
+    python benchmarks/doctor_cost.py --model "digits MLP" --save doctor_cost_mlp
     python benchmarks/doctor_cost.py --large     # a model of 10⁸ parameters, some steps
 
 Printed for each model: processor seconds of `thalweg.check`; the processor time of a training with
@@ -283,14 +284,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--model", choices=list(MODELS), help="one of the three; all by default")
+    parser.add_argument("--save", default="doctor_cost", help="file under results/, without .json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.large:
         large(min(arguments.steps, 8))
         return
     rows: list[dict[str, Any]] = []
-    for name, make in MODELS.items():
-        rows += measured(name, make, arguments.steps, arguments.rounds)
+    for name in [arguments.model] if arguments.model else list(MODELS):
+        rows += measured(name, MODELS[name], arguments.steps, arguments.rounds)
     wholes = [row for row in rows if "signal" not in row]
     columns = ["model", "step, µs", "check, s", "own calls", "time with / without (quartiles)",
                "batches held alone", "memory with / without"]  # fmt: skip
@@ -308,7 +311,7 @@ def main() -> None:
         for row in rows if "signal" in row
     ]  # fmt: skip
     show("Its parts", columns, parts)
-    save("doctor_cost", rows)
+    save(arguments.save, rows)
 
 
 if __name__ == "__main__":
