@@ -30,6 +30,7 @@ import torch
 import thalweg
 from doctor_suite.entries import SEEDS, Entry, folder, healthy, planted, references
 from doctor_suite.healthy import COUNT
+from doctor_suite.registry import PLANTS
 from doctor_suite.training import Case, run
 from measure import RESULTS, save, show
 from thalweg.doctor.examination import ordered
@@ -260,6 +261,9 @@ def write_page(names: list[str]) -> None:
         f"Trainings: {len(rows)}. Left out: {out['planted']} planted failures that did not fail, "
         f"and {out['healthy'] + out['cured']} others that did not learn enough."
     )
+    missing = sorted({plant.cause for plant in PLANTS} - {row["cause"] for row in sick})
+    if missing:
+        left_out += f" Planted causes of which no training counts: {', '.join(missing)}."
     parts = [
         PAGE,
         left_out + "\n",
