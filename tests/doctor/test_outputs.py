@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional
 
+from thalweg.doctor.checks.examples import inputs_ignored
 from thalweg.doctor.checks.outputs import loss_sign_wrong, output_range_too_small, reach
 from thalweg.doctor.subject import Subject
 
@@ -46,3 +47,19 @@ def test_a_likelihood_without_its_minus_has_the_wrong_sign() -> None:
         values = reach(subject)
         assert values is not None
         assert bool(loss_sign_wrong(subject, values)) == wrong
+
+
+def test_a_last_layer_that_starts_at_zero_is_sound() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(32, 3)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    for last, blind in ((nn.Identity(), False), (nn.Softmax(1), True)):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        given = [(x, x.sum(1, keepdim=True))]
+        subject = Subject(nn.Sequential(model, last), optimizer, nn.MSELoss(), given)
+        values = reach(subject)
+        assert values is not None
+        assert bool(output_range_too_small(subject, values)) == blind
+        assert bool(inputs_ignored(subject)) == blind
