@@ -1,6 +1,8 @@
 """Operations on vectors of lanes."""
 
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from thalweg.elementwise import sign
 from thalweg.kernels import Step
+from thalweg.kernels.cpu import simd
 from thalweg.linear import train
 from thalweg.rule import rule
 
@@ -44,3 +47,15 @@ def test_powers_of_a_negative_number_alternate() -> None:
     for t in range(1, 10):
         w = alternating(np.full(2, w.sum() - 1), w, t=t)
     np.testing.assert_allclose(fit.coef.ravel(), w[:1], rtol=1e-12)
+
+
+def test_compiled_code_of_another_version_is_not_used(tmp_path: Path) -> None:
+    """Numba looks at the file of a driver alone, and not at those of the functions in it."""
+    folder = Path(simd.__file__).parent
+    copy = shutil.copytree(folder, tmp_path / "cpu")
+    assert simd._fingerprint(copy) == simd.FINGERPRINT
+    for file in copy.glob("*.py"):
+        before = file.read_text("utf-8")
+        file.write_text(before + "\n", "utf-8")
+        assert simd._fingerprint(copy) != simd.FINGERPRINT, file.name
+        file.write_text(before, "utf-8")

@@ -37,9 +37,6 @@ __all__ = [
 ]  # fmt: skip
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
-# What a pass depends on, beside its source and the fingerprint.
-_PARTS = "loss.py", "rows.py", "sparse_rows.py"
-_DRIVERS = "".join(Path(__file__).with_name(n).read_text("utf-8") for n in _PARTS)
 _DOUBLES = "CPointer(float64), CPointer(float64), CPointer(float64)"
 
 
@@ -246,7 +243,7 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
 
 @functools.cache
 def _pass(rule: Rule, text: str) -> Callable[..., int]:
-    module, _ = load_module(rule.name, text, FINGERPRINT + _DRIVERS)
+    module, _ = load_module(rule.name, text, FINGERPRINT)
     learn: Callable[..., int] = module.learn
     return learn
 

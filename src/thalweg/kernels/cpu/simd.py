@@ -162,22 +162,26 @@ def _vector_library() -> bool:
 
 VECTOR_LIBRARY = _vector_library()
 
-_TEXTS = "accumulate.py", "half.py", "memory.py", "simd.py", "vector.py"
 
-# What else compiled code depends on, beside its source.
-FINGERPRINT = hashlib.sha256(
-    repr(
-        (
-            [Path(__file__).with_name(n).read_text("utf-8") for n in _TEXTS],
-            Path(losses.__file__).read_text("utf-8"),
-            VECTOR_LIBRARY,
-            WIDE,
-            sys.version_info,
-            numba.__version__,
-            llvmlite.__version__,
-        )
-    ).encode()
-).hexdigest()[:16]
+def _fingerprint(folder: Path) -> str:
+    """Return a hash of what compiled code depends on beside the file of its driver.
+
+    Args:
+        folder: of this package; any of its files may be part of a driver.
+    """
+    depends = (
+        [file.read_text("utf-8") for file in sorted(folder.glob("*.py"))],
+        Path(losses.__file__).read_text("utf-8"),
+        VECTOR_LIBRARY,
+        WIDE,
+        sys.version_info,
+        numba.__version__,
+        llvmlite.__version__,
+    )
+    return hashlib.sha256(repr(depends).encode()).hexdigest()[:16]
+
+
+FINGERPRINT = _fingerprint(Path(__file__).parent)
 
 
 def _transcendental(name: str) -> Callable[..., Any]:
