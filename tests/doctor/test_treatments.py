@@ -29,3 +29,16 @@ def test_outliers_are_drawn_in_where_the_error_is_squared() -> None:
             drawn = torch.cat([batch[-1] for batch in one.data(given)])
             assert float(drawn.abs().max()) < 20
             assert torch.equal(drawn[1:50], wild[1:50])
+
+
+def test_batches_that_are_no_pairs_are_treated() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(32, 3)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return (model(batch["x"]) - batch["y"]).square().mean()
+
+    subject = Subject(model, optimizer, None, [{"x": x, "y": x.sum(1, keepdim=True)}], step=step)
+    assert list(treatments(subject)) == []

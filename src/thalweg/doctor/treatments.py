@@ -278,8 +278,10 @@ def _outliers(subject: Subject) -> Iterator[Treatment]:
     """Yield targets without outliers, where a few lie far from all others."""
     out, loss_fn = subject.output, subject.loss_fn
     y = _numbers(subject) if subject.pairs else None
+    if y is None or out is None or loss_fn is None:
+        return
     first = target(subject.batch)
-    if y is None or out is None or loss_fn is None or out.numel() != first.numel():
+    if out.numel() != first.numel():
         return
     low, middle, high = torch.quantile(y[:_ROWS], torch.tensor([0.25, 0.5, 0.75]).to(y), dim=0)
     reach = _OUTLYING * (high - low).clamp(min=1e-12)
