@@ -19,7 +19,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PAGES = {path.stem: path for path in sorted(EXAMPLES.glob("*/*.py"))}
 DEAR = {
     "adadelta_rate", "airfoil", "batch_size", "double_descent", "edge_of_stability", "lenet",
-    "minibatches", "muon", "plateau", "race", "rate", "sensitivity", "shapes", "start", "wiring",
+    "minibatches", "muon",
+    "own_whole_rules", "plateau", "race", "rate", "sensitivity", "shapes", "start", "wiring",
 }  # fmt: skip
 
 # All but plain, accelerated and averaged SGD divide by, or take the sign of, what they have seen.
