@@ -214,7 +214,6 @@ MATRICES: list[tuple[int, ...]] = [
 ]
 
 
-@rules.rule("Momentum of each row's length, three steps of Newton and Schulz")
 def own_muon(g, x, v, *, t, lr=1e-2, beta=0.9, eps=1e-5):  # noqa: ANN001, ANN201
     v = beta * v + g / (mean(g * g, 1) + 1e-12) ** 0.5
     argument = v / (1 - beta**t)
@@ -229,7 +228,7 @@ def own_muon(g, x, v, *, t, lr=1e-2, beta=0.9, eps=1e-5):  # noqa: ANN001, ANN20
 def test_what_surrounds_products_of_matrices_is_compiled(
     rule: str, dtype: torch.dtype, tolerance: float, functions: Callable[[], None]
 ) -> None:
-    found = own_muon if rule == "own_muon" else rule
+    found = rules.rule("test")(own_muon) if rule == "own_muon" else rule
 
     def make(ps: list[Tensor]) -> Any:
         return optim.Descent(ps, found, lr=0.01)
@@ -271,21 +270,20 @@ def test_options_of_torchs_muon_reach_the_products(functions: Callable[[], None]
     assert_same(kernel, run(make, torch.float64, 5, shapes), 1e-12)
 
 
-@rules.rule("Two of them")
 def twice(g, x, *, t, lr=1e-2):  # noqa: ANN001, ANN201
     return x - lr * orthogonalize(g) - lr * orthogonalize(x)
 
 
-@rules.rule("An option that is computed")
 def computed_option(g, x, *, t, lr=1e-2):  # noqa: ANN001, ANN201
     return x - lr * orthogonalize(g, eps=lr * 1e-3)
 
 
 @pytest.mark.parametrize(
-    ("rule", "why"),
+    ("function", "why"),
     [(twice, "a kernel has one call of it"), (computed_option, "must be numbers or hyper")],
 )
-def test_what_no_kernel_takes_is_stepped_by_its_function(rule: Any, why: str) -> None:
+def test_what_no_kernel_takes_is_stepped_by_its_function(function: Any, why: str) -> None:
+    rule = rules.rule("test")(function)
     _, optimizer = run(lambda ps: optim.Descent(ps, rule), torch.float64, 1, [(4, 6)])
     assert alone(optimizer) == 1
     assert why in faces(rule).kernel

@@ -147,7 +147,7 @@ def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(
     own_rule: Path, own_raced: Path
 ) -> None:
     def stop(progress: racing.Progress) -> None:
-        if progress.done:
+        if any(standing.trainings for standing in progress.standings.values()):
             raise KeyboardInterrupt
 
     how = {"on": "processes", "workers": 1, "on_progress": stop}

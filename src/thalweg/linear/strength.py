@@ -18,6 +18,7 @@ __all__ = ["strength"]
 
 _POWERS = range(-3, 7)  # of 4: 1/64 to 4096
 _NEAR = 1e-10  # of an objective: farther from its least, the order of rows would choose
+_BETTER = 1e-3  # so much lower, as a share, a loss must be: more than what _NEAR leaves open
 _ROWS = 5000  # that are asked, at the most
 _SQUARES = 3 * 10**8  # rows times parameters squared, at the most
 _PARAMETERS = 700  # of more columns there are as many as rows are asked
@@ -32,11 +33,11 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
     """Return how many times as strong the penalty of w² should be: a power of 4, 4⁻³ to 4⁶.
 
     It is that by which models predict rows best that they were not trained on. It is searched from
-    1 upwards as long as their loss falls, or else downwards. Each loss is told by one optimum, of
-    all rows (``Objective.left_out``). Of many rows some are asked: a penalty ½ ‖w‖² beside the sum
-    of the losses is what is believed of w beforehand, however many rows come. Of more columns than
-    rows as many are asked as rows have components, for the optimum lies among these (Hastie &
-    Tibshirani 2004).
+    1 upwards as long as their loss falls by a thousandth or more, or else downwards. Each loss is
+    told by one optimum, of all rows (``Objective.left_out``). Of many rows some are asked: a
+    penalty ½ ‖w‖² beside the sum of the losses is what is believed of w beforehand, however many
+    rows come. Of more columns than rows as many are asked as rows have components, for the optimum
+    lies among these (Hastie & Tibshirani 2004).
 
     A row is left out with its copies. They are taken for copies where some column hardly ever has a
     number twice in different rows; else of equal rows one is left out.
@@ -70,7 +71,7 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
     best = 0
     loss(0, 0)
     for way in (1, -1):
-        while loss(best + way, best) < found[best][0]:
+        while loss(best + way, best) < (1 - _BETTER) * found[best][0]:
             best += way
         if best:
             break
