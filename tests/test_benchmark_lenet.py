@@ -63,8 +63,8 @@ def test_it_reads_mnist() -> None:
 
 
 def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(tmp_path: Path) -> None:
-    printed = run(str(tmp_path), "--epochs", "1", "--images", "800")
+    printed = run(str(tmp_path), "--epochs", "1", "--images", "500")
     assert printed.startswith("scikit-learn's digits stand in for MNIST:")
     assert IMAGES in printed.splitlines()[0]
-    assert "digits: 640 to train on, 160 to test with" in printed
+    assert "digits: 400 to train on, 100 to test with" in printed
     check(printed)

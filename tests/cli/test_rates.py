@@ -159,7 +159,8 @@ def test_every_rule_has_rates_or_a_reason(capsys: pytest.CaptureFixture[str]) ->
         "lion", "rprop", "asgd", "schedule_free_sgd", "schedule_free_adamw", "lars", "lamb",
         "adafactor", "prodigy", "dadapt_adam", "dowg", *rules.names("matrices", "asking"),
     }  # fmt: skip
-    for rule in rules.names():
+    # Those take seconds each; theory's own tests have their limits and optima.
+    for rule in set(rules.names()) - {"adan", "ademamix", "mars", "soap"}:
         code = cli.main(["rates", rule, "--spectrum", "1"])
         out, err = capsys.readouterr()
         assert (code, bool(err)) == ((2, True) if rule in without else (0, False))
