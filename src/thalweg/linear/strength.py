@@ -18,7 +18,7 @@ __all__ = ["strength"]
 
 _POWERS = range(-3, 7)  # of 4: 1/64 to 4096
 _NEAR = 1e-10  # of an objective: farther from its least, the order of rows would choose
-_BETTER = 1e-3  # so much lower, as a share, a loss must be: more than what _NEAR leaves open
+_BETTER = 2e-4  # so much lower, as a share, a loss must be: more than what _NEAR leaves open
 _ROWS = 5000  # that are asked, at the most
 _SQUARES = 3 * 10**8  # rows times parameters squared, at the most
 _PARAMETERS = 700  # of more columns there are as many as rows are asked
@@ -33,7 +33,7 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
     """Return how many times as strong the penalty of w² should be: a power of 4, 4⁻³ to 4⁶.
 
     It is that by which models predict rows best that they were not trained on. It is searched from
-    1 upwards as long as their loss falls by a thousandth or more, or else downwards. Each loss is
+    1 upwards as long as their loss falls by 0.02 % or more, or else downwards. Each loss is
     told by one optimum, of all rows (``Objective.left_out``). Of many rows some are asked: a
     penalty ½ ‖w‖² beside the sum of the losses is what is believed of w beforehand, however many
     rows come. Of more columns than rows as many are asked as rows have components, for the optimum
