@@ -23,9 +23,7 @@ _SHIFT = 1e-5  # of outputs, by which the second derivative of the loss is found
 _CHUNK = 1 << 17  # numbers of X that are handled together: they stay in the cache
 _ENOUGH = 200  # rows for each parameter, at least, in an estimate of the second derivatives
 _ROWS = 20_000  # rows in one, at least
-_FREE = (
-    1e-9  # of the largest second derivative: added to those of intercepts, which softmax has free
-)
+_FREE = 1e-9  # of their second derivatives: added to those of intercepts, which softmax has free
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class Objective:
         d, k = w.shape
         hessian = self.curvature(w)
         free = np.arange((d - self.columns.intercept) * k, d * k)
-        hessian[free, free] += _FREE * max(hessian.diagonal().max(), 1e-300)
+        hessian[free, free] += _FREE * np.maximum(hessian[free, free], 1e-300)
         try:
             root = cholesky(hessian, lower=True)
         except LinAlgError:
