@@ -91,7 +91,7 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     be.
 
     0.1 is the variance that the repeats share because they share rows; benchmarks/repeat.py
-    measured 0.07. Nadeau & Bengio 2003 put 1/3 there, the ratio of test to training rows.
+    measured 0.08. Nadeau & Bengio 2003 put 1/3 there, the ratio of test to training rows.
 
     If a loss is not positive, x is the loss itself, divided by the size of the lowest mean.
 
