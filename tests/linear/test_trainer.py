@@ -55,3 +55,8 @@ def test_rows_may_come_in_parts_from_anywhere() -> None:
             part = replace(EXAMPLES, X=EXAMPLES.X[rows].copy(), y=EXAMPLES.y[rows].copy())
             parted.step(team, part, Stretch(np.arange(20), np.array([0, 10, 20]), 1))
     np.testing.assert_allclose(parted.parameters, whole.parameters, rtol=1e-6)
+
+
+def test_no_vector_lies_in_two_lines_of_the_cache() -> None:
+    tables = [trainer().w for _ in range(5)]  # kept, so that each has an address of its own
+    assert not any(table.ctypes.data % 64 for table in tables)

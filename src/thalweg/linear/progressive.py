@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from thalweg.kernels.cpu.dense_rows import learn_dense
 from thalweg.kernels.cpu.kernel import compiled, compiled_pass
 from thalweg.kernels.cpu.rows import finite_lanes
-from thalweg.kernels.cpu.vector import LANES
+from thalweg.kernels.cpu.vector import LANES, aligned_zeros
 from thalweg.linear.columns import Columns
 from thalweg.losses import Loss
 from thalweg.rule import AT_X, Rule
 
 __all__ = ["Progressive"]
 
-_LINE = 64  # bytes
 _TEMPER = 0.3  # of how much a lane counts
 _LEAST = 1e-3  # of the best one's share, below which a lane does not count
 
@@ -63,7 +62,7 @@ class Progressive:
         self._loss, self._parameter = loss, np.float32(parameter)
         arrays, count = 2 + len(rule.state), len(self._inverse)
         order = (count, arrays) if sparse else (arrays, count)
-        self._table = _aligned((*order, outputs, LANES))
+        self._table = aligned_zeros((*order, outputs, LANES), np.float32)
         for i, state in enumerate(rule.state):
             starts = np.array([rule.start_of(state, lane) for lane in lanes], np.float32)
             if starts.any():
@@ -251,11 +250,3 @@ class Progressive:
         used = zip(*np.nonzero(shares), strict=True)
         each = (shares[place] * self.parameters(*place) for place in used)
         return np.asarray(sum(each), np.float64)
-
-
-def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return zeros that begin at a line of the cache, so that no vector lies in two of them."""
-    size = int(np.prod(shape))
-    memory = np.zeros(size + _LINE // 4, np.float32)
-    first = -memory.ctypes.data % _LINE // 4
-    return memory[first : first + size].reshape(shape)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from thalweg.checks import Hyperparameter
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.kernels.cpu.linear import evaluate_blocks, train_blocks
-from thalweg.kernels.cpu.vector import LANES
+from thalweg.kernels.cpu.vector import LANES, aligned_zeros
 from thalweg.linear.examples import Examples
 from thalweg.linear.stream import Stretch
 from thalweg.linear.team import Team
@@ -68,10 +68,11 @@ class Trainer:
             [[rule.start_of(s, h) for h in first] for s in rule.uniform_state]
         )
         self._powers = np.empty((self.count, kernel.powers, LANES))
-        self.w = np.empty((self.count, *initial.shape, LANES), kernel.dtype)
+        self.w = aligned_zeros((self.count, *initial.shape, LANES), kernel.dtype)
         self.w[:] = initial[None, :, :, None]
         starts = self._rows([[rule.start_of(s, h) for h in first] for s in rule.state])
-        self._state = np.empty((self.count, len(rule.state), *initial.shape, LANES), kernel.dtype)
+        states = (self.count, len(rule.state), *initial.shape, LANES)
+        self._state = aligned_zeros(states, kernel.dtype)
         self._state[:] = starts[:, :, None, None, :]
         at_x = [i for i, s in enumerate(rule.state) if rule.start.get(s) == AT_X]
         self._state[:, at_x] = self.w[:, None]

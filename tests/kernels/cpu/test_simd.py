@@ -11,6 +11,7 @@ import pytest
 from thalweg.elementwise import sign
 from thalweg.kernels import Step
 from thalweg.kernels.cpu import simd
+from thalweg.kernels.cpu.vector import LANES, aligned_zeros
 from thalweg.linear import train
 from thalweg.rule import rule
 
@@ -59,3 +60,10 @@ def test_compiled_code_of_another_version_is_not_used(tmp_path: Path) -> None:
         file.write_text(before + "\n", "utf-8")
         assert simd._fingerprint(copy) != simd.FINGERPRINT, file.name
         file.write_text(before, "utf-8")
+
+
+def test_tables_of_lanes_begin_at_a_line_of_the_cache() -> None:
+    tables = [aligned_zeros((3, size, LANES), np.float32) for size in range(1, 9)]
+    assert not any(table.ctypes.data % 64 for table in tables)
+    assert all(not table.any() and table.flags.c_contiguous for table in tables)
+    assert [table.shape for table in tables] == [(3, size, LANES) for size in range(1, 9)]

@@ -6,15 +6,19 @@ kernels are scalar code that is typed as vectors: fast by construction, and a la
 neither on its neighbours nor on the compiler's choices.
 """
 
+import math
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
-    "FEATURES", "LANES", "WIDE", "Vector", "as_vector", "splat", "suffix", "widened",
+    "FEATURES", "LANES", "WIDE", "Vector", "aligned_zeros", "as_vector", "splat", "suffix",
+    "widened",
 ]  # fmt: skip
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
@@ -25,6 +29,8 @@ FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 # The largest register of float32. Loops that compute more than they move, as those of bfloat16,
 # use it; others are not faster with it.
 WIDE = 2 * LANES if "+avx512f" in FEATURES else LANES
+
+_LINE = 64  # bytes of a line of the cache
 
 
 class Vector(types.Type):
@@ -73,3 +79,12 @@ def widened(typingctx: Any, vector: Any) -> Any:
         return builder.shuffle_vector(args[0], args[0], numbers)
 
     return Vector(vector.element, WIDE)(vector), codegen
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return zeros that begin at a line of the cache, so that no vector lies in two of them."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    memory = np.zeros(size + _LINE, np.uint8)
+    first = -memory.ctypes.data % _LINE
+    return memory[first : first + size].view(kind).reshape(shape)
