@@ -62,11 +62,14 @@ def learned(name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool)
     return training
 
 
+# Each pair of a rule and a loss has a driver for sparse rows of its own, which takes seconds to
+# compile. So the rule without a state meets two losses, and the other one all.
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_pass_is_the_plain_loop(name: str, batch: int, sparse: bool) -> None:  # noqa: FBT001
-    rule, none = ("adagrad" if batch == 1 else "sgd"), np.zeros(D + 1)
+    stateless = batch == 5 and name in {"squared", "softmax"}
+    rule, none = ("sgd" if stateless else "adagrad"), np.zeros(D + 1)
     training = learned(name, rule, batch, none, sparse=sparse)
     for lane in (0, LANES - 1):
         w, mean, sums = plain_loop(name, rule, RATES[lane], batch, none)
