@@ -8,7 +8,7 @@ and k outputs.
 
 import numpy as np
 
-from thalweg.kernels.cpu.loss import slopes, values
+from thalweg.kernels.cpu.loss import slopes, softmax_slopes, softmax_values, values
 from thalweg.kernels.cpu.memory import load, offset, pointer, store
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
@@ -142,7 +142,7 @@ def add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
 
 
 @spliced
-def _evaluate(outputs, loss, X, y, n, d, k, w, rows, ones, z, total, result):
+def _evaluate(outputs, values, loss, X, y, n, d, k, w, rows, ones, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
         result[lane] = 0.0
@@ -158,7 +158,7 @@ def _evaluate(outputs, loss, X, y, n, d, k, w, rows, ones, z, total, result):
 
 @spliced
 def _gradient(
-    outputs, add_gradient,
+    outputs, slopes, add_gradient,
     loss, X, y, rows, batch, scale, d, k, w, g, z, l2, penalized,
 ):  # fmt: skip
     """Write the gradient of the mean loss over a batch, plus l2 w, into g.
@@ -208,12 +208,12 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
         own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)
         if k == 1:
             _evaluate(
-                outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
+                outputs_of_one, values, loss, pointer(X), pointer(y), n, d, 1, own,
                 pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
         else:
             _evaluate(
-                outputs, loss, pointer(X), pointer(y), n, d, k, own,
+                outputs, softmax_values, loss, pointer(X), pointer(y), n, d, k, own,
                 pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
 
@@ -298,16 +298,16 @@ def _train_block(
         batch = bounds[s + 1] - bounds[s]
         stretch = offset(rows, bounds[s])
         scale = X.dtype.type(1.0 / batch)
-        # The constant 1 lets the compiler drop the loops over outputs.
+        # The constant 1 lets the compiler drop the loops over outputs. Softmax alone has several.
         broken = (
             _gradient(
-                outputs_of_one, add_gradient_of_one,
+                outputs_of_one, slopes, add_gradient_of_one,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, 1,
                 w, g, z, l2, penalized,
             )
             if k == 1
             else _gradient(
-                outputs, add_gradient,
+                outputs, softmax_slopes, add_gradient,
                 loss, pointer(X), pointer(y), stretch, batch, scale, d, k,
                 w, g, z, l2, penalized,
             )

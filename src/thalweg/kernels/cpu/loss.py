@@ -11,7 +11,7 @@ from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.simd import inlined
 from thalweg.losses import LOSSES, exp_of_negative
 
-__all__ = ["of", "slopes", "values"]
+__all__ = ["of", "slopes", "softmax_slopes", "softmax_values", "values"]
 
 
 @inlined
@@ -102,6 +102,18 @@ def _written(template, name):
     ]
     exec("\n".join(lines), names)  # noqa: S102 - the two templates above
     return inlined(names[name])
+
+
+@inlined
+def softmax_slopes(loss, z, y, rows, m, k, scale):
+    """As ``slopes`` of several outputs, which softmax alone has."""
+    _softmax_slopes(loss[1], z, y, rows, m, k, scale)
+
+
+@inlined
+def softmax_values(loss, z, y, rows, weights, m, k):
+    """As ``values`` of several outputs."""
+    return _softmax_values(loss[1], z, y, rows, weights, m, k)
 
 
 slopes = _written(_SLOPES, "slopes")  # replaces outputs by derivatives in them, times scale
