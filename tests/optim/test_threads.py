@@ -67,6 +67,24 @@ def run(program: str) -> str:
     return done.stdout
 
 
+UNCHANGED = """
+import torch
+
+torch.set_num_threads(3)
+assert torch.get_num_threads() == 3  # from here on, torch does not set it again of itself
+import thalweg.optim
+
+p = torch.ones(400_000, requires_grad=True)
+p.grad = torch.ones(400_000)
+thalweg.optim.Adam([p]).step()
+print(torch.get_num_threads())
+"""
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    assert run(UNCHANGED) == "3\n"
+
+
 FORK = """
 import hashlib, multiprocessing
 import torch

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -27,7 +28,10 @@ if hasattr(os, "register_at_fork"):
 # Numba's plain thread pool must not be entered by two threads at once.
 one_at_a_time = held_over_fork(threading.Lock())
 
-_MOST_THREADS = numba.get_num_threads()  # as many as Numba has started
+# As many as Numba has started. OpenMP's number of threads belongs to the thread that starts them:
+# Numba would set it for torch too, beside which only this short thread has it.
+with ThreadPoolExecutor(1) as _starter:
+    _MOST_THREADS: int = _starter.submit(numba.get_num_threads).result()
 
 
 def use_threads(count: int) -> None:
