@@ -331,6 +331,12 @@ CAUSES: dict[str, Cause] = {
         "Draw the weights at random; only biases may start at 0.",
         "layer.reset_parameters()",
     ),
+    "weights_not_finite": Cause(
+        "Weights are NaN or infinite before the first step: so is every loss.",
+        "F10",
+        "Look at the checkpoint that is loaded, and at parameters made by torch.empty.",
+        "print([n for n, p in model.named_parameters() if not p.isfinite().all()])",
+    ),
     "ill_conditioned": Cause(
         "The loss is far steeper in some directions than in others: steps zig-zag.",
         "F3",

@@ -20,7 +20,7 @@ from thalweg.doctor.examination import MAY_FOLLOW, examine, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
-from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early
+from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, unlike_plain
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
@@ -320,9 +320,11 @@ class Doctor:
         findings: list[Finding] = []
         ruled_out: dict[str, str] = {}
         early = self._ended_early(trials, left)
-        fails = early is None and (not math.isfinite(left) or left > _FAILS)
         findings += [early] if early else []
-        if fails or (early is None and subject.output is None):  # whose best constant is not known
+        if early is None and compare(trials, left) is not None:
+            findings += unlike_plain(signals, trials, left)
+        fails = not findings and (not math.isfinite(left) or left > _FAILS)
+        if fails or (not findings and subject.output is None):  # whose best constant is not known
             unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)
             findings += [unbalanced] if unbalanced else []
         if fails:

@@ -122,6 +122,13 @@ MAY_FOLLOW = {"inputs_ignored", "dead_relu"}
 # A cause that explains others: where it is found, they are its consequences.
 _EXPLAINS = {
     "nan_in_inputs": {"validation_preprocessed_differently"},
+    "weights_not_finite": {
+        "output_range_too_small",
+        "relu_output_into_log",
+        "inputs_ignored",
+        "lr_too_high",
+        "exploding_gradient_no_clipping",
+    },
     "softmax_before_cross_entropy": {"output_range_too_small"},
     "sigmoid_before_bce_with_logits": {"output_range_too_small"},
     "softmax_over_one_unit": {

@@ -1,18 +1,24 @@
 """The loop: what the hooks saw of the user's own training loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
 
 import torch
 from torch import nn
 
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.signals import Signals
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import Copy, Subject
+from thalweg.doctor.treatments import Treatment, merged
+from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
-__all__ = ["look_at_loop"]
+__all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
 
 _SEEN = "hooks of the optimizer's step"
+_HALF = 0.5  # of what the plain course learns: less is explained by what was changed
+_RAISED = 2.0  # times the first rate
 
 
 def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
@@ -162,4 +168,91 @@ def too_early(ended: tuple[int, float], left: float, plain: float) -> Finding:
         "30 % of the steps below 1 % of the rate, and a copy that keeps it learns more",
         "an experiment: the same steps at the first rate",
         onset=begin,
+    )
+
+
+def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Finding]:
+    """Yield what the user's loop does and a plain one does not, where only the plain one learns.
+
+    Args:
+        signals: of the loop.
+        trials: has the plain course, which learns.
+        left: what the user's training leaves.
+    """
+    first = float(trials.subject.copy().optimizer.param_groups[0].get("lr", 0.0))
+    added = round(len(signals.losses) / signals.steps) if signals.steps else 0
+    if added > 1:
+        mean, total = (trials.run(_accumulated(added, factor)) for factor in (1, added))
+        if _explains(total, mean):
+            yield _undivided(added, mean, total, left)
+    elif first > 0 and max(signals.rates, default=0.0) != min(signals.rates, default=0.0):
+        factors = [rate / first for rate in signals.rates]
+        course = trials.run(Treatment("", 0, "", "", partial(_scheduled, factors=factors)))
+        if not _explains(course, trials.plain):
+            return
+        if max(factors) > _RAISED:
+            yield _raised(max(signals.rates), first, trials, course)
+        else:
+            low = sum(factor < 1 / _RAISED for factor in factors) / len(factors)
+            yield too_early((factors.index(min(factors)), low), left, trials.plain.left)
+
+
+def _explains(course: Course, plain: Course) -> bool:
+    """Return whether a course that ran learns less than half of what the plain one learns."""
+    return bool(course.losses) and course.learned < _HALF * plain.learned
+
+
+def _accumulated(batches: int, factor: int) -> Treatment:
+    words = f"gradients of {batches} batches"
+    scaled = partial(_scheduled, factors=[factor])
+    return Treatment("", 0, words, "", scaled, partial(merged, times=batches))
+
+
+def _scheduled(twin: Copy, factors: Sequence[float]) -> None:
+    """Let the rates of a copy follow factors of the first one, step by step, then the last."""
+    own, steps = [float(group["lr"]) for group in twin.optimizer.param_groups], count()
+
+    def scale(*_: object) -> None:
+        factor = factors[min(next(steps), len(factors) - 1)]
+        for group, rate in zip(twin.optimizer.param_groups, own, strict=True):
+            group["lr"] = rate * factor
+
+    twin.optimizer.register_step_pre_hook(scale)
+
+
+def _undivided(added: int, mean: Course, total: Course, left: float) -> Finding:
+    return Finding(
+        "lr_too_high",
+        "problem",
+        f"The optimizer takes a step after every {added} losses, and their gradients are added: "
+        f"that is {added} times the rate. {digits(left)} of the loss of a constant is left; a copy "
+        f"that adds them leaves {digits(total.left)}, one that divides the sum by {added} "
+        f"{digits(mean.left)}. Divide each loss by {added} before its backward pass.",
+        {
+            "losses for each step": float(added),
+            "loss left with the sum": total.left,
+            "loss left with the mean": mean.left,
+        },
+        "a copy with the sum learns less than half of what one with the mean does",
+        "an experiment: the same steps with the sum and with the mean",
+        onset=0,
+    )
+
+
+def _raised(top: float, first: float, trials: Trials, course: Course) -> Finding:
+    return Finding(
+        "lr_too_high",
+        "problem",
+        f"The schedule raises the rate from {digits(first)} to {digits(top)}. A copy that follows "
+        f"it leaves {digits(course.left)} of the loss of a constant, one that keeps the first rate "
+        f"{digits(trials.plain.left)}.",
+        {
+            "largest rate": top,
+            "first rate": first,
+            "loss left with the schedule": course.left,
+            "loss left with the first rate": trials.plain.left,
+        },
+        "a copy that follows the schedule learns less than half of what one without it does",
+        "an experiment: the same steps with the schedule and without",
+        onset=0,
     )

@@ -1,10 +1,12 @@
 """Parameters, optimizer and graph: who is trained, who gets a gradient, what a step changes."""
 
+import gc
 import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
@@ -55,6 +57,22 @@ def _in_optimizer(subject: Subject) -> set[int]:
     return {id(p) for group in subject.optimizer.param_groups for p in group["params"]}
 
 
+def _trained_by_others(subject: Subject) -> set[str]:
+    """Return the names of parameters that moved, or, before a training, that others have."""
+    mine, start = subject.model.named_parameters(), dict(subject.start_model.named_parameters())
+    if subject.start_model is not subject.model:
+        return {name for name, p in mine if not torch.equal(p, start[name])}
+    others = [o for o in gc.get_objects() if issubclass(type(o), Optimizer)]
+    held = {
+        id(p)
+        for other in others
+        if other is not subject.optimizer
+        for group in other.param_groups
+        for p in group["params"]
+    }
+    return {name for name, p in mine if id(p) in held}
+
+
 def _reached(subject: Subject) -> set[str]:
     """Return the names of parameters that get a gradient."""
     return {name for name, g in subject.backward.gradients.items() if g is not None}
@@ -85,11 +103,18 @@ def optimizer_of_another_model(subject: Subject) -> Finding | None:
 
 
 def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
-    """Look for parameters with a gradient that are not in the optimizer."""
+    """Look for parameters with a gradient that are not in the optimizer.
+
+    Of what a second optimizer has, or has moved, none is missing.
+    """
     held, reached, owners = _in_optimizer(subject), _reached(subject), dict(_owners(subject.model))
     mine = dict(subject.model.named_parameters())
     missing = [n for n, p in mine.items() if p.requires_grad and id(p) not in held and n in reached]
     if not missing or len(missing) == len(mine):
+        return None
+    others = _trained_by_others(subject)
+    missing = [name for name in missing if name not in others]
+    if not missing:
         return None
     fresh = [name for name in missing if name in owners and untrained(owners[name])]
     return Finding(

@@ -1,4 +1,4 @@
-"""The start: weights that are all equal, units that are dead, before the first step."""
+"""The start: weights that are no numbers or all equal, dead units, before the first step."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,29 @@ from thalweg.words import digits, listed
 __all__ = ["CHECKS", "evaluation_mode"]
 
 _HIGH = 4.0
+
+
+def weights_not_finite(subject: Subject) -> Finding | None:
+    """Look for parameters that are not finite before the first step, and for buffers with NaN.
+
+    A buffer may be infinite on purpose, as a mask is.
+    """
+    parameters = dict(subject.start_model.named_parameters())
+    buffers = dict(subject.start_model.named_buffers())
+    bad = [name for name, p in parameters.items() if not bool(p.isfinite().all())]
+    bad += [name for name, b in buffers.items() if bool(b.isnan().any())]
+    if not bad:
+        return None
+    count = len(parameters) + len(buffers)
+    return Finding(
+        "weights_not_finite",
+        "problem",
+        f"{len(bad)} of {count} parameters and buffers hold NaN or infinite values before the "
+        f"first step: {listed(bad, 4)}.",
+        {"not finite": float(len(bad)), "parameters and buffers": float(count)},
+        "a value that is not finite",
+        "the weights themselves",
+    )
 
 
 def constant_init(subject: Subject) -> Finding | None:
@@ -90,6 +113,7 @@ def evaluation_mode(subject: Subject) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
+    weights_not_finite,
     constant_init,
     dead_relu,
     loss_starts_high,

@@ -1,0 +1,70 @@
+"""What the doctor says of a user's own loop where a plain one learns."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import thalweg
+
+
+def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 16, 6, generator=generator)
+    y = (x @ torch.randn(6, 3, generator=generator)).argmax(2)
+    return list(zip(x, y, strict=True))
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
+    )
+
+
+@pytest.mark.parametrize("divisor", [1, 16])
+def test_gradients_that_are_added_undivided_raise_the_rate(divisor: int) -> None:
+    model, data = net(), batches()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for step in range(240):
+        x, y = data[step % len(data)]
+        loss = functional.cross_entropy(model(x), y)
+        (loss / divisor).backward()
+        if step % 16 == 15:
+            optimizer.step()
+            optimizer.zero_grad()
+        doctor.step(loss, batch=(x, y))
+    problems = [f for f in doctor.findings if f.severity == "problem"]
+    if divisor > 1:
+        assert not problems
+        return
+    assert [f.cause for f in problems] == ["lr_too_high"]
+    assert "Divide each loss by 16" in problems[0].sentence
+
+
+def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:
+    model, data = net(), batches()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for step in range(120):
+        x, y = data[step % len(data)]
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        doctor.step(loss, batch=(x, y))
+    return [f.cause for f in doctor.findings if f.severity == "problem"]
+
+
+def test_a_schedule_that_raises_the_rate_too_far_is_told_by_following_it() -> None:
+    assert scheduled(0.05, lambda step: min(1 + step, 200.0)) == ["lr_too_high"]
+    assert scheduled(0.05, lambda step: min(1 + step / 50, 2.0)) == []
+
+
+def test_a_schedule_that_keeps_a_little_of_the_rate_ends_too_early_too() -> None:
+    assert scheduled(0.05, lambda step: max(0.5**step, 0.011)) == ["schedule_ends_too_early"]
