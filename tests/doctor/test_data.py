@@ -1,10 +1,15 @@
 """What the doctor's checks of data find, each asked alone."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.doctor.checks.data import tokens_differ, validation_differs
+from thalweg.doctor.checks.data import class_imbalance, tokens_differ, validation_differs
+from thalweg.doctor.checks.examples import validation_unlike
+from thalweg.doctor.examination import ordered
+from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
 
 
@@ -33,6 +38,25 @@ def test_a_vocabulary_that_was_made_again_is_found() -> None:
         assert (found and found.cause) == cause
 
 
+def test_words_that_are_as_frequent_under_other_numbers_are_told_by_their_targets() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 20, (800, 8), generator=generator)
+    y = ((x < 10).sum(1) > 4).long()
+    other = torch.randperm(20, generator=generator)
+    model = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(32, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(x[:500].split(20), y[:500].split(20), strict=True))
+    noise = torch.randint(0, 2, (300,), generator=generator)
+    for held, targets, told in (
+        (x[500:], y[500:], False),
+        (other[x[500:]], y[500:], True),
+        (x[500:], 1 - y[500:], True),  # classes have other numbers
+        (x[500:], noise, False),  # in the other part, too, there must be something to tell
+    ):
+        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(held, targets)])
+        assert bool(validation_unlike(subject)) == told
+
+
 def test_channels_in_another_order_are_found() -> None:
     generator = torch.Generator().manual_seed(0)
     brightness = torch.rand(300, 3, 1, 1, generator=generator) + torch.tensor(
@@ -52,3 +76,28 @@ def test_channels_in_another_order_are_found() -> None:
         subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(images, y[200:])])
         found = validation_differs(subject)
         assert (found and found.cause) == cause
+
+
+def test_weights_the_wrong_way_round_count_the_frequent_class_twice() -> None:
+    y = (torch.arange(200) % 4 == 0).long()  # a quarter
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = list(zip(x.split(20), y.split(20), strict=True))
+    for weights, told in (([1.0, 1.0], False), ([0.25, 0.75], False), ([0.75, 0.25], True)):
+        loss_fn = nn.CrossEntropyLoss(torch.tensor(weights))
+        found = class_imbalance(Subject(model, optimizer, loss_fn, batches))
+        assert bool(found) == told
+        assert found is None or "wrong way round" in found.sentence
+
+
+def test_what_looks_much_the_same_is_told_as_a_warning() -> None:
+    found = Finding("validation_of_other_distribution", "problem", "Far apart.", {}, "", "")
+    assert [(f.cause, f.severity) for f in ordered([found])] == [
+        ("validation_of_other_distribution", "problem"),
+        ("validation_preprocessed_differently", "warning"),
+    ]
+    mild = replace(found, severity="warning")
+    assert ordered([mild]) == [mild]
+    imbalance = replace(mild, cause="class_imbalance")  # explains it
+    assert ordered([found, imbalance]) == [imbalance]

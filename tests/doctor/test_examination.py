@@ -419,6 +419,19 @@ def test_a_model_that_sees_the_next_token_is_found() -> None:
     assert causes(report(Tokens(both_ways=False), loss, x, x)) == ["target_leaks_into_input"]
 
 
+def test_a_translation_that_stands_beside_its_text_is_found() -> None:
+    class Pairs(Tokens):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x[:, 1])
+
+    pairs = torch.randint(0, 9, (64, 2, 12), generator=torch.Generator().manual_seed(0))
+    y, shifted = pairs[:, 1], pairs.clone()
+    shifted[:, 1] = y.roll(1, 1)
+    loss = nn.CrossEntropyLoss()
+    assert causes(report(Pairs(both_ways=False), loss, pairs, y)) == ["target_leaks_into_input"]
+    assert causes(report(Pairs(both_ways=False), loss, shifted, y)) == []
+
+
 def test_everything_is_left_as_it_was() -> None:
     x, y = classes()
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))

@@ -1,5 +1,6 @@
 """Which treatments the doctor tries: those whose sign is seen."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -42,3 +43,38 @@ def test_batches_that_are_no_pairs_are_treated() -> None:
 
     subject = Subject(model, optimizer, None, [{"x": x, "y": x.sum(1, keepdim=True)}], step=step)
     assert list(treatments(subject)) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "loss_fn", "y", "tried"),
+    [
+        (nn.Softmax(1), nn.MSELoss(), torch.eye(3), True),
+        (nn.Sigmoid(), nn.MSELoss(), torch.eye(3), True),
+        (nn.Identity(), nn.MSELoss(), torch.eye(3), False),  # any numbers
+        (nn.Softmax(1), nn.L1Loss(), torch.eye(3), False),
+        (nn.Sigmoid(), nn.MSELoss(), torch.eye(3) / 2, False),  # no classes: grey values
+    ],
+    ids=["softmax", "sigmoid", "scores", "absolute error", "grey values"],
+)
+def test_squared_errors_of_probabilities_are_treated(
+    last: nn.Module, loss_fn: nn.Module, y: torch.Tensor, *, tried: bool
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = (torch.randn(12, 4), y.repeat(4, 1))
+    subject = Subject(model, optimizer, loss_fn, [batch])
+    found = [t for t in treatments(subject) if t.cause == "loss_unsuited"]
+    assert bool(found) == tried
+    for one in found:
+        twin, plain = subject.copy(), subject.copy()
+        one.prepare(twin)
+        losses = [each.loss(batch) for each in (twin, plain)]
+        torch.testing.assert_close(*losses)  # the number stays
+        losses[0].backward()
+        scores = plain.model[0](batch[0])
+        cross = torch.nn.functional.cross_entropy  # its gradient is that of torch's own
+        if isinstance(last, nn.Sigmoid):
+            cross = torch.nn.functional.binary_cross_entropy_with_logits
+        cross(scores, batch[1]).backward()
+        torch.testing.assert_close(twin.model[0].weight.grad, plain.model[0].weight.grad)

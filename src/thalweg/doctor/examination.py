@@ -3,12 +3,22 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
 from torch.optim import Optimizer
 
-from thalweg.doctor.checks import data, examples, gradients, outputs, parameters, shapes, start
+from thalweg.doctor.checks import (
+    data,
+    examples,
+    gradients,
+    losses,
+    outputs,
+    parameters,
+    shapes,
+    start,
+)
 from thalweg.doctor.diagnosis import first_steps
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
@@ -82,7 +92,7 @@ Check = Callable[[], Finding | None]
 
 def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
     """Yield the checks that fit a subject, by name."""
-    general = [*parameters.CHECKS, *start.CHECKS, *gradients.CHECKS]
+    general = [*parameters.CHECKS, *start.CHECKS, *gradients.CHECKS, *losses.CHECKS]
     if subject.pairs:
         general = [*data.CHECKS, *general]
     for one in general:
@@ -166,13 +176,31 @@ _EXPLAINS = {
 }
 
 
+# Causes that statistics hardly tell from one another: the other one is told as a warning.
+_RIVALS = {
+    "validation_preprocessed_differently": "validation_of_other_distribution",
+    "validation_of_other_distribution": "validation_preprocessed_differently",
+}
+
+
+def _rivals(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield, beside a problem, the cause that would look much the same."""
+    for finding in findings:
+        rival = _RIVALS.get(finding.cause)
+        if rival and finding.severity == "problem":
+            sentence = f"{finding.sentence} It may be this, too: look at some examples."
+            sure = 0.75 * finding.sure
+            yield replace(finding, cause=rival, severity="warning", sentence=sentence, sure=sure)
+
+
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with the most likely first, without those that another explains."""
     found = list(findings)
     present = {finding.cause for finding in found}
     explained = {cause for one in present for cause in _EXPLAINS.get(one, ())}
+    found = [f for f in found if f.cause not in explained]
+    found += [f for f in _rivals(found) if f.cause not in present]
     kept: dict[str, Finding] = {}
     for finding in sorted(found, key=lambda f: (f.severity != "problem", -f.sure)):
-        if finding.cause not in explained:
-            kept.setdefault(finding.cause, finding)
+        kept.setdefault(finding.cause, finding)
     return list(kept.values())

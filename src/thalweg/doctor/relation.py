@@ -11,9 +11,10 @@ from thalweg.doctor.checks.data import features, labels
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 
-__all__ = ["explained", "left_by_network"]
+__all__ = ["carried", "explained", "left_by_network"]
 
 _ROWS = 2048  # examples that are used
+_FITTED = 1024  # of two parts each
 _COLUMNS = 4096  # of inputs of the plain network
 _FEWEST = 100  # examples below which nothing is said
 _RANDOM = 256  # random features
@@ -34,6 +35,43 @@ def explained(batches: Sequence[Batch]) -> float | None:
     Returns:
         The share, from 0 to 1; None where there are too few examples or no single targets.
     """
+    read = _read(batches)
+    if read is None or len(read[0]) < _FEWEST or len(read[1].unique()) < 2:
+        return None
+    x, y = read
+    goal = _goal(y, y.unique())
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    x, goal = x[order], goal[order]
+    half = len(x) // 2
+    parts = [(slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))]
+    return max(0.0, *(_ridge(rows, goal, parts) for rows in _features(x)))
+
+
+def carried(batches: Sequence[Batch], others: Sequence[Batch]) -> float | None:
+    """Return the share of variance that such regressions on some examples explain on others.
+
+    Args:
+        batches: pairs (x, y) that regressions are fitted to.
+        others: pairs (x, y) on which they are judged.
+
+    Returns:
+        The share, from 0 to 1; None where there are too few examples or no single targets.
+    """
+    known, other = _read(batches), _read(others)
+    if known is None or other is None:
+        return None
+    (x, y), (held, goal) = ((one[:_FITTED], two[:_FITTED]) for one, two in (known, other))
+    few = min(len(x), len(held)) < _FEWEST
+    if few or x.shape[1:] != held.shape[1:] or len(y.unique()) < 2 or len(goal.unique()) < 2:
+        return None
+    distinct = torch.cat([y, goal]).unique()
+    goals = torch.cat([_goal(y, distinct), _goal(goal, distinct)])
+    parts = [(slice(None, len(x)), slice(len(x), None))]
+    return max(0.0, *(_ridge(rows, goals, parts) for rows in _features(torch.cat([x, held]))))
+
+
+def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
+    """Return inputs and single targets without examples that come again; None: there are none."""
     y = labels(batches)
     tensors = [first_tensor(inputs(batch)) for batch in batches]
     first = tensors[0]
@@ -47,16 +85,14 @@ def explained(batches: Sequence[Batch]) -> float | None:
     if len(x) != len(y) or x.ndim < 2:
         return None
     places = _first_places(x)[:_ROWS]  # an example that comes again would tell its own target
-    x, y = x[places], y.detach().cpu()[places]
-    if len(x) < _FEWEST or len(y.unique()) < 2:
-        return None
-    distinct = y.unique()
-    goal = (
-        (y[:, None] == distinct[None]).float() if len(distinct) <= _CLASSES else y.float()[:, None]
-    )
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    x, goal = x[order], goal[order]
-    return max(0.0, *(_ridge(rows, goal) for rows in _features(x)))
+    return x[places], y.detach().cpu()[places]
+
+
+def _goal(y: Tensor, distinct: Tensor) -> Tensor:
+    """Return indicators of classes, or numbers as a column."""
+    if len(distinct) <= _CLASSES:
+        return (y[:, None] == distinct[None]).float()
+    return y.float()[:, None]
 
 
 def left_by_network(subject: Subject) -> float | None:
@@ -128,10 +164,14 @@ def _unit(rows: Tensor) -> Tensor:
     return (rows - rows.mean(0)) / rows.std(0).clamp(min=1e-6)
 
 
-def _ridge(rows: Tensor, goal: Tensor) -> float:
-    """Return the share of variance explained in two halves, each by a regression on the other."""
-    half = len(rows) // 2
-    parts = [(slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))]
+def _ridge(rows: Tensor, goal: Tensor, parts: Sequence[tuple[slice, slice]]) -> float:
+    """Return the share of variance explained by regressions.
+
+    Args:
+        rows: descriptions of the inputs.
+        goal: what is explained.
+        parts: the examples that each regression is fitted to, and those it is judged on.
+    """
     best = 0.0
     for strength in (0.1, 1.0, 10.0):
         error = total = 0.0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
+from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
@@ -42,6 +43,7 @@ _COLUMNS = 1024  # of inputs whose directions are asked for
 _NOISY = 8  # examples of batches that may be too small
 _CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
 _ROWS = 4096  # examples whose quartiles are taken
+_ROUNDING = 1e-3  # above 1
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -106,6 +108,7 @@ class Scale:
 def treatments(subject: Subject) -> Iterator[Treatment]:
     """Yield the treatments whose sign is seen, but for those of the rate."""
     yield from _outliers(subject)
+    yield from _probable(subject)
     yield from _scaling(subject)
     yield from _start(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
@@ -298,6 +301,44 @@ def _outliers(subject: Subject) -> Iterator[Treatment]:
         "the middle half from the median.",
         data=partial(_drawn_in, ends=ends),
     )
+
+
+def _probable(subject: Subject) -> Iterator[Treatment]:
+    """Yield the cross-entropy in place of a squared error of probabilities."""
+    out, loss_fn = subject.output, subject.loss_fn
+    y = target(subject.batch) if subject.pairs else None
+    if out is None or loss_fn is None or not isinstance(y, Tensor) or y.shape != out.shape:
+        return
+    if not bool(((y == 0) | (y == 1)).all()) or not squares(loss_fn, out, y, 2.0):
+        return
+    values = reach(subject)
+    if values is None or not (values.low >= 0 and values.high <= 1 + _ROUNDING):
+        return
+    yield Treatment(
+        "loss_unsuited",
+        0 if values.sums_to_one is not None else 5,
+        "the cross-entropy of the same outputs",
+        "Outputs are probabilities of classes, and the loss is their squared error, whose gradient "
+        "is all but 0 where the model is wrong and sure of it, or where there are many classes.",
+        partial(_surprised, dimension=values.sums_to_one),
+    )
+
+
+def _surprised(twin: Copy, dimension: int | None) -> None:
+    """Give a copy the gradient of the cross-entropy, and leave its loss the number that it is."""
+    own = twin.loss_fn
+    assert own is not None
+
+    def loss_fn(p: Tensor, y: Tensor) -> Tensor:
+        y = y.to(p.dtype)
+        likely = p.clamp(min=1e-12).log()
+        if dimension is None:
+            surprise = -(y * likely + (1 - y) * (1 - p).clamp(min=1e-12).log()).mean()
+        else:
+            surprise = -(y * likely).sum(dimension).mean()
+        return own(p, y).detach() + surprise - surprise.detach()
+
+    twin.loss_fn = loss_fn
 
 
 def _drawn_in(batches: list[Batch], ends: tuple[Tensor, Tensor]) -> list[Batch]:

@@ -17,6 +17,7 @@ __all__ = ["CHECKS", "classes", "features", "labels"]
 _STATISTIC = "a statistic of the batches that were read"
 _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
 _CHANNELS, _CERTAIN = 4, 8.0  # at most, and standard errors
+_DEARER = 1.5  # times the cost of mistaking another class
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -179,23 +180,32 @@ def class_imbalance(subject: Subject) -> Finding | None:
     if not 2 <= len(distinct) <= 50 or bool((distinct != distinct.round()).any()):
         return None
     share = float(counts.max()) / len(y)
-    if share < 0.85 or _weighted(subject, distinct, counts):
+    rare, often = _costs(subject, distinct, counts)
+    dear = 0 < _DEARER * rare < often  # the loss counts the frequent class more than others
+    counted = share * often / (share * often + (1 - share) * rare) if dear else share
+    if counted < 0.85 or rare > _DEARER * often:
         return None
     what = "examples" if len(y) == sum(len(target(b)) for b in subject.batches) else "places"
     return Finding(
         "class_imbalance",
         "warning",
         f"{share:.1%} of the {what} are of one class ({int(distinct[counts.argmax()])}), and "
-        f"the loss weights all {what} alike: naming that class always is nearly as good.",
+        + (
+            f"mistaking it costs {digits(often / rare)} times as much as mistaking the rarest: "
+            "the weights of the classes are the wrong way round."
+            if dear
+            else f"the loss weights all {what} alike: naming that class always is nearly as good."
+        ),
         {"share of the largest class": share, "classes": float(len(distinct))},
-        f"the largest class has 85 % of the {what} or more, and the loss does not weight classes",
+        f"the largest class has 85 % of the {what} or more as the loss counts them, and the loss "
+        "does not weight the rare ones more",
         _STATISTIC,
         sure=0.6,
     )
 
 
-def _weighted(subject: Subject, distinct: Tensor, counts: Tensor) -> bool:
-    """Return whether mistaking a rare class costs more than mistaking the frequent one."""
+def _costs(subject: Subject, distinct: Tensor, counts: Tensor) -> tuple[float, float]:
+    """Return what mistaking the rarest class costs, and what mistaking the most frequent one."""
     out, first = subject.output, target(subject.batch)
     assert out is not None
     assert subject.loss_fn is not None
@@ -208,14 +218,14 @@ def _weighted(subject: Subject, distinct: Tensor, counts: Tensor) -> bool:
     else:
         right = scores(out, y.long(), dimension)
     costs = []
-    for label in (most, least):
+    for label in (least, most):
         wrong = (
             (y == label).reshape(out.shape)
             if dimension is None
             else (y == label).unsqueeze(dimension)
         )
         costs.append(loss_of(subject.loss_fn, 5 * torch.where(wrong, -right, right), y))
-    return costs[1] > 1.5 * costs[0]
+    return costs[0], costs[1]
 
 
 def validation_differs(subject: Subject) -> Finding | None:
@@ -234,8 +244,8 @@ def validation_differs(subject: Subject) -> Finding | None:
     if shift < 0.5 + 6 * error and 0.5 < scale < 2:
         return _channels_swapped(subject) or _columns_differ(train, held) or _labels_differ(subject)
     if 0.5 < scale < 2:  # no preprocessing of inputs moves targets, or some columns alone
-        table = inputs(subject.batch)[0].ndim == 2
-        others = _labels_differ(subject) or (_columns_differ(train, held) if table else None)
+        rows = inputs(subject.batch)[0].ndim <= 3  # tables and series
+        others = _labels_differ(subject) or (_columns_differ(train, held) if rows else None)
         if others is not None and others.cause == "validation_of_other_distribution":
             return others
     return Finding(

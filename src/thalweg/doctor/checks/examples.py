@@ -1,6 +1,6 @@
 """Examples: do they influence one another, is the target in the input, is padding read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -8,15 +8,17 @@ from torch import Tensor
 from thalweg.doctor.baseline import class_dimension
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
-from thalweg.doctor.relation import explained
+from thalweg.doctor.relation import carried, explained
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
 
 __all__ = ["CHECKS", "labels_spoiled", "lengths"]
 
 _COLUMNS = 4096
+_SEQUENCES = 8  # in one input
 _TOLD = 0.2  # share of the targets' variance that must be explained in validation data
 _SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
+_CARRIED = 0.1  # of what is explained within the parts
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -90,25 +92,49 @@ def target_leaks_into_input(subject: Subject) -> Finding | None:
     if found is None or not isinstance(y, Tensor):
         return None
     x, out = found
-    return _leaking_token(subject, x, y, out) or _leaking_column(subject, x, y)
+    for part in _parts(x, y):
+        leak = _leaking_token(subject, x, y, out, part)
+        if leak is not None:
+            return leak
+    return _leaking_column(subject, x, y)
 
 
-def _leaking_token(subject: Subject, x: Tensor, y: Tensor, out: Tensor) -> Finding | None:
+Part = tuple[int, int] | None  # a dimension and a place in it; None: the whole input
+
+
+def _parts(x: Tensor, y: Tensor) -> Iterator[Part]:
+    """Yield which parts of the inputs have the shape of the targets.
+
+    Several sequences may stand in one input, such as a text and its translation.
+    """
+    if x.shape == y.shape:
+        yield None
+    for dimension in range(1, x.ndim):
+        count = x.shape[dimension]
+        if count <= _SEQUENCES and x.shape[:dimension] + x.shape[dimension + 1 :] == y.shape:
+            yield from ((dimension, place) for place in range(count))
+
+
+def _leaking_token(
+    subject: Subject, x: Tensor, y: Tensor, out: Tensor, part: Part
+) -> Finding | None:
     """Look for the target of a place at a later place of the input that its output reads."""
-    if x.shape != y.shape or x.ndim < 2 or out.numel() % (x.shape[0] * x.shape[1]):
+    if y.ndim < 2 or out.numel() % (y.shape[0] * y.shape[1]):
         return None
     if x.is_floating_point() != y.is_floating_point():
         return None
-    n, time = x.shape[:2]
+    n, time = y.shape[:2]
+    whole = x if part is None else x.select(*part)
     classes = class_dimension(out, y, subject.loss_fn)
     for ahead in range(4):
         if ahead == 0 and x.is_floating_point():
             continue  # an autoencoder
-        if time <= ahead + 1 or not _equal(x[:, ahead:], y[:, : time - ahead]):
+        if time <= ahead + 1 or not _equal(whole[:, ahead:], y[:, : time - ahead]):
             continue
         place = (time - ahead) // 2
         changed = x.clone()
-        changed[:, place + ahead] = x[:, place + ahead].roll(1, 0)
+        given = changed if part is None else changed.select(*part)
+        given[:, place + ahead] = whole[:, place + ahead].roll(1, 0)
         differ = (changed != x).flatten(1).any(1)
         old, new = (_evaluated(subject, v) for v in (x, changed))
         if classes is not None:
@@ -116,10 +142,11 @@ def _leaking_token(subject: Subject, x: Tensor, y: Tensor, out: Tensor) -> Findi
         old, new = (out.reshape(n, time, -1)[:, place] for out in (old, new))
         moved = _moved(new, old)[differ] > _MOVED
         if len(moved) and float(moved.float().mean()) > 0.5:
+            where = "the input" if part is None else f"part {part[1]} of the input"
             return Finding(
                 "target_leaks_into_input",
                 "problem",
-                f"The target of place t is the input of place t{f' + {ahead}' if ahead else ''}, "
+                f"The target of place t is {where} at place t{f' + {ahead}' if ahead else ''}, "
                 "and the output of place t changes with it: the model can copy its answer.",
                 {"places ahead": float(ahead), "outputs that change": float(moved.float().mean())},
                 "target and input are equal in 99 % of places, and the output reads that input",
@@ -277,10 +304,39 @@ def labels_spoiled(subject: Subject) -> Finding | None:
     )
 
 
+def validation_unlike(subject: Subject) -> Finding | None:
+    """Look for validation data whose targets depend on inputs in another way than in training.
+
+    Such are tokens or classes that have other numbers there.
+    """
+    if not subject.pairs or not subject.validation:
+        return None
+    share = carried(subject.batches, subject.validation)
+    if share is None or share > _CARRIED * _TOLD:
+        return None
+    own = [explained(part) for part in (subject.batches, subject.validation)]
+    least = min((one for one in own if one is not None), default=0.0)
+    if None in own or least < _TOLD or share > _CARRIED * least:
+        return None
+    return Finding(
+        "validation_preprocessed_differently",
+        "problem",
+        f"Regressions on the inputs explain {digits(least, 2)} or more of the variance of targets "
+        "within training and within validation data, and those from training data "
+        f"{digits(share, 2)} of it in validation data: were inputs prepared, or tokens or classes "
+        "numbered, in another way?",
+        {"share explained within the parts": least, "from one to the other": share},
+        f"{_TOLD} within both parts, and a {round(1 / _CARRIED)}th of it from one to the other",
+        "an experiment: ridge regressions within and between the parts",
+        sure=0.85,
+    )
+
+
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     batch_dimension_mixed,
     target_leaks_into_input,
     reads_padding,
     inputs_ignored,
     labels_spoiled,
+    validation_unlike,
 )

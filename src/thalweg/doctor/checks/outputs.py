@@ -1,11 +1,11 @@
 """Outputs against the loss: last activations that the loss does not expect, found by experiment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.doctor.baseline import class_dimension, guesses, loss_of
 from thalweg.doctor.finding import Finding
@@ -13,9 +13,9 @@ from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "Reach", "reach"]
+__all__ = ["CHECKS", "SCALES", "Reach", "enlarge", "normalized", "reach"]
 
-_SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of all parameters
+SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of all parameters
 _SAME = 1e-3  # relative
 _ROOM = 0.25  # of the range at a tenth of the scale: an unbounded output grows tenfold
 _EXPERIMENT = "an experiment: the same to rounding, or not"
@@ -44,7 +44,7 @@ def reach(subject: Subject) -> Reach | None:
     """Return what values the outputs can take; None where they are not one tensor."""
     if subject.output is None:
         return None
-    outputs = {scale: _scaled(subject, scale) for scale in _SCALES}
+    outputs = {scale: _scaled(subject, scale) for scale in SCALES}
     finite = {scale: out for scale, out in outputs.items() if bool(out.isfinite().all())}
     if not finite:
         return None
@@ -61,7 +61,7 @@ def reach(subject: Subject) -> Reach | None:
         low=min(low) if abs(low[-1] - min(low[:-1], default=0.0)) <= room else float("-inf"),
         high=max(high) if abs(high[-1] - max(high[:-1], default=0.0)) <= room else float("inf"),
         zeros=any(bool((out == 0).any()) for scale, out in finite.items() if abs(scale) == 1),
-        sums_to_one=_normalized(values),
+        sums_to_one=normalized(values),
         ones=all(bool((out == 1).all()) for out in values),
     )
 
@@ -78,11 +78,8 @@ def _scaled(subject: Subject, scale: float) -> Tensor:
     """
     model = subject.copy().model.eval()
     given = inputs(subject.batch)
+    enlarge(model, scale)
     with torch.no_grad():
-        for p in model.parameters():
-            if not bool(p.any()):  # a last layer, or a gate, that starts at 0 and does not stay so
-                p.copy_(_noise(p, 0.1))
-            p.mul_(scale)
         out = model(*given)
         assert isinstance(out, Tensor)
         if len(given) == 1 and isinstance(given[0], Tensor) and given[0].is_floating_point():
@@ -91,7 +88,17 @@ def _scaled(subject: Subject, scale: float) -> Tensor:
     return out
 
 
-def _normalized(outputs: list[Tensor]) -> int | None:
+def enlarge(model: nn.Module, scale: float) -> None:
+    """Multiply all parameters of a module in place; those that are all 0 become noise first."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if not bool(p.any()):  # a last layer, or a gate, that starts at 0 and does not stay so
+                p.copy_(_noise(p, 0.1))
+            p.mul_(scale)
+
+
+def normalized(outputs: Sequence[Tensor]) -> int | None:
+    """Return the dimension along which all outputs are at least 0 and sum to 1, or None."""
     if any(bool((out < 0).any()) for out in outputs):
         return None
     for dimension in range(1, outputs[0].ndim):

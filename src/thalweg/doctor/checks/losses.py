@@ -1,0 +1,203 @@
+"""Losses: what torch's own loss functions are given, wherever they are called.
+
+So a term of a sum, one output of several and a loss within the user's own step are seen too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from thalweg.doctor.checks.outputs import SCALES, enlarge, normalized
+from thalweg.doctor.finding import Finding
+from thalweg.doctor.subject import Subject
+from thalweg.words import digits
+
+__all__ = ["CHECKS"]
+
+_DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+_LOGARITHMS = {"nll_loss", "kl_div"}
+_PAIRS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1}
+_SIDES = {**_PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of the argument
+_SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
+_NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES}
+_ROUNDING = 1e-4
+_SEVERAL = 0.05  # of the examples with several true labels
+_EXPERIMENT = "an experiment: what the loss function is given, with parameters of several sizes"
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a loss function.
+
+    Args:
+        name: of the function.
+        given: its first argument, for each size of the parameters; that of the model first.
+        goal: its targets.
+    """
+
+    name: str
+    given: tuple[Tensor, ...]
+    goal: Tensor
+
+
+class _Notes(TorchFunctionMode):
+    """Notes the calls of loss functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Tensor, Tensor]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        named = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _NOTED:
+            place = _SIDES.get(name, 1)
+            given = args[0] if args else named.get("input", named.get("input1"))
+            goal = args[place] if len(args) > place else named.get("target")
+            if isinstance(given, Tensor) and isinstance(goal, Tensor):
+                self.calls.append((name, given.detach(), goal.detach()))
+        return func(*args, **named)
+
+
+def _calls(subject: Subject) -> list[_Call]:
+    """Return the calls of torch's loss functions in the loss of the first batch."""
+    found = []
+    for scale in SCALES:
+        twin, notes = subject.copy(), _Notes()
+        twin.model.eval()
+        enlarge(twin.model, scale)
+        try:
+            with torch.no_grad(), notes:
+                twin.loss(subject.batch)
+        except Exception:  # noqa: BLE001, S112 - it refuses outputs of that size
+            continue
+        found.append(notes.calls)
+    kinds = [[(name, given.shape) for name, given, _ in calls] for calls in found]
+    alike = [calls for calls, kind in zip(found, kinds, strict=True) if kind == kinds[0]]
+    return [
+        _Call(each[0][0], tuple(given for _, given, _ in each), each[0][2])
+        for each in zip(*alike, strict=True)
+        if len(each) > 1
+    ]
+
+
+def losses_given(subject: Subject) -> Finding | None:
+    """Look for loss functions that are given what they do not expect."""
+    for call in _calls(subject):
+        for look in _LOOKS:
+            finding = look(call)
+            if finding is not None:
+                return finding
+    return None
+
+
+def _probabilities(call: _Call) -> Finding | None:
+    """Look for probabilities where the function makes probabilities of what it is given."""
+    if call.name not in _SCORES:
+        return None
+    along = normalized(call.given)
+    if call.name == "cross_entropy":
+        hot = call.goal.shape == call.given[0].shape and call.goal.ndim > 1
+        counts = call.goal.sum(1) if hot else torch.ones(1)
+        whole = bool(((call.goal == 0) | (call.goal == 1)).all())
+        if hot and whole and float((counts > 1).float().mean()) > _SEVERAL:
+            return _found(
+                call,
+                "softmax_for_multi_label",
+                f"targets of which up to {int(counts.max())} are true at once, and its softmax "
+                "makes their probabilities sum to 1",
+            )
+        return (
+            _found(
+                call,
+                "softmax_before_cross_entropy",
+                "probabilities that sum to 1, and applies a softmax to them again",
+            )
+            if along == 1
+            else None
+        )
+    inside = all(bool(((t >= 0) & (t <= 1)).all()) for t in call.given)
+    low, high = (float(e) for e in torch.cat([t.flatten() for t in call.given]).aminmax())
+    if not inside or along is not None or not low < 0.5 < high:
+        return None
+    return _found(
+        call,
+        "sigmoid_before_bce_with_logits",
+        f"numbers from {digits(low)} to {digits(high)}, whatever the parameters are, and applies a "
+        "sigmoid to them again: it sees probabilities from 0.5 to 0.73 only",
+    )
+
+
+def _logarithms(call: _Call) -> Finding | None:
+    """Look for numbers above 0 where logarithms of probabilities are expected."""
+    most = max(float(t.max()) for t in call.given[:2])  # with the parameters, and with minus them
+    if call.name not in _LOGARITHMS or not most > _ROUNDING:
+        return None
+    what = "probabilities" if normalized(call.given) is not None else "plain scores"
+    return _found(
+        call,
+        "loss_unsuited",
+        f"{what}, up to {digits(most)}, and expects logarithms of probabilities, which are at "
+        "most 0: return log_softmax of the scores",
+    )
+
+
+def _sides(call: _Call) -> Finding | None:
+    """Look for targets other than -1 and 1 where the function knows these two."""
+    if call.name not in _SIDES or bool((call.goal.abs() == 1).all()):
+        return None
+    values = call.goal.unique()
+    return _found(
+        call,
+        "labels_out_of_range",
+        f"targets from {digits(float(values.min()))} to {digits(float(values.max()))}, and expects "
+        "-1 and 1: others count for nothing, or for the wrong side",
+    )
+
+
+def _shapes(call: _Call) -> Finding | None:
+    """Look for a difference of every output with every target."""
+    one, other = call.given[0].shape, call.goal.shape
+    if call.name not in _DIFFERENCES or one == other or one.numel() != other.numel():
+        return None
+    pairs = torch.broadcast_shapes(one, other)
+    if pairs.numel() <= one.numel():
+        return None
+    return _found(
+        call,
+        "loss_broadcasts",
+        f"outputs of the shape {list(one)} and targets of {list(other)}: it compares {list(pairs)} "
+        f"pairs instead of {one.numel()}",
+    )
+
+
+_LOOKS: Sequence[Callable[[_Call], Finding | None]] = (
+    _probabilities,
+    _logarithms,
+    _sides,
+    _shapes,
+)
+
+
+def _found(call: _Call, cause: str, told: str) -> Finding:
+    return Finding(
+        cause,
+        "problem",
+        f"{call.name} is given {told}.",
+        {"function": call.name},
+        "the documented arguments of the function",
+        _EXPERIMENT,
+    )
+
+
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (losses_given,)
