@@ -124,6 +124,7 @@ ELSEWHERE = {
     "kernels/cpu/sparse_rows": "test_progressive",
     "kernels/cpu/vector": "test_simd",
     "kernels/triton_functions": "test_triton",
+    "kernels/triton_writer": "test_triton",
     "linear/base": "test_estimators",
     "linear/callbacks": "test_estimators",
     "linear/classifier": "test_estimators",
@@ -136,6 +137,7 @@ ELSEWHERE = {
     "linear/team": "test_linear",
     "linear/training": "test_linear",
     "optim/cuda": "test_cuda",  # runs where a GPU is
+    "optim/cuda_passes": "test_triton_passes",
     "plots/legend": "test_descents",
     "progress": "test_live",
     "racing/export": "test_writers",

@@ -7,7 +7,6 @@ not.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-triton = pytest.importorskip("triton", reason="Triton is built for Linux alone")
-from triton.runtime import interpreter  # noqa: E402 - after the line above
+pytest.importorskip("triton", reason="Triton is built for Linux alone")
 
-from kernels.own_rules import (  # noqa: E402
+from kernels.interpreted import _on_a_gpu, on_the_cpu  # noqa: F401 - after the line above
+from kernels.own_rules import (
     asking,
     by_constant,
     by_default,
@@ -34,7 +33,7 @@ from kernels.own_rules import (  # noqa: E402
     mixed,
     nested,
 )  # fmt: skip
-from optim_pairs import (  # noqa: E402
+from optim_pairs import (
     Configuration,
     assert_same,
     every_configuration,
@@ -45,12 +44,12 @@ from optim_pairs import (  # noqa: E402
     scalars_in,
     set_gradients,
 )
-from test_elementwise import MEANT, PAIRS, assert_meant, every_function  # noqa: E402
-from thalweg import optim, rules  # noqa: E402
-from thalweg.elementwise import exp, log, minimum, sqrt  # noqa: E402
-from thalweg.kernels.triton import source  # noqa: E402
-from thalweg.optim import cuda  # noqa: E402
-from thalweg.rule import Rule, rule  # noqa: E402
+from test_elementwise import MEANT, PAIRS, assert_meant, every_function
+from thalweg import optim, rules
+from thalweg.elementwise import exp, log, minimum, sqrt
+from thalweg.kernels.triton import source
+from thalweg.optim import cuda
+from thalweg.rule import Rule, rule
 
 DTYPES = {
     torch.float64: 1e-13,
@@ -59,37 +58,6 @@ DTYPES = {
     torch.float16: 2**-10,
 }
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-
-
-@pytest.fixture(autouse=True)
-def _on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Take the CPU for a GPU, and round to bfloat16 as GPUs do: the interpreter cuts off."""
-    monkeypatch.setattr(cuda, "_KIND", "cpu")
-    monkeypatch.setattr(cuda, "_ready", lambda _: True)
-    cast = interpreter.InterpreterBuilder.cast_impl
-
-    def rounding(self: Any, value: Any, kind: Any) -> Any:
-        if (
-            value.dtype.scalar == triton.language.float32
-            and kind.scalar == triton.language.bfloat16
-        ):
-            rounded = torch.from_numpy(np.ascontiguousarray(value.data)).bfloat16()
-            bits = rounded.view(torch.uint16).numpy()
-            return interpreter.TensorHandle(bits, kind.scalar)
-        return cast(self, value, kind)
-
-    builder = interpreter.interpreter_builder
-    for name in ("create_fp_trunc", "cast_impl"):
-        monkeypatch.setattr(builder, name, rounding.__get__(builder), raising=False)
-    with np.errstate(all="ignore"):  # what is not chosen may be the root of a negative number
-        yield
-
-
-def on_the_cpu(make: Any) -> Any:
-    """Call with the CPU as what it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "_ready", lambda _: False)
-        return make()
 
 
 def drawn(shape: int, seed: int, dtype: torch.dtype) -> Tensor:

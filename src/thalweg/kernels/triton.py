@@ -9,84 +9,19 @@ Division and root are IEEE's. Deviation from kernels of the CPU: exp, log and po
 float32 are the GPU's fast ones, correct to about six digits. No built-in rule uses them.
 """
 
-import ast
-import builtins
-import inspect
-import math
-import re
 from collections.abc import Iterator
 from types import ModuleType
 
-from thalweg.kernels import triton_functions
-from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Wrap, Writer, heading
+from thalweg.kernels import triton_passes
+from thalweg.kernels.body import PLAIN, Body, Slot, Wrap
 from thalweg.kernels.cache import load_module
 from thalweg.kernels.translate import translate
+from thalweg.kernels.triton_writer import TritonWriter, keeps_lost, module, own, uniform
+from thalweg.kind import SUMS
 from thalweg.rule import Rule
 from thalweg.rules import get
 
 __all__ = ["kernels", "source"]
-
-
-# Names that the kernels use themselves; the same name in a rule gets an underscore.
-_WORDS = {*dir(builtins), *triton_functions.__all__}
-_RESERVED = re.compile(
-    r"tl|n|i|fresh|gradients|addresses|group|hyper|scale|slots|seed|stepping|lost|element"
-    r"|at_\w+|\w+_(new|old)|[A-Z]+"
-)
-
-
-def _own(name: str) -> str:
-    """Return the name of a rule's variable here."""
-    taken = name in _WORDS or _RESERVED.fullmatch(name) or name.endswith("_")
-    return f"{name}_" if taken else name
-
-
-class _Writer(Writer):
-    """Writes for Triton: it has other names and no ``**``, and numbers in its text are float32."""
-
-    def __init__(self, real: str) -> None:
-        self.real = real
-        precise = real == "float32"  # without this Triton's division and root are approximate
-        self.divide = "tl.div_rn" if precise else None
-        self.names = {
-            "abs": "tl.abs", "exp": "tl.exp", "log": "tl.log", "where": "tl.where",
-            "maximum": "tl.maximum", "minimum": "tl.minimum", "sign": "sign",
-            "sqrt": "tl.sqrt_rn" if precise else "tl.sqrt",
-        }  # fmt: skip
-
-    def whole(self, node: ast.expr) -> ast.expr:
-        return self.typed(self.node(node))
-
-    def number(self, value: float) -> ast.expr:
-        if math.isfinite(value):
-            return super().number(value)
-        return ast.Call(ast.Name("float"), [ast.Constant(str(value))], [])
-
-    def binary(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> ast.expr:
-        if isinstance(operator, ast.Pow):
-            return self.made("power", left, right)
-        if isinstance(operator, ast.Div) and self.divide:
-            return self.made(self.divide, left, right)
-        return super().binary(operator, left, right)
-
-    def call(self, function: str, arguments: list[ast.expr]) -> ast.expr:
-        if function == "product":  # see FUSED
-            return super().binary(ast.Mult(), *arguments)
-        made = self.made(self.names[function], *arguments)
-        if function in {"maximum", "minimum"}:
-            made.keywords = [ast.keyword("propagate_nan", ast.Name("tl.PropagateNan.ALL"))]
-        return made
-
-    def made(self, name: str, *arguments: ast.expr) -> ast.Call:
-        return ast.Call(ast.Name(name), list(map(self.typed, arguments)), [])
-
-    def typed(self, node: ast.expr) -> ast.expr:
-        """Give a number its type."""
-        names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
-        if any(name.id != "float" for name in names):
-            return node
-        kind = ast.Name(f"tl.{self.real}")
-        return ast.Call(ast.Name("tl.full"), [ast.Tuple([], ast.Load()), node, kind], [])
 
 
 def source(rule: str | Rule) -> str:
@@ -102,7 +37,10 @@ def source(rule: str | Rule) -> str:
         >>> "x - u0 * g" in source("sgd")
         True
     """
-    return write(get(rule), "float32", PLAIN, "float32")
+    found = get(rule)
+    if found.kind == SUMS:
+        return triton_passes.source(found)
+    return write(found, "float32", PLAIN, "float32")
 
 
 def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
@@ -118,47 +56,30 @@ def kernels(rule: Rule, real: str, wrap: Wrap, number: str) -> ModuleType:
         ValueError: a construct that cannot be compiled.
         ModuleNotFoundError: Triton is not installed.
     """
-    module, _ = load_module(f"triton_{rule.name}", write(rule, real, wrap, number), "")
-    return module
+    made, _ = load_module(f"triton_{rule.name}", write(rule, real, wrap, number), "")
+    return made
 
 
 def write(rule: Rule, real: str, wrap: Wrap, number: str) -> str:
     """Return the source of the module that ``kernels`` loads."""
-    body = translate(rule, wrap).renamed(_own)
-    code = "\n".join(
-        [
-            *body.function("@triton.jit", _Writer(real)),
-            "\n",
-            *_uniforms(body, wrap, number),
-            *_step(body, real, wrap),
-            *_update(body, real, wrap),
-            "",
-            "PASSES = ((uniforms, update),)  # over all tensors, one after the other",
-        ]
-    )
-    used = [name for name in triton_functions.__all__ if re.search(rf"\b{name}\(", code)]
-    functions = [
-        line
-        for name in used
-        for line in ("@triton.jit", inspect.getsource(getattr(triton_functions, name)), "")
+    body = translate(rule, wrap).renamed(own)
+    code = [
+        *body.function("@triton.jit", TritonWriter(real)),
+        "\n",
+        *_uniforms(body, wrap, number),
+        *_step(body, real, wrap),
+        *_update(body, real, wrap),
     ]
-    header = [
-        heading(rule),
-        "",
-        "import triton",
-        "import triton.language as tl",
-        "",
+    constants = [
         f"SLOTS = {body.slots}  # uniform values of a tensor",
         f"FUSED = {not body.exact}  # whether a product and a sum of update may be one instruction",
-        "",
-        "",
     ]
-    return "\n".join([*header, *functions, code, ""]).replace('"tl.constexpr"', "tl.constexpr")
+    return module(rule, constants, code)
 
 
 def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
-    writer = _Writer("float64")
-    arrays = len(body.varying) - 1 + _keeps_lost(wrap)
+    writer = TritonWriter("float64")
+    arrays = len(body.varying) - 1 + keeps_lost(wrap)
     rows = {name: row for row, name in enumerate(("t", *body.uniform_state), arrays)}
     yield "@triton.jit"
     yield (
@@ -182,7 +103,10 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
     for name in rows:
         yield f"    {name} = number(at_{name}, fresh, tl.{number}){' + 1' if name == 't' else ''}"
     for line in body.uniform:
-        yield f"    {_uniform(line, writer)}"
+        if isinstance(line, Slot):
+            yield f"    tl.store(slots + {line.index}, {writer.text(line.value)}, fresh)"
+        else:
+            yield f"    {uniform(line, writer)}"
     new = dict(zip(body.uniform_state, body.new_uniform, strict=True))
     for name in rows:
         value = writer.text(new[name]) if name in new else name
@@ -190,25 +114,11 @@ def _uniforms(body: Body, wrap: Wrap, number: str) -> Iterator[str]:
     yield "\n"
 
 
-def _uniform(line: Assign | Slot | Power, writer: _Writer) -> str:
-    match line:
-        case Assign():
-            return writer.assign(line)
-        case Slot(slot, value):
-            return f"tl.store(slots + {slot}, {writer.text(value)}, fresh)"
-        case Power(name, _, base):
-            return f"{name} = {writer.text(ast.BinOp(base, ast.Pow(), ast.Name('t')))}"
-
-
-def _keeps_lost(wrap: Wrap) -> bool:
-    return wrap.rounding == "kahan" and wrap.values == "bfloat16"
-
-
 def _step(body: Body, real: str, wrap: Wrap) -> Iterator[str]:
     """Write the function that steps elements of one tensor."""
     values, state = wrap.values or real, wrap.state or real
     formats = dict.fromkeys(body.varying, state) | {"g": values, "x": values}
-    if _keeps_lost(wrap):
+    if keeps_lost(wrap):
         formats["lost"] = values
     yield "@triton.jit"
     yield (

@@ -9,7 +9,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import triton.language as tl
 
-__all__ = ["keep", "number", "pointer_to", "power", "read", "sign", "stochastic", "write"]
+__all__ = [
+    "added",
+    "added_up",
+    "keep",
+    "number",
+    "pointer_to",
+    "power",
+    "read",
+    "sign",
+    "stochastic",
+    "write",
+]
+
+
+def added(parts, count, stride, i, inside):
+    """Add up partial sums of rows or columns, in their order."""
+    total = tl.zeros_like(i).to(tl.float64)
+    for b in range(count):
+        total += tl.load(parts + b * stride + i, inside, other=0).to(tl.float64)
+    return total
+
+
+def added_up(partial, begin, end, LANES: "tl.constexpr"):
+    """Add up the partial sums of some blocks, in one order."""
+    total = tl.zeros([LANES], tl.float64)
+    for start in range(begin, end, LANES):
+        b = start + tl.arange(0, LANES)
+        total += tl.load(partial + b, b < end, other=0)
+    return tl.sum(total, 0)
 
 
 def sign(a):

@@ -111,6 +111,7 @@ class Bucket:
         self.parameters = [member.parameter for member in members]
         self.states = [member.state for member in members]
         keys, others, self.numbers = self._keys(recipe, options)
+        self._settle()
         for member, key in product(members, keys):  # states of a checkpoint may have another order
             kept = member.state[key]
             member.state[key] = laid_as(kept, member.parameter, kept.dtype)
@@ -153,6 +154,9 @@ class Bucket:
         """
         numbers = [recipe.keys.get(name) for name in ("step", *self.rule.uniform_state)]
         return kept_keys(recipe, self.parameters[0], options), [], numbers
+
+    def _settle(self) -> None:
+        """Bring the numbers of the state to where the kernel finds them: here they are."""
 
     def _couples(self, recipe: Recipe) -> bool:
         """Return whether the step may have to add a decay to the gradient."""

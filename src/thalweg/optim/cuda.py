@@ -1,4 +1,4 @@
-"""Tensors on a GPU, stepped by two launches of Triton kernels: one per tensor, one per element.
+"""Tensors on a GPU, stepped by launches of Triton kernels: one per tensor, one per element.
 
 The host knows only addresses and hyperparameters, and never waits. Counts of steps and uniform
 state are on the device, and so is what a loss scaler or a bound of the norm decides.
@@ -16,18 +16,17 @@ from torch.nn.parameter import is_lazy
 
 from thalweg.kernels import triton
 from thalweg.kernels.cpu.kernel import check
-from thalweg.optim.bucket import Bucket, Member, PreparedStep
+from thalweg.optim.bucket import Bucket, PreparedStep
 from thalweg.optim.dispatch_keys import followed, own
 from thalweg.optim.memory import apart, fits, local, overlaps
-from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 
-__all__ = ["DeviceBucket", "bucket_for", "ready", "served"]
+__all__ = ["ALIGNED", "DeviceBucket", "bucket_for", "name_of", "ready", "served"]
 
 _KIND = "cuda"  # torch calls AMD's GPUs so too
 _BLOCK = 1024  # elements of one program: 8 for each of its 128 threads, two loads of 16 bytes
 _LANES = 128  # tensors of one program
-_ALIGNED = 16  # bytes that the widest load takes
+ALIGNED = 16  # bytes that the widest load takes
 _SOMEWHERE = 16  # marks an empty gradient: its address is 0, and so is that of a missing one
 
 # Graphs read these at each replay, and nothing tells when the last replay is over.
@@ -76,43 +75,55 @@ class DeviceBucket(Bucket):
 
     _sent: tuple[Tensor, Tensor, Tensor, bool]
 
-    def __init__(
-        self, members: Sequence[Member], recipe: Recipe, options: Options, number: int = 0
-    ) -> None:
-        for member in members:
-            for name in ("step", *recipe.rule.uniform_state):
-                if key := recipe.keys.get(name):
-                    kept = member.state[key]
-                    member.state[key] = kept.to(local(member.parameter).device)
-        super().__init__(members, recipe, options, number)
+    def _settle(self) -> None:
+        """Bring the numbers of the state to the device, each in one format for all tensors."""
+        for key in filter(None, self.numbers):
+            dtype = self.states[0][key].dtype
+            for p, state in zip(self.parameters, self.states, strict=True):
+                state[key] = state[key].to(local(p).device, dtype)
 
     def _show(self, columns: Sequence[Sequence[Tensor]], computed: torch.dtype) -> None:
         """Give the kernels the addresses of everything."""
         self.device = columns[0][0].device
-        kept = [[s[key] if key else None for s in self.states] for key in self.numbers]
+        kept = self._kept()
         known = [n.dtype for row in kept for n in row if n is not None] or [torch.float32]
         check(self.rule)
-        self.kernels = triton.kernels(self.rule, _name(computed), self.wrap, _name(known[0]))
+        self.kernels = triton.kernels(self.rule, name_of(computed), self.wrap, name_of(known[0]))
         rows = [[t.data_ptr() for t in column] for column in columns]
-        self.aligned = not any(address % _ALIGNED for row in rows for address in row)
+        self.aligned = not any(address % ALIGNED for row in rows for address in row)
         rows += [[0 if n is None else n.data_ptr() for n in row] for row in kept]
         sizes = np.array([x.numel() for x in columns[0]])
         blocks = -(-sizes // _BLOCK)
+        self._tell(rows, blocks, sizes, computed)
+
+    def _tell(self, rows: Sequence[Sequence[int]], blocks: Any, sizes: Any, computed: Any) -> None:  # noqa: ANN401 - arrays
+        """Send what stays the same in all steps.
+
+        Args:
+            rows: addresses of each array of all tensors.
+            blocks: (tensors,), how many each has.
+            sizes: of each tensor.
+            computed: the format of the computation.
+        """
         groups, group = np.unique(self.groups, return_inverse=True)
         self.kinds = groups.tolist()
         self.tables = [
             self._on_device(np.array(rows).ravel()),
-            self._on_device(np.repeat(np.arange(len(sizes), dtype=np.int32), blocks)),
-            self._on_device((blocks.cumsum() - blocks).astype(np.int32)),
+            self._on_device(np.repeat(np.arange(len(blocks), dtype=np.int32), blocks)),
+            self._on_device(np.concatenate([[0], blocks.cumsum()]).astype(np.int32)),
             self._on_device(sizes),
             self._on_device(group.astype(np.int32)),
         ]
         self.slots = torch.empty(
-            len(sizes), max(1, self.kernels.SLOTS), dtype=computed, device=self.device
+            len(blocks), max(1, self.kernels.SLOTS), dtype=computed, device=self.device
         )
         first = np.random.default_rng(self.seeds).integers(1 << 62)
         self.seed = torch.tensor([first], device=self.device)
         self._gather()
+
+    def _kept(self) -> list[list[Tensor | None]]:
+        """Return each number that is kept, of all tensors."""
+        return [[s[key] if key else None for s in self.states] for key in self.numbers]
 
     def _on_device(self, numbers: Any) -> Tensor:  # noqa: ANN401 - an array of any dtype
         return torch.as_tensor(numbers).to(self.device)
@@ -130,26 +141,28 @@ class DeviceBucket(Bucket):
         gradients = step.gradients
         if not gradients:
             return
-        count = len(self.parameters)
         given = scale if isinstance(scale, float) else 1.0
         gradients = apart(gradients) if self.zeroed else gradients
         addresses, factor, hyper, aligned = self._send(gradients, recipes, given)
         if isinstance(scale, Tensor):
             factor = scale.to(self.device, non_blocking=True)
-        arrays, tensor, first, size, group = self.tables
         with torch.cuda.device_of(addresses):  # type: ignore[no-untyped-call] # torch leaves it so
-            for uniforms, update in self.kernels.PASSES:
-                uniforms[(-(-count // _LANES),)](
-                    addresses, arrays, group, hyper, factor, self.slots, self.seed, count,
-                    LANES=_LANES, enable_fp_fusion=False,
-                )  # fmt: skip
-                if len(tensor):
-                    update[(len(tensor),)](
-                        addresses, arrays, tensor, first, size, factor, self.slots, self.seed,
-                        count,
-                        BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=self.kernels.FUSED,
-                    )  # fmt: skip
+            self._launch(addresses, factor, hyper, aligned=aligned)
         self._count_change()
+
+    def _launch(self, gradients: Tensor, factor: Tensor, hyper: Tensor, *, aligned: bool) -> None:
+        """Launch the kernels of a step; see ``_send`` for what they are given."""
+        arrays, tensor, first, size, group = self.tables
+        count = len(self.parameters)
+        self.kernels.uniforms[(-(-count // _LANES),)](
+            gradients, arrays, group, hyper, factor, self.slots, self.seed, count,
+            LANES=_LANES, enable_fp_fusion=False,
+        )  # fmt: skip
+        if len(tensor):
+            self.kernels.update[(len(tensor),)](
+                gradients, arrays, tensor, first, size, factor, self.slots, self.seed, count,
+                BLOCK=_BLOCK, ALIGNED=aligned, enable_fp_fusion=self.kernels.FUSED,
+            )  # fmt: skip
 
     def _send(
         self, gradients: Sequence[Tensor], recipes: Sequence[Recipe], scale: float
@@ -174,7 +187,7 @@ class DeviceBucket(Bucket):
         host = torch.from_numpy(numbers)
         host = host.pin_memory() if on_gpu else host
         sent = host.to(self.device, non_blocking=True)
-        aligned = self.aligned and not any(address % _ALIGNED for address in found)
+        aligned = self.aligned and not any(address % ALIGNED for address in found)
         floats = sent[count:].view(torch.float64)
         self._sent = sent[:count], floats[:2], floats[2:], aligned
         self._known = now
@@ -184,5 +197,7 @@ class DeviceBucket(Bucket):
         return self._sent
 
 
-def _name(dtype: torch.dtype) -> str:
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a format, as kernels know it."""
+    """Return the name of a format, as kernels know it."""
     return str(dtype).removeprefix("torch.")

@@ -12,7 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim.bucket import Bucket, Member, PreparedStep
-from thalweg.optim.cuda import DeviceBucket, bucket_for
+from thalweg.optim.cuda import DeviceBucket, bucket_for, ready
+from thalweg.optim.cuda_passes import DevicePassBucket
 from thalweg.optim.memory import local
 from thalweg.optim.options import Options
 from thalweg.optim.pass_bucket import PassBucket, form_of
@@ -61,7 +62,7 @@ def with_state(
         kept = [state[key] for key in keys if key != LOST]
         kind = bucket_for(p, kept)
     elif form := form_of(p, state, recipe, options):
-        kind = PassBucket
+        kind = DevicePassBucket if ready(p) else PassBucket
     dtypes = (state[key].dtype for key in keys)
     own = id(p) if recipe.rule.kind == MATRICES else 0  # each matrix is stepped by itself
     return _Placed(Member(p, state, group), kind, (form, own, *dtypes))
@@ -126,7 +127,7 @@ class Layout:
                 self.alone += [(member.parameter, member.group) for member in members]
             else:
                 self.buckets.append(bucket)
-        self.on_device = not self.alone and all(key[0] is DeviceBucket for key in kinds)
+        self.on_device = not self.alone and all(issubclass(key[0], DeviceBucket) for key in kinds)
         self._lasting = kernels
         self._listed = [list(group["params"]) for group in groups]
         self._known, self._states = states, list(states.values())

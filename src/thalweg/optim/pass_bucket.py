@@ -15,6 +15,7 @@ from thalweg.kernels.translate import Form, by_rows, places
 from thalweg.kind import MATRICES, SUMS
 from thalweg.matrices import orthogonalize, products_in
 from thalweg.optim.bucket import Bucket, Member
+from thalweg.optim.cuda import ready
 from thalweg.optim.dispatch_keys import followed, own
 from thalweg.optim.memory import fits
 from thalweg.optim.options import Options
@@ -22,7 +23,7 @@ from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, computed, kept_keys
 from thalweg.rule import Rule
 
-__all__ = ["PassBucket", "form_of"]
+__all__ = ["PassBucket", "form_of", "matrix_of"]
 
 
 @functools.lru_cache(maxsize=64)
@@ -43,8 +44,10 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
     if _places(rule) is None or followed() or not _plain(p, recipe):
         return None
     of_matrix = rule.kind == MATRICES
+    if of_matrix and ready(p):
+        return None
     rows = of_matrix or by_rows(rule)
-    form: Form = "matrix" if of_matrix or (rows and _matrix(p)[1] > 1) else "vector"
+    form: Form = "matrix" if of_matrix or (rows and matrix_of(p)[1] > 1) else "vector"
     if rows and not p.is_contiguous():  # then a row is not a range of its memory
         return None
     if form == "matrix" and options.rounding == "stochastic" and p.dtype is torch.bfloat16:
@@ -53,8 +56,8 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
     elements, others, numbers = _sorted(recipe, form)
     large = [state[key] for key in elements]
     small = [_small(state[key], _shape(p, of), p) for key, of in others.items()]
-    small += [_is_number(state[key]) for key in numbers if key]
-    return form if all(small) and fits(p, large) else None
+    small += [_is_number(state[key], p) for key in numbers if key]
+    return form if all(small) and fits(p, large, p.device.type) else None
 
 
 def _plain(p: Tensor, recipe: Recipe) -> bool:
@@ -63,22 +66,23 @@ def _plain(p: Tensor, recipe: Recipe) -> bool:
     formed = recipe.like_parameter and (recipe.rule.kind != MATRICES or p.dtype is not computed(p))
     shown = recipe.split == 1 and not (several or formed)
     whole = shown and not hasattr(p, "placements") and p.numel() > 0
-    return whole and p.device.type == "cpu" and not p.is_complex()
+    return whole and (p.device.type == "cpu" or ready(p)) and not p.is_complex()
 
 
 def _small(kept: Tensor, shape: tuple[int, ...], p: Tensor) -> bool:
     """Return whether a state of rows or columns lies as a kernel takes it."""
-    right = kept.dtype is computed(p) and kept.device.type == "cpu" and own(kept)
+    right = kept.dtype is computed(p) and kept.device == p.device and own(kept)
     return right and kept.is_contiguous() and kept.shape == shape
 
 
-def _is_number(kept: Tensor) -> bool:
+def _is_number(kept: Tensor, p: Tensor) -> bool:
     """Return whether a state is one number that a kernel can change."""
     wide = kept.dtype in {torch.float32, torch.float64}
-    return wide and kept.numel() == 1 and kept.device.type == "cpu" and own(kept)
+    here = kept.device.type == "cpu" or kept.device == p.device
+    return wide and kept.numel() == 1 and here and own(kept)
 
 
-def _matrix(p: Tensor) -> tuple[int, int]:
+def matrix_of(p: Tensor) -> tuple[int, int]:
     """Return the rows and columns of the matrix that a parameter is shown as."""
     rows = p.shape[0] if p.ndim else 1
     return rows, p.numel() // max(1, rows)
@@ -86,7 +90,7 @@ def _matrix(p: Tensor) -> tuple[int, int]:
 
 def _shape(p: Tensor, place: Place) -> tuple[int, ...]:
     """Return the shape of a state of a parameter."""
-    rows, columns = _matrix(p)
+    rows, columns = matrix_of(p)
     if place is Place.ELEMENT or (place is Place.ROW and columns == 1):
         return tuple(p.shape)
     if p.ndim < 2:  # a vector is one column
@@ -104,7 +108,7 @@ def _grow(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) ->
         whole = shape == p.shape
         dtype = options.state_dtype if whole and options.state_dtype else computed(p)
         if kept.numel() == 1 and kept.shape != shape:
-            like = torch.empty_like(p, dtype=dtype) if whole else torch.empty(shape, dtype=dtype)
+            like = torch.empty_like(p, dtype=dtype) if whole else p.new_empty(shape, dtype=dtype)
             state[key] = like.detach().fill_(kept.item())
         elif kept.dtype is not dtype:
             state[key] = kept.to(dtype)
@@ -164,7 +168,6 @@ class PassBucket(Bucket):
         dtype = np.dtype(str(computed).removeprefix("torch."))
         kernel = agreeing(self.rule, dtype, self.wrap, self._form)
         small = self.held[len(columns) - 1 :][: kernel.generated.small]
-        matrices = [_matrix(p) if self._form == "matrix" else (p.numel(), 1) for p in columns[0]]
         large = [[t.data_ptr() for t in row] for row in zip(*columns, strict=True)]
         if between := kernel.generated.between:  # its array is made in each step
             items.insert(between.array - 1, dtype.itemsize)
@@ -172,14 +175,20 @@ class PassBucket(Bucket):
                 row.insert(between.array - 1, 0)
         self.table = PassTable(
             kernel,
-            matrices,
+            self._shapes(),
             large,
-            [[held[i].data_ptr() for held in small] for i in range(len(matrices))],
+            [[held[i].data_ptr() for held in small] for i in range(len(large))],
             [items[0], *items],
             seeds=self.seeds,
         )
         self._keep()
         self._gather()
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Return the rows and columns of each tensor, as the kernel's form asks."""
+        if self._form == "matrix":
+            return list(map(matrix_of, self.parameters))
+        return [(p.numel(), 1) for p in self.parameters]
 
     def _distinct(self, numbers: Any) -> Any:  # noqa: ANN401 - an array
         return numbers[:, :1]  # uniform state is each tensor's own
@@ -189,7 +198,7 @@ class PassBucket(Bucket):
         if self.table.kernel.generated.between is None:
             return bool(self.table.step(*arguments))
         (p,) = self.parameters
-        matrix = torch.empty(_matrix(p), dtype=computed(p))
+        matrix = torch.empty(matrix_of(p), dtype=computed(p))
         self.table.lay(matrix.data_ptr())
         kept: list[Tensor] = []  # until the step is taken
 
@@ -205,10 +214,19 @@ class PassBucket(Bucket):
         if not self.rule.joint:
             return True
         there = np.array([p.grad is not None for p in self.parameters])
-        kernel = self.table.kernel
-        numbers = self.table.numbers()[there]
+        numbers = self._read_numbers(there)[there]
         rows = [self._row(recipes[group], 1.0) for group in self.groups]
-        bound = np.array(rows)[there][:, kernel.generated.bound]
-        begin = 0 if kernel.generated.bound_by_t else 1
+        given, by_t = self._bound()
+        bound = np.array(rows)[there][:, given]
+        begin = 0 if by_t else 1
         known = [numbers[:, begin : 1 + len(self.rule.uniform_state)], bound]
         return all(bool((one == one[:1]).all()) for one in known)
+
+    def _read_numbers(self, there: Any) -> Any:  # noqa: ANN401, ARG002 - arrays; a GPU's asks less
+        """Return the count of steps and the uniform state of each tensor."""
+        return self.table.numbers()
+
+    def _bound(self) -> tuple[Sequence[int], bool]:
+        """Return on which hyperparameters uniform state depends, and whether on t."""
+        made = self.table.kernel.generated
+        return made.bound, made.bound_by_t

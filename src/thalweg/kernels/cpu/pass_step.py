@@ -16,7 +16,7 @@ from thalweg.kernels.translate import Form, places
 from thalweg.matrices import orthogonalize
 from thalweg.rule import Rule
 
-__all__ = ["PassStep", "agreeing"]
+__all__ = ["PassStep", "agreeing", "check"]
 
 
 def agreeing(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form) -> PassKernel:
@@ -26,9 +26,14 @@ def agreeing(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form) -> PassKe
         ValueError: a construct that cannot be compiled, or a user's rule whose function does not
             agree with the kernel.
     """
+    check(rule, form)
+    return compiled_passes(rule, dtype, wrap, form)
+
+
+def check(rule: Rule, form: Form) -> None:
+    """Raise ValueError unless a user's rule agrees with the kernel made from its text."""
     if not rule.built_in:  # the tests check these
         _check(rule, form, generate_passes(rule, PLAIN, form))
-    return compiled_passes(rule, dtype, wrap, form)
 
 
 @functools.cache
