@@ -68,3 +68,41 @@ def test_a_schedule_that_raises_the_rate_too_far_is_told_by_following_it() -> No
 
 def test_a_schedule_that_keeps_a_little_of_the_rate_ends_too_early_too() -> None:
     assert scheduled(0.05, lambda step: max(0.5**step, 0.011)) == ["schedule_ends_too_early"]
+
+
+def looped(loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> list[str]:
+    """Return what is found of a loop with a loss of its own."""
+    model, data = net(), batches()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = loss_of(model, x, y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    return [f.cause for f in doctor.findings if f.severity == "problem"]
+
+
+def rounded(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    named = model(x).argmax(1).float().requires_grad_()
+    return functional.mse_loss(named, y.float())
+
+
+def without_the_first_layer(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    first, *rest = model.children()
+    with torch.no_grad():
+        x = first(x)
+    return functional.cross_entropy(nn.Sequential(*rest)(x), y)
+
+
+def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> None:
+    other = net()
+    anew = lambda _, x, y: functional.cross_entropy(other(x), y)  # noqa: E731 - beside the others
+    for loss_of, found in (
+        (rounded, ["graph_cut_by_detach"]),
+        (without_the_first_layer, ["graph_cut_by_detach"]),
+        (anew, ["parameters_not_in_optimizer"]),
+        (lambda model, x, y: functional.cross_entropy(model(x), y), []),
+    ):
+        assert looped(loss_of) == found

@@ -1,7 +1,10 @@
 """What the doctor's checks of parameters find, each asked alone."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import thalweg
 from thalweg.doctor.checks.parameters import (
@@ -80,3 +83,51 @@ def test_weights_that_are_no_numbers_are_named() -> None:
         assert found is not None
         assert name in found.sentence
     assert thalweg.check(model, optimizer, nn.MSELoss(), [batch]).findings[0].cause == found.cause
+
+
+def test_what_a_loss_uses_is_no_part_of_the_model() -> None:
+    torch.manual_seed(0)
+    model, judge = nn.Linear(3, 2), nn.Linear(2, 1)
+    batch = (torch.randn(16, 3), torch.randn(16, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    class Judged:
+        def __init__(self) -> None:
+            self.judge = judge
+
+        def loss(self, made: Tensor, _: Tensor) -> Tensor:
+            return functional.softplus(-self.judge(made)).mean()
+
+    def judged(by: nn.Module, made: Tensor, _: Tensor) -> Tensor:
+        return functional.softplus(-by(made)).mean()
+
+    for loss_fn in (
+        lambda made, _: functional.softplus(-judge(made)).mean(),
+        partial(judged, judge),
+        Judged().loss,
+    ):
+        assert parameters_not_registered(Subject(model, optimizer, loss_fn, [batch])) is None
+
+
+def test_frozen_parameters_are_named_where_training_them_helps() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(30, 2) * 0.1
+    tokens = torch.randint(0, 30, (256, 8))
+    y = (tokens < 10).sum(1).clamp(1, 4) - 1
+    loader = [(tokens[i : i + 32], y[i : i + 32]) for i in range(0, 256, 32)]
+    for freeze in (True, False):
+        torch.manual_seed(1)
+        embedding = nn.Embedding.from_pretrained(table.clone(), freeze=freeze)
+        layers = (embedding, nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        model = nn.Sequential(*layers)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=0.01)
+        doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+        for step in range(100):
+            batch = loader[step % len(loader)]
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(batch[0]), batch[1])
+            loss.backward()
+            optimizer.step()
+            doctor.step(loss, batch=batch)
+        assert ("parameters_frozen" in [f.cause for f in doctor.findings[:1]]) == freeze

@@ -105,6 +105,8 @@ class Doctor:
         self.signals.losses.append(value)
         made = isinstance(loss, Tensor) and loss.requires_grad and loss.is_leaf
         self.signals.rootless += made
+        if isinstance(loss, Tensor):
+            self.signals.trace(loss)
         self._report = None
         if batch is not None:
             self._memory.add(batch)

@@ -1,5 +1,6 @@
 """The loop: what the hooks saw of the user's own training loop."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
@@ -12,13 +13,14 @@ from thalweg.doctor.signals import Signals
 from thalweg.doctor.subject import Copy, Subject
 from thalweg.doctor.treatments import Treatment, merged
 from thalweg.doctor.trials import Course, Trials
-from thalweg.words import digits
+from thalweg.words import digits, listed
 
 __all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
 
 _SEEN = "hooks of the optimizer's step"
 _HALF = 0.5  # of what the plain course learns: less is explained by what was changed
 _RAISED = 2.0  # times the first rate
+_NOTED = 3  # steps, fewer of which say little of a gradient
 
 
 def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
@@ -28,6 +30,7 @@ def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
         _eval_mode,
         _loss_made_anew,
         _lost,
+        _partly_cut,
         _unchanged,
     )
     for look in looks:
@@ -105,6 +108,8 @@ def _lost(signals: Signals, subject: Subject) -> Finding | None:
     held = {id(p) for p in signals.held}
     if not any(id(p) in held for p in subject.model.parameters()):
         return None
+    if signals.traced and not signals.rooted:
+        return _from_elsewhere(signals, subject)
     return Finding(
         "gradients_lost_before_step",
         "problem",
@@ -112,6 +117,55 @@ def _lost(signals: Signals, subject: Subject) -> Finding | None:
         "backward pass on a copy gives gradients.",
         {"steps looked at": float(looked), "without gradient": float(signals.empty)},
         "half of the steps",
+        _SEEN,
+        onset=0,
+    )
+
+
+def _from_elsewhere(signals: Signals, subject: Subject) -> Finding:
+    """Return the finding of losses whose graph reaches no parameter of the model."""
+    wanted = Counter(tuple(p.shape) for p in subject.model.parameters() if p.requires_grad)
+    another = wanted <= Counter(signals.reached)
+    told = (
+        "but parameters of the same shapes: another model is trained, made anew or copied after "
+        "the optimizer."
+        if another
+        else "though a backward pass on a copy gives gradients: the loop cuts it on the way."
+    )
+    return Finding(
+        "parameters_not_in_optimizer" if another else "graph_cut_by_detach",
+        "problem",
+        f"The graphs of {signals.traced} losses that were followed reach no parameter of the "
+        f"model, {told}",
+        {"losses followed": float(signals.traced), "tensors reached": float(len(signals.reached))},
+        "no loss that was followed reaches a parameter, and the gradients are 0 at half of the "
+        "steps",
+        "a walk through the graph of the loop's own loss",
+        onset=0,
+    )
+
+
+def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
+    """Look for parameters that get no gradient in the loop, and get one on a copy."""
+    if len(signals.notes) < _NOTED:
+        return None
+    names = {id(p): name for name, p in subject.model.named_parameters() if p.requires_grad}
+    gradients, silent = subject.backward.gradients, []
+    for place, p in enumerate(signals.noted):
+        known = gradients.get(names.get(id(p), ""))
+        if known is not None and bool(known.any()):
+            some = any(note.gradients[place] > 0 for note in signals.notes)
+            silent += [names[id(p)]] if not some and bool(p.isfinite().all()) else []
+    if not silent or len(silent) == len(signals.noted):
+        return None
+    return Finding(
+        "graph_cut_by_detach",
+        "problem",
+        f"{len(silent)} of {len(signals.noted)} parameters had no gradient at any of "
+        f"{len(signals.notes)} steps that were looked at, and a backward pass on a copy gives "
+        f"them one: {listed(silent, 4)}. The loop cuts the graph on the way.",
+        {"without gradient": float(len(silent)), "steps": float(len(signals.notes))},
+        "no gradient at any step that was looked at",
         _SEEN,
         onset=0,
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.doctor.loaders import Batch, size_of
+from thalweg.doctor.subject import leaves
 from thalweg.errors import told
 
 __all__ = ["Memory", "Note", "Pace", "Signals"]
@@ -109,6 +110,9 @@ class Signals:
         notes: at most 512, thinned evenly.
         empty: steps, of ``norm_steps``, at which every gradient was 0 or None.
         rootless: losses that ask for a gradient and come of no operation.
+        traced: losses whose graph was followed to its leaves.
+        rooted: of these, how many reached a parameter of the model or the optimizer.
+        reached: shapes of what the last of them reached.
         failed: why notes ended, where parameters are of a kind that cannot be looked at.
     """
 
@@ -118,7 +122,8 @@ class Signals:
         self.norm_steps = array("q")
         self.notes: list[Note] = []
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
-        self.rootless = 0
+        self.rootless = self.traced = self.rooted = 0
+        self.reached: list[tuple[int, ...]] = []
         self.first_eval: int | None = None
         self.failed = ""
         self._norm_pace, self._pace = Pace(_SHARE, first=_FIRST_NORMS), Pace(_SHARE, first=_FIRST)
@@ -153,6 +158,17 @@ class Signals:
         norms = sorted(n for n in self.norms if math.isfinite(n))
         at_top = sum(n > 0.999 * norms[-1] for n in norms) if norms else 0
         return norms[-1] if at_top >= 3 and norms[-1] > 0 else None
+
+    def trace(self, loss: Tensor) -> None:
+        """Follow the graph of a loss to its leaves: at the first, second, fourth, eighth, ..."""
+        count = len(self.losses)
+        if loss.grad_fn is None or count & (count - 1):
+            return
+        own = {id(p) for p in [*self.held, *self.model.parameters()]}
+        found = leaves(loss)
+        self.traced += 1
+        self.rooted += any(id(leaf) in own for leaf in found)
+        self.reached = [tuple(leaf.shape) for leaf in found]
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
         """Note what a step is about to do; a copy's step calls this too, and is passed over."""

@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from types import CellType, FunctionType
+from functools import cached_property, partial
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -109,6 +109,28 @@ def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
     )
     twin.__kwdefaults__ = function.__kwdefaults__
     return twin
+
+
+def _modules(loss_fn: object) -> Iterator[nn.Module]:
+    """Yield the modules that a loss is or uses, as that of a generator uses the discriminator."""
+    if isinstance(loss_fn, nn.Module):
+        yield loss_fn
+    elif isinstance(loss_fn, partial):
+        for value in (loss_fn.func, *loss_fn.args, *loss_fn.keywords.values()):
+            yield from _modules(value)
+    elif isinstance(loss_fn, MethodType):
+        yield from (v for v in _members(loss_fn.__self__) if isinstance(v, nn.Module))
+        yield from _modules(loss_fn.__func__)
+    elif isinstance(loss_fn, FunctionType):
+        cells = [c.cell_contents for c in loss_fn.__closure__ or () if not _empty(c)]
+        used = [loss_fn.__globals__.get(name) for name in loss_fn.__code__.co_names]
+        held = [*cells, *used, *(loss_fn.__defaults__ or ())]
+        yield from (value for value in held if isinstance(value, nn.Module))
+
+
+def _members(thing: object) -> Iterator[object]:
+    yield thing
+    yield from getattr(thing, "__dict__", {}).values()
 
 
 def _empty(cell: CellType) -> bool:
@@ -329,8 +351,8 @@ class Subject:
             loss.backward()
         named = dict(twin.model.named_parameters())
         known = {id(p) for p in [*named.values(), *self.model.parameters(), *twin.parameters]}
-        if isinstance(twin.loss_fn, nn.Module):
-            known |= {id(p) for p in twin.loss_fn.parameters()}
+        for module in _modules(twin.loss_fn):
+            known |= {id(p) for p in module.parameters()}
         strays = [leaf for leaf in leaves(loss) if id(leaf) not in known]
         plain = {id(t) for module in twin.model.modules() for t in _plain(vars(module).values())}
         strays = [leaf for leaf in strays if isinstance(leaf, nn.Parameter) or id(leaf) in plain]

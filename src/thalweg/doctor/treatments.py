@@ -16,7 +16,7 @@ from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
-from thalweg.words import digits
+from thalweg.words import digits, listed
 
 __all__ = [
     "DECORRELATED",
@@ -110,6 +110,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     yield from _outliers(subject)
     yield from _probable(subject)
     yield from _scaling(subject)
+    yield from _unfreezing(subject)
     yield from _start(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
     if max(decays, default=0.0) > 0:
@@ -197,6 +198,30 @@ def larger_batches(subject: Subject) -> Iterator[Treatment]:
             f"A lower rate helps, and so do larger batches: those of {subject.examples} are noisy.",
             data=partial(merged, times=8),
         )
+
+
+def _unfreezing(subject: Subject) -> Iterator[Treatment]:
+    """Yield the training of parameters that are frozen."""
+    named = dict(subject.start_model.named_parameters())
+    frozen = [name for name, p in named.items() if not p.requires_grad and p.is_floating_point()]
+    if frozen:
+        yield Treatment(
+            "parameters_frozen",
+            0,
+            "no frozen parameters",
+            f"{len(frozen)} of {len(named)} parameters are frozen: {listed(frozen, 4)}.",
+            _unfrozen,
+        )
+
+
+def _unfrozen(twin: Copy) -> None:
+    held = {id(p) for p in twin.parameters}
+    frozen = [p for p in twin.model.parameters() if not p.requires_grad and p.is_floating_point()]
+    for p in frozen:
+        p.requires_grad = True
+    added = [p for p in frozen if id(p) not in held]
+    if added:
+        twin.optimizer.add_param_group({"params": added})
 
 
 def _unclipping(subject: Subject, norm: float) -> Iterator[Treatment]:
