@@ -63,3 +63,24 @@ def test_a_last_layer_that_starts_at_zero_is_sound() -> None:
         assert values is not None
         assert bool(output_range_too_small(subject, values)) == blind
         assert bool(inputs_ignored(subject)) == blind
+
+
+def test_a_loss_that_asks_for_no_target_has_no_wrong_sign() -> None:
+    torch.manual_seed(0)
+    judge = nn.Linear(2, 1)
+    model, batch = nn.Linear(3, 2), (torch.randn(16, 3), torch.randn(16, 2) + 3)
+    with torch.no_grad():
+        judge.weight.fill_(-1.0)  # takes what is like the targets for made
+
+    def judged(made: Tensor, _: Tensor) -> Tensor:
+        return functional.softplus(-judge(made)).mean()
+
+    def unlike(made: Tensor, y: Tensor) -> Tensor:
+        return functional.softplus((made * y).sum(1)).mean()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for loss_fn, wrong in ((judged, False), (unlike, True)):
+        subject = Subject(model, optimizer, loss_fn, [batch])
+        values = reach(subject)
+        assert values is not None
+        assert bool(loss_sign_wrong(subject, values)) == wrong

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from thalweg.doctor.baseline import class_dimension, guesses, loss_of
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import LossFn, Subject
 from thalweg.words import digits
 
 __all__ = ["CHECKS", "SCALES", "Reach", "enlarge", "normalized", "reach"]
@@ -349,6 +350,8 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
     assert subject.loss_fn is not None
     measure = partial(loss_of, subject.loss_fn, y=y)
     nothing = measure(torch.zeros_like(out))
+    if not _compares(subject.loss_fn, _noise(out), y):
+        return None
     fitting = next(guesses(out, y), None)
     if fitting is None:
         return _falls_both_ways(subject)
@@ -364,6 +367,13 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
         "the loss grows from the opposite of the targets to the targets",
         _EXPERIMENT,
     )
+
+
+def _compares(loss_fn: LossFn, out: Tensor, y: Any) -> bool:  # noqa: ANN401 - what a loss takes
+    """Return whether a loss asks which target an output belongs to, as a generator's does not."""
+    if not isinstance(y, Tensor) or y.ndim == 0 or torch.equal(y.roll(1, 0), y):
+        return True
+    return loss_of(loss_fn, out, y) != loss_of(loss_fn, out, y.roll(1, 0))
 
 
 def _falls_both_ways(subject: Subject) -> Finding | None:
