@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
-from thalweg.doctor.diagnosis import betters
+from thalweg.doctor.diagnosis import also_helped, betters
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment, treatments
 from thalweg.doctor.trials import Course
@@ -143,3 +143,25 @@ def test_a_plain_network_tells_a_model_that_is_too_small(bent: float, expected: 
     model = linear(4)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     assert [f.cause for f in trained(model, optimizer, x, y, 200).findings] == expected
+
+
+def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:
+    plain = Course(NOTHING, [1.0], 0.95)
+
+    def course(cause: str, left: float) -> Course:
+        return Course(Treatment(cause, 0, cause, ""), [1.0], left)
+
+    courses = [
+        course("lr_too_high", 0.3),
+        course("weight_decay_too_high", 0.8),
+        course("init_too_large", 0.85),
+        course("init_too_large", 0.7),
+        course("inputs_not_scaled", 0.88),
+        course("dead_relu", 0.93),
+    ]
+    main = also_helped(courses[:1], [], plain, 0.05, None)
+    found = also_helped(courses, main, plain, 0.05, None)
+    assert [f.cause for f in found] == ["init_too_large", "weight_decay_too_high"]
+    assert all(f.severity == "warning" for f in found)
+    assert found[0].sure > found[1].sure
+    assert not also_helped(courses, [], plain, 0.6, None)

@@ -28,6 +28,7 @@ __all__ = ["Verdict", "compare", "treat"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
+_MAYBE = 0.3  # how sure what helped a little is
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
 _ANY = 5  # rank of what helps many a training
@@ -74,11 +75,15 @@ class Verdict:
     Args:
         findings: the most likely cause first.
         ruled_out: causes whose treatment did not help, with what was measured.
+        rivals: warnings of what helped a little: it may be true beside them, or in their place.
     """
 
-    def __init__(self, findings: list[Finding], ruled_out: dict[str, str]) -> None:
+    def __init__(
+        self, findings: list[Finding], ruled_out: dict[str, str], rivals: list[Finding]
+    ) -> None:
         self.findings = findings
         self.ruled_out = ruled_out
+        self.rivals = rivals
 
 
 def treat(
@@ -127,9 +132,32 @@ def treat(
         for c in [*courses, *rated.values()]
         if c not in good
     }
-    for finding in findings:
+    rivals = also_helped(courses, findings, plain, learned, onset)
+    for finding in [*findings, *rivals]:
         ruled_out.pop(finding.cause, None)
-    return Verdict(findings, ruled_out)
+    return Verdict(findings, ruled_out, rivals)
+
+
+def also_helped(
+    courses: list[Course],
+    findings: list[Finding],
+    plain: Course,
+    learned: float,
+    onset: int | None,
+) -> list[Finding]:
+    """Return warnings of what helped a little where little is learned, two causes at most."""
+    told = {finding.cause for finding in findings}
+    if learned > _HALF:  # it learns: more of the same is no finding
+        return []
+    some = [c for c in courses if c.learned - learned > _SOME and c.treatment.cause not in told]
+    some.sort(key=lambda course: course.learned)
+    best = list({course.treatment.cause: course for course in some}.values())
+    best.sort(key=lambda course: -course.learned)
+    threshold = f"the treated copy leaves less, by more than {_SOME} of the loss of a constant"
+    return [
+        replace(_finding(c, plain, 0, onset, "warning"), threshold=threshold, sure=_MAYBE - i / 100)
+        for i, c in enumerate(best[:2])
+    ]
 
 
 def first_steps(subject: Subject) -> list[Finding]:

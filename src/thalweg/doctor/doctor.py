@@ -320,6 +320,7 @@ class Doctor:
         trials = Trials(subject, len(signals.losses), self._seconds / 8)
         left = trials.left(signals.losses)
         findings: list[Finding] = []
+        rivals: list[Finding] = []
         ruled_out: dict[str, str] = {}
         early = self._ended_early(trials, left)
         findings += [early] if early else []
@@ -338,7 +339,7 @@ class Doctor:
                 tried = Trials(self._subject(last), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, self._seconds, self._onset())
             findings += verdict.findings
-            ruled_out = verdict.ruled_out
+            ruled_out, rivals = verdict.ruled_out, verdict.rivals
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
         vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)
         if vague and _LITTLE < left < 0.7 and self._flat():
@@ -346,7 +347,7 @@ class Doctor:
             floor = noise_floor(now, len(signals.losses) // 2, self._seconds / 20)
             findings = [floor] if floor else findings
         findings += look_at_outcome(trials, self.model, left, self.validated, findings)
-        return findings, ruled_out
+        return findings + rivals, ruled_out
 
     def _ended_early(self, trials: Trials, left: float) -> Finding | None:
         """Look for a schedule that ended before the loss had fallen."""
