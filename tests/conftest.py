@@ -21,6 +21,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What wrote the logs there is no test, and loads Lightning.
+collect_ignore = ["doctor/logs"]
+
 
 # What is imported and collected stays: to look through it again and again takes seconds.
 gc.disable()
