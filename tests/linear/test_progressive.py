@@ -46,9 +46,13 @@ def plain_loop(
     return w, mean, sums / WEIGHTS.sum()
 
 
-def learned(name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool) -> Progressive:
+def learned(
+    name: str, rule: str, batch: int, l2: NDArray[Any], *, sparse: bool, blocks: int = 1
+) -> Progressive:
     outputs = 3 if name == "softmax" else 1
-    lanes = [rules.get(rule).resolve({"lr": rate}) for rate in RATES]
+    lanes = [
+        rules.get(rule).resolve({"lr": rate}) for rate in (*RATES[::-1], *RATES)[-8 * blocks :]
+    ]
     penalties = np.array([l2, np.zeros(D + 1)]) if l2.any() else None
     training = Progressive(
         rules.get(rule), LOSSES[name], 0.3, AS_THEY_ARE,
@@ -91,9 +95,9 @@ def test_the_least_progressive_loss_is_chosen_among_finite_lanes() -> None:
     training = learned("logistic", "sgd", 1, np.zeros(D + 1), sparse=False)
     which, lane = training.best()
     assert training.losses[which, lane] == training.losses.min()
-    training._table[0, 2, 0, lane] = np.inf
+    training._table[0, 0, 2, 0, lane], training._known = np.inf, None
     assert training.best()[1] != lane
-    training._table[0, 2] = np.nan
+    training._table[:, 0, 2], training._known = np.nan, None
     with pytest.raises(OverflowError, match="infinite at every rate"):
         training.best()
 
@@ -121,8 +125,44 @@ def test_luck_among_few_rows_is_shared(name: str, scale: float) -> None:
     half[0, 2] = half[1, 5] = 0.5
     mean = (training.parameters(0, 2) + training.parameters(1, 5)) / 2
     np.testing.assert_allclose(training.mixed(half), mean)
-    training._table[0, 2, 0, 1] = np.nan
+    training._table[0, 0, 2, 0, 1], training._known = np.nan, None
     assert training.shares()[0, 1] == 0
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_lanes_of_wider_vectors_are_the_same_to_the_last_bit(sparse: bool) -> None:  # noqa: FBT001
+    l2 = np.append(RNG.uniform(0.1, 0.3, D), 0)
+    one, two = (
+        learned("logistic", "adagrad", 1, l2, sparse=sparse, blocks=blocks) for blocks in (1, 2)
+    )
+    assert (one.lanes, two.lanes) == (LANES, 2 * LANES)
+    np.testing.assert_array_equal(two.losses[:, ::-1][:, :LANES], two.losses[:, :LANES])
+    np.testing.assert_array_equal(two.losses[:, LANES:], one.losses)
+    for which in range(2):
+        for lane in range(LANES):
+            own = one.parameters(which, lane)
+            np.testing.assert_array_equal(two.parameters(which, LANES + lane), own)
+            np.testing.assert_array_equal(two.parameters(which, LANES - 1 - lane), own)
+    two._table[...] = np.where(two._table == two.parameters(0, 3)[1, 0], np.nan, two._table)
+    two._known = None
+    assert (np.isinf(two._judged(None)).any(axis=0) == np.isin(range(16), (3, 12))).all()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_parameters_go_on_without_an_average(batch: int, sparse: bool) -> None:  # noqa: FBT001
+    l2 = np.zeros(D + 1)
+    both, alone = (learned("logistic", "adagrad", batch, l2, sparse=sparse) for _ in range(2))
+    before = alone._part(1).copy()
+    alone.averaged = False
+    X, order = (csr_array(TABLE) if sparse else TABLE), np.arange(N)
+    for training in (both, alone):
+        y, weights = (CODES % 2).astype(np.float32), WEIGHTS.astype(np.float32)
+        training.learn(X, order, y, weights, batch_size=batch, measured=False)
+    np.testing.assert_array_equal(alone._part(0), both._part(0))
+    np.testing.assert_array_equal(alone._part(2), both._part(2))
+    np.testing.assert_array_equal(alone._part(1), before)
+    assert (both._part(1) != before).any()
 
 
 def test_a_state_begins_where_it_is_told() -> None:

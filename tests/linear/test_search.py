@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import SGDClassifier
@@ -13,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from thalweg.linear import LinearClassifier, LinearRegressor, LinearSearch
+from thalweg.linear.search import _packs
 
 PASSES: dict[str, Any] = {"finish": False, "max_iter": 4, "random_state": 0}
 MANY: dict[str, Any] = {
@@ -23,23 +25,25 @@ MANY: dict[str, Any] = {
 
 
 def same(ours: LinearSearch, theirs: GridSearchCV) -> None:
-    for name in theirs.cv_results_:
-        if "time" not in name:
-            np.testing.assert_array_equal(ours.cv_results_[name], theirs.cv_results_[name])
+    for name, values in theirs.cv_results_.items():
+        if name != "params" and values.dtype == float and "time" not in name:
+            np.testing.assert_allclose(ours.cv_results_[name], values, rtol=1e-12, atol=1e-15)
+        elif "time" not in name:
+            np.testing.assert_array_equal(ours.cv_results_[name], values)
     assert ours.best_params_ == theirs.best_params_
-    assert ours.best_score_ == theirs.best_score_
+    assert ours.best_score_ == pytest.approx(theirs.best_score_, rel=1e-12)
     assert ours.n_splits_ == theirs.n_splits_
     np.testing.assert_array_equal(ours.best_estimator_.coef_, theirs.best_estimator_.coef_)
 
 
-def test_scores_are_those_of_one_fit_for_each_setting_to_the_last_bit() -> None:
+def test_scores_are_those_of_one_fit_for_each_setting() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     how: dict[str, Any] = {"cv": 2, "return_train_score": True, "scoring": "neg_log_loss"}
-    for rows, tol in ((X, 1e-4), (csr_array(X), None)):
+    for rows, tol, jobs in ((X, 1e-4, 2), (csr_array(X), None, None)):
         model = LinearClassifier(**PASSES, tol=tol, n_iter_no_change=1)  # each stops by itself
         weight = np.where(y == 1, 1.0, 2.0)
         theirs = GridSearchCV(model, MANY, **how).fit(rows, y, sample_weight=weight)
-        ours = LinearSearch(model, MANY, n_jobs=2, **how).fit(rows, y, sample_weight=weight)
+        ours = LinearSearch(model, MANY, n_jobs=jobs, **how).fit(rows, y, sample_weight=weight)
         same(ours, theirs)
         assert len(set(ours.cv_results_["mean_test_score"])) == 18
 
@@ -55,9 +59,10 @@ def test_other_settings_scores_and_targets_are_searched_too() -> None:
     both = np.column_stack([y, -2 * y])
     model = LinearRegressor(**PASSES)
     ours, theirs = (kind(model, grid, **how).fit(X, both) for kind in (LinearSearch, GridSearchCV))
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         ours.cv_results_["mean_test_neg_mean_absolute_error"],
         theirs.cv_results_["mean_test_neg_mean_absolute_error"],
+        rtol=1e-12,
     )
     assert ours.best_params_ == theirs.best_params_
     iris = load_iris(return_X_y=True)
@@ -80,6 +85,19 @@ def test_a_setting_that_diverges_leaves_its_neighbours_alone() -> None:
     assert np.isnan(scores[1])
     with pytest.raises(OverflowError, match="infinite at every rate"):
         LinearSearch(model, {"lr": [1e6]}, error_score="raise", cv=2).fit(X, y)
+
+
+def test_settings_are_trained_in_wide_packs_that_threads_share() -> None:
+    model = LinearClassifier(**PASSES)
+    models = [clone(model).set_params(lr=1 / (1 + i), alpha=1e-3) for i in range(100)]
+    for jobs, wide, sizes in (
+        (1, False, [64, 32, 4]), (1, True, [32, 32, 32, 4]), (3, False, [32, 32, 32, 4]),
+    ):  # fmt: skip
+        packs = _packs(models, jobs, wide=wide)
+        assert [len(pack) for pack in packs] == sizes
+        assert [i for pack in packs for i in pack] == list(range(100))[::-1]
+    models += [clone(model).set_params(lr="auto"), clone(model).set_params(lr=1.0, alpha="auto")]
+    assert [len(pack) for pack in _packs(models, 1, wide=False)] == [64, 32, 4, 1, 1]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thalweg.checks import count
+from thalweg.kernels.cpu.generate import WIDTHS
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.kind import ELEMENT_WISE
 from thalweg.linear.callbacks import Callbacks, Told
@@ -122,7 +123,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             given = getattr(self, loss.parameter) if loss.parameter else 0.0
             unit = Unit.of(loss, y, rows.weights, given)
             penalties = [unit.penalties(m.alpha_, m.l1_ratio, own=self._own) for m in models]
-            strength = np.zeros((2, LANES))
+            strength = np.zeros((2, len(rates)))
             for model, where, (l2, l1) in zip(models, lanes, penalties, strict=True):
                 # One pass needs no help against overfitting: a w² that nobody asked for is left
                 # to the finish.
@@ -143,7 +144,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             known = _RATES if self.rule == "auto" else chosen.defaults["lr"] * _AROUND
             return np.asarray(known), [range(LANES)]
         given = [float(model.lr) for model in models]
-        rates = np.array(given + given[-1:] * (LANES - len(given)))
+        lanes = next(width for width in WIDTHS if width >= len(given))
+        rates = np.array(given + given[-1:] * (lanes - len(given)))
         return rates, [[i] for i in range(len(models))]
 
     def _training(  # noqa: PLR0917 - what _begin has
@@ -251,7 +253,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         self._begin(rows, loss, k, 1 / total, beside)
         if warm:
             self._warm()
-        courses = [_Course(model, loss, k, validation) for model in (self, *beside)]
+        courses = [_Course(model, loss, k, validation, seen=seen) for model in (self, *beside)]
         told = Told(self)
         seed = np.random.SeedSequence(random.randint(2**31))
         for number, order in enumerate(orders(n, self.max_iter, seed)):
@@ -261,6 +263,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             self._learn(rows, order, n // 2 if number == 0 else 0 if seen else n)
             for course in courses:
                 course.look(first=number == 0)
+            if number == 0:
+                courses[0].let_off(courses)
             stopped = told.end(courses[0].fitted)
             if stopped or all(course.done for course in courses):
                 break
@@ -305,15 +309,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         ends, factors = [], []
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         for problem, y, start in zip(self._problems, rows.targets, starts, strict=True):
-            (l2, l1), factor = problem.penalties, 1.0
-            w = self._columns.centred(start)
+            (l2, l1), factor, end = problem.penalties, 1.0, start
             if asked or l1:
-                objective = self._objective(problem, rows, y)
+                objective, w = self._objective(problem, rows, y), self._columns.centred(start)
                 if asked and self._own and not l1 and problem.loss.kinks is None:
                     factor = strength(objective, w, l2)
                     objective = replace(objective, l2=factor * objective.l2)
                 w = optimum(objective, w, accuracy) if asked else proximal_step(objective, w)
-            ends.append(self._columns.centred(w, -1))
+                end = self._columns.centred(w, -1)
+            ends.append(end)
             factors.append(factor)
         self.alpha_ = self.alpha_ * (np.array(factors) if len(factors) > 1 else factors[0])
         return ends
@@ -350,7 +354,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         self.n_iter_ = getattr(self, "n_iter_", 0) + 1
 
     def _measured(self, rows: Rows, order: NDArray[np.intp]) -> list[NDArray[np.float64]]:
-        """Learn rows; return each training's progressive loss of them, (2, LANES)."""
+        """Learn rows; return each training's progressive loss of them, (2, lanes)."""
         before = [problem.training.measured for problem in self._problems]
         self._learn(rows, order, 0)
         after = [problem.training.measured for problem in self._problems]
@@ -499,6 +503,9 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         return self
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
+        if (known := vars(self).get("_known")) and known[0] is X:  # in a search
+            outputs: NDArray[np.float64] = known[1]
+            return outputs
         check_is_fitted(self)
         data = self._rows(X, reset=False)
         z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
@@ -508,8 +515,16 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
 class _Course:
     """The passes of one model: what it keeps, and whether it has had enough of them."""
 
-    def __init__(self, model: Linear, loss: Loss, k: int, validation: Rows | None) -> None:
-        self._model, self._loss, self._k, self._validation = model, loss, k, validation
+    def __init__(
+        self, model: Linear, loss: Loss, k: int, validation: Rows | None, *, seen: bool
+    ) -> None:
+        self._seen, self._model, self._loss, self._k, self._validation = (
+            seen,
+            model,
+            loss,
+            k,
+            validation,
+        )
         self._kept: list[NDArray[np.float64]] | None = None
         self._choice: list[Choice] = []
         self._shares: list[NDArray[np.float64]] = []
@@ -524,9 +539,11 @@ class _Course:
         model.n_iter_ += 1
         if first:
             self._shares = model._shares()  # noqa: SLF001 - its own part
-            self._choice = [divmod(int(each.argmax()), LANES) for each in self._shares]
+            self._choice = [divmod(int(each.argmax()), each.shape[1]) for each in self._shares]
             model._note(self._choice)  # noqa: SLF001 - its own part
-        watched = model._progressive(self._choice)  # noqa: SLF001 - the same
+        watched = np.nan
+        if first or self._seen:
+            watched = model._progressive(self._choice)  # noqa: SLF001 - the same
         model.loss_curve_.append(watched)
         if self._validation is not None:
             watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same
@@ -538,6 +555,13 @@ class _Course:
         self.done = model.tol is not None and self._since >= model.n_iter_no_change
         if self.done:
             self._kept = self._parameters()
+
+    def let_off(self, courses: Sequence["_Course"]) -> None:
+        """Let averages go that no course will keep, its own among them."""
+        if self._validation is None:  # which would choose anew after each pass
+            for i, problem in enumerate(self._model._problems):  # noqa: SLF001 - its own part
+                used = any(course._shares[i][1].any() for course in courses)  # noqa: SLF001
+                problem.training.averaged = used
 
     def _parameters(self) -> list[NDArray[np.float64]]:
         """Return what a fit that stopped here would keep."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from joblib import effective_n_jobs
+from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
@@ -16,11 +18,13 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
+from thalweg.kernels.cpu.generate import WIDTHS
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.base import Linear
 
 __all__ = ["LinearSearch"]
 
+_MANY = 4096  # columns of which more than 32 lanes leave the near caches
 _OWN = ("lr", "alpha", "l1_ratio")  # what lanes of one training may differ in
 
 
@@ -28,8 +32,8 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
     """``GridSearchCV`` of a ``LinearClassifier`` or a ``LinearRegressor``, many settings at a time.
 
     Settings that differ in ``lr`` (numbers), ``alpha`` or ``l1_ratio`` alone are trained as lanes
-    that share each vector instruction, eight at a time. A lane computes the same whatever runs
-    beside it: scores are those of ``GridSearchCV``, to the last bit if ``random_state`` is an int.
+    that share each reading of the rows, up to 64 at a time. A lane computes the same whatever runs
+    beside it: scores are those of ``GridSearchCV``, to rounding if ``random_state`` is an int.
     With ``lr="auto"`` the eight lanes are the rates of one setting.
 
     Args:
@@ -116,7 +120,9 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         candidates = list(ParameterGrid(self.param_grid))
         plain = clone(self.estimator)
         models = [copy.copy(plain).set_params(**each) for each in candidates]
-        packs = _packs(models)
+        packs = _packs(
+            models, effective_n_jobs(self.n_jobs), wide=issparse(X) and X.shape[1] > _MANY
+        )
         if self.verbose:
             print(  # noqa: T201 - as GridSearchCV does
                 f"Fitting {len(splits)} folds for each of {len(models)} candidates, "
@@ -191,15 +197,14 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
                 ]
                 return [result for results in alone for result in results]
             return [self._failed(error, scorers, time.perf_counter() - began)]
-        results = []
-        for i, model in enumerate(models):
-            began = time.perf_counter()
-            with config_context(assume_finite=i > 0 or None):  # the first has looked at the rows
-                result = {"test_scores": scorers(model, X_test, y_test, **score_params[1])}
-            result |= {"fit_time": seconds, "score_time": time.perf_counter() - began}
-            if self.return_train_score:
-                result["train_scores"] = scorers(model, X, y, **score_params[0])
-            results.append(result)
+        began = time.perf_counter()
+        tests = _scores(models, scorers, X_test, y_test, score_params[1])
+        times = {"fit_time": seconds, "score_time": (time.perf_counter() - began) / len(models)}
+        results: list[dict[str, Any]] = [{"test_scores": each, **times} for each in tests]
+        if self.return_train_score:
+            trains = _scores(models, scorers, X, y, score_params[0])
+            for result, each in zip(results, trains, strict=True):
+                result["train_scores"] = each
         return results
 
     def _failed(self, error: Exception, scorers: Any, seconds: float) -> dict[str, Any]:
@@ -212,8 +217,39 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         return {**both, "fit_time": seconds, "score_time": 0.0}
 
 
-def _packs(models: Sequence[Linear]) -> list[list[int]]:
-    """Return which models are trained side by side, LANES at the most."""
+def _scores(
+    models: Sequence[Linear],
+    scorers: Any,
+    X: Any,
+    y: Any,
+    params: Mapping[str, Any],
+) -> list[Any]:
+    """Return what scorers say of each model, whose outputs are computed together."""
+    scores = []
+    for model, outputs in zip(models, _together(models, X), strict=True):
+        model._known = X, outputs  # noqa: SLF001 - its own outputs
+        with config_context(assume_finite=True):  # the rows were looked at
+            scores.append(scorers(model, X, y, **params))
+        del model._known  # noqa: SLF001 - the same
+    return scores
+
+
+def _together(models: Sequence[Linear], X: Any) -> list[Any]:
+    """Return the outputs of fitted models on the same rows."""
+    whole = copy.copy(models[0])
+    whole.coef_ = np.concatenate([model.coef_ for model in models])
+    whole.intercept_ = np.concatenate([model.intercept_ for model in models])
+    return np.split(whole._outputs(X), len(models), axis=1)  # noqa: SLF001 - as its own predict
+
+
+def _packs(models: Sequence[Linear], jobs: int, *, wide: bool) -> list[list[int]]:
+    """Return which models are trained side by side, so that jobs share them.
+
+    Args:
+        models: all of them.
+        jobs: how many threads there are.
+        wide: whether X has many columns.
+    """
     alike: dict[str, list[int]] = {}
     for i, model in enumerate(models):
         settings = model.get_params()
@@ -221,8 +257,14 @@ def _packs(models: Sequence[Linear]) -> list[list[int]]:
         alone = i if own[0] == "auto" or model.warm_start else None
         kind = alone, own[1] == "auto", sorted(settings.items())
         alike.setdefault(repr(kind), []).append(i)
-    return [
-        pack[first : first + LANES]
-        for pack in alike.values()
-        for first in range(0, len(pack), LANES)
-    ]
+    packs = []
+    for pack in alike.values():
+        # What averages is told by the rate: a pack in which none does is trained faster.
+        rest = sorted(pack, key=lambda i: models[i].lr if len(pack) > 1 else 0)
+        share = len(rest) // jobs
+        while rest:
+            most = min(share, len(rest), WIDTHS[-2] if wide else WIDTHS[-1])
+            width = max([each for each in WIDTHS if each <= most], default=LANES)
+            packs.append(rest[:width])
+            rest = rest[width:]
+    return packs

@@ -18,6 +18,7 @@ from thalweg.kernels.cpu.memory import (
     pointer,
     store,
     typed,
+    wide,
 )
 from thalweg.kernels.cpu.rows import LINE, ROWS, add_losses, copy, fetch_rows, penalty, weigh
 from thalweg.kernels.cpu.simd import (
@@ -34,6 +35,9 @@ from thalweg.kernels.cpu.vector import LANES
 __all__ = ["learn_dense"]
 
 _TILE = 8  # rows whose outputs are computed together
+
+
+_plain = wide(LANES)
 
 
 @inlined
@@ -100,23 +104,29 @@ def _average(w, mean, size, share):
 def _measure(outputs, loss, near, z, kept, mean, rows, m, d, k, one, sums):
     """Add the losses of m rows, whose outputs are z, of the parameters and of their average."""
     target, numbers, weight = rows
-    for i in range(sums.shape[0]):
+    for i in range(2):
         if i == 0:
             copy(z, kept, 0, m * k)
         else:
             outputs(near, numbers, m, d, k, mean, kept)
-        own = offset(pointer(sums), i * LANES)
-        add_losses(values, loss, kept, target, numbers, weight, m, k, one, own)
+        own = offset(sums, i * LANES)
+        add_losses(values, loss, kept, target, numbers, weight, m, k, LANES, _plain, one, own)
+
+
+@inlined
+def _read(X, strides, wide, scales, order, a, m, d, features, near):
+    """Read m rows of X, scaled."""
+    for p in range(m):
+        _read_row(X, strides, wide, order[a + p], features, scales, offset(near, p * d))
 
 
 @spliced
-def _predict(outputs, X, strides, wide, scales, order, a, m, d, features, k, near, numbers, w, z):
-    """Read m rows of X, scaled, and write their outputs; ask for the rows that follow."""
+def _predict(outputs, X, strides, order, a, m, d, features, k, near, numbers, w, z, asks):
+    """Write the outputs of m rows; ask for the rows of X that follow."""
     n = order.size
-    for p in range(m):
-        _read_row(X, strides, wide, order[a + p], features, scales, offset(near, p * d))
     for p in range(0, m, _TILE):  # memory is asked for while there is something to compute
-        _fetch_dense(X, strides, order, a + m + p, min(a + m + p + _TILE, n), features)
+        if asks:
+            _fetch_dense(X, strides, order, a + m + p, min(a + m + p + _TILE, n), features)
         here = offset(near, p * d)
         outputs(here, numbers, min(_TILE, m - p), d, k, w, offset(z, p * k * LANES))
 
@@ -124,18 +134,19 @@ def _predict(outputs, X, strides, wide, scales, order, a, m, d, features, k, nea
 @compiled_driver()
 def learn_dense(
     several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order,
-    y, weights, batch, t, table, hyper, powers, uniform, l2, l1, strength, sums,
+    y, weights, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
-    Shapes, of L = LANES lanes and k = several outputs, or one if it is None: X: the address of
-    (n, d) numbers, which lie strides bytes apart, of 64 bits if wide; centre and inverse (d,): x is
-    read as (x - centre) inverse; y and weights (n,);
-    table (2 + states, columns, k, L): parameters, their average and the state; hyper
-    (hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each column,
-    or l1 or both of length 0, and strength (2, L): each lane's factors of them. Before they are
-    learned, the weighted losses of the rows are added to sums (2, L), of the parameters and of
-    their average.
+    Shapes, of blocks of L = LANES lanes and k = several outputs, or one if it is None: X: the
+    address of (n, d) numbers, which lie strides bytes apart, of 64 bits if wide; centre and inverse
+    (d,): x is read as (x - centre) inverse; y and weights (n,);
+    table (blocks, 2 + states, columns, k, L): parameters, their average and the state; hyper
+    (blocks, hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each
+    column, or l1 or both of length 0, and strength (blocks, 2, L): each lane's factors of them.
+    The average is kept up to date only if averaged.
+    Before they are learned, the weighted losses of the rows are added to sums (blocks, 2, L), of
+    the parameters and of their average, or (0, 2, L).
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
@@ -144,12 +155,12 @@ def learn_dense(
     if several is None:
         t = _learn_dense(
             outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, strength, sums,
+            t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
         )  # fmt: skip
     else:
         t = _learn_dense(
             outputs, add_gradient, several, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, strength, sums,
+            t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -158,49 +169,65 @@ def learn_dense(
 @spliced
 def _learn_dense(
     outputs, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t, table, hyper,
-    powers, uniform, l2, l1, strength, sums,
+    powers, uniform, l2, l1, strength, averaged, sums,
 ):  # fmt: skip
     X, strides, wide, centre, inverse, intercept, order, y, weights = rows
-    kind, n, d = table.dtype, order.size, table.shape[1]
+    kind, n, blocks, d = table.dtype, order.size, table.shape[0], table.shape[2]
     size, most = d * k, min(ROWS, batch)
     centre_32, inverse_32 = centre.astype(kind), inverse.astype(kind)
-    near, g = np.ones((most, d), kind), np.empty((size, LANES), kind)
+    near, g = np.ones((most, d), kind), np.empty((blocks, size, LANES), kind)
     z, kept = np.empty((most * k, LANES), kind), np.empty((most * k, LANES), kind)
-    one, slots = np.empty(LANES, kind), np.empty((slot_count, LANES), kind)
+    one, slots = np.empty(LANES, kind), np.empty((blocks, slot_count, LANES), kind)
     numbers, target, weight = np.arange(most), np.empty(most, kind), np.empty(most, kind)
-    addresses = np.arange(table.shape[0]) * (size * LANES * table.itemsize)
+    whole = size * LANES * table.itemsize
+    addresses = np.arange(blocks * table.shape[1]).reshape(blocks, table.shape[1]) * whole
     addresses += np.intp(table.ctypes.data)
-    addresses[0], addresses[1] = g.ctypes.data, table.ctypes.data  # no rule steps the average
+    for b in range(blocks):  # no rule steps the average
+        addresses[b, 1], addresses[b, 0] = addresses[b, 0], np.intp(g.ctypes.data) + b * whole
     for first in range(0, n, batch):
         last = min(first + batch, n)
-        w, mean = pointer(table), offset(pointer(table), size * LANES)
         for a in range(first, last, most):
             m = min(most, last - a)
             scales = (pointer(centre), pointer(inverse), pointer(centre_32), pointer(inverse_32))
             for p in range(m):
                 target[p], weight[p] = y[order[a + p]], weights[order[a + p]]
             fetch_rows(y, weights, order, a + m, min(a + m + most, n))
-            _predict(
-                outputs, X, strides, wide, scales, order, a, m, d, d - intercept, k, pointer(near),
-                pointer(numbers), w, pointer(z),
-            )  # fmt: skip
             known = (pointer(target), pointer(numbers), pointer(weight))
-            _measure(
-                outputs, loss, pointer(near), pointer(z), pointer(kept), mean, known, m, d, k,
-                pointer(one), sums,
-            )  # fmt: skip
-            scale = kind.type(1.0 / (last - first))
-            slopes(loss, pointer(z), pointer(target), pointer(numbers), m, k, scale)
-            weigh(pointer(z), pointer(numbers), pointer(weight), m, k)
-            add_gradient(
-                pointer(near), pointer(numbers), m, d, k, pointer(z), pointer(g), a == first, w,
-                kind.type(0), 0,
-            )  # fmt: skip
-        _penalize(pointer(g), w, k, l2, l1, pointer(strength))
+            _read(X, strides, wide, scales, order, a, m, d, d - intercept, pointer(near))
+            for b in range(blocks):
+                w = offset(pointer(table), b * table.shape[1] * size * LANES)
+                _predict(
+                    outputs, X, strides, order, a, m, d, d - intercept, k, pointer(near),
+                    pointer(numbers), w, pointer(z), b == 0,
+                )  # fmt: skip
+                if sums.shape[0]:
+                    _measure(
+                        outputs, loss, pointer(near), pointer(z), pointer(kept),
+                        offset(w, size * LANES), known, m, d, k, pointer(one),
+                        offset(pointer(sums), 2 * b * LANES),
+                    )  # fmt: skip
+                scale = kind.type(1.0 / (last - first))
+                slopes(loss, pointer(z), pointer(target), pointer(numbers), m, k, scale)
+                weigh(pointer(z), pointer(numbers), pointer(weight), m, k)
+                add_gradient(
+                    pointer(near), pointer(numbers), m, d, k, pointer(z),
+                    offset(pointer(g), b * size * LANES), a == first, w, kind.type(0), 0,
+                )  # fmt: skip
         t += 1
-        _step(
-            passes, steady, t, first == 0, (pointer(hyper), pointer(powers), pointer(uniform)),
-            pointer(slots), (pointer(addresses), size * LANES),
-        )  # fmt: skip
-        _average(w, mean, size, kind.type(2.0 / (t + 1.0)))  # of weights 1, 2, ..., t
+        for b in range(blocks):
+            w = offset(pointer(table), b * table.shape[1] * size * LANES)
+            own = offset(pointer(strength), 2 * b * LANES)
+            _penalize(offset(pointer(g), b * size * LANES), w, k, l2, l1, own)
+            tables = (
+                offset(pointer(hyper), b * hyper.shape[1] * LANES),
+                offset(pointer(powers), b * powers.shape[1] * LANES),
+                offset(pointer(uniform), b * uniform.shape[1] * LANES),
+            )
+            _step(
+                passes, steady, t, first == 0, tables,
+                offset(pointer(slots), b * slot_count * LANES),
+                (offset(pointer(addresses), b * addresses.shape[1]), size * LANES),
+            )  # fmt: skip
+            if averaged:  # by the weights 1, 2, ..., t
+                _average(w, offset(w, size * LANES), size, kind.type(2.0 / (t + 1.0)))
     return t

@@ -13,6 +13,7 @@ from types import ModuleType
 from thalweg import elementwise
 from thalweg.kernels.body import PLAIN, Assign, Body, Power, Slot, Whole, Wrap, Writer, heading
 from thalweg.kernels.cpu import accumulate, half, loss, memory, simd, sparse_rows, vector
+from thalweg.kernels.cpu.vector import LANES
 from thalweg.kernels.translate import translate
 from thalweg.losses import Loss
 from thalweg.rule import Rule
@@ -37,6 +38,8 @@ RESERVED = re.compile(
     r"n|i|k|table|rest|fresh|hyper|powers|state|slots|uniform|addresses|element|update|uniforms|lost|seed|\w+_new"
 )
 _writer = Writer()
+
+WIDTHS = (LANES, 2 * LANES, 4 * LANES, 8 * LANES)  # lanes of a pass over sparse rows
 
 
 def _own(name: str) -> str:
@@ -265,14 +268,20 @@ def _tuple(values: Sequence[str]) -> str:
 
 
 def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
-    arguments = "parameter, X, rows, batch, t, table, mark, slot, hyper, uniform, penalties, sums"
+    arguments = (
+        "parameter, X, rows, batch, t, table, mark, slot, hyper, uniform, penalties, averaged, sums"
+    )
     several = loss.name == "softmax"
     yield f"slopes, values = of({loss.name!r})"
     yield ""
-    yield "@compiled_driver()"
-    yield f"def learn({arguments}):"
-    yield "    return learn_rows("
-    yield f"        {'table.shape[2]' if several else 1}, uniforms, taken, advance, slopes, values,"
-    yield f"        ({body.slots}, {body.powers}, {_steady(rule, body)}),"
-    yield f"        {arguments},"
-    yield "    )"
+    for lanes in WIDTHS:
+        yield f"view_{lanes} = wide({lanes})"
+        yield "@compiled_driver()"
+        yield f"def learn_{lanes}({arguments}):"
+        yield "    return learn_rows("
+        yield f"        {'table.shape[2]' if several else 1}, {lanes}, view_{lanes},"
+        yield "        uniforms, taken, advance, slopes, values,"
+        yield f"        ({body.slots}, {body.powers}, {_steady(rule, body)}),"
+        yield f"        {arguments},"
+        yield "    )"
+        yield ""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         return _compiled(rule, dtype, wrap, generate(rule, wrap))
 
 
-def compiled_pass(rule: Rule, loss: Loss) -> Callable[..., int]:
+def compiled_pass(rule: Rule, loss: Loss, lanes: int = LANES) -> Callable[..., int]:
     """Return a rule's pass over sparse rows, a driver that is compiled when it is first called.
 
     Its arguments are those of ``learn_rows`` from the loss's own number on.
@@ -140,15 +141,19 @@ def compiled_pass(rule: Rule, loss: Loss) -> Callable[..., int]:
     Args:
         rule: the rule.
         loss: whose slopes are learned.
+        lanes: that learn side by side, one of WIDTHS.
 
     Raises:
         ValueError: as ``compiled``.
     """
     with _one_at_a_time:
         if rule.built_in:
-            return _pass(rule, _built_in_pass(rule, loss))
-        _check(rule, generate(rule))
-        return _pass(rule, generate_pass(rule, loss))
+            module = _pass(rule, _built_in_pass(rule, loss))
+        else:
+            _check(rule, generate(rule))
+            module = _pass(rule, generate_pass(rule, loss))
+    learn: Callable[..., int] = getattr(module, f"learn_{lanes}")
+    return learn
 
 
 def compiled_passes(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form) -> PassKernel:
@@ -242,10 +247,8 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, generated: Generated
 
 
 @functools.cache
-def _pass(rule: Rule, text: str) -> Callable[..., int]:
-    module, _ = load_module(rule.name, text, FINGERPRINT)
-    learn: Callable[..., int] = module.learn
-    return learn
+def _pass(rule: Rule, text: str) -> ModuleType:
+    return load_module(rule.name, text, FINGERPRINT)[0]
 
 
 @functools.cache

@@ -1,20 +1,55 @@
 """Memory by address: read and written as vectors of lanes, or as numbers."""
 
+import functools
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, models, register_model
 
 from thalweg.kernels.cpu.vector import LANES, Vector, as_vector, splat, suffix
 
 __all__ = [
-    "fetch", "fetch_ahead", "first_lanes", "get_float32", "get_float64", "get_int32", "get_int64",
-    "load", "load_ahead", "load_part", "masked_load", "masked_store", "offset", "pointer",
-    "put_float32", "put_float64", "store", "store_part", "typed",
+    "address", "fetch", "fetch_ahead", "first_lanes", "get_float32", "get_float64", "get_int32",
+    "get_int64", "load", "load_ahead", "load_part", "masked_load", "masked_store", "offset",
+    "pointer", "put_float32", "put_float64", "store", "store_part", "typed", "vector_behind",
+    "wide",
 ]  # fmt: skip
 
 _AHEAD = 1024  # bytes by which a loop over memory asks ahead
+
+
+class _Wide(types.CPointer):
+    """A pointer behind which vectors have more lanes than LANES."""
+
+    def __init__(self, dtype: types.Type, count: int) -> None:
+        super().__init__(dtype)
+        self.count = count
+        self.name = f"{self.name} x {count}"
+
+    @property
+    def key(self) -> Any:
+        return self.dtype, self.count
+
+
+register_model(_Wide)(models.PointerModel)
+
+
+def vector_behind(pointer: Any) -> Vector:
+    """Return the type of the vectors behind a pointer."""
+    return Vector(pointer.dtype, getattr(pointer, "count", LANES))
+
+
+@functools.cache
+def wide(count: int) -> Any:
+    """Return a compiled function: of a pointer, it returns one to vectors of so many lanes."""
+
+    @intrinsic
+    def view(typingctx: Any, pointer: Any) -> Any:
+        kind = pointer if count == LANES else _Wide(pointer.dtype, count)
+        return kind(pointer), lambda context, builder, sig, args: args[0]
+
+    return view
 
 
 @intrinsic
@@ -35,8 +70,9 @@ def pointer(typingctx: Any, array: Any) -> Any:
 
 def _vector_at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     """Return the address of the block-th vector behind a pointer."""
-    index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
-    vector = context.get_value_type(Vector(sig.args[0].dtype))
+    vector = vector_behind(sig.args[0])
+    index = builder.mul(args[1], ir.Constant(args[1].type, vector.count))
+    vector = context.get_value_type(vector)
     return builder.bitcast(builder.gep(args[0], [index]), vector.as_pointer())
 
 
@@ -48,7 +84,7 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
         address = _vector_at(context, builder, sig, args)
         return builder.load(address, align=sig.args[0].dtype.bitwidth // 8)
 
-    return Vector(pointer.dtype)(pointer, types.intp), codegen
+    return vector_behind(pointer)(pointer, types.intp), codegen
 
 
 def _prefetch(builder: Any, address: Any) -> None:
@@ -77,6 +113,16 @@ def fetch(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
+def address(typingctx: Any, pointer: Any) -> Any:
+    """Return the address that a pointer holds, a number."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
 def load_ahead(typingctx: Any, pointer: Any, block: Any) -> Any:
     """As ``load``, in a loop over memory: it also asks for what comes later."""
 
@@ -96,7 +142,7 @@ def store(typingctx: Any, pointer: Any, block: Any, value: Any) -> Any:
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        to = Vector(sig.args[0].dtype)
+        to = vector_behind(sig.args[0])
         value = as_vector(context, builder, args[2], sig.args[2], to)
         if isinstance(sig.args[2], Vector) and sig.args[2] != to:
             value = builder.fptrunc(value, context.get_value_type(to))

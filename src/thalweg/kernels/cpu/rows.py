@@ -1,7 +1,7 @@
 """What passes over dense and over sparse rows share: losses, penalties, and memory asked for."""
 
 from thalweg.elementwise import sign
-from thalweg.kernels.cpu.memory import fetch, load, pointer, store
+from thalweg.kernels.cpu.memory import fetch, load, offset, pointer, store
 from thalweg.kernels.cpu.simd import compiled_driver, inlined, product
 from thalweg.kernels.cpu.vector import LANES
 
@@ -12,10 +12,10 @@ LINE = 64  # bytes that come from memory together
 
 
 @inlined
-def add_losses(values, loss, z, y, rows, weights, m, k, one, sums):
-    """Add the weighted losses of m rows to sums, a row of LANES numbers; z is lost."""
-    store(one, 0, values(loss, z, y, rows, weights, m, k))
-    for lane in range(LANES):
+def add_losses(values, loss, z, y, rows, weights, m, k, lanes, view, one, sums):
+    """Add the weighted losses of m rows to sums, one for each lane; z is lost."""
+    store(view(one), 0, values(loss, z, y, rows, weights, m, k))
+    for lane in range(lanes):
         sums[lane] += one[lane]  # float64: a float32 sum over many rows loses digits
 
 
@@ -35,17 +35,19 @@ def copy(source, target, first, count):
 
 
 @compiled_driver()
-def finite_lanes(table, count, step, k, result):
-    """Write 0 for each lane whose numbers are finite, and NaN for others, into result (LANES,).
+def finite_lanes(table, strides, shape, result):
+    """Write 0 for each lane whose numbers are finite, NaN for others, into result (blocks, LANES).
 
-    They are k vectors of the table at each of count places, which are step vectors apart.
+    The table has vectors of LANES for blocks, columns and outputs, so many vectors apart as the
+    three strides say; shape: how many columns and outputs.
     """
-    values, one = pointer(table), pointer(result)
-    total = load(values, 0) - load(values, 0)
-    for i in range(count):
-        for c in range(k):
-            total = total + load(values, i * step + c) * 0.0
-    store(one, 0, total)
+    for b in range(result.shape[0]):
+        values = offset(pointer(table), b * strides[0] * LANES)
+        total = load(values, 0) - load(values, 0)
+        for i in range(shape[0]):
+            for c in range(shape[1]):
+                total = total + load(values, i * strides[1] + c * strides[2]) * 0.0
+        store(pointer(result), b, total)
 
 
 @inlined

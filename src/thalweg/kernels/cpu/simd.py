@@ -198,11 +198,20 @@ def _transcendental(name: str) -> Callable[..., Any]:
         function = cgutils.get_or_insert_function(builder.module, kind, full_name)
         if count == width:
             return builder.call(function, operands)
-        low, high = (
-            builder.call(function, [builder.shuffle_vector(o, o, _numbers(part)) for o in operands])
-            for part in (range(width), range(width, count))
-        )
-        return builder.shuffle_vector(low, high, _numbers(range(count)))
+        parts = [
+            builder.call(
+                function,
+                [builder.shuffle_vector(o, o, _numbers(range(i, i + width))) for o in operands],
+            )
+            for i in range(0, count, width)
+        ]
+        while len(parts) > 1:
+            both = _numbers(range(2 * parts[0].type.count))
+            parts = [
+                builder.shuffle_vector(*pair, both)
+                for pair in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return parts[0]
 
     return build
 
@@ -266,7 +275,8 @@ def _product(a: Any, b: Any) -> Any:
 
 @intrinsic
 def _select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
-    vector = _common((a, b)) or Vector(types.float64)  # two numbers: uniform values
+    count = condition.count if isinstance(condition, Vector) else LANES
+    vector = _common((a, b)) or Vector(types.float64, count)  # two numbers: uniform values
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b = (

@@ -8,6 +8,7 @@ would cost as much as the step itself.
 import numpy as np
 
 from thalweg.kernels.cpu.memory import (
+    address,
     fetch,
     get_float32,
     get_float64,
@@ -23,10 +24,10 @@ from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     float_mode,
     inlined,
+    product,
     set_float_mode,
     spliced,
 )
-from thalweg.kernels.cpu.vector import LANES
 
 __all__ = ["learn_rows"]
 
@@ -49,12 +50,15 @@ def _fetch_entries(X, i):
 
 
 @inlined
-def _fetch_columns(table, width, at, first, last):
-    """Ask for the columns of some entries."""
+def _fetch_columns(table, width, k, lanes, averaged, at, first, last):
+    """Ask for the columns of some entries, but for u where it is not used."""
+    line = LINE // 4
     for e in range(first, last):
-        place = table + at[e] * width
-        for line in range(0, width, LINE):
-            fetch(place + line)
+        here = offset(table, at[e] * width * lanes)
+        for number in range(0, (2 if averaged else 1) * k * lanes, line):
+            fetch(address(offset(here, number)))
+        for number in range(2 * k * lanes, width * lanes, line):
+            fetch(address(offset(here, number)))
 
 
 @inlined
@@ -111,13 +115,14 @@ def _differentiate(k, xs, at, ends, m, z, t, mark, slot, touched, g):
 @inlined
 def _move(advance, values, k, g, i, table, penalties, j, so_far):
     """Let the rule move one vector of column j, and keep what the average needs of it."""
-    l2, l1, strength, penalized, absolute = penalties
+    l2, l1, strength, penalized, absolute, averaged = penalties
     before = load(table, i)
     if penalized:
         g = g + penalty(before, l2, l1, j, strength, absolute)
     x = advance(g, before, table, i, k, values)
     store(table, i, x)
-    store(table, i + k, load(table, i + k) + so_far * (x - before))
+    if averaged:
+        store(table, i + k, load(table, i + k) + so_far * (x - before))
 
 
 @inlined
@@ -126,7 +131,7 @@ def _move_row(advance, values, k, xs, at, first, last, z, table, width, penaltie
     r = load(z, 0)
     for e in range(first, last):
         for c in range(k):
-            g = xs[e] * (r if k == 1 else load(z, c))
+            g = product(r if k == 1 else load(z, c), xs[e])  # rounded for any number of lanes
             _move(advance, values, k, g, at[e] * width + c, table, penalties, at[e], so_far)
 
 
@@ -158,61 +163,73 @@ def _read_block(X, y, weights, order, begin, r, entries, ends, target, weight):
 
 @spliced
 def learn_rows(
-    k, uniforms, taken, advance, slopes, values, sizes, parameter, X, rows, batch, t, table,
-    mark, slot, hyper, uniform, penalties, sums,
+    k, lanes, view, uniforms, taken, advance, slopes, values, sizes, parameter, X, rows, batch, t,
+    table, mark, slot, hyper, uniform, penalties, averaged, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
-    X is in CSR form without duplicates, and is read where it lies. Shapes, of L = LANES lanes and k
+    X is in CSR form without duplicates, and is read where it lies. Shapes, of L = lanes and k
     outputs: X: the addresses of its data and indices, numbers of 64 bits where the two wide say so,
     else of 32; indptr; inverse (columns,): x is read as x inverse, 1 of the constant; whether there
     is a constant, which is added to each row as the last column. rows: their order, then y and
     weights (n,). table (columns, 2 + states, k, L): parameters, u and the state, where the average
     is w - 2 u / (t (t + 1)). mark and slot (columns,), for the function's own use, mark 0 at first.
     hyper (hyperparameters, L), uniform alike. penalties: l2 and l1 (columns,), or l1 or
-    both of length 0, and strength (2, L): each lane's factors of them. Before they are learned, the
+    both of length 0, and strength (2, L): each lane's factors of them. u is kept up to date only if
+    it is averaged. Before they are learned, the
     weighted losses of the rows are added to sums (2, L), of the parameters and of their average, or
     (0, L).
 
-    The functions are those that ``generate.py`` writes for a rule, and a loss's; sizes: the rule's
-    numbers of slots and powers, and whether it is steady.
+    The functions are ``wide`` for these lanes, those that ``generate.py`` writes for a rule, and a
+    loss's; sizes: the rule's numbers of slots and powers, and whether it is steady.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
     order, y, weights = rows
+    l2, l1, strength = penalties
     kind, block = table.dtype, max(ROWS // batch, 1) * batch
     numbers, ends = np.arange(block), np.zeros(block + 1, np.int64)
     target, weight = np.empty(block, kind), np.empty(block, kind)
-    outputs = np.empty((3, block * k, LANES), kind)
-    one, nothing = np.empty(LANES, kind), np.zeros(LANES, kind)
-    slots, powers = np.empty((sizes[0], LANES), kind), np.empty((sizes[1], LANES))
+    outputs = np.empty((3, block * k, lanes), kind)
+    one, nothing = np.empty(lanes, kind), np.zeros(lanes, kind)
+    slots, powers = np.empty((sizes[0], lanes), kind), np.empty((sizes[1], lanes))
     xs, at = np.empty(0, kind), np.empty(0, np.int32)
-    g, touched = np.empty((0, LANES), kind), np.empty(0, np.int32)
+    g, touched = np.empty((0, lanes), kind), np.empty(0, np.int32)
     for begin in range(0, order.size, block):
         r = min(block, order.size - begin)
         total = _entries(X[2], X[5], order, begin, begin + r)
         if total > xs.size:
             xs, at = np.empty(2 * total, kind), np.empty(2 * total, np.int32)
             if batch > 1:
-                g, touched = np.empty((2 * total * k, LANES), kind), np.empty(2 * total, np.int32)
+                g, touched = np.empty((2 * total * k, lanes), kind), np.empty(2 * total, np.int32)
         _read_block(
             X, y, weights, order, begin, r, (pointer(xs), pointer(at)), pointer(ends),
             pointer(target), pointer(weight),
         )  # fmt: skip
-        z = pointer(outputs)
-        kept, mean = offset(z, block * k * LANES), offset(z, 2 * block * k * LANES)
+        z = view(pointer(outputs))
+        kept, mean = offset(z, block * k * lanes), offset(z, 2 * block * k * lanes)
         t = _learn_block(
-            k, uniforms, taken, advance, slopes, sizes[2], parameter, r, batch, t, begin == 0,
-            table, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
+            k, lanes, uniforms, taken, advance, slopes, sizes[2], parameter, r, batch, t,
+            begin == 0,
+            view(pointer(table)), table.shape[1] * k, table.size * table.itemsize > _NEAR,
+            averaged, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
             (pointer(target), pointer(numbers), pointer(weight)),
-            (pointer(mark), pointer(slot), pointer(touched), pointer(g)),
-            (pointer(hyper), pointer(powers), pointer(uniform), pointer(slots)), penalties,
-            pointer(nothing),
+            (pointer(mark), pointer(slot), pointer(touched), view(pointer(g))),
+            (
+                view(pointer(hyper)), view(pointer(powers)), view(pointer(uniform)),
+                view(pointer(slots)),
+            ),
+            (
+                pointer(l2), pointer(l1), view(pointer(strength)), l2.size > 0, l1.size > 0,
+                averaged,
+            ),
+            view(pointer(nothing)),
         )  # fmt: skip
         for i in range(sums.shape[0]):
             add_losses(
                 values, parameter, mean if i else kept, pointer(target), pointer(numbers),
-                pointer(weight), r, k, pointer(one), offset(pointer(sums), i * LANES),
+                pointer(weight), r, k, lanes, view, pointer(one),
+                offset(pointer(sums), i * lanes),
             )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -229,8 +246,8 @@ def _entries(indptr, intercept, order, first, last):
 
 @inlined
 def _learn_block(
-    k, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, fresh, table, entries,
-    outputs, rows, scratch, rule, penalties, nothing,
+    k, lanes, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, fresh, w, width,
+    far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
 ):  # fmt: skip
     """Take the steps of r rows that were read; return all steps taken."""
     xs, at, ends = entries
@@ -238,40 +255,36 @@ def _learn_block(
     target, numbers, weight = rows
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
-    l2, l1, strength = penalties
-    given = (pointer(l2), pointer(l1), pointer(strength), l2.size > 0, l1.size > 0)
-    w, width = pointer(table), table.shape[1] * k
-    line, far = width * LANES * table.itemsize, table.size * table.itemsize > _NEAR
     for first in range(0, r, batch):
         m = min(batch, r - first)
         so_far = 0.5 * t * (t + 1.0)
-        inverse_weight = table.dtype.type(1.0 / max(so_far, 1.0))
+        inverse_weight = np.float32(1.0 / max(so_far, 1.0))
         t += 1
         for p in range(first, first + m):
             soon = min(p + 2, r)
-            _fetch_columns(table.ctypes.data, line, at, ends[soon], ends[min(soon + far, r)])
-            place = p * k * LANES
+            _fetch_columns(w, width, k, lanes, averaged, at, ends[soon], ends[min(soon + far, r)])
+            place = p * k * lanes
             _predict(
                 w, width, k, xs, at, ends[p], ends[p + 1], inverse_weight, measured, nothing,
                 offset(z, place), offset(mean, place),
             )  # fmt: skip
-        own = offset(z, first * k * LANES)
+        own = offset(z, first * k * lanes)
         if measured:
             copy(z, kept, first * k, m * k)
-        scale = table.dtype.type(1.0 / m)
+        scale = np.float32(1.0 / m)
         slopes(parameter, own, offset(target, first), numbers, m, k, scale)
         weigh(own, numbers, offset(weight, first), m, k)
         if (fresh and first == 0) or not steady:
             uniforms(float(t), fresh and first == 0, hyper, powers, uniform, slots)
-        after = table.dtype.type(so_far)
+        after = np.float32(so_far)
         if batch == 1:
             _move_row(
                 advance, taken(slots), k, xs, at, ends[first], ends[first + 1], own, w, width,
-                given, after,
+                penalties, after,
             )  # fmt: skip
         else:
             count = _differentiate(
                 k, xs, at, offset(ends, first), m, own, t, mark, slot, touched, g
             )
-            _move_columns(advance, taken(slots), k, g, touched, count, w, width, given, after)
+            _move_columns(advance, taken(slots), k, g, touched, count, w, width, penalties, after)
     return t
