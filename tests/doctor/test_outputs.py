@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional
 
-from thalweg.doctor.checks.examples import inputs_ignored
+from thalweg.doctor.checks.examples import inputs_ignored, lengths, reads_padding
 from thalweg.doctor.checks.outputs import loss_sign_wrong, output_range_too_small, reach
 from thalweg.doctor.subject import Subject
 
@@ -84,3 +84,27 @@ def test_a_loss_that_asks_for_no_target_has_no_wrong_sign() -> None:
         values = reach(subject)
         assert values is not None
         assert bool(loss_sign_wrong(subject, values)) == wrong
+
+
+class Meaning(nn.Module):
+    """The mean of embedded tokens, of all places or of those that are not 0."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.table, self.out, self.masked = nn.Embedding(9, 4), nn.Linear(4, 3), masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = (x != 0).float() if self.masked else torch.ones(x.shape)
+        return self.out((self.table(x) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
+
+
+def test_padding_is_seen_where_all_sequences_are_as_long_and_most_of_it_is_padding() -> None:
+    torch.manual_seed(0)
+    tokens = torch.cat([torch.randint(1, 9, (32, 4)), torch.zeros(32, 12, dtype=torch.long)], 1)
+    labels = torch.randint(0, 3, (32,))
+    for masked in (False, True):
+        model = Meaning(masked=masked)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(tokens, labels)])
+        assert bool(reads_padding(subject)) != masked
+    assert lengths(tokens[:, :8]) is None  # a table's columns may be constant

@@ -131,3 +131,22 @@ def test_frozen_parameters_are_named_where_training_them_helps() -> None:
             optimizer.step()
             doctor.step(loss, batch=batch)
         assert ("parameters_frozen" in [f.cause for f in doctor.findings[:1]]) == freeze
+
+
+def test_a_loss_that_is_no_number_before_the_first_step_is_placed() -> None:
+    def by_hand(z: Tensor, y: Tensor) -> Tensor:
+        powers = (100 * z).exp()
+        return -(powers / powers.sum(1, keepdim=True)).gather(1, y[:, None]).log().mean()
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3))
+    batch = (torch.randn(16, 3), torch.randint(0, 3, (16,)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for lift, finite in ((0.0, True), (2.0, False)):
+        with torch.no_grad():
+            model[2].bias += lift
+        found = thalweg.check(model, optimizer, by_hand, [batch]).findings
+        named = [f for f in found if f.cause == "loss_not_finite"]
+        assert (not named) == finite
+    assert found[0] is named[0]
+    assert "first is the loss" in named[0].sentence

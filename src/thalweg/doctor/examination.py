@@ -125,14 +125,15 @@ def examine(subject: Subject) -> tuple[list[Finding], list[str], dict[str, str]]
     return findings, looked_at, skipped
 
 
-MAY_FOLLOW = {"inputs_ignored", "dead_relu"}
+MAY_FOLLOW = {"inputs_ignored", "dead_relu", "loss_not_finite"}
 """Causes that scales and initial weights may have; what helps there explains them."""
 
 
 # A cause that explains others: where it is found, they are its consequences.
 _EXPLAINS = {
-    "nan_in_inputs": {"validation_preprocessed_differently"},
+    "nan_in_inputs": {"validation_preprocessed_differently", "loss_not_finite"},
     "weights_not_finite": {
+        "loss_not_finite",
         "output_range_too_small",
         "relu_output_into_log",
         "inputs_ignored",
@@ -149,7 +150,7 @@ _EXPLAINS = {
     },
     "softmax_for_multi_label": {"output_range_too_small", "softmax_before_cross_entropy"},
     "binary_loss_for_classes": {"output_range_too_small"},
-    "relu_output_into_log": {"output_range_too_small"},
+    "relu_output_into_log": {"output_range_too_small", "loss_not_finite"},
     "inputs_constant": {"inputs_ignored", "batch_dimension_mixed"},
     "labels_all_equal": {"class_imbalance"},
     "class_imbalance": {"validation_of_other_distribution"},

@@ -1,18 +1,22 @@
 """The start: weights that are no numbers or all equal, dead units, before the first step."""
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import activations, constant_weights
+from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits, listed
 
 __all__ = ["CHECKS", "evaluation_mode"]
 
 _HIGH = 4.0
+_LOOKED, _SECONDS = 8, 0.5  # batches, and seconds of work for the place
 
 
 def weights_not_finite(subject: Subject) -> Finding | None:
@@ -36,6 +40,30 @@ def weights_not_finite(subject: Subject) -> Finding | None:
         "a value that is not finite",
         "the weights themselves",
     )
+
+
+def loss_not_finite(subject: Subject) -> Finding | None:
+    """Look for a loss that is not finite before the first step."""
+    twin = subject.copy()
+    for number, batch in enumerate(subject.batches[:_LOOKED]):
+        with torch.no_grad():
+            loss = float(twin.loss(batch))
+        if math.isfinite(loss):
+            continue
+        place = first_not_finite(subject.copy(), [batch], _SECONDS)
+        where = place[1] if place else "the loss"
+        return Finding(
+            "loss_not_finite",
+            "problem",
+            f"The loss of batch {number} is {loss} before the first step; what is not finite first "
+            f"is {where}.",
+            {"batch": float(number), "first not finite": where},
+            "a loss that is not finite, at the first weights",
+            f"the loss itself, on the first {_LOOKED} batches",
+            onset=0,
+            sure=0.7,  # what made it so stands above
+        )
+    return None
 
 
 def constant_init(subject: Subject) -> Finding | None:
@@ -114,6 +142,7 @@ def evaluation_mode(subject: Subject) -> Finding | None:
 
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     weights_not_finite,
+    loss_not_finite,
     constant_init,
     dead_relu,
     loss_starts_high,
