@@ -106,3 +106,25 @@ def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> No
         (lambda model, x, y: functional.cross_entropy(model(x), y), []),
     ):
         assert looped(loss_of) == found
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.999])
+def test_a_moving_average_that_is_copied_back_takes_the_steps_back(decay: float) -> None:
+    model, data = net(), batches()
+    average = [p.detach().clone() for p in model.parameters()]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for step in range(120):
+        x, y = data[step % len(data)]
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+        with torch.no_grad():
+            for p, own in zip(model.parameters(), average, strict=True):
+                own.lerp_(p, 1 - decay)
+                p.copy_(own)
+    problems = [f for f in doctor.findings if f.severity == "problem"]
+    assert [f.cause for f in problems] == ["step_changes_nothing"] * bool(decay)
+    assert not problems or "100% of what a step" in problems[0].sentence

@@ -18,7 +18,7 @@ from thalweg.words import digits, listed
 __all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
 
 _SEEN = "hooks of the optimizer's step"
-_HALF = 0.5  # of what the plain course learns: less is explained by what was changed
+_HALF = 0.5  # of what the plain course learns, or of what a step changes
 _RAISED = 2.0  # times the first rate
 _NOTED = 3  # steps, fewer of which say little of a gradient
 
@@ -235,7 +235,10 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
     """
     first = float(trials.subject.copy().optimizer.param_groups[0].get("lr", 0.0))
     added = round(len(signals.losses) / signals.steps) if signals.steps else 0
-    if added > 1:
+    undone = sorted(signals.undone)
+    if len(undone) >= _NOTED and undone[len(undone) // 2] > _HALF:
+        yield _taken_back(undone[len(undone) // 2], left, trials.plain.left)
+    elif added > 1:
         mean, total = (trials.run(_accumulated(added, factor)) for factor in (1, added))
         if _explains(total, mean):
             yield _undivided(added, mean, total, left)
@@ -249,6 +252,21 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         else:
             low = sum(factor < 1 / _RAISED for factor in factors) / len(factors)
             yield too_early((factors.index(min(factors)), low), left, trials.plain.left)
+
+
+def _taken_back(share: float, left: float, plain: float) -> Finding:
+    return Finding(
+        "step_changes_nothing",
+        "problem",
+        f"{share:.0%} of what a step of the optimizer changes is taken back before the next one: "
+        "something writes the parameters, as a copy of a target network or of a moving average "
+        f"does. {digits(left)} of the loss of a constant is left, and {digits(plain)} on a copy "
+        "whose parameters are left alone.",
+        {"share taken back": share, "loss left": left, "loss left on a copy": plain},
+        "half of the change, at half of the steps that were looked at, and a plain copy learns",
+        _SEEN,
+        onset=0,
+    )
 
 
 def _explains(course: Course, plain: Course) -> bool:

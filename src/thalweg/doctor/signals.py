@@ -113,13 +113,14 @@ class Signals:
         traced: losses whose graph was followed to its leaves.
         rooted: of these, how many reached a parameter of the model or the optimizer.
         reached: shapes of what the last of them reached.
+        undone: shares of what a step changed that were taken back before the next, of few steps.
         failed: why notes ended, where parameters are of a kind that cannot be looked at.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
         self.losses, self.rates, self.norms = array("d"), array("d"), array("d")
-        self.norm_steps = array("q")
+        self.norm_steps, self.undone = array("q"), array("d")
         self.notes: list[Note] = []
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.rootless = self.traced = self.rooted = 0
@@ -136,6 +137,7 @@ class Signals:
         self._asking: list[Any] = []
         self._fresh: set[int] = set()
         self._moving: Tensor | None = None  # elements of the parameters before the step
+        self._moved: tuple[Tensor, Tensor] | None = None  # what they are after it, and the change
         self._slope: Tensor | None = None  # elements of their gradients, until the next ones
         self._weights: list[float] = []  # norms of the noted ones before the step
         self._sample: _Sample | None = None
@@ -195,6 +197,7 @@ class Signals:
                 look()
         except Exception as error:  # noqa: BLE001 - what cannot be looked at is trained all the same
             self.failed, self._slope, self._moving = told(error), None, None
+            self._moved = None
 
     def _measure(self) -> None:
         """Note the norm of the gradient."""
@@ -208,6 +211,8 @@ class Signals:
         self._asking, self._waits = [], False
         if self._slope is not None:
             self._try(self._turn)
+        if self._moved is not None:
+            self._try(self._return)
         if self._looks and not self.failed:
             self._try(self._note)
 
@@ -249,11 +254,24 @@ class Signals:
         if self._moving is None:
             return
         assert self._sample is not None
-        changes = self._sample.norms(self._sample.of(self.noted) - self._moving)
-        self._moving = None
+        after = self._sample.of(self.noted)
+        change = after - self._moving
+        changes = self._sample.norms(change)
+        self._moving, self._moved = None, (after, change)
         self.notes[-1].updates = [
             c / w if w else math.nan for c, w in zip(changes, self._weights, strict=True)
         ]
+
+    def _return(self) -> None:
+        """Note which share of what a step changed was taken back before the next one."""
+        assert self._moved is not None
+        assert self._sample is not None
+        after, change = self._moved
+        self._moved = None
+        weighted = self._sample.weighted(change)
+        size = float(weighted.dot(change))
+        if size > 0:
+            self.undone.append(float(weighted.dot(after - self._sample.of(self.noted))) / size)
 
     def _ask(self) -> None:
         """Let the next backward pass say whether it meets the gradient of this step.
