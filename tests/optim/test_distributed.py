@@ -50,7 +50,13 @@ def enter(place: Path, rank: int) -> None:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Return what runs a function in both processes of a group, and returns both results."""
+    """Return what runs a function in both processes of a group, and returns both results.
+
+    What they step by is compiled here before, where it is not on disk: both would do it at once.
+    """
+    for configuration in ONE_EACH + OURS:
+        model = network()
+        train(model, configuration.ours(model.parameters()), 1, 1)
     place = tmp_path_factory.mktemp("group") / "meeting"
     spawn = get_context("spawn")
     with ExitStack() as stack:
