@@ -8,7 +8,7 @@ where it lies, in the order of its rows that is asked for, and scaled as it is r
 import numpy as np
 
 from thalweg.kernels.cpu.linear import add_gradient, add_gradient_of_one, outputs, outputs_of_one
-from thalweg.kernels.cpu.loss import slopes, values
+from thalweg.kernels.cpu.loss import slopes, softmax_slopes, softmax_values, values
 from thalweg.kernels.cpu.memory import (
     fetch,
     get_float32,
@@ -101,7 +101,7 @@ def _average(w, mean, size, share):
 
 
 @spliced
-def _measure(outputs, loss, near, z, kept, mean, rows, m, d, k, one, sums):
+def _measure(outputs, values, loss, near, z, kept, mean, rows, m, d, k, one, sums):
     """Add the losses of m rows, whose outputs are z, of the parameters and of their average."""
     target, numbers, weight = rows
     for i in range(2):
@@ -151,16 +151,17 @@ def learn_dense(
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
     rows = (X, strides, wide, centre, inverse, intercept, order, y, weights)
-    # The constant 1 lets the compiler drop the loops over outputs.
+    # The constant 1 lets the compiler drop the loops over outputs. Softmax alone has several.
     if several is None:
         t = _learn_dense(
-            outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
+            outputs_of_one, slopes, values, add_gradient_of_one, 1, passes, slot_count, steady,
+            loss, rows, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
         )  # fmt: skip
     else:
         t = _learn_dense(
-            outputs, add_gradient, several, passes, slot_count, steady, loss, rows, batch,
-            t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
+            outputs, softmax_slopes, softmax_values, add_gradient, several, passes, slot_count,
+            steady, loss, rows, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged,
+            sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -168,8 +169,8 @@ def learn_dense(
 
 @spliced
 def _learn_dense(
-    outputs, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t, table, hyper,
-    powers, uniform, l2, l1, strength, averaged, sums,
+    outputs, slopes, values, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t,
+    table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
 ):  # fmt: skip
     X, strides, wide, centre, inverse, intercept, order, y, weights = rows
     kind, n, blocks, d = table.dtype, order.size, table.shape[0], table.shape[2]
@@ -202,7 +203,7 @@ def _learn_dense(
                 )  # fmt: skip
                 if sums.shape[0]:
                     _measure(
-                        outputs, loss, pointer(near), pointer(z), pointer(kept),
+                        outputs, values, loss, pointer(near), pointer(z), pointer(kept),
                         offset(w, size * LANES), known, m, d, k, pointer(one),
                         offset(pointer(sums), 2 * b * LANES),
                     )  # fmt: skip
