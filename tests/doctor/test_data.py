@@ -91,6 +91,24 @@ def test_weights_the_wrong_way_round_count_the_frequent_class_twice() -> None:
         assert found is None or "wrong way round" in found.sentence
 
 
+def test_a_class_that_most_places_of_sequences_have_is_told_of() -> None:
+    x = torch.randint(0, 30, (60, 12), generator=torch.Generator().manual_seed(0))
+    rare = (x == 0).long()
+    model = nn.Sequential(nn.Embedding(30, 4), nn.Linear(4, 2), Transposed())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for y, weight, told in ((rare, 1.0, True), (rare, 30.0, False), (x % 2, 1.0, False)):
+        loss_fn = nn.CrossEntropyLoss(torch.tensor([1.0, weight]))
+        batches = list(zip(x.split(20), y.split(20), strict=True))
+        assert bool(class_imbalance(Subject(model, optimizer, loss_fn, batches))) == told
+
+
+class Transposed(nn.Module):
+    """Moves classes before places."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(1, 2)
+
+
 def test_what_looks_much_the_same_is_told_as_a_warning() -> None:
     found = Finding("validation_of_other_distribution", "problem", "Far apart.", {}, "", "")
     assert [(f.cause, f.severity) for f in ordered([found])] == [

@@ -236,6 +236,25 @@ def test_a_term_that_drowns_another_is_named() -> None:
         assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
 
 
+def test_a_term_that_drowns_another_under_clipping_is_named() -> None:
+    images, classes = load_digits(return_X_y=True)
+    x = torch.tensor(images[:640] / 16, dtype=torch.float32)
+    y = torch.stack([torch.tensor(classes[:640]).float(), 10 * x.pow(2).sum(1)], 1)
+    data = list(zip(x.split(32), y.split(32), strict=True))
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        size = (out[:, 10] - y[:, 1]).pow(2).mean()
+        return functional.cross_entropy(out[:, :10], y[:, 0].long()) + 1000 * size
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    found = terms_unbalanced(Subject(model, optimizer, loss_fn, data, clip=0.3), 150, 10.0)
+    assert found is not None
+    assert found.cause == "loss_terms_unbalanced"
+    assert float(found.evidence["left balanced"]) < 0.4  # even gradients leave 1.1
+
+
 def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
     images = load_digits().data[:640] / 16
     data = [(x, x) for x in torch.tensor(images, dtype=torch.float32).split(32)]

@@ -1,13 +1,16 @@
 """What the doctor's checks of parameters find, each asked alone."""
 
+from collections.abc import Callable
 from functools import partial
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
 from thalweg.doctor.checks.parameters import (
+    graph_cut_by_detach,
     parameters_not_in_optimizer,
     parameters_not_registered,
 )
@@ -150,3 +153,42 @@ def test_a_loss_that_is_no_number_before_the_first_step_is_placed() -> None:
         assert (not named) == finite
     assert found[0] is named[0]
     assert "first is the loss" in named[0].sentence
+
+
+class Applied(nn.Module):
+    """A function of the outputs of a linear layer."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.function = nn.Linear(3, 1), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x))
+
+
+def straight_through(out: Tensor) -> Tensor:
+    return out + (out.round() - out).detach()
+
+
+@pytest.mark.parametrize(
+    ("function", "operation"),
+    [
+        (torch.round, "round"),
+        (torch.sign, "sign"),
+        (lambda out: 3 * out.floor() + 1, "floor"),
+        (straight_through, None),
+        (lambda out: out + out.round(), None),  # gradients come through the other way
+        (torch.tanh, None),
+        (lambda out: 0 * out, None),  # nothing moves the loss
+    ],
+    ids=["round", "sign", "floor", "straight through", "beside it", "tanh", "zero"],
+)
+def test_an_operation_without_slope_cuts_the_graph(
+    function: Callable[[Tensor], Tensor], operation: str | None
+) -> None:
+    torch.manual_seed(0)
+    model = Applied(function)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = (5 * torch.randn(16, 3), torch.randn(16, 1))
+    found = graph_cut_by_detach(Subject(model, optimizer, nn.MSELoss(), [batch]))
+    assert (found and found.evidence["operation"]) == operation

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.doctor.checks.shapes import labels_out_of_range
+from thalweg.doctor.checks.shapes import labels_out_of_range, targets_without_loss
 from thalweg.doctor.subject import Subject
 
 
@@ -50,3 +50,26 @@ def test_other_losses_take_any_targets() -> None:
     for loss_fn in (nn.MSELoss(), nn.L1Loss(), hinge, linear):
         subject = with_targets(nn.Identity(), loss_fn, 2 * HALVES - 1)
         assert labels_out_of_range(subject) is None
+
+
+def hinge(out: Tensor, y: Tensor) -> Tensor:
+    return (1 - out * y).relu().mean()
+
+
+@pytest.mark.parametrize(
+    ("last", "loss_fn", "y", "cause"),
+    [
+        (nn.Identity(), hinge, HALVES, "labels_out_of_range"),
+        (nn.Identity(), hinge, 2 * HALVES - 1, None),
+        (nn.Sigmoid(), lambda p, y: -(y * p.log()).mean(), HALVES, "loss_unsuited"),
+        (nn.Sigmoid(), by_hand, HALVES, None),
+        (nn.Identity(), nn.MSELoss(), HALVES, None),
+        (nn.Identity(), lambda out, y: (out * 0 + y).mean(), HALVES[:1].repeat(16), None),
+    ],
+    ids=["hinge", "its sides", "half a cross-entropy", "both halves", "squares", "one value"],
+)
+def test_targets_whose_loss_is_the_same_for_every_output(
+    last: nn.Module, loss_fn: nn.Module, y: Tensor, cause: str | None
+) -> None:
+    found = targets_without_loss(with_targets(last, loss_fn, y))
+    assert (found and found.cause) == cause

@@ -155,8 +155,16 @@ _EXPLAINS = {
     "labels_all_equal": {"class_imbalance"},
     "class_imbalance": {"validation_of_other_distribution"},
     "loss_sign_wrong": {"output_range_too_small"},
-    "graph_cut_by_detach": {"step_changes_nothing", "gradients_lost_before_step"},
-    "labels_out_of_range": {"output_range_too_small", "loss_sign_wrong"},
+    "graph_cut_by_detach": {
+        "step_changes_nothing",
+        "gradients_lost_before_step",
+        "inputs_ignored",
+    },
+    "labels_out_of_range": {
+        "output_range_too_small",
+        "loss_sign_wrong",
+        "gradients_lost_before_step",
+    },
     "parameters_frozen": {"step_changes_nothing"},
     "constant_init": {
         "inputs_ignored",

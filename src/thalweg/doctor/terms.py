@@ -22,6 +22,7 @@ _MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
 _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
+_LESSER = 0.1  # of a term's gradient, of those of the others
 _ASIDE = 1e-6  # weight of a term that is all but left out
 _HELD = 8  # batches
 
@@ -145,6 +146,8 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     left = falls([w * most**0.5 for w in weights])
     if left is None and falls([most] * len(sizes)) is None:  # nor does a higher rate help it
         left = falls([w * most for w in weights])
+    if left is None:  # gradients that are even at the start are so no more when it has fallen
+        left = falls([w if i == small else _LESSER * w for i, w in enumerate(weights)])
     if left is None:
         return None
     return Finding(
@@ -246,6 +249,8 @@ def _train(
                 return twin, []
             values.append([float(t.detach()) for t in terms])
             torch.stack([w * t for w, t in zip(weights, terms, strict=True)]).sum().backward()
+            if twin.clip is not None:
+                torch.nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
             twin.optimizer.step()
         if allowance.over:
             break

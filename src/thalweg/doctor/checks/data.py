@@ -163,10 +163,10 @@ def classes(subject: Subject, batches: Sequence[Batch]) -> Tensor | None:
     if found is not None or subject.output is None:
         return found
     first = target(subject.batch)
-    if not isinstance(first, Tensor) or first.ndim < 3:
+    if not isinstance(first, Tensor) or first.ndim < 2:
         return None
     maps = class_dimension(subject.output, first, subject.loss_fn) is not None
-    if not maps and first.shape != subject.output.shape:
+    if not maps and (first.ndim < 3 or first.shape != subject.output.shape):
         return None
     return torch.cat([target(batch).detach().flatten() for batch in batches])
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import Subject, nodes
 from thalweg.words import listed
 
 __all__ = ["CHECKS", "untrained"]
 
+_FLAT = {"Round", "Sign", "Sgn", "Floor", "Ceil", "Trunc"}
 _NAMED = 4  # names in a sentence
 _IDENTITY = "identity of tensors"
 
@@ -214,7 +215,7 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
     silent = [n for n in silent if id(mine[n]) in held or not known]
     cut = [name for name in silent if _matters(subject, name)]
     if not cut:
-        return None
+        return _flattened(subject, list(mine))
     return Finding(
         "graph_cut_by_detach",
         "problem",
@@ -223,6 +224,31 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
         {"cut off": float(len(cut)), "parameters": float(len(mine))},
         "a changed parameter changes the loss, and its gradient is None",
         "an experiment: the loss before and after a change of the parameter",
+    )
+
+
+def _flattened(subject: Subject, names: list[str]) -> Finding | None:
+    """Look for an operation whose derivative is 0 everywhere, and that all gradients come through.
+
+    The parameters still move the outputs, by jumps.
+    """
+    found = [g for g in subject.backward.gradients.values() if g is not None]
+    if not found or any(bool(g.any()) for g in found):
+        return None
+    passed = {
+        node.name().removesuffix("Backward0") for node in nodes(subject.copy().loss(subject.batch))
+    }
+    flat = sorted(passed & _FLAT)
+    if not flat or not any(_matters(subject, name) for name in names):
+        return None
+    return Finding(
+        "graph_cut_by_detach",
+        "problem",
+        f"All gradients are 0, and the loss changes with the parameters: it comes through "
+        f"{listed([one.lower() for one in flat], _NAMED)}, whose derivative is 0 everywhere.",
+        {"operation": flat[0].lower(), "parameters": float(len(names))},
+        "every gradient is exactly 0, and a changed parameter changes the loss",
+        "an experiment: the loss before and after a change of a parameter; the graph's operations",
     )
 
 

@@ -13,6 +13,9 @@ from thalweg.words import digits
 
 __all__ = ["CHECKS"]
 
+_FEW = 20  # distinct targets
+_SHARE = 0.05  # of the examples
+
 
 def loss_broadcasts(subject: Subject) -> Finding | None:
     """Look for a loss that compares every output with every target."""
@@ -122,6 +125,49 @@ def _beyond_unit(subject: Subject, out: Tensor, loss_fn: LossFn) -> Finding | No
     )
 
 
+def targets_without_loss(subject: Subject) -> Finding | None:
+    """Look for a target whose examples have the same loss whatever the outputs are."""
+    out, first, loss_fn = subject.output, target(subject.batch), subject.loss_fn
+    assert out is not None
+    assert loss_fn is not None
+    single = isinstance(first, Tensor) and first.ndim > 0 and first.numel() == len(first)
+    if not single or out.numel() != len(first):
+        return None
+    values, counts = torch.cat([target(b).flatten() for b in subject.batches]).unique(
+        return_counts=True
+    )
+    if not 2 <= len(values) <= _FEW:
+        return None
+    for value, count in zip(values, counts, strict=True):
+        share = float(count) / float(counts.sum())
+        if share < _SHARE or not _same_loss(loss_fn, out, first * 0 + value):
+            continue
+        signed = not _same_loss(loss_fn, out, first * 0 - 1)
+        far = [loss_of(loss_fn, out * 0 + end, first * 0 - 1) for end in (1e4, -1e4, 1e-6)]
+        below = any(v < -1 for v in far)  # no loss of two sides is
+        return Finding(
+            "labels_out_of_range" if signed and not below else "loss_unsuited",
+            "problem",
+            f"{share:.0%} of the targets are {digits(float(value))}, and the loss of such a target "
+            "is the same for every output: those examples count for nothing."
+            + (" The loss may expect -1 and 1." if signed and not below else ""),
+            {"target": float(value), "share of examples": share},
+            f"equal losses of outputs of four sizes, for {_SHARE:.0%} of the examples or more",
+            "an experiment: the loss of several outputs",
+            sure=0.95,
+        )
+    return None
+
+
+def _same_loss(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:
+    """Return whether a loss is the same for probabilities and scores of several sizes."""
+    noise = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
+    kinds = (noise.sigmoid(), noise.sigmoid() / 2), (noise, 10 * noise)
+    pairs = [[loss_of(loss_fn, o, y) for o in kind] for kind in kinds]  # some refuse scores
+    found = [v for pair in pairs if all(abs(v) < float("inf") for v in pair) for v in pair]
+    return bool(found) and max(found) == min(found)
+
+
 def loss_not_mean(subject: Subject) -> Finding | None:
     """Look for a loss that grows with the number of examples."""
     out, y = subject.output, target(subject.batch)
@@ -149,5 +195,6 @@ def loss_not_mean(subject: Subject) -> Finding | None:
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     labels_out_of_range,
     loss_broadcasts,
+    targets_without_loss,
     loss_not_mean,
 )
