@@ -50,25 +50,28 @@ def _fetch_entries(X, i):
 
 
 @inlined
-def _fetch_columns(table, width, k, lanes, averaged, at, first, last):
-    """Ask for the columns of some entries, but for u where it is not used."""
-    line = LINE // 4
-    for e in range(first, last):
-        here = offset(table, at[e] * width * lanes)
-        for number in range(0, (2 if averaged else 1) * k * lanes, line):
-            fetch(address(offset(here, number)))
-        for number in range(2 * k * lanes, width * lanes, line):
-            fetch(address(offset(here, number)))
+def _fetch_column(table, width, k, lanes, averaged, j):
+    """Ask for a column, but for u where it is not used."""
+    here, line = offset(table, j * width * lanes), LINE // 4
+    for number in range(0, (2 if averaged else 1) * k * lanes, line):
+        fetch(address(offset(here, number)))
+    for number in range(2 * k * lanes, width * lanes, line):
+        fetch(address(offset(here, number)))
 
 
 @inlined
-def _read(X, row, constant, xs, at, e):
-    """Write the scaled entries of a row and their columns, from place e on; return the next."""
+def _read(X, row, constant, xs, at, e, k, lanes, table, width, far, averaged):
+    """Write the scaled entries of a row and their columns, from place e on; return the next.
+
+    It also asks for the columns of a table that is far.
+    """
     data, indices, indptr, wide, inverse, intercept = X
     for q in range(indptr[row], indptr[row + 1]):
         j = _column(indices, wide[1], q)
         x = np.float32(get_float64(data + 8 * q)) if wide[0] else get_float32(data + 4 * q)
         at[e], xs[e] = j, x * inverse[j]
+        if far:
+            _fetch_column(table, width, k, lanes, averaged, j)
         e += 1
     if intercept:
         at[e], xs[e] = constant, 1
@@ -147,18 +150,15 @@ def _move_columns(advance, values, k, g, touched, count, table, width, penalties
 
 
 @inlined
-def _read_block(X, y, weights, order, begin, r, entries, ends, target, weight):
-    """Read r rows, and ask for those that follow."""
-    xs, at = entries
-    n, last = order.size, X[4].size - 1
-    fetch_rows(X[2], y, order, begin + r, min(begin + 2 * r, n))
-    fetch_rows(X[2], weights, order, begin + r, min(begin + 2 * r, n))
-    there = (X[0], X[1], pointer(X[2]), X[3], pointer(X[4]), X[5])
-    for p in range(r):
-        i = order[begin + p]
-        _fetch_entries(there, order[min(begin + p + _AHEAD, n - 1)])
-        ends[p + 1] = _read(there, i, last, xs, at, ends[p])
-        target[p], weight[p] = y[i], weights[i]
+def _read_rows(
+    X, last, order, begin, first, end, xs, at, ends, k, lanes, table, width, far, averaged
+):
+    """Read some rows of a block that begins somewhere in the order, and ask for later ones."""
+    for p in range(first, end):
+        _fetch_entries(X, order[min(begin + p + _AHEAD, order.size - 1)])
+        ends[p + 1] = _read(
+            X, order[begin + p], last, xs, at, ends[p], k, lanes, table, width, far, averaged
+        )
 
 
 @spliced
@@ -176,9 +176,8 @@ def learn_rows(
     is w - 2 u / (t (t + 1)). mark and slot (columns,), for the function's own use, mark 0 at first.
     hyper (hyperparameters, L), uniform alike. penalties: l2 and l1 (columns,), or l1 or
     both of length 0, and strength (2, L): each lane's factors of them. u is kept up to date only if
-    it is averaged. Before they are learned, the
-    weighted losses of the rows are added to sums (2, L), of the parameters and of their average, or
-    (0, L).
+    it is averaged. Before they are learned, the weighted losses of the rows are added to sums
+    (2, L), of the parameters and of their average, or (0, L).
 
     The functions are ``wide`` for these lanes, those that ``generate.py`` writes for a rule, and a
     loss's; sizes: the rule's numbers of slots and powers, and whether it is steady.
@@ -202,15 +201,15 @@ def learn_rows(
             xs, at = np.empty(2 * total, kind), np.empty(2 * total, np.int32)
             if batch > 1:
                 g, touched = np.empty((2 * total * k, lanes), kind), np.empty(2 * total, np.int32)
-        _read_block(
-            X, y, weights, order, begin, r, (pointer(xs), pointer(at)), pointer(ends),
-            pointer(target), pointer(weight),
-        )  # fmt: skip
+        fetch_rows(X[2], y, order, begin + r, min(begin + 2 * r, order.size))
+        fetch_rows(X[2], weights, order, begin + r, min(begin + 2 * r, order.size))
+        for p in range(r):
+            target[p], weight[p] = y[order[begin + p]], weights[order[begin + p]]
         z = view(pointer(outputs))
         kept, mean = offset(z, block * k * lanes), offset(z, 2 * block * k * lanes)
         t = _learn_block(
             k, lanes, uniforms, taken, advance, slopes, sizes[2], parameter, r, batch, t,
-            begin == 0,
+            begin, (X[0], X[1], pointer(X[2]), X[3], pointer(X[4]), X[5]), X[4].size - 1, order,
             view(pointer(table)), table.shape[1] * k, table.size * table.itemsize > _NEAR,
             averaged, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
             (pointer(target), pointer(numbers), pointer(weight)),
@@ -246,23 +245,26 @@ def _entries(indptr, intercept, order, first, last):
 
 @inlined
 def _learn_block(
-    k, lanes, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, fresh, w, width,
-    far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
+    k, lanes, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, begin, X, constant,
+    order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
 ):  # fmt: skip
-    """Take the steps of r rows that were read; return all steps taken."""
+    """Take the steps of r rows that begin somewhere in the order; return all steps taken.
+
+    The rows of the next step are read while this one's slopes are computed, which it waits for.
+    """
     xs, at, ends = entries
     z, kept, mean, measured = outputs
     target, numbers, weight = rows
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
+    m = min(batch, r)
+    _read_rows(X, constant, order, begin, 0, m, xs, at, ends, k, lanes, w, width, far, averaged)
     for first in range(0, r, batch):
         m = min(batch, r - first)
         so_far = 0.5 * t * (t + 1.0)
         inverse_weight = np.float32(1.0 / max(so_far, 1.0))
         t += 1
         for p in range(first, first + m):
-            soon = min(p + 2, r)
-            _fetch_columns(w, width, k, lanes, averaged, at, ends[soon], ends[min(soon + far, r)])
             place = p * k * lanes
             _predict(
                 w, width, k, xs, at, ends[p], ends[p + 1], inverse_weight, measured, nothing,
@@ -274,8 +276,14 @@ def _learn_block(
         scale = np.float32(1.0 / m)
         slopes(parameter, own, offset(target, first), numbers, m, k, scale)
         weigh(own, numbers, offset(weight, first), m, k)
-        if (fresh and first == 0) or not steady:
-            uniforms(float(t), fresh and first == 0, hyper, powers, uniform, slots)
+        soon = min(first + m + batch, r)
+        _read_rows(
+            X, constant, order, begin, first + m, soon, xs, at, ends, k, lanes, w, width, far,
+            averaged,
+        )  # fmt: skip
+        fresh = begin + first == 0
+        if fresh or not steady:
+            uniforms(float(t), fresh, hyper, powers, uniform, slots)
         after = np.float32(so_far)
         if batch == 1:
             _move_row(
