@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from thalweg.doctor.outcome import _overfits, look_at_outcome
+from thalweg.doctor.outcome import _labels_unrelated, _overfits, look_at_outcome
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 
@@ -49,3 +49,26 @@ def test_rare_classes_far_behind_the_frequent_one_are_a_problem(
     subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)], [(x, y)])
     found = list(look_at_outcome(Trials(subject, 2, 1.0), model, 0.05, [], []))
     assert [(f.cause, f.severity) for f in found] == [(cause, "problem") for cause in expected]
+
+
+@pytest.mark.parametrize(("last", "told"), [(0.1, False), (2.0, True)])
+def test_pairs_that_carry_over_have_something_to_do_with_their_targets(
+    last: float, *, told: bool
+) -> None:
+    class Twins(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(2, 4)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.inner(x[:, 0]), self.inner(x[:, 1])
+
+    torch.manual_seed(1)
+    x, y = torch.randn(240, 2, 2), (torch.arange(240) % 2).float()  # no regression explains y
+    model, loss_fn = Twins(), nn.CosineEmbeddingLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = list(zip(x.split(24), (2 * y - 1).split(24), strict=True))
+    subject = Subject(model, optimizer, lambda out, y: loss_fn(*out, y), batches, batches[:4])
+    trials = Trials(subject, 2, 1.0)
+    assert trials.plain.losses[0] > 0.3
+    assert bool(_labels_unrelated(trials, 0.1, [(1, last)])) == told

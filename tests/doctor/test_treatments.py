@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from thalweg.doctor.exchange import exchanged
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import treatments
 
@@ -78,3 +79,49 @@ def test_squared_errors_of_probabilities_are_treated(
             cross = torch.nn.functional.binary_cross_entropy_with_logits
         cross(scores, batch[1]).backward()
         torch.testing.assert_close(twin.model[0].weight.grad, plain.model[0].weight.grad)
+
+
+def test_sides_of_pairs_are_exchanged() -> None:
+    one, two, three = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+    f = torch.nn.functional
+    for call, other in (
+        (
+            lambda: f.triplet_margin_loss(one, two, three, margin=2.0),
+            lambda: f.triplet_margin_loss(one, three, two, margin=2.0),
+        ),
+        (
+            lambda: f.triplet_margin_loss(one, negative=two, positive=three),
+            lambda: f.triplet_margin_loss(one, two, three),
+        ),
+        (
+            lambda: f.cosine_embedding_loss(one, two, y, margin=0.1),
+            lambda: f.cosine_embedding_loss(one, two, -y, margin=0.1),
+        ),
+        (
+            lambda: f.margin_ranking_loss(one[:, 0], two[:, 0], target=y),
+            lambda: f.margin_ranking_loss(one[:, 0], two[:, 0], -y),
+        ),
+        (
+            lambda: f.hinge_embedding_loss(one[:, 0], y),
+            lambda: f.hinge_embedding_loss(one[:, 0], -y),
+        ),
+        (lambda: f.mse_loss(one, two), lambda: f.mse_loss(one, two)),
+    ):
+        with exchanged() as sides:
+            found = call()
+        torch.testing.assert_close(found, other())
+        assert sides.calls == int(call() != found)
+
+
+def test_triplets_alone_are_treated_so() -> None:
+    x = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    triplets = nn.TripletMarginLoss()
+    for loss_fn, tried in (
+        (lambda out, _: triplets(out[:, 0], out[:, 1], out[:, 2]), True),
+        (lambda out, _: (out[:, 0] - out[:, 1]).norm(dim=1).mean(), False),
+    ):
+        subject = Subject(model, optimizer, loss_fn, [(x, torch.zeros(12))])
+        assert any(t.cause == "loss_sign_wrong" for t in treatments(subject)) == tried

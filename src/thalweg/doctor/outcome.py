@@ -230,6 +230,8 @@ def _labels_unrelated(
     """Look for targets that inputs say nothing about, to the model and to simpler ones."""
     subject = trials.subject
     best = constant_loss(subject, subject.validation) if subject.validation else None
+    if best is None and trials.plain.losses:  # of several outputs: what the training starts from
+        best = trials.plain.losses[0]
     carries = bool(validated and best and validated[-1][1] < _CARRIES * best)
     if not subject.pairs or carries or (left < _CARRIES and not validated):
         return None

@@ -13,6 +13,7 @@ from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.shapes import loss_not_mean
+from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
@@ -109,6 +110,14 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     """Yield the treatments whose sign is seen, but for those of the rate."""
     yield from _outliers(subject)
     yield from _probable(subject)
+    if compares_sides(subject):
+        yield Treatment(
+            "loss_sign_wrong",
+            0,
+            "both sides of pairs exchanged",
+            "What the loss draws together and what it drives apart may have changed places.",
+            around=exchanged,
+        )
     yield from _scaling(subject)
     yield from _unfreezing(subject)
     yield from _start(subject)
