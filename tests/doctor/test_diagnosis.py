@@ -165,3 +165,14 @@ def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:
     assert all(f.severity == "warning" for f in found)
     assert found[0].sure > found[1].sure
     assert not also_helped(courses, [], plain, 0.6, None)
+
+
+@pytest.mark.parametrize("depth", [2, 7])
+def test_gradients_that_fade_are_told_where_no_change_helps(depth: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(320, 6, generator=generator), torch.randn(320, 1, generator=generator)
+    torch.manual_seed(0)
+    hidden = [layer for _ in range(depth) for layer in (nn.Linear(6, 6), nn.Sigmoid())]
+    model = nn.Sequential(*hidden, nn.Linear(6, 1))
+    found = trained(model, torch.optim.Adam(model.parameters(), lr=1e-3), x, y, 60).findings
+    assert ("vanishing_gradient_sigmoid" in [f.cause for f in found]) == (depth == 7)

@@ -28,6 +28,8 @@ __all__ = ["Verdict", "compare", "treat"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
+_STUCK = 0.05  # of the loss of a constant: less is nothing learned
+_FADED = 0.01  # of the last layer's gradient, by the first one's
 _MAYBE = 0.3  # how sure what helped a little is
 _SOME = 0.05  # more, where a sign was seen and only an adaptive rule helps more
 _REUSED = 2  # rank of clipping where weights are used again and again
@@ -121,11 +123,14 @@ def treat(
     mends = good and (good[0].treatment.rank >= _ANY or good[0].treatment.rank == DECORRELATED)
     if mends and learned > 0.2:  # it learns, only slowly
         findings = [replace(finding, severity="warning") for finding in findings]
-    if good and good[0].treatment.rank >= _ANY and learned < 0.05:
-        saturates = any(c.treatment.cause == "vanishing_gradient_sigmoid" for c in courses)
-        fades = saturates and _fades(trials.subject)
-        cause = "vanishing_gradient_sigmoid" if fades else "plateau"  # it has not moved at all
-        findings[0] = replace(findings[0], cause=cause)
+    if learned < _STUCK and (not good or good[0].treatment.rank >= _ANY):
+        saturates = [c for c in courses if c.treatment.cause == "vanishing_gradient_sigmoid"]
+        share = _faded(trials.subject) if saturates else 1.0
+        if not good:
+            findings = [_vanishing(saturates[0], share)] if share < _FADED else []
+        else:
+            cause = "vanishing_gradient_sigmoid" if share < _FADED else "plateau"
+            findings[0] = replace(findings[0], cause=cause)
     ruled_out = {
         c.treatment.cause: f"with {c.treatment.words}, {digits(c.left)} of the loss of a constant "
         f"is left, as it is {digits(plain.left)}"
@@ -209,11 +214,25 @@ def _not_by_heart(course: Course, subject: Subject) -> Finding:
     )
 
 
-def _fades(subject: Subject) -> bool:
-    """Return whether the first layer's gradient is far smaller than the last one's."""
+def _faded(subject: Subject) -> float:
+    """Return the size of the first layer's gradient over that of the last one's."""
     gradients = [g for g in subject.backward.gradients.values() if g is not None and g.ndim > 1]
     sizes = [float(g.pow(2).mean().sqrt()) for g in gradients]
-    return len(sizes) > 1 and sizes[0] < 0.01 * sizes[-1]
+    return sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] > 0 else 1.0
+
+
+def _vanishing(course: Course, share: float) -> Finding:
+    """Return a warning of gradients that fade, where no change that was tried helps."""
+    return Finding(
+        "vanishing_gradient_sigmoid",
+        "warning",
+        f"{course.treatment.sign} The gradient of the first layer is {digits(share)} times that of "
+        "the last, and nothing has been learned.",
+        {"gradient of the first layer over that of the last": share},
+        f"less than {_FADED} times as large, and three or more activations with a bounded range",
+        "one backward pass at the start",
+        sure=0.6,
+    )
 
 
 def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
