@@ -17,7 +17,8 @@ state   numbers for each parameter of GPT-2 small, counted on tensors without me
 memory  state per parameter, and the peak beside parameters, gradients and state in a process of its
         own, in the largest matrices.
 
-Left out, because they differ from their paper: pytorch_optimizer's ADOPT, and timm's as it comes.
+heavyball runs uncompiled. Left out, because they differ from their paper: pytorch_optimizer's and
+heavyball's ADOPT, and timm's as it comes; heavyball's Muon, whose momentum is another.
 """
 
 import argparse
@@ -61,6 +62,10 @@ def po(name: str, **options: Any) -> Peer:
     return Peer("pytorch_optimizer", "pytorch_optimizer", name, options)
 
 
+def heavy(name: str, **options: Any) -> Peer:
+    return Peer("heavyball", "heavyball", name, options)
+
+
 DECAYED = {"weight_decay": 0.01, "weight_decouple": True}
 FREE = {"weight_decay": 0.0, "warmup_steps": 0}
 RULES: dict[str, tuple[dict[str, Peer], tuple[str, ...]]] = {
@@ -68,6 +73,7 @@ RULES: dict[str, tuple[dict[str, Peer], tuple[str, ...]]] = {
         {
             "pytorch_optimizer": po("AdEMAMix", **DECAYED, foreach=False),
             "pytorch_optimizer foreach": po("AdEMAMix", **DECAYED, foreach=True),
+            "heavyball": heavy("AdEMAMix", weight_decay=0.01),
         },
         ("resnet18", "gpt2"),
     ),
@@ -95,6 +101,7 @@ RULES: dict[str, tuple[dict[str, Peer], tuple[str, ...]]] = {
                 "schedulefree", "schedulefree", "AdamWScheduleFree", FREE | {"foreach": False}
             ),
             "pytorch_optimizer": po("ScheduleFreeAdamW", **FREE),
+            "heavyball": heavy("SFAdamW", weight_decay=0.0),
         },
         ("resnet18", "gpt2"),
     ),
@@ -106,7 +113,13 @@ RULES: dict[str, tuple[dict[str, Peer], tuple[str, ...]]] = {
         },
         ("block",),
     ),
-    "soap": ({"pytorch_optimizer": po("SOAP")}, ("small",)),
+    "soap": (
+        {
+            "pytorch_optimizer": po("SOAP"),
+            "heavyball": heavy("SOAP", precondition_frequency=10, merge_dims=False),
+        },
+        ("small",),
+    ),
 }
 RULES["muon bfloat16"] = RULES["muon"]
 RULES["adafactor"] = RULES["normuon"] = ({}, ())  # their state is counted
@@ -176,11 +189,15 @@ def compared(rule: str, place: str, rounds: int) -> dict[str, Any]:
     for name, peer in RULES[rule][0].items():
         if not installed(peer):
             continue
-        made = getattr(import_module(peer.module), peer.name)
+        module = import_module(peer.module)
+        if name == "heavyball":
+            module.utils.compile_mode = None
         values: Any = parameters(shapes)
         if peer.library == "pytorch_optimizer" and peer.name == "Muon":
             values = [{"params": values, "use_muon": True}]
-        theirs = prepared(made(values, lr=1e-4, **peer.options))
+        made = getattr(module, peer.name)(values, lr=1e-4, **peer.options)
+        made.consume_grad = False  # heavyball would take the gradients away
+        theirs = prepared(made)
         theirs = wide(theirs) if name == "torch, float32" else theirs
         pairs = [(spent(mine, times), spent(theirs, times)) for _ in range(rounds)]
         ratios[name] = statistics.median(theirs / ours for ours, theirs in pairs)

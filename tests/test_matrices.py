@@ -59,6 +59,19 @@ def test_a_symmetric_product_is_that_product(count: int, of: Of) -> None:
         np.testing.assert_array_equal(found[..., :128, 128:], T(found)[..., :128, 128:])
 
 
+@every_library
+@pytest.mark.parametrize("shape", [(7, 5), (300, 7), (2, 300, 7)])
+def test_what_is_added_to_a_symmetric_product_is_added_whole(shape: Any, of: Of) -> None:
+    a, b = drawn(*shape), drawn(shape[-2], shape[-2])
+    plus, weights = b + b.T, np.linspace(0.25, 0.5, 2).reshape(-1, 1, 1)
+    product = a @ a.swapaxes(-1, -2)
+    for weight in (0.125, weights) if len(shape) > 2 else (0.125,):
+        given = weight if isinstance(weight, float) else of(weight)
+        for more in (plus + 0 * product, np.array(3.0)):  # at first a number
+            found = np.asarray(symmetric(of(a), T(of(a)), given, of(more)))
+            np.testing.assert_allclose(found, weight * product + more, rtol=1e-12, atol=1e-13)
+
+
 def one_by_one(a: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Newton-Schulz steps of a wide matrix, each on what the last one gave."""
     y = a / np.linalg.norm(a)

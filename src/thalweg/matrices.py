@@ -88,7 +88,11 @@ def identity(a: Any) -> Any:  # noqa: ANN401
 @tensorwise
 def qr(a: Any) -> Any:  # noqa: ANN401
     """Return the orthogonal factor Q of a = QR."""
-    return _library(_checked(a)).linalg.qr(a)[0]
+    library = _library(_checked(a))
+    if library is np:
+        return np.linalg.qr(a)[0]
+    reflections, factors = library.geqrf(a)  # R, the rest of linalg.qr, is not copied out of them
+    return library.linalg.householder_product(reflections, factors)
 
 
 @tensorwise
@@ -128,6 +132,8 @@ def take(a: Any, index: Any, axis: int) -> Any:  # noqa: ANN401
     """
     if isinstance(_checked(a), np.ndarray):
         return np.take_along_axis(a, np.expand_dims(index, -1 if axis == 0 else -2), axis - 2)
+    if a.ndim == 2:
+        return a.index_select(axis, index)
     return a.take_along_dim(index.unsqueeze(-1 if axis == 0 else -2), axis - 2)
 
 
@@ -222,18 +228,36 @@ def _multiply(factor: Any, y: Any) -> None:  # noqa: ANN401
 
 
 @tensorwise
-def symmetric(a: Any, b: Any) -> Any:  # noqa: ANN401
+def symmetric(a: Any, b: Any, weight: Any = 1.0, plus: Any = None) -> Any:  # noqa: ANN401
     """Return a @ b where that is symmetric, such as g @ T(g): large ones are computed by half.
+
+    Args:
+        a: the matrix on the left.
+        b: the one on the right.
+        weight: of the product, where something is added; 1 by default.
+        plus: what is added, symmetric too: no sum of its own is needed. None for nothing.
 
     Example:
         >>> g = np.array([[1.0, 2.0], [3.0, 4.0]])
         >>> symmetric(g, T(g)).tolist()
         [[5.0, 11.0], [11.0, 25.0]]
+        >>> symmetric(g, T(g), 2.0, np.eye(2)).tolist()
+        [[11.0, 22.0], [22.0, 51.0]]
     """
-    return _half(_checked(a), b)
+    if plus is None:
+        return _half(_checked(a), b)
+    if tuple(np.shape(plus)[-2:]) != (rows(a), rows(a)):  # a state that is yet one number
+        return weight * _half(_checked(a), b) + plus
+    return _half(_checked(a), b, added=(weight, plus))
 
 
-def _half(a: Any, b: Any, out: Any = None, coefficients: Coefficients | None = None) -> Any:  # noqa: ANN401
+def _half(
+    a: Any,  # noqa: ANN401
+    b: Any,  # noqa: ANN401
+    out: Any = None,  # noqa: ANN401
+    coefficients: Coefficients | None = None,
+    added: tuple[Any, Any] | None = None,
+) -> Any:  # noqa: ANN401
     """Return a @ b where that is symmetric, by strips of rows up to the diagonal.
 
     Args:
@@ -241,10 +265,11 @@ def _half(a: Any, b: Any, out: Any = None, coefficients: Coefficients | None = N
         b: the one on the right.
         out: where it is written. That may be a itself: a strip needs no other rows of it.
         coefficients: of 1, a and a @ b: their sum is returned then.
+        added: a weight of a @ b, and what is added to it.
     """
     count = rows(a)
     if count < 2 * _STRIP:
-        whole = _strip(a, b, 0, count, coefficients)
+        whole = _strip(a, b, slice(0, count), coefficients, added)
         if out is not None:
             out[...] = whole
         return whole if out is None else out
@@ -253,26 +278,42 @@ def _half(a: Any, b: Any, out: Any = None, coefficients: Coefficients | None = N
         out = np.empty(shape, a.dtype) if isinstance(a, np.ndarray) else a.new_empty(shape)
     for begin in range(0, count, _STRIP):
         end = min(begin + _STRIP, count)
-        out[..., begin:end, :end] = _strip(a, b, begin, end, coefficients)
-    for end in range(_STRIP, count, _STRIP):
-        out[..., end - _STRIP : end, end:] = T(out[..., end:, end - _STRIP : end])
+        strip = _strip(a, b, slice(begin, end), coefficients, added)
+        out[..., begin:end, :end] = strip
+        turned = T(strip) if isinstance(a, np.ndarray) else T(strip).contiguous()  # torch is fast
+        out[..., :begin, begin:end] = turned[..., :begin, :]
     return out
 
 
-def _strip(a: Any, b: Any, begin: int, end: int, coefficients: Coefficients | None) -> Any:  # noqa: ANN401
+def _strip(
+    a: Any,  # noqa: ANN401
+    b: Any,  # noqa: ANN401
+    part: slice,
+    coefficients: Coefficients | None,
+    added: tuple[Any, Any] | None,
+) -> Any:  # noqa: ANN401
     """Return some rows of what ``_half`` returns, up to the diagonal."""
-    own, others = a[..., begin:end, :], b[..., :end]
+    begin, end = part.start, part.stop
+    own, others = a[..., part, :], b[..., :end]
+    if added is not None:
+        weight, plus = added
+        return _weighted(own, others, weight, 1.0, plus[..., part, :end])
     if coefficients is None:
         return own @ others
     first, third, fifth = coefficients
-    if isinstance(a, np.ndarray) or a.ndim > 2:
-        found = own @ others
-        found *= fifth
-        found += third * own[..., :end]
-    else:  # rounded once
-        found = _library(a).addmm(own[..., :end], own, others, beta=third, alpha=fifth)
+    found = _weighted(own, others, fifth, third, own[..., :end])
     places = _library(a).arange(end - begin)
     coarse = round(32 * first) / 32  # a number that bfloat16 has, and then the rest
-    for part in (coarse, first - coarse):
-        found[..., places, places + begin] += part
+    for piece in (coarse, first - coarse):
+        found[..., places, places + begin] += piece
     return found
+
+
+def _weighted(own: Any, others: Any, weight: Any, times: float, plus: Any) -> Any:  # noqa: ANN401
+    """Return weight · own @ others + times · plus, rounded once where torch does so."""
+    if isinstance(own, np.ndarray) or own.ndim > 2 or not isinstance(weight, float):
+        found = own @ others
+        found *= weight
+        found += times * plus
+        return found
+    return _library(own).addmm(plus, own, others, beta=times, alpha=weight)

@@ -60,11 +60,19 @@ def normuon(g, x, m, v, *, t, lr=1e-3, beta1=0.95, beta2=0.95, eps=1e-8, weight_
 @rule("Gupta, Koren & Singer 2018, Algorithm 1")
 def shampoo(g, x, L, R, *, t, lr=1e-1, eps=1e-6):
     """Adagrad for matrices: the gradient between inverse fourth roots of GGᵀ and GᵀG, summed."""
-    L = L + symmetric(g, T(g))
-    R = R + symmetric(T(g), g)
+    L = symmetric(g, T(g), 1.0, L)
+    R = symmetric(T(g), g, 1.0, R)
     left = power(L + eps * identity(L), -0.25)
     right = power(R + eps * identity(R), -0.25)
     return x - lr * left @ g @ right, L, R
+
+
+def followed(P, L):
+    """Return P a QR step nearer to the eigenvectors of L, sorted by their values; and the order."""
+    a = L @ P
+    order = descending((P * a).sum(-2))
+    a = take(a, order, 1)
+    return qr(a), order
 
 
 @rule("Vyas et al. 2025, Algorithm 3")
@@ -79,8 +87,8 @@ def soap(
     P and Q; they are sorted by their values, and v with its rows and columns, before a QR step; m
     is kept in P and Q, and turned with them, in place of being turned there at each step.
     """
-    L = beta2 * L + (1 - beta2) * symmetric(g, T(g))
-    R = beta2 * R + (1 - beta2) * symmetric(T(g), g)
+    L = symmetric(g, T(g), 1 - beta2, beta2 * L)
+    R = symmetric(T(g), g, 1 - beta2, beta2 * R)
     if t == 1:
         return x, m, v, L, R, eigenvectors(L), eigenvectors(R)
     h = T(P) @ g @ Q
@@ -90,10 +98,8 @@ def soap(
     x = x - lr * sqrt(1 - beta2 ** (t - 1)) / (1 - beta1 ** (t - 1)) * u
     x = x - lr * weight_decay * x
     if (t - 1) % every == 0:
-        a, b = L @ P, R @ Q
-        i, j = descending((P * a).sum(-2)), descending((Q * b).sum(-2))
-        v = take(take(v, i, 0), j, 1)
         m = P @ m @ T(Q)
-        P, Q = qr(take(a, i, 1)), qr(take(b, j, 1))
+        (P, i), (Q, j) = followed(P, L), followed(Q, R)
+        v = take(take(v, i, 0), j, 1)
         m = T(P) @ m @ Q
     return x, m, v, L, R, P, Q
