@@ -119,7 +119,7 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         self.n_splits_ = len(splits)
         candidates = list(ParameterGrid(self.param_grid))
         plain = clone(self.estimator)
-        models = [copy.copy(plain).set_params(**each) for each in candidates]
+        models = [_with(plain, each) for each in candidates]
         packs = _packs(
             models, effective_n_jobs(self.n_jobs), wide=issparse(X) and X.shape[1] > _MANY
         )
@@ -217,6 +217,16 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         return {**both, "fit_time": seconds, "score_time": 0.0}
 
 
+def _with(model: Linear, settings: Mapping[str, Any]) -> Linear:
+    """Return a copy that was not fitted, with these settings; sklearn's own asks for names anew."""
+    changed = copy.copy(model)
+    if settings.keys() <= vars(model).keys():
+        changed.__dict__.update(settings)
+    else:
+        changed.set_params(**settings)
+    return changed
+
+
 def _scores(
     models: Sequence[Linear],
     scorers: Any,
@@ -226,9 +236,10 @@ def _scores(
 ) -> list[Any]:
     """Return what scorers say of each model, whose outputs are computed together."""
     scores = []
-    for model, outputs in zip(models, _together(models, X), strict=True):
+    for i, (model, outputs) in enumerate(zip(models, _together(models, X), strict=True)):
         model._known = X, outputs  # noqa: SLF001 - its own outputs
-        with config_context(assume_finite=True):  # the rows were looked at
+        # The rows were looked at, and the scorer's own arguments are the same for each model.
+        with config_context(assume_finite=True, skip_parameter_validation=i > 0 or None):
             scores.append(scorers(model, X, y, **params))
         del model._known  # noqa: SLF001 - the same
     return scores
@@ -251,8 +262,9 @@ def _packs(models: Sequence[Linear], jobs: int, *, wide: bool) -> list[list[int]
         wide: whether X has many columns.
     """
     alike: dict[str, list[int]] = {}
+    names = models[0].get_params(deep=False)
     for i, model in enumerate(models):
-        settings = model.get_params()
+        settings = {name: getattr(model, name) for name in names}
         own = [settings.pop(name) for name in _OWN]
         alone = i if own[0] == "auto" or model.warm_start else None
         kind = alone, own[1] == "auto", sorted(settings.items())
