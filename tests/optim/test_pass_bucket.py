@@ -270,6 +270,23 @@ def test_options_of_torchs_muon_reach_the_products(functions: Callable[[], None]
     assert_same(kernel, run(make, torch.float64, 5, shapes), 1e-12)
 
 
+def test_torchs_muon_of_bfloat16_keeps_its_format(functions: Callable[[], None]) -> None:
+    shapes = [shape for shape in MATRICES if len(shape) == 2]
+
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Muon(ps, lr=0.1)
+
+    ps, ours = run(make, torch.bfloat16, 5, shapes)
+    functions()
+    qs, theirs = run(make, torch.bfloat16, 5, shapes)
+    assert alone(ours) == 0
+    for p, q, start in zip(ps, qs, parameters(torch.bfloat16, shapes), strict=True):
+        kept, other = (o.state[one]["momentum_buffer"] for o, one in ((ours, p), (theirs, q)))
+        assert kept.dtype is other.dtype is torch.bfloat16
+        torch.testing.assert_close(kept, other, rtol=2**-7, atol=2**-9)
+        assert (p - q).detach().float().norm() < 0.03 * (q - start).detach().float().norm()
+
+
 def twice(g, x, *, t, lr=1e-2):  # noqa: ANN001, ANN201
     return x - lr * orthogonalize(g) - lr * orthogonalize(x)
 

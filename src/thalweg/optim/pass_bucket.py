@@ -63,7 +63,7 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
 def _plain(p: Tensor, recipe: Recipe) -> bool:
     """Return whether a parameter is one matrix of real numbers in this process."""
     several = recipe.as_given and p.ndim > 2
-    formed = recipe.like_parameter and (recipe.rule.kind != MATRICES or p.dtype is not computed(p))
+    formed = recipe.like_parameter and recipe.rule.kind != MATRICES
     shown = recipe.split == 1 and not (several or formed)
     whole = shown and not hasattr(p, "placements") and p.numel() > 0
     return whole and (p.device.type == "cpu" or ready(p)) and not p.is_complex()
@@ -106,7 +106,8 @@ def _grow(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) ->
         key, shape = recipe.keys[name], _shape(p, place)
         kept: Tensor = state[key]
         whole = shape == p.shape
-        dtype = options.state_dtype if whole and options.state_dtype else computed(p)
+        own = p.dtype if recipe.like_parameter else computed(p)
+        dtype = options.state_dtype if whole and options.state_dtype else own
         if kept.numel() == 1 and kept.shape != shape:
             like = torch.empty_like(p, dtype=dtype) if whole else p.new_empty(shape, dtype=dtype)
             state[key] = like.detach().fill_(kept.item())
