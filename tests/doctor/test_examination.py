@@ -218,6 +218,11 @@ def test_a_target_that_is_a_place_of_its_series_is_found() -> None:
     assert causes(report(flat, nn.MSELoss(), x, x[:, 4] + x[:, 3])) == []
     assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens[:, 4])) == leak
     assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens.sum(1) % 6)) == []
+    y = tokens[:, 0] % 3
+    table = torch.cat([x[:, :, 0], functional.one_hot(y, 3).float()], 1)
+    loss, wide = nn.CrossEntropyLoss(), nn.Linear(8, 3)
+    assert causes(report(wide, loss, table, y)) == leak  # a column for each class
+    assert causes(report(wide, loss, table, y.roll(1))) == []
 
 
 def test_a_warm_up_from_zero_is_no_fault_and_a_high_rate_is_one() -> None:

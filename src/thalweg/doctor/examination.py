@@ -129,6 +129,12 @@ MAY_FOLLOW = {"inputs_ignored", "dead_relu", "loss_not_finite"}
 """Causes that scales and initial weights may have; what helps there explains them."""
 
 
+# Causes that statistics hardly tell from one another: the other one is told as a warning.
+_RIVALS = {
+    "validation_preprocessed_differently": "validation_of_other_distribution",
+    "validation_of_other_distribution": "validation_preprocessed_differently",
+}
+
 # A cause that explains others: where it is found, they are its consequences.
 _EXPLAINS = {
     "nan_in_inputs": {"validation_preprocessed_differently", "loss_not_finite"},
@@ -155,6 +161,7 @@ _EXPLAINS = {
     "labels_all_equal": {"class_imbalance"},
     "class_imbalance": {"validation_of_other_distribution"},
     "loss_sign_wrong": {"output_range_too_small"},
+    "target_leaks_into_input": set(_RIVALS),  # what is not known later is missing there
     "graph_cut_by_detach": {
         "step_changes_nothing",
         "gradients_lost_before_step",
@@ -182,13 +189,6 @@ _EXPLAINS = {
     "inputs_not_scaled": MAY_FOLLOW,
     "inputs_and_targets_not_scaled": MAY_FOLLOW,
     "init_too_large": MAY_FOLLOW,
-}
-
-
-# Causes that statistics hardly tell from one another: the other one is told as a warning.
-_RIVALS = {
-    "validation_preprocessed_differently": "validation_of_other_distribution",
-    "validation_of_other_distribution": "validation_preprocessed_differently",
 }
 
 

@@ -15,6 +15,7 @@ from thalweg.words import digits
 __all__ = ["CHECKS", "labels_spoiled", "lengths"]
 
 _COLUMNS = 4096
+_DUMMIES = 20  # classes that may have a column each
 _SEQUENCES = 8  # in one input
 _TOLD = 0.2  # share of the targets' variance that must be explained in validation data
 _SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
@@ -166,8 +167,34 @@ def _leaking_column(subject: Subject, x: Tensor, y: Tensor) -> Finding | None:
         return None
     rows = torch.cat([inputs(b)[0].flatten(1) for b in subject.batches]).double()
     values = torch.cat([target(b).reshape(-1) for b in subject.batches]).double()
-    if len(rows) < 20 or len(values.unique()) < 2:
+    distinct, counts = values.unique(return_counts=True)
+    if len(rows) < 20 or len(distinct) < 2:
         return None
+    found, what = _copy_of(rows, values, x), "the target"
+    if found is None and 3 <= len(distinct) <= _DUMMIES:  # a column for each class
+        one = distinct[counts.argmax()]
+        found = _copy_of(rows, (values == one).double(), x)
+        what = f"whether the target is {digits(float(one))}"
+    if found is None:
+        return None
+    column, correlation, second, copied = found
+    where = f"Column {column}" if x.ndim == 2 else f"Place {column // x.shape[2]}"
+    return Finding(
+        "target_leaks_into_input",
+        "problem",
+        f"{where} of the inputs is {what}"
+        + (" itself" if copied else " but for its scale")
+        + f" (correlation {digits(correlation, 5)}).",
+        {"column": float(column), "correlation": correlation, "next column": second},
+        "equal in 99 % of the examples, or a correlation above 0.999 with the target where no "
+        "other column has 0.99",
+        "the correlation of each column with the target",
+        sure=0.9,
+    )
+
+
+def _copy_of(rows: Tensor, values: Tensor, x: Tensor) -> tuple[int, float, float, bool] | None:
+    """Return the column that is the target, its correlation, the next one, and if it is equal."""
     same = (rows == values[:, None]).double().mean(0)
     rows, values = rows - rows.mean(0), values - values.mean()
     size = rows.norm(dim=0) * values.norm()
@@ -179,19 +206,7 @@ def _leaking_column(subject: Subject, x: Tensor, y: Tensor) -> Finding | None:
     copied = float(same[column]) > 0.99 and float(same.topk(2).values[1]) < 0.9
     if not copied and (correlation < 0.999 or second > 0.99 or not x.is_floating_point()):
         return None
-    where = f"Column {column}" if x.ndim == 2 else f"Place {column // x.shape[2]}"
-    return Finding(
-        "target_leaks_into_input",
-        "problem",
-        f"{where} of the inputs is the target"
-        + (" itself" if copied else " but for its scale")
-        + f" (correlation {digits(correlation, 5)}).",
-        {"column": float(column), "correlation": correlation, "next column": second},
-        "equal in 99 % of the examples, or a correlation above 0.999 with the target where no "
-        "other column has 0.99",
-        "the correlation of each column with the target",
-        sure=0.9,
-    )
+    return column, correlation, second, copied
 
 
 def lengths(x: Tensor) -> Tensor | None:
