@@ -25,6 +25,7 @@ _SIDES = {**_PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of
 _SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
 _NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES}
 _ROUNDING = 1e-4
+_SIZES = 4  # of the parameters
 _SEVERAL = 0.05  # of the examples with several true labels
 _EXPERIMENT = "an experiment: what the loss function is given, with parameters of several sizes"
 
@@ -71,8 +72,8 @@ class _Notes(TorchFunctionMode):
 
 def _calls(subject: Subject) -> list[_Call]:
     """Return the calls of torch's loss functions in the loss of the first batch."""
-    found = []
-    for scale in SCALES:
+    found: list[list[tuple[str, Tensor, Tensor]]] = []
+    for scale in SCALES[:_SIZES]:
         twin, notes = subject.copy(), _Notes()
         twin.model.eval()
         enlarge(twin.model, scale)
@@ -82,12 +83,13 @@ def _calls(subject: Subject) -> list[_Call]:
         except Exception:  # noqa: BLE001, S112 - it refuses outputs of that size
             continue
         found.append(notes.calls)
+        if not {name for name, *_ in notes.calls} & (_SCORES | _LOGARITHMS):
+            break  # what the others are given says one pass
     kinds = [[(name, given.shape) for name, given, _ in calls] for calls in found]
     alike = [calls for calls, kind in zip(found, kinds, strict=True) if kind == kinds[0]]
     return [
         _Call(each[0][0], tuple(given for _, given, _ in each), each[0][2])
         for each in zip(*alike, strict=True)
-        if len(each) > 1
     ]
 
 
@@ -103,7 +105,7 @@ def losses_given(subject: Subject) -> Finding | None:
 
 def _probabilities(call: _Call) -> Finding | None:
     """Look for probabilities where the function makes probabilities of what it is given."""
-    if call.name not in _SCORES:
+    if call.name not in _SCORES or len(call.given) < 2:
         return None
     along = normalized(call.given)
     if call.name == "cross_entropy":
