@@ -128,3 +128,23 @@ def test_a_moving_average_that_is_copied_back_takes_the_steps_back(decay: float)
     problems = [f for f in doctor.findings if f.severity == "problem"]
     assert [f.cause for f in problems] == ["step_changes_nothing"] * bool(decay)
     assert not problems or "100% of what a step" in problems[0].sentence
+
+
+@pytest.mark.parametrize("plays", [True, False])
+def test_what_copies_say_is_a_warning_where_the_loss_is_trained_too(plays: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    judge = nn.Linear(3, 1).requires_grad_(plays)
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
+
+    def judged(made: Tensor, _: Tensor) -> Tensor:
+        return functional.softplus(-judge(made)).mean()
+
+    doctor = thalweg.Doctor(model, optimizer, judged)
+    for x, y in batches():
+        optimizer.zero_grad()
+        loss = judged(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert [f.severity for f in doctor.findings[:1]] == ["warning" if plays else "problem"]

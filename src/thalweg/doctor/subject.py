@@ -316,6 +316,14 @@ class Subject:
         return "a batch has no examples" if first is not None and first.numel() == 0 else ""
 
     @cached_property
+    def game(self) -> bool:
+        """Whether the loss uses a module that is trained beside the model: it need not fall."""
+        own = {id(p) for p in self.model.parameters()}
+        own |= {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        others = (m for m in _modules(self.loss_fn) if m is not self.loss_fn)
+        return any(p.requires_grad and id(p) not in own for m in others for p in m.parameters())
+
+    @cached_property
     def examples(self) -> int:
         """How many examples the first batch has."""
         tensor = first_tensor(target(self.batch) if self.pairs else self.batch)
