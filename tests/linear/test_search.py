@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from thalweg.linear import LinearClassifier, LinearRegressor, LinearSearch
-from thalweg.linear.search import _packs
+from thalweg.linear.search import _most_lanes, _packs
 
 PASSES: dict[str, Any] = {"finish": False, "max_iter": 4, "random_state": 0}
 MANY: dict[str, Any] = {
@@ -90,14 +90,37 @@ def test_a_setting_that_diverges_leaves_its_neighbours_alone() -> None:
 def test_settings_are_trained_in_wide_packs_that_threads_share() -> None:
     model = LinearClassifier(**PASSES)
     models = [clone(model).set_params(lr=1 / (1 + i), alpha=1e-3) for i in range(100)]
-    for jobs, wide, sizes in (
-        (1, False, [64, 32, 4]), (1, True, [32, 32, 32, 4]), (3, False, [32, 32, 32, 4]),
+    for jobs, lanes, sizes in (
+        (1, 64, [64, 32, 4]), (1, 32, [32, 32, 32, 4]), (3, 64, [32, 32, 32, 4]),
     ):  # fmt: skip
-        packs = _packs(models, jobs, wide=wide)
+        packs = _packs(models, jobs, lanes)
         assert [len(pack) for pack in packs] == sizes
         assert [i for pack in packs for i in pack] == list(range(100))[::-1]
     models += [clone(model).set_params(lr="auto"), clone(model).set_params(lr=1.0, alpha="auto")]
-    assert [len(pack) for pack in _packs(models, 1, wide=False)] == [64, 32, 4, 1, 1]
+    assert [len(pack) for pack in _packs(models, 1, 64)] == [64, 32, 4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes", "lanes"),
+    [(100, 2, 64), (10_000, 2, 32), (100, 64, 32), (10**6, 2, 8), (10_000, 100, 8)],
+)
+def test_many_parameters_have_fewer_lanes(columns: int, classes: int, lanes: int) -> None:
+    X = csr_array((classes, columns))
+    assert _most_lanes(LinearClassifier(), X, np.arange(classes)) == lanes
+    assert _most_lanes(LinearRegressor(), np.empty((1, columns)), [0.0]) == (64, 8)[columns > 10**5]
+
+
+def test_another_error_than_divergence_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def broken(model: LinearClassifier, *_: object) -> None:
+        asked.append(model)
+        raise IndexError("a fault")
+
+    monkeypatch.setattr(LinearClassifier, "fit", broken)
+    with pytest.raises(IndexError, match="a fault"):
+        LinearSearch(LinearClassifier(), {"lr": [0.1, 1.0]}, cv=2).fit(*load_iris(return_X_y=True))
+    assert len(asked) == 1
 
 
 @pytest.mark.filterwarnings("ignore")

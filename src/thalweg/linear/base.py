@@ -518,13 +518,8 @@ class _Course:
     def __init__(
         self, model: Linear, loss: Loss, k: int, validation: Rows | None, *, seen: bool
     ) -> None:
-        self._seen, self._model, self._loss, self._k, self._validation = (
-            seen,
-            model,
-            loss,
-            k,
-            validation,
-        )
+        self._model, self._loss, self._k = model, loss, k
+        self._validation, self._seen = validation, seen
         self._kept: list[NDArray[np.float64]] | None = None
         self._choice: list[Choice] = []
         self._shares: list[NDArray[np.float64]] = []

@@ -24,7 +24,8 @@ from thalweg.linear.base import Linear
 
 __all__ = ["LinearSearch"]
 
-_MANY = 4096  # columns of which more than 32 lanes leave the near caches
+_NEAR = 4096  # parameters of sparse models of which more than 32 lanes leave the near caches
+_LARGE = 1 << 18  # parameters of which more than eight lanes take too much memory
 _OWN = ("lr", "alpha", "l1_ratio")  # what lanes of one training may differ in
 
 
@@ -120,9 +121,7 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         candidates = list(ParameterGrid(self.param_grid))
         plain = clone(self.estimator)
         models = [_with(plain, each) for each in candidates]
-        packs = _packs(
-            models, effective_n_jobs(self.n_jobs), wide=issparse(X) and X.shape[1] > _MANY
-        )
+        packs = _packs(models, effective_n_jobs(self.n_jobs), _most_lanes(self.estimator, X, y))
         if self.verbose:
             print(  # noqa: T201 - as GridSearchCV does
                 f"Fitting {len(splits)} folds for each of {len(models)} candidates, "
@@ -190,7 +189,7 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
             models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
             models[0].fit(X, y, **params)
             seconds = (time.perf_counter() - began) / len(models)
-        except Exception as error:  # noqa: BLE001 - judged there
+        except OverflowError as error:
             if len(models) > 1:  # one of them alone may have failed
                 alone = [
                     self._judged([model], parts, params, score_params, scorers) for model in models
@@ -207,8 +206,8 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
                 result["train_scores"] = each
         return results
 
-    def _failed(self, error: Exception, scorers: Any, seconds: float) -> dict[str, Any]:
-        if self.error_score == "raise" or not isinstance(error, OverflowError):
+    def _failed(self, error: OverflowError, scorers: Any, seconds: float) -> dict[str, Any]:
+        if self.error_score == "raise":
             raise error
         warnings.warn(f"a setting was not trained: {error}", FitFailedWarning, stacklevel=2)
         several = getattr(scorers, "_scorers", None)
@@ -253,13 +252,24 @@ def _together(models: Sequence[Linear], X: Any) -> list[Any]:
     return np.split(whole._outputs(X), len(models), axis=1)  # noqa: SLF001 - as its own predict
 
 
-def _packs(models: Sequence[Linear], jobs: int, *, wide: bool) -> list[list[int]]:
+def _most_lanes(estimator: Linear, X: Any, y: Any) -> int:
+    """Return how many lanes a training may have."""
+    targets = np.asarray(y)
+    outputs = len(np.unique(targets)) if is_classifier(estimator) else 1
+    columns = np.shape(X)[1] if np.ndim(X) > 1 else 1  # which fit refuses
+    parameters = columns * (targets.shape[1] if targets.ndim > 1 else outputs)
+    if parameters > _LARGE:
+        return LANES
+    return WIDTHS[-2] if issparse(X) and parameters > _NEAR else WIDTHS[-1]
+
+
+def _packs(models: Sequence[Linear], jobs: int, lanes: int) -> list[list[int]]:
     """Return which models are trained side by side, so that jobs share them.
 
     Args:
         models: all of them.
         jobs: how many threads there are.
-        wide: whether X has many columns.
+        lanes: at most in one training.
     """
     alike: dict[str, list[int]] = {}
     names = models[0].get_params(deep=False)
@@ -275,7 +285,7 @@ def _packs(models: Sequence[Linear], jobs: int, *, wide: bool) -> list[list[int]
         rest = sorted(pack, key=lambda i: models[i].lr if len(pack) > 1 else 0)
         share = len(rest) // jobs
         while rest:
-            most = min(share, len(rest), WIDTHS[-2] if wide else WIDTHS[-1])
+            most = min(share, len(rest), lanes)
             width = max([each for each in WIDTHS if each <= most], default=LANES)
             packs.append(rest[:width])
             rest = rest[width:]
