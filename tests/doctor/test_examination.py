@@ -543,6 +543,37 @@ def test_a_gradient_that_is_not_finite_is_told_by_its_operation(
     assert causes(found) == cause
 
 
+class Spread(nn.Module):
+    """A mean and a variance, which some activation keeps above 0."""
+
+    def __init__(self, above: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+        self.above = above
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance = self.body(x).unbind(1)
+        return torch.stack([mean, self.above(variance)], 1)
+
+
+def likelihood(out: Tensor, y: Tensor) -> Tensor:
+    return (out[:, 1].log() + (out[:, 0] - y) ** 2 / out[:, 1]).mean()
+
+
+@pytest.mark.parametrize(
+    ("above", "expected"), [(nn.ReLU(), ["relu_output_into_log"]), (nn.Softplus(), [])]
+)
+def test_a_logarithm_of_one_rectified_column_is_named(
+    above: nn.Module, expected: list[str]
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 4)
+    model = Spread(above)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    found = thalweg.check(model, optimizer, likelihood, loader(x, x[:, 0] - x[:, 1]))
+    assert causes(found) == expected
+
+
 def test_as_many_places_as_letters_are_not_taken_for_them() -> None:
     letters = torch.randint(0, 6, (64, 7), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)

@@ -19,6 +19,13 @@ _STEPS = 64
 _SECONDS = 0.5  # of work
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
 _ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
+_LOGARITHMS = {"Log", "Log2", "Log10"}
+_RECTIFIERS = {"Relu", "Threshold", "Hardtanh", "Clamp", "ClampMin"}
+_ZERO_STAYS = {  # operations after which a 0 is a 0 still
+    *("Alias", "Cat", "Clone", "Div", "Expand", "Gather", "Index", "Mul", "Permute", "Select"),
+    *("Slice", "Split", "Squeeze", "Stack", "T", "ToCopy", "Transpose", "Unbind", "UnsafeView"),
+    *("Unsqueeze", "View"),
+}
 
 
 def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None:
@@ -28,8 +35,10 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         with allowance:
             twin.optimizer.zero_grad()
             loss = twin.loss(batch)
-            if not loss.requires_grad or not float(loss.detach().abs()) < _HUGE:
+            if not loss.requires_grad:
                 return None
+            if not float(loss.detach().abs()) < _HUGE:
+                return None if _finite(loss) else _logarithm_of_zero(loss, step)
             if not all(
                 float(p.detach().abs().amax()) < _HUGE for p in twin.parameters if p.numel()
             ):
@@ -60,6 +69,44 @@ def _finding(loss: float, bad: list[str], operation: str, step: int) -> Finding:
     )
 
 
+def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
+    """Look for a logarithm of zeros that a rectifier made, anywhere in a loss that is not finite.
+
+    So one column of the outputs is seen, such as a variance beside a mean, and one of several.
+    """
+    for node in nodes(loss):
+        if _kind(node) not in _LOGARITHMS:
+            continue
+        share = float((node._saved_self == 0).float().mean())  # noqa: SLF001 - torch documents it
+        if share > 0 and _rectified(node):
+            return Finding(
+                "relu_output_into_log",
+                "problem",
+                f"{share:.0%} of the numbers that a logarithm takes are exactly 0 (a ReLU made "
+                f"them), and the loss is {digits(float(loss.detach()))}.",
+                {"share that is 0": share, "loss": str(float(loss.detach()))},
+                "a logarithm takes zeros of a rectifier, and the loss is not finite",
+                "an experiment: plain steps on a copy",
+                onset=step,
+            )
+    return None
+
+
+def _kind(node: Any) -> str:  # noqa: ANN401 - torch has no public class of it
+    return str(node.name()).split("Backward", maxsplit=1)[0]
+
+
+def _rectified(node: Any) -> bool:  # noqa: ANN401
+    """Return whether a rectifier's zeros reach an operation as they are."""
+    ahead = [given for given, _ in node.next_functions if given is not None]
+    for given in ahead:
+        if _kind(given) in _RECTIFIERS:
+            return True
+        if _kind(given) in _ZERO_STAYS:
+            ahead += [one for one, _ in given.next_functions if one not in (None, *ahead)]
+    return False
+
+
 def _finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
@@ -75,7 +122,7 @@ def _first(loss: Tensor) -> str:
             found.append(name)
 
     for node in nodes(loss):
-        node.register_hook(partial(note, name=node.name().split("Backward")[0]))
+        node.register_hook(partial(note, name=_kind(node)))
     loss.backward()
     return found[0] if found else ""
 
