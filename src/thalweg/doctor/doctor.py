@@ -96,6 +96,8 @@ class Doctor:
     def step(self, loss: Tensor | float, batch: Batch | None = None) -> None:
         """Note a step of the training, after the optimizer's.
 
+        Where gradients are accumulated, note each loss that is added, before it is divided.
+
         Args:
             loss: of this step.
             batch: what it was computed of, (x, y) or what ``step`` takes; None: unknown, and then
