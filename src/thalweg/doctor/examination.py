@@ -211,5 +211,9 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     found += [f for f in _rivals(found) if f.cause not in present]
     kept: dict[str, Finding] = {}
     for finding in sorted(found, key=lambda f: (f.severity != "problem", -f.sure)):
-        kept.setdefault(finding.cause, finding)
+        first = kept.setdefault(finding.cause, finding)
+        # Of two checks that are as sure of a cause, the one that measured more tells more.
+        alike = (first.severity, first.sure) == (finding.severity, finding.sure)
+        if alike and len(finding.evidence) > len(first.evidence):
+            kept[finding.cause] = finding
     return list(kept.values())
