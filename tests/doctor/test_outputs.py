@@ -108,3 +108,23 @@ def test_padding_is_seen_where_all_sequences_are_as_long_and_most_of_it_is_paddi
         subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(tokens, labels)])
         assert bool(reads_padding(subject)) != masked
     assert lengths(tokens[:, :8]) is None  # a table's columns may be constant
+
+
+def test_categories_among_the_inputs_are_not_replaced_by_noise() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(5, 2)
+            self.last = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            columns = [self.embedding(x[:, 0].long()), x[:, 1:]]
+            return torch.relu(self.last(torch.cat(columns, 1)))
+
+    torch.manual_seed(0)
+    x = torch.cat([torch.arange(40)[:, None] % 5, torch.randn(40, 1)], 1)
+    model = Table()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    values = reach(Subject(model, optimizer, nn.MSELoss(), [(x, x.sum(1, keepdim=True))]))
+    assert values is not None
+    assert (values.low, values.high) == (0.0, float("inf"))

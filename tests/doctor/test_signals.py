@@ -163,3 +163,23 @@ def test_units_that_are_dead_do_not_hide_gradients_that_were_not_zeroed() -> Non
         signals.optimizer.step()
     assert signals.asked > 0
     assert signals.kept == signals.asked
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_a_closure_that_does_not_zero_gradients_is_seen(zeroed: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    signals, x = Signals(model, optimizer), torch.randn(8, 3)
+
+    def closure() -> Tensor:
+        if zeroed:
+            optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(8):
+        optimizer.step(closure)
+    assert signals.asked > 5
+    assert signals.kept == (0 if zeroed else signals.asked)

@@ -134,6 +134,7 @@ class Signals:
         self._few = sorted((p for p in self.held if p.requires_grad), key=Tensor.numel)[:_FEW]
         self._looks = False  # at this step
         self._waits = False  # for the next step, to end what this one began
+        self._within = False  # the backward pass is within the step, in a closure
         self._asking: list[Any] = []
         self._fresh: set[int] = set()
         self._moving: Tensor | None = None  # elements of the parameters before the step
@@ -172,10 +173,11 @@ class Signals:
         self.rooted += any(id(leaf) in own for leaf in found)
         self.reached = [tuple(leaf.shape) for leaf in found]
 
-    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401
         """Note what a step is about to do; a copy's step calls this too, and is passed over."""
         if optimizer is not self.optimizer:
             return
+        self._within = any(map(callable, (*args[1:], *kwargs.values())))
         self.rates.append(float(optimizer.param_groups[0].get("lr", math.nan)))
         if not self.model.training:
             self.eval_steps += 1
@@ -206,9 +208,9 @@ class Signals:
         self.empty += self.norms[-1] == 0
 
     def _look(self) -> None:
-        for handle in self._asking:
-            handle.remove()
-        self._asking, self._waits = [], False
+        if not self._within:
+            self._ask_no_more()
+        self._waits = False
         if self._slope is not None:
             self._try(self._turn)
         if self._moved is not None:
@@ -243,7 +245,11 @@ class Signals:
             self.notes[-1].cosine = both / math.sqrt(here * there)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
-        if optimizer is self.optimizer and self._looks:
+        if optimizer is not self.optimizer:
+            return
+        if self._within:
+            self._ask_no_more()
+        if self._looks:
             began = time.thread_time()
             self._try(self._move)
             self._ask()
@@ -281,6 +287,11 @@ class Signals:
         telling = [p for p in self._few if p.grad is not None and bool(p.grad.any())]
         self._waits, self._fresh = True, {id(p) for p in telling}
         self._asking = [p.register_hook(self._asker(p)) for p in telling]
+
+    def _ask_no_more(self) -> None:
+        for handle in self._asking:
+            handle.remove()
+        self._asking = []
 
     def _asker(self, p: Tensor) -> Any:  # noqa: ANN401 - a hook of torch's
         def ask(_: Tensor) -> None:
