@@ -8,6 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+# Beside other workers of pytest-xdist all libraries use one thread each, and so does what a test
+# starts, unless the test asks for more: threads without a core of their own wait for each other.
+# NumPy's reads it when it is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from thalweg import rule, rules, wrapper
 
 # A shell ignores Ctrl-C on behalf of what it starts in the background; tests press it.
@@ -15,11 +21,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton reads it when it is imported, which any module of tests may bring about: no GPU is needed.
 os.environ["TRITON_INTERPRET"] = "1"
-
-# Beside other workers of pytest-xdist torch and what a test starts use one thread each, unless the
-# test asks for more: threads without a core of their own wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What wrote the logs there is no test, and loads Lightning.
 collect_ignore = ["doctor/logs"]
