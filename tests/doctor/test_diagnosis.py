@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
+from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.diagnosis import also_helped, betters
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment, treatments
@@ -52,6 +53,39 @@ def test_a_rate_that_clipping_would_save_is_no_problem_yet() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=rate)
         found = thalweg.check(model, optimizer, nn.MSELoss(), batches(x, y))
         assert [f.severity for f in found if f.cause == "lr_too_high"] == [severity]
+
+
+def acted() -> tuple[Tensor, Tensor]:
+    """Return states, and for each an action at random, its reward, and the best action."""
+    states = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    best = states.argmax(1)
+    actions = torch.randint(0, 4, (600,), generator=torch.Generator().manual_seed(1))
+    return states, torch.stack([actions, (actions == best).long()], 1)
+
+
+def policy(*, weighted: bool) -> object:
+    def loss(scores: Tensor, y: Tensor) -> Tensor:
+        likely = scores.log_softmax(1).gather(1, y[:, :1])[:, 0]
+        weight = 4 * likely.exp().detach() if weighted else 1.0
+        return -(likely * (y[:, 1] - 0.25) * weight).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_loss_with_a_detached_part_has_another_slope(weighted: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    assert surrogate(Subject(model, optimizer, policy(weighted=weighted), [acted()])) == weighted
+
+
+def test_no_rate_is_a_problem_where_the_loss_need_not_fall() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=3.0, momentum=0.9)
+    found = thalweg.check(model, optimizer, policy(weighted=True), batches(*acted()))
+    assert [f.severity for f in found if f.cause == "lr_too_high"] == ["warning"]
 
 
 def trained(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import (
@@ -140,7 +141,14 @@ def treat(
     rivals = also_helped(courses, findings, plain, learned, onset)
     for finding in [*findings, *rivals]:
         ruled_out.pop(finding.cause, None)
-    return Verdict(findings, ruled_out, rivals)
+    return Verdict(_doubted(findings, trials.subject), ruled_out, rivals)
+
+
+def _doubted(findings: list[Finding], subject: Subject) -> list[Finding]:
+    """Return findings as warnings where the loss need not fall when the model learns."""
+    if all(f.severity == "warning" for f in findings) or not (subject.game or surrogate(subject)):
+        return findings
+    return [replace(finding, severity="warning") for finding in findings]
 
 
 def also_helped(
@@ -186,7 +194,8 @@ def first_steps(subject: Subject) -> list[Finding]:
         if clipped and clipped.learned > 0.3:
             return [replace(found[0], severity="warning", sure=0.4)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
-        return found if number == 0 else [replace(found[0], sure=0.5)]
+        found = found if number == 0 else [replace(found[0], sure=0.5)]
+        return _doubted(found, subject)
     best = min(map(trials.run, one_batch()), key=lambda course: course.left)
     return [] if best.learned > 0.3 else [_not_by_heart(best, trials.subject)]
 

@@ -340,9 +340,7 @@ class Doctor:
                 # It learned for a while; experiments begin shortly before it broke.
                 tried = Trials(self._subject(last), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, self._seconds, self._onset())
-            tries = verdict.findings
-            tries = [replace(f, severity="warning") for f in tries] if subject.game else tries
-            findings += tries
+            findings += verdict.findings
             ruled_out, rivals = verdict.ruled_out, verdict.rivals
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
         vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)

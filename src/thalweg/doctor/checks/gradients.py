@@ -5,18 +5,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.subject import Subject, nodes
+from thalweg.doctor.subject import Copy, Subject, nodes
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "gradient_not_finite"]
+__all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
 
 _STEPS = 64
 _SECONDS = 0.5  # of work
+_WAYS = (1e-2, 1e-3)  # steps along the gradient, in norms of the parameters
+_UNLIKE = 0.5  # of a gradient's norm: further from it, the slope of the loss is another one
+_CLOSE = 0.1  # of it: two slopes so close together are those of a smooth loss
+_ROUNDING = 1e-4
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
 _ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
 _LOGARITHMS = {"Log", "Log2", "Log10"}
@@ -125,6 +129,42 @@ def _first(loss: Tensor) -> str:
         node.register_hook(partial(note, name=_kind(node)))
     loss.backward()
     return found[0] if found else ""
+
+
+def surrogate(subject: Subject) -> bool:
+    """Return whether the loss has another derivative than its gradient: its value says little.
+
+    A part of such a loss is detached on purpose: probabilities of a policy that acted, targets that
+    the model itself gives. Asked by differences of the loss along the gradient, at the start.
+    """
+    twin = subject.copy()
+    torch.manual_seed(0)
+    loss = twin.loss(subject.batch)
+    own = [p for p in twin.model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, own, allow_unused=True)
+    pairs = [(p, g) for p, g in zip(own, gradients, strict=True) if g is not None]
+    size = float(nn.utils.get_total_norm([g for _, g in pairs]))
+    length = float(nn.utils.get_total_norm([p.detach() for p, _ in pairs]))
+    told = max(_WAYS) * length * size  # the change that is to be seen
+    if not _ROUNDING * abs(float(loss.detach())) < told < float("inf"):
+        return False
+    far, near = (_slope(subject, twin, pairs, way * length / size) for way in _WAYS)
+    return abs(near - 1) > _UNLIKE and abs(far - near) < _CLOSE
+
+
+def _slope(
+    subject: Subject, twin: Copy, pairs: list[tuple[nn.Parameter, Tensor]], step: float
+) -> float:
+    """Return by how much the loss changes along its gradient, by how much it should."""
+    starts, ends = [p.detach().clone() for p, _ in pairs], []
+    for side in (-step, step):
+        with torch.no_grad():
+            for (p, g), start in zip(pairs, starts, strict=True):
+                p.copy_(start + side * g)
+        torch.manual_seed(0)
+        ends.append(float(twin.loss(subject.batch).detach()))
+    squares = sum(float(g.pow(2).sum()) for _, g in pairs)
+    return (ends[1] - ends[0]) / (2 * step * squares)
 
 
 def gradient_wrong(subject: Subject) -> Finding | None:
