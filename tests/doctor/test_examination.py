@@ -169,6 +169,9 @@ def test_what_is_found_of_data() -> None:
     assert causes(found) == ["data_sorted_not_shuffled"]
     found = thalweg.check(model, optimizer, loss, loader(x, y), loader(3 * x + 2, y))
     assert causes(found) == ["validation_preprocessed_differently"]
+    for shift, cause in ((2, "of_other_distribution"), (20, "preprocessed_differently")):
+        found = thalweg.check(model, optimizer, loss, loader(x, y), loader(x + shift, y))
+        assert causes(found) == [f"validation_{cause}"]
     others = y != 0
     found = thalweg.check(model, optimizer, loss, loader(x, y), loader(x[~others], y[~others]))
     assert causes(found) == ["validation_of_other_distribution"]

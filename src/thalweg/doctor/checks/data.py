@@ -18,6 +18,7 @@ _STATISTIC = "a statistic of the batches that were read"
 _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
 _CHANNELS, _CERTAIN = 4, 8.0  # at most, and standard errors
 _DEARER = 1.5  # times the cost of mistaking another class
+_MOVED = 5.0  # deviations
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -310,7 +311,9 @@ def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
     if share < 0.2:
         return None
     rescaled = float((scale.log().abs() > 0.7).float().mean()) > 0.1
-    alike = share > 0.5 and rescaled
+    # A trend, or other people, move columns by few deviations; another unit moves them by many.
+    moved = float(shift.abs().median()) > _MOVED
+    alike = share > 0.5 and (rescaled or moved)
     cause = "validation_preprocessed_differently" if alike else "validation_of_other_distribution"
     return Finding(
         cause,
