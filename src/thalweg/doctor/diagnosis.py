@@ -145,10 +145,14 @@ def treat(
 
 
 def _doubted(findings: list[Finding], subject: Subject) -> list[Finding]:
-    """Return findings as warnings where the loss need not fall when the model learns."""
-    if all(f.severity == "warning" for f in findings) or not (subject.game or surrogate(subject)):
-        return findings
-    return [replace(finding, severity="warning") for finding in findings]
+    """Return findings as warnings where the loss need not fall when the model learns.
+
+    Where a part of the loss is detached, that is so of rates: what is wrong by itself stays.
+    """
+    told = [f for f in findings if f.severity == "problem"]
+    rated = [f for f in told if f.cause in {"lr_too_high", "lr_too_low"}]
+    doubted = told if subject.game else rated if rated and surrogate(subject) else []
+    return [replace(f, severity="warning") if f in doubted else f for f in findings]
 
 
 def also_helped(

@@ -17,10 +17,10 @@ __all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
 
 _STEPS = 64
 _SECONDS = 0.5  # of work
-_WAYS = (1e-2, 1e-3)  # steps along the gradient, in norms of the parameters
+_WAYS = (1e-3, 1e-4)  # steps along the gradient, in norms of the parameters
 _UNLIKE = 0.5  # of a gradient's norm: further from it, the slope of the loss is another one
 _CLOSE = 0.1  # of it: two slopes so close together are those of a smooth loss
-_ROUNDING = 1e-4
+_ROUNDING = 1e-5  # of the loss
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
 _ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
 _LOGARITHMS = {"Log", "Log2", "Log10"}
@@ -145,7 +145,7 @@ def surrogate(subject: Subject) -> bool:
     pairs = [(p, g) for p, g in zip(own, gradients, strict=True) if g is not None]
     size = float(nn.utils.get_total_norm([g for _, g in pairs]))
     length = float(nn.utils.get_total_norm([p.detach() for p, _ in pairs]))
-    told = max(_WAYS) * length * size  # the change that is to be seen
+    told = min(_WAYS) * length * size  # the change that is to be seen
     if not _ROUNDING * abs(float(loss.detach())) < told < float("inf"):
         return False
     far, near = (_slope(subject, twin, pairs, way * length / size) for way in _WAYS)
