@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import _labels_unrelated, _overfits, look_at_outcome
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
@@ -72,3 +73,30 @@ def test_pairs_that_carry_over_have_something_to_do_with_their_targets(
     trials = Trials(subject, 2, 1.0)
     assert trials.plain.losses[0] > 0.3
     assert bool(_labels_unrelated(trials, 0.1, [(1, last)])) == told
+
+
+def test_inputs_that_are_not_scaled_explain_that_one_class_is_named() -> None:
+    y = (torch.arange(400) % 20 == 0).long()
+    model = nn.Linear(1, 2)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(Tensor([1.0, -1.0]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = (1000.0 * y[:, None], y)
+    trials = Trials(Subject(model, optimizer, nn.CrossEntropyLoss(), [batch]), 2, 1.0)
+    scales = Finding("inputs_not_scaled", "problem", "", {}, "", "")
+    for found, severity in (([], "problem"), ([scales], "warning")):
+        told = list(look_at_outcome(trials, model, 1.0, [], found))
+        assert [(f.cause, f.severity) for f in told] == [("class_imbalance", severity)]
+
+
+def test_pictures_of_others_are_told_though_their_mean_is_learned() -> None:
+    torch.manual_seed(0)
+    small = torch.rand(300, 1, 4, 4)
+    bright = torch.linspace(-3, 3, 16).reshape(1, 1, 4, 4)  # of each place: easily learned
+    batches = list(zip(small.split(50), (small.roll(1, 0) + bright).split(50), strict=True))
+    model = nn.Conv2d(1, 1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trials = Trials(Subject(model, optimizer, nn.MSELoss(), batches, batches), 2, 1.0)
+    assert _labels_unrelated(trials, 0.1, [(1, 0.1)]) is not None
+    assert _labels_unrelated(trials, 0.1, [(1, 0.01)]) is None

@@ -113,7 +113,7 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
     if output is None or loss_fn is None:
         return None
     targets = _joined([target(b) for b in (batches or subject.batches)[:_MOST]])
-    shape = _shape(output, target((batches or subject.batches)[0]), loss_fn)
+    shape = tuple(_shape(output, target((batches or subject.batches)[0]), loss_fn))
     rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
     per_row = len(output) / max(1, subject.examples)  # a flattened sequence has more
     counts = [round(row * per_row) for row in rows]
@@ -121,9 +121,10 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
     if all(isinstance(y, Tensor) and y.is_floating_point() for y in targets):
         starts.append(torch.stack([y.float().mean() for y in targets]).mean() * torch.ones(shape))
     for start in starts:
-        least = _fitted(loss_fn, start.to(output), targets, counts)
-        if math.isfinite(least):
-            return least
+        for places in {shape[1:]: None, output.shape[1:]: None}:  # most losses ask for all places
+            least = _fitted(loss_fn, start.to(output), targets, counts, places)
+            if math.isfinite(least):
+                return least
     return None
 
 
@@ -146,8 +147,22 @@ def _shape(output: Tensor, y: Any, loss_fn: LossFn) -> list[int]:  # noqa: ANN40
     return shape
 
 
-def _fitted(loss_fn: LossFn, start: Tensor, targets: list[Any], counts: list[int]) -> float:
-    """Return the least mean loss that a constant reaches from a start; inf where none is finite."""
+def _fitted(
+    loss_fn: LossFn,
+    start: Tensor,
+    targets: list[Any],
+    counts: list[int],
+    places: tuple[int, ...],
+) -> float:
+    """Return the least mean loss that a constant reaches from a start; inf where none is finite.
+
+    Args:
+        loss_fn: of outputs and targets.
+        start: of the constant.
+        targets: of each batch, or of all.
+        counts: of the rows of outputs for each.
+        places: shape of an output; the constant is the same along what it has as 1.
+    """
     constant = start.clone().requires_grad_()
     rule = torch.optim.LBFGS([constant], max_iter=20, line_search_fn="strong_wolfe")
     least = math.inf
@@ -157,7 +172,7 @@ def _fitted(loss_fn: LossFn, start: Tensor, targets: list[Any], counts: list[int
         rule.zero_grad()
         total = torch.zeros(())
         for y, count in zip(targets, counts, strict=True):
-            outputs = constant.expand(count, *constant.shape[1:])
+            outputs = constant.expand(count, *places)
             total = total + loss_fn(outputs, y) * (count / sum(counts))
         if total.requires_grad:
             total.backward()

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
-from thalweg.doctor.baseline import class_dimension, constant_loss, squares
+from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of, squares
 from thalweg.doctor.checks.data import class_imbalance, classes, labels
 from thalweg.doctor.checks.examples import labels_spoiled
 from thalweg.doctor.dynamics import measure
@@ -24,6 +24,7 @@ __all__ = ["look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
 _SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
+_BESIDE = {*_SCALES, "init_too_large", "loss_terms_unbalanced"}  # explain a class always named
 _EVEN = 0.3  # of the most frequent number, each of those that number classes
 _VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
@@ -55,11 +56,12 @@ def look_at_outcome(
         validated: steps and validation losses.
         found: what was found before: it explains a loss that stays high.
     """
+    problems = {finding.cause for finding in found if finding.severity == "problem"}
     one_class = _names_one_class(trials.subject, model)
     if one_class is not None:
-        yield one_class
+        # Experiments with the same classes have shown what keeps the model at one of them.
+        yield replace(one_class, severity="warning") if problems & _BESIDE else one_class
         return
-    problems = {finding.cause for finding in found if finding.severity == "problem"}
     numbered = _class_numbers(trials.subject) if left > 0.1 and problems <= _SCALES else None
     if numbered is not None and (numbered.sure > _VAGUE or not found):
         if problems:
@@ -229,7 +231,7 @@ def _labels_unrelated(
 ) -> Finding | None:
     """Look for targets that inputs say nothing about, to the model and to simpler ones."""
     subject = trials.subject
-    best = constant_loss(subject, subject.validation) if subject.validation else None
+    best = _loss_without_inputs(subject) if subject.validation else None
     if best is None and trials.plain.losses:  # of several outputs: what the training starts from
         best = trials.plain.losses[0]
     carries = bool(validated and best and validated[-1][1] < _CARRIES * best)
@@ -250,6 +252,18 @@ def _labels_unrelated(
         "an experiment: ridge regressions from one half of the examples to the other",
         sure=0.8,
     )
+
+
+def _loss_without_inputs(subject: Subject) -> float | None:
+    """Return the least validation loss of outputs that are the same for every example."""
+    best, loss_fn = constant_loss(subject, subject.validation), subject.loss_fn
+    found = [target(batch) for batch in subject.validation]
+    alike = all(isinstance(y, Tensor) and y.is_floating_point() and y.ndim > 1 for y in found)
+    if best is None or loss_fn is None or not alike or len({y.shape[1:] for y in found}) > 1:
+        return best
+    y = torch.cat(found)  # as a picture, that has a mean for each place
+    own = loss_of(loss_fn, y.mean(0, keepdim=True).expand_as(y), y)
+    return min(best, own) if math.isfinite(own) else best
 
 
 def _overfits(

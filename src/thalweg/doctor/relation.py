@@ -17,6 +17,7 @@ _ROWS = 2048  # examples that are used
 _FITTED = 1024  # of two parts each
 _COLUMNS = 4096  # of inputs of the plain network
 _FEWEST = 100  # examples below which nothing is said
+_NUMBERS = 1024  # of a target that count
 _RANDOM = 256  # random features
 _CLASSES = 50  # distinct targets that count as classes
 _WIDTH, _STEPS, _BATCH, _RATE = 128, 300, 32, 3e-3  # of the plain network, trained by Adam
@@ -72,7 +73,7 @@ def carried(batches: Sequence[Batch], others: Sequence[Batch]) -> float | None:
 
 def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
     """Return inputs and single targets without examples that come again; None: there are none."""
-    y = labels(batches)
+    y = _single_or_rows(batches)
     tensors = [first_tensor(inputs(batch)) for batch in batches]
     first = tensors[0]
     if (
@@ -88,8 +89,22 @@ def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
     return x[places], y.detach().cpu()[places]
 
 
+def _single_or_rows(batches: Sequence[Batch]) -> Tensor | None:
+    """Return the target of each example, a row where it is several numbers; None for others."""
+    single = labels(batches)
+    if single is not None:
+        return single
+    found = [target(batch) for batch in batches]
+    if not all(isinstance(y, Tensor) and y.is_floating_point() and y.ndim > 1 for y in found):
+        return None
+    alike = len({y.shape[1:] for y in found}) == 1
+    return torch.cat([y.flatten(1) for y in found])[:, :_NUMBERS] if alike else None
+
+
 def _goal(y: Tensor, distinct: Tensor) -> Tensor:
-    """Return indicators of classes, or numbers as a column."""
+    """Return indicators of classes, or numbers as columns."""
+    if y.ndim > 1:
+        return y.float()
     if len(distinct) <= _CLASSES:
         return (y[:, None] == distinct[None]).float()
     return y.float()[:, None]
