@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thalweg.doctor.exchange import exchanged
 from thalweg.doctor.subject import Subject
@@ -125,3 +125,28 @@ def test_triplets_alone_are_treated_so() -> None:
     ):
         subject = Subject(model, optimizer, loss_fn, [(x, torch.zeros(12))])
         assert any(t.cause == "loss_sign_wrong" for t in treatments(subject)) == tried
+
+
+def test_embeddings_whose_products_start_the_loss_high_are_made_smaller() -> None:
+    class Factors(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.user, self.item = nn.Embedding(20, 64), nn.Embedding(20, 64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.user(x[:, 0]) * self.item(x[:, 1])).sum(1)
+
+    torch.manual_seed(0)
+    model, x = Factors(), torch.randint(0, 20, (400, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, torch.randn(400))])
+    found = [t for t in treatments(subject) if t.cause == "init_too_large"]
+    assert len(found) == 1
+    twin = subject.copy()
+    found[0].prepare(twin)
+    # A product of two that are a tenth as large each is a hundredth as large.
+    assert torch.allclose(100 * twin.outputs((x, None)), model(x), rtol=1e-4, atol=1e-3)
+    with torch.no_grad():
+        model.user.weight.mul_(0.05)  # the loss starts near that of a constant
+    subject = Subject(model, optimizer, nn.MSELoss(), subject.batches)
+    assert not [t for t in treatments(subject) if t.cause == "init_too_large"]

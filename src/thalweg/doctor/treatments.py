@@ -13,6 +13,7 @@ from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.shapes import loss_not_mean
+from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
@@ -38,6 +39,7 @@ __all__ = [
 _FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _RARE, _OUTLYING = 0.05, 20.0  # share of outliers, and quartile ranges from the median
+_DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _UNLIKE = 50.0  # variance along the main direction of inputs over the median one
 _COLUMNS = 1024  # of inputs whose directions are asked for
@@ -473,6 +475,7 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             f"more than {_GAIN}-fold: {most or 'the model'} {digits(large[most])}-fold.",
             reset,
         )
+    yield from _embeddings(subject)
     small = [name for name, g in sizes.items() if 0 < g < _LOSS]
     if small and 2 * len(small) >= len(sizes):
         yield Treatment(
@@ -503,6 +506,36 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
             around=partial(replaced, {"relu", "relu_"}, leaky),
         )
+
+
+def _embeddings(subject: Subject) -> Iterator[Treatment]:
+    """Yield smaller embeddings where the loss starts high, as sums of their products make it."""
+    high = loss_starts_high(subject)
+    drawn = dict(_large_embeddings(subject.start_model)) if high is not None else {}
+    if high is not None and drawn:
+        yield Treatment(
+            "init_too_large",
+            0,
+            f"embeddings divided by {round(1 / _SMALLER)}",
+            f"{high.sentence} Embeddings are drawn with deviation 1, and products of them are "
+            f"summed: {listed(list(drawn), 4)}.",
+            _divided,
+        )
+
+
+def _large_embeddings(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and _size(module.weight) > _DRAWN:
+            yield name, module.weight
+
+
+def _size(weight: Tensor) -> float:
+    return float(weight.detach().pow(2).mean().sqrt())
+
+
+def _divided(twin: Copy) -> None:
+    for _, weight in list(_large_embeddings(twin.model)):
+        weight.detach().mul_(_SMALLER)
 
 
 def _rectified(twin: Copy) -> None:
