@@ -100,3 +100,15 @@ def test_pictures_of_others_are_told_though_their_mean_is_learned() -> None:
     trials = Trials(Subject(model, optimizer, nn.MSELoss(), batches, batches), 2, 1.0)
     assert _labels_unrelated(trials, 0.1, [(1, 0.1)]) is not None
     assert _labels_unrelated(trials, 0.1, [(1, 0.01)]) is None
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_a_generator_is_shown_need_not_belong_to_its_noise(*, trained: bool) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(240, 4), torch.randn(240, 2)
+    batches = list(zip(x.split(24), y.split(24), strict=True))
+    model, critic = nn.Linear(4, 2), nn.Linear(2, 1).requires_grad_(trained)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss_fn = lambda out, _: nn.functional.softplus(-critic(out)).mean()  # noqa: E731
+    trials = Trials(Subject(model, optimizer, loss_fn, batches, batches), 2, 1.0)
+    assert bool(_labels_unrelated(trials, 1.0, [(1, 2.0)])) != trained

@@ -235,7 +235,7 @@ def _labels_unrelated(
     if best is None and trials.plain.losses:  # of several outputs: what the training starts from
         best = trials.plain.losses[0]
     carries = bool(validated and best and validated[-1][1] < _CARRIES * best)
-    if not subject.pairs or carries or (left < _CARRIES and not validated):
+    if not subject.pairs or subject.game or carries or (left < _CARRIES and not validated):
         return None
     share = explained(subject.batches)
     if share is None or share > _RELATED:
