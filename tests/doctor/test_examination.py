@@ -632,3 +632,15 @@ def test_scales_and_initial_weights_are_named_when_their_cure_works() -> None:
     for p in wild.parameters():
         nn.init.normal_(p, std=30.0)
     assert "init_too_large" in causes(report(wild, loss, x, y))
+
+
+@pytest.mark.parametrize(("rate", "severity"), [(0.01, "problem"), (0.3, "warning")])
+def test_small_inputs_that_are_learned_a_little_later_are_no_problem(
+    rate: float, severity: str
+) -> None:
+    x, y = classes()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    found = thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(0.02 * x, y))
+    assert [(f.cause, f.severity) for f in found] == [("inputs_not_scaled", severity)]

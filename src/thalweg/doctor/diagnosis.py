@@ -199,6 +199,8 @@ def first_steps(subject: Subject) -> list[Finding]:
             return [replace(found[0], severity="warning", sure=0.4)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
         found = found if number == 0 else [replace(found[0], sure=0.5)]
+        if number == 0 and _only_slow(trials, good[0]):
+            found = [replace(finding, severity="warning") for finding in found]
         return _doubted(found, subject)
     best = min(map(trials.run, one_batch()), key=lambda course: course.left)
     return [] if best.learned > 0.3 else [_not_by_heart(best, trials.subject)]
@@ -314,7 +316,7 @@ def _lower_helps(best: Course | None, plain: Course, learned: float) -> bool:
 
 
 def _only_slow(trials: Trials, cured: Course) -> bool:
-    """Return whether more steps at the user's own rate learn half as much as the higher rate."""
+    """Return whether more steps of the user's own training learn half as much as the cured one."""
     longer = trials.longer(_LONGER)
     return longer.learned > _HALF * cured.learned
 
