@@ -79,14 +79,14 @@ SIGNS, MARKS = st.sampled_from(["", "-", "+", "(", "--"]), st.sampled_from(["", 
     st.lists(
         st.tuples(SIGNS, UNITS, SIGNS, st.integers(0, 9999999), MARKS, MARKS, UNITS), min_size=1
     ),
-    UNITS,
+    UNITS.map(str.strip),  # as a column's own is, and its texts are stripped
     st.sampled_from([".", ","]),
 )
 def test_what_is_read_all_at_once_is_read_as_one_by_one(
     parts: list[tuple[Any, ...]], unit: str, decimal: str
 ) -> None:
     texts = [
-        f"{sign}{before}{inner}{number:,}".replace(",", mark) + f"{point}5{after}"
+        (f"{sign}{before}{inner}{number:,}".replace(",", mark) + f"{point}5{after}").strip()
         for sign, before, inner, number, mark, point, after in parts
     ]
     style = Numerals(decimal, unit)
