@@ -1,11 +1,11 @@
 import copy
 import random
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from examined import causes, classes, loader, net, report
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,34 +17,8 @@ from thalweg.doctor.subject import Subject
 from thalweg.errors import TaskError
 
 
-def classes(n: int = 160, features: int = 6, count: int = 3) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, features, generator=generator)
-    return x, (x @ torch.randn(features, count, generator=generator)).argmax(1)
-
-
 def total(x: Tensor) -> Tensor:
     return x[:, 0] + x[:, 1]
-
-
-def loader(x: Tensor, y: Tensor, *, shuffle: bool = True) -> DataLoader[tuple[Tensor, ...]]:
-    generator = torch.Generator().manual_seed(1)
-    return DataLoader(TensorDataset(x, y), 16, shuffle=shuffle, generator=generator)
-
-
-def net(outputs: int = 3, *last: nn.Module) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, outputs), *last)
-
-
-def report(model: nn.Module, loss_fn: nn.Module, x: Tensor, y: Tensor) -> Report:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return thalweg.check(model, optimizer, loss_fn, loader(x, y))
-
-
-def causes(found: Report) -> list[str]:
-    assert not found.skipped
-    return [finding.cause for finding in found if finding.severity == "problem"]
 
 
 def test_a_sound_training_has_no_problem() -> None:
@@ -294,54 +268,6 @@ def test_labels_beyond_the_outputs_are_found() -> None:
         assert ("labels_out_of_range" in found) == expected
 
 
-class Cube(torch.autograd.Function):
-    factor = 3.0
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return Cube.factor * x**2 * upstream[0]
-
-
-class Rounded(torch.autograd.Function):
-    """A straight-through estimator: its gradient is meant to be another."""
-
-    @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        return (4 * x).round() / 4
-
-    @staticmethod
-    def backward(_: Any, *upstream: Tensor) -> Tensor:
-        return upstream[0]
-
-
-def test_a_wrong_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = classes()
-
-    class Own(nn.Module):
-        def __init__(self, function: type[torch.autograd.Function]) -> None:
-            super().__init__()
-            self.body, self.function = net(), function
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.function.apply(self.body(x))
-            return out
-
-    for function, factor, expected in (
-        (Cube, 3.0, []),
-        (Cube, 2.0, ["gradient_wrong"]),
-        (Rounded, 3.0, []),
-    ):
-        monkeypatch.setattr(Cube, "factor", factor)
-        assert causes(report(Own(function), nn.CrossEntropyLoss(), x, y)) == expected
-    assert "apply" not in vars(Cube)
-
-
 def test_matrices_of_a_module_s_own_are_examined() -> None:
     x, _ = classes()
 
@@ -511,112 +437,6 @@ def test_a_model_that_raises_is_told_in_a_sentence() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(TaskError, match="RuntimeError: mat1 and mat2 shapes cannot be multiplied"):
         thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))
-
-
-class Root(nn.Module):
-    """A root of what is 0 for some examples, behind a factor that no mask hides."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * (x > 0)).square().sqrt()
-
-
-class HiddenLogarithm(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        above = x * (x > 0)
-        return torch.where(above > 0, torch.log(above), torch.zeros_like(above))
-
-
-class SafeRoot(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x * (x > 0)).square() + 1e-8).sqrt()
-
-
-@pytest.mark.parametrize(
-    ("last", "cause"),
-    [
-        (Root(), ["nan_gradient_of_sqrt_at_zero"]),
-        (HiddenLogarithm(), ["gradient_not_finite"]),
-        (SafeRoot(), []),
-    ],
-)
-def test_a_gradient_that_is_not_finite_is_told_by_its_operation(
-    last: nn.Module, cause: list[str]
-) -> None:
-    x, y = classes()
-    found = report(net(3, last, nn.Linear(3, 3)), nn.CrossEntropyLoss(), x, y)
-    assert causes(found) == cause
-
-
-class Spread(nn.Module):
-    """A mean and a variance, which some activation keeps above 0."""
-
-    def __init__(self, above: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
-        self.above = above
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self.body(x).unbind(1)
-        return torch.stack([mean, self.above(variance)], 1)
-
-
-def likelihood(out: Tensor, y: Tensor) -> Tensor:
-    return (out[:, 1].log() + (out[:, 0] - y) ** 2 / out[:, 1]).mean()
-
-
-@pytest.mark.parametrize(
-    ("above", "expected"), [(nn.ReLU(), ["relu_output_into_log"]), (nn.Softplus(), [])]
-)
-def test_a_logarithm_of_one_rectified_column_is_named(
-    above: nn.Module, expected: list[str]
-) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(256, 4)
-    model = Spread(above)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    found = thalweg.check(model, optimizer, likelihood, loader(x, x[:, 0] - x[:, 1]))
-    assert causes(found) == expected
-
-
-def test_as_many_places_as_letters_are_not_taken_for_them() -> None:
-    letters = torch.randint(0, 6, (64, 7), generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-
-    class Next(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed = nn.Embedding(6, 8)
-            self.cell = nn.GRU(8, 8, batch_first=True)
-            self.out = nn.Linear(8, 6)
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.out(self.cell(self.embed(x))[0])
-            return out
-
-    def each(output: Tensor, y: Tensor) -> Tensor:
-        return functional.cross_entropy(output.flatten(0, 1), y.flatten())
-
-    model = Next()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    found = thalweg.check(model, optimizer, each, loader(letters[:, :-1], letters[:, 1:]))
-    assert "target_leaks_into_input" not in causes(found)
-
-
-def test_a_root_of_zero_is_named() -> None:
-    x, y = classes()
-    x[3, 3:] = x[3, :3]
-
-    class Distance(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Linear(3, 4)
-
-        def forward(self, both: Tensor) -> Tensor:
-            return torch.sqrt((self.body(both[:, :3]) - self.body(both[:, 3:])).pow(2).sum(1))
-
-    assert causes(report(Distance(), nn.MSELoss(), x, y.float())) == [
-        "nan_gradient_of_sqrt_at_zero"
-    ]
 
 
 def test_scales_and_initial_weights_are_named_when_their_cure_works() -> None:

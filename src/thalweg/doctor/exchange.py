@@ -9,10 +9,11 @@ from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.subject import Subject
 
-__all__ = ["compares_sides", "exchanged"]
+__all__ = ["PAIRS", "compares_sides", "exchanged"]
 
 _TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
-_TARGETS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1}
+# Losses of pairs whose targets are -1 and 1, and the place of those among the arguments.
+PAIRS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1}
 
 
 class exchanged(TorchFunctionMode):  # noqa: N801 - used as a word: with exchanged()
@@ -38,9 +39,9 @@ class exchanged(TorchFunctionMode):  # noqa: N801 - used as a word: with exchang
             self.calls += 1
             sides = [*given[1:3], *(named.pop(k) for k in ("positive", "negative") if k in named)]
             given[1:3] = sides[::-1]
-        elif name in _TARGETS:
+        elif name in PAIRS:
             self.calls += 1
-            place = _TARGETS[name]
+            place = PAIRS[name]
             if len(given) > place:
                 given[place] = -given[place]
             else:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.checks.outputs import SCALES, enlarge, normalized
+from thalweg.doctor.exchange import PAIRS
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
@@ -20,8 +21,7 @@ __all__ = ["CHECKS"]
 
 _DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 _LOGARITHMS = {"nll_loss", "kl_div"}
-_PAIRS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1}
-_SIDES = {**_PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of the argument
+_SIDES = {**PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of the argument
 _SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
 _NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES}
 _ROUNDING = 1e-4
