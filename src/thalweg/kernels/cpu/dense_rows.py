@@ -131,6 +131,36 @@ def _predict(outputs, X, strides, order, a, m, d, features, k, near, numbers, w,
         outputs(here, numbers, min(_TILE, m - p), d, k, w, offset(z, p * k * LANES))
 
 
+@spliced
+def _descend(slopes, add_gradient, loss, near, rows, m, d, k, z, w, g, fresh, scale, none):
+    """Add the gradient of m rows, whose outputs are z, to g."""
+    target, numbers, weight = rows
+    slopes(loss, z, target, numbers, m, k, scale)
+    weigh(z, numbers, weight, m, k)
+    add_gradient(near, numbers, m, d, k, z, g, fresh, w, none, 0)
+
+
+@inlined
+def _addresses(table, g, whole):
+    """Return where each block's arrays lie, ``whole`` bytes each: its gradient's first."""
+    blocks, arrays = table.shape[:2]
+    addresses = np.arange(blocks * arrays).reshape(blocks, arrays) * whole
+    addresses += np.intp(table.ctypes.data)
+    for b in range(blocks):  # no rule steps the average
+        addresses[b, 1], addresses[b, 0] = addresses[b, 0], np.intp(g.ctypes.data) + b * whole
+    return addresses
+
+
+@inlined
+def _tables(b, hyper, powers, uniform):
+    """Return where the numbers of a block's rule lie."""
+    return (
+        offset(pointer(hyper), b * hyper.shape[1] * LANES),
+        offset(pointer(powers), b * powers.shape[1] * LANES),
+        offset(pointer(uniform), b * uniform.shape[1] * LANES),
+    )
+
+
 @compiled_driver()
 def learn_dense(
     several, passes, slot_count, steady, loss, X, strides, wide, centre, inverse, intercept, order,
@@ -180,11 +210,7 @@ def _learn_dense(
     z, kept = np.empty((most * k, LANES), kind), np.empty((most * k, LANES), kind)
     one, slots = np.empty(LANES, kind), np.empty((blocks, slot_count, LANES), kind)
     numbers, target, weight = np.arange(most), np.empty(most, kind), np.empty(most, kind)
-    whole = size * LANES * table.itemsize
-    addresses = np.arange(blocks * table.shape[1]).reshape(blocks, table.shape[1]) * whole
-    addresses += np.intp(table.ctypes.data)
-    for b in range(blocks):  # no rule steps the average
-        addresses[b, 1], addresses[b, 0] = addresses[b, 0], np.intp(g.ctypes.data) + b * whole
+    addresses = _addresses(table, g, size * LANES * table.itemsize)
     for first in range(0, n, batch):
         last = min(first + batch, n)
         for a in range(first, last, most):
@@ -207,25 +233,18 @@ def _learn_dense(
                         offset(w, size * LANES), known, m, d, k, pointer(one),
                         offset(pointer(sums), 2 * b * LANES),
                     )  # fmt: skip
-                scale = kind.type(1.0 / (last - first))
-                slopes(loss, pointer(z), pointer(target), pointer(numbers), m, k, scale)
-                weigh(pointer(z), pointer(numbers), pointer(weight), m, k)
-                add_gradient(
-                    pointer(near), pointer(numbers), m, d, k, pointer(z),
-                    offset(pointer(g), b * size * LANES), a == first, w, kind.type(0), 0,
+                _descend(
+                    slopes, add_gradient, loss, pointer(near), known, m, d, k, pointer(z), w,
+                    offset(pointer(g), b * size * LANES), a == first,
+                    kind.type(1.0 / (last - first)), kind.type(0),
                 )  # fmt: skip
         t += 1
         for b in range(blocks):
             w = offset(pointer(table), b * table.shape[1] * size * LANES)
             own = offset(pointer(strength), 2 * b * LANES)
             _penalize(offset(pointer(g), b * size * LANES), w, k, l2, l1, own)
-            tables = (
-                offset(pointer(hyper), b * hyper.shape[1] * LANES),
-                offset(pointer(powers), b * powers.shape[1] * LANES),
-                offset(pointer(uniform), b * uniform.shape[1] * LANES),
-            )
             _step(
-                passes, steady, t, first == 0, tables,
+                passes, steady, t, first == 0, _tables(b, hyper, powers, uniform),
                 offset(pointer(slots), b * slot_count * LANES),
                 (offset(pointer(addresses), b * addresses.shape[1]), size * LANES),
             )  # fmt: skip
