@@ -169,3 +169,21 @@ def test_a_state_begins_where_it_is_told() -> None:
     training = learned("softmax", "adagrad", 1, np.zeros(D + 1), sparse=True)
     training.fill("s", np.array([1.0, 2.0, 3.0]))
     assert (training._table[:, 2] == np.array([1.0, 2.0, 3.0])[:, None]).all()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_batch_may_have_more_rows_than_are_handled_at_a_time(*, sparse: bool) -> None:
+    lanes = [rules.get("adagrad").resolve({"lr": rate}) for rate in RATES]
+    y, weights = (CODES % 2).astype(np.float32), WEIGHTS.astype(np.float32)
+    found = []
+    for often in (1, 3):  # the mean over rows that come three times is the same
+        training = Progressive(
+            rules.get("adagrad"), LOSSES["logistic"], 0.0, AS_THEY_ARE,
+            outputs=1, lanes=lanes, sparse=sparse,
+        )  # fmt: skip
+        X, order = csr_array(TABLE) if sparse else TABLE, np.tile(np.arange(N), often)
+        for _ in range(3):
+            training.learn(X, order, y, weights, batch_size=len(order), measured=False)
+        assert training.steps == 3
+        found.append(training.parameters(0, 0))
+    np.testing.assert_allclose(*found, rtol=1e-4)
