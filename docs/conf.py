@@ -98,7 +98,7 @@ def plain(
 def included(_: Sphinx, _path: object, _parent: str, content: list[str]) -> None:
     """Lead links of the README and its like to where the site has what they name."""
     text = re.sub(r"\]\((CONTRIBUTING|CHANGELOG)(?=\.md\))", _page, content[0])
-    text = re.sub(r"\]\(examples/(\w+)\.py\)", r"](docs/gallery/\1.rst)", text)
+    text = re.sub(r"\]\(examples/([\w/]+)\.py\)", r"](docs/gallery/\1.rst)", text)
     content[0] = text.replace("](examples)", "](docs/gallery/index.rst)")
 
 
