@@ -121,7 +121,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             model.alpha_ = unknown if self._own else float(model.alpha)
         for y in rows.targets:
             given = getattr(self, loss.parameter) if loss.parameter else 0.0
-            unit = Unit.of(loss, y, rows.weights, given)
+            unit = Unit.of(loss, y, rows.weights, given, intercept=self.fit_intercept)
             penalties = [unit.penalties(m.alpha_, m.l1_ratio, own=self._own) for m in models]
             strength = np.zeros((2, len(rates)))
             for model, where, (l2, l1) in zip(models, lanes, penalties, strict=True):
@@ -333,8 +333,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
                 w[-1] -= w[-1].mean()  # what is added to all outputs changes no probability
             unit = problem.unit
             coef, intercept = self._columns.original(w)
-            start = unit.start if self.fit_intercept else 0.0
-            pairs.append((coef * unit.of_outputs, intercept * unit.of_outputs + start))
+            pairs.append((coef * unit.of_outputs, intercept * unit.of_outputs + unit.start))
         self.coef_ = np.concatenate([coef for coef, _ in pairs])
         self.intercept_ = np.concatenate([intercept for _, intercept in pairs])
 

@@ -25,15 +25,26 @@ class Unit:
 
     @classmethod
     def of(
-        cls, loss: Loss, y: NDArray[Any], weights: NDArray[np.float64], parameter: float
+        cls,
+        loss: Loss,
+        y: NDArray[Any],
+        weights: NDArray[np.float64],
+        parameter: float,
+        *,
+        intercept: bool,
     ) -> "Unit":
-        """Return the unit for these targets: their standard deviation, or the mean of a mean's."""
+        """Return the unit for these targets: their standard deviation, or the mean of a mean's.
+
+        Only an intercept can give back what is subtracted from y, or from the logarithm of a mean:
+        without one it is the root mean square, or 1.
+        """
         if loss.power is not None:
-            mean = float(np.average(y, weights=weights)) or 1.0
+            mean = (float(np.average(y, weights=weights)) or 1.0) if intercept else 1.0
             return cls(0.0, mean, 0, mean ** loss.power(parameter))
         if not loss.degree:
             return cls(0.0, 1.0, 0, 1.0)
         mean = float(np.average(y, weights=weights))
+        mean *= intercept
         apart = y - mean
         size = float(abs(apart).max()) or 1.0  # squares may be too large or small for a number
         deviation = size * float(np.sqrt(np.average((apart / size) ** 2, weights=weights)))
