@@ -75,7 +75,7 @@ def test_pairs_that_carry_over_have_something_to_do_with_their_targets(
     assert bool(_labels_unrelated(trials, 0.1, [(1, last)])) == told
 
 
-def test_inputs_that_are_not_scaled_explain_that_one_class_is_named() -> None:
+def test_what_was_cured_with_the_same_classes_explains_that_one_is_named() -> None:
     y = (torch.arange(400) % 20 == 0).long()
     model = nn.Linear(1, 2)
     with torch.no_grad():
@@ -85,7 +85,16 @@ def test_inputs_that_are_not_scaled_explain_that_one_class_is_named() -> None:
     batch = (1000.0 * y[:, None], y)
     trials = Trials(Subject(model, optimizer, nn.CrossEntropyLoss(), [batch]), 2, 1.0)
     scales = Finding("inputs_not_scaled", "problem", "", {}, "", "")
-    for found, severity in (([], "problem"), ([scales], "warning")):
+    mended, eased = (
+        Finding("lr_too_high", "problem", "", {"left with the cure": left}, "", "")
+        for left in (0.1, 0.6)
+    )
+    for found, severity in (
+        ([], "problem"),
+        ([scales], "warning"),
+        ([mended], "warning"),  # that rate tells the classes apart
+        ([eased], "problem"),
+    ):
         told = list(look_at_outcome(trials, model, 1.0, [], found))
         assert [(f.cause, f.severity) for f in told] == [("class_imbalance", severity)]
 

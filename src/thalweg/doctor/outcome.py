@@ -25,6 +25,7 @@ __all__ = ["look_at_outcome", "noise_floor"]
 _CLASSES = 20  # distinct whole numbers that may be classes
 _SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
 _BESIDE = {*_SCALES, "init_too_large", "loss_terms_unbalanced"}  # explain a class always named
+_CURED = 0.3  # of the loss of a constant: with less left, the rare are told apart too
 _EVEN = 0.3  # of the most frequent number, each of those that number classes
 _VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
@@ -60,7 +61,8 @@ def look_at_outcome(
     one_class = _names_one_class(trials.subject, model)
     if one_class is not None:
         # Experiments with the same classes have shown what keeps the model at one of them.
-        yield replace(one_class, severity="warning") if problems & _BESIDE else one_class
+        shown = any(_shows(finding) for finding in found)
+        yield replace(one_class, severity="warning") if shown else one_class
         return
     numbered = _class_numbers(trials.subject) if left > 0.1 and problems <= _SCALES else None
     if numbered is not None and (numbered.sure > _VAGUE or not found):
@@ -111,6 +113,13 @@ def _underfits(trials: Trials, left: float) -> Iterator[Finding]:
             "an experiment: the treatments that were ruled out",
             sure=0.5,
         )
+
+
+def _shows(finding: Finding) -> bool:
+    """Return whether a change that was tried explains that one class is named always."""
+    left = finding.evidence.get("left with the cure", math.inf)
+    cured = isinstance(left, float) and left < _CURED
+    return finding.severity == "problem" and (cured or finding.cause in _BESIDE)
 
 
 def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:

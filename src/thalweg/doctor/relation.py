@@ -119,12 +119,15 @@ def left_by_network(subject: Subject) -> float | None:
         subject: the training, whose loss is asked.
 
     Returns:
-        The share; None where inputs are no rows of numbers, outputs no rows of scores, or examples
-        too few.
+        The share; None where inputs are no rows of numbers, outputs neither scores nor rows of
+        scores, or examples too few.
     """
     rows, output, loss_fn = features(subject.batches), subject.output, subject.loss_fn
     best = constant_loss(subject)
-    if rows is None or output is None or loss_fn is None or output.ndim != 2 or not best:
+    single = output is not None and output.shape == (subject.examples,)
+    if rows is None or output is None or loss_fn is None or not best:
+        return None
+    if output.ndim != 2 and not single:
         return None
     y = torch.cat([target(batch) for batch in subject.batches])[: len(rows)]
     places = _first_places(rows)[:_ROWS]
@@ -135,8 +138,12 @@ def left_by_network(subject: Subject) -> float | None:
     x, y = _unit(rows[order]), y[order]
     half = len(x) // 2
     torch.manual_seed(0)
-    layers = nn.Linear(x.shape[1], _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, output.shape[1])
-    network = nn.Sequential(*layers)
+    layers = (
+        nn.Linear(x.shape[1], _WIDTH),
+        nn.ReLU(),
+        nn.Linear(_WIDTH, 1 if single else output.shape[1]),
+    )
+    network = nn.Sequential(*layers, *[nn.Flatten(0)] * single)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
     for _ in range(_STEPS):
         few = torch.randint(0, half, (_BATCH,), generator=generator)
