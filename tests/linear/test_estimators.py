@@ -410,6 +410,62 @@ def test_what_a_loss_cannot_do_is_said() -> None:
         LinearRegressor().predict(X)
 
 
+@pytest.mark.parametrize(
+    ("labels", "kinds"),
+    [(["a", None, "b"], "NoneType, str"), ([1, "a", 2], "int, str")],
+)
+def test_labels_that_have_no_order_are_told_by_their_kinds(labels: list[Any], kinds: str) -> None:
+    y = np.array(labels, object)
+    with pytest.raises(ValueError, match=f"y must hold labels of one kind .* values of {kinds}"):
+        LinearClassifier().fit(np.eye(len(y)), y)
+    with pytest.raises(ValueError, match=f"y must hold labels of one kind .* values of {kinds}"):
+        LinearClassifier().partial_fit(np.eye(len(y)), y, classes=["a", "b"])
+
+
+def test_what_a_fit_cannot_use_is_said_before_it_begins() -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(TypeError, match=r"y must be dense, got csr_matrix: give y.toarray\(\)"):
+        LinearClassifier().fit(X, csr_matrix(np.eye(3)[y]))
+    with pytest.raises(ValueError, match="epsilon must be > 0 for the huber loss, got 0"):
+        LinearRegressor("huber", epsilon=0.0).fit(X, y)
+    for weight in (-1.0, np.nan):
+        with pytest.raises(ValueError, match=f"class_weight must be >= 0, got {weight:g} for 1"):
+            LinearClassifier(class_weight={1: weight}).fit(X, y)
+    nothing = dict.fromkeys(range(3), 0.0)
+    with pytest.raises(ValueError, match="class_weight must be > 0 for a label of y, got 0 for"):
+        LinearClassifier(class_weight=nothing).fit(X, y)
+    fit = LinearClassifier(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match=r"warm_start=True needs .* shape \(3, 4\); these need"):
+        fit.fit(X[:, :2], y)
+    with pytest.raises(ValueError, match=r"these need \(1, 4\). Give such, or warm_start=False"):
+        LinearClassifier(warm_start=True).fit(X, y).fit(X, y > 0)
+
+
+def test_rows_without_weight_are_as_good_as_absent() -> None:
+    """A class that has no other rows is none; balanced weights count the others."""
+    X, y = load_iris(return_X_y=True)
+    kind = {"class_weight": "balanced", "random_state": 0}
+    some = LinearClassifier(**kind).fit(X, y, sample_weight=(y > 0).astype(float))
+    rest = LinearClassifier(**kind).fit(X[y > 0], y[y > 0])
+    np.testing.assert_array_equal(some.coef_, rest.coef_)
+    assert some.classes_.tolist() == [1, 2]
+
+
+def test_a_label_that_all_rows_have_is_learned() -> None:
+    X, y, *_ = breast(scaled=True)
+    always = LinearClassifier(random_state=0).fit(X, np.column_stack([y, np.ones_like(y)]))
+    assert (always.predict(X)[:, 1] == 1).all()
+
+
+def test_a_stream_may_change_between_dense_and_sparse_rows() -> None:
+    X, y = diabetes()
+    X = np.round(scale(X))
+    for first, second in ((csr_array(X), X), (X, csr_array(X))):
+        changed = LinearRegressor(random_state=0).partial_fit(first, y).partial_fit(second, y)
+        same = LinearRegressor(random_state=0).partial_fit(first, y).partial_fit(first, y)
+        np.testing.assert_array_equal(changed.coef_, same.coef_)
+
+
 def test_several_labels_or_targets_are_one_training_each() -> None:
     X, y, X_test, _ = breast(scaled=True)
     labels = np.column_stack([y, X[:, 0] > 0, 1 - y])

@@ -88,6 +88,32 @@ def test_a_setting_that_diverges_leaves_its_neighbours_alone() -> None:
         LinearSearch(model, {"lr": [1e6]}, error_score="raise", cv=2).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"alpha": [0.1, -1]},
+        {"lr": [0.1, "optimal"]},
+        {"alpha": [0.1, None]},
+        {"loss": ["logistic", "hinge"]},
+    ],
+)
+def test_settings_that_cannot_be_trained_or_scored_leave_the_others_alone(grid: Any) -> None:
+    """As in GridSearchCV: hinge has no probabilities to score."""
+    X, y = load_breast_cancer(return_X_y=True)
+    options: dict[str, Any] = {"scoring": "neg_log_loss", "cv": 2, "refit": False}
+    model = LinearClassifier(lr=0.1, **PASSES)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = LinearSearch(model, grid, **options).fit(X, y).cv_results_["mean_test_score"]
+        known = GridSearchCV(model, grid, **options).fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(found, known)
+    assert np.isnan(found[1])
+    assert str(said[0].message).startswith("2 of 4 trainings failed: ")
+    name, values = next(iter(grid.items()))
+    with pytest.raises((ValueError, AttributeError), match=name if name != "loss" else "proba"):
+        LinearSearch(model, {name: values[1:]}, **options).fit(X, y)
+
+
 def test_settings_are_trained_in_wide_packs_that_threads_share() -> None:
     model = LinearClassifier(**PASSES)
     models = [clone(model).set_params(lr=1 / (1 + i), alpha=1e-3) for i in range(100)]
@@ -111,7 +137,7 @@ def test_many_parameters_have_fewer_lanes(columns: int, classes: int, lanes: int
     assert _most_lanes(LinearRegressor(), np.empty((1, columns)), [0.0]) == (64, 8)[columns > 10**5]
 
 
-def test_another_error_than_divergence_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_no_setting_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def broken(model: LinearClassifier, *_: object) -> None:

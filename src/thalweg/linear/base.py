@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
@@ -93,6 +93,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             )
         if issparse(X):
             check_stored(X)
+        if issparse(y := options.get("y")):
+            raise TypeError(f"y must be dense, got {type(y).__name__}: give y.toarray()")
         checked = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=reset, **options
         )
@@ -206,10 +208,16 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             return int(self.batch_size)
         return 1 if issparse(X) or X.shape[0] <= _FEW else _BATCH
 
-    def _warm(self) -> None:
-        """Start from the coefficients of the last fit."""
-        k = len(self.coef_) // len(self._problems) if self.coef_.ndim == 2 else 1
+    def _warm(self, k: int) -> None:
+        """Start from the coefficients of the last fit, of trainings with k outputs."""
         coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
+        asked = len(self._problems) * k, len(self._columns.scale)
+        if coef.shape != asked:
+            raise ValueError(
+                "warm_start=True needs X and y with as many columns and classes as in the last "
+                f"fit, whose coef_ has shape {coef.shape}; these need {asked}. Give such, or "
+                "warm_start=False"
+            )
         for i, problem in enumerate(self._problems):
             own, unit = slice(i * k, i * k + k), problem.unit
             problem.training.start(
@@ -252,7 +260,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         warm = self.warm_start and hasattr(self, "coef_")
         self._begin(rows, loss, k, 1 / total, beside)
         if warm:
-            self._warm()
+            self._warm(k)
         courses = [_Course(model, loss, k, validation, seen=seen) for model in (self, *beside)]
         told = Told(self)
         seed = np.random.SeedSequence(random.randint(2**31))
@@ -338,13 +346,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         self.intercept_ = np.concatenate([intercept for _, intercept in pairs])
 
     def _continue(self, rows: Rows, loss: Loss, k: int) -> None:
-        """Learn rows that follow those before; of at least the last half the loss counts."""
+        """Learn rows that follow, stored as the first were; of the last half the loss counts."""
         if not hasattr(self, "_problems"):
             self._begin(rows, loss, k, _STREAMED)
             penalties = [p.weights(self._columns, own=self._own) for p in self._problems]
             self._zeros = {i: Zeros(l1) for i, (_, l1) in enumerate(penalties) if l1.any()}
             if hasattr(self, "coef_"):
-                self._warm()
+                self._warm(k)
+        if (first := self._problems[0].training.sparse) != issparse(rows.X):
+            rows = replace(rows, X=csr_array(rows.X) if first else rows.X.toarray())
         measured = self._measured(rows, np.arange(rows.X.shape[0]))
         self._choose(rows)
         self.rows_seen_ = getattr(self, "rows_seen_", 0) + rows.X.shape[0]

@@ -36,8 +36,15 @@ def _has_probabilities(estimator: "LinearClassifier") -> bool:
 
 def _distinct(y: NDArray[Any]) -> NDArray[Any]:
     """Return the sorted distinct values of y, without a sort of all if they are few."""
-    few = np.unique(y.ravel()[:1000])
-    return np.unique(y) if len(few) > _FEW else np.union1d(few, y[~np.isin(y, few)])
+    try:
+        few = np.unique(y.ravel()[:1000])
+        return np.unique(y) if len(few) > _FEW else np.union1d(few, y[~np.isin(y, few)])
+    except TypeError:
+        kinds = ", ".join(sorted({type(label).__name__ for label in y.ravel()}))
+        raise ValueError(
+            f"y must hold labels of one kind and none that is missing, got values of {kinds}: "
+            "leave out rows without a label, and make texts of the rest"
+        ) from None
 
 
 class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
@@ -181,6 +188,8 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         checked = sample_weight is not None or self.early_stopping
         X, y = self._rows(X, y=y, reset=True, multi_output=True, ensure_all_finite=checked)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not (counted := weights > 0).all():  # else class weights would ask for what nobody has
+            X, y, weights = X[counted], y[counted], weights[counted]
         known = _distinct(y)
         if y.ndim != 1 or y.dtype.kind not in _LABELS:
             check_classification_targets(known if y.ndim == 1 and len(known) <= _FEW else y)
@@ -191,13 +200,11 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             raise ValueError("class_weight must be None where y has several labels for a row")
         if self._labels:
             known = np.arange(y.shape[1])
-        elif sample_weight is not None:
-            known = _distinct(y[weights > 0])
         self.classes_ = known
         if len(self.classes_) < 2 and not self._labels:
-            counted = " with a sample_weight above 0" if sample_weight is not None else ""
+            seen = " with a sample_weight above 0" if sample_weight is not None else ""
             raise ValueError(
-                f"y must hold at least two classes{counted}, got one class: {self.classes_}"
+                f"y must hold at least two classes{seen}, got one class: {self.classes_}"
             )
         held_out = self._held_out(X_val, y_val, sample_weight_val)
         if held_out is None and self.early_stopping:
@@ -235,6 +242,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
         X, y = self._rows(X, y=y, reset=first)
+        known = _distinct(y)
         check_classification_targets(y)
         if (
             classes is not None
@@ -251,7 +259,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
                     "they are by default those of the first window"
                 )
             self.classes_, self._labels = np.unique(classes), False
-        if strange := set(np.unique(y).tolist()) - set(self.classes_.tolist()):
+        if strange := set(known.tolist()) - set(self.classes_.tolist()):
             raise ValueError(
                 f"y must hold labels among classes, got {sorted(strange)}; classes must name all "
                 "that will ever come"
@@ -283,7 +291,12 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         if given is None:
             return np.ones(len(y))
         each = compute_class_weight(given, classes=self.classes_, y=y)
+        for label, weight in zip(self.classes_, each, strict=True):
+            if not 0 <= weight < np.inf:
+                raise ValueError(f"class_weight must be >= 0, got {weight:g} for {label!s}")
         rows: NDArray[np.float64] = each[np.searchsorted(self.classes_, y)]
+        if not rows.any() and not hasattr(self, "_problems"):  # with which a training begins
+            raise ValueError(f"class_weight must be > 0 for a label of y, got 0 for {np.unique(y)}")
         return rows
 
     def _held_out(self, X: Any, y: Any, weights: Any) -> Any:

@@ -185,15 +185,16 @@ class Objective:
             return np.inf
         inverse = solve_triangular(root, np.eye(d * k), lower=True).reshape(d * k, d, k)
         total = 0.0
-        for rows, table in self._tables():
-            z, y = table @ w, self.y[rows]
-            slopes = self.loss.rows(z, y, self.parameter)[1]
-            second = np.stack([self._second(z, rows, c) for c in range(k)], axis=2)
-            far = np.stack([table @ inverse[:, :, c].T for c in range(k)], axis=1)
-            moves = far @ far.swapaxes(1, 2)
-            moves *= weights[rows, None, None]
-            step = moves @ np.linalg.solve(np.eye(k) - second @ moves, slopes[:, :, None])
-            with np.errstate(all="ignore"):  # e^z of a row that is far from all others
+        # Nothing holds an intercept at one class, and e^z of a row may be far from all others.
+        with np.errstate(all="ignore"):
+            for rows, table in self._tables():
+                z, y = table @ w, self.y[rows]
+                slopes = self.loss.rows(z, y, self.parameter)[1]
+                second = np.stack([self._second(z, rows, c) for c in range(k)], axis=2)
+                far = np.stack([table @ inverse[:, :, c].T for c in range(k)], axis=1)
+                moves = far @ far.swapaxes(1, 2)
+                moves *= weights[rows, None, None]
+                step = moves @ np.linalg.solve(np.eye(k) - second @ moves, slopes[:, :, None])
                 losses = self.loss.rows(z + step[:, :, 0], y, self.parameter)[0]
                 total += float(self.weights[rows] @ losses)
         return total if np.isfinite(total) else np.inf

@@ -61,7 +61,7 @@ class Progressive:
         penalties: NDArray[np.float64] | None = None,
         strength: NDArray[np.float64] | None = None,
     ) -> None:
-        self._rule, self._sparse, self._intercept = rule, sparse, columns.intercept
+        self._rule, self.sparse, self._intercept = rule, sparse, columns.intercept
         self._centre = columns.centre
         self._inverse = np.append(1 / columns.scale, [1.0] * columns.intercept)
         self._loss, self._parameter, self._outputs = loss, np.float32(parameter), outputs
@@ -97,18 +97,18 @@ class Progressive:
     def _in_blocks(self, rows: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers in lists
         """Lay rows with a number for each lane out as (blocks, rows, LANES)."""
         array = np.array(rows, np.float64).reshape(-1, self._blocks, self._side)
-        array = array[:, 0] if self._sparse else array.swapaxes(0, 1)
+        array = array[:, 0] if self.sparse else array.swapaxes(0, 1)
         return np.ascontiguousarray(array)
 
     def _part(self, i: int) -> NDArray[np.float32]:
         """Return an array of the table, (columns, outputs, blocks, LANES)."""
-        if self._sparse:
+        if self.sparse:
             return np.asarray(self._table[:, i, :, None])
         return np.moveaxis(self._table[:, i], 0, 2)
 
     def start(self, parameters: NDArray[np.float64], first: int = 0) -> None:
         """Let all lanes begin at these parameters, (columns, outputs), from column first on."""
-        parts = [0] if self._sparse else [0, 1]
+        parts = [0] if self.sparse else [0, 1]
         parts += [2 + i for i, s in enumerate(self._rule.state) if self._rule.start.get(s) == AT_X]
         for i in parts:
             self._part(i)[first:] = parameters[:, :, None, None]
@@ -140,7 +140,7 @@ class Progressive:
             constants: (n,), what is added to the loss of a row where it counts; None: nothing.
         """
         self._known, sums = None, np.zeros((self._blocks * measured, 2, self._side))
-        if self._sparse:
+        if self.sparse:
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
             arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64), wide
             self.steps = compiled_pass(self._rule, self._loss, self.lanes)(
@@ -177,12 +177,12 @@ class Progressive:
         means = []
         for share, other in zip(shares, others, strict=True):
             table = other._table.astype(np.float64)  # noqa: SLF001 - its own kind
-            if self._sparse:  # the average of parameters stands there by its distance from them
+            if self.sparse:  # the average of parameters stands there by its distance from them
                 table[:, 1] = table[:, 0] - table[:, 1] / max(other._area, 1)  # noqa: SLF001
             means.append(share * table)
         self.steps = max(other.steps for other in others)
         table = np.sum(means, axis=0)
-        if self._sparse:
+        if self.sparse:
             table[:, 1] = (table[:, 0] - table[:, 1]) * self._area
         self._table[:], self._known = table, None
         for name in ("_uniform", "_sums", "_weight"):
@@ -273,7 +273,7 @@ class Progressive:
         w, mean = (self._part(i)[:, :, *place].astype(np.float64) for i in (0, 1))
         if which == 0:
             return w
-        return w - mean / max(self._area, 1) if self._sparse else mean
+        return w - mean / max(self._area, 1) if self.sparse else mean
 
     def mixed(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of the parameters by such shares, (columns, outputs)."""

@@ -200,6 +200,11 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
             self.coef_ = self.coef_[0]
 
     def _checked(self, X: Any, y: Any, weights: Any, *, reset: bool, **options: Any) -> Any:
+        if self.loss == "huber" and self.epsilon == 0:
+            raise ValueError(
+                "epsilon must be > 0 for the huber loss, got 0: loss='epsilon_insensitive' with "
+                "epsilon=0 is |z - y|"
+            )
         several = self.loss not in _OF_A_MEAN
         X, y = self._rows(X, y=y, reset=reset, y_numeric=True, multi_output=several, **options)
         y = y.astype(np.float64)

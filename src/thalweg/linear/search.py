@@ -3,6 +3,7 @@
 import copy
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -45,7 +46,8 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         refit: whether the best setting is trained on all rows.
         cv: splits.
         verbose: 0, or 1 to print how many trainings there are.
-        error_score: what a setting gets that cannot be trained, or "raise".
+        error_score: what a setting gets that cannot be trained or scored, or "raise". If none can,
+            the error is raised.
         return_train_score: whether training rows are scored too.
 
     Attributes:
@@ -139,6 +141,7 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
             for pack, results in zip(packs, done, strict=True):
                 found |= {(i, fold): result for i, result in zip(pack, results, strict=True)}
         out = [found[i, fold] for i in range(len(models)) for fold in range(len(splits))]
+        _tell([each["error"] for each in out if each["error"] is not None], len(out))
         results = self._format_results(candidates, len(splits), out)
         self.multimetric_ = isinstance(out[0]["test_scores"], dict)
         if self.multimetric_:
@@ -182,38 +185,58 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
         scorers: Any,
     ) -> list[dict[str, Any]]:
         """Train models side by side on the first part and score them on the second."""
-        (X, y), (X_test, y_test) = parts
         models = [copy.copy(model) for model in models]  # none of which was fitted
         began = time.perf_counter()
         try:
-            models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
-            models[0].fit(X, y, **params)
-            seconds = (time.perf_counter() - began) / len(models)
-        except OverflowError as error:
+            return self._trained(models, parts, params, score_params, scorers)
+        except (OverflowError, ValueError, TypeError, AttributeError) as error:
             if len(models) > 1:  # one of them alone may have failed
                 alone = [
                     self._judged([model], parts, params, score_params, scorers) for model in models
                 ]
                 return [result for results in alone for result in results]
-            return [self._failed(error, scorers, time.perf_counter() - began)]
+            if self.error_score == "raise":
+                raise
+            several = getattr(scorers, "_scorers", None)
+            score = dict.fromkeys(several, self.error_score) if several else self.error_score
+            both = {"test_scores": score, "train_scores": score, "error": error}
+            return [{**both, "fit_time": time.perf_counter() - began, "score_time": 0.0}]
+
+    def _trained(
+        self,
+        models: Sequence[Linear],
+        parts: Sequence[tuple[Any, Any]],
+        params: Mapping[str, Any],
+        score_params: Sequence[Mapping[str, Any]],
+        scorers: Any,
+    ) -> list[dict[str, Any]]:
+        (X, y), (X_test, y_test) = parts
+        began = time.perf_counter()
+        for model in models:
+            model._validate_params()  # noqa: SLF001 - the first one's fit asks for its own alone
+        models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
+        models[0].fit(X, y, **params)
+        seconds = (time.perf_counter() - began) / len(models)
         began = time.perf_counter()
         tests = _scores(models, scorers, X_test, y_test, score_params[1])
-        times = {"fit_time": seconds, "score_time": (time.perf_counter() - began) / len(models)}
-        results: list[dict[str, Any]] = [{"test_scores": each, **times} for each in tests]
+        each = (time.perf_counter() - began) / len(models)
+        times = {"fit_time": seconds, "score_time": each, "error": None}
+        results: list[dict[str, Any]] = [{"test_scores": scores, **times} for scores in tests]
         if self.return_train_score:
             trains = _scores(models, scorers, X, y, score_params[0])
-            for result, each in zip(results, trains, strict=True):
-                result["train_scores"] = each
+            for result, scores in zip(results, trains, strict=True):
+                result["train_scores"] = scores
         return results
 
-    def _failed(self, error: OverflowError, scorers: Any, seconds: float) -> dict[str, Any]:
-        if self.error_score == "raise":
-            raise error
-        warnings.warn(f"a setting was not trained: {error}", FitFailedWarning, stacklevel=2)
-        several = getattr(scorers, "_scorers", None)
-        score = dict.fromkeys(several, self.error_score) if several else self.error_score
-        both = {"test_scores": score, "train_scores": score}
-        return {**both, "fit_time": seconds, "score_time": 0.0}
+
+def _tell(errors: Sequence[Exception], trainings: int) -> None:
+    """Warn of trainings that failed; if all have, raise what the first one said."""
+    if len(errors) == trainings:
+        raise errors[0]
+    for error, times in Counter(map(str, errors)).items():
+        warnings.warn(
+            f"{times} of {trainings} trainings failed: {error}", FitFailedWarning, stacklevel=3
+        )
 
 
 def _with(model: Linear, settings: Mapping[str, Any]) -> Linear:
@@ -276,7 +299,7 @@ def _packs(models: Sequence[Linear], jobs: int, lanes: int) -> list[list[int]]:
     for i, model in enumerate(models):
         settings = {name: getattr(model, name) for name in names}
         own = [settings.pop(name) for name in _OWN]
-        alone = i if own[0] == "auto" or model.warm_start else None
+        alone = i if isinstance(own[0], str) or model.warm_start else None
         kind = alone, own[1] == "auto", sorted(settings.items())
         alike.setdefault(repr(kind), []).append(i)
     packs = []
