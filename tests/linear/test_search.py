@@ -152,7 +152,7 @@ def test_an_error_of_no_setting_is_raised_at_once(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_finds_what_it_asks_for() -> None:
-    search = LinearSearch(LinearClassifier(), {"alpha": [0.01, 1.0]}, cv=2)
+    search = LinearSearch(LinearClassifier(random_state=0), {"alpha": [0.01, 1.0]}, cv=2)
     check_estimator(search, on_skip=None)
 
 
