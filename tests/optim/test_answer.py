@@ -153,3 +153,26 @@ def test_running_statistics_are_renewed_at_the_answer_and_back_afterwards() -> N
     assert all(map(torch.equal, model.buffers(), before))
     with pytest.raises(TypeError, match="give both, or neither"), optimizer.answer(model):
         pass
+
+
+@pytest.mark.parametrize(
+    ("batches", "kind", "message"),
+    [
+        ([{"x": torch.ones(8, 4)}], TypeError, r"got dict: give the inputs, as \[batch\['x'\]"),
+        (torch.ones(8, 4), TypeError, "got one tensor"),
+        (iter(()), ValueError, "has none: was an iterator used before"),
+    ],
+)
+def test_batches_that_renew_nothing_are_refused_and_leave_the_model(
+    batches: Any, kind: type[Exception], message: str
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    optimizer = optim.Descent(model.parameters(), "schedule_free_sgd", lr=0.5)
+    model(torch.randn(8, 4)).square().sum().backward()
+    optimizer.step()
+    model.eval()
+    before = deepcopy(model.state_dict())
+    with pytest.raises(kind, match=message), optimizer.answer(model, batches):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (model[1].momentum, model.training) == (0.1, False)

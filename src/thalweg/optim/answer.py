@@ -52,15 +52,49 @@ def normalizations(model: nn.Module) -> dict[str, nn.Module]:
 @contextmanager
 def renewed(model: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
     """Let running statistics be those of the parameters as they are, inside a ``with``."""
-    buffers = [b for layer in normalizations(model).values() for b in layer.buffers(recurse=False)]
+    layers = normalizations(model).values()
+    buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
     before = [buffer.clone() for buffer in buffers]
     device = next((p.device for p in model.parameters()), None)
+    training, momenta = model.training, [layer.momentum for layer in layers]
     try:
-        update_bn(batches, model, device)
+        try:
+            update_bn(_looked_at(batches), model, device)
+        except BaseException:  # it would leave them changed
+            model.train(training)
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+            raise
         yield
     finally:
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
+
+
+def _looked_at(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches that ``update_bn`` can take: without any, statistics would be 0 and 1.
+
+    Raises:
+        TypeError: it is a tensor, or a batch has no input at its beginning.
+        ValueError: there is none.
+    """
+    if isinstance(batches, Tensor):
+        raise TypeError("batches must be a loader or a list of batches, got one tensor: write [x]")
+    count = 0
+    for batch in batches:
+        given = batch[0] if isinstance(batch, tuple | list) and batch else batch
+        if not hasattr(given, "to"):  # it goes to the model's device
+            raise TypeError(
+                "batches must be tensors, or tuples that begin with the input, got "
+                f"{type(given).__name__}: give the inputs, as [batch['x'] for batch in loader]"
+            )
+        count += 1
+        yield batch
+    if count == 0:
+        raise ValueError(
+            "batches must have a batch to renew the running statistics on, and has none: was an "
+            "iterator used before? give the loader"
+        )
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -150,6 +150,9 @@ class CompiledOptimizer(Optimizer):
     def _check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
 
+    def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
+        """Raise ValueError if a checkpoint is of another optimizer; torch's classes do not ask."""
+
     def _forget(self) -> None:
         """Drop the layout: parameters, state or groups have changed."""
         self._stepper.forget()
@@ -251,7 +254,8 @@ class CompiledOptimizer(Optimizer):
                 that begin with the input. One pass of ``torch.optim.swa_utils.update_bn``.
 
         Raises:
-            TypeError: only one of them is given.
+            TypeError: only one of them is given, or a batch does not begin with an input.
+            ValueError: there are no batches.
 
         Example:
             >>> from thalweg.optim import Descent
@@ -391,9 +395,11 @@ class CompiledOptimizer(Optimizer):
         """
         step: Any = super().step
         if not self._torch_steps():
+            given = [n for n in OPTION_NAMES if getattr(self.options, n) != getattr(Options(), n)]
+            known = f"has no {' and no '.join(sorted(given))}" if given else "has not these rules"
+            sparse = "; sparse=False in an embedding makes them dense" * ("sparse" in why)
             raise RuntimeError(
-                f"{type(self).__name__} has no step of its own {why}, and torch's knows neither "
-                f"{', '.join(sorted(OPTION_NAMES))} nor rules of thalweg's: leave these, or that"
+                f"{type(self).__name__} has no step of its own {why}, and torch's {known}{sparse}"
             )
         if not all(group.get("fused") for group in self.param_groups) and not self._unscale():
             return False
@@ -445,6 +451,10 @@ class CompiledOptimizer(Optimizer):
         given: dict[str, Any] = {}
         schedules = [group.get("schedule") for group in self.param_groups]
 
+        def keep(final: dict[str, Any]) -> None:
+            self._check_loaded(final)
+            given.update(final)
+
         def finish(_: Optimizer) -> None:
             self._restore(given)
             for group, schedule in zip(self.param_groups, schedules, strict=True):
@@ -453,7 +463,7 @@ class CompiledOptimizer(Optimizer):
 
         # After the user's hooks on what is loaded, before those on the state.
         handles = [
-            self.register_load_state_dict_pre_hook(lambda _, final: given.update(final)),
+            self.register_load_state_dict_pre_hook(lambda _, final: keep(final)),
             self.register_load_state_dict_post_hook(finish, prepend=True),
         ]
         try:
