@@ -38,14 +38,24 @@ def _shown(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def closest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
     """Return the question whether one of the known names was meant; "" where none is close.
+
+    Args:
+        name: what was written.
+        known: the names that exist. Capitals are not told from small letters.
+        alike: the least share of letters that agree, in [0, 1]; 0.6 by default.
 
     Example:
         >>> closest("adma", ["sgd", "adam"]), closest("adma", ["sgd"])
         ('did you mean adam?', '')
+        >>> closest("AdamW", ["adam", "adamw", "lion"])
+        'did you mean adamw, adam?'
     """
-    close = difflib.get_close_matches(name, list(known), n=3)
+    plain: dict[str, str] = {}
+    for one in known:
+        plain.setdefault(one.casefold(), one)
+    close = [plain[one] for one in difflib.get_close_matches(name.casefold(), plain, cutoff=alike)]
     return f"did you mean {', '.join(close)}?" if close else ""
 
 

@@ -1,5 +1,6 @@
 """Rules that ask for gradients at other points: against their papers' loops, written out."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -278,3 +279,19 @@ def test_a_plain_call_of_the_functions_is_a_step() -> None:
     x = Tensors([torch.tensor([3.0]), torch.tensor([4.0])])
     moved = rules.get("sam(sgd)")(x, x, t=1, gradient=lambda y: y, lr=1.0, radius=5.0)
     assert [part.item() for part in moved] == [-3.0, -4.0]
+
+
+@pytest.mark.parametrize("given", [[1.0], []], ids=str)
+def test_a_curvature_that_is_no_tensor_of_each_parameter_is_refused(given: list[float]) -> None:
+    w = torch.ones(2, requires_grad=True)
+    optimizer = Descent([w], "sophia")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = w.square().sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match=rf"of its shape: \[\(2,\)\], got {re.escape(str(given))}"):
+        optimizer.step(closure, curvature=lambda: given)  # type: ignore[arg-type, return-value]
+    assert w.tolist() == [1.0, 1.0]

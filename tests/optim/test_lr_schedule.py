@@ -153,6 +153,13 @@ def test_a_rate_that_is_none_is_refused(
     assert optimizer.param_groups[0]["params"][0].tolist() == before
 
 
+def test_what_takes_no_count_of_steps_is_no_schedule() -> None:
+    with pytest.raises(TypeError, match=r"a schedule as lr must be a function of the steps taken"):
+        optim.SGD([leaf()], lr=lambda: 0.1)  # type: ignore[arg-type, misc]
+    with pytest.raises(TypeError, match="unsupported operand"):  # an error of its own stays
+        optim.SGD([leaf()], lr=lambda t: t + "a")  # type: ignore[arg-type]
+
+
 @every_class
 def test_a_schedule_is_torchs_scheduler_and_survives_a_checkpoint(
     configuration: Configuration,

@@ -227,7 +227,8 @@ def test_gradients_that_are_sparse_are_refused_with_options_of_ours() -> None:
     for options in ({"clip_norm": 1.0}, {"nonfinite": "skip"}, {"cautious": True}):
         made = sparsely(Configuration("SGD", {"lr": 0.05, **options}).ours)
         assert made.startswith(
-            "SGD has no step of its own with sparse gradients, and torch's knows"
+            "SGD has no step of its own with sparse gradients, and torch's has no "
+            f"{next(iter(options))}; sparse=False in an embedding makes them dense"
         )
 
 

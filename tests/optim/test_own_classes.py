@@ -201,6 +201,18 @@ REFUSED = [
         lambda p: optim.Descent(p, None),
         "rule must be the name of a rule or what @thalweg.rule.rule made of a function, got None",
     ),
+    (
+        lambda p: optim.Descent([{"params": p, "betas": (0.8, 0.9)}], "adamw"),
+        "rule 'adamw' has no hyperparameter 'betas'; it has: lr, beta1, beta2, eps, weight_decay",
+    ),
+    (
+        lambda p: optim.Descent([{"params": p, "momentum": 0.8}], "momentum"),
+        "rule 'momentum' has no hyperparameter 'momentum'; it has: lr, beta",
+    ),
+    (
+        lambda p: optim.Descent(p, "AdamW"),
+        "unknown rule 'AdamW'; did you mean adamw, nadamw, adam?",
+    ),
     (lambda p: optim.Yogi(p, lr=0.0), "lr must be > 0, got 0.0"),
     (lambda p: optim.Yogi(p, betas=(0.9, 1.0)), "beta2 must be in [0, 1), got 1.0"),
     (lambda p: optim.AdaBelief(p, eps=-1.0), "eps must be >= 0, got -1.0"),
@@ -214,6 +226,59 @@ def test_values_outside_their_range_are_refused(make: Any, message: str) -> None
     with pytest.raises((ValueError, TypeError)) as caught:
         make(new_parameters())
     assert str(caught.value) == message
+
+
+def test_a_group_may_have_further_keys() -> None:
+    optimizer = optim.Descent(
+        [{"params": new_parameters(), "name": "body", "lr_scale": 0.5, "initial_lr": 0.1}], "adamw"
+    )
+    assert optimizer.param_groups[0]["lr_scale"] == 0.5
+
+
+def test_a_sparse_gradient_is_refused_with_a_remedy() -> None:
+    words = torch.nn.Embedding(5, 2, sparse=True)
+    optimizer = optim.Descent(words.parameters(), "lion")
+    words(torch.tensor([1])).sum().backward()
+    with pytest.raises(
+        RuntimeError,
+        match=r"no step of its own with sparse gradients, and torch's has not these rules; "
+        "sparse=False in an embedding",
+    ):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("saved", "loading", "message"),
+    [
+        (lambda p: optim.Descent(p, "lion"), "adamw", "a group without eps, where this one has"),
+        (torch.optim.AdamW, "adamw", "a group without beta1, beta2, where this one has rule 'ada"),
+        (lambda p: optim.Descent(p, "adamw"), "averaged(adamw)", "without memory"),
+    ],
+)
+def test_a_checkpoint_of_another_optimizer_is_refused(
+    saved: Any, loading: str, message: str
+) -> None:
+    params = new_parameters()
+    optimizer = optim.Descent(params, loading)
+    follow(optimizer, 1, 2)
+    before = deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=f"of another optimizer: it has .*{message}"):
+        optimizer.load_state_dict(saved(new_parameters()).state_dict())
+    assert str(optimizer.state_dict()) == str(before)
+
+
+def test_a_hook_may_bring_a_checkpoint_into_the_form_of_its_rule() -> None:
+    theirs = torch.optim.AdamW(new_parameters(), lr=0.02, betas=(0.8, 0.9))
+    optimizer = optim.Descent(new_parameters(), "adamw")
+
+    def turned(_: Optimizer, given: dict[str, Any]) -> dict[str, Any]:
+        group = dict(given["param_groups"][0])
+        group["beta1"], group["beta2"] = group["betas"]
+        return {**given, "param_groups": [group]}
+
+    optimizer.register_load_state_dict_pre_hook(turned)
+    optimizer.load_state_dict(theirs.state_dict())
+    assert optimizer.param_groups[0]["beta2"] == 0.9
 
 
 MAKERS = {name: cls for name, (cls, _) in CLASSES.items()} | {

@@ -116,14 +116,29 @@ def test_a_checkpoint_a_schedule_and_two_rates(tmp_path: Any) -> None:
     [
         ({"roles": {"head.weigth": "hidden"}}, "no parameter 'head.weigth'; did you mean head.w"),
         ({"roles": {"head.*": "body"}}, "a role must be one of hidden, .*, got 'body'"),
-        ({"split": {"mix": 3}}, r"takes matrices in 3 blocks of rows and no .* shape \(8, 8\)"),
+        ({"split": {"mix": 3}}, r"'mix' of shape \(8, 8\) is not 3 matrices of equal height"),
+        ({"split": {"mix": 0}}, r"split\['mix'\] must be an integer >= 1, got 0"),
+        ({"split": ["mix"]}, r"split must be a dict, such as .*, got \['mix'\]"),
+        ({"roles": "hidden"}, r"roles must be a dict, such as .*, got 'hidden'"),
+        (
+            {"roles": {"*.bias": "hidden"}},
+            r"no parameter 'block.*bias' of shape .*: roles=\{'block.*bias': 'vector'\} gives",
+        ),
+        ({"otherwise": "soap"}, "otherwise must be a rule that steps vectors, such as 'adamw'"),
+        ({"eps": 0.1}, r"no hyperparameter 'eps'; .*otherwise=\{'rule': 'adamw', 'eps': 0.1\}"),
         ({"otherwise": None}, r"takes matrices and no parameter of shape"),
     ],
 )
 def test_what_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
-    options = {"otherwise": "adamw", "report": None} | given
-    with pytest.raises(ValueError, match=message):
+    options = {"otherwise": "adamw", "report": pytest.fail} | given  # nothing is reported before
+    with pytest.raises((ValueError, TypeError), match=message):
         Descent(Language(), "muon", **options)
+
+
+def test_a_checkpoint_of_another_rule_for_the_rest_is_refused() -> None:
+    made = [Descent(Language(), "muon", otherwise=o, report=None) for o in ("adamw", "lion")]
+    with pytest.raises(ValueError, match="a group of rule 'adamw', where this one has rule 'lion'"):
+        made[1].load_state_dict(made[0].state_dict())
 
 
 def test_a_model_without_hidden_matrices_is_refused_with_a_remedy() -> None:

@@ -53,7 +53,9 @@ def errors() -> Iterator[Any]:
 
 
 def test_torch_has_a_record_of_each_class_that_we_share() -> None:
-    shared = {n for n in optim.__all__ if hasattr(torch.optim, n)} - {"LBFGS"}  # torch's own
+    torchs = {n for n in optim.__all__ if getattr(optim, n) is getattr(torch.optim, n, None)}
+    assert torchs == {"LBFGS", "Optimizer", "SparseAdam", "lr_scheduler", "swa_utils"}
+    shared = {n for n in optim.__all__ if hasattr(torch.optim, n)} - torchs
     assert {record.optim_cls.__name__ for record in RECORDS} == shared
 
 

@@ -11,7 +11,8 @@ except ModuleNotFoundError as error:
         "thalweg.optim needs PyTorch: pip install 'thalweg[torch]'", name="torch"
     ) from error
 
-from torch.optim import LBFGS
+# Torch's own, so that ``from thalweg import optim`` takes the place of ``from torch import optim``.
+from torch.optim import LBFGS, Optimizer, SparseAdam, lr_scheduler, swa_utils
 
 from thalweg.optim.curvature import gauss_newton_bartlett, hutchinson
 from thalweg.optim.own_classes import AdaBelief, Descent, Lion, Yogi
@@ -33,6 +34,6 @@ from thalweg.optim.torch_classes import (
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW",
-    "Adamax", "Descent", "Lion", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop", "Yogi",
-    "gauss_newton_bartlett", "hutchinson",
+    "Adamax", "Descent", "Lion", "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "SparseAdam", "Yogi", "gauss_newton_bartlett", "hutchinson", "lr_scheduler", "swa_utils",
 ]  # fmt: skip

@@ -83,14 +83,15 @@ class Asked:
         return {"gradient": lambda x: slope(x, None), "curvature": curvature}
 
     def _diagonal(self, given: Iterable[Tensor]) -> dict[Tensor, Tensor]:
-        given = [each.detach() for each in given]
-        shapes, own = ([tuple(t.shape) for t in row] for row in (given, self._parameters))
+        given = list(given)
+        shapes = [tuple(t.shape) if isinstance(t, Tensor) else t for t in given]
+        own = [tuple(t.shape) for t in self._parameters]
         if shapes != own:
             raise ValueError(
                 "curvature must return a tensor for each parameter of the optimizer, of its "
                 f"shape: {own}, got {shapes}"
             )
-        return dict(zip(self._parameters, given, strict=True))
+        return {p: each.detach() for p, each in zip(self._parameters, given, strict=True)}
 
     def _gradients(self, members: Sequence[Alone], closure: Callable[[], Any]) -> list[Tensor]:
         """Return the gradients where the parameters are; their own gradients stay as they are."""

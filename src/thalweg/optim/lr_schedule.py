@@ -1,5 +1,6 @@
 """Schedules as rates: parameter groups follow them step by step, and across checkpoints."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,10 +17,27 @@ def rate(schedule: Schedule, t: int) -> float:
     """Return the rate after t steps.
 
     Raises:
-        TypeError: it is not a number.
+        TypeError: it is not a number, or the schedule takes no count of steps.
         ValueError: it is negative or not finite.
     """
-    return number("lr", schedule(t), NOT_NEGATIVE)
+    try:
+        found = schedule(t)
+    except TypeError as error:
+        if _takes_one(schedule):
+            raise
+        raise TypeError(
+            "a schedule as lr must be a function of the steps taken, such as lambda t: 0.1 / "
+            f"(1 + t), got {schedule!r}"
+        ) from error
+    return number("lr", found, NOT_NEGATIVE)
+
+
+def _takes_one(function: Schedule) -> bool:
+    try:
+        inspect.signature(function).bind(0)
+    except TypeError:
+        return False
+    return True
 
 
 def scheduled(schedule: Schedule, t: int = 0) -> dict[str, Any]:

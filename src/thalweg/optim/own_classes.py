@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import ParamsT
 
-from thalweg import rules
+from thalweg import catalog, rules
 from thalweg.catalog import TorchClass
-from thalweg.checks import Hyperparameter
+from thalweg.checks import Hyperparameter, count
 from thalweg.kind import MATRICES
 from thalweg.optim import roles as _roles
 from thalweg.optim.lr_schedule import Schedule
@@ -18,6 +18,7 @@ from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
 from thalweg.optim.recipe import Recipe, recipe
 from thalweg.rule import RANGES, Rule
 from thalweg.rules import get
+from thalweg.words import closest
 
 __all__ = ["AdaBelief", "Descent", "Lion", "Yogi"]
 
@@ -37,6 +38,19 @@ class _Checked(CompiledOptimizer):
             scheduled = name == "lr" and "schedule" in options
             (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(given[name])
         _DECAY.check(options["weight_decay"])
+
+    def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
+        """Raise ValueError if a checkpoint is one of other rules, or of another class."""
+        for own, loaded in zip(self.param_groups, state_dict["param_groups"], strict=False):
+            rule, other = self._rule(own), loaded.get("rule", own.get("rule"))
+            needed = (*self._class_of(rule).arguments, "weight_decay")
+            missing = [name for name in needed if name not in loaded]
+            if missing or other != own.get("rule"):
+                kind = f"without {', '.join(missing)}" if missing else f"of rule {other!r}"
+                raise ValueError(
+                    f"the checkpoint is of another optimizer: it has a group {kind}, where this "
+                    f"one has rule {rule.name!r}; load it into the optimizer that wrote it"
+                )
 
 
 class Descent(_Checked):
@@ -65,7 +79,7 @@ class Descent(_Checked):
 
     Raises:
         ValueError: a hyperparameter outside its range; a vector for a rule of matrices.
-        TypeError: the rule has no hyperparameter of that name.
+        TypeError: the rule has no hyperparameter of that name, also in a group.
 
     Example:
         >>> import torch
@@ -99,7 +113,7 @@ class Descent(_Checked):
         options = {name: hyper.pop(name) for name in OPTION_NAMES & hyper.keys()}
         around = {} if "weight_decay" in self.rule.hyperparameters else {"weight_decay": 0.0}
         around = {name: hyper.pop(name, default) for name, default in around.items()}
-        self.rule.check_names(hyper)
+        self._check_names(hyper, otherwise)
         defaults = around | {"maximize": maximize} | self.rule.defaults | hyper
         if otherwise is not None:
             if not isinstance(params, nn.Module):
@@ -108,9 +122,10 @@ class Descent(_Checked):
                     f"hidden matrices, got {type(params).__name__} as params"
                 )
             second = self._second(otherwise, defaults)
+            counts = _roles.blocks(params, roles, split)
+            self._check_roles(dict(params.named_parameters()), counts, second["rule"])
             if report is not None:
                 report(_roles.table(params, roles, self.rule.name, second["rule"]))
-            counts = _roles.blocks(params, roles, split)
             params, rest = _roles.groups(dict(params.named_parameters()), counts)
             params += [{"params": rest, **second}] if rest else []
         elif roles is not None or split is not None:
@@ -118,6 +133,21 @@ class Descent(_Checked):
         elif isinstance(params, nn.Module):
             params = params.parameters()
         super().__init__(params, defaults, **options)
+
+    def _check_names(
+        self, hyper: Mapping[str, Any], otherwise: str | Rule | Mapping[str, Any] | None
+    ) -> None:
+        """Raise TypeError if the rule has no hyperparameter of a name, with the place for it."""
+        if isinstance(otherwise, str | Rule):
+            second = get(otherwise)
+            for name in hyper:
+                if name in second.hyperparameters and name not in self.rule.hyperparameters:
+                    raise TypeError(
+                        f"rule {self.rule.name!r} has no hyperparameter {name!r}; that of rule "
+                        f"{second.name!r} is given as otherwise={{'rule': {second.name!r}, "
+                        f"{name!r}: {hyper[name]!r}}}"
+                    )
+        self.rule.check_names(hyper)
 
     def _second(
         self, otherwise: str | Rule | Mapping[str, Any], defaults: Mapping[str, Any]
@@ -131,31 +161,42 @@ class Descent(_Checked):
         shared = {n: defaults[n] for n in ("lr", "weight_decay") if n in rule.hyperparameters}
         return own | shared | given | {"rule": rule.name}
 
+    def _check_roles(
+        self, named: Mapping[str, Tensor], counts: Mapping[str, int], otherwise: str
+    ) -> None:
+        """Raise ValueError if a rule does not take the parameters of its role."""
+        for name, p in named.items():
+            if name in counts:
+                remedy = f"roles={{{name!r}: 'vector'}} gives it to rule {otherwise!r}"
+                _check_matrices(self.rule, p, counts[name], f"{name!r}", remedy)
+            else:
+                remedy = "otherwise must be a rule that steps vectors, such as 'adamw'"
+                _check_matrices(self.rules[otherwise], p, 1, f"{name!r}", remedy)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see torch.optim.Optimizer."""
-        if isinstance(param_group, dict) and "rule" in param_group:
-            rule = get(param_group["rule"])
+        if isinstance(param_group, dict):
+            rule = get(param_group.get("rule", self.rule))
             self.rules[rule.name] = rule
-            param_group = {**rule.defaults, **param_group, "rule": rule.name}
+            _check_keys(rule, param_group)
+            if "rule" in param_group:
+                param_group = {**rule.defaults, **param_group, "rule": rule.name}
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        count, rule = group.get("split", 1), self._rule(group)
-        for p in group["params"] if rule.kind == MATRICES else ():
-            if not is_lazy(p) and (p.ndim < 2 or p.shape[0] % count):
-                self.param_groups.pop()
-                why = f"in {count} blocks of rows " if count > 1 else ""
-                raise ValueError(
-                    f"rule {rule.name!r} takes matrices {why}and no parameter of shape "
-                    f"{tuple(p.shape)}: Descent(model, {rule.name!r}, otherwise='adamw') gives "
-                    "those to another rule"
-                )
+        remedy = f"Descent(model, {rule.name!r}, otherwise='adamw') gives those to another rule"
+        try:
+            for p in group["params"]:
+                _check_matrices(rule, p, group.get("split", 1), "", remedy)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @property
     def _asking(self) -> bool:  # type: ignore[override] # of the class beside
         return any(rule.inputs for rule in self.rules.values())
 
     def _rule(self, group: dict[str, Any]) -> Rule:
-        return self.rules.get(group.get("rule", ""), self.rule)
+        return self.rules[group.get("rule", self.rule.name)]
 
     def _recipe(self, group: dict[str, Any]) -> Recipe:
         rule = self._rule(group)
@@ -168,6 +209,35 @@ class Descent(_Checked):
 
     def _class_of(self, rule: Rule) -> TorchClass:
         return _own_names(rule)
+
+
+def _check_matrices(rule: Rule, p: Tensor, blocks: int, name: str, remedy: str) -> None:
+    """Raise ValueError if a rule of matrices cannot step a parameter as so many of them."""
+    if rule.kind != MATRICES or is_lazy(p):
+        return
+    called = f"parameter {name} of".replace("  ", " ")
+    if p.ndim < 2:
+        raise ValueError(
+            f"rule {rule.name!r} takes matrices and no {called} shape {tuple(p.shape)}: {remedy}"
+        )
+    if p.shape[0] % count("split", blocks):
+        raise ValueError(
+            f"split: a {called} shape {tuple(p.shape)} is not {blocks} matrices of equal height; "
+            "leave it, or give a number that divides its rows"
+        )
+
+
+def _check_keys(rule: Rule, group: Mapping[str, Any]) -> None:
+    """Raise TypeError at a key that is nearly a hyperparameter, or torch's name of one.
+
+    A group may have further keys, as in torch; but what is meant for the rule would be lost.
+    """
+    entry = catalog.of(rule).torch
+    theirs = {*entry.arguments} if entry else set()
+    known = {*rule.hyperparameters, "params", "lr", "weight_decay"}
+    for name in group.keys() - known:
+        if name in theirs or closest(name, rule.hyperparameters, alike=0.8):
+            rule.check_names({name: ...})
 
 
 @functools.cache

@@ -4,13 +4,14 @@ A rule of matrices, such as Muon, is for the matrices between the first layer an
 types and shapes tell which those are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from thalweg.checks import count
 from thalweg.words import closest
 
 __all__ = ["HIDDEN", "ROLES", "blocks", "groups", "roles_of", "table"]
@@ -37,6 +38,7 @@ def roles_of(model: nn.Module, given: Mapping[str, str] | None = None) -> dict[s
 
     Raises:
         ValueError: no parameter has that name, or there is no such role.
+        TypeError: given is no dict.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2))
@@ -52,13 +54,19 @@ def roles_of(model: nn.Module, given: Mapping[str, str] | None = None) -> dict[s
     linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
     last = linear[-1] if linear else None
     found = {name: _role(name, p, owners[name], last) for name, p in named.items()}
-    for pattern, role in (given or {}).items():
+    for pattern, role in _items("roles", given, "{'head.*': 'hidden'}"):
         if role not in ROLES:
             raise ValueError(f"a role must be one of {', '.join(ROLES)}, got {role!r}")
         chosen = [name for name in named if fnmatchcase(name, pattern)]
         _check_chosen("roles", pattern, chosen, named)
         found |= dict.fromkeys(chosen, role)
     return found
+
+
+def _items(what: str, given: Any, example: str) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - what a user gave
+    if not isinstance(given, Mapping | None):
+        raise TypeError(f"{what} must be a dict, such as {example}, got {given!r}")
+    return given.items() if given else ()
 
 
 def _check_chosen(what: str, pattern: str, chosen: list[str], named: Mapping[str, Any]) -> None:
@@ -103,7 +111,8 @@ def blocks(
             of torch's attention and recurrent layers.
 
     Raises:
-        ValueError: no parameter is hidden, or a name is unknown.
+        ValueError: no parameter is hidden, a name is unknown, or a number is not >= 1.
+        TypeError: given or split is no dict.
     """
     roles = roles_of(model, given)
     if HIDDEN not in roles.values():
@@ -116,10 +125,10 @@ def blocks(
         for path, module in model.named_modules()
         for name in module._parameters  # noqa: SLF001
     }
-    for pattern, count in (split or {}).items():
+    for pattern, number in _items("split", split, "{'*.qkv.weight': 3}"):
         chosen = [name for name in roles if fnmatchcase(name, pattern)]
         _check_chosen("split", pattern, chosen, roles)
-        counts |= dict.fromkeys(chosen, count)
+        counts |= dict.fromkeys(chosen, count(f"split[{pattern!r}]", number))
     return {name: counts[name] for name, role in roles.items() if role == HIDDEN}
 
 
