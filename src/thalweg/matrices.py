@@ -153,8 +153,7 @@ def orthogonalize(
         coefficients: of a step.
         iterations: how many steps.
         eps: the least norm by which a is divided first.
-        overwrite_a: whether a may be changed, and its memory be that of the result; False by
-            default.
+        overwrite_a: whether the result is written over a; False by default.
 
     Returns:
         As ``a``. Its singular values lie in [0.68, 1.21] where those of ``a``, over its norm, were

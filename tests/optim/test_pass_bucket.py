@@ -239,6 +239,36 @@ def test_what_surrounds_products_of_matrices_is_compiled(
     assert_same(kernel, run(make, dtype, 8, MATRICES), tolerance)
 
 
+@pytest.mark.parametrize("by", ["kernel", "function"])
+@pytest.mark.parametrize("rule", ["muon", "lookahead(normuon)", "own_muon", "soap"])
+def test_matrices_that_lie_in_one_tensor_step_as_if_each_lay_by_itself(
+    rule: str, by: str, functions: Callable[[], None]
+) -> None:
+    """Rows, columns and norms are those of each matrix, by kernels and by functions."""
+    found = rules.rule("test")(own_muon) if rule == "own_muon" else rule
+    whole = parameters(torch.float64, [(3 * shape[0], *shape[1:]) for shape in MATRICES[:-1]])
+    parts = [part.detach().clone().requires_grad_() for p in whole for part in p.chunk(3)]
+    fused = optim.Descent([{"params": whole, "split": 3}], found, lr=0.01)
+    apart = optim.Descent(parts, found, lr=0.01)
+    if by == "function":
+        functions()
+    for step in range(4):
+        gradients(whole, step)
+        slopes = [part.clone() for p in whole for part in p.grad.chunk(3)]  # type: ignore[union-attr] # there
+        for part, slope in zip(parts, slopes, strict=True):
+            part.grad = slope
+        fused.step()
+        apart.step()
+    assert alone(fused) == (0 if by == "kernel" and rule != "soap" else len(whole))
+    for i, p in enumerate(whole):
+        own = parts[3 * i : 3 * i + 3]
+        torch.testing.assert_close(p, torch.cat(own), rtol=1e-12, atol=1e-12)
+        for name, kept in fused.state[p].items():
+            several = [apart.state[part][name] for part in own]
+            wanted = torch.stack(several).reshape(kept.shape) if kept.ndim else several[0]
+            torch.testing.assert_close(kept, wanted, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o)))
 def test_what_surrounds_a_step_surrounds_products_too(
     options: dict[str, Any], functions: Callable[[], None]

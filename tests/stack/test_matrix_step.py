@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 from thalweg import schedules
+from thalweg.matrices import orthogonalize
 from thalweg.rule import Rule, read_signature
 from thalweg.rules import get, names
 from thalweg.stack.matrix_step import MatrixStep, mapped
 from thalweg.stack.mixed_step import MixedStep
 from thalweg.stack.step import WholeStep
+from thalweg.sums import norm
 
-SHAPES = ((4, 5), (6,), (3, 2, 2, 2), (2, 4), (3, 8), (3, 3))
-BLOCKS = (2, 0, 1, 1, 1, 1)
+SHAPES = ((4, 5), (6,), (3, 2, 2, 2), (2, 4), (3, 8), (3, 3), (6, 3))
+BLOCKS = (2, 0, 1, 1, 1, 1, 2)
+SQUARE = (1, *BLOCKS[1:])  # no wide blocks: SOAP's eigenvectors of a null space are arbitrary
 FALLING = schedules.exponential(0.02, 0.1)
 
 
@@ -42,16 +45,23 @@ def trained(made: Any, parameters: list[Tensor], lanes: list[int]) -> Any:
     return made
 
 
-@pytest.mark.parametrize("name", [*names("matrices"), "cautious(muon)"])
+def whole_norm(g: Tensor, x: Tensor, m: Tensor, *, t: int, lr: float = 1e-2) -> Any:
+    m = m + orthogonalize(g)
+    return x - lr * m * norm(m), m
+
+
+@pytest.mark.parametrize("name", [*names("matrices"), "cautious(muon)", "whole_norm"])
 def test_lanes_step_as_alone(name: str) -> None:
-    rule = get(name)
+    own = read_signature(whole_norm, "none", {}, {})  # its norm is that of each of two blocks
+    rule = own if name == "whole_norm" else get(name)
+    blocks = SQUARE if name == "soap" else BLOCKS
     together = drawn(0)
-    made = MixedStep([rule] * 3, values(rule), together, 6, BLOCKS)
+    made = MixedStep([rule] * 3, values(rule), together, 6, blocks)
     assert isinstance(made._steps[0][1], MatrixStep)
     trained(made, together, [0, 1, 2])
     for place, lane in enumerate((1, 2)):
         alone = [p[lane : lane + 1] for p in drawn(0)]
-        one = WholeStep(rule, values(rule)[lane : lane + 1], alone, 6, BLOCKS)
+        one = WholeStep(rule, values(rule)[lane : lane + 1], alone, 6, blocks)
         trained(one, alone, [lane])
         for many, single, start in zip(together, alone, drawn(0), strict=True):
             apart = (many[place] - single[0]).abs().max()

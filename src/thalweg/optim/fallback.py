@@ -1,6 +1,7 @@
 """A step of the rule itself on tensors, where there is no kernel: any device, layout and rule."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from thalweg.tensors import Tensors
 __all__ = ["Alone", "copy", "seen", "shown", "step_tensor", "step_together"]
 
 _HALF = (torch.bfloat16, torch.float16)
+_MATRIX = 2  # dimensions
 
 
 class Alone(NamedTuple):
@@ -46,12 +48,28 @@ def step_tensor(one: Alone, scale: float | Tensor, options: Options) -> None:
         options: what else the step does.
     """
     read = _read(one, scale)
-    recipe = one.recipe
     with products_in(options.product_dtype):
-        moved, after = recipe.rule.advance(
-            read.g, read.x, read.before, t=read.t, hyper=recipe.hyper
-        )
+        moved, after = _advance(read, one.recipe)
     _write(one, read, moved, after, options)
+
+
+def _advance(read: _Read, recipe: Recipe) -> tuple[Tensor, dict[str, Any]]:
+    """Return the new x and state; of several matrices, each is stepped by itself."""
+    step = partial(recipe.rule.advance, t=read.t, hyper=recipe.hyper)
+    if read.x.ndim <= _MATRIX or recipe.split == 1:
+        return step(read.g, read.x, read.before)
+
+    def own(kept: Any, i: int) -> Any:  # noqa: ANN401
+        return kept[i] if getattr(kept, "ndim", 0) else kept
+
+    parts = [
+        step(g, x, {name: own(kept, i) for name, kept in read.before.items()})
+        for i, (g, x) in enumerate(zip(read.g, read.x, strict=True))
+    ]
+    after = dict(parts[-1][1])  # uniform state has one value for all of them
+    for name in recipe.rule.state:
+        after[name] = torch.stack([torch.as_tensor(state[name]) for _, state in parts])
+    return torch.stack([moved for moved, _ in parts]), after
 
 
 @torch.no_grad()

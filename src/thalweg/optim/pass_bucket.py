@@ -55,18 +55,25 @@ def form_of(p: Tensor, state: dict[str, Any], recipe: Recipe, options: Options) 
     _grow(state, p, recipe, options)
     elements, others, numbers = _sorted(recipe, form)
     large = [state[key] for key in elements]
-    small = [_small(state[key], _shape(p, of), p) for key, of in others.items()]
+    small = [_small(state[key], _shape(p, of, recipe), p) for key, of in others.items()]
     small += [_is_number(state[key], p) for key in numbers if key]
     return form if all(small) and fits(p, large, p.device.type) else None
 
 
 def _plain(p: Tensor, recipe: Recipe) -> bool:
-    """Return whether a parameter is one matrix of real numbers in this process."""
+    """Return whether a parameter is real matrices in this process, none with a number to keep."""
     several = recipe.as_given and p.ndim > 2
     formed = recipe.like_parameter and recipe.rule.kind != MATRICES
-    shown = recipe.split == 1 and not (several or formed)
+    shown = _splits(recipe) and not (several or formed)
     whole = shown and not hasattr(p, "placements") and p.numel() > 0
     return whole and (p.device.type == "cpu" or ready(p)) and not p.is_complex()
+
+
+def _splits(recipe: Recipe) -> bool:
+    """Return whether a kernel can step each matrix of a tensor by itself."""
+    rule = recipe.rule
+    numbers = Place.UNIFORM in (_places(rule) or {}).values()  # one for each matrix
+    return recipe.split == 1 or not (rule.kind != MATRICES or rule.joint or numbers)
 
 
 def _small(kept: Tensor, shape: tuple[int, ...], p: Tensor) -> bool:
@@ -88,9 +95,12 @@ def matrix_of(p: Tensor) -> tuple[int, int]:
     return rows, p.numel() // max(1, rows)
 
 
-def _shape(p: Tensor, place: Place) -> tuple[int, ...]:
+def _shape(p: Tensor, place: Place, recipe: Recipe) -> tuple[int, ...]:
     """Return the shape of a state of a parameter."""
     rows, columns = matrix_of(p)
+    split = recipe.split
+    if split > 1 and place in {Place.ROW, Place.COLUMN}:
+        return (split, rows // split, 1) if place is Place.ROW else (split, 1, columns)
     if place is Place.ELEMENT or (place is Place.ROW and columns == 1):
         return tuple(p.shape)
     if p.ndim < 2:  # a vector is one column
@@ -103,7 +113,7 @@ def _grow(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) ->
     for name, place in (_places(recipe.rule) or {}).items():
         if name in recipe.without or place is Place.UNIFORM:
             continue
-        key, shape = recipe.keys[name], _shape(p, place)
+        key, shape = recipe.keys[name], _shape(p, place, recipe)
         kept: Tensor = state[key]
         whole = shape == p.shape
         own = p.dtype if recipe.like_parameter else computed(p)
@@ -149,7 +159,7 @@ class PassBucket(Bucket):
         form = form_of(members[0].parameter, members[0].state, recipe, options)
         assert form is not None
         self._form: Form = form
-        self._product_dtype = options.product_dtype
+        self._product_dtype, self._split = options.product_dtype, recipe.split
         super().__init__(members, recipe, options, number)
 
     def _keys(
@@ -181,6 +191,7 @@ class PassBucket(Bucket):
             [[held[i].data_ptr() for held in small] for i in range(len(large))],
             [items[0], *items],
             seeds=self.seeds,
+            split=self._split,
         )
         self._keep()
         self._gather()
@@ -201,12 +212,12 @@ class PassBucket(Bucket):
         (p,) = self.parameters
         matrix = torch.empty(matrix_of(p), dtype=computed(p))
         self.table.lay(matrix.data_ptr())
-        kept: list[Tensor] = []  # until the step is taken
 
         def between(keywords: Mapping[str, Any]) -> int:
             with products_in(self._product_dtype):
-                kept.append(orthogonalize(matrix, **keywords, overwrite_a=True).contiguous())
-            return int(kept[0].data_ptr())
+                for part in matrix.chunk(self._split):
+                    orthogonalize(part, **keywords, overwrite_a=True)
+            return matrix.data_ptr()
 
         return bool(self.table.step(*arguments, between))
 

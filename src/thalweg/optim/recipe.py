@@ -62,9 +62,9 @@ class Recipe:
         return tuple(state for state, decay in decays.items() if self.hyper[decay] == 0)
 
     @property
-    def form(self) -> tuple[Rule, bool, tuple[str, ...]]:
-        """What decides the kernel. Everything else is a value."""
-        return self.rule, self.decoupled, self.without
+    def form(self) -> tuple[Rule, bool, tuple[str, ...], int]:
+        """What decides the kernel and its table. Everything else is a value."""
+        return self.rule, self.decoupled, self.without, self.split
 
     def independent(self) -> "Recipe":
         """Return the same with a decay that shrinks x by 1 - weight_decay at every rate except 0.

@@ -16,6 +16,7 @@ from thalweg.stack.step import Asks, LaneStep, judged, value_at
 __all__ = ["ADAMW", "MatrixStep", "mapped", "rest"]
 
 ADAMW = adamw  # steps what is no hidden matrix
+_MATRICES = 3  # dimensions of a matrix of each lane
 _STACKED = (torch.float32, torch.float64)
 
 
@@ -178,6 +179,16 @@ def _advance(
     t: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
     """Return all x and states after step t. What all lanes share is a number, for ``if`` to ask."""
+    if g.ndim > _MATRICES:  # several in one tensor: each is stepped by itself
+        count = g.shape[1]
+        flat = {
+            name: value.flatten(0, 1) if value.ndim > 1 else value.repeat_interleave(count)
+            for name, value in state.items()
+        }
+        own = [values for values in hyper for _ in range(count)]
+        moved, after = _advance(rule, g.flatten(0, 1), x.flatten(0, 1), flat, hyper=own, t=t)
+        parts = {name: value.reshape(-1, count, *value.shape[1:]) for name, value in after.items()}
+        return moved.reshape(x.shape), parts
     columns = {n: [own[n] for own in hyper] for n in rule.hyperparameters}
     shared = {n: column[0] for n, column in columns.items() if len(set(column)) == 1}
     varied = {

@@ -37,6 +37,8 @@ class PassTable(Kept):
         others: of each state of rows, then of columns, a sequence per tensor.
         items: bytes of one element of g, of x and of each state of elements.
         seeds: of random rounding, each >= 0; (0,) by default.
+        split: how many matrices of equal height each tensor is, one upon the other; each is stepped
+            by itself. 1 by default.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class PassTable(Kept):
         items: Sequence[int],
         *,
         seeds: Sequence[int] = (0,),
+        split: int = 1,
     ) -> None:
+        shapes = [(rows // split, columns) for rows, columns in shapes for _ in range(split)]
         sizes = [rows * columns for rows, columns in shapes]
         super().__init__(large=sum(sizes) > SERIAL)
-        self.kernel = kernel
+        self.kernel, self._split = kernel, split
         made = kernel.generated
         self._passes = np.array(kernel.passes, np.intp)
         most = max(1, *map(len, made.found))
@@ -65,19 +69,18 @@ class PassTable(Kept):
         self._first = np.concatenate([[0], np.cumsum(list(map(len, blocks)))]).astype(np.intp)
         table = np.array([row for rows in blocks for row in rows], np.intp).reshape(-1, 4)
         self._extents = np.ascontiguousarray(table[:, 2:])
-        self._start = table[:, 0] * items[0]
+        before = np.array(sizes, np.intp) * (np.arange(len(sizes)) % split)  # in the same tensor
+        self._begin = table[:, 0] + before[self._tensor]
+        self._start = self._begin * items[0]
         random = kernel.wrap.rounding == "stochastic"
         generator = np.random.default_rng(seeds)
         self._seeds = generator.integers(1 << 32, size=len(table) * random, dtype=np.intp)
         places = _Places(kernel, self._sizes, self._first)
         self._groups, self._scratch = places.groups, np.empty(places.size, np.uint8)
         small = places.arrays(self._scratch.ctypes.data)
-        self._arrays = np.concatenate(
-            [np.array(others, np.intp).reshape(len(shapes), -1), small], axis=1
-        )
-        large = np.array(addresses, np.intp).reshape(len(shapes), -1)
-        self._begin = table[:, 0]
-        offsets = table[:, :1] * np.array(items[1:], np.intp)
+        self._arrays = np.concatenate([self._parts(others), small], axis=1)
+        large = np.repeat(np.array(addresses, np.intp), split, axis=0).reshape(len(shapes), -1)
+        offsets = self._begin[:, None] * np.array(items[1:], np.intp)
         self._addresses = np.concatenate(
             [
                 np.zeros((len(table), 1), np.intp),
@@ -88,6 +91,22 @@ class PassTable(Kept):
             axis=1,
         )
         self._allocate(most)
+
+    def _parts(self, others: Sequence[Sequence[int]]) -> NDArray[np.intp]:
+        """Return where the states of rows and of columns of each matrix lie."""
+        made, item = self.kernel.generated, self.kernel.dtype.itemsize
+        whole = np.repeat(np.array(others, np.intp), self._split, axis=0)
+        lengths = np.repeat(self._sizes, [made.row_state, made.column_state], axis=1)
+        place = np.arange(len(lengths))[:, None] % self._split
+        return whole.reshape(lengths.shape) + place * lengths * item
+
+    def keep(self, addresses: NDArray[np.intp], wide: NDArray[np.bool_]) -> None:
+        """As that of ``Kept``, a row for each tensor, whose matrices share its numbers."""
+        super().keep(np.repeat(addresses, self._split, 0), np.repeat(wide, self._split, 0))
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the kept numbers of each tensor; 0 for a number that is not kept."""
+        return super().numbers()[:: self._split]
 
     def _allocate(self, most: int) -> None:
         """Make room for what the tensors of a group need at the same time."""
@@ -124,6 +143,8 @@ class PassTable(Kept):
             False if nothing was done, because somebody has changed the counts that ``keep`` knows.
         """
         there = self.kernel.generated.between
+        if self._split > 1:
+            gradients, cohort = (np.repeat(one, self._split) for one in (gradients, cohort))
         given = gradients, cohort, t, hyper
         if there is None:
             return self._sweep(slice(None), *given)
