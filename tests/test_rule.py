@@ -11,7 +11,8 @@ import pytest
 from kernels.own_rules import X, clipped, declared, posing, undeclared
 from thalweg import rules
 from thalweg.kernels import Step
-from thalweg.rule import Range, rule
+from thalweg.rule import Range, read_signature, rule
+from thalweg.wrapper import wrapper
 
 
 def test_a_range_may_be_the_users_own() -> None:
@@ -29,6 +30,8 @@ def test_a_range_may_be_the_users_own() -> None:
         ("x -= lr * g\nreturn x", "write `x = x - ...`"),
         ("m = g\nm *= 0.5\nreturn x - m", "write `m = m * ...`"),
         ("return x - inplace(g)", "write `b = b * ...`"),
+        ("g.mul_(0.5)\nreturn x - g", "`.mul_` changes arrays that are not its own; write a new"),
+        ("g[0] = 1.0\nreturn x - g", "`[...] =` changes arrays that are not its own; write a new"),
     ],
 )
 def test_a_rule_that_changes_arrays_in_place_is_refused_where_it_is_declared(
@@ -74,3 +77,37 @@ def stepping(g, x, *, t=1, lr=0.1):  # noqa: ANN001, ANN201
 def test_a_step_has_no_default() -> None:
     with pytest.raises(TypeError, match="the step t must have no default"):
         undeclared(stepping)
+
+
+def with_a_state_of_one(g, x, m=1.0, *, t, lr=0.1):  # noqa: ANN001, ANN201
+    return x - lr * g, m
+
+
+def with_a_flag(g, x, *, t, lr=0.1, nesterov=True):  # noqa: ANN001, ANN201
+    return x - lr * g * nesterov
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (with_a_state_of_one, r"m must have no default; start=\{'m': 1.0\} says where a state st"),
+        (with_a_flag, "the default of nesterov must be a number, got True"),
+    ],
+)
+def test_a_default_that_would_be_lost_or_refused_later_is_refused(
+    function: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        undeclared(function)
+
+
+@pytest.mark.parametrize("ranges", [{"q": Range(0.0, 1.0)}, {"lr": (0.0, 1.0)}], ids=str)
+def test_a_range_is_of_a_hyperparameter(ranges: Any) -> None:
+    with pytest.raises(TypeError, match=r"must map a hyperparameter to its thalweg.rule.Range"):
+        read_signature(posing, "test", {}, ranges)
+
+
+@pytest.mark.parametrize("decorator", [rule, wrapper], ids=["rule", "wrapper"])
+def test_a_decorator_without_its_source_is_refused(decorator: Any) -> None:
+    with pytest.raises(TypeError, match=r'write @\w+\("paper, equation"\) above the function'):
+        decorator(posing)

@@ -432,9 +432,9 @@ def test_a_users_rule_may_not_be_called_like_a_second_order_method(method: str) 
 @pytest.mark.parametrize(
     ("state", "returned", "message"),
     [
-        ("m, ", "x, m, m", "rule 'mine' must return 2 values (x and its state), not 3"),
-        ("m, ", "x", "rule 'mine' must return 2 values (x and its state), not 1"),
-        ("", "x, x", "rule 'mine' must return 1 values (x and its state), not 2"),
+        ("m, ", "x, m, m", "rule 'mine' must return 2 values, x, m, and returns 3"),
+        ("m, ", "x", "rule 'mine' must return 2 values, x, m, and returns 1"),
+        ("", "x, x", "rule 'mine' must return 1 values, x, and returns 2"),
     ],
 )
 @pytest.mark.usefixtures("registry")
@@ -447,7 +447,7 @@ def test_a_rule_that_returns_other_values_than_it_declares_is_refused(
     x = np.array([1.0, 2.0])  # as long as x and m together
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole message is compared
         mine.advance(x, x, mine.first_state(x, mine.defaults), t=1, hyper=mine.defaults)
-    assert str(refusal.value) == message
+    assert str(refusal.value) == f"<string>, line 1: {message}"
 
 
 START = (

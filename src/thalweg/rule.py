@@ -7,6 +7,7 @@ import dis
 import inspect
 import linecache
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,7 +34,9 @@ __all__ = [
     "Range",
     "Rule",
     "adopt",
+    "check_count",
     "check_in_place",
+    "check_source",
     "declared_names",
     "read_signature",
     "registered",
@@ -212,13 +215,8 @@ class Rule:
         given = {name: _asked(self, name, inputs or {}) for name in self.inputs}
         result = self.function(g, x, *varying, t=t, **given, **uniform, **hyper)
         values = result if isinstance(result, tuple) else (result,)
-        count = 1 + len(self.state) + len(self.uniform_state)
-        if len(values) != count:
-            raise ValueError(
-                f"rule {self.name!r} must return {count} values (x and its state), "
-                f"not {len(values)}"
-            )
-        if count == 1:
+        check_count(self, len(values))
+        if len(values) == 1:
             return values[0], {}
         return values[0], dict(zip([*self.state, *self.uniform_state], values[1:], strict=True))
 
@@ -229,7 +227,7 @@ class Rule:
         ``optimizer.answer()``. Without a declaration, and before the first step, it is x.
 
         Raises:
-            TypeError: an argument has none of these names.
+            TypeError: an argument has none of these names, or an array is changed in place.
 
         Example:
             >>> @rule("Polyak & Juditsky 1992")
@@ -243,11 +241,13 @@ class Rule:
             0.5
         """
         known = ("x", *self.state, *self.uniform_state, *self.hyperparameters)
-        for name in inspect.signature(function).parameters:
-            if name not in known:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name not in known or parameter.kind is parameter.POSITIONAL_ONLY:
                 raise TypeError(
                     f"the answer of rule {self.name!r} takes {', '.join(known)}, got {name!r}"
                 )
+        if isinstance(function, FunctionType):
+            check_in_place(function)
         vars(self)["judged"] = function  # a rule that was declared gets no other field
         return function
 
@@ -301,6 +301,17 @@ class Rule:
         return {
             h.name: h.check(given.get(h.name, h.default)) for h in self.hyperparameters.values()
         }
+
+
+def check_count(rule: Rule, count: int) -> None:
+    """Raise ValueError if a rule's function does not return x and each state."""
+    names = ("x", *rule.state, *rule.uniform_state)
+    if count != len(names):
+        code = rule.function.__code__
+        raise ValueError(
+            f"{code.co_filename}, line {code.co_firstlineno}: rule {rule.name!r} must return "
+            f"{len(names)} values, {', '.join(names)}, and returns {count}"
+        )
 
 
 def _asked(rule: Rule, name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a function
@@ -375,6 +386,7 @@ def rule(
         >>> signsgd(-2.0, 1.0, t=1, lr=0.5)
         1.5
     """
+    check_source("rule", source)
 
     def declare(function: Callable[..., Any]) -> Rule:
         declared = read_signature(function, source, start or {}, ranges or {})
@@ -396,6 +408,15 @@ def rule(
         return declared
 
     return declare
+
+
+def check_source(decorator: str, source: Any) -> None:  # noqa: ANN401 - what a user gave
+    """Raise TypeError if a decorator was given no text, as it is without its parentheses."""
+    if not isinstance(source, str):
+        raise TypeError(
+            f'write @{decorator}("paper, equation") above the function, with a text of where it is '
+            f"from, got {source!r}"
+        )
 
 
 def _home(declared: Rule) -> str | None:
@@ -443,24 +464,18 @@ def read_signature(
     name = getattr(function, "__name__", repr(function))
     if not name.isidentifier():
         raise TypeError(f"a rule must be a function that def declares, got {name}")
-    parameters = inspect.signature(function).parameters.values()
+    parameters = list(inspect.signature(function).parameters.values())
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     if positional[:2] != ["g", "x"] or len(positional) + len(keywords) != len(parameters):
         raise TypeError(f"rule {name!r} must have the signature (g, x, <state>, *, t, <hyper>=...)")
     if "t" not in [p.name for p in keywords]:
         raise TypeError(f"rule {name!r} must take the step t as a keyword: (g, x, ..., *, t, ...)")
-    for p in keywords:
-        if p.name == "t" and p.default is not p.empty:
-            raise TypeError(f"rule {name!r}: the step t must have no default: it is always given")
-        if p.default is not p.empty and not isinstance(p.default, Real):
-            raise TypeError(
-                f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
-            )
+    _check_defaults(name, parameters)
     bare = [p.name for p in keywords if p.default is p.empty and p.name != "t"]
     inputs = tuple(name for name in bare if name in INPUTS)
     uniform = [name for name in bare if name not in {*INPUTS, STEPS.name}]
-    hyper = _hyperparameters(keywords, ranges)
+    hyper = _hyperparameters(name, keywords, ranges)
     known = {*positional[2:], *uniform}
     for state, value in start.items():
         at_x = value == AT_X and state not in uniform
@@ -476,8 +491,26 @@ def read_signature(
     return declared
 
 
+def _check_defaults(name: str, parameters: Iterable[inspect.Parameter]) -> None:
+    """Raise TypeError if t or a state has a default, or a hyperparameter's is no number."""
+    for p in parameters:
+        if p.default is p.empty:
+            continue
+        if p.name == "t":
+            raise TypeError(f"rule {name!r}: the step t must have no default: it is always given")
+        if p.kind is p.POSITIONAL_OR_KEYWORD:
+            raise TypeError(
+                f"rule {name!r}: {p.name} must have no default; start={{{p.name!r}: "
+                f"{p.default!r}}} says where a state starts"
+            )
+        if isinstance(p.default, bool) or not isinstance(p.default, Real):
+            raise TypeError(
+                f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
+            )
+
+
 def _hyperparameters(
-    keywords: Iterable[inspect.Parameter], ranges: Mapping[str, Range]
+    name: str, keywords: Iterable[inspect.Parameter], ranges: Mapping[str, Range]
 ) -> dict[str, Hyperparameter]:
     """Return the keywords that have a default, and the length of the training."""
     every = {**RANGES, **ranges}
@@ -486,6 +519,12 @@ def _hyperparameters(
         for p in keywords
         if p.default is not p.empty
     }
+    for given, legal in ranges.items():
+        if given not in found or not isinstance(legal, Range):
+            raise TypeError(
+                f"rule {name!r}: ranges={{{given!r}: {legal!r}}} must map a hyperparameter to its "
+                "thalweg.rule.Range, such as Range(0.0, 1.0)"
+            )
     asked = (p.name for p in keywords if p.name == STEPS.name and p.name not in found)
     return found | dict.fromkeys(asked, STEPS)
 
@@ -505,7 +544,7 @@ def _check_names(declared: Rule) -> None:
 
 
 def check_in_place(function: FunctionType) -> None:
-    """Raise TypeError at an augmented assignment: it would change the caller's array."""
+    """Raise TypeError at what changes the caller's array: `a += b`, `a[0] = b`, `a.add_(b)`."""
     code = function.__code__
     for one, after in pairwise(dis.get_instructions(code)):
         in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
@@ -515,6 +554,16 @@ def check_in_place(function: FunctionType) -> None:
             raise TypeError(
                 f"{code.co_filename}, line {line}: `{name} {one.argrepr}` changes arrays that are "
                 f"not its own; write `{name} = {name} {one.argrepr[:-1]} ...`"
+            )
+        method = one.opname in {"LOAD_METHOD", "LOAD_ATTR"} and re.fullmatch(
+            r"[a-z]\w*[^_]_", str(one.argval)
+        )
+        if method or one.opname == "STORE_SUBSCR":
+            line = one.positions.lineno if one.positions else code.co_firstlineno
+            what = f".{one.argval}" if method else "[...] ="
+            raise TypeError(
+                f"{code.co_filename}, line {line}: `{what}` changes arrays that are not its own; "
+                "write a new value, such as `a = a * ...`"
             )
 
 

@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from thalweg.checks import Hyperparameter, Range
-from thalweg.rule import INPUTS, RANGES, STEPS, Rule, check_in_place, read_signature
+from thalweg.rule import (
+    INPUTS,
+    RANGES,
+    STEPS,
+    Rule,
+    check_in_place,
+    check_source,
+    read_signature,
+)
 from thalweg.words import closest
 
 __all__ = [
@@ -133,6 +141,7 @@ def wrapper(
         >>> halved(momentum)(2.0, 1.0, 0.0, t=1, lr=0.5, beta=0.9)
         (0.5, 2.0)
     """
+    check_source("wrapper", source)
 
     def declare(function: Callable[..., Any]) -> Wrapper:
         if not inspect.isfunction(function) or not function.__name__.isidentifier():

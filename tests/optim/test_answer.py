@@ -129,6 +129,36 @@ def test_an_answer_takes_what_its_rule_has() -> None:
             return mean
 
 
+def test_an_answer_neither_moves_the_training_point_nor_is_another_thing() -> None:
+    @rule("test")
+    def mine(g, x, e, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return x - lr * g, e + x
+
+    with pytest.raises(TypeError, match=r"line \d+: `x \+=` changes arrays that are not its own"):
+
+        @mine.answer
+        def _(x, e):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            x += e
+            return x
+
+    @mine.answer
+    def _(x, e):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return torch.add(x, e, out=x) if e.sum() < 3 else None
+
+    w = torch.ones(1, requires_grad=True)
+    optimizer = optim.Descent([w], mine, lr=0.5)
+    w.grad = torch.zeros(1)
+    optimizer.step()
+    with optimizer.answer():
+        assert w.item() == 2.0
+    assert w.item() == 1.0
+    optimizer.step()
+    optimizer.step()
+    with pytest.raises(TypeError, match=r"of rule 'mine' must be a tensor of x's shape, \(1,\), g"):
+        optimizer.eval()
+    assert w.item() == 1.0
+
+
 def test_running_statistics_are_renewed_at_the_answer_and_back_afterwards() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()

@@ -23,10 +23,11 @@ from optim_pairs import (
     scalars_in,
     set_gradients,
 )
-from thalweg import optim, rules
+from thalweg import optim, rules, wrapper
 from thalweg.elementwise import maximum, sign, sqrt, where
 from thalweg.kernels.cpu import kernel
 from thalweg.rule import Range, Rule, read_signature, rule
+from thalweg.sums import norm
 
 ADAM = {"m": "exp_avg", "v": "exp_avg_sq"}
 CLASSES = {
@@ -154,6 +155,32 @@ def test_a_name_of_the_optimizers_own_is_refused(function: Any, what: str) -> No
         TypeError, match=f"rule '{function.__name__}' has a {what}, which is a name"
     ):
         read_signature(function, "test", {}, {})
+
+
+def misspelled(g, x, m, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    m = 0.9 * m + g / norm(g)
+    return x - lr * mm, m  # noqa: F821 - that is the fault
+
+
+def not_imported(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return x - lr * power(g @ g, 0.5)  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "line", "message"),
+    [
+        (misspelled, 2, "'mm' is neither an argument, nor a name assigned before, .*; did you me"),
+        (not_imported, 1, "'power' is neither .*; call power, of thalweg.matrices"),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused_before_a_step(
+    function: Any, line: int, message: str
+) -> None:
+    of = read_signature(function, "test", {}, {})
+    at = function.__code__.co_firstlineno + line
+    for each in (of, wrapper.named("averaged")(of)):  # type: ignore[misc]
+        with pytest.raises(ValueError, match=rf"test_own_classes\.py, line {at}: {message}"):
+            optim.Descent([torch.ones(2, 2, requires_grad=True)], each)
 
 
 def without_a_rate(g, x, *, t, gain=0.5):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201

@@ -12,23 +12,23 @@ import linecache
 import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from dis import get_instructions
 from types import CodeType, FunctionType
 from typing import Any
 
-from thalweg import elementwise
+from thalweg.kernels.remedies import KNOWN, advice
 from thalweg.rule import Rule
+from thalweg.words import closest
 from thalweg.wrapper import Wrapped, origin, text_of
 
-__all__ = ["advice", "bound", "called", "check_alone", "definition", "known", "outside"]
+__all__ = ["bound", "called", "check_alone", "check_names", "definition", "known", "outside"]
 
 Definition = ast.FunctionDef | ast.Lambda
-
-_KNOWN = {name: getattr(elementwise, name) for name in elementwise.__all__} | {"abs": abs}
 
 
 def known(callee: object) -> str | None:
     """Return the name of an element-wise function; None for anything else."""
-    return next((name for name, function in _KNOWN.items() if function is callee), None)
+    return next((name for name, function in KNOWN.items() if function is callee), None)
 
 
 def called(callee: Any, args: list[Any], keywords: dict[str, Any]) -> FunctionType:  # noqa: ANN401
@@ -67,12 +67,22 @@ def check_alone(rule: Rule) -> None:
         )
 
 
-def advice(name: str) -> str:
-    """Return what to call instead of another library's function of that name; "" if unknown."""
-    own = {"max": "maximum", "min": "minimum", "absolute": "abs", "fabs": "abs"}.get(name, name)
-    if own not in _KNOWN:
-        return ""
-    return f"call {own}, {'of Python' if own == 'abs' else 'of thalweg.elementwise'}"
+def check_names(rule: Rule) -> None:
+    """Raise ValueError if a rule reads a name that nothing has; the message has the line.
+
+    A kernel's text is checked when it is translated. This is for rules that are called.
+    """
+    if isinstance(rule, Wrapped):
+        check_names(rule.inner)
+    known, file = outside(rule.function), rule.function.__code__.co_filename  # type: ignore[arg-type] # it has a source
+    for one in (each for code in _codes(rule.function.__code__) for each in get_instructions(code)):
+        if one.opname == "LOAD_GLOBAL" and one.argval not in known:
+            line = (one.positions and one.positions.lineno) or 0
+            hint = advice(one.argval) or closest(one.argval, rule.function.__code__.co_varnames)
+            raise ValueError(
+                f"{origin(file, line)}: {one.argval!r} is neither an argument, nor a name assigned "
+                f"before, nor one of the file{f'; {hint}' if hint else ''}"
+            )
 
 
 def _remedy(callee: Any) -> str:  # noqa: ANN401 - whatever is called
@@ -82,7 +92,7 @@ def _remedy(callee: Any) -> str:  # noqa: ANN401 - whatever is called
         return "it keeps its results, which no kernel can; take the cache away"
     return (
         f"it is {_kind(callee)}; a rule may call other rules, functions that def or lambda "
-        f"declares, and {', '.join(sorted(_KNOWN))}"
+        f"declares, and {', '.join(sorted(KNOWN))}"
     )
 
 

@@ -28,7 +28,8 @@ from thalweg.kernels.around import before, cautious
 from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Whole, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, joined, literal
 from thalweg.kernels.decisions import rounded
-from thalweg.rule import AT_X, Rule
+from thalweg.kernels.remedies import ALLOWED, WHOLE, advice, remedy
+from thalweg.rule import AT_X, Rule, check_count
 from thalweg.wrapper import origin
 
 __all__ = ["Form", "answer", "as_written", "by_rows", "places", "translate", "translate_sums"]
@@ -45,21 +46,6 @@ _DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
 _MOST_CALLS = 1000
 _LONGEST = 100  # characters of the rule in a message
 
-_WHOLE = (
-    "it looks at a whole tensor, and this kernel is of single elements; "
-    "thalweg.optim.Descent and races of modules take the rule as it is"
-)
-_REMEDIES: dict[type[ast.AST], str] = {
-    ast.AugAssign: "it changes arrays in place, the caller's among them",
-    ast.If: "write `name = a if test else b`",
-    ast.For: "write its steps out",
-    ast.FunctionDef: "declare it outside of the rule",
-    ast.Lambda: "declare it outside of the rule, with a name",
-    ast.BoolOp: "write `(a) * (b)` for `a and b`, `where(a, 1.0, b)` for `a or b`",
-    ast.MatMult: _WHOLE,
-    ast.Not: "write `where(test, 0.0, 1.0)`",
-    ast.Compare: "compare two values; `(a < b) * (b < c)` is `a < b < c`",
-}
 _OF_MATRICES = [getattr(matrices, name) for name in matrices.__all__]
 _SIZES = {matrices.rows: "row_count", matrices.columns: "column_count"}
 _WHOLES = [*_OF_MATRICES, *(getattr(sums, name) for name in sums.__all__)]
@@ -76,10 +62,6 @@ _SUMS: dict[tuple[int | None, Place], tuple[Place, tuple[str, ...]]] = {
     (1, Place.ELEMENT): (Place.ROW, ("column_count",)),
     (1, Place.COLUMN): (Place.UNIFORM, ("column_count",)),
 }
-_ALLOWED = (
-    "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, other rules, "
-    "functions of its own and abs, exp, log, maximum, minimum, sign, sqrt, where"
-)
 
 
 class _Translator(Builder):
@@ -213,7 +195,7 @@ class _Translator(Builder):
         if self.form == "matrix" and (callee in _SIZES or callee is matrices.orthogonalize):
             return [self.of_matrix(callee, node, scope)]
         if any(callee is one for one in (_WHOLES if self.form is None else _OF_MATRICES)):
-            scope.refuse(node, _WHOLE)
+            scope.refuse(node, WHOLE)
         if any(callee is one for one in (sums.mean, sums.total, sums.tsum)):
             return [self.summed(node, scope)]
         arguments: list[Any] = self.arguments(node.args, scope)
@@ -361,19 +343,17 @@ class _Scope:
             case ast.Name(id=name) if name not in self.local and name in self.outside:
                 return self.outside[name]
             case ast.Attribute(attr=name):
-                advice = functions.advice(name)
-                self.refuse(node, advice)
+                self.refuse(node, advice(name))
+            case ast.Name(id=name) if name not in self.local:
+                unknown = f"{name!r} is the name of nothing here"
+                self.refuse(node, f"{unknown}; {advice(name) or ALLOWED}")
         self.refuse(node)
 
     def place(self, node: ast.AST) -> str:
         return origin(self.file, getattr(node, "lineno", 0))
 
     def refuse(self, node: ast.AST, why: str = "") -> NoReturn:
-        kind = type(node.op if isinstance(node, (ast.UnaryOp, ast.BinOp)) else node)
-        reason = why or _REMEDIES.get(kind, _ALLOWED)
-        if isinstance(node, ast.AugAssign):
-            value = ast.BinOp(node.target, node.op, node.value)
-            reason += f"; write `{ast.unparse(node.target)} = {ast.unparse(value)}`"
+        reason = why or remedy(node)
         called = f" (called in {self.caller})" if self.caller else ""
         text = ast.unparse(node).partition("\n")[0]
         text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
@@ -483,7 +463,8 @@ def _translated(
     for name in rule.uniform_state:
         if new[name].varying:
             raise ValueError(
-                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x"
+                f"rule {rule.name!r}: the uniform state {name!r} must not depend on g or x; one "
+                "that does is declared before the *"
             )
     kept = {name: place for name, place in where.items() if name not in wrap.without}
     body = _body(rule, kept, translator, new)
@@ -499,11 +480,7 @@ def _results(
     before(translator, given, wrap)
     results = list(map(translator.number, _call(translator, rule, given)))
     names = ("x", *rule.state, *rule.uniform_state)
-    if len(results) != len(names):
-        raise ValueError(
-            f"rule {rule.name!r} must return {len(names)} values (x and its state), "
-            f"not {len(results)}"
-        )
+    check_count(rule, len(results))
     return dict(zip(names, results, strict=True))
 
 

@@ -29,8 +29,14 @@ def go(parameters: list[Tensor], states: Mapping[Tensor, State], recipe: Recipe)
         if rule.judged is None or not state or TRAINING_POINT in state:
             continue
         known = {n: _wide(state[key]) for n, key in recipe.keys.items() if key in state}
+        here = p.detach().clone(memory_format=torch.preserve_format)
         answer = rule.answer_at(_wide(p), known, recipe.hyper)
-        state[TRAINING_POINT] = p.detach().clone(memory_format=torch.preserve_format)
+        if not isinstance(answer, Tensor) or answer.shape != p.shape:
+            raise TypeError(
+                f"the answer of rule {rule.name!r} must be a tensor of x's shape, "
+                f"{tuple(p.shape)}, got {answer!r}"
+            )
+        state[TRAINING_POINT] = here
         p.copy_(answer)
 
 

@@ -11,7 +11,8 @@ from torch.optim.optimizer import ParamsT
 from thalweg import catalog, rules
 from thalweg.catalog import TorchClass
 from thalweg.checks import Hyperparameter, count
-from thalweg.kind import MATRICES
+from thalweg.kernels.functions import check_names
+from thalweg.kind import ELEMENT_WISE, MATRICES
 from thalweg.optim import roles as _roles
 from thalweg.optim.lr_schedule import Schedule
 from thalweg.optim.optimizer import OPTION_NAMES, CompiledOptimizer
@@ -78,7 +79,8 @@ class Descent(_Checked):
             gradient, >= 0, 0 by default. And the keywords of ``Options``.
 
     Raises:
-        ValueError: a hyperparameter outside its range; a vector for a rule of matrices.
+        ValueError: a hyperparameter outside its range; a vector for a rule of matrices; a name in
+            the rule that nothing has.
         TypeError: the rule has no hyperparameter of that name, also in a group.
 
     Example:
@@ -179,6 +181,8 @@ class Descent(_Checked):
             rule = get(param_group.get("rule", self.rule))
             self.rules[rule.name] = rule
             _check_keys(rule, param_group)
+            if rule.kind != ELEMENT_WISE and not rule.built_in:
+                check_names(rule)
             if "rule" in param_group:
                 param_group = {**rule.defaults, **param_group, "rule": rule.name}
         super().add_param_group(param_group)
