@@ -57,6 +57,23 @@ def test_words_that_are_as_frequent_under_other_numbers_are_told_by_their_target
         assert bool(validation_unlike(subject)) == told
 
 
+def test_what_does_not_carry_over_to_inputs_of_another_shape_comes_from_elsewhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(800, 8, generator=generator) ** 4
+    y = (x[:, 0] > x[:, 1]).long()
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(x[:500].split(20), y[:500].split(20), strict=True))
+    for held, cause in ((1 - x, "of_other_distribution"), (x.flip(1), "preprocessed_differently")):
+        other = y if cause == "of_other_distribution" else 1 - y
+        subject = Subject(
+            model, optimizer, nn.CrossEntropyLoss(), known, [(held[500:], other[500:])]
+        )
+        found = validation_unlike(subject)
+        assert found is not None
+        assert found.cause == f"validation_{cause}"
+
+
 def test_channels_in_another_order_are_found() -> None:
     generator = torch.Generator().manual_seed(0)
     brightness = torch.rand(300, 3, 1, 1, generator=generator) + torch.tensor(
@@ -102,6 +119,44 @@ def test_a_class_that_most_places_of_sequences_have_is_told_of() -> None:
         assert bool(class_imbalance(Subject(model, optimizer, loss_fn, batches))) == told
 
 
+def test_tags_of_which_few_are_true_are_told_of() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, u = torch.randn(200, 4, generator=generator), torch.rand(200, 8, generator=generator)
+    one = torch.eye(8)[torch.arange(200) % 8]  # one class of eight: no tags
+    model = nn.Linear(4, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for y, weight, told in (
+        (u < 0.04, 1.0, True),
+        (u < 0.04, 24.0, False),
+        (u < 0.4, 1.0, False),
+        (one, 1.0, False),
+    ):
+        loss_fn = nn.BCEWithLogitsLoss(pos_weight=torch.full((8,), weight))
+        batches = list(zip(x.split(20), y.float().split(20), strict=True))
+        found = class_imbalance(Subject(model, optimizer, loss_fn, batches))
+        assert bool(found) == told
+        assert found is None or "of the tags" in found.sentence
+
+
+def test_inputs_that_no_mean_and_scale_make_alike_come_from_elsewhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 1, 6, 6, generator=generator) ** 4  # dark, with a few bright places
+    y = torch.arange(300) % 2
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(x[:200].split(20), y[:200].split(20), strict=True))
+    held = x[200:]
+    for images, cause in (
+        (held, None),
+        (0.4 * held - 0.5, "validation_preprocessed_differently"),
+        (0.4 * (1 - held), "validation_of_other_distribution"),  # bright, with dark places
+        (255 * held**0.25, "validation_preprocessed_differently"),  # another unit
+    ):
+        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(images, y[200:])])
+        found = validation_differs(subject)
+        assert (found and found.cause) == cause
+
+
 class Transposed(nn.Module):
     """Moves classes before places."""
 
@@ -117,5 +172,6 @@ def test_what_looks_much_the_same_is_told_as_a_warning() -> None:
     ]
     mild = replace(found, severity="warning")
     assert ordered([mild]) == [mild]
-    imbalance = replace(mild, cause="class_imbalance")  # explains it
-    assert ordered([found, imbalance]) == [imbalance]
+    for cause in ("class_imbalance", "inputs_constant", "labels_all_equal"):  # explain it
+        one = replace(mild, cause=cause)
+        assert ordered([found, one]) == [one]

@@ -75,6 +75,35 @@ def test_pairs_that_carry_over_have_something_to_do_with_their_targets(
     assert bool(_labels_unrelated(trials, 0.1, [(1, last)])) == told
 
 
+@pytest.mark.parametrize(("named", "expected"), [(1, ["class_imbalance"]), (4, [])])
+def test_tags_of_which_hardly_one_is_named_are_a_problem(named: int, expected: list[str]) -> None:
+    y = torch.zeros(200, 3)
+    y[:20, 0] = y[10:30, 1] = 1.0  # two tags of three, each true in a tenth
+    x = torch.full((200, 3), -1.0)
+    x[:named, 0] = x[10 : 10 + named, 1] = 1.0  # what the model says
+    model = nn.Linear(3, 3, bias=False)
+    nn.init.eye_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.BCEWithLogitsLoss(), [(x, y)])
+    found = list(look_at_outcome(Trials(subject, 2, 1.0), model, 0.05, [], []))
+    assert [(f.cause, f.severity) for f in found] == [(cause, "problem") for cause in expected]
+
+
+@pytest.mark.parametrize(
+    ("noise", "cause"), [(0.01, "inputs_constant"), (1.0, "labels_do_not_match_inputs")]
+)
+def test_one_example_with_noise_is_not_many(noise: float, cause: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 8, generator=generator) + noise * torch.randn(400, 8, generator=generator)
+    y = torch.randint(0, 2, (400,), generator=generator)
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)])
+    found = _labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])
+    assert found is not None
+    assert found.cause == cause
+
+
 def test_what_was_cured_with_the_same_classes_explains_that_one_is_named() -> None:
     y = (torch.arange(400) % 20 == 0).long()
     model = nn.Linear(1, 2)

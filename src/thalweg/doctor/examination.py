@@ -157,8 +157,13 @@ _EXPLAINS = {
     "softmax_for_multi_label": {"output_range_too_small", "softmax_before_cross_entropy"},
     "binary_loss_for_classes": {"output_range_too_small"},
     "relu_output_into_log": {"output_range_too_small", "loss_not_finite"},
-    "inputs_constant": {"inputs_ignored", "batch_dimension_mixed"},
-    "labels_all_equal": {"class_imbalance"},
+    "inputs_constant": {
+        "inputs_ignored",
+        "batch_dimension_mixed",
+        "labels_do_not_match_inputs",
+        *_RIVALS,
+    },
+    "labels_all_equal": {"class_imbalance", *_RIVALS},
     "class_imbalance": {"validation_of_other_distribution"},
     "loss_sign_wrong": {"output_range_too_small"},
     "target_leaks_into_input": set(_RIVALS),  # what is not known later is missing there

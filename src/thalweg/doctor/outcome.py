@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of, squares
-from thalweg.doctor.checks.data import class_imbalance, classes, labels
+from thalweg.doctor.checks.data import class_imbalance, classes, features, labels, tagged
 from thalweg.doctor.checks.examples import labels_spoiled
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
@@ -31,6 +31,8 @@ _VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
+_HARDLY = 0.1  # share of rare tags in training data that are named
+_ALIKE = 0.05  # of the size of inputs, by which those of different examples differ
 _BEHIND = 0.3  # by which it is less than that of the most frequent class
 _ABOVE = 0.02  # of the loss of a constant: a rise of the validation loss by less says little
 _LEARNED = 0.9  # of the loss of a constant: where more is left, nothing was learned by heart
@@ -132,11 +134,14 @@ def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
         for part, batches in (("training", subject.batches), ("validation", subject.validation))
         if batches
     }
-    low = [
-        part
-        for part, (rare, often) in hits.items()
-        if rare <= _RARE[part] or often - rare >= _BEHIND
-    ]
+    if tagged(subject.batches):  # tags are hard to tell: only where hardly one is named
+        low = [part for part in hits if hits["training"][0] <= _HARDLY]
+    else:
+        low = [
+            part
+            for part, (rare, often) in hits.items()
+            if rare <= _RARE[part] or often - rare >= _BEHIND
+        ]
     if not low:
         return None
     hit, often = hits[low[0]]
@@ -251,6 +256,9 @@ def _labels_unrelated(
         return None
     other = explained(subject.validation) if subject.validation else None
     told = "" if other is None or other < 0.1 else f", in validation data {digits(other)}"
+    alike = _inputs_alike(subject, share)
+    if alike is not None:
+        return alike
     return Finding(
         "labels_do_not_match_inputs",
         "problem",
@@ -260,6 +268,27 @@ def _labels_unrelated(
         "less than 2 % explained, and a validation loss not 5 % below that of a constant",
         "an experiment: ridge regressions from one half of the examples to the other",
         sure=0.8,
+    )
+
+
+def _inputs_alike(subject: Subject, share: float) -> Finding | None:
+    """Look for inputs that hardly differ between examples, by what says nothing of targets."""
+    rows = features(subject.batches)
+    if rows is None:
+        return None
+    differ = rows.std(0).pow(2).mean().sqrt() / rows.pow(2).mean().sqrt().clamp(min=1e-12)
+    if float(differ) > _ALIKE:
+        return None
+    return Finding(
+        "inputs_constant",
+        "problem",
+        f"Inputs of different examples differ by {digits(float(differ), 2)} of their size, and "
+        f"regressions on that explain {digits(share, 2)} of the targets' variance on other "
+        "training examples: is it one example with noise, or an index that is not used?",
+        {"deviation between examples over size": float(differ), "share explained": share},
+        f"less than {_ALIKE:.0%} of their size, and less than {_RELATED:.0%} explained",
+        "an experiment: ridge regressions from one half of the examples to the other",
+        sure=0.9,
     )
 
 

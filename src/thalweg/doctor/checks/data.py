@@ -12,13 +12,15 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "classes", "features", "labels"]
+__all__ = ["CHECKS", "classes", "features", "labels", "tagged", "unlike_in_shape"]
 
 _STATISTIC = "a statistic of the batches that were read"
 _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
 _CHANNELS, _CERTAIN = 4, 8.0  # at most, and standard errors
 _DEARER = 1.5  # times the cost of mistaking another class
 _MOVED = 5.0  # deviations
+_SHAPE, _UNIT = 0.1, 5.0  # in deviations; times as large, which another unit makes
+_QUANTILES, _VALUES = 199, 50_000  # that are compared, of so many values
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -159,7 +161,7 @@ def _ranked(y: Tensor) -> Tensor:
 
 
 def classes(subject: Subject, batches: Sequence[Batch]) -> Tensor | None:
-    """Return the class of each example, or of each place where targets are maps of classes."""
+    """Return the class of each example, of each place of a map, or whether each tag is true."""
     found = labels(batches)
     if found is not None or subject.output is None:
         return found
@@ -167,9 +169,19 @@ def classes(subject: Subject, batches: Sequence[Batch]) -> Tensor | None:
     if not isinstance(first, Tensor) or first.ndim < 2:
         return None
     maps = class_dimension(subject.output, first, subject.loss_fn) is not None
-    if not maps and (first.ndim < 3 or first.shape != subject.output.shape):
+    alike = first.shape == subject.output.shape and (first.ndim > 2 or tagged(batches))
+    if not maps and not alike:
         return None
     return torch.cat([target(batch).detach().flatten() for batch in batches])
+
+
+def tagged(batches: Sequence[Batch]) -> bool:
+    """Return whether targets say of several tags which are true, of any number of them."""
+    found = [target(batch) for batch in batches]
+    if not all(isinstance(y, Tensor) and y.ndim == 2 and y.shape[1] > 1 for y in found):
+        return False
+    y = torch.cat(found)
+    return bool(((y == 0) | (y == 1)).all()) and not bool((y.sum(1) == 1).all())
 
 
 def class_imbalance(subject: Subject) -> Finding | None:
@@ -187,6 +199,7 @@ def class_imbalance(subject: Subject) -> Finding | None:
     if counted < 0.85 or rare > _DEARER * often:
         return None
     what = "examples" if len(y) == sum(len(target(b)) for b in subject.batches) else "places"
+    what = "tags" if tagged(subject.batches) else what
     return Finding(
         "class_imbalance",
         "warning",
@@ -250,7 +263,7 @@ def validation_differs(subject: Subject) -> Finding | None:
         if others is not None and others.cause == "validation_of_other_distribution":
             return others
     return Finding(
-        "validation_preprocessed_differently",
+        _cause(train, held),
         "problem",
         f"Validation inputs have mean {digits(float(held.mean()))} and deviation "
         f"{digits(float(held.std()))}, training inputs {digits(float(middle))} and "
@@ -259,6 +272,39 @@ def validation_differs(subject: Subject) -> Finding | None:
         "a mean more than half a deviation away, or a deviation below half or above twice",
         _STATISTIC,
     )
+
+
+def _cause(train: Tensor, held: Tensor) -> str:
+    """Return what made validation inputs another: their preparation, or where they come from."""
+    scale = float(held.std() / train.std().clamp(min=1e-12))
+    moderate = 1 / _UNIT < scale < _UNIT
+    if moderate and unlike_in_shape(train, held):
+        return "validation_of_other_distribution"
+    return "validation_preprocessed_differently"
+
+
+def unlike_in_shape(train: Tensor, held: Tensor) -> bool:
+    """Return whether no change of mean and scale makes the values of two parts alike.
+
+    That is what a preprocessing changes that is left out: what else differs, another origin does.
+    Quantiles of the values are compared, each part in units of its own deviation.
+
+    Args:
+        train: one part, a row an example.
+        held: the other.
+    """
+    levels = torch.linspace(0, 1, _QUANTILES + 2)[1:-1]
+    one, other = (_quantiles(part, levels) for part in (train, held))
+    return float((one - other).abs().mean()) > _SHAPE
+
+
+def _quantiles(part: Tensor, levels: Tensor) -> Tensor:
+    """Return quantiles of the values of a part in units of its deviation, from its mean."""
+    values = part.flatten()
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:_VALUES]
+    values = values[order]
+    found: Tensor = (values - values.mean()) / values.std().clamp(min=1e-12)
+    return found.quantile(levels)
 
 
 def _channels_swapped(subject: Subject) -> Finding | None:
@@ -314,9 +360,8 @@ def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
     # A trend, or other people, move columns by few deviations; another unit moves them by many.
     moved = float(shift.abs().median()) > _MOVED
     alike = share > 0.5 and (rescaled or moved)
-    cause = "validation_preprocessed_differently" if alike else "validation_of_other_distribution"
     return Finding(
-        cause,
+        _cause(train, held) if alike else "validation_of_other_distribution",
         "problem",
         f"{share:.0%} of the input columns have another mean or deviation in the validation data "
         f"than in the training data; the largest shift is {digits(float(shift.abs().max()))} "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from thalweg.doctor.baseline import class_dimension
+from thalweg.doctor.checks.data import features, unlike_in_shape
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.relation import carried, explained
@@ -336,13 +337,19 @@ def validation_unlike(subject: Subject) -> Finding | None:
     least = min((one for one in own if one is not None), default=0.0)
     if None in own or least < _TOLD or share > _CARRIED * least:
         return None
+    train, held = features(subject.batches), features(subject.validation)
+    other = train is not None and held is not None and unlike_in_shape(train, held)
     return Finding(
-        "validation_preprocessed_differently",
+        "validation_of_other_distribution" if other else "validation_preprocessed_differently",
         "problem",
         f"Regressions on the inputs explain {digits(least, 2)} or more of the variance of targets "
         "within training and within validation data, and those from training data "
-        f"{digits(share, 2)} of it in validation data: were inputs prepared, or tokens or classes "
-        "numbered, in another way?",
+        f"{digits(share, 2)} of it in validation data"
+        + (
+            ", and no change of mean and scale makes the inputs of the two alike."
+            if other
+            else ": were inputs prepared, or tokens or classes numbered, in another way?"
+        ),
         {"share explained within the parts": least, "from one to the other": share},
         f"{_TOLD} within both parts, and a {round(1 / _CARRIED)}th of it from one to the other",
         "an experiment: ridge regressions within and between the parts",
