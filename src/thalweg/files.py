@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["begin", "check_replaceable", "folder", "plain", "write"]
+__all__ = ["begin", "check_place", "check_replaceable", "folder", "plain", "write"]
 
 
 def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Path:
@@ -33,7 +33,7 @@ def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Pa
         'whole'
     """
     path = Path(path)
-    if mark:
+    if mark and path.parent.is_dir() and not path.is_dir():  # which the write itself reports
         check_replaceable(path, mark)
     beside = _beside(path)
     try:
@@ -48,19 +48,52 @@ def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Pa
 
 
 def check_replaceable(path: str | os.PathLike[str], mark: bytes) -> None:
-    """Raise FileExistsError if there is a file of that name that is not ours.
+    """Raise an OSError if a file cannot be written there, or if there is one that is not ours.
 
     Args:
         path: of the file that would be written.
         mark: bytes that every file of ours has.
+
+    Raises:
+        FileExistsError: there is a file of that name that lacks the mark.
+        OSError: see ``check_place``.
     """
     path = Path(path)
-    if not os.path.lexists(path) or path.is_dir():  # a folder is never replaced
+    check_place(path)
+    if not os.path.lexists(path):
         return
     if not path.is_file() or mark not in path.read_bytes():
         raise FileExistsError(
             f"{path} is there already, and thalweg did not make it; remove it, or name another file"
         )
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise an OSError if no file can be written there: before the work, not after it.
+
+    Args:
+        path: of the file that would be written.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        IsADirectoryError: it is a folder.
+        PermissionError: its folder may not be written to.
+
+    Example:
+        >>> check_place("nowhere/page.html")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no folder nowhere for page.html; make it, or name another
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'NAME'}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {path.parent} for {path.name}; make it, or name another"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"the folder {path.parent} may not be written to; name another")
 
 
 def _beside(path: Path) -> Path:

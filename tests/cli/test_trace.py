@@ -1,5 +1,6 @@
 """thalweg trace: what it prints and draws."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cli.output import said
-from thalweg import cli, problems
+from thalweg import cli, problems, style
 
 
 def test_trace_prints_the_end_and_draws_the_path(
@@ -76,14 +77,27 @@ def test_trace_says_how_it_ended(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 
 def test_trace_tells_of_an_animation_though_the_picture_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a.png")
+
+    monkeypatch.setattr(style, "save", full)
+    moving, picture = tmp_path / "a.gif", tmp_path / "a.png"
+    assert cli.main(f"trace sgd --steps 2 --animate {moving} --out {picture}".split()) == 1
+    out, err = capsys.readouterr()
+    assert moving.exists()
+    assert out == f"picture: {moving}\n"
+    assert err == "error: a.png: No space left on device\n"
+
+
+def test_trace_draws_nothing_for_a_folder_that_is_not_there(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     moving, nowhere = tmp_path / "a.gif", tmp_path / "none" / "a.png"
     assert cli.main(f"trace sgd --steps 2 --animate {moving} --out {nowhere}".split()) == 1
-    out, err = capsys.readouterr()
-    assert moving.exists()
-    assert out == f"picture: {moving}\n"
-    assert "No such file or directory" in err
+    assert "there is no folder" in capsys.readouterr().err
+    assert not moving.exists()
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ def test_what_is_found_can_be_said(tmp_path: Path, content: bytes, how: dict[str
     np.testing.assert_array_equal(found.y, FRAME["price"])
 
 
+@pytest.mark.parametrize("target", ["1", "two words"])
+def test_no_row_of_data_is_a_header_because_the_target_is_in_it(
+    tmp_path: Path, target: str
+) -> None:
+    assert target not in ROWS.partition("\n")[0].split(",")
+    assert f",{target}" in ROWS
+    (tmp_path / "t.csv").write_text(ROWS)
+    with pytest.raises(ValueError, match=f"no column '{target}'; its columns are: column1, col"):
+        data.load(tmp_path / "t.csv", target=target)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -288,7 +299,7 @@ def test_what_is_found_can_be_said(tmp_path: Path, content: bytes, how: dict[str
         ({"header_row": 99}, "header_row 99 holds no column names"),
         ({"missing": "ignore"}, "missing must be one of impute, drop, error, got 'ignore'"),
         ({"types": {"town": "words"}}, "types must be number, category, date, text, got 'words'"),
-        ({"types": {"city": "text"}}, "types names no column 'city'; they are: size, rooms"),
+        ({"types": {"city": "text"}}, "types names no column 'city'; the columns are: size"),
         ({"drop": "city"}, "drop names no column 'city'; the columns are: size, rooms"),
         ({"drop": "towns"}, "drop names no column 'towns'; did you mean town"),
         ({"drop": "price"}, "drop names the target 'price', which is needed"),

@@ -270,6 +270,26 @@ def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) 
     assert f"data.load({str(file)!r}, target='price', kind='regression')" in found.code["thalweg"]
 
 
+def test_a_linear_model_is_raced_by_all_rules_that_can_train_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules of whole tensors are left out with a word, and refused where they are named."""
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        sys.modules["thalweg.racing.race"], "_run", lambda *given, **_: asked.append(given[2].rules)
+    )
+    said: list[str] = []
+    thalweg.race("iris", rules="all", on_data=said.append)
+    single = [name for name in rules.names() if rules.get(name).kind == "element-wise"]
+    assert list(asked[0]) == single
+    assert {"adan", "asgd"} < {*single}
+    assert "left out: muon, " in said[0]
+    assert "lamb" in said[0]
+    with pytest.raises(ValueError, match="rule 'lamb' looks at whole tensors, but linear models"):
+        thalweg.race("iris", rules=["adam", "lamb"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

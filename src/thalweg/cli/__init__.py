@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
 )
+_TYPED = {"types": "--as"}  # arguments whose options have another name
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
@@ -82,7 +83,7 @@ def _as_typed(message: str, arguments: Sequence[str]) -> str:
     typed = {word.partition("=")[0] for word in arguments}
     for start in (0, message.find(": ") + 2):
         name = message[start:].partition(" ")[0]
-        option = f"--{name.replace('_', '-')}"
+        option = _TYPED.get(name, f"--{name.replace('_', '-')}")
         if option in typed:
             return message[:start] + option + message[start:].removeprefix(name)
     return message

@@ -89,6 +89,7 @@ def fit(
         say(note, err=True)
     name = re.sub(r"[^\w.-]+", "-", dataset.name)
     model = out or Path(f"thalweg-fit-{name}.model")
+    files.check_place(model)
     place = model.with_suffix(".html")
     if place == model:
         raise ValueError(f"out is the model's file, and its page is beside it as .html, got {out}")
@@ -117,6 +118,8 @@ def predict(model: _Model, source: _Rows, *, out: _Predictions = None) -> None:
 
     if out is not None and out.exists():
         raise ValueError(f"out must name a file that is not there yet, got {out}")
+    if out is not None:
+        files.check_place(out)
     own = saved.load(model)
     dialect = Dialect(
         own.options.delimiter, own.options.encoding, own.options.comment, own.options.header_row

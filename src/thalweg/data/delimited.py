@@ -277,7 +277,7 @@ def _header(
     full = [(n, row) for n, row in wide if 2 * sum(map(bool, row)) > len(row)] or wide
     if given is None:
         for after, row in wide:
-            if target in row:
+            if target in row and (row is wide[0][1] or _is_title(row, target, rows)):
                 return row, after
         after, row = full[0]
         if hidden := _commented(way, lines, row, after, comment):
@@ -286,6 +286,12 @@ def _header(
             return row, after
     first = next((n for n, row in full if len(row) == width), full[0][0])
     return None, first - 1
+
+
+def _is_title(row: Sequence[str], target: str, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Return whether a row below the first that has the target names columns, and is no data."""
+    often = sum(target in other for _, other in rows)
+    return often == 1 and not _is_data(row)
 
 
 def _commented(

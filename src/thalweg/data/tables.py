@@ -115,7 +115,11 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
             raise ValueError(f"{count} columns have the name {name!r}; rename one")
     for name in options.types:
         if name not in columns:
-            raise ValueError(f"types names no column {name!r}; they are: {_listed(columns)}")
+            hint = closest(name, columns)
+            raise ValueError(
+                f"types names no column {name!r}; {hint and hint + ' '}the columns are: "
+                f"{_listed(columns)}"
+            )
     if not table.num_rows:
         raise ValueError("it has no rows of data")
     return target

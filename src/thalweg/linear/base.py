@@ -19,9 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from thalweg.checks import count
 from thalweg.kernels.cpu.generate import WIDTHS
 from thalweg.kernels.cpu.vector import LANES
-from thalweg.kind import ELEMENT_WISE
 from thalweg.linear.callbacks import Callbacks, Told
 from thalweg.linear.columns import Columns, check_stored
+from thalweg.linear.learnable import check_learnable
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum, proximal_step
 from thalweg.linear.problem import Choice, Problem, Rows
@@ -182,6 +182,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
     def _chosen(self, *, sparse: bool) -> Rule:
         """Return the rule, which rows like these can be learned by."""
         chosen = get("adagrad") if self.rule == "auto" else get(self.rule)
+        check_learnable(chosen)
         if chosen.judged is not None:
             raise ValueError(
                 f"rule {chosen.name!r} trains at one point and is used at another. An estimator "
@@ -189,8 +190,11 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             )
         if "lr" in (self.hyper or {}):
             raise ValueError("hyper must not hold 'lr': give lr itself")
-        asked = sparse and self.sparse == "exact" and chosen.kind == ELEMENT_WISE
-        if asked and not rests(chosen, chosen.resolve(self.hyper or {})):
+        if (
+            sparse
+            and self.sparse == "exact"
+            and not rests(chosen, chosen.resolve(self.hyper or {}))
+        ):
             raise ValueError(
                 f"rule {chosen.name!r} moves parameters also where the gradient is 0, but a step "
                 "on sparse rows moves those of their columns only: give sparse='lazy', with which "

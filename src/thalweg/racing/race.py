@@ -18,6 +18,7 @@ from thalweg import data
 from thalweg import rules as registry
 from thalweg.data import Dataset, kept
 from thalweg.data.kept import kind_word
+from thalweg.kind import ELEMENT_WISE
 from thalweg.live import live
 from thalweg.progress import Progress
 from thalweg.racing import verdict
@@ -87,7 +88,7 @@ def race(
             or a ``data.Dataset``, or the name of a data set. y is needed with features alone.
         y: target (n,): numbers for regression, else classes.
         rules: names or rules, or ``"all"``; by default the twenty that are usual, and those that
-            you declared.
+            you declared. Of these two a linear model is raced by all that can train it.
         batch_size: examples per step, from 1 to the rows of the training part (60 % of a table). If
             you give several, the search chooses among them. By default 32, or all rows of a smaller
             training part.
@@ -145,6 +146,8 @@ def race(
     if module := is_torch_task(given):
         _refuse(y=y, l2=l2, kind=kind, name=name)
     chosen = rules_of(rules)
+    if not module:
+        chosen = _learnable(chosen, on_data, named=not (rules is None or rules == "all"))
     protocol = Protocol(
         rules=tuple(rule.name for rule in chosen),
         batch_sizes=_BATCH if batch_size is None else tuple(np.atleast_1d(batch_size).tolist()),
@@ -312,6 +315,38 @@ def _run(
             tell = _both(view.show, how.on_progress)
             course = run(task, protocol, store, workers, tell=tell, write=write)
         return verdict.conclude(course, _again(given, source, protocol))
+
+
+def _learnable(
+    rules: Sequence[Rule], on_data: Callable[[str], None] | None, *, named: bool
+) -> tuple[Rule, ...]:
+    """Return the rules by which linear models can be trained.
+
+    Raises:
+        ValueError: there is another, and it was named.
+    """
+    from thalweg.linear.learnable import check_learnable  # noqa: PLC0415 - loads Numba
+
+    left, whole, said = [], [], []
+    for rule in rules:
+        try:
+            check_learnable(rule)
+            left.append(rule)
+        except ValueError as error:
+            if named:
+                raise
+            if rule.kind == ELEMENT_WISE:
+                said.append(f"left out: {error}")
+            else:
+                whole.append(rule.name)
+    if whole:
+        said.append(
+            f"left out: {', '.join(whole)}; linear models are trained by rules of single elements"
+        )
+    if on_data:
+        for line in said:
+            on_data(line)
+    return tuple(left)
 
 
 def _both(
