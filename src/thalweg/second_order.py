@@ -21,11 +21,9 @@ from thalweg.wrapper import named
 
 __all__ = ["METHODS", "bfgs", "diagonal_newton", "get", "lbfgs", "newton"]
 
-_RANGES = {
-    "damping": Range(0.0, ends="[)"),
-    "curvature": Range(0.0, 1.0, "()"),
-    "memory": Range(1.0, ends="[)"),
-}
+_DAMPED = {"damping": Range(0.0, ends="[)")}
+_SEARCHED = {"curvature": Range(0.0, 1.0, "()")}
+_KEPT = {**_SEARCHED, "memory": Range(1.0, ends="[)")}
 
 
 def newton(problem: Problem) -> Rule:
@@ -69,7 +67,7 @@ def newton(problem: Problem) -> Rule:
         negative = eigenvalues[0] < -_rounding(eigenvalues)
         return x - lr * step, indefinite + float(negative)
 
-    return read_signature(newton, "Newton; Dauphin et al. 2014, equation 3", {}, _RANGES)
+    return read_signature(newton, "Newton; Dauphin et al. 2014, equation 3", {}, _DAMPED)
 
 
 def diagonal_newton(problem: Problem) -> Rule:
@@ -101,7 +99,7 @@ def diagonal_newton(problem: Problem) -> Rule:
     ) -> Vector:
         return x - lr * _divide(g, np.diag(problem.hessian(x)), damping)
 
-    return read_signature(diagonal_newton, "Becker & LeCun 1989", {}, _RANGES)
+    return read_signature(diagonal_newton, "Becker & LeCun 1989", {}, _DAMPED)
 
 
 def bfgs(problem: Problem) -> Rule:
@@ -153,7 +151,7 @@ def bfgs(problem: Problem) -> Rule:
         step = _wolfe_step(problem, x, direction, curvature)
         return x + step, x, g, inverse if step.any() else 0.0
 
-    return read_signature(bfgs, "Nocedal & Wright 2006, Algorithm 6.1", {}, _RANGES)
+    return read_signature(bfgs, "Nocedal & Wright 2006, Algorithm 6.1", {}, _SEARCHED)
 
 
 def lbfgs(problem: Problem) -> Rule:
@@ -200,7 +198,7 @@ def lbfgs(problem: Problem) -> Rule:
         step = _wolfe_step(problem, x, direction, curvature)
         return x + step, x, g, pairs if step.any() else ()
 
-    return read_signature(lbfgs, "Nocedal & Wright 2006, Algorithms 7.4 and 7.5", {}, _RANGES)
+    return read_signature(lbfgs, "Nocedal & Wright 2006, Algorithms 7.4 and 7.5", {}, _KEPT)
 
 
 METHODS: dict[str, Callable[[Problem], Rule]] = dict(
