@@ -123,6 +123,15 @@ def test_each_repeat_has_its_own_search_on_its_own_parts() -> None:
     assert not starts[0] & starts[1]
 
 
+def test_no_memory_is_tried_that_is_longer_than_the_training() -> None:
+    _, curves = _race()
+    steps = TERMS.epochs * LeastSquares().steps(8)
+    for name, beta in (("momentum", "beta"), ("adam", "beta1")):
+        first = [t for t, *_ in curves if (t.rule, t.phase) == (name, "trial") and t.number < 20]
+        memories = [1 / (1 - t.hyper[beta]) for t in first]
+        assert steps / 2 < max(memories) < steps
+
+
 def test_selection_is_by_the_median_of_the_eight_best_when_run_again() -> None:
     results, curves = _race()
     for row in results["rules"]:

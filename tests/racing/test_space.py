@@ -1,6 +1,7 @@
 """Spaces: what is searched of each rule, and where."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,23 @@ def test_tuned_are_rate_memories_and_a_decay_that_is_on_and_nothing_else() -> No
         wanted |= {"weight_decay"} if defaults.get("weight_decay") else set()
         assert {d.name for d in space.of(rules.get(name)).dimensions} == wanted, name
     assert [d.name for d in space.of(rules.get("asgd")).dimensions] == ["lr"]  # alpha, t0 are fixed
+
+
+@pytest.mark.parametrize("steps", [1, 45, 680, 10**6])
+def test_no_memory_is_longer_than_the_training_but_that_of_the_defaults(steps: int) -> None:
+    """Of 1/(1 - beta) steps: beyond the last one it is a mean of all gradients. 10 are tried."""
+    for name in ("adamw", "muon", "rmsprop"):
+        whole = space.of(rules.get(name))
+        for most in whole.dimensions:
+            searched = space.of(rules.get(name), steps=steps)
+            (own,) = (d for d in searched.dimensions if d.name == most.name)
+            high = most.high
+            if own.scale == space.ONE_MINUS_LOG:
+                longest = max(steps, 10, 1 / (1 - whole.defaults[own.name]))
+                high = min(high, 1 - 1 / longest)
+            assert own.high == pytest.approx(high, rel=1e-12)
+            assert replace(own, high=most.high) == most
+    assert space.of(rules.get("sgd"), steps=steps) == space.of(rules.get("sgd"))
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def run(
         meter.count(kept, new=False)
         aims = _targets(task, protocol, workers, meter)
         contests = {
-            (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task.schedules)
+            (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task)
             for repeat in range(protocol.repeats)
             for name in protocol.rules
         }
@@ -239,11 +239,11 @@ def _finals_share_a_stack(task: Task, protocol: Protocol, rules: Mapping[str, Ru
     return len({task.together(trial.lane(rules)) for trial in trials}) == 1
 
 
-def _contest(
-    rule: Rule, repeat: int, count: int, protocol: Protocol, schedules: Sequence[str]
-) -> Contest:
+def _contest(rule: Rule, repeat: int, count: int, protocol: Protocol, task: Task) -> Contest:
     """Yield the trainings that a rule needs next in a repeat and take their results."""
-    name, searched = rule.name, space.of(rule, protocol.batch_sizes, schedules)
+    name, sizes = rule.name, protocol.batch_sizes
+    longest = protocol.epochs * max(task.steps(size, rule) for size in sizes)
+    searched = space.of(rule, sizes, task.schedules, longest)
     steps = search(searched, count, seed_of(protocol.seed, repeat), protocol.rungs)
     wanted = next(steps)
     number = 0

@@ -46,6 +46,7 @@ _FIXED = {
 
 EDGE = 0.05  # the outer share of an interval, at either end, that counts as its edge
 SHRINK = 0.25  # the width of the box around the best, as a share of the space
+_LEAST_MEMORY = 10  # steps: up to so many are searched in every training
 _POWERS = (0.0, 0.5, 1.0)  # powers of the ratio of two batch sizes by which a rate is scaled
 _WIDER = {LOG: 2.0, ONE_MINUS_LOG: 1.0, LINEAR: 0.0}  # decades that are added to an interval
 
@@ -277,7 +278,10 @@ def _sobol() -> Any:  # noqa: ANN401 - SciPy is untyped
 
 
 def of(
-    rule: Rule, batch_sizes: Sequence[int] = (32,), schedules: Sequence[str] = (CONSTANT,)
+    rule: Rule,
+    batch_sizes: Sequence[int] = (32,),
+    schedules: Sequence[str] = (CONSTANT,),
+    steps: float = math.inf,
 ) -> Space:
     """Return the search space of a rule, of thalweg or of the user.
 
@@ -287,25 +291,32 @@ def of(
     positive without an upper end. It keeps its default if no range is declared, or if the default
     is 0.
 
+    What is searched evenly in log(1 - x) is a memory of 1/(1 - x) steps. A longer one than the
+    training is no other than all of it, so that the interval ends there; at the default if that is
+    higher, and never below 10 steps.
+
     Args:
         rule: the rule.
         batch_sizes: the batch sizes to choose from.
         schedules: of the rate, to choose from. A rule without a rate has the first one only.
+        steps: of a training at most, >= 1; inf by default.
 
     Example:
         >>> from thalweg import rules
         >>> [(d.name, d.low, d.high) for d in of(rules.get("momentum")).dimensions]
         [('lr', 1e-05, 10.0), ('beta', 0.0, 0.999)]
+        >>> of(rules.get("momentum"), steps=50).dimensions[1].high
+        0.98
     """
     known = {h.name: h.default for h in rule.hyperparameters.values() if h is not STEPS}
-    found = (_dimension(rule, rule.hyperparameters[name]) for name in known if name not in _FIXED)
-    dimensions = tuple(d for d in found if d)
+    searched = [rule.hyperparameters[name] for name in known if name not in _FIXED]
+    dimensions = tuple(d for hyper in searched if (d := _dimension(rule, hyper, steps)))
     if "lr" not in rule.hyperparameters:
         schedules = schedules[:1]
     return Space(known, dimensions, tuple(batch_sizes), tuple(schedules))
 
 
-def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
+def _dimension(rule: Rule, hyper: Hyperparameter, steps: float) -> Dimension | None:
     legal = hyper.range
     if hyper.name == "lr":
         low, high, scale = _rates(rule, hyper.default)
@@ -322,6 +333,8 @@ def _dimension(rule: Rule, hyper: Hyperparameter) -> Dimension | None:
         low, high, scale = hyper.default / 100, hyper.default * 100, LOG
     else:
         return None
+    if scale == ONE_MINUS_LOG:
+        high = min(high, max(hyper.default, 1 - 1 / max(steps, _LEAST_MEMORY)))
     return Dimension(hyper.name, max(low, legal.low), min(high, legal.high), scale, legal)
 
 
