@@ -36,7 +36,7 @@ def a_loss_scale_is_taken_off() -> None:
     for cls in ("ours", "theirs"):
         configuration = next(c for c in CONFIGURATIONS if c.name == "Adam")
         params = on_the_device(torch.float32)
-        optimizer = getattr(configuration, cls)(params)
+        optimizer = getattr(configuration, cls)(params, fused=True)
         scaler = GradScaler(DEVICE, init_scale=1024.0, growth_interval=3)
         for t in range(1, 8):
             optimizer.zero_grad()

@@ -222,7 +222,9 @@ def test_the_noise_of_rounding_is_another_for_each_parameter_that_steps_alone() 
 def scaled(*, ours: bool, unscale: bool) -> Optimizer:
     """Train under a loss scale that overflows in step 3."""
     params = new_parameters(torch.float32)
-    optimizer = optim.Adam(params, lr=0.05) if ours else torch.optim.Adam(params, lr=0.05)
+    optimizer = (optim if ours else torch.optim).Adam(params, lr=0.05)
+    if ours:
+        optimizer._step_supports_amp_scaling = not unscale  # as torch sets it where fused=True
     scaler = GradScaler("cpu", init_scale=1024.0, growth_interval=3)
     for t in range(1, 6):
         optimizer.zero_grad()

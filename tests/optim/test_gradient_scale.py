@@ -184,7 +184,8 @@ def test_options_outside_their_range_are_refused(
 def scaled_training(build: Build, *, unscale: bool, clip: float | None, **more: Any) -> Any:
     """Train under a loss scale that overflows in step 4; return optimizer and scaler."""
     params = new_parameters(torch.float32)
-    optimizer = build(params, **more)
+    optimizer: Any = build(params, **more)
+    optimizer._step_supports_amp_scaling = not unscale  # as torch sets it where fused=True
     scaler = GradScaler("cpu", init_scale=1024.0, growth_interval=3)
     for t in range(1, 11):
         optimizer.zero_grad()
@@ -278,7 +279,7 @@ def shrunk(optimizer: Optimizer, p: Tensor) -> Tensor:
 
 def test_a_scaler_may_step_where_nothing_has_a_gradient() -> None:
     p = torch.ones(2, requires_grad=True)
-    optimizer, scaler = optim.SGD([p], lr=1.0), GradScaler("cpu")
+    optimizer, scaler = optim.SGD([p], lr=1.0, fused=True), GradScaler("cpu")
     scaler.scale(torch.ones(()))
     scaler.step(optimizer)
     assert p.tolist() == [1.0, 1.0]

@@ -150,3 +150,11 @@ def test_a_model_without_hidden_matrices_is_refused_with_a_remedy() -> None:
         TypeError, match=r"otherwise needs the model itself, .*, got list as params"
     ):
         Descent(list(model.parameters()), "muon", otherwise="adamw")
+
+
+def test_a_model_without_shapes_is_refused_before_it_has_run() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"^0.weight, .* have no shape yet, .*: run a batch thro"):
+        Descent(model, "muon", otherwise="adamw", report=None)
+    model(torch.ones(2, 3))
+    assert Descent(model, "muon", otherwise="adamw", report=None).param_groups[0]["params"]

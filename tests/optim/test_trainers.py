@@ -98,6 +98,18 @@ def test_lightning_clips_and_accumulates_as_our_step_does(tmp_path: Path) -> Non
     assert_equal(ours, theirs)
 
 
+def test_lightning_clips_in_mixed_precision_as_with_torchs(tmp_path: Path) -> None:
+    """It refuses optimizers that take a loss scale off in their step."""
+    ours, theirs = (
+        fit(
+            lambda p, of=of: of(p, lr=0.02), tmp_path, 1,
+            gradient_clip_val=0.05, precision="bf16-mixed",
+        )
+        for of in (optim.AdamW, torch.optim.AdamW)
+    )  # fmt: skip
+    assert_equal(ours, theirs)
+
+
 class Reporting(nn.Module):
     """The network with its loss, as transformers wants it."""
 

@@ -82,8 +82,7 @@ class CompiledOptimizer(Optimizer):
     """
 
     rule: Rule
-    # GradScaler leaves unscaling and skipping to ``step``.
-    _step_supports_amp_scaling = True
+    _unscales = False  # whether GradScaler leaves unscaling and skipping to ``step``
     _extended = False
     attached = 0  # how many models it is attached to
     _judged = False  # whether the parameters are at the answer
@@ -131,6 +130,19 @@ class CompiledOptimizer(Optimizer):
     @options.setter
     def options(self, options: Options) -> None:
         self._stepper = Stepper(options)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves unscaling to ``step``, as in torch with fused=True.
+
+        Lightning refuses to clip for such an optimizer. One that is attached must see a scale to
+        refuse it, and one that zeroes gradients zeroes those that have overflowed, too.
+        """
+        return self._unscales or self.attached > 0 or self.options.zero_gradients
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        self._unscales = value
 
     def _rule(self, group: dict[str, Any]) -> Rule:  # noqa: ARG002 - some classes look at it
         """Return the rule that a group asks for."""

@@ -111,10 +111,16 @@ def blocks(
             of torch's attention and recurrent layers.
 
     Raises:
-        ValueError: no parameter is hidden, a name is unknown, or a number is not >= 1.
+        ValueError: no parameter is hidden, one has no shape yet, a name is unknown, or a number is
+            not >= 1.
         TypeError: given or split is no dict.
     """
     roles = roles_of(model, given)
+    if lazy := [name for name, p in model.named_parameters() if is_lazy(p)]:
+        raise ValueError(
+            f"{', '.join(lazy)} have no shape yet, which tells what steps them: run a batch "
+            "through the model before"
+        )
     if HIDDEN not in roles.values():
         raise ValueError(
             "no parameter of the model is a hidden matrix, for the last linear layer is the head: "
