@@ -1,6 +1,7 @@
 import copy
 import random
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import thalweg
 from thalweg.doctor import Report
 from thalweg.doctor.checks.shapes import loss_broadcasts
+from thalweg.doctor.examination import may_follow, ordered
+from thalweg.doctor.layers import constant_weights
 from thalweg.doctor.subject import Subject
 from thalweg.errors import TaskError
 
@@ -304,6 +307,28 @@ def test_what_is_found_of_parameters() -> None:
     for p in alike.parameters():
         nn.init.constant_(p, 0.1)
     assert causes(report(alike, loss, x, y))[0] == "constant_init"
+
+
+def test_a_cell_of_one_unit_has_none_that_is_equal() -> None:
+    assert constant_weights(nn.GRU(3, 1)) == []
+    alike = nn.GRU(3, 2)
+    nn.init.ones_(alike.weight_ih_l0)
+    assert constant_weights(alike) == ["weight_ih_l0"]
+
+
+def test_units_that_weights_keep_dead_are_not_explained_by_scales() -> None:
+    x, y = classes()
+    x = x.abs() + torch.linspace(0, 300, 6)  # columns of very unlike scale
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 3))
+    nn.init.uniform_(model[0].weight, -0.3, 0.0)
+    found = report(model, nn.CrossEntropyLoss(), x, y)
+    assert causes(found) == ["dead_relu"]
+    dead = found.findings[0]
+    assert not may_follow(dead)
+    scaled = replace(dead, cause="inputs_not_scaled", sure=0.9)
+    assert [f.cause for f in ordered([scaled, dead])][:1] == ["dead_relu"]
+    assert [f.cause for f in ordered([scaled, replace(dead, sure=0.9)])] == ["inputs_not_scaled"]
 
 
 def test_a_pretrained_body_may_stay_out_of_the_optimizer() -> None:

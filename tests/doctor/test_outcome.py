@@ -150,3 +150,22 @@ def test_what_a_generator_is_shown_need_not_belong_to_its_noise(*, trained: bool
     loss_fn = lambda out, _: nn.functional.softplus(-critic(out)).mean()  # noqa: E731
     trials = Trials(Subject(model, optimizer, loss_fn, batches, batches), 2, 1.0)
     assert bool(_labels_unrelated(trials, 1.0, [(1, 2.0)])) != trained
+
+
+@pytest.mark.parametrize(("hidden", "expected"), [(1, ["underfitting"]), (64, [])])
+def test_a_model_too_small_is_not_explained_by_a_rate_that_helps_a_little(
+    hidden: int, expected: list[str]
+) -> None:
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    y = (x.prod(1) > 0).float()[:, None]
+    model = nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = list(zip(x.split(40), y.split(40), strict=True))
+    trials = Trials(Subject(model, optimizer, nn.BCEWithLogitsLoss(), batches), 2, 1.0)
+    evidence: dict[str, float | str] = {"left with the cure": 0.9 if hidden == 1 else 0.1}
+    slow = Finding("lr_too_low", "warning", "", evidence, "", "", sure=0.9)
+    told = list(look_at_outcome(trials, model, 0.95, [], [slow]))
+    assert [f.cause for f in told] == expected
+    assert all(f.sure > slow.sure for f in told)
+    other = [Finding("ill_conditioned", "warning", "", evidence, "", "")]
+    assert list(look_at_outcome(trials, model, 0.95, [], other)) == []

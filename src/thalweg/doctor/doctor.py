@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from thalweg.doctor.checks.gradients import gradient_not_finite
 from thalweg.doctor.diagnosis import compare, treat
 from thalweg.doctor.dynamics import Dynamics, measure
-from thalweg.doctor.examination import MAY_FOLLOW, examine, ordered
+from thalweg.doctor.examination import examine, may_follow, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
@@ -393,7 +393,7 @@ def _first_process() -> bool:
 
 def _stops(finding: Finding) -> bool:
     """Return whether a finding explains a training that does not learn."""
-    return finding.cause not in MAY_FOLLOW | {
+    return not may_follow(finding) and finding.cause not in {
         "validation_preprocessed_differently",
         "validation_of_other_distribution",
         "target_leaks_into_input",

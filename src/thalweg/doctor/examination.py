@@ -25,7 +25,7 @@ from thalweg.doctor.loaders import Batch, read, untouched
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
 from thalweg.errors import TaskError, told
 
-__all__ = ["check", "examine", "ordered"]
+__all__ = ["check", "examine", "may_follow", "ordered"]
 
 _READING = 1.0  # seconds for training batches, half as many for validation batches
 _HELD = 64_000_000  # bytes of batches that are held
@@ -78,7 +78,7 @@ def check(
         findings, looked_at, skipped = examine(subject)
         asleep = start.evaluation_mode(subject)
         findings += [asleep] if asleep else []
-        if not any(f.severity == "problem" and f.cause not in MAY_FOLLOW for f in findings):
+        if not any(f.severity == "problem" and not may_follow(f) for f in findings):
             try:
                 findings += first_steps(subject)
                 looked_at += ["scales", "initial weights", "saturation"]
@@ -125,8 +125,17 @@ def examine(subject: Subject) -> tuple[list[Finding], list[str], dict[str, str]]
     return findings, looked_at, skipped
 
 
-MAY_FOLLOW = {"inputs_ignored", "dead_relu", "loss_not_finite"}
-"""Causes that scales and initial weights may have; what helps there explains them."""
+_MAY_FOLLOW = {"inputs_ignored", "dead_relu", "loss_not_finite"}
+_FIRST = {"inputs_not_scaled", "inputs_and_targets_not_scaled", "init_too_large"}
+
+
+def may_follow(finding: Finding) -> bool:
+    """Return whether scales or first weights may explain a finding.
+
+    Units that other weights would keep alive are dead whatever the scale of the inputs is.
+    """
+    shown = finding.cause == "dead_relu" and finding.sure == 1
+    return finding.cause in _MAY_FOLLOW and not shown
 
 
 # Causes that statistics hardly tell from one another: the other one is told as a warning.
@@ -191,9 +200,6 @@ _EXPLAINS = {
     "parameters_not_in_optimizer": {"step_changes_nothing"},
     "data_sorted_not_shuffled": {"labels_all_equal"},
     "gradients_lost_before_step": {"step_changes_nothing"},
-    "inputs_not_scaled": MAY_FOLLOW,
-    "inputs_and_targets_not_scaled": MAY_FOLLOW,
-    "init_too_large": MAY_FOLLOW,
 }
 
 
@@ -212,7 +218,8 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     found = list(findings)
     present = {finding.cause for finding in found}
     explained = {cause for one in present for cause in _EXPLAINS.get(one, ())}
-    found = [f for f in found if f.cause not in explained]
+    scaled = bool(present & _FIRST)
+    found = [f for f in found if f.cause not in explained and not (scaled and may_follow(f))]
     found += [f for f in _rivals(found) if f.cause not in present]
     kept: dict[str, Finding] = {}
     for finding in sorted(found, key=lambda f: (f.severity != "problem", -f.sure)):

@@ -157,7 +157,7 @@ def constant_weights(model: nn.Module) -> list[str]:
             units = p.detach()
             if isinstance(module, nn.RNNBase):
                 units = units.unflatten(0, (-1, module.hidden_size)).transpose(0, 1)
-            alike = bool((units == units[:1]).all())
+            alike = len(units) > 1 and bool((units == units[:1]).all())
             if not alike and not layer and not isinstance(module, nn.RNNBase):
                 alike = p.shape[1] > 1 and bool((units == units[:, :1]).all())
             if alike:

@@ -15,6 +15,7 @@ from thalweg.doctor.checks.examples import labels_spoiled
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import explained, left_by_network
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
@@ -23,6 +24,8 @@ from thalweg.words import digits
 __all__ = ["look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
+_RATES = {"lr_too_low", "lr_too_high"}
+_SMALL = 0.6  # how sure it is that the model is too small
 _SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
 _BESIDE = {*_SCALES, "init_too_large", "loss_terms_unbalanced"}  # explain a class always named
 _CURED = 0.3  # of the loss of a constant: with less left, the rare are told apart too
@@ -60,6 +63,10 @@ def look_at_outcome(
         found: what was found before: it explains a loss that stays high.
     """
     problems = {finding.cause for finding in found if finding.severity == "problem"}
+    worthless = statistics_worthless(trials.subject, model)
+    if worthless is not None:  # what a model does in evaluation mode follows from it
+        yield replace(worthless, severity="warning") if problems else worthless
+        return
     one_class = _names_one_class(trials.subject, model)
     if one_class is not None:
         # Experiments with the same classes have shown what keeps the model at one of them.
@@ -80,14 +87,30 @@ def look_at_outcome(
             unrelated = replace(spoiled, severity="problem", sure=0.8)
     if unrelated is not None:
         yield unrelated
-    elif not found and left > _LEFT:
-        yield from _underfits(trials, left)
+    else:
+        rest = _left_at_best(left, found)
+        if rest is not None and rest > _LEFT:
+            yield from _underfits(trials, rest, found)
     if unrelated is None:
         yield from _overfits(trials, left, validated)
 
 
-def _underfits(trials: Trials, left: float) -> Iterator[Finding]:
-    """Yield underfitting, where little is learned, or a plain network carries over more."""
+def _left_at_best(left: float, found: Sequence[Finding]) -> float | None:
+    """Return what is left with the rate that helps most; None where more than a rate helps."""
+    if any(f.severity == "problem" or f.cause not in _RATES for f in found):
+        return None
+    cured = [f.evidence.get("left with the cure", left) for f in found]
+    return min([left, *(share for share in cured if isinstance(share, float))])
+
+
+def _underfits(trials: Trials, left: float, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield underfitting, where little is learned, or a plain network carries over more.
+
+    Args:
+        trials: of the training.
+        left: by it, or with the rate that helps most.
+        found: warnings of that rate.
+    """
     told = (
         f"{digits(left)} of the loss of a constant output is left after "
         f"{len(trials.plain.losses)} steps, and no change that was tried made it learn more."
@@ -103,9 +126,9 @@ def _underfits(trials: Trials, left: float) -> Iterator[Finding]:
             f"a plain network leaves less than {_PLAIN:.0%} of what the model does, by "
             f"{_LEFT:.0%} of the loss of the best constant or more",
             "an experiment: a plain network on the same examples",
-            sure=0.6,
+            sure=max([_SMALL, *(f.sure + 0.01 for f in found)]),  # it may learn faster, not enough
         )
-    elif left > 0.7:
+    elif left > 0.7 and not found:
         yield Finding(
             "underfitting",
             "warning",

@@ -17,6 +17,7 @@ from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits, listed
 
@@ -201,7 +202,7 @@ def one_batch() -> Iterator[Treatment]:
 
 def larger_batches(subject: Subject) -> Iterator[Treatment]:
     """Yield larger batches at the same rate, which tells noise from a rate that is too high."""
-    if subject.pairs and 0 < subject.examples <= _NOISY and not _normalizes(subject):
+    if subject.pairs and 0 < subject.examples <= _NOISY and not normalizes(subject):
         yield Treatment(
             "noise_floor",
             1,
@@ -550,22 +551,15 @@ def _rectified(twin: Copy) -> None:
 
 
 def _ordering(subject: Subject) -> Iterator[Treatment]:
-    sizes = [len(t) for t in (first_tensor(b) for b in subject.batches) if t is not None and t.ndim]
-    if not sizes or not subject.pairs:
-        return
-    if _normalizes(subject) and max(sizes) <= 4:
+    size = tiny_batches(subject)
+    if size is not None:
         yield Treatment(
             "batch_norm_with_tiny_batches",
             0,
             "batches of 8 times as many examples",
-            f"Batches of {max(sizes)} go through batch normalization.",
+            f"Batches of {size} go through batch normalization.",
             data=partial(merged, times=8),
         )
-
-
-def _normalizes(subject: Subject) -> bool:
-    """Return whether the model has batch normalization."""
-    return any("BatchNorm" in type(m).__name__ for m in subject.model.modules())
 
 
 def merged(batches: list[Batch], times: int) -> list[Batch]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.layers import activations, constant_weights
+from thalweg.doctor.layers import activations, constant_weights, reset
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits, listed
@@ -16,6 +16,7 @@ from thalweg.words import digits, listed
 __all__ = ["CHECKS", "evaluation_mode"]
 
 _HIGH = 4.0
+_DEAD, _ALIVE = 0.9, 0.7  # share of a layer's units
 _LOOKED, _SECONDS = 8, 0.5  # batches, and seconds of work for the place
 
 
@@ -89,21 +90,37 @@ def constant_init(subject: Subject) -> Finding | None:
 
 
 def dead_relu(subject: Subject) -> Finding | None:
-    """Look for rectifiers that are 0 for all examples."""
+    """Look for rectifiers that are 0 for all examples, and whether the weights make them so."""
     found = [a for a in activations(subject) if a.kind == "relu"]
     worst = max((a.dead for a in found), default=0.0)
-    if worst < 0.9:
+    if worst < _DEAD:
         return None
+    anew = _dead_anew(subject)
+    drawn = anew < _ALIVE
     return Finding(
         "dead_relu",
         "problem",
         f"{worst:.0%} of the units of a ReLU are 0 for every example of the first batch: they "
-        "get no gradient.",
-        {"share of dead units": worst, "layers of ReLU": float(len(found))},
-        "90 % of the units of a layer",
+        "get no gradient."
+        + (f" With weights drawn anew as torch does, {anew:.0%} are." if drawn else ""),
+        {
+            "share of dead units": worst,
+            "with weights drawn anew": anew,
+            "layers of ReLU": float(len(found)),
+        },
+        f"{_DEAD:.0%} of the units of a layer; below {_ALIVE:.0%} with other weights, these make "
+        "it so, and no scale of the inputs does",
         "an experiment: one batch",
-        sure=0.9,
+        sure=1.0 if drawn else 0.9,
     )
+
+
+def _dead_anew(subject: Subject) -> float:
+    """Return the largest share of dead units of a layer with weights as torch draws them."""
+    twin = subject.copy()
+    reset(twin)
+    found = [a for a in activations(subject, twin.model) if a.kind == "relu"]
+    return max((a.dead for a in found), default=0.0)
 
 
 def loss_starts_high(subject: Subject) -> Finding | None:
