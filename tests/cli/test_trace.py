@@ -91,6 +91,13 @@ def test_trace_tells_of_an_animation_though_the_picture_fails(
     assert err == "error: a.png: No space left on device\n"
 
 
+def test_trace_names_a_start_of_another_size_as_it_was_typed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(f"trace sgd --start 1 --out {tmp_path / 'a.png'}".split()) == 2
+    assert capsys.readouterr().err.startswith("error: --start must have shape (2,)")
+
+
 def test_trace_draws_nothing_for_a_folder_that_is_not_there(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

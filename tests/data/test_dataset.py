@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -38,7 +39,9 @@ Y12 = [0.5 * i for i in range(12)]
         ([[1.0], [1.0, 2.0]], Y12, "X must be an array: "),
         (X12 + 1j, Y12, "X must be real, got complex128; use X.real"),
         (X12, np.array(Y12) + 1j, "y must be real, got complex128; use y.real"),
-        (X12, [Y12] * 12, r"y must have the shape \(rows,\), got \(12, 12\); use y.ravel\(\)"),
+        (X12, [Y12] * 12, r"y must have the shape \(rows,\), got \(12, 12\); give the numbers of"),
+        (X12, [[y] for y in Y12], r"y must .*, got \(12, 1\); use y.ravel\(\)"),
+        (pd.DataFrame(X12), [Y12] * 12, r"got \(12, 12\); give the numbers of one target"),
         (X12, [*Y12[:11], np.nan], r"y must be finite, got y\[11\] = nan"),
         (X12, [None, *["a"] * 11], r"y must be all numbers or all text, got y\[0\] = None"),
         (X12, [1.5, *[None] * 11], r"y must be all numbers or all text, got y\[1\] = None"),
@@ -48,6 +51,15 @@ Y12 = [0.5 * i for i in range(12)]
 def test_from_arrays_names_what_is_wrong(X: Any, y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         data.Dataset.from_arrays(X, y)
+
+
+def test_whole_numbers_are_classes_also_as_floats() -> None:
+    """Integers become floats where values were missing."""
+    few = np.arange(12) % 2
+    assert data.Dataset.from_arrays(X12, few).classes == ("0", "1")
+    assert data.Dataset.from_arrays(X12, few.astype(float)).classes == ("0.0", "1.0")
+    assert data.Dataset.from_arrays(X12, few + 0.5).kind == "regression"
+    assert data.Dataset.from_arrays(X12, np.arange(12.0)).kind == "regression"
 
 
 def test_from_arrays_refuses_sparse_and_misnamed_tables() -> None:

@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
 )
-_TYPED = {"types": "--as"}  # arguments whose options have another name
+_TYPED = {"types": "--as", "x0": "--start"}  # arguments whose options have another name
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)

@@ -86,8 +86,8 @@ class Dataset:
         Args:
             X: finite numbers (n, d), n >= 10, d >= 1; or a frame or an Arrow table, whose columns
                 may also be texts, dates and categories and lack values.
-            y: n values. Text, booleans, and integers of at most min(20, n/3) distinct values are
-                classes; floats and all other integers are regression.
+            y: n values. Text, booleans, and whole numbers of at most min(20, n/3) distinct values
+                are classes, also as floats; all other numbers are regression.
             name: what reports call it.
             kind: ``"regression"`` or ``"classification"``, to override that guess.
             features: d names; by default those of a frame, else x0, x1, ...
@@ -245,7 +245,7 @@ def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
         raise ValueError(f"X has a column {target!r}; name the target otherwise with target=")
     values = real("y", y)
     if values.ndim != 1:
-        raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
+        raise _not_one_column(values)
     if len(values) != table.num_rows:
         raise ValueError(f"X has {table.num_rows} rows and y has {len(values)}; they must agree")
     typed = getattr(y, "array", y)  # pandas's integers may lack values, NumPy's may not
@@ -254,6 +254,12 @@ def _with_target(table: "pa.Table", y: ArrayLike, target: str) -> "pa.Table":
         return table.append_column(target, pa.chunked_array([column]))
     except pa.ArrowException as error:
         raise ValueError(f"y must be all numbers or all text: {error}") from None
+
+
+def _not_one_column(y: NDArray[Any]) -> ValueError:
+    one = y.size == len(y) if y.ndim else False
+    remedy = "use y.ravel()" if one else "give the numbers of one target"
+    return ValueError(f"y must have the shape (rows,), got {y.shape}; {remedy}")
 
 
 def real(name: str, values: ArrayLike) -> NDArray[Any]:
@@ -303,7 +309,7 @@ def _target(
         raise ValueError(f"kind must be 'regression' or 'classification', got {kind!r}")
     values = real("y", y)
     if values.ndim != 1:
-        raise ValueError(f"y must have the shape (rows,), got {values.shape}; use y.ravel()")
+        raise _not_one_column(values)
     if values.dtype.kind == "O" and all(isinstance(value, Real) for value in values):
         values = np.asarray(values.tolist())  # a data frame may keep numbers as objects
     if values.dtype.kind not in "biuf":
@@ -320,7 +326,7 @@ def _target(
             f"target {name!r} has values such as {values[0]!s}; a regression needs numbers"
         )
     distinct, codes = np.unique(values, return_inverse=True)
-    few = values.dtype.kind in "iu" and len(distinct) <= min(20, len(values) / 3)
+    few = len(distinct) <= min(20, len(values) / 3) and numeric and not (distinct % 1).any()
     if kind == "regression" or (kind is None and numeric and not few):
         return values.astype(np.float64), None
     if len(distinct) > MAX_VALUES:

@@ -266,6 +266,10 @@ def read(directory: str | os.PathLike[str]) -> Record:
         ValueError: the file is not what a race writes.
     """
     path = Path(directory) / "results.json"
+    if not path.is_file() and not path.with_name("race.sqlite").is_file():
+        raise FileNotFoundError(
+            f"{directory} holds no race: there is neither results.json nor race.sqlite in it"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist: no race has ended there; continue one with thalweg race "
