@@ -259,7 +259,7 @@ UNUSABLE = [
     ("a,b\n1,2\n", "at least 10 rows are needed, got 1"),
     ("b,b\n" + ROWS, "two columns have the name 'b' of the target; rename one"),
     ("x,y\n" + ROWS, "has no column 'b'; its columns are: x, y"),
-    ("B2,bb\n" + ROWS, "has no column 'b'; did you mean bb? its columns are: B2, bb"),
+    ("B2,bb\n" + ROWS, "has no column 'b'; did you mean bb, B2? its columns are: B2, bb"),
     ("a,b\n" + ",2\n" * 12, "no column beside the target 'b' has a value"),
     ("a,b\n" + "1,2.5\n" * 12, "target 'b' has the one value 2.5 in every row"),
     ("a,b\n" + "1,x\n" * 12, "target 'b' has the one value x in every row"),
