@@ -155,7 +155,9 @@ def test_a_race_without_numbers_still_has_a_page(
 def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no race: there is neither results.json nor"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no race: there is neither results\.json nor"
+    ):
         report.write(tmp_path)
     (tmp_path / "race.sqlite").touch()
     with pytest.raises(FileNotFoundError, match=r"results.json does not exist: no race has ended"):
