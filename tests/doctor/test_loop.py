@@ -45,6 +45,27 @@ def test_gradients_that_are_added_undivided_raise_the_rate(divisor: int) -> None
     assert "Divide each loss by 16" in problems[0].sentence
 
 
+@pytest.mark.parametrize(
+    ("factor", "scale", "expected"),
+    [(0.3, 1.0, ["loss_terms_unbalanced"]), (1e-4, 1.0, []), (0.0, 10.0, [])],
+)
+def test_a_penalty_that_the_loop_adds_may_drown_the_loss(
+    factor: float, scale: float, expected: list[str]
+) -> None:
+    model, data = net(), batches()
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for step in range(120):
+        x, y = data[step % len(data)]
+        optimizer.zero_grad()
+        penalty = torch.stack([p.abs().sum() for p in model.parameters()]).sum()
+        loss = scale * functional.cross_entropy(model(x), y) + factor * penalty
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert [f.cause for f in doctor.findings if f.severity == "problem"] == expected
+
+
 def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:
     model, data = net(), batches()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)

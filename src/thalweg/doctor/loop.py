@@ -12,7 +12,7 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.signals import Signals
 from thalweg.doctor.subject import Copy, Subject
 from thalweg.doctor.treatments import Treatment, merged
-from thalweg.doctor.trials import Course, Trials
+from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 
 __all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
@@ -20,6 +20,8 @@ __all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
 _SEEN = "hooks of the optimizer's step"
 _HALF = 0.5  # of what the plain course learns, or of what a step changes
 _RAISED = 2.0  # times the first rate
+_STAYS = 0.8  # of its first value
+_ASKED = 8  # batches
 _NOTED = 3  # steps, fewer of which say little of a gradient
 
 
@@ -233,6 +235,10 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         trials: has the plain course, which learns.
         left: what the user's training leaves.
     """
+    other = _other_term(signals, trials, left)
+    if other is not None:
+        yield other
+        return
     first = float(trials.subject.copy().optimizer.param_groups[0].get("lr", 0.0))
     added = round(len(signals.losses) / signals.steps) if signals.steps else 0
     undone = sorted(signals.undone)
@@ -252,6 +258,39 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         else:
             low = sum(factor < 1 / _RAISED for factor in factors) / len(factors)
             yield too_early((factors.index(min(factors)), low), left, trials.plain.left)
+
+
+def _other_term(signals: Signals, trials: Trials, left: float) -> Finding | None:
+    """Look for what the loop adds to the loss, such as a penalty of weights, and lowers instead."""
+    subject = trials.subject
+    with torch.no_grad():
+        begin = float(subject.copy().loss(subject.batch))
+        now = subject.now().copy()
+        end = sum(float(now.loss(batch)) for batch in subject.batches[:_ASKED])
+    end /= len(subject.batches[:_ASKED])
+    first, last = signals.losses[0] - begin, tail(signals.losses) - end
+    # A loss that is scaled keeps its share; a penalty that drowns the loss falls in its place.
+    if not (first > begin > 0 and last < _HALF * first and end > _STAYS * begin):
+        return None
+    return Finding(
+        "loss_terms_unbalanced",
+        "problem",
+        f"The loss of the loop is {digits(signals.losses[0])} at first, and loss_fn "
+        f"{digits(begin)}: something is added to it. That falls from {digits(first)} to "
+        f"{digits(max(last, 0.0))}, and loss_fn goes to {digits(end)}. {digits(left)} of the loss "
+        f"of a constant is left, and {digits(trials.plain.left)} on a copy without that term: "
+        "give it a smaller weight.",
+        {
+            "loss_fn at first": begin,
+            "loss_fn at the end": end,
+            "added at first": first,
+            "added at the end": last,
+            "loss left on a copy without it": trials.plain.left,
+        },
+        f"more is added than the loss, it falls to less than half, and loss_fn keeps {_STAYS:.0%}",
+        "an experiment: loss_fn at the start and now, and the same steps without what is added",
+        onset=0,
+    )
 
 
 def _taken_back(share: float, left: float, plain: float) -> Finding:
