@@ -5,7 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.outcome import _labels_unrelated, _overfits, look_at_outcome
+from thalweg.doctor.outcome import (
+    _labels_unrelated,
+    _names_the_median,
+    _overfits,
+    look_at_outcome,
+)
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 
@@ -87,6 +92,30 @@ def test_tags_of_which_hardly_one_is_named_are_a_problem(named: int, expected: l
     subject = Subject(model, optimizer, nn.BCEWithLogitsLoss(), [(x, y)])
     found = list(look_at_outcome(Trials(subject, 2, 1.0), model, 0.05, [], []))
     assert [(f.cause, f.severity) for f in found] == [(cause, "problem") for cause in expected]
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "height", "told"),
+    [
+        (nn.L1Loss(), 0.02, True),
+        (nn.SmoothL1Loss(beta=1e-3), 0.02, True),
+        (nn.L1Loss(), 0.5, False),  # outputs follow the rare targets
+        (nn.MSELoss(), 0.02, False),
+    ],
+)
+def test_absolute_errors_ask_for_the_median(
+    loss_fn: nn.Module, height: float, *, told: bool
+) -> None:
+    x = torch.zeros(200, 1)
+    x[::4] = 1.0  # a quarter
+    y = 3 * x
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 3 * height)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, loss_fn, [(x, y)])
+    found = _names_the_median(subject, model)
+    assert bool(found) == told
+    assert found is None or (found.cause, found.severity) == ("loss_unsuited", "problem")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.doctor.checks.shapes import labels_out_of_range, targets_without_loss
+from thalweg.doctor.checks.shapes import (
+    labels_out_of_range,
+    loss_ignores_size,
+    targets_without_loss,
+)
 from thalweg.doctor.subject import Subject
 
 
@@ -73,3 +77,28 @@ def test_targets_whose_loss_is_the_same_for_every_output(
 ) -> None:
     found = targets_without_loss(with_targets(last, loss_fn, y))
     assert (found and found.cause) == cause
+
+
+def cosine(o: Tensor, y: Tensor) -> Tensor:
+    return 1 - functional.cosine_similarity(o, y).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "lengths", "told"),
+    [
+        (cosine, True, True),
+        (cosine, False, False),  # directions are all there is
+        (functional.mse_loss, True, False),
+        (lambda o, y: (o - o).sum() + y.mean(), True, False),  # no loss of outputs at all
+    ],
+)
+def test_directions_alone_are_told_where_targets_differ_in_size(
+    loss_fn: nn.Module, lengths: bool, *, told: bool
+) -> None:
+    y = functional.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)))
+    y = y * (1 + torch.arange(20.0)[:, None]) if lengths else y
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = loss_ignores_size(Subject(model, optimizer, loss_fn, [(torch.randn(20, 4), y)]))
+    assert bool(found) == told
+    assert found is None or (found.cause, found.severity) == ("loss_unsuited", "warning")

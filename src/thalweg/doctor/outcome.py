@@ -17,7 +17,7 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import explained, left_by_network
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import LossFn, Subject
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
 
@@ -34,7 +34,9 @@ _VAGUE = 0.6  # how sure it is where they may be counts
 _FLOOR = 0.6
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
-_HARDLY = 0.1  # share of rare tags in training data that are named
+_HARDLY = 0.1  # of rare tags in training data that are named, or of the way to rare targets
+_MOSTLY, _OUT, _ROUNDING = 0.5, 10.0, 0.02  # share of one target; deviations; of a ratio
+_WHOLE = 0.8  # of the loss of a constant: where more is left, little was learned
 _ALIKE = 0.05  # of the size of inputs, by which those of different examples differ
 _BEHIND = 0.3  # by which it is less than that of the most frequent class
 _ABOVE = 0.02  # of the loss of a constant: a rise of the validation loss by less says little
@@ -78,6 +80,10 @@ def look_at_outcome(
         if problems:
             numbered = replace(numbered, severity="problem")
         yield numbered
+        return
+    median = _names_the_median(trials.subject, model) if left > _WHOLE and not problems else None
+    if median is not None:
+        yield median
         return
     unrelated = None
     if not problems:
@@ -199,6 +205,52 @@ def _named_rightly(
     right = (named == y).float()
     one, other = (float(right[part].mean()) if bool(part.any()) else 1.0 for part in (rare, ~rare))
     return one, other
+
+
+def _names_the_median(subject: Subject, model: nn.Module) -> Finding | None:
+    """Look for outputs that stay at the number most targets are, where errors count as they are."""
+    loss_fn, out = subject.loss_fn, subject.output
+    found = [target(batch) for batch in subject.batches] if subject.pairs else []
+    floats = all(isinstance(y, Tensor) and y.is_floating_point() for y in found)
+    if out is None or loss_fn is None or not found or not floats:
+        return None
+    first, y = found[0], torch.cat([part.flatten() for part in found])
+    if first.numel() != out.numel() or not _absolute(loss_fn, out, first):
+        return None
+    most = y.mode().values
+    other = y != most
+    share = 1 - float(other.float().mean())
+    if not _MOSTLY < share < 1:
+        return None
+    twin = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        named = torch.cat([twin(*inputs(batch)).flatten() for batch in subject.batches])
+    moved, asked = (float((v[other] - most).abs().mean()) for v in (named, y))
+    if not moved < _HARDLY * asked:
+        return None
+    return Finding(
+        "loss_unsuited",
+        "problem",
+        f"{share:.1%} of the targets are {digits(float(most))}, and the loss is the absolute "
+        f"error, whose best answer is the median. Where targets are others, {digits(asked)} away "
+        f"on average, outputs are {digits(moved)} away: naming it always is best wherever another "
+        "target is less likely than half. Squared error asks for the mean; or weight the others.",
+        {"share of that target": share, "outputs away": moved, "targets away": asked},
+        f"more than {_MOSTLY:.0%} of one target, and outputs that go less than a tenth of the way",
+        "an experiment: the loss at twice the distance, and the outputs of the model as it is",
+        sure=0.85,
+    )
+
+
+def _absolute(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:
+    """Return whether a loss doubles at twice a distance from the targets, to both sides."""
+    unit = float(y.std()) if len(y) > 1 else 1.0
+    far = [
+        loss_of(loss_fn, (y + size * unit).reshape(out.shape).to(out), y)
+        for size in (_OUT, 2 * _OUT, -_OUT)
+    ]
+    double, same = far[1] / max(far[0], 1e-12), far[2] / max(far[0], 1e-12)
+    return abs(double - 2) < _ROUNDING and abs(same - 1) < _ROUNDING
 
 
 def _class_numbers(subject: Subject) -> Finding | None:

@@ -14,6 +14,7 @@ from thalweg.words import digits
 __all__ = ["CHECKS"]
 
 _FEW = 20  # distinct targets
+_VARIED, _LARGER = 0.1, 3.0  # of the mean size of targets; times the outputs
 _SHARE = 0.05  # of the examples
 
 
@@ -168,6 +169,40 @@ def _same_loss(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:
     return bool(found) and max(found) == min(found)
 
 
+def loss_ignores_size(subject: Subject) -> Finding | None:
+    """Look for a loss that asks for the direction of numbers alone, where targets differ in size.
+
+    Cosine similarity and correlation are such.
+    """
+    out, first, loss_fn = subject.output, target(subject.batch), subject.loss_fn
+    assert out is not None
+    assert loss_fn is not None
+    if not isinstance(first, Tensor) or first.shape != out.shape or not first.is_floating_point():
+        return None
+    y = torch.cat([target(batch) for batch in subject.batches]).flatten(1)
+    sizes = y.norm(dim=1)
+    varied = float(sizes.std() / sizes.mean().clamp(min=1e-12))
+    if bool(((y == 0) | (y == 1)).all()) or varied < _VARIED:
+        return None
+    noise = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
+    plain, larger, other = (
+        loss_of(loss_fn, given, first) for given in (noise, _LARGER * noise, noise.roll(1, 0))
+    )
+    if not abs(larger - plain) <= 1e-4 * abs(plain) < abs(other - plain):
+        return None
+    return Finding(
+        "loss_unsuited",
+        "warning",
+        f"The loss is {digits(plain)} for some outputs and {digits(larger)} for {_LARGER:.0f} "
+        "times them: it asks for directions alone, and the sizes of targets differ by "
+        f"{varied:.0%} of their mean. Where sizes matter, take a loss of differences.",
+        {"loss": plain, "loss of larger outputs": larger, "deviation of sizes": varied},
+        f"the same loss for {_LARGER:.0f} times the outputs; sizes that differ by {_VARIED:.0%}",
+        "an experiment: the loss of outputs of two sizes",
+        sure=0.5,
+    )
+
+
 def loss_not_mean(subject: Subject) -> Finding | None:
     """Look for a loss that grows with the number of examples."""
     out, y = subject.output, target(subject.batch)
@@ -196,5 +231,6 @@ CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     labels_out_of_range,
     loss_broadcasts,
     targets_without_loss,
+    loss_ignores_size,
     loss_not_mean,
 )
