@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from thalweg.doctor.checks.examples import labels_of_other_places
 from thalweg.doctor.relation import explained, left_by_network
 from thalweg.doctor.subject import Subject
 
@@ -32,3 +33,43 @@ def test_a_plain_network_learns_single_scores_and_rows_of_them(*, single: bool) 
     left = left_by_network(Subject(model, optimizer, nn.BCEWithLogitsLoss(), batches))
     assert left is not None
     assert left < 0.5  # of log 2, which no line is below
+
+
+class Places(nn.Module):
+    """Reads so many neighbours of a place."""
+
+    def __init__(self, first: nn.Module, reads: int) -> None:
+        super().__init__()
+        self.first = first
+        self.conv = nn.Conv1d(3, 2, reads, padding=reads // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.first(x).transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "reads", "told"), [(1, 1, True), (-2, 1, True), (0, 1, False), (1, 3, False)]
+)
+@pytest.mark.parametrize("words", [False, True])
+def test_labels_of_places_that_are_not_read_belong_to_others(
+    ahead: int, reads: int, *, words: bool, told: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 14, 3, generator=generator)
+    x = torch.randint(0, 9, (60, 14), generator=generator) if words else x
+    own = (x % 2 if words else x[:, :, 0] > 0).long()
+    model = Places(nn.Embedding(9, 3) if words else nn.Identity(), reads)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = list(zip(x.split(20), own.roll(-ahead, 1).split(20), strict=True))
+    found = labels_of_other_places(Subject(model, optimizer, nn.CrossEntropyLoss(), batches))
+    assert bool(found) == told
+    assert found is None or found.evidence["places ahead"] == ahead
+
+
+def test_what_comes_next_is_no_label_of_another_place() -> None:
+    x = torch.randint(0, 2, (60, 14), generator=torch.Generator().manual_seed(0))
+    model = Places(nn.Embedding(2, 3), 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(x[:, :-1], x[:, 1:])]
+    subject = Subject(model, optimizer, nn.CrossEntropyLoss(), batches)
+    assert labels_of_other_places(subject) is None

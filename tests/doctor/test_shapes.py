@@ -93,7 +93,7 @@ def cosine(o: Tensor, y: Tensor) -> Tensor:
     ],
 )
 def test_directions_alone_are_told_where_targets_differ_in_size(
-    loss_fn: nn.Module, lengths: bool, *, told: bool
+    loss_fn: nn.Module, *, lengths: bool, told: bool
 ) -> None:
     y = functional.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)))
     y = y * (1 + torch.arange(20.0)[:, None]) if lengths else y

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of, squares
 from thalweg.doctor.checks.data import class_imbalance, classes, features, labels, tagged
-from thalweg.doctor.checks.examples import labels_spoiled
+from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoiled
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
@@ -87,7 +87,8 @@ def look_at_outcome(
         return
     unrelated = None
     if not problems:
-        unrelated = _labels_unrelated(trials, left, validated)
+        unrelated = labels_of_other_places(trials.subject) if left > _WHOLE else None
+        unrelated = unrelated or _labels_unrelated(trials, left, validated)
         spoiled = labels_spoiled(trials.subject) if not unrelated and left > _STUCK else None
         if spoiled is not None:
             unrelated = replace(spoiled, severity="problem", sure=0.8)

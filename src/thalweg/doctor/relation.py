@@ -11,10 +11,11 @@ from thalweg.doctor.checks.data import features, labels
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 
-__all__ = ["carried", "explained", "left_by_network"]
+__all__ = ["carried", "explained", "explained_by_places", "left_by_network"]
 
 _ROWS = 2048  # examples that are used
 _FITTED = 1024  # of two parts each
+_PLACES = 1024  # of sequences
 _COLUMNS = 4096  # of inputs of the plain network
 _FEWEST = 100  # examples below which nothing is said
 _NUMBERS = 1024  # of a target that count
@@ -69,6 +70,39 @@ def carried(batches: Sequence[Batch], others: Sequence[Batch]) -> float | None:
     goals = torch.cat([_goal(y, distinct), _goal(goal, distinct)])
     parts = [(slice(None, len(x)), slice(len(x), None))]
     return max(0.0, *(_ridge(rows, goals, parts) for rows in _features(torch.cat([x, held]))))
+
+
+def explained_by_places(batches: Sequence[Batch], most: int) -> dict[int, float] | None:
+    """Return what the input some places ahead explains of the target of a place, for each distance.
+
+    Args:
+        batches: pairs (x, y) of sequences, with a target for each place.
+        most: the largest distance, to both sides.
+
+    Returns:
+        The share of variance for each distance, negative ones behind; None for other data.
+    """
+    x, y = first_tensor(inputs(batches[0])), target(batches[0])
+    if x is None or not isinstance(y, Tensor) or y.ndim != 2 or x.ndim not in {2, 3}:
+        return None
+    shapes = {(inputs(b)[0].shape[1:], target(b).shape[1:]) for b in batches}
+    if x.shape[:2] != y.shape or y.shape[1] < 3 * most or len(shapes) > 1:
+        return None
+    x, y = torch.cat([inputs(b)[0] for b in batches]), torch.cat([target(b) for b in batches])
+    places = range(most, y.shape[1] - most)
+    goals = y[:, places.start : places.stop].flatten()
+    order = torch.randperm(len(goals), generator=torch.Generator().manual_seed(0))[:_PLACES]
+    goal = _goal(goals[order], goals.unique())
+    if len(goal) < _FEWEST or bool((goal == goal[0]).all()):
+        return None
+    half = len(goal) // 2
+    parts = [(slice(None, half), slice(half, None))]
+    found = {}
+    for ahead in range(-most, most + 1):
+        beside = x[:, places.start + ahead : places.stop + ahead].flatten(0, 1)[order]
+        given = beside if beside.ndim > 1 else beside[:, None]
+        found[ahead] = max(0.0, *(_ridge(rows, goal, parts) for rows in _features(given)))
+    return found
 
 
 def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:

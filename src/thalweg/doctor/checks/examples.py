@@ -9,11 +9,11 @@ from thalweg.doctor.baseline import class_dimension
 from thalweg.doctor.checks.data import features, unlike_in_shape
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
-from thalweg.doctor.relation import carried, explained
+from thalweg.doctor.relation import carried, explained, explained_by_places
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "labels_spoiled", "lengths"]
+__all__ = ["CHECKS", "labels_of_other_places", "labels_spoiled", "lengths"]
 
 _COLUMNS = 4096
 _DUMMIES = 20  # classes that may have a column each
@@ -21,6 +21,7 @@ _SEQUENCES = 8  # in one input
 _TOLD = 0.2  # share of the targets' variance that must be explained in validation data
 _SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
 _CARRIED = 0.1  # of what is explained within the parts
+_AWAY, _THERE, _COPIED = 3, 0.3, 0.9  # places; share that one of them explains; of equal numbers
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -125,9 +126,8 @@ def _leaking_token(
         return None
     if x.is_floating_point() != y.is_floating_point():
         return None
-    n, time = y.shape[:2]
+    time = y.shape[1]
     whole = x if part is None else x.select(*part)
-    classes = class_dimension(out, y, subject.loss_fn)
     for ahead in range(4):
         if ahead == 0 and x.is_floating_point():
             continue  # an autoencoder
@@ -138,11 +138,7 @@ def _leaking_token(
         given = changed if part is None else changed.select(*part)
         given[:, place + ahead] = whole[:, place + ahead].roll(1, 0)
         differ = (changed != x).flatten(1).any(1)
-        old, new = (_evaluated(subject, v) for v in (x, changed))
-        if classes is not None:
-            old, new = old.movedim(classes, -1), new.movedim(classes, -1)
-        old, new = (out.reshape(n, time, -1)[:, place] for out in (old, new))
-        moved = _moved(new, old)[differ] > _MOVED
+        moved = _moves_at(subject, (x, changed), y, place)[differ]
         if len(moved) and float(moved.float().mean()) > 0.5:
             where = "the input" if part is None else f"part {part[1]} of the input"
             return Finding(
@@ -155,6 +151,49 @@ def _leaking_token(
                 "an experiment: the input that equals the target is changed",
             )
     return None
+
+
+def _moves_at(subject: Subject, given: tuple[Tensor, Tensor], y: Tensor, place: int) -> Tensor:
+    """Return for each example whether the output of a place differs between two inputs."""
+    assert subject.output is not None
+    classes = class_dimension(subject.output, y, subject.loss_fn)
+    outputs = [_evaluated(subject, x) for x in given]
+    if classes is not None:
+        outputs = [out.movedim(classes, -1) for out in outputs]
+    n, time = y.shape[:2]
+    old, new = (out.reshape(n, time, -1)[:, place] for out in outputs)
+    return _moved(new, old) > _MOVED
+
+
+def labels_of_other_places(subject: Subject) -> Finding | None:
+    """Look for targets that belong to a place of the input that their output does not read."""
+    found, y = _plain(subject), target(subject.batch)
+    shares = explained_by_places(subject.batches, _AWAY) if found is not None else None
+    if found is None or shares is None or found[1].numel() % y.numel():
+        return None
+    x = found[0]
+    ahead = max(shares, key=lambda distance: shares[distance])
+    if shares[ahead] < _THERE or shares[0] > shares[ahead] / 3:
+        return None
+    place = y.shape[1] // 2
+    there = x[:, place + ahead].reshape(len(x), -1)
+    if bool((there == y[:, place, None]).float().mean(0).max() > _COPIED):
+        return None  # what comes next is to be told
+    changed = x.clone()
+    changed[:, place + ahead] = x[:, place + ahead].roll(1, 0)
+    if bool(_moves_at(subject, (x, changed), y, place).any()):
+        return None
+    return Finding(
+        "labels_do_not_match_inputs",
+        "problem",
+        f"The input at place t{ahead:+d} explains {digits(shares[ahead], 2)} of the variance of "
+        f"the targets of place t, that at place t {digits(shares[0], 2)}, and the output of place "
+        f"t does not read it: targets are {abs(ahead)} place{'s' * (abs(ahead) > 1)} off.",
+        {"places ahead": float(ahead), "explained there": shares[ahead], "here": shares[0]},
+        f"{_THERE} explained, three times as much as at the place itself, by what is not read",
+        "an experiment: ridge regressions on single places, and an input that is changed",
+        sure=0.9,
+    )
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
