@@ -66,6 +66,15 @@ def test_labels_of_places_that_are_not_read_belong_to_others(
     assert found is None or found.evidence["places ahead"] == ahead
 
 
+def test_a_place_that_tells_much_itself_has_its_own_label() -> None:
+    x = torch.randn(60, 5, 3, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, 1)
+    model = Places(nn.Identity(), 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    y = (x[:, :, 0] > 0).long().roll(-1, 1)  # at three places of four the input is the next one
+    subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)])
+    assert labels_of_other_places(subject) is None
+
+
 def test_what_comes_next_is_no_label_of_another_place() -> None:
     x = torch.randint(0, 2, (60, 14), generator=torch.Generator().manual_seed(0))
     model = Places(nn.Embedding(2, 3), 1)

@@ -85,13 +85,7 @@ def look_at_outcome(
     if median is not None:
         yield median
         return
-    unrelated = None
-    if not problems:
-        unrelated = labels_of_other_places(trials.subject) if left > _WHOLE else None
-        unrelated = unrelated or _labels_unrelated(trials, left, validated)
-        spoiled = labels_spoiled(trials.subject) if not unrelated and left > _STUCK else None
-        if spoiled is not None:
-            unrelated = replace(spoiled, severity="problem", sure=0.8)
+    unrelated = None if problems else _of_others(trials, left, validated)
     if unrelated is not None:
         yield unrelated
     else:
@@ -100,6 +94,18 @@ def look_at_outcome(
             yield from _underfits(trials, rest, found)
     if unrelated is None:
         yield from _overfits(trials, left, validated)
+
+
+def _of_others(
+    trials: Trials, left: float, validated: Sequence[tuple[int, float]]
+) -> Finding | None:
+    """Look for targets that belong to other places or other examples."""
+    places = labels_of_other_places(trials.subject) if left > _WHOLE else None
+    unrelated = places or _labels_unrelated(trials, left, validated)
+    if unrelated is not None:
+        return unrelated
+    spoiled = labels_spoiled(trials.subject) if left > _STUCK else None
+    return spoiled and replace(spoiled, severity="problem", sure=0.8)
 
 
 def _left_at_best(left: float, found: Sequence[Finding]) -> float | None:
