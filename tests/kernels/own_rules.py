@@ -178,6 +178,51 @@ def by_uniform_test(g, x, m, *, t, lr=0.1):  # noqa: ANN001, ANN201
     return x - lr * (a + b + c), m
 
 
+def by_switches(g, x, m, *, t, c, d, lr=0.1, nesterov=1.0):  # noqa: ANN001, ANN201
+    if t > c:
+        c, d = d, c + 1  # of one name's old value
+    if t < 2:
+        lr = lr * 2
+        m = g
+    elif t < 3:
+        m = 0.9 * m + g
+    else:
+        lr, unread = lr / 2, g  # only here
+        m = m - unread
+    step = g + 0.9 * m if nesterov else m
+    if nesterov:
+        step = step + x
+    return x - lr * step * c / (1 + d), m, c, d
+
+
+def by_returns(g, x, m, *, t, lr=0.1, k=2.0):  # noqa: ANN001, ANN201
+    if t < 2:
+        return x, g  # a step that rests
+    m = _halved(m, t)
+    if k > 1:
+        if t > 2:
+            return x - lr * m, m + flagged(g)
+        m = m + g
+    return x - lr * m * flagged(x, 1), m
+
+
+def _halved(a, t):  # noqa: ANN001, ANN202
+    if t > 2:
+        a = a / 2
+    return a
+
+
+def flagged(a, flag=0):  # noqa: ANN001, ANN201
+    if flag:
+        return a + 1
+    if not_read:
+        return -a
+    return 2 * a
+
+
+not_read = 0
+
+
 def by_sums_of_tests(g, x, *, t, lr=0.1):  # noqa: ANN001, ANN201
     count = (t > 1) + (lr > 0) + (t > 2) * 1 - (lr > 2)  # Python counts them
     return x - lr * count * g

@@ -19,8 +19,10 @@ from kernels.own_rules import (
     by_infinity,
     by_lambda,
     by_large_divisor,
+    by_returns,
     by_several,
     by_sums_of_tests,
+    by_switches,
     by_tiny_divisor,
     by_uniform_test,
     by_whole_numbers,
@@ -65,6 +67,7 @@ def test_a_users_rule_is_compiled_as_it_is_written(
 RULES = [
     by_constant, by_default, by_hyper, by_infinity, by_whole_numbers, by_lambda, by_uniform_test,
     by_sums_of_tests, by_tiny_divisor, by_large_divisor, by_annotation, by_several,
+    by_switches, by_returns,
 ]  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def refused(body: str, tmp_path: Path, signature: str = "g, x, v, *, t, lr=0.1")
     ("body", "line", "part"),
     [
         ("while x: pass\nreturn x, v", 6, "while x:"),
-        ("if t > 1: x = g\nreturn x, v", 6, "if t > 1:"),
+        ("if x > 1: x = g\nreturn x, v", 6, "if x > 1:"),
         ("return math.sqrt(x), v", 6, "math.sqrt(x)"),
         ("return x // 2, v", 6, "x // 2"),
         ("return x % lr, v", 6, "x % lr"),
@@ -133,6 +136,7 @@ def test_uniform_state_must_stay_uniform(tmp_path: Path) -> None:
     assert "the uniform state 'c' must not depend on g or x" in message
 
 
+WAYS = "\n".join(f"if t == {i}:\n    return x - g" for i in range(2000, 2100)) + "\nreturn x"
 DEEP = "+".join(["g"] * 300)
 
 
@@ -157,7 +161,19 @@ DEEP = "+".join(["g"] * 300)
         ("for _ in (1, 2):\n    x = x - g\nreturn x", 0, "write its steps out"),
         ("def f(a):\n    return a\nreturn x - f(g)", 0, "declare it outside of the rule"),
         ("f = lambda a: a\nreturn x - f(g)", 0, "declare it outside of the rule"),
-        ("if t > 1:\n    x = g\nreturn x", 0, "`if t > 1:` cannot be compiled: write `name = a if"),
+        (
+            "if g > 1:\n    x = g\nreturn x",
+            0,
+            "`if g > 1:` cannot be compiled: the test depends on the",
+        ),
+        (
+            "if t > 1:\n    y = g\nreturn x - y",
+            2,
+            "'y' is neither an argument, nor a name assigned be",
+        ),
+        ("if t > 1:\n    return x", 0, "both ways must end in a return, of as many values"),
+        ("if t > 1:\n    return x\nreturn x, x", 0, "both ways must end in a return, of as many"),
+        ("y = g\nif t > 1:\n    y = many(g)\nreturn x", 1, "'y' is several values; choose betwe"),
         ("return x - math.sqrt(lr) * g", 0, "call sqrt, of thalweg.elementwise"),
         ("return x - np.maximum(g, x)", 0, "call maximum, of thalweg.elementwise"),
         ("return x - root(lr) * g", 0, "call sqrt, of thalweg.elementwise"),
@@ -175,6 +191,7 @@ DEEP = "+".join(["g"] * 300)
         ("return x - where(g > 0, a=x, b=g)", 0, "where takes 3 values, without their names"),
         ("return x - sqrt(g, x)", 0, "sqrt takes 1 values"),
         ("return x - six(g)", None, "more than 1,000 calls"),
+        (WAYS, None, "too many ways lead through it; write `where(test, a, b)`"),
         (f"return x - lr * ({DEEP})", 0, "give some a name"),
         ("abs = g\nreturn x - abs(g)", 1, "a rule may use"),
         ("return x - lr * (h := g) * h", 0, "give it its name in a line of its own"),

@@ -11,10 +11,11 @@ from numba.core import event
 from torch import Tensor
 
 from thalweg import optim, rules
-from thalweg.elementwise import maximum
+from thalweg.elementwise import maximum, sqrt
 from thalweg.faces import faces
 from thalweg.matrices import columns, orthogonalize, rows
 from thalweg.optim import layout
+from thalweg.rule import read_signature
 from thalweg.sums import mean, norm
 
 SHAPES: list[tuple[int, ...]] = [
@@ -86,6 +87,31 @@ def test_twenty_steps_of_a_kernel_are_those_of_the_function(
     assert alone(kernel[1]) == 0
     functions()
     assert_same(kernel, run(make, dtype), tolerance)
+
+
+def by_ways(g, x, v, *, t, top, lr=0.1, rests=1.0):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    size = norm(g)
+    if size > top:
+        top, g = top + 1, g / size
+    if t == 1:
+        v = mean(g * g, 1)
+        if rests:
+            return x, v, top
+    else:
+        v = 0.9 * v + 0.1 * mean(g * g, 1)
+    return x - lr * g / (sqrt(v) + 1e-8), v, top
+
+
+def test_ways_through_a_rule_are_chosen_in_its_kernel(functions: Callable[[], None]) -> None:
+    of = read_signature(by_ways, "test", {"top": 1.0}, {})
+
+    def make(ps: list[Tensor]) -> Any:
+        return optim.Descent(ps, of)
+
+    kernel = run(make, torch.float64)
+    assert alone(kernel[1]) == 0
+    functions()
+    assert_same(kernel, run(make, torch.float64), 1e-12)
 
 
 OPTIONS: list[dict[str, Any]] = [

@@ -13,7 +13,8 @@ WHOLE = (
     "thalweg.optim.Descent and races of modules take the rule as it is"
 )
 ALLOWED = (
-    "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, other rules, "
+    "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, `if` "
+    "on t and hyperparameters, other rules, "
     "functions of its own and abs, exp, log, maximum, minimum, sign, sqrt, where"
 )
 _TESTS = "write `(a) * (b)` for `a and b`, `where(a, 1.0, b)` for `a or b`"
@@ -22,7 +23,6 @@ _ELSEWHERE = "leave it out, or do it outside of the rule, which has equations al
 _TUPLE = "return x and its state with commas between, as `return x, m`"
 _REMEDIES: dict[type[ast.AST], str] = {
     ast.AugAssign: "it changes arrays in place, the caller's among them",
-    ast.If: "write `name = a if test else b`",
     ast.For: "write its steps out",
     ast.While: "write its steps out",
     ast.FunctionDef: "declare it outside of the rule",

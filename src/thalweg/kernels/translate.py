@@ -13,12 +13,11 @@ rows or columns has one value for each. What such values are used for is in ``pa
 import ast
 import functools
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from types import FunctionType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,23 +27,16 @@ from thalweg.kernels.around import before, cautious
 from thalweg.kernels.body import PLAIN, Body, Line, Place, Sum, Whole, Wrap
 from thalweg.kernels.builder import ARITHMETIC, COMPARISONS, Builder, Value, joined, literal
 from thalweg.kernels.decisions import rounded
-from thalweg.kernels.remedies import ALLOWED, WHOLE, advice, remedy
+from thalweg.kernels.remedies import WHOLE
+from thalweg.kernels.scope import Scope, own_name
 from thalweg.rule import AT_X, Rule, check_count
-from thalweg.wrapper import origin
 
 __all__ = ["Form", "answer", "as_written", "by_rows", "places", "translate", "translate_sums"]
 
 _ARGUMENTS = {"where": 3, "maximum": 2, "minimum": 2}  # of a function; 1 for the others
 
-# Names that a Body uses itself; the same name in a rule gets an underscore.
-_RESERVED = re.compile(
-    r"t|(u|power|factor|part|sum|row|column)\d+|\w+_call\d+|gradient|before|moved"
-    r"|gradient_scale|coupled_decay|shrink|row_count|column_count|whole|argument"
-)
-
 _DEEPEST = 60  # nested expressions: Python can walk only so deep a tree
 _MOST_CALLS = 1000
-_LONGEST = 100  # characters of the rule in a message
 
 _OF_MATRICES = [getattr(matrices, name) for name in matrices.__all__]
 _SIZES = {matrices.rows: "row_count", matrices.columns: "column_count"}
@@ -83,14 +75,26 @@ class _Translator(Builder):
         self, function: FunctionType, given: dict[str, Any], suffix: str, caller: str
     ) -> list[Value]:
         """Translate a function's body with its parameters bound; return the values it returns."""
-        scope = _Scope(function, given, suffix, caller)
+        scope = Scope(function, given, suffix, caller)
         self.running.append(function)
-        for statement in scope.body:
+        returned = self.block(scope.body, scope)
+        self.running.pop()
+        if returned is None:
+            scope.refuse(scope.body[-1], "the function must end in a return")
+        return returned
+
+    def block(self, statements: Sequence[ast.stmt], scope: Scope) -> list[Value] | None:
+        """Translate statements; return the values that they return, None if they return none."""
+        for index, statement in enumerate(statements):
             match statement:
                 case ast.Return(value=ast.expr() as value):
-                    returned = self.values(value, scope)
-                    self.running.pop()
-                    return returned
+                    return self.values(value, scope)
+                case ast.If(test=test):
+                    condition = self.value(test, scope)
+                    rest = statements[index + 1 :]
+                    returned = self.choose(statement, condition, rest, scope)
+                    if returned is not None:
+                        return returned
                 case ast.Assign(targets=targets, value=value):
                     values = self.values(value, scope)
                     if len(targets) > 1:  # the first may change what the value is made of
@@ -103,9 +107,60 @@ class _Translator(Builder):
                     continue
                 case _:
                     scope.refuse(statement)
-        scope.refuse(scope.body[-1], "the function must end in a return")
+        return None
 
-    def assign(self, target: ast.expr, values: list[Value], scope: "_Scope") -> None:
+    def choose(
+        self, node: ast.If, condition: Value, rest: Sequence[ast.stmt], scope: Scope
+    ) -> list[Value] | None:
+        """Translate both sides of an ``if``, and choose between what they assign or return.
+
+        If there is a return in it, each side goes on with the rest.
+        """
+        if condition.varying:
+            scope.refuse(node, "the test depends on the gradient; write `name = where(test, a, b)`")
+        returns = any(isinstance(part, ast.Return) for part in ast.walk(node))
+        after = rest if returns else []
+        if condition.literal:
+            return self.block([*(node.body if condition.number else node.orelse), *after], scope)
+        (condition,) = self.emit([self.part()], [self.number(condition)])
+        names, ends = [], []
+        self.depth += 1
+        for statements in (node.body, node.orelse):
+            self.calls += 1
+            if self.calls > _MOST_CALLS or self.depth > _DEEPEST // 2:
+                scope.refuse(node, "too many ways lead through it; write `where(test, a, b)`")
+            inner = scope.branch(f"_call{self.calls}")
+            ends.append(self.block([*statements, *after], inner))
+            names.append(inner.names)
+        self.depth -= 1
+        if not returns:
+            self.merge(node, condition, names, scope)
+            return None
+        first, second = ends
+        if first is None or second is None or len(first) != len(second):
+            scope.refuse(node, "both ways must end in a return, of as many values")
+        return [self.where(condition, *both) for both in zip(first, second, strict=True)]
+
+    def merge(
+        self, node: ast.If, condition: Value, sides: Sequence[Mapping[str, Any]], scope: Scope
+    ) -> None:
+        """Give the names that a side of an ``if`` assigned what they stand for behind it."""
+        chosen: dict[str, Value] = {}
+        for name in dict.fromkeys([*sides[0], *sides[1]]):
+            before, first, second = (names.get(name) for names in (scope.names, *sides))
+            if first is before and second is before:
+                continue
+            if first is None or second is None:  # whoever reads it is told that it is unknown
+                scope.names.pop(name, None)
+                continue
+            if not (isinstance(first, Value) and isinstance(second, Value)):
+                scope.refuse(node, f"{name!r} is several values; choose between each")
+            chosen[name] = self.where(condition, first, second)
+        scope.names |= zip(
+            chosen, self.emit([*map(scope.own, chosen)], [*chosen.values()]), strict=True
+        )
+
+    def assign(self, target: ast.expr, values: list[Value], scope: "Scope") -> None:
         """Give names to values. Several values of one name are kept together, for ``*name``."""
         targets = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
         several = isinstance(target, ast.Name) and len(values) != 1
@@ -128,7 +183,7 @@ class _Translator(Builder):
         values = self.emit(names, values)
         scope.names |= {name: values[where] for name, where in kept.items()}
 
-    def values(self, node: ast.expr, scope: "_Scope") -> list[Value]:
+    def values(self, node: ast.expr, scope: "Scope") -> list[Value]:
         """Translate what may have several values: a tuple, a name of several values, or a call."""
         match node:
             case ast.Tuple(elts=parts):
@@ -139,7 +194,7 @@ class _Translator(Builder):
                 return self.inline(node, scope)
         return [self.value(node, scope)]
 
-    def summed(self, node: ast.Call, scope: "_Scope") -> Value:
+    def summed(self, node: ast.Call, scope: "Scope") -> Value:
         """Translate a sum or mean of a tensor, or of its rows or columns."""
         function = scope.callee(node)
         value, *rest = self.arguments([*node.args, *(k.value for k in node.keywords)], scope)
@@ -160,7 +215,7 @@ class _Translator(Builder):
         number = functools.reduce(functools.partial(self.binary, ast.Mult()), several)
         return self.binary(ast.Div(), found, number)
 
-    def of_matrix(self, callee: Any, node: ast.Call, scope: "_Scope") -> Value:  # noqa: ANN401
+    def of_matrix(self, callee: Any, node: ast.Call, scope: "Scope") -> Value:  # noqa: ANN401
         """Translate the size of a matrix of the parameter's shape, or what orthogonalizes one."""
         value, *rest = self.arguments(node.args, scope)
         if value.place is not Place.ELEMENT and self.settled:
@@ -179,7 +234,7 @@ class _Translator(Builder):
                 scope.refuse(node, "its options must be numbers or hyperparameters")
         return self.whole(value, keywords)
 
-    def arguments(self, nodes: Sequence[ast.expr], scope: "_Scope") -> list[Value]:
+    def arguments(self, nodes: Sequence[ast.expr], scope: "Scope") -> list[Value]:
         """Translate the parts of a tuple, or the arguments of a call, with their stars."""
         found = []
         for node in nodes:
@@ -189,7 +244,7 @@ class _Translator(Builder):
                 found.append(self.value(node, scope))
         return found
 
-    def inline(self, node: ast.Call, scope: "_Scope") -> list[Value]:
+    def inline(self, node: ast.Call, scope: "Scope") -> list[Value]:
         """Translate the call of a function by writing its body there."""
         callee = scope.callee(node)
         if self.form == "matrix" and (callee in _SIZES or callee is matrices.orthogonalize):
@@ -241,7 +296,7 @@ class _Translator(Builder):
         self.parts += 1
         return f"part{self.parts}"
 
-    def value(self, node: ast.expr, scope: "_Scope") -> Value:
+    def value(self, node: ast.expr, scope: "Scope") -> Value:
         """Translate an expression. In a varying one, uniform operands become slots."""
         self.depth += 1
         if self.depth > _DEEPEST:
@@ -253,7 +308,7 @@ class _Translator(Builder):
         finally:
             self.depth -= 1
 
-    def expression(self, node: ast.expr, scope: "_Scope") -> Value:  # noqa: C901, PLR0911 - one case a node
+    def expression(self, node: ast.expr, scope: "Scope") -> Value:  # noqa: C901, PLR0911 - one case a node
         """Translate one node and its parts."""
         match node:
             case ast.Constant(value=bool() | int() | float() as number):
@@ -281,7 +336,7 @@ class _Translator(Builder):
                 return self.call(node, scope)
         scope.refuse(node)
 
-    def call(self, node: ast.Call, scope: "_Scope") -> Value:
+    def call(self, node: ast.Call, scope: "Scope") -> Value:
         """Translate a call that has one value, of an element-wise function or of another one."""
         function = functions.known(scope.callee(node))
         if function is None:
@@ -300,73 +355,8 @@ class _Translator(Builder):
         return replace(made, divisor=large)
 
 
-class _Scope:
-    """A function that is being translated: its names, and its place for error messages."""
-
-    def __init__(
-        self, function: FunctionType, names: dict[str, Any], suffix: str, caller: str
-    ) -> None:
-        self.names = names  # a value, several, keywords, or whatever a parameter's default is
-        self.suffix = suffix  # added to the variables of a called function; empty for the rule
-        self.caller = caller
-        self.outside = functions.outside(function)
-        self.file = function.__code__.co_filename
-        self.local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
-        node = functions.definition(function)
-        if isinstance(node, ast.Lambda):
-            self.body: list[ast.stmt] = [ast.copy_location(ast.Return(node.body), node)]
-        else:
-            self.body = node.body
-
-    def own(self, name: str) -> str:
-        """Return the name of a variable in the body."""
-        return name + self.suffix if self.suffix else _own(name)
-
-    def lookup(self, node: ast.expr, name: str) -> Value:
-        found = self.names.get(name) if name in self.local else self.outside.get(name)
-        if isinstance(found, Value):
-            return found
-        if isinstance(found, (Real, np.bool_)):
-            return literal(found)
-        self.refuse(
-            node, f"{name!r} is neither an argument, nor a name assigned before, nor a number"
-        )
-
-    def keywords(self, node: ast.expr) -> dict[str, Any]:
-        """Return the keywords for which ``**name`` stands in a call."""
-        found = self.names.get(node.id) if isinstance(node, ast.Name) else None
-        return found if isinstance(found, dict) else self.refuse(node, "it is no **parameter")
-
-    def callee(self, node: ast.Call) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """Return the function that is called."""
-        match node.func:
-            case ast.Name(id=name) if name not in self.local and name in self.outside:
-                return self.outside[name]
-            case ast.Attribute(attr=name):
-                self.refuse(node, advice(name))
-            case ast.Name(id=name) if name not in self.local:
-                unknown = f"{name!r} is the name of nothing here"
-                self.refuse(node, f"{unknown}; {advice(name) or ALLOWED}")
-        self.refuse(node)
-
-    def place(self, node: ast.AST) -> str:
-        return origin(self.file, getattr(node, "lineno", 0))
-
-    def refuse(self, node: ast.AST, why: str = "") -> NoReturn:
-        reason = why or remedy(node)
-        called = f" (called in {self.caller})" if self.caller else ""
-        text = ast.unparse(node).partition("\n")[0]
-        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-        raise ValueError(f"{self.place(node)}: `{text}` cannot be compiled: {reason}{called}")
-
-
 def _name(value: Value) -> str:
     return value.node.id if isinstance(value.node, ast.Name) else ""
-
-
-def _own(name: str) -> str:
-    """Return the name of a rule's variable in its body."""
-    return f"{name}_" if _RESERVED.fullmatch(name) or name.endswith("_") else name
 
 
 def translate(rule: Rule, wrap: Wrap = PLAIN) -> Body:
@@ -476,7 +466,7 @@ def _results(
 ) -> dict[str, Value]:
     """Translate a rule: return x and the new states by name."""
     given = _given(rule, wrap, where)
-    translator.options = {*map(_own, rule.hyperparameters)}
+    translator.options = {*map(own_name, rule.hyperparameters)}
     before(translator, given, wrap)
     results = list(map(translator.number, _call(translator, rule, given)))
     names = ("x", *rule.state, *rule.uniform_state)
@@ -501,15 +491,15 @@ def _body(
     levels = [values[name].level for name in named[Place.ELEMENT]]
     whole = [one.ARRAY for one in builder.lines[Place.ELEMENT] if isinstance(one, Whole)]
     return Body(
-        hyper=tuple(map(_own, rule.hyperparameters)),
+        hyper=tuple(map(own_name, rule.hyperparameters)),
         uniform_state=(
-            *map(_own, rule.uniform_state),
-            *(_own(name) for name, of in kept.items() if of is Place.UNIFORM),
+            *map(own_name, rule.uniform_state),
+            *(own_name(name) for name, of in kept.items() if of is Place.UNIFORM),
         ),
         varying=(
             "g",
             "x",
-            *(_own(name) for name, of in kept.items() if of is Place.ELEMENT),
+            *(own_name(name) for name, of in kept.items() if of is Place.ELEMENT),
             *whole,
         ),
         uniform=tuple(builder.lines[Place.UNIFORM]),
@@ -518,8 +508,8 @@ def _body(
         new_uniform=tuple(value for value in new[Place.UNIFORM]),
         slots=builder.slot_count[Place.UNIFORM],
         powers=builder.power_count,
-        row_state=tuple(map(_own, named[Place.ROW])),
-        column_state=tuple(map(_own, named[Place.COLUMN])),
+        row_state=tuple(map(own_name, named[Place.ROW])),
+        column_state=tuple(map(own_name, named[Place.COLUMN])),
         row=tuple(builder.lines[Place.ROW]),
         column=tuple(builder.lines[Place.COLUMN]),
         new_row=new[Place.ROW],
@@ -531,14 +521,14 @@ def _body(
 def _given(rule: Rule, wrap: Wrap, where: Mapping[str, Place]) -> dict[str, Value]:
     """Return the values of the rule's arguments in its kernel."""
     given = {n: Value(ast.Name(n), Place.ELEMENT) for n in ("g", "x")}
-    given |= {n: Value(ast.Name(_own(n)), place) for n, place in where.items()}
+    given |= {n: Value(ast.Name(own_name(n)), place) for n, place in where.items()}
     for name in wrap.without:
         given[name] = literal(0.0)
     given["t"] = Value(ast.Name("t"), Place.UNIFORM, divisor=True)
     for name in rule.uniform_state:
-        given[name] = Value(ast.Name(_own(name)), Place.UNIFORM)
+        given[name] = Value(ast.Name(own_name(name)), Place.UNIFORM)
     for name in rule.hyperparameters:
-        given[name] = Value(ast.Name(_own(name)), Place.UNIFORM, steady=True)
+        given[name] = Value(ast.Name(own_name(name)), Place.UNIFORM, steady=True)
     return given
 
 
