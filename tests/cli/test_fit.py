@@ -40,8 +40,16 @@ def test_a_table_becomes_a_model_a_page_and_predictions(
     ("words", "message"),
     [
         ("fit prices.csv", "it needs a target (--target COL)"),
-        ("fit prices.csv --target price --loss gama", "'loss' parameter of LinearRegressor"),
-        ("fit prices.csv --target price --alpha -1", "'alpha' parameter of LinearRegressor"),
+        ("fit prices.csv --target price --loss gama", "--loss must be one of squared, huber, ep"),
+        (
+            "fit prices.csv --target b --loss huber",
+            "target 'b', which is classes, got 'huber'; --k",
+        ),
+        ("fit prices.csv --target a --loss gamma", "--target 'a' must be > 0 for the gamma loss"),
+        ("fit prices.csv --target price --alpha -1", "--alpha must be >= 0, got -1"),
+        ("fit prices.csv --target price --alpha nan", "--alpha must be finite, got nan"),
+        ("fit prices.csv --target price --l1-ratio 2", "--l1-ratio must be in [0, 1], got 2"),
+        ("fit prices.csv --target price --seed -1", "--seed must be an integer in [0, 4294967295]"),
         ("fit prices.csv --target price --out prices.csv", "thalweg did not make it"),
         ("fit prices.csv --target price --out a.html", "--out is the model's file"),
         ("predict prices.csv prices.csv", "prices.csv is no model of thalweg fit"),

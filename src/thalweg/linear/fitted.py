@@ -1,5 +1,6 @@
 """Fitted: a linear model of a table, and what is known of it: how good it is, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from thalweg import losses
+from thalweg.checks import Range, count, number
 from thalweg.data import Dataset, Encoder
 from thalweg.linear.classifier import LinearClassifier
 from thalweg.linear.regressor import LinearRegressor
@@ -94,6 +97,7 @@ def fit(dataset: Dataset, *, loss: str | None = None, seed: int = 0, **settings:
         (30, True, 10)
     """
     kind: Any = LinearRegressor if dataset.classes is None else LinearClassifier
+    _check(kind, dataset, loss, seed, settings)
     named = {} if loss is None else {"loss": loss}
     estimator = kind(**named, random_state=seed, **settings)
     train, test = train_test_split(
@@ -120,6 +124,39 @@ def fit(dataset: Dataset, *, loss: str | None = None, seed: int = 0, **settings:
         weights=_weights(estimator, whole, dataset.classes),
         calibration=_calibration(judged, X, y),
     )
+
+
+def _check(
+    kind: Any,  # noqa: ANN401
+    dataset: Dataset,
+    loss: str | None,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> None:
+    """Raise ValueError for what is not legal, as a user of the command calls it."""
+    count("seed", seed, 0, 2**32 - 1)
+    for name, within in (("alpha", Range(0.0, ends="[)")), ("l1_ratio", Range(0.0, 1.0, "[]"))):
+        if name in settings:
+            number(name, settings[name], within)
+    if loss is None:
+        return
+    options = kind._parameter_constraints["loss"][0].options  # noqa: SLF001 - its own kind
+    legal = [name for name in losses.LOSSES if name in options]
+    if loss not in legal:
+        what = "numbers" if dataset.classes is None else "classes"
+        other = loss in losses.LOSSES and dataset.classes is not None
+        hint = "; --kind regression takes whole numbers as numbers" if other else ""
+        raise ValueError(
+            f"loss must be one of {', '.join(legal)} for target {dataset.target!r}, which is "
+            f"{what}, got {loss!r}{hint}"
+        )
+    if dataset.classes is not None:
+        return
+    try:
+        losses.get(loss).outputs(dataset.y, "")
+    except ValueError as error:
+        said = str(error).partition(" in row ")[0].removeprefix("y")  # of rows that are left
+        raise ValueError(f"target {dataset.target!r}{said}") from None
 
 
 def _strata(dataset: Dataset) -> NDArray[Any] | None:
