@@ -2,11 +2,14 @@
 
 import gzip
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
@@ -99,6 +102,13 @@ def test_an_iterable_is_read_again_if_it_can_be() -> None:
         list(shard.read(0))
 
 
+def test_frames_are_tables() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", None]}, index=[7, 7])
+    for block in (frame, pl.DataFrame({"a": [1.0, 2.0], "b": ["x", None]})):
+        table = first_of(shards([block])[0])
+        assert table.to_pydict() == {"a": [1.0, 2.0], "b": ["x", None]}
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         shards(tmp_path / "none.csv")
@@ -110,6 +120,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     bad.write_text("a,b\n" + "1,2\n" * 6000 + "x,2\n")
     with pytest.raises(ValueError, match=re.escape(f"{bad}, in the lines after byte")):
         list(shards(bad)[0].read(0))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match="packed in a way that cannot be streamed; unpack it"):
+        shards(tmp_path / "a.zip")
+    (tmp_path / "a.json").write_text('[{"a": 1}]')
+    with pytest.raises(ValueError, match="it is JSON"):
+        shards(tmp_path / "a.json")
     spaced = tmp_path / "spaced.txt"
     spaced.write_text("a  b\n1  2\n3  4\n")
     with pytest.raises(ValueError, match="columns between spaces cannot be streamed"):

@@ -56,6 +56,9 @@ def test_numbers_alone_stay_as_they_are() -> None:
 def test_columns_that_are_not_there_or_change_are_refused() -> None:
     with pytest.raises(ValueError, match="there is no column 'z'; the columns are: n, d"):
         Hashed("z").fit(TABLE)
+    with pytest.raises(ValueError, match="weight must name a column of numbers, got 'town'"):
+        Hashed("y", "town").fit(TABLE).answers(TABLE)
+    assert "d" not in Hashed("y", drop="d").fit(TABLE).numbers
     hashed = Hashed("y", drop=["d"]).fit(TABLE)
     with pytest.raises(ValueError, match="there is no column 'town'"):
         hashed.transform(TABLE.drop_columns(["town"]))

@@ -38,6 +38,10 @@ def test_the_curve_is_the_loss_of_rows_before_they_are_learned() -> None:
     y = (LABELS == "yes").astype(int)
     X = np.column_stack([SIZE, TOWN == "Bern"])
     model: Any = LinearClassifier(random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="pieces must be an integer >= 1, got 0"):
+        model.learning_curve(X, y, pieces=0)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.learning_curve(X, y[:-1])
     rows, losses = model.learning_curve(X, y, pieces=10)
     assert rows.tolist() == list(range(200, 2001, 200))
     np.testing.assert_allclose(losses[5:].mean(), log_loss(y, model.predict_proba(X)), rtol=0.15)

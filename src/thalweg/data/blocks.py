@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from thalweg.data import delimited, formats
+from thalweg.data.dataset import as_arrow
 from thalweg.data.delimited import Dialect
 from thalweg.data.numerals import MISSING
 
@@ -48,8 +49,8 @@ def shards(source: Any, *, dialect: Dialect | None = None) -> list[Blocks]:  # n
 
     Args:
         source: a path of a Parquet, Arrow, CSV or libsvm file or of a folder of such files; a list
-            of paths; or blocks: an iterable of Arrow tables, record batches or (X, y) or (X, y,
-            sample_weight), or a function that returns one, so that it can be read again.
+            of paths; or blocks: an iterable of frames, Arrow tables, record batches or (X, y) or
+            (X, y, sample_weight), or a function that returns one, so that it can be read again.
         dialect: of delimited text.
 
     Raises:
@@ -107,9 +108,16 @@ def _file(path: Path, dialect: Dialect) -> Blocks:
             return _Arrow(path)
         if formats.is_libsvm(head):
             return _Libsvm(path)
+        _check_text(head)
         return _Csv.of(path, head, dialect)
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _check_text(head: bytes) -> None:
+    if head.startswith(tuple(formats.PACKED)):
+        raise ValueError("it is packed in a way that cannot be streamed; unpack it, or gzip it")
+    formats.check_is_table(head)
 
 
 @contextmanager
@@ -146,7 +154,10 @@ class _Given:
 
 
 def _as_table(block: Any) -> Any:  # noqa: ANN401
-    return pa.Table.from_batches([block]) if isinstance(block, pa.RecordBatch) else block
+    if isinstance(block, pa.RecordBatch):
+        return pa.Table.from_batches([block])
+    frame = hasattr(block, "__arrow_c_stream__") and not isinstance(block, pa.Table)
+    return as_arrow(block) if frame else block
 
 
 @dataclass

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset", "real"]
+__all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset", "as_arrow", "real"]
 
 MIN_ROWS = 10
 """Fewer rows than this cannot be split into three parts that mean anything."""
@@ -106,7 +106,7 @@ class Dataset:
         if hasattr(X, "collect"):  # polars's lazy frame
             X = X.collect()
         if hasattr(X, "columns"):
-            table = _with_target(_arrow(X), y, target)
+            table = _with_target(as_arrow(X), y, target)
             options = options or Options()
             return cls.from_table(table, target, name, kind, source=source, options=options)
         matrix = _matrix(X)
@@ -207,7 +207,7 @@ def _check_rows(
         )
 
 
-def _arrow(frame: Any) -> "pa.Table":  # noqa: ANN401 - pandas's or polars's
+def as_arrow(frame: Any) -> "pa.Table":  # noqa: ANN401 - pandas's or polars's
     """Return a data frame as an Arrow table."""
     import pyarrow as pa  # noqa: PLC0415 - only frames and files need it
 

@@ -24,7 +24,7 @@ from thalweg.data.delimited import Dialect
 from thalweg.data.named import names
 from thalweg.words import closest, listed
 
-__all__ = ["LABEL", "STDIN", "Table", "is_libsvm", "read"]
+__all__ = ["LABEL", "PACKED", "STDIN", "Table", "check_is_table", "is_libsvm", "read"]
 
 STDIN = "-"
 LABEL = "label"  # what the target of a libsvm file is called; there it has no name
@@ -202,7 +202,7 @@ def _zstandard(content: bytes) -> bytes:
         return bytes(stream.read())
 
 
-_PACKED: Mapping[bytes, Callable[[bytes], bytes]] = {
+PACKED: Mapping[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
     b"\xfd7zXZ\x00": lzma.decompress,
@@ -214,7 +214,7 @@ _PACKED: Mapping[bytes, Callable[[bytes], bytes]] = {
 
 def _unpacked(content: bytes) -> bytes:
     """Unpack gzip, bzip2, xz, zip and Zstandard by their first bytes, not by a name."""
-    for mark, unpack in _PACKED.items():
+    for mark, unpack in PACKED.items():
         if content.startswith(mark):
             try:
                 return _unpacked(unpack(content))
@@ -224,7 +224,8 @@ def _unpacked(content: bytes) -> bytes:
     return content
 
 
-def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+def check_is_table(content: bytes) -> None:
+    """Raise ValueError if a file begins as one does that holds no table that is read here."""
     for mark, what in _FOREIGN.items():
         if content.startswith(mark):
             raise ValueError(f"it is {what}")
@@ -234,10 +235,14 @@ def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) 
         raise ValueError("it is an ARFF file; write it as CSV with scipy.io.arff and pandas")
     if _MARKUP.match(content):
         raise ValueError("it is a web page or XML, not a table; save the table itself as CSV")
-    if content.startswith(_ARROW):
-        return Table(_arrow(content))
     if _JSON.match(content):
         raise ValueError("it is JSON; write it as CSV or Parquet with pandas")
+
+
+def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+    check_is_table(content)
+    if content.startswith(_ARROW):
+        return Table(_arrow(content))
     if is_libsvm(content):
         return _libsvm(content)
     text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)

@@ -59,7 +59,11 @@ class Hashed:
         size: int = 1 << 18,
         seed: int = 0,
     ) -> None:
-        self.target, self.weight, self.drop = target, weight, tuple(drop)
+        self.target, self.weight, self.drop = (
+            target,
+            weight,
+            (drop,) if isinstance(drop, str) else tuple(drop),
+        )
         self.size, self.seed = size, seed
 
     def fit(self, table: pa.Table) -> Self:
@@ -111,7 +115,11 @@ class Hashed:
         """Return the targets and the weights of a table that has them in every row."""
         _check([self.target, *([self.weight] if self.weight else [])], table.column_names)
         y = _plain(table[self.target]).to_numpy()
-        return y, None if self.weight is None else _floats(table[self.weight])
+        if self.weight is None:
+            return y, None
+        if _kind(self.weight, table[self.weight].type) != "number":
+            raise ValueError(f"weight must name a column of numbers, got {self.weight!r}")
+        return y, _floats(table[self.weight])
 
     def _values(self, table: pa.Table) -> NDArray[np.float64]:
         for name in self.numbers:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -384,8 +384,10 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             y: their targets.
             pieces: that the pass is cut into, >= 1; default 40.
         """
+        count("pieces", pieces)
         check_is_fitted(self)
         X = self._rows(X, reset=False)
+        check_consistent_length(X, y)
         n = X.shape[0]
         own = clone(self)
         vars(own).update({name: vars(self)[name] for name in _FITTED if name in vars(self)})
@@ -467,7 +469,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
 
         Args:
             source: a Parquet, CSV, libsvm or Arrow (Feather) file, a folder of such files, a list
-                of them; or an iterable of Arrow tables, record batches, (X, y) or (X, y,
+                of them; or an iterable of frames, Arrow tables, record batches, (X, y) or (X, y,
                 sample_weight); or a function that returns such an iterable.
             target: of tables, the column to predict.
             weight: of tables, the column of the rows' weights, if there is one.

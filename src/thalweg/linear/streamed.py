@@ -321,9 +321,10 @@ def _interval(
 def _part(block: Any) -> Rows:
     """Return rows of a block, their targets and their weights, if there are some."""
     if not isinstance(block, (tuple, list)) or len(block) not in {2, 3}:
+        size = f" of {len(block)}" if isinstance(block, tuple) else ""
         raise ValueError(
-            "a block must be (X, y), (X, y, sample_weight), an Arrow table or a record batch, got "
-            f"{type(block).__name__}{f' of {len(block)}' if isinstance(block, tuple) else ''}"
+            "a block must be (X, y), (X, y, sample_weight), a frame, an Arrow table or a record "
+            f"batch, got {type(block).__name__}{size}"
         )
     X, *rest = block
     X = X if issparse(X) else np.asarray(X)
