@@ -1,6 +1,7 @@
 """Page: what a race found as one self-contained file."""
 
 import base64
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def write(directory: str | os.PathLike[str]) -> Path:
     return files.write(directory / "report.html", page.encode())
 
 
+@functools.cache
 def template(path: Path) -> jinja2.Template:
     """Return the template of a page; it may include what lies in this folder, such as its look."""
     environment = jinja2.Environment(
