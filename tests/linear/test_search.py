@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from thalweg.linear import LinearClassifier, LinearRegressor, LinearSearch
-from thalweg.linear.base import _Course
+from thalweg.linear.course import Course
 from thalweg.linear.search import _most_lanes, _packs
 
 PASSES: dict[str, Any] = {"finish": False, "max_iter": 4, "random_state": 0}
@@ -170,6 +170,6 @@ def test_averages_that_are_let_go_are_missed_by_none(monkeypatch: pytest.MonkeyP
     search = LinearSearch(LinearClassifier(**PASSES), {"lr": [1.0, 8.0]}, cv=2, refit=False)
     alone = LinearClassifier(lr=8.0, **PASSES)
     found, coef = search.fit(X, y).cv_results_["mean_test_score"], alone.fit(X, y).coef_
-    monkeypatch.setattr(_Course, "let_off", lambda *_: None)
+    monkeypatch.setattr(Course, "let_off", lambda *_: None)
     np.testing.assert_array_equal(search.fit(X, y).cv_results_["mean_test_score"], found)
     np.testing.assert_array_equal(alone.fit(X, y).coef_, coef)

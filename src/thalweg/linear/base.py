@@ -1,6 +1,5 @@
 """What the estimators share: passes at eight rates, the choice among them, and the finish."""
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from thalweg.kernels.cpu.generate import WIDTHS
 from thalweg.kernels.cpu.vector import LANES
 from thalweg.linear.callbacks import Callbacks, Told
 from thalweg.linear.columns import Columns, check_stored
+from thalweg.linear.course import FITTED, KNOWN, Course
 from thalweg.linear.learnable import check_learnable
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum, proximal_step
@@ -42,16 +42,6 @@ _AROUND = 4.0 ** np.arange(-3, LANES - 3)  # times the default rate of another r
 _FEW = 5000  # dense rows up to which a step takes one
 _BATCH = 32  # rows of a step above
 _STREAMED = 1e-4  # alpha="auto" where it is not known how many rows will come
-_SMALL = 10_000_000  # numbers of X, times outputs, up to which finish="auto" goes to the optimum
-
-_KNOWN = (
-    "classes_",
-    "n_features_in_",
-    "feature_names_in_",
-    "_single",
-    "_labels",
-)  # before the training
-_FITTED = ("coef_", "intercept_", *_KNOWN)
 
 
 class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -251,21 +241,21 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         """Train, and all that ``LinearSearch`` trains beside: passes, then the finish."""
         known = rows.weights > 0
         if not known.all():
-            rows = Rows(rows.X[known], [y[known] for y in rows.targets], rows.weights[known])
+            rows = rows.some(known)
         n, total = rows.X.shape[0], float(rows.weights.sum())
         rows = replace(rows, weights=rows.weights * (n / total))
         random = check_random_state(self.random_state)
         # In a search, whose models nobody sees, losses count where they choose or stop alone.
         seen = "_beside" not in vars(self) or self.tol is not None
         beside: Sequence[Linear] = self.__dict__.pop("_beside", ())
-        shared = {name: value for name, value in vars(self).items() if name in _KNOWN}
+        shared = {name: value for name, value in vars(self).items() if name in KNOWN}
         for model in beside:
             model.__dict__.update(shared)
         warm = self.warm_start and hasattr(self, "coef_")
         self._begin(rows, loss, k, 1 / total, beside)
         if warm:
             self._warm(k)
-        courses = [_Course(model, loss, k, validation, seen=seen) for model in (self, *beside)]
+        courses = [Course(model, loss, k, validation, seen=seen) for model in (self, *beside)]
         told = Told(self)
         seed = np.random.SeedSequence(random.randint(2**31))
         for number, order in enumerate(orders(n, self.max_iter, seed)):
@@ -314,18 +304,27 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             total += losses[choice[-1]]
         return total / len(choice), choice
 
+    def _loss_of(self, rows: Rows, loss: Loss) -> float:
+        """Return the mean loss of rows, in the unit of y; infinite where it is not finite."""
+        z = np.split(self._outputs_of(rows.X), len(rows.targets), axis=1)
+        own = getattr(self, loss.parameter) if loss.parameter else 0.0
+        with np.errstate(all="ignore"):  # of outputs that are far off
+            each = [loss.rows(o, y, own)[0] for o, y in zip(z, rows.targets, strict=True)]
+            mean = float(np.average(np.sum(each, axis=0), weights=rows.weights))
+        return mean if np.isfinite(mean) else np.inf
+
     def _finished(
         self, rows: Rows, starts: list[NDArray[np.float64]], *, asked: bool
     ) -> list[NDArray[np.float64]]:
         """Go on to the optimum, if that is asked for; else where |w| is penalized to its zeros."""
-        ends, factors = [], []
+        ends, factors, known = [], [], iter(self.__dict__.pop("_factors", ()))
         accuracy = 0.0 if isinstance(self.finish, (str, bool)) else float(self.finish)
         for problem, y, start in zip(self._problems, rows.targets, starts, strict=True):
             (l2, l1), factor, end = problem.penalties, 1.0, start
             if asked or l1:
                 objective, w = self._objective(problem, rows, y), self._columns.centred(start)
                 if asked and self._own and not l1 and problem.loss.kinks is None:
-                    factor = strength(objective, w, l2)
+                    factor = next(known, None) or strength(objective, w, l2)
                     objective = replace(objective, l2=factor * objective.l2)
                 w = optimum(objective, w, accuracy) if asked else proximal_step(objective, w)
                 end = self._columns.centred(w, -1)
@@ -390,7 +389,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         check_consistent_length(X, y)
         n = X.shape[0]
         own = clone(self)
-        vars(own).update({name: vars(self)[name] for name in _FITTED if name in vars(self)})
+        vars(own).update({name: vars(self)[name] for name in FITTED if name in vars(self)})
         rows = Rows(X, self._targets(np.asarray(y)), np.ones(n))
         own._begin(rows, *self._trained, 1 / n)  # noqa: SLF001 - its own kind
         order = check_random_state(self.random_state).permutation(n)
@@ -434,7 +433,7 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
 
     def _forget(self) -> None:
         """Begin a stream anew, or from the coefficients of the last fit."""
-        kept = {*self.get_params(), *(_FITTED if self.warm_start else ())}
+        kept = {*self.get_params(), *(FITTED if self.warm_start else ())}
         for name in set(vars(self)) - kept:
             delattr(self, name)
         self._passes = self.rows_seen_ = 0
@@ -522,74 +521,8 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             outputs: NDArray[np.float64] = known[1]
             return outputs
         check_is_fitted(self)
-        data = self._rows(X, reset=False)
-        z: NDArray[np.float64] = data @ np.atleast_2d(self.coef_).T + self.intercept_
+        return self._outputs_of(self._rows(X, reset=False))
+
+    def _outputs_of(self, X: Any) -> NDArray[np.float64]:
+        z: NDArray[np.float64] = X @ np.atleast_2d(self.coef_).T + self.intercept_
         return z
-
-
-class _Course:
-    """The passes of one model: what it keeps, and whether it has had enough of them."""
-
-    def __init__(
-        self, model: Linear, loss: Loss, k: int, validation: Rows | None, *, seen: bool
-    ) -> None:
-        self._model, self._loss, self._k = model, loss, k
-        self._validation, self._seen = validation, seen
-        self._kept: list[NDArray[np.float64]] | None = None
-        self._choice: list[Choice] = []
-        self._shares: list[NDArray[np.float64]] = []
-        self._least, self._since, self.done = np.inf, 0, False
-        model.loss_curve_, model.validation_curve_, model.n_iter_ = [], [], 0
-
-    def look(self, *, first: bool) -> None:
-        """Judge a pass, the first of which chooses."""
-        if self.done:
-            return
-        model = self._model
-        model.n_iter_ += 1
-        if first:
-            self._shares = model._shares()  # noqa: SLF001 - its own part
-            self._choice = [divmod(int(each.argmax()), each.shape[1]) for each in self._shares]
-            model._note(self._choice)  # noqa: SLF001 - its own part
-        watched = np.nan
-        if first or self._seen:
-            watched = model._progressive(self._choice)  # noqa: SLF001 - the same
-        model.loss_curve_.append(watched)
-        if self._validation is not None:
-            watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same
-            model.validation_curve_.append(watched)
-            if watched < self._least or self._kept is None:
-                self._kept = model._found(self._choice)  # noqa: SLF001 - the same
-        self._since = 0 if watched < self._least - (model.tol or 0.0) else self._since + 1
-        self._least = min(self._least, watched)
-        self.done = model.tol is not None and self._since >= model.n_iter_no_change
-        if self.done:
-            self._kept = self._parameters()
-
-    def let_off(self, courses: Sequence["_Course"]) -> None:
-        """Let averages go that no course will keep, its own among them."""
-        if self._validation is None:  # which would choose anew after each pass
-            for i, problem in enumerate(self._model._problems):  # noqa: SLF001 - its own part
-                used = any(course._shares[i][1].any() for course in courses)  # noqa: SLF001
-                problem.training.averaged = used
-
-    def _parameters(self) -> list[NDArray[np.float64]]:
-        """Return what a fit that stopped here would keep."""
-        return self._model._mixed(self._shares) if self._kept is None else self._kept  # noqa: SLF001
-
-    def fitted(self) -> dict[str, Any]:
-        """What a fit that stopped here would set, so that callbacks can predict."""
-        own = copy.copy(self._model)
-        own._keep(self._parameters())  # noqa: SLF001 - its own part
-        return {name: value for name, value in vars(own).items() if name in _FITTED}
-
-    def end(self, rows: Rows) -> None:
-        """Go on to the optimum, if that is asked for, and set what a fit sets."""
-        model, kept = self._model, self._parameters()
-        model.lr_ = model._lr(self._choice)  # noqa: SLF001 - its own part
-        numbers = rows.X.nnz if issparse(rows.X) else rows.X.size
-        small = numbers * self._k * len(rows.targets) <= _SMALL
-        asked = model.finish if model.finish != "auto" else small and self._validation is None
-        kept = model._finished(rows, kept, asked=bool(asked))  # noqa: SLF001 - the same
-        model._keep(kept)  # noqa: SLF001 - the same
-        del model._problems, model._columns  # noqa: SLF001 - the same

@@ -81,8 +81,10 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             met.
         finish: whether Newton's method, of many parameters L-BFGS, goes on from the pass to the
             optimum, or of the hinge loss an interior point method; "auto" (default): up to 10⁷
-            numbers in X times outputs, of sparse X those stored, without a validation set; a number
-            in (0, 1): until the objective is that near to its least, as a share of it.
+            numbers in X times outputs, of sparse X those stored, without a validation set. Of more
+            than 700 parameters and alpha="auto" the optimum is then kept only if it predicts rows
+            that are left out better than the pass. A number in (0, 1): until the objective is that
+            near to its least, as a share of it.
         early_stopping: whether rows are held out, as many as validation_fraction says, to choose
             among rates after every pass and to stop; default False. X_val does the same in ``fit``.
         validation_fraction: in (0, 1); default 0.1.
@@ -96,6 +98,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         classes_: (classes,), the labels.
         coef_: (1 or classes, features).
         intercept_: (1 or classes,).
+        finished_: whether the coefficients are those of the optimum, else of the passes.
         lr_: the rate that did best; of one class against the others, one for each.
         alpha_: the weight of the penalty; of one class against the others, one for each.
         progressive_loss_: what the loss on new rows is after one pass, without the penalty.

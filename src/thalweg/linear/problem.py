@@ -27,6 +27,10 @@ class Rows:
     targets: list[NDArray[Any]]
     weights: NDArray[np.float64]
 
+    def some(self, which: NDArray[Any]) -> "Rows":
+        """Return these rows of all."""
+        return Rows(self.X[which], [y[which] for y in self.targets], self.weights[which])
+
 
 @dataclass(frozen=True)
 class Problem:

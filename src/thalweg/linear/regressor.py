@@ -58,6 +58,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
     Attributes:
         coef_: (features,); of several outputs (outputs, features).
         intercept_: (outputs,).
+        finished_: whether the coefficients are those of the optimum, else of the passes.
         lr_: the rate that did best; of several outputs, one for each.
         alpha_: the weight of the penalty; the same.
         progressive_loss_: what the loss on new rows is after one pass, without the penalty.

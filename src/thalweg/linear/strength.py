@@ -14,14 +14,14 @@ from thalweg.linear.columns import Columns
 from thalweg.linear.objective import Objective
 from thalweg.linear.optimum import optimum
 
-__all__ = ["strength"]
+__all__ = ["PARAMETERS", "strength"]
 
 _POWERS = range(-3, 7)  # of 4: 1/64 to 4096
 _NEAR = 1e-10  # of an objective: farther from its least, the order of rows would choose
 _BETTER = 2e-4  # so much lower, as a share, a loss must be: more than what _NEAR leaves open
 _ROWS = 5000  # that are asked, at the most
 _SQUARES = 3 * 10**8  # rows times parameters squared, at the most
-_PARAMETERS = 700  # of more columns there are as many as rows are asked
+PARAMETERS = 700  # of more columns there are as many as rows are asked
 _FEWEST = 30  # rows that can say something, if there are more
 _RANK = 1e-10  # of the largest variance: less is rounding
 _BLOCK = 1024  # columns that are copied at a time
@@ -48,8 +48,8 @@ def strength(objective: Objective, start: NDArray[np.float64], unit: float) -> f
         unit: the weight of a row that stands for one.
     """
     n, (columns, outputs) = len(objective.y), start.shape
-    wide = start.size > _PARAMETERS
-    most = _PARAMETERS // outputs - 1 if wide else min(_ROWS, _SQUARES // start.size**2)
+    wide = start.size > PARAMETERS
+    most = PARAMETERS // outputs - 1 if wide else min(_ROWS, _SQUARES // start.size**2)
     if most < min(n, _FEWEST):
         return 1.0
     asked, share = _some(objective, min(n, most))
