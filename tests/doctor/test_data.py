@@ -172,6 +172,7 @@ def test_what_looks_much_the_same_is_told_as_a_warning() -> None:
     ]
     mild = replace(found, severity="warning")
     assert ordered([mild]) == [mild]
-    for cause in ("class_imbalance", "inputs_constant", "labels_all_equal"):  # explain it
+    explain = ("class_imbalance", "inputs_constant", "labels_all_equal", "nan_in_inputs")
+    for cause in explain:
         one = replace(mild, cause=cause)
         assert ordered([found, one]) == [one]

@@ -131,3 +131,12 @@ def test_several_true_labels_and_one_softmax() -> None:
     for y, cause in ((several, "softmax_for_multi_label"), (F.one_hot(Y, 3).float(), None)):
         loss = lambda out, y: F.cross_entropy(out[0], y)  # noqa: E731
         assert found(TwoHeads(nn.Identity()), loss, y) == cause
+
+
+@pytest.mark.parametrize(
+    ("last", "cause"),
+    [(nn.Flatten(0), "loss_unsuited"), (nn.Sequential(nn.Softplus(), nn.Flatten(0)), None)],
+    ids=["scores", "distances"],
+)
+def test_distances_are_at_least_0(last: nn.Module, cause: str | None) -> None:
+    assert found(body(1, last), F.hinge_embedding_loss, 2 * SIDES - 1) == cause

@@ -146,7 +146,7 @@ _RIVALS = {
 
 # A cause that explains others: where it is found, they are its consequences.
 _EXPLAINS = {
-    "nan_in_inputs": {"validation_preprocessed_differently", "loss_not_finite"},
+    "nan_in_inputs": {"loss_not_finite", "labels_do_not_match_inputs", *_RIVALS},
     "weights_not_finite": {
         "loss_not_finite",
         "output_range_too_small",

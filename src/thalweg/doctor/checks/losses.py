@@ -23,7 +23,8 @@ _DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 _LOGARITHMS = {"nll_loss", "kl_div"}
 _SIDES = {**PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of the argument
 _SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
-_NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES}
+_DISTANCES = {"hinge_embedding_loss"}
+_NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES, *_DISTANCES}
 _ROUNDING = 1e-4
 _SIZES = 4  # of the parameters
 _SEVERAL = 0.05  # of the examples with several true labels
@@ -83,7 +84,7 @@ def _calls(subject: Subject) -> list[_Call]:
         except Exception:  # noqa: BLE001, S112 - it refuses outputs of that size
             continue
         found.append(notes.calls)
-        if not {name for name, *_ in notes.calls} & (_SCORES | _LOGARITHMS):
+        if not {name for name, *_ in notes.calls} & (_SCORES | _LOGARITHMS | _DISTANCES):
             break  # what the others are given says one pass
     kinds = [[(name, given.shape) for name, given, _ in calls] for calls in found]
     alike = [calls for calls, kind in zip(found, kinds, strict=True) if kind == kinds[0]]
@@ -154,6 +155,19 @@ def _logarithms(call: _Call) -> Finding | None:
     )
 
 
+def _distances(call: _Call) -> Finding | None:
+    """Look for numbers below 0 where distances are expected."""
+    least = min(float(t.min()) for t in call.given)
+    if call.name not in _DISTANCES or least >= 0:
+        return None
+    return _found(
+        call,
+        "loss_unsuited",
+        f"plain scores, down to {digits(least)}, and expects distances, which are at least 0: for "
+        "targets of 1 it falls without end. The hinge loss of scores is max(0, 1 - y s)",
+    )
+
+
 def _sides(call: _Call) -> Finding | None:
     """Look for targets other than -1 and 1 where the function knows these two."""
     if call.name not in _SIDES or bool((call.goal.abs() == 1).all()):
@@ -186,6 +200,7 @@ def _shapes(call: _Call) -> Finding | None:
 _LOOKS: Sequence[Callable[[_Call], Finding | None]] = (
     _probabilities,
     _logarithms,
+    _distances,
     _sides,
     _shapes,
 )
