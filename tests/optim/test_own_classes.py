@@ -166,14 +166,24 @@ def not_imported(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: AN
     return x - lr * power(g @ g, 0.5)  # noqa: F821
 
 
+def branching(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    x = norm(x)
+    if norm(g) > t and x > t:
+        x = x / norm(g)
+    if g > 0 and t > 1:
+        g = g / norm(g)
+    return x - lr * g
+
+
 @pytest.mark.parametrize(
     ("function", "line", "message"),
     [
+        (branching, 4, r"the test `g > 0 and t > 1` is one of a whole tensor.*write `name = wh"),
         (misspelled, 2, "'mm' is neither an argument, nor a name assigned before, .*; did you me"),
         (not_imported, 1, "'power' is neither .*; call power, of thalweg.matrices"),
     ],
 )
-def test_a_name_that_nothing_has_is_refused_before_a_step(
+def test_a_rule_that_cannot_be_called_is_refused_before_a_step(
     function: Any, line: int, message: str
 ) -> None:
     of = read_signature(function, "test", {}, {})

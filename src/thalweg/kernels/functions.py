@@ -68,12 +68,14 @@ def check_alone(rule: Rule) -> None:
 
 
 def check_names(rule: Rule) -> None:
-    """Raise ValueError if a rule reads a name that nothing has; the message has the line.
+    """Raise ValueError if a rule reads a name that nothing has, or asks whether a tensor is true.
 
-    A kernel's text is checked when it is translated. This is for rules that are called.
+    The message has the line. A kernel's text is checked when it is translated. This is for rules
+    that are called.
     """
     if isinstance(rule, Wrapped):
         check_names(rule.inner)
+    _check_tests(rule.function)  # type: ignore[arg-type] # a rule's is one
     known, file = outside(rule.function), rule.function.__code__.co_filename  # type: ignore[arg-type] # it has a source
     for one in (each for code in _codes(rule.function.__code__) for each in get_instructions(code)):
         if one.opname == "LOAD_GLOBAL" and one.argval not in known:
@@ -83,6 +85,33 @@ def check_names(rule: Rule) -> None:
                 f"{origin(file, line)}: {one.argval!r} is neither an argument, nor a name assigned "
                 f"before, nor one of the file{f'; {hint}' if hint else ''}"
             )
+
+
+def _check_tests(function: FunctionType) -> None:
+    try:
+        body = definition(function)
+    except ValueError:  # there is no text of it
+        return
+    names = [n for n in ast.walk(body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    for node in ast.walk(body):
+        if not isinstance(node, ast.If | ast.IfExp | ast.While):
+            continue
+        other = {n.id for n in names if n.lineno < node.lineno}  # perhaps a number by now
+        if ({"g", "x"} - other) & {*_bare(node.test)}:
+            line = origin(function.__code__.co_filename, node.lineno)
+            raise ValueError(
+                f"{line}: the test `{ast.unparse(node.test)}` is one of a whole tensor, which is "
+                "neither true nor false; write `name = where(test, a, b)`"
+            )
+
+
+def _bare(node: ast.AST) -> Iterator[str]:
+    """Yield the names in an expression that are no arguments of a call and no parts of a name."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif not isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+        for part in ast.iter_child_nodes(node):
+            yield from _bare(part)
 
 
 def _remedy(callee: Any) -> str:  # noqa: ANN401 - whatever is called
