@@ -58,7 +58,7 @@ def test_columns_that_are_not_there_or_change_are_refused() -> None:
         Hashed("z").fit(TABLE)
     with pytest.raises(ValueError, match="weight must name a column of numbers, got 'town'"):
         Hashed("y", "town").fit(TABLE).answers(TABLE)
-    assert "d" not in Hashed("y", drop="d").fit(TABLE).numbers
+    assert "town" not in Hashed("y", drop="town").fit(TABLE).words
     hashed = Hashed("y", drop=["d"]).fit(TABLE)
     with pytest.raises(ValueError, match="there is no column 'town'"):
         hashed.transform(TABLE.drop_columns(["town"]))
