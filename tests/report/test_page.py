@@ -169,6 +169,11 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
         (tmp_path / "results.json").write_text(damage, encoding="utf-8")
         with pytest.raises(ValueError, match=r"results.json (is not the results|must have schema)"):
             report.write(tmp_path)
+    (tmp_path / "race.sqlite").touch()
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(ValueError, match="thalweg race --resume .* writes it again"):
+        report.write(tmp_path)
+    (tmp_path / "race.sqlite").unlink()
     race_folder.write(tmp_path, *race)
     (tmp_path / "curves.parquet").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"curves\.parquet is damaged .* thalweg race --resume"):

@@ -266,7 +266,8 @@ def read(directory: str | os.PathLike[str]) -> Record:
         ValueError: the file is not what a race writes.
     """
     path = Path(directory) / "results.json"
-    if not path.is_file() and not path.with_name("race.sqlite").is_file():
+    trained = path.with_name("race.sqlite").is_file()
+    if not path.is_file() and not trained:
         raise FileNotFoundError(
             f"{directory} holds no race: there is neither results.json nor race.sqlite in it"
         )
@@ -278,6 +279,8 @@ def read(directory: str | os.PathLike[str]) -> Record:
         )
     content = path.read_bytes()
     remedy = "repeat the race or restore the file"
+    if trained:
+        remedy = f"thalweg race --resume {quote(str(directory))} writes it again"
     try:
         schema = msgspec.json.decode(content, type=_Schema).schema
     except msgspec.DecodeError as error:
