@@ -171,7 +171,7 @@ def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
             report.write(tmp_path)
     (tmp_path / "race.sqlite").touch()
     (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match="thalweg race --resume .* writes it again"):
+    with pytest.raises(ValueError, match=r"thalweg race --resume .* writes it again"):
         report.write(tmp_path)
     (tmp_path / "race.sqlite").unlink()
     race_folder.write(tmp_path, *race)
