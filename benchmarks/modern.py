@@ -1,12 +1,18 @@
 """Which of the optimizers of today? Eight rules raced on three small modules, many times.
 
     python benchmarks/modern.py [--races 20] [--only text digits] [--kept FOLDER] [--plain]
+    python benchmarks/modern.py --agree 20 [--only text digits] [--kept FOLDER]
 
 The modules: an MLP on scikit-learn's digits, a small convolutional net on them, and a transformer
 of two layers on the characters of Python's own help pages. Muon and SOAP step hidden matrices, with
 AdamW for the rest, as a race does it. Each race has another seed: other parts, another search,
 other starts. With ``--plain`` a plain loop stands beside: torch's Muon and AdamW, each at six
 rates, on one split; the best rate of each is trained anew on other seeds.
+
+With ``--agree`` Muon and AdamW race alone, so many times and with longer searches, in one process.
+It prints what the races say: that one of the two is surely better, that both are as good (the price
+of each is at most 5 %), or that it is undecided; and what races of more or fewer repeats would say,
+each drawn from the repeats of all.
 
 Races are kept in a folder, and go on there. The results count those of all modules that are kept,
 and say how many there are; only those of ``--only`` are run.
@@ -19,6 +25,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -32,6 +39,8 @@ from measure import save, show
 from repeat import Race, judged, kept, mlp, pooled, told
 from thalweg import rules as registry
 from thalweg.optim.roles import roles_of
+from thalweg.racing.verdict import MARGIN
+from thalweg.tasks import modules
 
 RULES = (
     "adamw", "momentum", "muon", "soap", "schedule_free_adamw", "ademamix", "prodigy", "lion",
@@ -118,6 +127,15 @@ def convnet() -> thalweg.TorchTask:
     )  # fmt: skip
 
 
+# Of races of two rules. Their numbers do not depend on how many processors there are.
+ALONE: Mapping[str, Any] = {"on": "threads", "workers": 1, "progress": False}
+AGREE: Mapping[str, dict[str, Any]] = {
+    "text": {"epochs": 3, "trials": 64, "repeats": 8},
+    "digits": {"epochs": 5, "trials": 64, "repeats": 8},
+}
+WORDS = ("muon better", "as good", "undecided", "adamw better")
+REPEATS, DRAWS = (5, 8, 10), 200  # of races that are drawn from the repeats of all
+
 Task = Callable[[], thalweg.TorchTask]
 TASKS: Mapping[str, tuple[Task, dict[str, Any]]] = {
     "text": (text, {"epochs": 3, "trials": 10, "repeats": 5}),
@@ -186,6 +204,56 @@ def verdict_of(race: Race) -> str:
     return "adamw" if worse[muon, adamw] else "tie"
 
 
+def word_of(race: Race) -> str:
+    """Return what a race of the two says, one of ``WORDS``."""
+    if (said := verdict_of(race)) != "tie":
+        return f"{said} better"
+    return "as good" if (judged(race).high <= MARGIN).all() else "undecided"
+
+
+def drawn(races: Sequence[Race], repeats: int) -> float:
+    """Return in which share of races of so many repeats Muon is better, drawn from those of all."""
+    random, losses = np.random.default_rng(0), np.concatenate([r["losses"] for r in races], axis=1)
+    chosen = random.integers(losses.shape[1], size=(DRAWS, repeats))
+    said = [word_of({**races[0], "losses": losses[:, own].tolist()}) for own in chosen]
+    return said.count(WORDS[0]) / DRAWS
+
+
+def agreed(name: str, races: Sequence[Race]) -> dict[str, Any]:
+    """Return the row of a module on which the two alone raced."""
+    said = list(map(word_of, races))
+    muon, adamw = (
+        np.log([race["losses"][race["rules"].index(rule)] for race in races]) for rule in PAIR
+    )
+    gaps = adamw - muon  # (races, repeats)
+    return {
+        "module": name,
+        **AGREE[name],
+        "races": len(races),
+        **{word: said.count(word) for word in WORDS},
+        "adamw above muon": float(np.expm1(gaps.mean())),
+        "luck of a repeat": float(np.sqrt(gaps.var(axis=1, ddof=1).mean())),
+        "drawn": {str(repeats): drawn(races, repeats) for repeats in REPEATS},
+    }
+
+
+def agree(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Race the two alone on each module, a line for each race; return the modules' rows."""
+    rules = list(map(registry.get, PAIR))
+    rows = []
+    for name in filter(AGREE.__contains__, options.only):
+        file = options.kept / f"{name}-{'-'.join(PAIR)}.jsonl"
+        task, races = TASKS[name][0](), []
+        for number in range(options.agree):
+            # No verdict reads the target, which would take half of the time.
+            with mock.patch.object(modules, "_STEPS", 1):
+                (race,) = kept(file, {number: task}, rules, **AGREE[name], **ALONE)
+            races.append(race)
+            print(f"{name}, seed {number}: {word_of(race)}", flush=True)
+        rows.append(agreed(name, races))
+    return rows
+
+
 def counted(name: str, races: Sequence[Race], loop: dict[str, Any] | None) -> dict[str, Any]:
     """Return the row of a module; the plain loop is None where it was not run."""
     names = races[0]["rules"] if races else []
@@ -201,14 +269,28 @@ def counted(name: str, races: Sequence[Race], loop: dict[str, Any] | None) -> di
     }
 
 
+def told_as(value: object) -> str:
+    return f"{value:.1%}" if isinstance(value, float) else str(value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--races", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "modern")
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--agree", type=int, default=0, help="races of Muon and AdamW alone")
     options = parser.parse_args()
     options.kept.mkdir(parents=True, exist_ok=True)
+    if options.agree:
+        rows = agree(options)
+        save("modern_pair", rows)
+        columns = ["module", "races", *WORDS, "adamw above muon", "luck of a repeat"]
+        show("Muon beside AdamW", columns, [[told_as(row[c]) for c in columns] for row in rows])
+        titles = ["module", *(f"{repeats} repeats" for repeats in REPEATS)]
+        shares = [[row["module"], *map(told_as, row["drawn"].values())] for row in rows]
+        show("Races drawn from all repeats: Muon is better", titles, shares)
+        return
     every = list(map(registry.get, RULES))
     rows = []
     for name, (task, terms) in TASKS.items():

@@ -185,3 +185,27 @@ def test_what_learns_does_not_count_as_a_planted_failure(monkeypatch: pytest.Mon
         group["lr"] = rate * {"strong": 1000, "mild": 50}[entry.strength]
     importlib.import_module("doctor_suite.training").run(case)
     assert not entry.counts(learned())
+
+
+@pytest.mark.parametrize(
+    ("gap", "noise", "word"),
+    [(0.05, 0.02, "muon better"), (-0.05, 0.02, "adamw better"), (0.0, 0.01, "as good"),
+     (0.03, 0.1, "undecided")],
+)  # fmt: skip
+def test_a_race_of_two_says_who_is_better_that_neither_is_or_that_it_cannot_tell(
+    gap: float, noise: float, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    modern: Any = importlib.import_module("modern")
+    monkeypatch.setattr(modern, "DRAWS", 5)
+    rng = np.random.default_rng(0)
+    races = []
+    for _ in range(6):
+        rows, luck = rng.normal(0, 0.1, 8), rng.normal(gap, noise, 8)
+        losses = np.exp([rows + luck - luck.mean() + gap, rows]).tolist()
+        races.append({"rules": ["adamw", "muon"], "losses": losses, "rows": 150, "constant": 3.0})
+    found = modern.agreed("text", races)
+    assert found[word] == found["races"] == 6
+    assert found["adamw above muon"] == pytest.approx(np.expm1(gap))
+    assert found["luck of a repeat"] == pytest.approx(noise, rel=0.3)
+    assert (found["drawn"]["10"] > 0.9) == (word == "muon better")
