@@ -190,7 +190,8 @@ def test_a_model_too_small_is_not_explained_by_a_rate_that_helps_a_little(
     model = nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     batches = list(zip(x.split(40), y.split(40), strict=True))
-    trials = Trials(Subject(model, optimizer, nn.BCEWithLogitsLoss(), batches), 2, 1.0)
+    trials = Trials(Subject(model, optimizer, nn.BCEWithLogitsLoss(), batches), 200, 5.0)
+    assert len(trials.plain.losses) == 200
     evidence: dict[str, float | str] = {"left with the cure": 0.9 if hidden == 1 else 0.1}
     slow = Finding("lr_too_low", "warning", "", evidence, "", "", sure=0.9)
     told = list(look_at_outcome(trials, model, 0.95, [], [slow]))

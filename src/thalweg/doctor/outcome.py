@@ -128,7 +128,9 @@ def _underfits(trials: Trials, left: float, found: Sequence[Finding]) -> Iterato
         f"{digits(left)} of the loss of a constant output is left after "
         f"{len(trials.plain.losses)} steps, and no change that was tried made it learn more."
     )
-    plain = left_by_network(trials.subject)
+    # Where another rate helps, the training may only be short: the network's is no longer then.
+    steps = [len(trials.plain.losses)] if found else []
+    plain = left_by_network(trials.subject, *steps)
     if plain is not None and plain < min(_PLAIN * left, left - _LEFT):
         yield Finding(
             "underfitting",

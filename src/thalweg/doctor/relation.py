@@ -144,13 +144,14 @@ def _goal(y: Tensor, distinct: Tensor) -> Tensor:
     return y.float()[:, None]
 
 
-def left_by_network(subject: Subject) -> float | None:
+def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
     """Return what a plain network leaves of the constant's loss on examples it has not seen.
 
     It has one hidden layer of 128 rectifiers, and is trained by Adam on half of the examples.
 
     Args:
         subject: the training, whose loss is asked.
+        steps: of the network's training, at most 300.
 
     Returns:
         The share; None where inputs are no rows of numbers, outputs neither scores nor rows of
@@ -179,7 +180,7 @@ def left_by_network(subject: Subject) -> float | None:
     )
     network = nn.Sequential(*layers, *[nn.Flatten(0)] * single)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    for _ in range(_STEPS):
+    for _ in range(min(steps, _STEPS)):
         few = torch.randint(0, half, (_BATCH,), generator=generator)
         optimizer.zero_grad()
         loss_fn(network(x[few]), y[few]).backward()
