@@ -331,8 +331,8 @@ def test_paths_of_linear_rules_turn_with_their_bowl_and_of_adaptive_ones_do_not(
 
 
 NO_PARTS = (
-    "batch_size needs a problem with parts, and 'bowl' has none: see problems.finite_sum and "
-    "problems.noisy_sum"
+    "batch_size needs a problem with parts, and 'bowl' has none: take one of noisy_bowl, "
+    "sigmoid_fit, reddi, or make one with problems.finite_sum or problems.noisy_sum"
 )
 
 
@@ -346,6 +346,7 @@ NO_PARTS = (
             ValueError,
             "x0 must have shape (2,), as problem 'bowl' has, got (1,)",
         ),
+        (("bowl", "sgd", "a"), ValueError, "x0 must be numbers, got 'a'"),
         (
             ("bowl", "sgd", [np.inf, 0.0]),
             ValueError,

@@ -195,9 +195,10 @@ def _batches(
         return iter(())
     n = len(problem.parts)
     if not n:
+        some = ", ".join(name for name in problems.names() if problems.get(name).parts)
         raise ValueError(
-            f"batch_size needs a problem with parts, and {problem.name!r} has none: see "
-            "problems.finite_sum and problems.noisy_sum"
+            f"batch_size needs a problem with parts, and {problem.name!r} has none: take one of "
+            f"{some}, or make one with problems.finite_sum or problems.noisy_sum"
         )
     batch_size = count("batch_size", batch_size, 1, n, "the number of parts")
     orders = (_ORDERS[sampling](random, n) for _ in itertools.count())
@@ -226,7 +227,10 @@ def _scheduled(hyperparameter: Hyperparameter, given: Hyper, steps: NDArray[np.i
 
 
 def _first_point(problem: Problem, x0: ArrayLike | None) -> Vector:
-    x = np.array(problem.start if x0 is None else x0, dtype=np.float64)
+    try:
+        x = np.array(problem.start if x0 is None else x0, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"x0 must be numbers, got {x0!r}") from None
     if x.shape != problem.start.shape:
         raise ValueError(
             f"x0 must have shape {problem.start.shape}, as problem {problem.name!r} has, "
