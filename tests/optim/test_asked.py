@@ -295,3 +295,26 @@ def test_a_curvature_that_is_no_tensor_of_each_parameter_is_refused(given: list[
     with pytest.raises(ValueError, match=rf"of its shape: \[\(2,\)\], got {re.escape(str(given))}"):
         optimizer.step(closure, curvature=lambda: given)  # type: ignore[arg-type, return-value]
     assert w.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["sam(adamw)", "sophia"])
+def test_complex_parameters_are_pairs_of_real_ones(name: str) -> None:
+    start = torch.tensor([1.0 + 2.0j, -0.5 + 0.25j], dtype=torch.complex128)
+    ended = []
+    for as_pairs in (False, True):
+        w = (torch.view_as_real(start) if as_pairs else start).clone().requires_grad_()
+        optimizer = Descent([w], name, lr=0.1)
+
+        def closure(w: Tensor = w, optimizer: Descent = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            pairs = w if w.ndim == 2 else torch.view_as_real(w)
+            loss = (pairs**4).sum() + pairs.prod()
+            loss.backward()
+            return loss
+
+        torch.manual_seed(0)
+        for _ in range(4):
+            optimizer.step(closure)
+        ended.append(w.detach() if as_pairs else torch.view_as_real(w.detach()))
+    torch.testing.assert_close(*ended, rtol=0, atol=1e-14)
+    assert (ended[0] - torch.view_as_real(start)).abs().max() > 0.1

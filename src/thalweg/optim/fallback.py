@@ -227,7 +227,7 @@ def copy(target: Tensor, value: Any, *, stochastic: bool = False) -> None:  # no
         raised = bits + torch.randint_like(bits, 1 << 16)  # bfloat16 is the upper half of float32
         kept = torch.where(torch.isfinite(value), raised & -(1 << 16), bits)
         value = kept.view(torch.float32)
-    if target.is_complex():
+    if target.is_complex() and not value.is_complex():
         value = torch.view_as_complex(value.reshape(*target.shape, 2).contiguous())
     if value.shape != target.shape:  # what is equal is not viewed: ragged tensors have no view
         value = value.reshape(target.shape)
