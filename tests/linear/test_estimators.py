@@ -431,6 +431,8 @@ def test_what_a_fit_cannot_use_is_said_before_it_begins() -> None:
     for weight in (-1.0, np.nan):
         with pytest.raises(ValueError, match=f"class_weight must be >= 0, got {weight:g} for 1"):
             LinearClassifier(class_weight={1: weight}).fit(X, y)
+    with pytest.raises(ValueError, match="y_val must hold labels of the fit"):
+        LinearClassifier().fit(X, y, X_val=X, y_val=y + 1)
     nothing = dict.fromkeys(range(3), 0.0)
     with pytest.raises(ValueError, match="class_weight must be > 0 for a label of y, got 0 for"):
         LinearClassifier(class_weight=nothing).fit(X, y)

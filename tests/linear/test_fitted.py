@@ -40,6 +40,8 @@ def test_the_curve_is_the_loss_of_rows_before_they_are_learned() -> None:
     model: Any = LinearClassifier(random_state=0).fit(X, y)
     with pytest.raises(ValueError, match="pieces must be an integer >= 1, got 0"):
         model.learning_curve(X, y, pieces=0)
+    with pytest.raises(ValueError, match=r"y must hold labels of the fit, \[0 1\]"):
+        model.learning_curve(X, LABELS)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.learning_curve(X, y[:-1])
     rows, losses = model.learning_curve(X, y, pieces=10)

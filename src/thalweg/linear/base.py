@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -385,12 +385,11 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         """
         count("pieces", pieces)
         check_is_fitted(self)
-        X = self._rows(X, reset=False)
-        check_consistent_length(X, y)
+        X, y, weights = self._again(X, y, None)
         n = X.shape[0]
         own = clone(self)
         vars(own).update({name: vars(self)[name] for name in FITTED if name in vars(self)})
-        rows = Rows(X, self._targets(np.asarray(y)), np.ones(n))
+        rows = Rows(X, self._targets(y), weights)
         own._begin(rows, *self._trained, 1 / n)  # noqa: SLF001 - its own kind
         order = check_random_state(self.random_state).permutation(n)
         parts = np.array_split(order, min(pieces, n))

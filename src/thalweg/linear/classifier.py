@@ -307,11 +307,16 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
+        return self._again(X, y, weights, "y_val")
+
+    def _again(self, X: Any, y: Any, weights: Any, name: str = "y") -> Any:
+        """Return rows, labels and weights, of the kind that the fit had."""
         X, y = self._rows(X, y=y, reset=False, multi_output=self._labels)
         if self._labels and y.shape[1:] != self.classes_.shape:
-            raise ValueError(f"y_val must have {len(self.classes_)} columns as y, got {y.shape}")
-        if not np.isin(y, [0, 1] if self._labels else self.classes_).all():
-            raise ValueError(f"y_val must hold labels of y, {self.classes_}")
+            raise ValueError(f"{name} must have {len(self.classes_)} columns as y, got {y.shape}")
+        legal = np.array([0, 1]) if self._labels else self.classes_
+        if not np.isin(y, legal).all():
+            raise ValueError(f"{name} must hold labels of the fit, {legal}")
         return X, y, _check_sample_weight(weights, X, dtype=np.float64)
 
     @property

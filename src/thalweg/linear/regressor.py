@@ -217,6 +217,9 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         losses.get(self.loss).outputs(y, "")
         return X, y, _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
 
+    def _again(self, X: Any, y: Any, weights: Any) -> Any:
+        return self._checked(X, y, weights, reset=False)
+
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Return predictions, (n,) or (n, outputs); of losses of a mean the mean e^z."""
         z = self._outputs(X)
