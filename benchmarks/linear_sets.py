@@ -1,5 +1,8 @@
 """Data for linear models: carried, and made up in the shapes that real tables have."""
 
+import ast
+import functools
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from sklearn.datasets import (
     load_svmlight_file,
     load_wine,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
 
 from thalweg import data
@@ -22,6 +26,7 @@ from thalweg import data
 Parts = tuple[Any, Any, NDArray[Any], NDArray[Any]]  # X, X_test, y, y_test
 
 SPLITS = range(3)
+PACKAGES = "numpy", "scipy", "sklearn", "pandas", "numba", "dask"  # of whose texts one is told
 
 
 def a9a(rows: int | None = None) -> Parts:
@@ -59,6 +64,31 @@ def words(rows: int = 100_000, test: int = 25_000, columns: int = 47_236) -> Par
     return X[:rows], X[rows:], y[:rows], y[rows:]
 
 
+@functools.cache
+def _documents() -> tuple[Any, NDArray[np.int64]]:
+    """Return the documentation strings of installed packages as tf-idf, and each one's package."""
+    found: dict[str, int] = {}
+    for number, name in enumerate(PACKAGES):
+        for path in sorted(Path(importlib.import_module(name).__file__ or "").parent.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+                    text = ast.get_docstring(node) or ""
+                    if len(text) > 60:
+                        found.setdefault(text, number)
+    order = np.random.default_rng(0).permutation(len(found))
+    X = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(list(found))[order]
+    X.sort_indices()
+    return X, np.array(list(found.values()))[order]
+
+
+def documents(package: str, rows: int | None = None) -> Parts:
+    """Return texts that are of a package or not, three quarters to learn from, or some of these."""
+    X, number = _documents()
+    y = (number == PACKAGES.index(package)).astype(int)
+    n = 3 * len(y) // 4
+    return X[:n][:rows], X[n:], y[:n][:rows], y[n:]
+
+
 def drawn(rng: np.random.Generator, z: NDArray[Any]) -> NDArray[np.int64]:
     """Return labels whose log-odds are z."""
     labels: NDArray[np.int64] = (rng.random(len(z)) < 1 / (1 + np.exp(-z))).astype(int)
@@ -93,6 +123,10 @@ def classifications() -> Iterator[tuple[str, Parts]]:
     yield "a9a, 1,000 rows, dense", (few[0].toarray(), few[1].toarray(), *few[2:])
     yield "RCV1's shape", words()
     yield "RCV1's shape, 5,000 rows", words(5000, 5000, 20_000)
+    for rows in (None, 5000, 1000):
+        for package in PACKAGES[:3]:
+            some = f", {rows:,} rows" if rows else ""
+            yield f"texts, of {package}{some}", documents(package, rows)
     yield "dense, 100,000 × 100", dense(100_000)
     for name, load in (("breast cancer", load_breast_cancer), ("wine", load_wine)):
         for split in SPLITS:
