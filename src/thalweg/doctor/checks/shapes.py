@@ -179,8 +179,8 @@ def loss_ignores_size(subject: Subject) -> Finding | None:
     assert loss_fn is not None
     if not isinstance(first, Tensor) or first.shape != out.shape or not first.is_floating_point():
         return None
-    y = torch.cat([target(batch) for batch in subject.batches]).flatten(1)
-    sizes = y.norm(dim=1)
+    y = torch.cat([target(batch) for batch in subject.batches])
+    sizes = y.reshape(len(y), -1).norm(dim=1)
     varied = float(sizes.std() / sizes.mean().clamp(min=1e-12))
     if bool(((y == 0) | (y == 1)).all()) or varied < _VARIED:
         return None
