@@ -1,7 +1,7 @@
 """Pictures of descents: the paths that rules take, over the contours of their problem."""
 
+import io
 import os
-import tempfile
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from PIL import Image
 
 from thalweg import files, style
 from thalweg.checks import count
@@ -87,6 +88,7 @@ def animate(
         FileExistsError: there is a file of that name that is not a picture of ours.
 
     Example:
+        >>> import tempfile
         >>> from thalweg.descent import descend
         >>> trace = descend("bowl", "sgd", lr=0.4, steps=2)
         >>> animate([trace], Path(tempfile.mkdtemp()) / "bowl.gif").name
@@ -102,7 +104,7 @@ def animate(
     last = max(len(points) for points in whole) - 1
     title = ax.get_title("left")
 
-    def show(step: int) -> list[Artist]:
+    def show(step: int) -> Image.Image:
         for line, head, points in zip(lines, heads, whole, strict=True):
             line.set_data(points[: step + 1].T)
             head.set_data(points[min(step, len(points) - 1)][:, None])
@@ -110,21 +112,27 @@ def animate(
         for end in ends:
             end.set_visible(step == last)
         ax.set_title(f"{title}, step {step}")
-        return [*lines, *heads, *ends]
+        return _seen(picture)
 
     steps = sorted({*np.linspace(0, last, min(last, _FRAMES) + 1).astype(int).tolist()})
-    steps += [last] * round(1.5 * frames_per_second)
     picture = ax.figure.canvas.figure
     picture.draw_without_rendering()
     picture.set_layout_engine("none")  # nothing changes any more
-    animation = FuncAnimation(picture, show, frames=steps)
-    with tempfile.TemporaryDirectory() as folder:  # Pillow's writer takes only the name of a file
-        made = Path(folder) / "paths.gif"
-        look = {"facecolor": "white"}
-        animation.save(made, PillowWriter(fps=frames_per_second), dpi=100, savefig_kwargs=look)
-        content = made.read_bytes().removesuffix(b";")  # which ends a GIF, a comment before it
+    first, *rest = map(show, steps)
+    times = [1000 // frames_per_second] * len(steps)  # in milliseconds
+    times[-1] *= 1 + round(1.5 * frames_per_second)
+    made = io.BytesIO()
+    first.save(made, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
+    content = made.getvalue().removesuffix(b";")  # which ends a GIF, a comment before it
     mark = style.MARK.encode()
     return files.write(path, content + b"!\xfe%c%b\0;" % (len(mark), mark), mark)
+
+
+def _seen(picture: Figure) -> Image.Image:
+    """Return what a figure looks like, 100 dots an inch."""
+    dots = io.BytesIO()
+    picture.savefig(dots, format="png", dpi=100, facecolor="white")
+    return Image.open(dots).convert("RGB")
 
 
 def _draw(traces: Sequence[Trace], ax: Axes | None) -> tuple[Axes, list[Line2D], list[Artist]]:
