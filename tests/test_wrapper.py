@@ -19,9 +19,9 @@ from thalweg.racing.parcel import packed, unpacked
 from thalweg.racing.race import _equation
 from thalweg.racing.raced import Raced
 from thalweg.racing.store import Records
-from thalweg.rule import rule
+from thalweg.rule import read_signature, rule
 from thalweg.stack.mixed_step import MixedStep
-from thalweg.wrapper import Wrapped, wrapper
+from thalweg.wrapper import Wrapped, named, wrapper
 from thalweg.wrappers import cautious, grams, lookahead
 
 LIMIT = 0.5
@@ -249,3 +249,33 @@ def test_a_refusal_of_a_kernel_names_the_files_that_are_written_by_hand(
         translate(rules.get(name))  # of elements, as for browsers
     assert f"{file}, line {line}" in str(refused.value)
     assert "<" not in str(refused.value)
+
+
+def forgetful(g, x, m, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    m = 0.9 * m + g
+    return x - lr * m
+
+
+@pytest.mark.parametrize("name", ["cautious", "averaged"])
+def test_a_rule_that_forgets_a_state_is_refused_inside_a_wrapper(name: str) -> None:
+    """Else a tensor of two rows would be unpacked as x and m."""
+    around = named(name)
+    assert around is not None
+    x = torch.ones(2, 2, requires_grad=True)
+    optimizer = Descent([x], around(read_signature(forgetful, "test", {}, {})))
+    x.grad = torch.ones(2, 2)
+    line = forgetful.__code__.co_firstlineno
+    with pytest.raises(
+        ValueError, match=rf"py, line {line}: rule 'forgetful' must return 2 values"
+    ):
+        optimizer.step()
+    assert x.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def with_a_default(step, g, x, e=1.0, *, t):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    return step(g, x), e
+
+
+def test_a_state_of_a_wrapper_has_no_default() -> None:
+    with pytest.raises(TypeError, match=r"e must have no default; start=\{'e': 1.0\} says where a"):
+        wrapper("test")(with_a_default)

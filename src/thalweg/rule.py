@@ -121,8 +121,10 @@ class Rule:
         return object.__new__, (Rule,), vars(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the equation
-        """Call the equation itself."""
-        return self.function(*args, **kwargs)
+        """Call the equation itself; one that forgets a state would let a tensor be unpacked."""
+        result = self.function(*args, **kwargs)
+        check_count(self, len(result) if isinstance(result, tuple) else 1)
+        return result
 
     def first_state(self, x: Any, hyper: Mapping[str, float]) -> dict[str, Any]:  # noqa: ANN401
         """Return the state before the first step, by name.

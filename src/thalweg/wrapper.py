@@ -152,6 +152,12 @@ def wrapper(
         whole = len(first) + len(after) == len(parameters)
         if first[:3] != ["step", "g", "x"] or "t" not in after or not whole:
             raise TypeError(f"wrapper {name!r} must have the signature {_FORM}")
+        for p in parameters:
+            if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty:
+                raise TypeError(
+                    f"wrapper {name!r}: {p.name} must have no default; start={{{p.name!r}: "
+                    f"{p.default!r}}} says where a state starts"
+                )
         for state in {*(start or {})} - {*first[3:], *after}:
             raise TypeError(f"wrapper {name!r}: start names {state!r}, which is no state of it")
         known = _wrappers.get(name)

@@ -274,7 +274,10 @@ class _Translator(Builder):
             scope.refuse(node, "the function calls itself; write its steps out")
         if self.calls > _MOST_CALLS:
             scope.refuse(node, f"there are more than {_MOST_CALLS:,} calls of functions")
-        return self.function(function, given, suffix, scope.place(node))
+        values = self.function(function, given, suffix, scope.place(node))
+        if isinstance(callee, Rule):
+            check_count(callee, len(values))
+        return values
 
     def argument(self, name: str, given: Any) -> Any:  # noqa: ANN401 - or what a default is
         """Return what a parameter stands for; what is computed gets a name, to be computed once."""
