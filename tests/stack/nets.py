@@ -33,13 +33,13 @@ SEED = 5
 
 
 class Attention(nn.Module):
-    """A transformer of two layers over tokens."""
+    """A transformer over tokens, of two layers unless it is told otherwise."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, layers: int = 2) -> None:
         super().__init__()
         self.tokens = nn.Embedding(12, 8)
         layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.out = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -204,7 +204,7 @@ def test_lanes_of_one_seed_draw_the_same_though_one_of_them_was_compiled() -> No
 
 
 def test_dropout_inside_attention_is_drawn_as_without_a_compiler() -> None:
-    task = classes("transformer", torch.float32, model=lambda: Attention(0.3))
+    task = classes("transformer", torch.float32, model=lambda: Attention(0.3, layers=1))
     found, expected = (
         in_lanes(replace(task, compile=compiled), "sgd", [{"lr": 0.1}, {"lr": 0.2}], epochs=1)
         for compiled in (True, False)
