@@ -2,6 +2,7 @@
 
 import math
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -58,13 +59,19 @@ def check(printed: str) -> None:
     assert max(float(row[2]) for row in found.values()) > 0.75
 
 
-def test_it_reads_mnist() -> None:
+def test_it_reads_mnist(capsys: pytest.CaptureFixture[str]) -> None:
     folder = os.environ.get("THALWEG_DATA")
     if not folder or not Path(folder, IMAGES).exists():
         pytest.skip(f"THALWEG_DATA names no folder with {IMAGES}")
-    printed = run(folder, "--epochs", "1", "--images", "100")
-    assert printed.startswith("MNIST's test images: 80 to train on, 20 to test with")
-    assert {title.split()[0] for title in rows(printed)} >= CLASSES
+    images, digits, test_images, test_digits = runpy.run_path(str(EXAMPLE))["load"](100)
+    said = "MNIST's test images: 80 to train on, 20 to test with"
+    assert capsys.readouterr().out.startswith(said)
+    assert (len(digits), len(test_digits)) == (80, 20)
+    assert {*digits.tolist(), *test_digits.tolist()} == set(range(10))
+    assert images.shape == (80, 1, 28, 28)
+    assert test_images.shape == (20, 1, 28, 28)
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(tmp_path: Path) -> None:
