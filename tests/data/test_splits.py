@@ -60,7 +60,7 @@ def test_the_seed_decides_the_rows() -> None:
 
 def test_constant_columns_keep_scale_one() -> None:
     X = np.column_stack([np.full(20, 7.25), np.arange(20.0)])
-    parts = data.split(data.Dataset.from_arrays(X, [0.0] * 19 + [1.0]))
+    parts = data.split(data.Dataset.from_arrays(X, [0.0] * 19 + [1.5]))
     assert parts.encoder.scale[0] == 1
     assert parts.y_scale == 1  # the seed puts row 19 outside the training part
     assert 19 not in parts.train.rows
