@@ -226,7 +226,7 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
         ("trace momentum --betaa 3", "nor a hyperparameter of momentum, which has: lr, beta"),
         ("trace sgd --problem bwl", "unknown problem 'bwl'; did you mean bowl?"),
         ("trace sgd --start=1,b", "start must be numbers such as -5,-2, got '1,b'"),
-        ("trace sgd --start=1,2,3", "x0 must have shape (2,)"),
+        ("trace sgd --start=1,2,3", "--start must have shape (2,)"),
         ("trace sgd --steps 0.5", "--steps"),
     ],
 )
@@ -253,11 +253,12 @@ def test_what_fails_is_a_sentence_too(
 
         monkeypatch.setattr(racing, "race", fail)
         assert refused(capsys, "race", "iris", code=1) == str(error)
-    assert "does not exist" in refused(capsys, "report", "nowhere", code=1)
+    assert "nowhere holds no race" in refused(capsys, "report", "nowhere", code=1)
     Path("results.json").write_text("[", encoding="utf-8")
     assert "is not the results of a race" in refused(capsys, "report", ".")
     Path("file").touch()
-    assert refused(capsys, "trace", "sgd", "--out", "file/a.png", code=1).startswith("file/")
+    said = refused(capsys, "trace", "sgd", "--out", "file/a.png", code=1)
+    assert said.startswith("there is no folder file for a.png")
     assert not told
 
 
