@@ -114,8 +114,8 @@ class Course:
         """Return whether the optimum may be worse than the pass: few rows chose its penalty."""
         model = self._model
         parameters = (rows.X.shape[1] + model.fit_intercept) * self._k
-        nobody_s = model.finish == "auto" and model._own and not model.l1_ratio  # noqa: SLF001 - the same
-        return bool(nobody_s and parameters > PARAMETERS and len(rows.weights) >= _FOLDS)
+        automatic = model.finish == "auto" and model._own and not model.l1_ratio  # noqa: SLF001 - the same
+        return bool(automatic and parameters > PARAMETERS and len(rows.weights) >= _FOLDS)
 
     def _better(self, rows: Rows, alpha: float) -> bool:
         """Return whether the optimum predicts rows that it has not seen better than a pass does.
