@@ -46,3 +46,14 @@ def test_of_many_columns_what_predicts_rows_better_that_are_left_out_is_kept(
     assert fit.finished_ == same.finished_ == finished
     assert np.array_equal(fit.coef_, same.coef_)
     assert fit.alpha_ == same.alpha_
+
+
+def test_a_penalty_that_was_given_is_minimized_whatever_predicts_better(
+    texts: tuple[Any, Any],
+) -> None:
+    X, y = texts[0], texts[1] == MODULES.index("scipy.linalg")
+    given: Any = LinearClassifier(alpha=1e-2, random_state=0).fit(X, y)
+    same: Any = LinearClassifier(alpha=1e-2, finish=True, random_state=0).fit(X, y)
+    assert left_out(X, y, alpha=1e-2, finish=True) > left_out(X, y, alpha=1e-2, finish=False)
+    assert given.finished_
+    assert np.array_equal(given.coef_, same.coef_)
