@@ -145,9 +145,7 @@ def race(
     given: Any = X if source is None else load_task(source)
     if module := is_torch_task(given):
         _refuse(y=y, l2=l2, kind=kind, name=name)
-    chosen = rules_of(rules)
-    if not module:
-        chosen = _learnable(chosen, on_data, named=not (rules is None or rules == "all"))
+    chosen = rules_of(rules) if module else _learnable(rules, on_data)
     protocol = Protocol(
         rules=tuple(rule.name for rule in chosen),
         batch_sizes=_BATCH if batch_size is None else tuple(np.atleast_1d(batch_size).tolist()),
@@ -318,17 +316,18 @@ def _run(
 
 
 def _learnable(
-    rules: Sequence[Rule], on_data: Callable[[str], None] | None, *, named: bool
+    rules: str | Rule | Sequence[str | Rule] | None, on_data: Callable[[str], None] | None
 ) -> tuple[Rule, ...]:
-    """Return the rules by which linear models can be trained.
+    """Return those of the rules that are meant by which linear models can be trained.
 
     Raises:
         ValueError: there is another, and it was named.
     """
     from thalweg.linear.learnable import check_learnable  # noqa: PLC0415 - loads Numba
 
+    named = not (rules is None or rules == "all")
     left, whole, said = [], [], []
-    for rule in rules:
+    for rule in rules_of(rules):
         try:
             check_learnable(rule)
             left.append(rule)
