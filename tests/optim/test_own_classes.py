@@ -284,26 +284,6 @@ def test_a_sparse_gradient_is_refused_with_a_remedy() -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize(
-    ("saved", "loading", "message"),
-    [
-        (lambda p: optim.Descent(p, "lion"), "adamw", "a group without eps, where this one has"),
-        (torch.optim.AdamW, "adamw", "a group without beta1, beta2, where this one has rule 'ada"),
-        (lambda p: optim.Descent(p, "adamw"), "averaged(adamw)", "without memory"),
-    ],
-)
-def test_a_checkpoint_of_another_optimizer_is_refused(
-    saved: Any, loading: str, message: str
-) -> None:
-    params = new_parameters()
-    optimizer = optim.Descent(params, loading)
-    follow(optimizer, 1, 2)
-    before = deepcopy(optimizer.state_dict())
-    with pytest.raises(ValueError, match=f"of another optimizer: it has .*{message}"):
-        optimizer.load_state_dict(saved(new_parameters()).state_dict())
-    assert str(optimizer.state_dict()) == str(before)
-
-
 def test_a_hook_may_bring_a_checkpoint_into_the_form_of_its_rule() -> None:
     theirs = torch.optim.AdamW(new_parameters(), lr=0.02, betas=(0.8, 0.9))
     optimizer = optim.Descent(new_parameters(), "adamw")

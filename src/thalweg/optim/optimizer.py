@@ -20,6 +20,7 @@ from thalweg.catalog import TorchClass
 from thalweg.kind import ELEMENT_WISE
 from thalweg.optim import answer, gradient_release, lr_schedule
 from thalweg.optim.asked import Asked
+from thalweg.optim.checkpoint import check_origin
 from thalweg.optim.cuda import ready
 from thalweg.optim.gradient_scale import gradient_scale
 from thalweg.optim.layout import parameters_of
@@ -163,7 +164,12 @@ class CompiledOptimizer(Optimizer):
         """Raise ValueError if an option of a group is outside its range; torch's classes do so."""
 
     def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
-        """Raise ValueError if a checkpoint is of another optimizer; torch's classes do not ask."""
+        """Raise ValueError if a checkpoint is of another optimizer."""
+        states = state_dict["state"]
+        for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=False):
+            rule = self._rule(group)
+            kept = [states[number] for number in loaded["params"] if number in states]
+            check_origin(type(self).__name__, rule, self._class_of(rule), loaded, kept)
 
     def _forget(self) -> None:
         """Drop the layout: parameters, state or groups have changed."""
@@ -451,6 +457,8 @@ class CompiledOptimizer(Optimizer):
         for group, shown in zip(self.param_groups, packed["param_groups"], strict=True):
             shown.pop("schedule", None)  # it is code, and a checkpoint has none
             found = self._found(group)
+            if not self._class_of(found.rule).in_torch:
+                shown["rule"] = found.rule.name
             for p in group["params"]:
                 own = packed["state"].get(number)
                 if own:

@@ -40,19 +40,6 @@ class _Checked(CompiledOptimizer):
             (hyperparameter.check_scheduled if scheduled else hyperparameter.check)(given[name])
         _DECAY.check(options["weight_decay"])
 
-    def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
-        """Raise ValueError if a checkpoint is one of other rules, or of another class."""
-        for own, loaded in zip(self.param_groups, state_dict["param_groups"], strict=False):
-            rule, other = self._rule(own), loaded.get("rule", own.get("rule"))
-            needed = (*self._class_of(rule).arguments, "weight_decay")
-            missing = [name for name in needed if name not in loaded]
-            if missing or other != own.get("rule"):
-                kind = f"without {', '.join(missing)}" if missing else f"of rule {other!r}"
-                raise ValueError(
-                    f"the checkpoint is of another optimizer: it has a group {kind}, where this "
-                    f"one has rule {rule.name!r}; load it into the optimizer that wrote it"
-                )
-
 
 class Descent(_Checked):
     """Any rule as an optimizer; its hyperparameters are the options of the parameter groups.

@@ -16,6 +16,7 @@ from thalweg.sums import mean
 __all__ = [
     "BOUNDED_ADAFACTOR", "BOUNDED_ADAFACTOR_OF_VECTORS", "CENTERED_RMSPROP_MOMENTUM",
     "DAMPENED_MOMENTUM", "DAMPENED_NESTEROV", "DECAYING_ADAGRAD", "SCALED_MUON", "class_of",
+    "every_class",
 ]  # fmt: skip
 
 
@@ -153,3 +154,9 @@ def class_of(rule: Rule) -> TorchClass:
     known = _CLASSES.get(rule) or catalog.of(rule).torch
     assert known is not None
     return known
+
+
+def every_class() -> list[TorchClass]:
+    """Return torch's names for all rules and variants that torch, or a class like its own, has."""
+    known = (catalog.of(rules.get(name)).torch for name in rules.names())
+    return [*filter(None, known), *_CLASSES.values()]
