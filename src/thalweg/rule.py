@@ -332,7 +332,8 @@ RESERVED_HYPERPARAMETERS = {
         "capturable", "cautious", "clip_norm", "decoupled", "decoupled_weight_decay",
         "differentiable", "foreach", "fused", "independent_decay", "keys", "maximize",
         "nonfinite", "otherwise", "param_names", "params", "product_dtype", "report", "roles",
-        "rounding", "rule", "schedule", "schedule_step", "split", "state_dtype", "zero_gradients",
+        "rounding", "rule", "schedule", "schedule_lr", "schedule_step", "split", "state_dtype",
+        "zero_gradients",
     },
     "an argument of thalweg.descend": {
         "batch_size", "noise", "problem", "sampling", "seed", "steps", "tolerance", "x0",

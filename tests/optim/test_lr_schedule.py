@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 from optim_pairs import (
     Configuration,
@@ -221,3 +221,36 @@ def test_a_rate_of_0_stands_still_whatever_the_schedule() -> None:
         optimizer.state.clear()
         follow(optimizer, 1, 5)
     assert_parameters_equal(ours, theirs)
+
+
+def lowered(optimizer: Any) -> None:
+    scheduler = ReduceLROnPlateau(optimizer, patience=0)
+    for loss in (1.0, 2.0):
+        scheduler.step(loss)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda optimizer: StepLR(optimizer, 30),  # which writes another rate much later
+        lowered,
+        lambda optimizer: optimizer.param_groups[0].update(lr=0.3),
+    ],
+)
+def test_a_rate_that_is_written_beside_a_schedule_is_not_used_and_a_warning_says_so(
+    write: Callable[[Any], Any],
+) -> None:
+    optimizer = optim.SGD([leaf()], lr=halving)
+    assert steps(optimizer, [1.0, 1.0]) == [1.0, 0.5]
+    write(optimizer)
+    with pytest.warns(UserWarning, match="lr follows the schedule .*halving.*give lr a number"):
+        assert steps(optimizer, [1.0]) == [0.25]
+
+
+def test_a_scheduler_of_a_training_before_is_no_other_writer_of_the_rate() -> None:
+    before = torch.optim.SGD([leaf()], lr=1.0)
+    StepLR(before, 30)
+    steps(before, [1.0])
+    optimizer = optim.SGD([leaf()], lr=halving)
+    optimizer.load_state_dict(before.state_dict())
+    assert steps(optimizer, [1.0, 1.0]) == [1.0, 0.5]

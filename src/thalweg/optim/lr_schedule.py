@@ -1,6 +1,7 @@
 """Schedules as rates: parameter groups follow them step by step, and across checkpoints."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ def _takes_one(function: Schedule) -> bool:
 
 def scheduled(schedule: Schedule, t: int = 0) -> dict[str, Any]:
     """Return the options of a group that has followed a schedule for t steps."""
-    return {"lr": _last(schedule, t), "schedule": schedule, "schedule_step": t}
+    lr = _last(schedule, t)
+    return {"lr": lr, "schedule": schedule, "schedule_step": t, "schedule_lr": lr}
 
 
 def take(groups: Sequence[dict[str, Any]], step: Callable[[], bool]) -> None:
@@ -57,9 +59,10 @@ def take(groups: Sequence[dict[str, Any]], step: Callable[[], bool]) -> None:
         schedule, t = group["schedule"], group["schedule_step"]
         # A rate of 0 means that nothing should move: torch makes a state in this way.
         if group["lr"] != 0 or _last(schedule, t) == 0:
+            _check_own(group)
             coming.append((group, group["lr"], rate(schedule, t)))
     for group, _, new in coming:
-        group["lr"] = new
+        group["lr"] = group["schedule_lr"] = new
     taken = False
     try:
         taken = step()
@@ -68,7 +71,20 @@ def take(groups: Sequence[dict[str, Any]], step: Callable[[], bool]) -> None:
             if taken:
                 group["schedule_step"] += 1
             else:
-                group["lr"] = before
+                group["lr"] = group["schedule_lr"] = before
+
+
+def _check_own(group: dict[str, Any]) -> None:
+    """Warn if a scheduler of torch, or the training itself, sets the rate of a schedule, too.
+
+    A scheduler leaves ``initial_lr`` in each group.
+    """
+    if "initial_lr" in group or group["lr"] != group["schedule_lr"]:
+        warnings.warn(
+            f"lr follows the schedule {group['schedule']!r}: what a scheduler of torch or your own "
+            "code writes into the group's lr is not used; to let it, give lr a number",
+            stacklevel=6,
+        )
 
 
 def resume(
@@ -84,6 +100,7 @@ def resume(
     t = group.pop("schedule_step", None)
     if schedule is None:
         return
+    group.pop("initial_lr", None)  # of a scheduler that the checkpoint's training had
     if t is None:  # a checkpoint of torch's
         t = max((int(state[p].get("step", 0)) for p in group["params"] if p in state), default=0)
     group.update(scheduled(schedule, t))

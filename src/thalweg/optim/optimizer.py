@@ -456,6 +456,7 @@ class CompiledOptimizer(Optimizer):
         number = 0
         for group, shown in zip(self.param_groups, packed["param_groups"], strict=True):
             shown.pop("schedule", None)  # it is code, and a checkpoint has none
+            shown.pop("schedule_lr", None)
             found = self._found(group)
             if not self._class_of(found.rule).in_torch:
                 shown["rule"] = found.rule.name
