@@ -13,7 +13,7 @@ from thalweg.tensors import Tensors, each
 A, B = [np.array([1.0, -2.0]), np.array([[3.0]])], [np.array([0.5, 4.0]), np.array([[2.0]])]
 OPERATIONS = [
     operator.add, operator.sub, operator.mul, operator.truediv, operator.lt, operator.le,
-    operator.gt, operator.ge, operator.eq, operator.ne, maximum,
+    operator.gt, operator.ge, operator.eq, operator.ne, operator.mod, operator.floordiv, maximum,
     lambda a, b: b**a, lambda a, b: -abs(a) * b, lambda a, b: where(a > 0, a, b),
     lambda a, b: sqrt(a * a) + b,
 ]  # fmt: skip

@@ -5,7 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from typing import Any
 
-__all__ = ["Tensors", "each", "tensorwise"]
+__all__ = ["SeveralTruthsError", "Tensors", "each", "tensorwise"]
+
+
+class SeveralTruthsError(ValueError):
+    """An ``if`` asked for the truth of several tensors."""
 
 
 def each(function: Callable[..., Any], *values: Any) -> Any:  # noqa: ANN401 - arrays and tensors
@@ -68,13 +72,15 @@ class Tensors:
         return iter(self.parts)
 
     def __bool__(self) -> bool:
-        raise ValueError("the truth of several tensors is not one: use where, or a total")
+        raise SeveralTruthsError("the truth of several tensors is not one: use where, or a total")
 
     __neg__, __abs__ = _one("neg"), _one("abs")
     __add__, __radd__ = _one("add"), _turned("add")
     __sub__, __rsub__ = _one("sub"), _turned("sub")
     __mul__, __rmul__ = _one("mul"), _turned("mul")
     __truediv__, __rtruediv__ = _one("truediv"), _turned("truediv")
+    __floordiv__, __rfloordiv__ = _one("floordiv"), _turned("floordiv")
+    __mod__, __rmod__ = _one("mod"), _turned("mod")
     __pow__, __rpow__ = _one("pow"), _turned("pow")
     __matmul__, __rmatmul__ = _one("matmul"), _turned("matmul")
     __lt__, __le__, __gt__, __ge__ = _one("lt"), _one("le"), _one("gt"), _one("ge")

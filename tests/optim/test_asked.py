@@ -318,3 +318,66 @@ def test_complex_parameters_are_pairs_of_real_ones(name: str) -> None:
         ended.append(w.detach() if as_pairs else torch.view_as_real(w.detach()))
     torch.testing.assert_close(*ended, rtol=0, atol=1e-14)
     assert (ended[0] - torch.view_as_real(start)).abs().max() > 0.1
+
+
+def thawed(rule: str, after: int, **options: Any) -> list[list[Tensor]]:
+    """Return the path of a model whose first layer is frozen for some steps."""
+    model = net()
+    first = list(model.parameters())[:2]
+    optimizer = Descent(model.parameters(), rule, **options)
+    path = []
+    for number, batch in enumerate(batches()):
+        for p in first:
+            p.requires_grad = number >= after
+        optimizer.step(closure_of(model, optimizer, batch))
+        path.append([p.detach().clone() for p in model.parameters()])
+    return path
+
+
+def slopes(model: nn.Module, batch: tuple[Tensor, Tensor], last: int) -> tuple[Tensor, ...]:
+    loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+    return torch.autograd.grad(loss, list(model.parameters())[-last:])
+
+
+@pytest.mark.parametrize("base", ["adam", "adopt"])  # adopt has an `if t == 1`
+def test_a_layer_that_is_thawed_later_counts_its_own_steps(base: str) -> None:
+    path = thawed(f"sam({base})", 3, lr=0.1, radius=0.3)
+    model = net()
+    params, one = list(model.parameters()), rules.get(base)
+    hyper = {**one.defaults, "lr": 0.1}
+    kept = [(one.first_state(p.detach(), hyper), 0) for p in params]
+    for number, batch in enumerate(batches()):
+        moving = range(0 if number >= 3 else 2, 4)
+        first = slopes(model, batch, len(moving))
+        size = torch.cat([g.flatten() for g in first]).norm()
+        start = [p.detach().clone() for p in params]
+        with torch.no_grad():
+            for i, g in zip(moving, first, strict=True):
+                params[i].add_(0.3 * g / size)
+        second = slopes(model, batch, len(moving))
+        for i, g in zip(moving, second, strict=True):
+            state, t = kept[i]
+            x, state = one.advance(g, start[i], state, t=t + 1, hyper=hyper)
+            params[i].data, kept[i] = x, (state, t + 1)
+        torch.testing.assert_close(path[number], params, rtol=1e-12, atol=1e-14)
+
+
+def test_a_curvature_is_asked_for_by_the_steps_of_each_tensor() -> None:
+    def bent(x: Any) -> Any:
+        return 0.0 * x + 3.0
+
+    w = [torch.ones(2, requires_grad=True), torch.full((3,), 2.0, requires_grad=True)]
+    hyper = {**rules.sophia.defaults, "every": 2.0, "lr": 0.1}
+    optimizer = Descent(w, "sophia", **hyper)
+    alone = [p.detach().clone() for p in w]
+    state: list[dict[str, Any]] = [{"m": 0.0, "h": 0.0} for _ in w]
+    for number in range(5):
+        for i, p in enumerate(w):
+            p.grad = 3.0 * p.detach() if number >= i else None
+        optimizer.step(curvature=lambda: [bent(p) for p in w])
+        for i in range(min(number + 1, 2)):
+            alone[i], state[i] = rules.sophia.advance(
+                3.0 * alone[i], alone[i], state[i],
+                t=number + 1 - i, hyper=hyper, inputs={"curvature": bent},
+            )  # fmt: skip
+        torch.testing.assert_close([p.detach() for p in w], alone)

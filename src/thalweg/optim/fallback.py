@@ -13,7 +13,7 @@ from thalweg.optim.memory import gathered, placed
 from thalweg.optim.options import Options
 from thalweg.optim.recipe import Recipe
 from thalweg.optim.state import LOST, computed
-from thalweg.tensors import Tensors
+from thalweg.tensors import SeveralTruthsError, Tensors
 
 __all__ = ["Alone", "copy", "seen", "shown", "step_tensor", "step_together"]
 
@@ -103,13 +103,9 @@ def step_together(
     hyper = {n: _common([one.recipe.hyper[n] for one in members]) for n in rule.hyperparameters}
     g, x = Tensors(own.g for own in read), Tensors(own.x for own in read)
     t = _common([own.t for own in read])
-    if rule.inputs and isinstance(t, Tensors):
-        raise RuntimeError(
-            f"rule {rule.name!r} steps all parameters together, and these have taken "
-            f"{min(t) - 1} to {max(t) - 1} steps: begin a new optimizer where some join"
-        )
+    advance = partial(rule.advance, g, x, state, hyper=hyper, inputs=inputs)
     with products_in(options.product_dtype):
-        moved, after = rule.advance(g, x, state, t=t, hyper=hyper, inputs=inputs)
+        moved, after = _at_steps(advance, t)
     for name in rule.uniform_state:
         if isinstance(after[name], Tensors):
             several = [n for n, v in hyper.items() if isinstance(v, Tensors) and n != "lr"]
@@ -125,6 +121,28 @@ def step_together(
             _write(one, own, moved.parts[i], mine, options)
 
     return write
+
+
+def _at_steps(advance: Callable[..., Any], t: Any) -> tuple[Tensors, dict[str, Any]]:  # noqa: ANN401
+    """Return the new x and state of tensors that may have taken different numbers of steps.
+
+    Where an ``if`` on t divides them, the rule is called for each number, always with all tensors,
+    which sums go over; each tensor takes its own.
+    """
+    try:
+        moved, after = advance(t=t)
+    except SeveralTruthsError:
+        if not isinstance(t, Tensors):
+            raise
+    else:
+        return moved, after
+    found = {number: advance(t=number) for number in sorted(set(t))}
+    moved = Tensors(found[number][0].parts[i] for i, number in enumerate(t))
+    after = dict(found[max(t)][1])
+    for name, value in after.items():
+        if isinstance(value, Tensors):
+            after[name] = Tensors(found[n][1][name].parts[i] for i, n in enumerate(t))
+    return moved, after
 
 
 def _common(values: Sequence[Any]) -> Any:  # noqa: ANN401
