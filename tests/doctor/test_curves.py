@@ -163,6 +163,63 @@ def test_json_of_trainers_and_histories(tmp_path: Path) -> None:
     )
 
 
+def lines(form: str) -> str:
+    return "".join(form.format(n, a, b) for n, (a, b) in enumerate(zip(TRAIN, HELD, strict=True)))
+
+
+# As pandas, nested records, fairseq, the first example of PyTorch, transformers, XGBoost, fastai
+# and a German table write the two losses of an epoch.
+ODD = {
+    "pandas": json.dumps({"loss": dict(enumerate(TRAIN)), "val_loss": dict(enumerate(HELD))}),
+    "nested": json.dumps({"train": {"loss": list(TRAIN)}, "val": {"loss": list(HELD)}}),
+    "records": lines('{{"epoch": {0}, "train": {{"loss": {1}}}, "val": {{"loss": {2}}}}}\n'),
+    "fairseq": lines(
+        "12:00:01 | INFO | train | epoch {0:03d} | loss {1} | ppl 33\n"
+        "12:00:09 | INFO | valid | epoch {0:03d} | valid on 'valid' subset | loss {2} | ppl 40\n"
+    ),
+    "example": lines(
+        "Train Epoch: {0} [0/60000 (0%)]\tLoss: {1}\n\n"
+        "Test set: Average loss: {2}, Accuracy: 9/10 (90%)\n\n"
+    ),
+    "transformers": lines(
+        "{{'loss': {1}, 'learning_rate': 2e-05, 'epoch': {0}.5}}\n"
+        "{{'eval_loss': {2}, 'eval_runtime': 3.2, 'epoch': {0}.9}}\n"
+    ),
+    "xgboost": lines("[{0}]\ttrain-logloss:{1}\teval-logloss:{2}\n"),
+    "fastai": "epoch     train_loss  valid_loss  time    \n"
+    + lines("{0:<9d} {1:.9f}    {2:.9f}    00:03     \n"),
+    "numpy": "# a run of today\n# epoch loss val_loss\n" + lines("{0} {1:.9e} {2:.9e}\n"),
+    "numpy with commas": "# epoch,loss,val_loss\n" + lines("{0},{1:.9e},{2:.9e}\n"),
+    "decimal": "Epoche;loss;val_loss\n" + lines("{0};{1};{2}\n").replace(".", ","),
+}
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_what_other_programs_write_is_read(tmp_path: Path, form: str) -> None:
+    curves = read_curves(written(tmp_path, "log", ODD[form]))
+    np.testing.assert_allclose(curves.training, TRAIN, rtol=1e-6)
+    np.testing.assert_allclose(curves.validation, HELD, rtol=1e-6)
+
+
+def test_numbers_alone_are_a_loss(tmp_path: Path) -> None:
+    for text in (json.dumps(list(TRAIN)), "\n".join(map(str, TRAIN))):
+        np.testing.assert_allclose(read_curves(written(tmp_path, "log", text)).training, TRAIN)
+
+
+def test_lines_without_an_epoch_are_of_the_one_before(tmp_path: Path) -> None:
+    text = "".join(f"Epoch {n}/12\nloss: {a} - val_loss: {a}\n" for n, a in enumerate(TRAIN))
+    curves = read_curves(written(tmp_path, "log", text))
+    assert curves.unit == "epoch"
+    np.testing.assert_array_equal(curves.validation_steps, N)
+
+
+def test_a_score_is_no_loss(tmp_path: Path) -> None:
+    path = written(tmp_path, "log.csv", table("epoch,accuracy,dice_loss", N, HELD, TRAIN))
+    np.testing.assert_allclose(read_curves(path).training, TRAIN)
+    with pytest.raises(ValueError, match="--train accuracy: a score by its name, which rises"):
+        read_curves(path, train="accuracy")
+
+
 def test_lines_of_text_are_read(tmp_path: Path) -> None:
     text = "Using cpu\n" + "".join(
         f"Epoch [{n}/12] 100%|####| 3s 2ms/step - loss: {a:.4f} - accuracy: 0.5 - "
@@ -264,8 +321,8 @@ def test_steps_that_begin_again_in_each_epoch_are_lines(tmp_path: Path) -> None:
         (b"\x7fELF\x02\x00\x00\x01" * 99, "is binary"),
         (b"Dear all,\nthe meeting is at noon.\n", "not a log that is known"),
         (b"1,2\n3,4\n", "not a log that is known"),
-        (b"[1, 2, 3]", "must hold records"),
-        (b"epoch,accuracy\n1,0.5\n2,0.6\n", "no column that is a loss"),
+        (b"[[1, 2], [3, 4]]", "must hold records"),
+        (b"epoch,accuracy\n1,0.5\n2,0.6\n", "no column that is a loss .*a score is none"),
         (b"epoch,loss\n", "no"),
         (b"{", "no"),
         ("épôque;perte\n1;2\n".encode("latin-1"), "no column that is a loss"),

@@ -21,6 +21,19 @@ Floats = NDArray[np.float64]
 _TRAINING = {"train", "training", "trn", "fit"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "holdout"}
 _LOSS = {"loss", "nll", "crossentropy", "mse", "objective", "cost"}
+_SCORES = {
+    "accuracy",
+    "acc",
+    "auc",
+    "auroc",
+    "f1",
+    "precision",
+    "recall",
+    "iou",
+    "map",
+    "bleu",
+    "r2",
+}
 _PERPLEXED = {"min", "max", "std", "scale", "scaling", "weight", "lr", "best", "smooth"}
 _STEP = ("step", "global_step", "_step", "iteration", "iter", "batch", "epoch")
 
@@ -84,9 +97,11 @@ def read_curves(
         or _found(log, "--validation", _validated),
     }
     if not any(chosen.values()):
+        scored = any(map(_is_score, log.columns))
         raise ValueError(
-            f"{log.name} has no column that is a loss by its name ({_names(log)}); name it with "
-            "--train or --validation"
+            f"{log.name} has no column that is a loss by its name ({_names(log)}); "
+            + ("log the loss too, for a score is none, or " if scored else "")
+            + "name it with --train or --validation"
         )
     where = _named(log, "--step", step) or next(
         (name for word in _STEP for name in log.columns if _plain(name) == word), None
@@ -110,6 +125,10 @@ def _named(log: Log, option: str, name: str | None) -> str | None:
     if name is not None and name not in log.columns:
         meant = closest(name, log.columns) or f"it has {_names(log)}"
         raise ValueError(f"{option} {name}: {log.name} has no such column of numbers; {meant}")
+    if name is not None and _is_score(name):
+        raise ValueError(
+            f"{option} {name}: a score by its name, which rises where a loss falls; name a loss"
+        )
     return name
 
 
@@ -130,6 +149,11 @@ def _tokens(name: str) -> set[str]:
 def _is_loss(tokens: set[str]) -> bool:
     glued = any(token.endswith("loss") for token in tokens)
     return (bool(tokens & _LOSS) or glued) and not tokens & _PERPLEXED
+
+
+def _is_score(name: str) -> bool:
+    tokens = _tokens(name)
+    return bool(tokens & _SCORES) and not _is_loss(tokens)
 
 
 def _validated(name: str) -> bool:

@@ -159,10 +159,9 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     notes: list[str] = []
     if first in {b"{", b"["}:
         columns = _json(path, content)
-    else:
+    if not columns and first != b"{":  # lines may begin with [their time]
         columns, notes = _delimited(content)
-        if not columns:
-            columns = _prose(content)
+    columns = columns or _prose(content)
     if not columns:
         raise ValueError(f"{path} is not a log that is known; give {_FORMS}")
     return columns, notes
@@ -181,15 +180,34 @@ def _json(path: Path, content: bytes) -> dict[str, Column]:
     if isinstance(value, dict):
         value = value.get("log_history", value.get("history", value))
     if isinstance(value, dict):
+        value = _flat(value)
         lists = {k: v for k, v in value.items() if isinstance(v, list)}
         return _of_records(
             (dict(zip(lists, row, strict=True)) for row in _transposed(list(lists.values())))
             if lists
             else [value]
         )
+    if isinstance(value, list) and value and all(_number(one) is not None for one in value):
+        value = [{"loss": one} for one in value]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError(f"{path} must hold records of numbers, such as {{'step': 1, 'loss': 0.5}}")
-    return _of_records(value)
+    return _of_records(map(_flat, value))
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without records in it: {'val': {'loss': 1}} becomes {'val/loss': 1}.
+
+    What is numbered, as pandas writes columns, becomes a list.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if not isinstance(value, dict):
+            flat[name] = value
+        elif value and all(map(str.isdigit, value)):
+            flat[name] = list(value.values())
+        else:
+            flat |= {f"{name}/{part}": inner for part, inner in _flat(value).items()}
+    return flat
 
 
 def _transposed(lists: Sequence[list[Any]]) -> Iterator[tuple[Any, ...]]:
@@ -239,49 +257,73 @@ def _delimited(content: bytes) -> tuple[dict[str, Column], list[str]]:
     """Return the columns of a table with a header; none where the text is no table."""
     head = content[:_HEAD].decode("utf-8", "replace").splitlines()
     skipped = next((n for n, line in enumerate(head) if line.strip() and line[0] != "#"), 0)
-    header = head[skipped]
+    content = content.split(b"\n", skipped)[-1]
+    names = head[skipped - 1].lstrip("# ") if skipped else "loss"
+    first = _cells(head[skipped])
+    if len(first) == len(_cells(names)) and _is_number(first[0]):
+        head[skipped:skipped] = [names]  # numbers under a comment, or one column without a name
+        content = f"{names}\n".encode() + content
+    head = head[skipped:]
+    if _aligned(head[:4]):
+        content = re.sub(rb"[ \t]+(?=[\r\n]|$)|(?<=\n)[ \t]+", b"", content.lstrip(b" \t"))
+        content = re.sub(rb"[ \t]+", b"\t", content)
+        head = content[:_HEAD].decode("utf-8", "replace").splitlines()
+    header = head[0]
     delimiter = max(",\t;|", key=header.count)
-    if header.count(delimiter) == 0 and (
-        len(head) - skipped < 2 or not _all_numbers(head, skipped)
-    ):
+    if header.count(delimiter) == 0 and (len(head) < 2 or not _all_numbers(head)):
         return {}, []
     notes: list[str] = []
     runs = 1 + content.count(b"\n" + header.strip().encode(), len(header))
     if runs > 1:  # a logger that was started again appends its header
         notes.append(f"the file has {runs} runs, each with a header; this is the last")
-        content, skipped = content[content.rindex(b"\n" + header.strip().encode()) + 1 :], 0
-    table = _arrow(content, delimiter, skipped)
+        content = content[content.rindex(b"\n" + header.strip().encode()) + 1 :]
+    table = _arrow(content, delimiter)
     columns = {} if table is None else _of_table(table)
     if columns and all(_is_number(name) for name in table.column_names):  # type: ignore[union-attr]
         return {}, []
     return columns, notes
 
 
+def _aligned(lines: Sequence[str]) -> bool:
+    """Return whether blanks alone part the columns: names, and below them a number each."""
+    header, *rows = (line.split() for line in lines)
+    return (
+        len(header) > 1
+        and not set(",;|:=\t") & set(lines[0])
+        and not any(map(_is_number, header))
+        and bool(rows)
+        and all(len(row) == len(header) and all(map(_is_number, row[:2])) for row in rows if row)
+    )
+
+
+def _cells(line: str) -> list[str]:
+    return re.split(r"[,;\s]+", line.strip())
+
+
 def _is_number(text: str) -> bool:
     return _number(text) is not None
 
 
-def _all_numbers(head: Sequence[str], skipped: int) -> bool:
+def _all_numbers(head: Sequence[str]) -> bool:
     """Return whether below the header stands one number a line."""
-    return not _is_number(head[skipped]) and all(
-        _is_number(line) for line in head[skipped + 1 : -1] if line.strip()
-    )
+    return not _is_number(head[0]) and all(_is_number(line) for line in head[1:-1] if line.strip())
 
 
-def _arrow(content: bytes, delimiter: str, skipped: int) -> pa.Table | None:
+def _arrow(content: bytes, delimiter: str) -> pa.Table | None:
     options: dict[str, Any] = {
-        "read_options": pa.csv.ReadOptions(skip_rows=skipped),
         "parse_options": pa.csv.ParseOptions(
             delimiter=delimiter, invalid_row_handler=lambda _: "skip"
         ),
     }
     convert = {"null_values": ["", "None", "null", "NULL"], "strings_can_be_null": True}
+    if delimiter != "," and re.search(rb"[;\t]-?\d+,\d+[;\t\r\n]", content[:_HEAD]):
+        convert["decimal_point"] = ","
     try:
         return pa.csv.read_csv(
             io.BytesIO(content), convert_options=pa.csv.ConvertOptions(**convert), **options
         )
     except pa.ArrowInvalid:  # a text where numbers were before: all columns as text
-        names = content.splitlines()[skipped].decode("utf-8", "replace").split(delimiter)
+        names = content.split(b"\n", 1)[0].decode("utf-8", "replace").split(delimiter)
         types = dict.fromkeys((name.strip().strip('"') for name in names), pa.string())
         convert["column_types"] = types
     try:
@@ -326,18 +368,33 @@ def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 _LOSS = re.compile(
-    rf"([a-z][\w/.-]*(?: (?:loss|error))?)\s*[:=]\s*(?:tensor\()?({_NUMBER})(?![\w.])",
+    rf"([a-z][\w/.-]*(?: (?:loss|error))?)['\"]?(?:\s*[:=]\s*|(?<=loss)\s+)(?:tensor\()?"
+    rf"({_NUMBER})(?![\w.])",
     re.IGNORECASE,
 )
+_PART = re.compile(r"\b(?:train|(val|eval|test|dev))(?:ing|id|idation|uation)?\b", re.IGNORECASE)
 _PLACE = re.compile(r"\b(epoch|step|iter(?:ation)?)\b\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE)
 
 
 def _prose(content: bytes) -> dict[str, Column]:
-    """Return what lines say in the form ``name: number``, where a name is that of a loss."""
-    records = []
-    for part in re.split(r"[\r\n]+", content.decode("utf-8", "replace")):
-        found = {name.lower(): float(value) for name, value in _LOSS.findall(part)}
+    """Return what lines say in the form ``name: number``, where a name is that of a loss.
+
+    A line without an epoch or step has that of a line before.
+    """
+    records: list[dict[str, float]] = []
+    place: dict[str, float] = {}
+    for line in re.split(r"[\r\n]+", content.decode("utf-8", "replace")):
+        place |= {name.lower(): float(value) for name, value in _PLACE.findall(line)}
+        found = {_of_part(match, line): float(match[2]) for match in _LOSS.finditer(line)}
         if any("loss" in name for name in found):
-            found |= {name.lower(): float(value) for name, value in _PLACE.findall(part)}
-            records.append(found)
+            records.append(place | found)
     return _of_records(records)
+
+
+def _of_part(match: re.Match[str], line: str) -> str:
+    """Return a name, after the part of the data that the line names before: test set: loss."""
+    name = match[1].lower()
+    parts = _PART.findall(line[: match.start(2)])
+    if "loss" not in name or not parts or _PART.search(re.sub(r"[\W_]+", " ", name)):
+        return name
+    return f"{parts[-1].lower()} {name}".strip()
