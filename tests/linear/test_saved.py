@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from thalweg import data
+from thalweg.data import tables
 from thalweg.linear import saved
 from thalweg.linear.fitted import fit
 
@@ -79,3 +81,52 @@ def test_arrays_are_read_by_the_names_of_their_columns() -> None:
     table = pa.table(dict(zip(iris.features, iris.X.T, strict=True)))
     answers = found.predict(table)
     assert (answers["class"] == np.array(iris.classes)[iris.y]).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "values"),
+    [
+        (["25/12/2023", "02/01/2024"], ["03/02/2024"], ["2024-02-03"]),
+        (["1.234,50 €", "80 €"], ["1.234", "2.000 €"], [1234.0, 2000.0]),
+        (["1.5", "2.25"], ["1.234"], [1.234]),
+        (["1.5", "2.25"], ["1,5", "$3"], [1.5, 3.0]),
+        (["€565K", "€1.2M"], ["€3K"], [3000.0]),
+        (["TRUE", "FALSE"], ["FALSE", "true"], [0.0, 1.0]),
+        (["7", "8"], ["", ""], [np.nan, np.nan]),
+    ],
+)
+def test_new_rows_are_read_as_those_before_were(
+    tmp_path: Path, before: list[str], new: list[str], values: list[Any]
+) -> None:
+    place = tmp_path / "rows.csv"
+    cells = [f'"{before[i % 2]}","{i % 3}"' for i in range(30)]
+    place.write_text("x,y\n" + "\n".join(cells))
+    dataset = data.load(place, target="y", kind="regression")
+    held = "date" if dataset.X["x"].dtype.kind == "M" else "number"
+    frame = tables.encodable(
+        pa.table({"x": new}), {"x": held}, dataset.options, comma=False, styles=dataset.styles
+    )
+    want = pd.Series(pd.to_datetime(values) if isinstance(values[0], str) else values)
+    pd.testing.assert_series_equal(
+        frame["x"].astype(want.dtype), want, check_names=False, check_index=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "message"),
+    [
+        (["45%", "50%"], pa.array(["0.45"]), "'0.45' is not a number, as the column held"),
+        (["12 kg", "15 kg"], pa.array(["12 g"]), "'12 g' is not a number, as the column held"),
+        (["8.3k", "2.1k"], pa.array(["1.2M"]), "'1.2M' is not a number, as the column held"),
+        (["1", "2"], pa.array(DAYS[:1]), "type date32.*, and held numbers when the model was"),
+        (["2024-01-05", "2024-01-06"], pa.array([1.5]), "double, and held dates when the model"),
+    ],
+)
+def test_a_number_of_another_unit_is_refused(
+    tmp_path: Path, before: list[str], new: pa.Array, message: str
+) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("x,y\n" + "\n".join(f"{before[i % 2]},{i % 3}" for i in range(30)))
+    found = fit(data.load(place, target="y", kind="regression"))
+    with pytest.raises(ValueError, match=message):
+        found.saved.predict(pa.table({"x": new}))

@@ -15,7 +15,9 @@ from thalweg.data.delimited import SKIP
 from thalweg.data.numerals import MISSING, PLAIN, Numerals, most, numerals_of
 from thalweg.words import closest, listed
 
-__all__ = ["Column", "bad_value", "chosen", "typed", "wrong_value"]
+__all__ = ["Column", "Style", "bad_value", "chosen", "typed", "wrong_value"]
+
+Style = Numerals | str  # of numbers, or the format of dates
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
@@ -35,6 +37,7 @@ class Column:
         data: numbers (bool, int64, uint64 or float64), timestamps or texts; null where missing.
         bad: the rows whose text is not a value of that type.
         assumed: how it was read, in words; "" if that is obvious.
+        style: how its texts are written: numbers, or dates in this format; None of other columns.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Column:
         default_factory=lambda: np.zeros(0, np.int64), repr=False
     )
     assumed: str = ""
+    style: Style | None = None
 
 
 def chosen(
@@ -98,6 +102,7 @@ def typed(
     decimal: str | None,
     na: Sequence[str],
     comma: bool,
+    styles: Mapping[str, Style] | None = None,
 ) -> list[Column]:
     """Return the columns with their types. A bad value is null, and its row is listed.
 
@@ -108,28 +113,31 @@ def typed(
         decimal: the decimal mark of texts, if it is known.
         na: texts that stand for missing values.
         comma: whether the decimal mark is a comma where a column does not show it.
+        styles: how columns were written in a table before, which settles what can be read in two
+            ways.
 
     Raises:
         ValueError: a column has a type that cannot be used.
     """
+    before = styles or {}
     _check_types({name: table[name].type for name in names})
     texts = {name: _text(table[name], na) for name in names if _is_text(table[name].type)}
-    styles = {
-        name: numerals_of(text, decimal)
+    numerals = {
+        name: numerals_of(text, decimal, before.get(name))
         for name, text in texts.items()
         if types.get(name, "number") == "number"
     }
-    shown = {style.decimal for style in styles.values() if style and style.shown}
+    shown = {style.decimal for style in numerals.values() if style and style.shown}
     found = []
     for name in names:
         if name not in texts:
             found.append(_of_values(name, table[name], types.get(name)))
             continue
-        style = styles.get(name)
+        style = numerals.get(name)
         if style and style.open and "." not in shown and decimal is None:
             commas = "," in shown or (style.open == "," and comma)
             style = numerals_of(texts[name], ",") if commas else style
-        found.append(_of_text(name, texts[name], types.get(name), style))
+        found.append(_of_text(name, texts[name], types.get(name), style, before.get(name)))
     return found
 
 
@@ -169,11 +177,17 @@ def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(text, value_set=missing), None, text)
 
 
-def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numerals | None) -> Column:
+def _of_text(
+    name: str,
+    text: pa.ChunkedArray,
+    asked: str | None,
+    style: Numerals | None,
+    before: Style | None = None,
+) -> Column:
     """Return the type of a column of texts: numbers, booleans, dates or words."""
     if asked in ("category", "text"):
         return Column(name, asked, text)
-    if asked is None and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
+    if asked in (None, "number") and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
         return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
     if asked is None and style and dates.are_whole(text):
         asked, style = "date", None
@@ -184,12 +198,12 @@ def _of_text(name: str, text: pa.ChunkedArray, asked: str | None, style: Numeral
         said = str(style) if pc.any(odd).as_py() else ""
         if pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
             said = said or "leading zeros left out"
-        return Column(name, "number", values, _bad(text, values), said)
+        return Column(name, "number", values, _bad(text, values), said, style.settled())
     if asked == "date" or (asked is None and dates.may_be(text)):
-        values, said = dates.read(text)
+        values, form, said = dates.read(text, before if isinstance(before, str) else None)
         known = len(values) - values.null_count
         if asked == "date" or 2 * known > len(text) - text.null_count:
-            return Column(name, "date", values, _bad(text, values), said)
+            return Column(name, "date", values, _bad(text, values), said, form)
     said = "words, though they begin with numbers," if most(text, _NUMBERED) else ""
     return Column(name, "words", text, assumed=said)
 

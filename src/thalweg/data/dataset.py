@@ -12,8 +12,12 @@ from thalweg.data.options import Options
 from thalweg.words import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import pyarrow as pa
+
+    from thalweg.data.columns import Style
 
 __all__ = ["MAX_VALUES", "MIN_ROWS", "Dataset", "as_arrow", "real"]
 
@@ -42,6 +46,7 @@ class Dataset:
         dropped: rows that were left out.
         options: how it was read.
         notes: sentences that say what was assumed, what was left out and which columns look wrong.
+        styles: how the texts of a file's columns were written, by name; new rows are read alike.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Dataset:
     dropped: int = 0
     options: Options = field(default_factory=Options, repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
+    styles: "Mapping[str, Style]" = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> str:
@@ -165,7 +171,7 @@ class Dataset:
         notes += suspects.suspects(found.X, y, classes=classes is not None)
         return cls(
             name, found.X, y, tuple(found.X.columns), target, classes, source, loaded,
-            gone.total(), options, tuple(notes),
+            gone.total(), options, tuple(notes), found.styles,
         )  # fmt: skip
 
     def summary(self, encoded: int) -> str:

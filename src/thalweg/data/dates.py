@@ -59,17 +59,21 @@ def may_be(text: pa.ChunkedArray) -> bool:
     return most(text, _PARTS)
 
 
-def read(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    """Return timestamps, null for other texts, and how they were read, if that is not obvious.
+def read(text: pa.ChunkedArray, before: str | None = None) -> tuple[pa.ChunkedArray, str, str]:
+    """Return timestamps, null for other texts, their format, and the same in words if in doubt.
+
+    Args:
+        text: dates or times.
+        before: the format of a table before, which is taken where no other reads more texts.
 
     Example:
-        >>> values, said = read(pa.chunked_array([["1/2/2024", "3/4/2024", "never"]]))
+        >>> values, form, said = read(pa.chunked_array([["1/2/2024", "3/4/2024", "never"]]))
         >>> [value and str(value.date()) for value in values.to_pylist()], said
         (['2024-01-02', '2024-03-04', None], 'dates as %m/%d/%Y, month before day')
     """
     texts = pc.unique(text).drop_null()
     sample = texts.slice(0, _SAMPLE).to_pylist()
-    forms = [*_guessed(sample), *_FORMS]
+    forms = [*([before] if before else []), *_guessed(sample), *_FORMS]
     known = [int(_times(sample, form).notna().sum()) for form in forms]
     form = forms[int(np.argmax(known))]  # the first of equal ones: the month before the day
     as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
@@ -77,7 +81,7 @@ def read(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
     times = _times(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
     found = pc.take(pa.array(times), pc.index_in(text, value_set=texts))
     said = ", month before day" if twice else ""
-    return found, f"dates as {form}{said}" if twice or form == _FORMS[-1] else ""
+    return found, form, f"dates as {form}{said}" if twice or form == _FORMS[-1] else ""
 
 
 def _guessed(texts: Sequence[str]) -> list[str]:

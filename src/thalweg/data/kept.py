@@ -62,7 +62,9 @@ def save(dataset: Dataset, directory: Path) -> None:
     if record is not None:
         files.write(directory / _NAMED, msgspec.json.format(msgspec.json.encode(record)))
         return
-    labels = msgspec.json.encode({k: v for k, v in vars(dataset).items() if k not in ("X", "y")})
+    labels = msgspec.json.encode(
+        {k: v for k, v in vars(dataset).items() if k not in ("X", "y", "styles")}
+    )
     buffer = io.BytesIO()
     if isinstance(dataset.X, np.ndarray):
         single = dataset.X.astype(np.float32)

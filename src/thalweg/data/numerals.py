@@ -104,6 +104,16 @@ class Numerals:
         )
         return -value if signs and signs[0] != "+" else value
 
+    def settled(self) -> "Numerals":
+        """Return the same with nothing open: that is how the column was read."""
+        return replace(self, shown=True, open="") if self.open else self
+
+    def agrees(self, other: "Numerals") -> bool:
+        """Return whether one number means the same in both, but for the decimal mark."""
+        units = {self.unit, other.unit}
+        same = len(units) == 1 or units <= {"", "+"} or ("" in units and _is_money("".join(units)))
+        return same and self.scaled == other.scaled
+
     def parse(self, text: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return int64 or float64, null where a text is missing or no number in this style."""
         bare = self.decimal == "." and (not self.unit or _may_lack(self.unit))
@@ -177,7 +187,9 @@ def most(text: pa.ChunkedArray, pattern: str) -> bool:
     return bool(2 * found > len(text) - text.null_count)
 
 
-def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals | None:
+def numerals_of(
+    text: pa.ChunkedArray, decimal: str | None = None, before: object = None
+) -> Numerals | None:
     """Return how the numbers of a column are written; None if it is not one of numbers.
 
     It is one if more than half of its values are numbers in the style that explains most of them.
@@ -186,6 +198,8 @@ def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals |
     Args:
         text: stripped texts, null for missing ones.
         decimal: the decimal mark, if it is known.
+        before: the style of the same column in a table before. A number keeps its meaning: another
+            decimal mark is found, another unit is not.
 
     Example:
         >>> numerals_of(pa.chunked_array([["$5,120.50", "$80", "unknown"]]))
@@ -195,6 +209,17 @@ def numerals_of(text: pa.ChunkedArray, decimal: str | None = None) -> Numerals |
     """
     text = text.filter(pc.is_valid(text))
     text = text.filter(pc.invert(pc.match_substring_regex(text, _NO_NUMBER)))
+    if not isinstance(before, Numerals):
+        return _found(text, decimal)
+    clear = before.shown or before.unit or before.scaled
+    if clear and not before.parse(text).null_count:
+        return before
+    found = _found(text, decimal)
+    return found if found and found.agrees(before) else before
+
+
+def _found(text: pa.ChunkedArray, decimal: str | None) -> Numerals | None:
+    """Return the style of texts of which none is missing."""
     plain = pc.match_substring_regex(text, f"{PLAIN}|{_INFINITE}")
     if len(text) and pc.all(plain).as_py() and decimal != ",":
         marked = text.filter(pc.match_substring(text, "."))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thalweg.data.columns import Column, bad_value, chosen, typed, wrong_value
+from thalweg.data.columns import Column, Style, bad_value, chosen, typed, wrong_value
 from thalweg.data.options import Options
 from thalweg.words import closest, listed
 
@@ -30,12 +30,14 @@ class Prepared:
         y: the target: bool, integers, float64 or texts.
         dropped: rows that were left out, by the reason.
         assumed: how columns were read, in words.
+        styles: how the texts of columns were written.
     """
 
     X: "pd.DataFrame"
     y: NDArray[Any]
     dropped: Counter[str]
     assumed: tuple[str, ...]
+    styles: dict[str, Style]
 
 
 def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bool) -> Prepared:
@@ -67,11 +69,17 @@ def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bo
     assumed = _assumed(found)
     if empty:
         assumed.append(f"columns without a value left out: {listed(empty, 5)}")
-    return Prepared(_frame(features, kept), _target(answer, kept), dropped, tuple(assumed))
+    styles = {column.name: column.style for column in features if column.style is not None}
+    return Prepared(_frame(features, kept), _target(answer, kept), dropped, tuple(assumed), styles)
 
 
 def encodable(
-    table: pa.Table, kinds: Mapping[str, str], options: Options, *, comma: bool
+    table: pa.Table,
+    kinds: Mapping[str, str],
+    options: Options,
+    *,
+    comma: bool,
+    styles: Mapping[str, Style] | None = None,
 ) -> "pd.DataFrame":
     """Return the columns of new rows as those of a table before were.
 
@@ -80,6 +88,7 @@ def encodable(
         kinds: the columns that are needed, each ``"number"``, ``"category"`` or ``"date"``.
         options: how the table before was read.
         comma: as in ``prepared``.
+        styles: how their texts were written.
 
     Raises:
         ValueError: a column or a value is missing that the rows before had, or a value is bad.
@@ -91,7 +100,15 @@ def encodable(
             f"needs; its columns are: {_listed(table.column_names)}"
         )
     found = typed(table, list(kinds), types=kinds, decimal=options.decimal, na=options.na,
-                  comma=comma)  # fmt: skip
+                  comma=comma, styles=styles)  # fmt: skip
+    for column in found:
+        held = kinds[column.name]
+        if held not in ("category", column.type):
+            kind = table[column.name].type
+            raise ValueError(
+                f"column {column.name!r} has the type {kind}, and held {held}s when the model was "
+                "trained"
+            )
     if any(len(column.bad) for column in found):
         said = wrong_value(found, table)[1]
         raise ValueError(

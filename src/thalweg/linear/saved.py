@@ -15,8 +15,12 @@ from thalweg.data import Dataset, Encoder
 from thalweg.data.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import pyarrow as pa
+
+    from thalweg.data.columns import Style
 
 __all__ = ["MARK", "Saved", "load"]
 
@@ -34,6 +38,7 @@ class Saved:
         target: the column that is predicted.
         classes: their names; None of a regression.
         options: how the table was read.
+        styles: how the texts of its columns were written.
         version: of scikit-learn, whose parts the file has.
     """
 
@@ -43,6 +48,7 @@ class Saved:
     target: str
     classes: tuple[str, ...] | None
     options: Options
+    styles: "Mapping[str, Style]"
     version: str = sklearn.__version__
 
     @classmethod
@@ -52,7 +58,10 @@ class Saved:
         if not isinstance(dataset.X, np.ndarray):
             held = {"M": "date", "O": "category"}
             kinds = {n: held.get(dataset.X[n].dtype.kind, "number") for n in dataset.features}
-        return cls(estimator, encoder, kinds, dataset.target, dataset.classes, dataset.options)
+        return cls(
+            estimator, encoder, kinds, dataset.target, dataset.classes, dataset.options,
+            dataset.styles,
+        )  # fmt: skip
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the file; see ``files.write``.
@@ -74,7 +83,7 @@ class Saved:
         """
         from thalweg.data.tables import encodable  # noqa: PLC0415 - loads PyArrow
 
-        frame: Any = encodable(table, self.kinds, self.options, comma=comma)
+        frame: Any = encodable(table, self.kinds, self.options, comma=comma, styles=self.styles)
         return self.encoder.transform(frame)
 
     def predict(self, table: "pa.Table", *, comma: bool = False) -> "pd.DataFrame":
