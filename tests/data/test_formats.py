@@ -273,14 +273,9 @@ UNUSABLE = [
     (b"PK\x03\x04rest", "it cannot be unpacked: "),
     (b"BZh9rest", "it cannot be unpacked: "),
     (b"\xfd7zXZ\x00rest", "it cannot be unpacked: "),
-    (b"\xd0\xcf\x11\xe0rest", "it is an Excel workbook; save it as CSV"),
+    (b"\xd0\xcf\x11\xe0rest", "it is a spreadsheet, which xlrd reads: pip install xlrd, or"),
     ("<!DOCTYPE html><html>a,b</html>", "it is a web page or XML, not a table"),
-    ('{"a": [1, 2], "b": [3, 4]}', "it is JSON; write it as CSV or Parquet with pandas"),
     (b"a,b".ljust(257, b"\0") + b"ustar", "it is a tar archive; unpack it, and give the file or"),
-    (
-        "% of May\n@RELATION t\n@attribute a numeric\n@data\n1,2\n",
-        "it is an ARFF file; write it as",
-    ),
     ("\ufeffa,b\n".encode("utf-16-le")[:-1], "it has the byte order mark of UTF-16"),
 ]
 

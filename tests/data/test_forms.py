@@ -19,6 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from thalweg import data
+from thalweg.data import delimited
 
 FRAME = pd.DataFrame({
     "size": [0.5, -1.25, 1234.5, 12.0, 0.125, 7.75, 1e-3, 99.5, -3.5, 2.25, 4.5, 100.0],
@@ -127,6 +128,9 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "titles of one cell": (b"Report of May\n\n" + csv(), FRAME),
     "a sum below": (csv() + b"Total,56,,102.0\n", FRAME),
     "a source below": (csv() + b"\nSource: somebody\n", FRAME),
+    "a note with commas below": (csv(sep=";") + b"\nNote: early; revised, in May\n", FRAME),
+    "units below the names": (f"{HEADER}\nm2,-,,EUR\n{ROWS}".encode(), FRAME),
+    "names twice": (f"{HEADER}\nmean,total,name,mean\n{ROWS}".encode(), FRAME),
     "a comma that ends the header": (f"{HEADER},\n{ROWS}".encode(), FRAME),
     "a comma that ends every row": (ROWS.replace("\n", ",\n").encode(), FRAME),
     "an index without a name": (
@@ -283,8 +287,46 @@ def test_no_row_of_data_is_a_header_because_the_target_is_in_it(
     assert target not in ROWS.partition("\n")[0].split(",")
     assert f",{target}" in ROWS
     (tmp_path / "t.csv").write_text(ROWS)
-    with pytest.raises(ValueError, match=f"no column '{target}'; its columns are: column1, col"):
+    hint = "did you mean column1. " * (target == "1")
+    message = f"no column '{target}'; {hint}its columns are: column1, col"
+    with pytest.raises(ValueError, match=message):
         data.load(tmp_path / "t.csv", target=target)
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("3", "column3"),
+        ("4", "column4"),
+        ("-1", "column4"),
+        ("last", "column4"),
+        ("first", "column1"),
+    ],
+)
+def test_a_column_without_a_name_is_meant_by_its_place(
+    tmp_path: Path, target: str, meant: str
+) -> None:
+    (tmp_path / "t.csv").write_text(ROWS)  # 3 is a value of the first row
+    with pytest.raises(ValueError, match=f"no column '{target}'; did you mean {meant}. its"):
+        data.load(tmp_path / "t.csv", target=target)
+
+
+def test_years_as_names_are_no_row_of_data(tmp_path: Path) -> None:
+    for years in ("1990,1991,1992", "1990,1995,2000", "2000,2010,2020"):
+        rows = "".join(f"x{i % 3},{i}.5,{2 * i}.5,{i}.25\n" for i in range(12))
+        (tmp_path / "t.csv").write_text(f"town,{years}\n{rows}")
+        found = data.load(tmp_path / "t.csv", target=years[-4:])
+        assert found.features == ("town", years[:4], years[5:9])
+
+
+def test_a_first_row_of_values_stays(tmp_path: Path) -> None:
+    for first in ("NA,?", "unknown,3", "2 kg,3 kg"):
+        rows = "".join(f"{i},{i}.5,x\n" for i in range(12))
+        (tmp_path / "t.csv").write_text(f"a,b,y\n{first},x\n{rows}")
+        found = delimited.read(
+            (tmp_path / "t.csv").read_bytes(), delimited.Dialect(), target="y", skip_bad_rows=False
+        )
+        assert found.table.num_rows == 13
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ _Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A table in a CSV, Parquet, Feather or libsvm file, in a folder of such files, or - "
-        "for standard input; or a named data set (digits, diabetes, breast_cancer, …).",
+        help="A table in a CSV, Excel, JSON or Parquet file or the like, in a folder of such "
+        "files, or - for standard input; or a named data set (digits, diabetes, breast_cancer, …).",
     ),
 ]
 _Loss = Annotated[

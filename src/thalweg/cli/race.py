@@ -46,9 +46,9 @@ _Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="A named data set (digits, diabetes, breast_cancer, airfoil, …); a table in a CSV, "
-        "Parquet, Feather or libsvm file, in a folder of such files, or - for standard input; or "
-        "FILE.py:function that returns a thalweg.TorchTask (:task by default). Left out with "
-        "--resume.",
+        "Excel, JSON or Parquet file or the like, in a folder of such files, or - for standard "
+        "input; or FILE.py:function that returns a thalweg.TorchTask (:task by default). Left out "
+        "with --resume.",
     ),
 ]
 _Rules = Annotated[

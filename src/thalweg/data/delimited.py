@@ -18,6 +18,7 @@ import pyarrow.csv
 
 from thalweg.checks import count
 from thalweg.data.encoding import decoded
+from thalweg.data.numerals import MISSING, most
 from thalweg.words import listed
 
 __all__ = ["SKIP", "Dialect", "EmptyError", "Layout", "Text", "layout_of", "read"]
@@ -127,13 +128,11 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
     _check_quotes(table, ragged, layout, body)
-    table, ragged, left_out = _without_footer(table, ragged)
+    table, ragged = _without_margins(table, ragged, layout)
     if ragged and not skip_bad_rows:
         raise ValueError(_ragged(text, layout, ragged[0]))
     if encoding not in ("UTF-8", dialect.encoding):
         layout.assumed.insert(0, f"encoding {encoding}")
-    if left_out:
-        layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
     if target is not None and layout.names.count(target) > 1:
         raise ValueError(f"two columns have the name {target!r} of the target; rename one")
     full = [bool(pc.any(pc.not_equal(column, "")).as_py()) for column in table.columns]
@@ -277,7 +276,8 @@ def _header(
     full = [(n, row) for n, row in wide if 2 * sum(map(bool, row)) > len(row)] or wide
     if given is None:
         for after, row in wide:
-            if target in row and (row is wide[0][1] or _is_title(row, target, rows)):
+            top = row is wide[0][1] and not (target in _numbers(row) and _is_data(row))
+            if target in row and (top or _is_title(row, target, rows)):
                 return row, after
         after, row = full[0]
         if hidden := _commented(way, lines, row, after, comment):
@@ -307,15 +307,20 @@ def _commented(
 
 def _is_data(row: Sequence[str]) -> bool:
     """Return whether a row has a number; years and 0, 1, 2, ... may be names."""
-    numbers = [cell for cell in row if _NUMBER.fullmatch(cell)]
+    numbers = _numbers(row)
     if not numbers:
         return False
     if all(number.isdigit() for number in numbers) and len(numbers) > 1:
         values = [int(number) for number in numbers]
-        in_a_row = values == list(range(values[0], values[0] + len(values)))
+        steps = set(np.diff(values).tolist())
+        in_a_row = len(steps) == 1 and steps <= {1, 5, 10}
         if in_a_row and (values[0] < 2 or 1900 <= values[0] <= 2100):
             return False
     return True
+
+
+def _numbers(row: Sequence[str]) -> list[str]:
+    return [cell for cell in row if _NUMBER.fullmatch(cell)]
 
 
 def _body(text: str, layout: Layout) -> str:
@@ -370,13 +375,27 @@ def _parsed(body: str, layout: Layout) -> tuple[pa.Table, list[Any]]:
     return table, ragged
 
 
+def _without_margins(
+    table: pa.Table, ragged: list[Any], layout: Layout
+) -> tuple[pa.Table, list[Any]]:
+    """Leave out the rows at both ends that hold no values, and say so."""
+    table, ragged, left_out = _without_footer(table, ragged)
+    if left_out:
+        layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
+    if units := _units(table):
+        table = table.slice(1)
+        layout.assumed.append(f"the row below the names, {listed(units, 3)}, left out: no values")
+    return table, ragged
+
+
 def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[Any], int]:
     """Leave out last rows that are sums or remarks, and count them."""
     count = table.num_rows + len(ragged)
     ragged, left_out = list(ragged), 0
     while ragged and ragged[-1].number == count and table.num_columns > 2:
-        cells = [cell for cell in ragged[-1].text.split(",") if cell.strip()]
-        if len(cells) > 1 or (cells and _NUMBER.fullmatch(cells[0])):
+        cells = [cell for cell in re.split(r"[,;\t|]", ragged[-1].text) if cell.strip()]
+        prose = re.search(r"[^\W\d]{2}[:.)]? ", cells[0]) if cells else None
+        if any(map(_NUMBER.fullmatch, cells)) or (len(cells) > 1 and not prose):
             break
         ragged.pop()
         count, left_out = count - 1, left_out + 1
@@ -389,6 +408,18 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
             break
         keep, left_out = keep - 1, left_out + 1
     return table.slice(0, keep), ragged, left_out
+
+
+def _units(table: pa.Table) -> list[str]:
+    """Return the texts of a first row that has units, or names again, where others have numbers."""
+    rest = table.slice(1, _ROWS)
+    above = [
+        table[name][0].as_py().strip() for name in table.column_names
+        if rest.num_rows > 1 and most(rest[name], r"^[^\pL\pN]{0,3}\pN")
+    ]  # fmt: skip
+    texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
+    none = not any(re.match(r"\W{0,3}\d", text) for text in above)
+    return texts if none and len(texts) > 1 and 2 * len(texts) >= len(above) else []
 
 
 def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:

@@ -19,7 +19,7 @@ import pyarrow.dataset
 import pyarrow.feather
 import pyarrow.parquet
 
-from thalweg.data import delimited
+from thalweg.data import delimited, foreign
 from thalweg.data.delimited import Dialect
 from thalweg.data.named import names
 from thalweg.words import closest, listed
@@ -36,6 +36,13 @@ _FOREIGN = {  # what is no table that can be read here: its first bytes, and wha
     b"\x89HDF": "an HDF5 file; write it as Parquet with pandas",
     b"ORC": "an ORC file; write it as Parquet with PyArrow",
     b"SQLite format 3": "a SQLite database; export the table as CSV",
+    b"$FL": "an SPSS file; save it as CSV or Stata (.dta)",
+    b"\x80\x02": "a pickle, which can run code; write it as Parquet with pandas",
+    b"\x80\x03": "a pickle, which can run code; write it as Parquet with pandas",
+    b"\x80\x04": "a pickle, which can run code; write it as Parquet with pandas",
+    b"\x80\x05": "a pickle, which can run code; write it as Parquet with pandas",
+    b"MATLAB 7.3": "a MATLAB file of the form of HDF5; save it with -v7",
+    b"RDX": "an R workspace; write the table with write.csv",
     b"Obj\x01": "an Avro file; write it as Parquet",
     b"\x93NUMPY": "a NumPy array; give it to thalweg.race(X, y) in Python",
     b"FEA1": "a Feather file of the first version; write it again with pandas",
@@ -43,9 +50,7 @@ _FOREIGN = {  # what is no table that can be read here: its first bytes, and wha
     b"\x89PNG": "a picture",
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
 }
-_MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
-_JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
-_ARFF = re.compile(rb"(?im)^\s*@relation\b")
+_MARKUP = re.compile(rb"\s*<(!doctype|html|table|\?xml)", re.IGNORECASE)
 _LIBSVM = re.compile(  # an example without features is only its label
     rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*(\s+qid:\d+)?"
     rb"(\s+\d+:[-+]?[\d.]+(e[-+]?\d+)?)*\s*(#.*)?"
@@ -187,8 +192,6 @@ def _zip(content: bytes) -> bytes:
             if not item.is_dir() and not item.filename.startswith("__MACOSX/")
             and not Path(item.filename).name.startswith(".")
         ]  # fmt: skip
-        if any(item.filename.startswith(("xl/", "content.xml")) for item in found):
-            raise ValueError("it is a spreadsheet; save it as CSV")
         if len(found) != 1:
             held = listed([item.filename for item in found], 3)
             raise ValueError(
@@ -214,6 +217,8 @@ PACKED: Mapping[bytes, Callable[[bytes], bytes]] = {
 
 def _unpacked(content: bytes) -> bytes:
     """Unpack gzip, bzip2, xz, zip and Zstandard by their first bytes, not by a name."""
+    if foreign.is_whole(content):
+        return content
     for mark, unpack in PACKED.items():
         if content.startswith(mark):
             try:
@@ -231,15 +236,23 @@ def check_is_table(content: bytes) -> None:
             raise ValueError(f"it is {what}")
     if content[257:262] == b"ustar":
         raise ValueError("it is a tar archive; unpack it, and give the file or the folder of parts")
-    if _ARFF.search(content[:_HEAD]):
+    if foreign.ARFF.search(content[:_HEAD]):
         raise ValueError("it is an ARFF file; write it as CSV with scipy.io.arff and pandas")
     if _MARKUP.match(content):
         raise ValueError("it is a web page or XML, not a table; save the table itself as CSV")
-    if _JSON.match(content):
+    if foreign.JSON.match(content):
         raise ValueError("it is JSON; write it as CSV or Parquet with pandas")
 
 
 def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
+    if found := foreign.read(content, target):
+        table, said = found
+        return Table(table, assumed=(said,))
+    if spread := foreign.sheet(content, target):
+        content, name = spread
+        dialect = replace(dialect, delimiter=",", encoding=None)
+        text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)
+        return Table(text.table, text.dropped, (*[name] * bool(name), *text.assumed))
     check_is_table(content)
     if content.startswith(_ARROW):
         return Table(_arrow(content))

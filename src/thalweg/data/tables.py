@@ -1,5 +1,6 @@
 """Tables: columns, missing values and bad rows of a table, ready to be split and encoded."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
     if target is None:
         raise ValueError(f"it needs a target (--target COL); its columns are: {_listed(columns)}")
     if target not in columns:
-        hint = closest(target, columns)
+        hint = _at_place(target, columns) or closest(target, columns)
         raise ValueError(
             f"it has no column {target!r}; {hint and hint + ' '}its columns are: {_listed(columns)}"
         )
@@ -140,6 +141,15 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
     if not table.num_rows:
         raise ValueError("it has no rows of data")
     return target
+
+
+def _at_place(target: str, columns: Sequence[str]) -> str:
+    """Return a hint where a target is the place of a column that has no name."""
+    places = {"first": 1, "last": -1}
+    place = places.get(target) or (int(target) if re.fullmatch(r"-?[1-9]\d{0,5}", target) else 0)
+    if not 1 <= abs(place) <= len(columns) or columns[0] != "column1":
+        return ""
+    return f"did you mean {columns[place - (place > 0)]}?"
 
 
 def _listed(columns: Sequence[str]) -> str:

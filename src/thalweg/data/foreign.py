@@ -1,0 +1,291 @@
+"""Foreign formats: what pandas, SciPy, NumPy, PyArrow and SQLite read, as a table or as CSV."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import re
+import sqlite3
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thalweg.words import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ARFF", "JSON", "is_whole", "read", "sheet"]
+
+_ENGINES = {  # what pandas reads a spreadsheet with, by a part of it, and its package
+    "xl/workbook.xml": ("openpyxl", "openpyxl"),
+    "xl/workbook.bin": ("pyxlsb", "pyxlsb"),
+    "content.xml": ("odf", "odfpy"),
+}
+_OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+_HEAD = 1 << 16  # bytes by which a file is told
+_TITLES = 50  # rows of a sheet in which the column names are sought
+JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
+ARFF = re.compile(rb"(?im)^\s*@relation\b")
+
+
+def is_whole(content: bytes) -> bool:
+    """Return whether a zip archive is one file to its reader: a workbook, or NumPy's arrays."""
+    return _engine(content) is not None or _is_npz(content)
+
+
+def sheet(content: bytes, target: str | None) -> tuple[bytes, str] | None:
+    """Return the sheet of a spreadsheet that has the target as CSV, and its name if there are more.
+
+    Args:
+        content: of a file.
+        target: the name of a column, if it is known.
+
+    Returns:
+        None if it is no spreadsheet.
+
+    Raises:
+        ValueError: there is no package that reads it, or it is broken.
+    """
+    engine = _engine(content)
+    if engine is None:
+        return None
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    module, package = engine
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"it is a spreadsheet, which {package} reads: pip install {package}, or save it as CSV"
+        )
+    try:
+        frames: dict[str, Any] = pd.read_excel(
+            io.BytesIO(content), None, header=None, dtype=object, na_filter=False, engine=module
+        )
+    except Exception as error:  # noqa: BLE001 - a library raises what it likes of bytes
+        raise ValueError(f"it cannot be read as a spreadsheet: {error}; save it as CSV") from None
+    filled = {name: frame for name, frame in frames.items() if frame.shape[0] > 1}
+    if not filled:
+        raise ValueError("none of its sheets has rows of data")
+    has = [n for n, frame in filled.items() if (frame.iloc[:_TITLES] == target).to_numpy().any()]
+    name = next(iter(has or filled))
+    said = f"sheet {name} of {listed(list(frames), 3)}" if len(frames) > 1 else ""
+    return filled[name].to_csv(index=False, header=False).encode(), said
+
+
+def read(content: bytes, target: str | None) -> tuple[pa.Table, str] | None:
+    """Return the columns of a file, and what was assumed; None if the format is another.
+
+    Args:
+        content: of a file.
+        target: the name of a column, if it is known.
+
+    Raises:
+        ValueError: it is broken, or holds no table.
+    """
+    for mark, (what, reader) in _READERS.items():
+        if content.startswith(mark):
+            return _tried(what, reader, content, target)
+    if JSON.match(content):
+        return _tried("JSON", _json, content, target)
+    if ARFF.search(content[:_HEAD]):
+        return _tried("ARFF", _arff, content, target)
+    return _tried("NumPy", _archive, content, target) if _is_npz(content) else None
+
+
+def _tried(
+    what: str, reader: "_Reader", content: bytes, target: str | None
+) -> tuple[pa.Table, str]:
+    try:
+        found, more = reader(content, target)
+    except _HoldsNoTableError as error:
+        raise ValueError(f"it is a file of {what} that {error}") from None
+    except Exception as error:  # noqa: BLE001 - a library raises what it likes of bytes
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"it cannot be read as {what}: {first}; write it as CSV") from None
+    table = found if isinstance(found, pa.Table) else _columns(found)
+    return table, f"format {what}{more}"
+
+
+class _HoldsNoTableError(ValueError):
+    """A file is whole, but what it holds is no table."""
+
+
+def _inside(content: bytes) -> list[str]:
+    if not content.startswith(b"PK"):
+        return []
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
+
+
+def _is_npz(content: bytes) -> bool:
+    names = _inside(content)
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _engine(content: bytes) -> tuple[str, str] | None:
+    if content.startswith(_OLD_EXCEL):
+        return "xlrd", "xlrd"
+    names = set(_inside(content))
+    return next((engine for part, engine in _ENGINES.items() if part in names), None)
+
+
+def _columns(frame: "pd.DataFrame") -> pa.Table:
+    """Return a frame as a table; a column of texts and numbers becomes one of texts."""
+    columns = {}
+    for name, column in frame.items():
+        try:
+            found = pa.array(column, from_pandas=True)
+        except (pa.ArrowException, TypeError):
+            found = pa.array([None if _lacks(v) else str(v) for v in column], pa.string())
+        columns[str(name)] = found
+    return pa.table(columns)
+
+
+def _lacks(value: object) -> bool:
+    return value is None or value != value  # noqa: PLR0124 - NaN
+
+
+def _json(content: bytes, _: str | None) -> "_Read":
+    """Read a list of objects or of rows, columns by their names, or an object on each line."""
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    text = content.decode("utf-8-sig")
+    place = ""
+    try:
+        held = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        held = [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(held, dict) and {"columns", "data"} <= held.keys():  # as pandas splits a frame
+        held = [held["columns"], *held["data"]]
+    if isinstance(held, dict):
+        inner = [name for name, value in held.items() if _are(dict, value) or _are(list, value)]
+        if len(inner) == 1:
+            place, held = f", rows in {inner[0]}", held[inner[0]]
+    if _are(dict, held):
+        return pd.json_normalize(held), place
+    if _are(list, held):
+        first, *rows = held
+        named = all(isinstance(name, str) for name in first)
+        names = first if named else _numbered(len(first), "column")
+        return pd.DataFrame(rows if named else held, columns=names), place
+    if isinstance(held, dict) and (_are(list, [*held.values()]) or _are(dict, [*held.values()])):
+        return pd.DataFrame(held), place
+    raise _HoldsNoTableError("holds no list of records; write its table as CSV")
+
+
+def _arff(content: bytes, _: str | None) -> "_Read":
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+    from scipy.io.arff import loadarff  # noqa: PLC0415 - only such files need it
+
+    rows, about = loadarff(io.StringIO(content.decode("utf-8-sig")))
+    frame = pd.DataFrame(rows)
+    for name, kind in zip(about.names(), about.types(), strict=True):
+        if kind == "nominal":
+            words = [None if word == b"?" else word.decode() for word in frame[name]]
+            frame[name] = pd.Categorical(words)
+    return frame, ""
+
+
+def _are(kind: type, values: object) -> bool:
+    """Return whether something is a list of this kind, such as of rows."""
+    return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
+
+
+def _numbered(count: int, name: str) -> list[str]:
+    return [f"{name}{i + 1}" for i in range(count)]
+
+
+def _sas(content: bytes, _: str | None) -> "_Read":
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    form: Any = "xport" if content.startswith(b"HEADER") else "sas7bdat"
+    return pd.read_sas(io.BytesIO(content), format=form, encoding="cp1252"), ""
+
+
+def _stata(content: bytes, _: str | None) -> "_Read":
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    return pd.read_stata(io.BytesIO(content)), ""
+
+
+def _orc(content: bytes, _: str | None) -> "_Read":
+    from pyarrow import orc  # noqa: PLC0415 - not on every system
+
+    return orc.ORCFile(pa.BufferReader(content)).read(), ""
+
+
+def _sqlite(content: bytes, target: str | None) -> "_Read":
+    """Read the one table, or the one that has the target."""
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(content)
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = [name for (name,) in found if not name.startswith("sqlite_")]
+        quoted = {name: name.replace('"', '""') for name in tables}
+        selects = {name: f'SELECT * FROM "{quoted[name]}"' for name in tables}  # noqa: S608 - quoted
+        columns = {n: [c[0] for c in connection.execute(selects[n]).description] for n in tables}
+        has = [name for name in tables if target in columns[name]] or tables
+        if len(has) != 1:
+            raise _HoldsNoTableError(f"has the tables {listed(tables, 5)}; export one as CSV")
+        return pd.read_sql_query(selects[has[0]], connection), f", table {has[0]}"
+
+
+def _array(content: bytes, _: str | None) -> "_Read":
+    array = np.load(io.BytesIO(content))
+    if array.dtype.names:
+        return pa.table({name: array[name] for name in array.dtype.names}), ""
+    return _of_arrays({"column": array}), ""
+
+
+def _archive(content: bytes, _: str | None) -> "_Read":
+    with np.load(io.BytesIO(content)) as arrays:
+        return _of_arrays(dict(arrays)), ""
+
+
+def _matlab(content: bytes, _: str | None) -> "_Read":
+    from scipy.io import loadmat  # noqa: PLC0415 - only such files need it
+
+    held = loadmat(io.BytesIO(content))
+    return _of_arrays({k: v for k, v in held.items() if not k.startswith("__")}), ""
+
+
+def _of_arrays(arrays: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """Return the columns of arrays with one length, X as X1, X2, ...; y of one column as y."""
+    columns: dict[str, NDArray[Any]] = {}
+    rows = max((len(a) for a in arrays.values() if a.ndim), default=0)
+    for name, array in arrays.items():
+        if array.ndim not in (1, 2) or len(array) != rows or array.dtype.kind not in "biufUM":
+            continue  # a parameter, a name or a picture
+        flat = array.reshape(rows, -1)
+        one = flat.shape[1] == 1
+        columns |= zip([name] if one else _numbered(flat.shape[1], name), flat.T, strict=True)
+    if not columns:
+        shapes = [f"{name} {array.shape}" for name, array in arrays.items()]
+        raise _HoldsNoTableError(
+            f"holds no columns ({listed(shapes, 5)}); in Python, thalweg.race(X, y) takes arrays"
+        )
+    return pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
+
+
+_Read = tuple[Any, str]  # a pandas frame or a table, and what more is said of it
+_Reader = Callable[[bytes, str | None], _Read]
+_READERS: Mapping[bytes, tuple[str, _Reader]] = {
+    b"ORC": ("ORC", _orc),
+    b"SQLite format 3": ("SQLite", _sqlite),
+    b"<stata_dta>": ("Stata", _stata),
+    **dict.fromkeys((b"r\x01\x01", b"r\x02\x01", b"s\x01\x01", b"s\x02\x01"), ("Stata", _stata)),
+    b"HEADER RECORD*******LIB": ("SAS", _sas),
+    b"\0" * 12 + b"\xc2\xea\x81\x60": ("SAS", _sas),
+    b"\x93NUMPY": ("NumPy", _array),
+    b"MATLAB 5.0": ("MATLAB", _matlab),
+}
