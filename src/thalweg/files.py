@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["begin", "check_place", "check_replaceable", "folder", "plain", "write"]
+from thalweg.words import closest
+
+__all__ = ["absent", "begin", "check_place", "check_replaceable", "folder", "plain", "write"]
 
 
 def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Path:
@@ -45,6 +47,25 @@ def write(path: str | os.PathLike[str], content: bytes, mark: bytes = b"") -> Pa
             beside.unlink(missing_ok=True)
     except OSError as error:  # it has a name that nobody gave
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def absent(path: str | os.PathLike[str], remedy: str = "") -> FileNotFoundError:
+    """Return the error of a file that is not there: with the closest name, or else a remedy.
+
+    Args:
+        path: of the file.
+        remedy: what to do; by default to look at the folder in which relative paths begin.
+
+    Example:
+        >>> print(absent("nowhere/train.py", "give the file of your task"))
+        there is no file nowhere/train.py; give the file of your task
+    """
+    path = Path(path)
+    folder = path.expanduser().parent
+    beside = folder.iterdir() if os.access(folder, os.R_OK | os.X_OK) else []
+    near = closest(str(path), (str(path.with_name(other.name)) for other in beside), 0.8)
+    begin = "check it" if path.is_absolute() else f"relative paths begin at {Path.cwd()}"
+    return FileNotFoundError(f"there is no file {path}; {near or remedy or begin}")
 
 
 def check_replaceable(path: str | os.PathLike[str], mark: bytes) -> None:

@@ -141,7 +141,7 @@ def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
         ("doctor train.py --constant 3", "--constant is for loss curves, and train.py is none"),
         ("doctor train.py --steps 0", "--steps must be an integer >= 1, got 0"),
         ("check good.csv", "a task must be FILE.py:function, got 'good.csv'"),
-        ("check nope.py", "nope.py does not exist"),
+        ("check nope.py", "there is no file nope.py"),
         ("check train.py:number", "train.py:number must return a thalweg.TorchTask, or a dict"),
         ("check train.py:misspelt", "train.py:misspelt returns lodaer; return a thalweg.TorchTask"),
         ("check train.py:half", "train.py:half returns no optimizer"),

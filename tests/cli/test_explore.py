@@ -51,7 +51,7 @@ def test_it_writes_the_page_with_a_rule_of_the_users_and_opens_it(
     [
         ("--rules adm", "unknown rule 'adm'; did you mean"),
         ("--problem bwl", "unknown problem 'bwl'; did you mean bowl?"),
-        ("--rules none.py:signum", "none.py does not exist"),
+        ("--rules none.py:signum", "there is no file none.py"),
         (
             "--rules mine.py:other",
             "--rules must name one of mine.py, which declares signum, looping; got mine.py:other",

@@ -56,7 +56,7 @@ def test_a_table_becomes_a_model_a_page_and_predictions(
         ("fit prices.csv --target price --out none/a.model", "there is no folder none for a.mo"),
         ("fit prices.csv --target price --out .", ". is a folder; name a file in it, such as"),
         ("fit prices.csv --target price --as c:date", "prices.csv: --as names no column 'c'; the"),
-        ("predict none.model prices.csv", "none.model: No such file"),
+        ("predict none.model prices.csv", "there is no file none.model"),
         ("predict none.model prices.csv --out none/a.csv", "there is no folder none for a.csv"),
     ],
 )

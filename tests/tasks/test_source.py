@@ -255,7 +255,7 @@ def test_a_file_that_is_not_there(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["race", "none.py:task"]) == 1
     assert capsys.readouterr().err == (
-        "error: none.py does not exist; give the Python file of your task\n"
+        "error: there is no file none.py; give the Python file of your task\n"
     )
     assert cli.main(["race", "none.py", "--target", "y"]) == 2
     assert "a task has its own data" in capsys.readouterr().err

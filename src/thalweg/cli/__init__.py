@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from thalweg.cli import check, doctor, explore, fit, folder, race, rates, rules, schedule, trace
+from thalweg.cli.mistakes import sentence
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
+from thalweg.files import absent
 
 __all__ = ["app", "main"]
 
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
     except typer.Abort:
@@ -65,13 +68,13 @@ def _answer(arguments: Sequence[str] | None) -> int:
         _complain(error)
         return 1
     except ValueError as error:
-        _complain(_as_typed(str(error), sys.argv[1:] if arguments is None else arguments))
+        _complain(_as_typed(str(error), words))
         return 2
     except Exception as error:
         # Click's usage errors; Typer carries Click inside since 0.22, so their class has no home.
         if not hasattr(error, "format_message"):
             raise
-        _complain(error.format_message())
+        _complain(sentence(error, words))
         return 2
 
 
@@ -105,7 +108,9 @@ def _flushed(code: int) -> int:
 
 
 def _complain(error: object) -> None:
-    if isinstance(error, OSError) and error.filename and error.strerror:
+    if isinstance(error, FileNotFoundError) and error.filename:
+        error = absent(error.filename)
+    elif isinstance(error, OSError) and error.filename and error.strerror:
         error = f"{error.filename}: {error.strerror}"
     say(f"error: {error}", err=True)
 

@@ -17,6 +17,7 @@ from thalweg.data import delimited, formats
 from thalweg.data.dataset import as_arrow
 from thalweg.data.delimited import Dialect
 from thalweg.data.numerals import MISSING
+from thalweg.files import absent
 
 __all__ = ["Blocks", "first_of", "shards"]
 
@@ -65,7 +66,7 @@ def shards(source: Any, *, dialect: Dialect | None = None) -> list[Blocks]:  # n
     if isinstance(source, (str, os.PathLike)):
         path = Path(source).expanduser()
         if not path.exists():
-            raise FileNotFoundError(f"there is no file {source}")
+            raise absent(source)
         hidden = (".", "_")
         parts = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(hidden)]
         if path.is_dir() and not parts:

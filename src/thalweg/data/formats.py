@@ -22,6 +22,7 @@ import pyarrow.parquet
 from thalweg.data import delimited, foreign
 from thalweg.data.delimited import Dialect
 from thalweg.data.named import names
+from thalweg.files import absent
 from thalweg.words import closest, listed
 
 __all__ = ["LABEL", "PACKED", "STDIN", "Table", "check_is_table", "is_libsvm", "read"]
@@ -103,7 +104,7 @@ def read(source: str, dialect: Dialect, *, target: str | None, skip_bad_rows: bo
 
 def _unknown(source: str) -> Exception:
     if Path(source).suffix or "/" in source:
-        return FileNotFoundError(f"there is no file {source}")
+        return absent(source)
     hint = closest(source, names())
     return ValueError(
         f"unknown data set {source!r}; {hint and hint + ' '}give one of {', '.join(names())}, or a "

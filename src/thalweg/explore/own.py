@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thalweg import rules
+from thalweg.files import absent
 from thalweg.rule import Rule
 from thalweg.tasks.source import imported
 
@@ -43,7 +44,7 @@ def declared(given: Sequence[str]) -> tuple[list[Rule], dict[str, str]]:
 
 def _loaded(file: Path, name: str | None) -> tuple[Rule, str]:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; give the Python file of your rule")
+        raise absent(file, "give the Python file of your rule")
     module = imported(file)
     found = {key: value for key, value in vars(module).items() if isinstance(value, Rule)}
     own = [key for key, rule in found.items() if rule.function.__module__ == module.__name__]

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from thalweg.errors import TaskError, told, user_line
+from thalweg.files import absent
 
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
@@ -89,7 +90,7 @@ def returned(text: str) -> tuple[object, str]:
     assert match
     file, name = Path(match[1]), match[2] or "task"
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; give the Python file of your task")
+        raise absent(file, "give the Python file of your task")
     function = getattr(imported(file), name, None)
     if not callable(function):
         raise TaskError(f"{file} has no function {name!r}; write one that returns a TorchTask")
