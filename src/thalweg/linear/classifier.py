@@ -47,6 +47,12 @@ def _distinct(y: NDArray[Any]) -> NDArray[Any]:
         ) from None
 
 
+def _are_labels(y: NDArray[Any], known: NDArray[Any]) -> bool:
+    """Return whether y is surely labels, by a look at its distinct values, if they are few."""
+    whole = y.dtype.kind == "f" and len(known) <= _FEW and bool((known == np.floor(known)).all())
+    return y.ndim == 1 and (whole or y.dtype.kind in _LABELS)
+
+
 class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
     """A linear classifier after one pass over the rows, at the best of eight rates.
 
@@ -194,7 +200,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         if not (counted := weights > 0).all():  # else class weights would ask for what nobody has
             X, y, weights = X[counted], y[counted], weights[counted]
         known = _distinct(y)
-        if y.ndim != 1 or y.dtype.kind not in _LABELS:
+        if not _are_labels(y, known):
             check_classification_targets(known if y.ndim == 1 and len(known) <= _FEW else y)
         self._labels = y.ndim == 2 and type_of_target(y) == "multilabel-indicator"
         if not self._labels:

@@ -1,5 +1,7 @@
 """Whether linear models can be trained by a rule: their kernels are of single elements."""
 
+import functools
+
 from thalweg.kernels.translate import translate
 from thalweg.kind import ELEMENT_WISE
 from thalweg.rule import Rule
@@ -31,4 +33,8 @@ def check_learnable(rule: Rule) -> None:
             f"rule {rule.name!r} {does}, but linear models are trained by rules of single "
             "elements, such as adam; races of modules and thalweg.optim take it"
         )
-    translate(rule)
+    translated = _known if rule.built_in else translate  # a user's function may change
+    translated(rule)
+
+
+_known = functools.cache(translate)

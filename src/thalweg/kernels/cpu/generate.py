@@ -272,7 +272,7 @@ def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
         "parameter, X, rows, batch, t, table, mark, slot, hyper, uniform, penalties, averaged, sums"
     )
     several = loss.name == "softmax"
-    yield f"slopes, values = of({loss.name!r})"
+    yield f"slope, slopes, values = of({loss.name!r})"
     yield ""
     for lanes in WIDTHS:
         yield f"view_{lanes} = wide({lanes})"
@@ -280,8 +280,9 @@ def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
         yield f"def learn_{lanes}({arguments}):"
         yield "    return learn_rows("
         yield f"        {'table.shape[2]' if several else 1}, {lanes}, view_{lanes},"
-        yield "        uniforms, taken, advance, slopes, values,"
-        yield f"        ({body.slots}, {body.powers}, {_steady(rule, body)}),"
+        yield "        uniforms, taken, advance, slope, slopes, values,"
+        sizes = body.slots, body.powers, 2 + len(rule.state), _steady(rule, body)
+        yield f"        {sizes},"
         yield f"        {arguments},"
         yield "    )"
         yield ""

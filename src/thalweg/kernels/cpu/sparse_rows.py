@@ -32,7 +32,7 @@ from thalweg.kernels.cpu.simd import (
 __all__ = ["learn_rows"]
 
 _AHEAD = 8  # rows by which memory is asked for before it is read
-_NEAR = 1 << 18  # bytes of a table that stays in a near cache, so that nobody needs to ask for it
+_NEAR = 1 << 21  # bytes of a table that near caches hold, so that nobody needs to ask for it
 
 
 @inlined
@@ -80,21 +80,32 @@ def _read(X, row, constant, xs, at, e, k, lanes, table, width, far, averaged):
 
 
 @inlined
-def _predict(table, width, k, xs, at, first, last, inverse_weight, averaged, nothing, z, mean):
+def _output(table, width, xs, at, first, last, k, averaged, nothing):
+    """Return the output of entries first to last, and what the average's differs by, or 0."""
+    total = other = load(nothing, 0)
+    if averaged:
+        for e in range(first, last):
+            i = at[e] * width
+            total = total + xs[e] * load(table, i)
+            other = other + xs[e] * load(table, i + k)
+    else:
+        for e in range(first, last):
+            total = total + xs[e] * load(table, at[e] * width)
+    return total, other
+
+
+@inlined
+def _predict(
+    table, width, k, lanes, xs, at, first, last, inverse_weight, averaged, nothing, z, mean
+):
     """Write the outputs of entries first to last, and those of the average."""
     for c in range(k):
-        total = load(nothing, 0)
-        if averaged:
-            other = load(nothing, 0)
-            for e in range(first, last):
-                i = at[e] * width + c
-                total = total + xs[e] * load(table, i)
-                other = other + xs[e] * load(table, i + k)
-            store(mean, c, total - inverse_weight * other)
-        else:
-            for e in range(first, last):
-                total = total + xs[e] * load(table, at[e] * width + c)
+        total, other = _output(
+            offset(table, c * lanes), width, xs, at, first, last, k, averaged, nothing
+        )
         store(z, c, total)
+        if averaged:
+            store(mean, c, total - inverse_weight * other)
 
 
 @inlined
@@ -131,10 +142,9 @@ def _move(advance, values, k, g, i, table, penalties, j, so_far):
 @inlined
 def _move_row(advance, values, k, xs, at, first, last, z, table, width, penalties, so_far):
     """Step by one row, in which each entry is a column of its own."""
-    r = load(z, 0)
     for e in range(first, last):
         for c in range(k):
-            g = product(r if k == 1 else load(z, c), xs[e])  # rounded for any number of lanes
+            g = product(load(z, c), xs[e])  # rounded for any number of lanes
             _move(advance, values, k, g, at[e] * width + c, table, penalties, at[e], so_far)
 
 
@@ -163,8 +173,8 @@ def _read_rows(
 
 @spliced
 def learn_rows(
-    k, lanes, view, uniforms, taken, advance, slopes, values, sizes, parameter, X, rows, batch, t,
-    table, mark, slot, hyper, uniform, penalties, averaged, sums,
+    k, lanes, view, uniforms, taken, advance, slope, slopes, values, sizes, parameter, X, rows,
+    batch, t, table, mark, slot, hyper, uniform, penalties, averaged, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
 
@@ -180,7 +190,7 @@ def learn_rows(
     (2, L), of the parameters and of their average, or (0, L).
 
     The functions are ``wide`` for these lanes, those that ``generate.py`` writes for a rule, and a
-    loss's; sizes: the rule's numbers of slots and powers, and whether it is steady.
+    loss's; sizes: the rule's numbers of slots, powers and arrays, and whether it is steady.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
@@ -208,9 +218,9 @@ def learn_rows(
         z = view(pointer(outputs))
         kept, mean = offset(z, block * k * lanes), offset(z, 2 * block * k * lanes)
         t = _learn_block(
-            k, lanes, uniforms, taken, advance, slopes, sizes[2], parameter, r, batch, t,
+            k, lanes, uniforms, taken, advance, slope, slopes, sizes[3], parameter, r, batch, t,
             begin, (X[0], X[1], pointer(X[2]), X[3], pointer(X[4]), X[5]), X[4].size - 1, order,
-            view(pointer(table)), table.shape[1] * k, table.size * table.itemsize > _NEAR,
+            view(pointer(table)), sizes[2] * k, table.size * table.itemsize > _NEAR,
             averaged, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
             (pointer(target), pointer(numbers), pointer(weight)),
             (pointer(mark), pointer(slot), pointer(touched), view(pointer(g))),
@@ -245,18 +255,25 @@ def _entries(indptr, intercept, order, first, last):
 
 @inlined
 def _learn_block(
-    k, lanes, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, begin, X, constant,
-    order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
+    k, lanes, uniforms, taken, advance, slope, slopes, steady, parameter, r, batch, t, begin, X,
+    constant, order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties,
+    nothing,
 ):  # fmt: skip
     """Take the steps of r rows that begin somewhere in the order; return all steps taken.
 
     The rows of the next step are read while this one's slopes are computed, which it waits for.
+    slope: of a loss of one output, else None.
     """
     xs, at, ends = entries
     z, kept, mean, measured = outputs
     target, numbers, weight = rows
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
+    if slope is not None and batch == 1:
+        return _learn_singly(
+            lanes, uniforms, taken, advance, slope, steady, parameter, r, t, begin, X, constant,
+            order, w, width, far, averaged, entries, outputs, rows, rule, penalties, nothing,
+        )  # fmt: skip
     m = min(batch, r)
     _read_rows(X, constant, order, begin, 0, m, xs, at, ends, k, lanes, w, width, far, averaged)
     for first in range(0, r, batch):
@@ -267,8 +284,8 @@ def _learn_block(
         for p in range(first, first + m):
             place = p * k * lanes
             _predict(
-                w, width, k, xs, at, ends[p], ends[p + 1], inverse_weight, measured, nothing,
-                offset(z, place), offset(mean, place),
+                w, width, k, lanes, xs, at, ends[p], ends[p + 1], inverse_weight, measured,
+                nothing, offset(z, place), offset(mean, place),
             )  # fmt: skip
         own = offset(z, first * k * lanes)
         if measured:
@@ -295,4 +312,37 @@ def _learn_block(
                 k, xs, at, offset(ends, first), m, own, t, mark, slot, touched, g
             )
             _move_columns(advance, taken(slots), k, g, touched, count, w, width, penalties, after)
+    return t
+
+
+@inlined
+def _learn_singly(
+    lanes, uniforms, taken, advance, slope, steady, parameter, r, t, begin, X, constant, order, w,
+    width, far, averaged, entries, outputs, rows, rule, penalties, nothing,
+):  # fmt: skip
+    """As ``_learn_block`` of one row a step and one output, which never leaves the registers."""
+    xs, at, ends = entries
+    _, kept, mean, measured = outputs
+    target, _, weight = rows
+    hyper, powers, uniform, slots = rule
+    _read_rows(X, constant, order, begin, 0, 1, xs, at, ends, 1, lanes, w, width, far, averaged)
+    for p in range(r):
+        so_far = 0.5 * t * (t + 1.0)
+        t += 1
+        z, other = _output(w, width, xs, at, ends[p], ends[p + 1], 1, measured, nothing)
+        if measured:
+            store(kept, p, z)
+            store(mean, p, z - np.float32(1.0 / max(so_far, 1.0)) * other)
+        r_p = slope(z, target[p], parameter) * weight[p]
+        _read_rows(
+            X, constant, order, begin, p + 1, min(p + 2, r), xs, at, ends, 1, lanes, w, width, far,
+            averaged,
+        )  # fmt: skip
+        fresh = begin + p == 0
+        if fresh or not steady:
+            uniforms(float(t), fresh, hyper, powers, uniform, slots)
+        values, after = taken(slots), np.float32(so_far)
+        for e in range(ends[p], ends[p + 1]):
+            g = product(r_p, xs[e])  # rounded for any number of lanes
+            _move(advance, values, 1, g, at[e] * width, w, penalties, at[e], after)
     return t
