@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from thalweg.doctor.causes import CAUSES
 from thalweg.doctor.cures import cures, like
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target, untouched
-from thalweg.doctor.subject import Copy, Subject
+from thalweg.doctor.subject import Copy, Subject, let_step
 from thalweg.doctor.treatments import NOTHING, Treatment
 from thalweg.doctor.trials import Course, Trials
 from thalweg.errors import TaskError
@@ -155,7 +156,7 @@ class _Rerun(Copy):
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         if "gradients_lost_before_step" in self.faults:
             self.optimizer.zero_grad()
-        self.optimizer.step()
+        let_step(self.optimizer, partial(self.gradients, batch))
         self.taken += 1
         return value
 

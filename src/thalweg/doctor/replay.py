@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch
-from thalweg.doctor.subject import Copy, first_tensor
+from thalweg.doctor.subject import Copy, first_tensor, let_step
 
 __all__ = ["first_not_finite"]
 
@@ -61,7 +61,7 @@ def _broken(twin: Copy, batch: Batch, found: list[str]) -> str | None:
         return f"the gradient of {bad[-1]}"
     if twin.clip is not None:
         nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
-    twin.optimizer.step()
+    let_step(twin.optimizer, partial(twin.gradients, batch))
     bad = [name for name, p in named if not _finite(p)]
     return f"{bad[-1]}, by the optimizer's step" if bad else None
 

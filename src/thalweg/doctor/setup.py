@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.loaders import Batch, inputs, target
-from thalweg.doctor.subject import LossFn, Step
+from thalweg.doctor.subject import LossFn, Step, let_step
 from thalweg.errors import TaskError, blamed
 from thalweg.stack import TorchTask
 from thalweg.stack.batch import count, each
@@ -52,14 +53,18 @@ class Setup:
         with blamed("the training"):
             self.model.train()
             for number, batch in enumerate(islice(self._endless(), steps), 1):
-                self.optimizer.zero_grad()
-                loss = self.loss(batch)
-                loss.backward()
-                self.optimizer.step()
+                loss = self._gradients(batch)
+                let_step(self.optimizer, partial(self._gradients, batch))
                 doctor.step(loss, batch)
                 if self.val_loader is not None and number % every == 0:
                     doctor.validate(self.val_loader)
         return doctor
+
+    def _gradients(self, batch: Batch) -> torch.Tensor:
+        self.optimizer.zero_grad()
+        loss = self.loss(batch)
+        loss.backward()
+        return loss
 
     def _endless(self) -> Iterator[Batch]:
         while True:

@@ -1,6 +1,7 @@
 """Subject: what is examined, and copies of it for experiments."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,8 +15,19 @@ from torch.optim import Optimizer
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.errors import TaskError, blamed
+from thalweg.optim.optimizer import CompiledOptimizer
 
-__all__ = ["Backward", "Copy", "Subject", "bare", "copied", "first_tensor", "leaves", "nodes"]
+__all__ = [
+    "Backward",
+    "Copy",
+    "Subject",
+    "bare",
+    "copied",
+    "first_tensor",
+    "leaves",
+    "let_step",
+    "nodes",
+]
 
 _OFTEN = 4  # uses of one parameter in one pass
 
@@ -39,6 +51,21 @@ def first_tensor(tree: Any) -> Tensor | None:  # noqa: ANN401 - what a model ret
     if isinstance(members, Iterable) and not isinstance(members, str):
         return next((t for t in map(first_tensor, members) if t is not None), None)
     return None
+
+
+def let_step(optimizer: Optimizer, again: Callable[[], Tensor]) -> None:
+    """Let an optimizer take its step by the gradients at hand.
+
+    Args:
+        optimizer: of torch.optim, thalweg.optim, or any subclass.
+        again: computes loss and gradients once more, for rules that ask for them, as LBFGS and SAM.
+    """
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    needed = closure is not None and closure.default is closure.empty
+    if needed or (isinstance(optimizer, CompiledOptimizer) and optimizer.asking):
+        optimizer.step(lambda: again().detach())  # type: ignore[arg-type,return-value]
+    else:
+        optimizer.step()
 
 
 def copied(
@@ -68,9 +95,11 @@ def copied(
             f"model cannot be copied, so nothing can be tried on a copy: {error}; keep no "
             "tensors with a graph as attributes (detach them)"
         ) from error
-    # torch's optimizers copy their groups and state alone; a subclass may need what else it has.
+    # torch's optimizers copy their groups and state alone; LBFGS, or a subclass, needs more.
+    compiled = isinstance(optimizer, CompiledOptimizer)
     for name, value in vars(optimizer).items():
-        if name not in vars(twins[1]) and not name.startswith("_") and name != "step":
+        held = name in vars(twins[1]) or (compiled and name.startswith("_"))
+        if not held and name != "step":
             setattr(twins[1], name, copy.deepcopy(value, memo))
     return twins
 
@@ -193,14 +222,18 @@ class Copy:
 
     def take_step(self, batch: Batch) -> float:
         """Take one plain step on a batch, and return the loss before it."""
+        value = float(self.gradients(batch).detach())
+        let_step(self.optimizer, partial(self.gradients, batch))
+        return value
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Compute the gradients of the loss on a batch, clipped; return the loss."""
         self.optimizer.zero_grad()
         loss = self.loss(batch)
-        value = float(loss.detach())
         loss.backward()
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.optimizer.step()
-        return value
+        return loss
 
 
 def _plain(values: Iterable[object]) -> Iterator[Tensor]:

@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import inputs, target
-from thalweg.doctor.subject import Copy, Subject
+from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.subject import Copy, Subject, let_step
 from thalweg.words import digits, percent
 
 __all__ = ["terms_unbalanced"]
@@ -242,16 +242,24 @@ def _train(
     twin, allowance = subject.copy(), Allowance(seconds)
     values: list[list[float]] = []
     for step in range(steps):
-        twin.optimizer.zero_grad()
-        with allowance:
-            terms = total.terms(twin, subject.batches[step % len(subject.batches)])
-            if len(terms) != len(weights):
-                return twin, []
+        batch = subject.batches[step % len(subject.batches)]
+
+        def gradients(batch: Batch = batch) -> Tensor:
+            twin.optimizer.zero_grad()
+            terms = total.terms(twin, batch)
             values.append([float(t.detach()) for t in terms])
-            torch.stack([w * t for w, t in zip(weights, terms, strict=True)]).sum().backward()
+            loss = torch.stack([w * t for w, t in zip(weights, terms, strict=False)]).sum()
+            loss.backward()
             if twin.clip is not None:
                 torch.nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
-            twin.optimizer.step()
+            return loss
+
+        with allowance:
+            gradients()
+            let_step(twin.optimizer, gradients)
+        del values[step + 1 :]
+        if len(values[-1]) != len(weights):
+            return twin, []
         if allowance.over:
             break
     return twin, values

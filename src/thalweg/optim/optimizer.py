@@ -87,7 +87,7 @@ class CompiledOptimizer(Optimizer):
     _extended = False
     attached = 0  # how many models it is attached to
     _judged = False  # whether the parameters are at the answer
-    _asking = False  # whether a rule asks for gradients at other points
+    asking = False  # whether a rule asks for gradients at other points
 
     @_outside_graphs
     def __init__(
@@ -224,7 +224,7 @@ class CompiledOptimizer(Optimizer):
             What the closure returned.
         """
         asked = None
-        if self._asking:
+        if self.asking:
             asked = Asked(closure, curvature, parameters_of(self.param_groups))
         loss = None
         if closure is not None:

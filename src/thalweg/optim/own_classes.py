@@ -183,7 +183,7 @@ class Descent(_Checked):
             raise
 
     @property
-    def _asking(self) -> bool:  # type: ignore[override] # of the class beside
+    def asking(self) -> bool:  # type: ignore[override] # of the class beside
         return any(rule.inputs for rule in self.rules.values())
 
     def _rule(self, group: dict[str, Any]) -> Rule:

@@ -10,7 +10,7 @@ from torch.autograd.function import BackwardCFunction
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.subject import Copy, Subject, nodes
+from thalweg.doctor.subject import Copy, Subject, let_step, nodes
 from thalweg.words import digits
 
 __all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
@@ -52,7 +52,7 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         bad = [name for name, p in named.items() if p.grad is not None and not _finite(p.grad)]
         if bad:
             return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
-        twin.optimizer.step()
+        let_step(twin.optimizer, partial(twin.gradients, batch))
         if allowance.over:
             return None
     return None
