@@ -24,10 +24,13 @@ def net() -> nn.Sequential:
     )
 
 
-@pytest.mark.parametrize("divisor", [1, 16])
-def test_gradients_that_are_added_undivided_raise_the_rate(divisor: int) -> None:
-    model, data = net(), batches()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+# Batches of two examples fail at this rate by their noise, and the mean of 16 does not.
+@pytest.mark.parametrize(("rows", "lr", "divisor"), [(16, 1.0, 1), (16, 1.0, 16), (2, 1.5, 1)])
+def test_gradients_that_are_added_undivided_raise_the_rate(
+    rows: int, lr: float, divisor: int
+) -> None:
+    model, data = net(), [(x[:rows], y[:rows]) for x, y in batches()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
     for step in range(240):
         x, y = data[step % len(data)]

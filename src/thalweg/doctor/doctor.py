@@ -20,7 +20,7 @@ from thalweg.doctor.examination import examine, may_follow, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
-from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, unlike_plain
+from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, undivided, unlike_plain
 from thalweg.doctor.outcome import look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
@@ -39,7 +39,7 @@ _BATCHES = 1024
 _VALIDATION = 32  # batches
 _APART = 32  # steps between copies of the training that are kept, at least
 _SHARE = 0.005  # of the time, for these copies
-_LITTLE, _FAILS = 0.02, 0.1  # of the loss of a constant
+_LITTLE, _FAILS, _HALF = 0.02, 0.1, 0.5  # of the loss of a constant
 _MAY_BE_NOISE = {"ill_conditioned", "noise_floor"}
 
 
@@ -328,6 +328,9 @@ class Doctor:
         findings += [early] if early else []
         if early is None and compare(trials, left) is not None:
             findings += unlike_plain(signals, trials, left)
+        elif early is None and not left < _HALF:  # single batches may fail by their noise alone
+            summed = undivided(signals, trials, left)
+            findings += [summed] if summed else []
         fails = not findings and (not math.isfinite(left) or left > _FAILS)
         if fails or (not findings and subject.output is None):  # whose best constant is not known
             unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)

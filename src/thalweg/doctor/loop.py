@@ -15,7 +15,7 @@ from thalweg.doctor.treatments import Treatment, merged
 from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 
-__all__ = ["look_at_loop", "schedule_ended", "too_early", "unlike_plain"]
+__all__ = ["look_at_loop", "schedule_ended", "too_early", "undivided", "unlike_plain"]
 
 _SEEN = "hooks of the optimizer's step"
 _HALF = 0.5  # of what the plain course learns, or of what a step changes
@@ -240,14 +240,13 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         yield other
         return
     first = float(trials.subject.copy().optimizer.param_groups[0].get("lr", 0.0))
-    added = round(len(signals.losses) / signals.steps) if signals.steps else 0
     undone = sorted(signals.undone)
     if len(undone) >= _NOTED and undone[len(undone) // 2] > _HALF:
         yield _taken_back(undone[len(undone) // 2], left, trials.plain.left)
-    elif added > 1:
-        mean, total = (trials.run(_accumulated(added, factor)) for factor in (1, added))
-        if _explains(total, mean):
-            yield _undivided(added, mean, total, left)
+    elif _added(signals) > 1:
+        found = undivided(signals, trials, left)
+        if found is not None:
+            yield found
     elif first > 0 and max(signals.rates, default=0.0) != min(signals.rates, default=0.0):
         factors = [rate / first for rate in signals.rates]
         course = trials.run(Treatment("", 0, "", "", partial(_scheduled, factors=factors)))
@@ -331,7 +330,25 @@ def _scheduled(twin: Copy, factors: Sequence[float]) -> None:
     twin.optimizer.register_step_pre_hook(scale)
 
 
-def _undivided(added: int, mean: Course, total: Course, left: float) -> Finding:
+def _added(signals: Signals) -> int:
+    """Return how many losses there are for each step of the optimizer."""
+    return round(len(signals.losses) / signals.steps) if signals.steps else 0
+
+
+def undivided(signals: Signals, trials: Trials, left: float) -> Finding | None:
+    """Look for gradients that are accumulated, and not divided by their number.
+
+    Args:
+        signals: of the loop.
+        trials: of the training.
+        left: what the user's training leaves.
+    """
+    added = _added(signals)
+    if added < 2:
+        return None
+    mean, total = (trials.run(_accumulated(added, factor)) for factor in (1, added))
+    if not _explains(total, mean):
+        return None
     return Finding(
         "lr_too_high",
         "problem",

@@ -184,6 +184,7 @@ class Descent(_Checked):
 
     @property
     def asking(self) -> bool:  # type: ignore[override] # of the class beside
+        """Whether a rule asks for gradients at other points, and so for a closure."""
         return any(rule.inputs for rule in self.rules.values())
 
     def _rule(self, group: dict[str, Any]) -> Rule:
