@@ -2,19 +2,77 @@
 
 import difflib
 import math
+import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = [
+    "argument",
     "closest",
     "digits",
     "duration",
     "listed",
     "memory",
+    "on_the_command_line",
+    "option",
     "percent",
     "printable",
     "worse",
 ]
+
+OPTIONS = {"types": "--as", "x0": "--start"}  # of arguments whose options have another name
+
+_typed: ContextVar[bool] = ContextVar("typed", default=False)
+
+
+@contextmanager
+def on_the_command_line() -> Iterator[None]:
+    """Let messages call arguments as the command line does, not as Python."""
+    token = _typed.set(True)
+    try:
+        yield
+    finally:
+        _typed.reset(token)
+
+
+def option(name: str) -> str:
+    """Return the option of an argument.
+
+    Example:
+        >>> option("skip_bad_rows"), option("types")
+        ('--skip-bad-rows', '--as')
+    """
+    return OPTIONS.get(name, f"--{name.replace('_', '-')}")
+
+
+def argument(name: str, value: object = None) -> str:
+    """Return how an argument is called, with its value if given: for Python or the command line.
+
+    Args:
+        name: of the argument.
+        value: True, a text, texts, or texts by name; None for the name alone.
+
+    Example:
+        >>> argument("drop", ["a b", "c"]), argument("skip_bad_rows", value=True)
+        ("drop=['a b', 'c']", 'skip_bad_rows=True')
+        >>> with on_the_command_line():
+        ...     argument("drop", ["a b", "c"]), argument("skip_bad_rows", value=True)
+        ("--drop 'a b,c'", '--skip-bad-rows')
+    """
+    if not _typed.get():
+        return name if value is None else f"{name}={value!r}"
+    match value:
+        case None | True:
+            words = []
+        case Mapping():
+            words = [",".join(f"{key}:{each}" for key, each in value.items())]
+        case list():
+            words = [",".join(value)]
+        case _:
+            words = [str(value)]
+    return shlex.join([option(name), *words])
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,7 @@
 """Tables as people have them: what each column is, what is left out and what is said."""
 
+import ast
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def test_missing_values_are_imputed_and_counted(tmp_path: Path) -> None:
     assert "120 rows (132 values imputed)" in found.summary(9)
     with pytest.raises(ValueError, match="none of its 120 rows is left: 120 with a missing value"):
         data.load(path, target="price", missing="drop")
-    with pytest.raises(ValueError, match=r"row 1: the value is missing \(--missing impute fills"):
+    with pytest.raises(ValueError, match=r"row 1: the value is missing \(missing='impute' fills"):
         data.load(path, target="price", missing="error")
     kept = data.load(path, target="price", missing="drop", drop="c")
     assert (kept.missing, kept.dropped) == (0, 60)
@@ -119,31 +119,31 @@ def test_rows_that_are_left_out_are_counted_by_the_reason(tmp_path: Path) -> Non
 
 
 SUSPECTS: list[tuple[str, Any, str]] = [
-    ("", range(120), "column 'Unnamed: 3' only counts the rows; --drop 'Unnamed: 3' leaves it out"),
-    ("nr", range(7, 127), "column 'nr' only counts the rows; --drop nr leaves it out"),
+    ("", range(120), r"column 'Unnamed: 3' only counts the rows; drop=\['Unnamed: 3'\] leaves"),
+    ("nr", range(7, 127), r"column 'nr' only counts the rows; drop=\['nr'\] leaves it out"),
     ("id", [f"C{i:06}" for i in range(120)], "column 'id' is another one in every row, as a name"),
     ("user_id", RNG.permutation(9999)[:120], "column 'user_id' is another one in every row"),
     ("order_id", RNG.permutation(9999)[:120] + 0.0, "column 'order_id' is another one in every"),
     ("invoice no", RNG.permutation(9999)[:120], "column 'invoice no' is another one in every row"),
-    ("k", [5] * 120, "column 'k' has one value in every row; --drop k leaves it out"),
+    ("k", [5] * 120, r"column 'k' has one value in every row; drop=\['k'\] leaves it out"),
     ("k", [""] * 120, "assumed: columns without a value left out: k"),
-    ("leak", PRICE * 2 + 1, "column 'leak' tells the target all alone; if .* with --drop leak"),
+    ("leak", PRICE * 2 + 1, "column 'leak' tells the target all alone; if .* with drop=.'leak'"),
     ("rank", PRICE.argsort().argsort() ** 2 / 3, "column 'rank' tells the target all alone"),
-    ("a,b", [5] * 120, "column 'a,b' has one value in every row; --drop a,b leaves it out"),
+    ("a,b", [5] * 120, r"column 'a,b' has one value in every row; drop=\['a,b'\] leaves it"),
 ]
 
 
 @pytest.mark.parametrize(("name", "values", "message"), SUSPECTS)
-def test_a_suspicious_column_is_named_with_the_option_that_drops_it(
+def test_a_suspicious_column_is_named_with_the_argument_that_drops_it(
     tmp_path: Path, name: str, values: Any, message: str
 ) -> None:
     path = written(tmp_path, **{name: values})
     found = data.load(path, target="price")
     (note,) = found.notes
     assert pd.Series([note]).str.match(message).all()
-    if "--drop" in note:  # followed word for word
-        words = shlex.split(note[note.index("--drop") :].removesuffix("leaves it out"))
-        left = data.load(path, target="price", drop=words[1])
+    if "drop=" in note:  # followed word for word
+        drop = ast.literal_eval(note.partition("drop=")[2].removesuffix(" leaves it out"))
+        left = data.load(path, target="price", drop=drop)
         assert left.notes == ()
         assert left.features == ("a", "colour")
 
@@ -229,9 +229,9 @@ def test_one_message_has_all_texts_that_stand_for_missing_values(tmp_path: Path)
     path = written(tmp_path, b=[*B[:100], *(["nil", "unknown"] * 10)])
     with pytest.raises(ValueError, match="row 101: 'nil' is not a number") as caught:
         data.load(path, target="price")
-    found = re.search(r"\(--na (.*) counts them as missing, ", str(caught.value))
+    found = re.search(r"\(na=(.*) counts them as missing, types=", str(caught.value))
     assert found
-    assert data.load(path, target="price", na=shlex.split(found[1])).missing == 20
+    assert data.load(path, target="price", na=ast.literal_eval(found[1])).missing == 20
 
 
 def test_integers_of_a_typed_file_may_be_dates(tmp_path: Path) -> None:

@@ -130,12 +130,29 @@ def test_a_finished_race_gives_its_verdict_again(iris: racing.Verdict) -> None:
 
 
 def test_another_race_is_kept_out_of_the_folder(iris: racing.Verdict) -> None:
-    with pytest.raises(ValueError, match=r"epochs 3 instead of 2.*race --resume.*--out"):
+    with pytest.raises(ValueError, match=r"epochs 3 instead of 2.*race --resume.* another folder"):
         thalweg.race("iris", out=iris.directory, **{**TERMS, "epochs": 2})
     with pytest.raises(ValueError, match="rules sgd,adam,lion instead of sgd"):
         thalweg.race("iris", out=iris.directory, **{**TERMS, "rules": "sgd"})
     with pytest.raises(ValueError, match=r"holds another race \(data changed\)"):
         thalweg.race("wine", out=iris.directory, **TERMS)
+
+
+def test_a_file_is_raced_by_the_column_that_target_names(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("size,price\n" + "".join(f"{i % 7},{i % 7 + i % 3}\n" for i in range(40)))
+    found = thalweg.race(path, target="price", kind="regression", **{**TERMS, "rules": "sgd"})
+    assert found.results["data"]["kind"] == "regression"
+    for how, message in {
+        (): r"t\.csv: it needs a target \(target='COL'\); its columns are: size, price",
+        ("price",): "y must be None .* target='COL' names its column",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            thalweg.race(path, *how)  # type: ignore[arg-type] # y is no name
+    with pytest.raises(ValueError, match="target cannot be given with arrays: y is theirs"):
+        thalweg.race(np.ones((9, 1)), np.arange(9.0), target="a")
+    with pytest.raises(ValueError, match="kind cannot be given with a Dataset: it has its own"):
+        thalweg.race(data.load("iris"), kind="regression")
 
 
 def test_the_remedy_for_lost_curves_gives_them_back(iris: racing.Verdict) -> None:

@@ -68,7 +68,7 @@ def test_a_race_can_be_read_while_it_runs_and_nobody_else_may_write(tmp_path: Pa
             assert len(list(reader.results())) == 2
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
                 reader._connection.execute("DELETE FROM trials")
-        with pytest.raises(BlockingIOError, match=r"another process is racing in .*--out"):
+        with pytest.raises(BlockingIOError, match=r"another process is racing in .*another folder"):
             Store(tmp_path)
     assert not races(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"race.sqlite", "race.lock"}
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
     path = tmp_path / "race.sqlite"
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
-    said = rf"{path} is damaged \(database disk image is malformed\); restore it, or race with an"
+    said = rf"{path} is damaged \(database disk image is malformed\); restore it, or race into"
     with pytest.raises(ValueError, match=said) as held:  # whoever holds the error holds no file
         Store(tmp_path)
     with pytest.raises(ValueError, match=said), Records(tmp_path) as records:
@@ -270,24 +270,24 @@ def test_a_folder_of_the_users_own_files_is_refused_and_untouched(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=rf"not a race's \({name}\).* --out"):
+    with pytest.raises(ValueError, match=rf"not a race's \({name}\).* a new or empty"):
         Store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
-    with pytest.raises(ValueError, match="is a file; choose a new or empty folder with --out"):
+    with pytest.raises(ValueError, match="is a file; choose a new or empty folder"):
         Store(tmp_path / name)
 
 
 def test_another_program_s_database_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "race.sqlite").write_text("mine")
-    with pytest.raises(ValueError, match=r"race.sqlite is not a race .* --out"):
+    with pytest.raises(ValueError, match=r"race.sqlite is not a race .* another folder"):
         Store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["race.sqlite"]
 
 
 def test_a_file_that_is_no_race_is_refused(tmp_path: Path) -> None:
     (tmp_path / "race.sqlite").write_text("my notes, " * 200)
-    with pytest.raises(ValueError, match=r"is not a race .* choose another --out"):
+    with pytest.raises(ValueError, match=r"is not a race .* choose another folder"):
         Store(tmp_path)
     assert (tmp_path / "race.sqlite").read_text().startswith("my notes")
 
@@ -305,7 +305,7 @@ def test_store_gives_back_the_bits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(result.validation_loss, -curve)
         assert np.isnan(result.test_loss)
         assert result.test_score == 0.1
-        with pytest.raises(ValueError, match="choose another --out"):
+        with pytest.raises(ValueError, match="choose another folder"):
             store.get(replace(trial, seed=1))
 
 

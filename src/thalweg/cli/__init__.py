@@ -12,6 +12,7 @@ from thalweg.cli import check, doctor, explore, fit, folder, race, rates, rules,
 from thalweg.cli.mistakes import sentence
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
 from thalweg.files import absent
+from thalweg.words import on_the_command_line, option
 
 __all__ = ["app", "main"]
 
@@ -21,7 +22,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,  # a bug's traceback is Python's own, to paste into an issue
 )
-_TYPED = {"types": "--as", "x0": "--start"}  # arguments whose options have another name
 _OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(race.race)
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
+        with on_the_command_line():
+            return app(arguments, prog_name="thalweg", standalone_mode=False) or 0
     except typer.Abort:
         return INTERRUPTED
     except (OSError, ImportError, sqlite3.Error) as error:
@@ -86,9 +87,8 @@ def _as_typed(message: str, arguments: Sequence[str]) -> str:
     typed = {word.partition("=")[0] for word in arguments}
     for start in (0, message.find(": ") + 2):
         name = message[start:].partition(" ")[0]
-        option = _TYPED.get(name, f"--{name.replace('_', '-')}")
-        if option in typed:
-            return message[:start] + option + message[start:].removeprefix(name)
+        if option(name) in typed:
+            return message[:start] + option(name) + message[start:].removeprefix(name)
     return message
 
 

@@ -1,7 +1,6 @@
 """Columns: the type of each, which ones are used, and which values are bad."""
 
 import reprlib
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.data import dates
-from thalweg.data.delimited import SKIP
+from thalweg.data.delimited import skipping
 from thalweg.data.numerals import MISSING, PLAIN, Numerals, most, numerals_of
-from thalweg.words import closest, listed
+from thalweg.words import argument, closest, listed
 
 __all__ = ["Column", "Style", "bad_value", "chosen", "typed", "wrong_value"]
 
@@ -161,7 +160,7 @@ def _check_types(types: Mapping[str, pa.DataType]) -> None:
         all_of_them = "it" if len(bad) == 1 else f"all {len(bad)} such"
         raise ValueError(
             f"column {bad[0]!r} has the type {types[bad[0]]}, of which no number can be made; "
-            f"leave {all_of_them} out with {shlex.join(['--drop', ','.join(bad)])}"
+            f"leave {all_of_them} out with {argument('drop', bad)}"
         )
 
 
@@ -256,11 +255,11 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
     if not isinstance(value, float):
         marks = _marks(table[column.name].take(pa.array(column.bad)), str(value).strip())
         plain = all(len(mark) < 20 and mark.isprintable() for mark in marks)
-        quoted = shlex.quote(",".join(marks)) if plain else "TEXT"
-        kept = shlex.quote(f"{column.name}:category")
+        missing = argument("na", marks if plain else "TEXT")
+        kept = argument("types", {column.name: "category"})
         counted = "them" if len(marks) > 1 else "it"
-        mark = f"--na {quoted} counts {counted} as missing, --as {kept} takes texts as they are, "
-    return f"{said} ({mark}{SKIP})"
+        mark = f"{missing} counts {counted} as missing, {kept} takes texts as they are, "
+    return f"{said} ({mark}{skipping()})"
 
 
 def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str]:

@@ -19,11 +19,15 @@ import pyarrow.csv
 from thalweg.checks import count
 from thalweg.data.encoding import decoded
 from thalweg.data.numerals import MISSING, most
-from thalweg.words import listed
+from thalweg.words import argument, listed
 
-__all__ = ["SKIP", "Dialect", "EmptyError", "Layout", "Text", "layout_of", "read"]
+__all__ = ["Dialect", "EmptyError", "Layout", "Text", "layout_of", "read", "skipping"]
 
-SKIP = "--skip-bad-rows drops and counts such rows"
+
+def skipping() -> str:
+    """Return the remedy for bad rows."""
+    return f"{argument('skip_bad_rows', value=True)} drops and counts such rows"
+
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SPACES = " "  # stands for any run of spaces and tabs
@@ -172,7 +176,8 @@ def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:
     if best.width < 2 and not (delimiter and best.width):
         raise ValueError(
             "it must begin with a line of two or more column names between commas, semicolons, "
-            f"tabs, bars or spaces, got {reprlib.repr(lines[first])}; name another with --delimiter"
+            f"tabs, bars or spaces, got {reprlib.repr(lines[first])}; name another with "
+            f"{argument('delimiter')}"
         )
     names, start = _header(best, lines, dialect.header_row, target, comment)
     if best.delimiter != "," and dialect.delimiter is None:
@@ -471,7 +476,7 @@ def _ragged(text: str, layout: Layout, row: Any) -> str:  # noqa: ANN401 - pyarr
     )  # fmt: skip
     return (
         f"line {line}: expected {layout.width} values as in the header, got "
-        f"{row.actual_columns} ({SKIP})"
+        f"{row.actual_columns} ({skipping()})"
     )
 
 

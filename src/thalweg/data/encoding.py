@@ -5,6 +5,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from thalweg.words import argument
+
 __all__ = ["decoded"]
 
 _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
@@ -58,7 +60,7 @@ def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(
             f"line {line} has a NUL character, which no text has; the file is damaged, or not a "
-            "table of text, or in another encoding (name it with --encoding)"
+            f"table of text, or in another encoding (name it with {argument('encoding')})"
         )
     return text, encoding
 
@@ -71,7 +73,7 @@ def _found(content: bytes) -> tuple[str, str]:
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"it has the byte order mark of {name} and is not in it ({error.reason} at "
-                    f"byte {error.start}); name its encoding with --encoding"
+                    f"byte {error.start}); name its encoding with {argument('encoding')}"
                 ) from None
     if not _has_zeros(content):
         text = content.decode("utf-8", errors="replace")

@@ -148,7 +148,7 @@ def _again(path: Path) -> Dataset:
     if _hash(source) != kept.sha256:
         raise _ChangedError(
             f"{source} has changed since the race began; put it back as it was, or race it anew "
-            "with another --out"
+            "in another folder"
         )
     loaded = data.load(source, target=kept.target, kind=kept.kind, **kept.options)
     return replace(loaded, source=kept.loaded, loaded=kept.loaded)

@@ -1,13 +1,12 @@
 """Suspects: columns that predict nothing, or too much, with the option that leaves them out."""
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.words import listed
+from thalweg.words import argument, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +46,7 @@ def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
         >>> import pandas as pd
         >>> X = pd.DataFrame({"Unnamed: 0": range(12), "size": [1.5, 2.5, 0.5] * 4})
         >>> suspects(X, np.arange(12) % 5, classes=True)
-        ["column 'Unnamed: 0' only counts the rows; --drop 'Unnamed: 0' leaves it out"]
+        ["column 'Unnamed: 0' only counts the rows; drop=['Unnamed: 0'] leaves it out"]
     """
     found: dict[str, list[str]] = {}
     for name in X.columns:
@@ -59,11 +58,11 @@ def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
 def _sentence(why: str, names: list[str]) -> str:
     some = listed([repr(name) for name in names], _SHOWN)
     one, several = _WHY[why]
-    option = shlex.join(["--drop", ",".join(names[:_SHOWN])])
+    drop = argument("drop", names[:_SHOWN])
     if len(names) == 1:
-        end = f" with {option}" if why == "leak" else f"; {option} leaves it out"
+        end = f" with {drop}" if why == "leak" else f"; {drop} leaves it out"
         return f"column {some} {one}{end}"
-    end = f" with {option}" if why == "leak" else f"; {option} leaves them out"
+    end = f" with {drop}" if why == "leak" else f"; {drop} leaves them out"
     return f"columns {some} {several}{end}"
 
 

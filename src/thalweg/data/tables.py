@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from thalweg.data.columns import Column, Style, bad_value, chosen, typed, wrong_value
 from thalweg.data.options import Options
-from thalweg.words import closest, listed
+from thalweg.words import argument, closest, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,8 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
     """Return the target; raise ValueError for names that are not there, or there twice."""
     columns = table.column_names
     if target is None:
-        raise ValueError(f"it needs a target (--target COL); its columns are: {_listed(columns)}")
+        named = argument("target", "COL")
+        raise ValueError(f"it needs a target ({named}); its columns are: {_listed(columns)}")
     if target not in columns:
         hint = _at_place(target, columns) or closest(target, columns)
         raise ValueError(
@@ -173,7 +174,8 @@ def _rows(
             if options.missing == "error" and gaps.any():
                 raise ValueError(
                     f"column {column.name!r} row {int(gaps.argmax()) + 1}: the value is missing "
-                    "(--missing impute fills it in, --missing drop drops and counts such rows)"
+                    f"({argument('missing', 'impute')} fills it in, {argument('missing', 'drop')} "
+                    "drops and counts such rows)"
                 )
             missing |= gaps
     unknown = answer.data.is_null().to_numpy() & ~bad

@@ -64,6 +64,7 @@ def race(
     halving: bool = False,
     l2: float | None = None,
     seed: int = 0,
+    target: str | None = None,
     kind: str | None = None,
     name: str | None = None,
     out: str | Path | None = None,
@@ -85,7 +86,8 @@ def race(
 
     Args:
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;
-            or a ``data.Dataset``, or the name of a data set. y is needed with features alone.
+            or a ``data.Dataset``, the name of a data set or a file. y is needed with features
+            alone; ``data.load`` reads files in further ways.
         y: target (n,): numbers for regression, else classes.
         rules: names or rules, or ``"all"``; by default the twenty that are usual, and those that
             you declared. Of these two a linear model is raced by all that can train it.
@@ -107,6 +109,7 @@ def race(
             (``search``). There must be 9 epochs or more.
         l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
         seed: of all parts, trials and trainings, in [0, 2^32).
+        target: the column of a file to predict.
         kind: ``"regression"`` or ``"classification"``; by default guessed from y.
         name: what reports call the arrays; ``"data"`` by default.
         out: folder for race.sqlite, results.json, curves.parquet, report.html and checkpoints. A
@@ -144,7 +147,7 @@ def race(
     source = X if isinstance(X, str) and is_task_file(X) else None
     given: Any = X if source is None else load_task(source)
     if module := is_torch_task(given):
-        _refuse(y=y, l2=l2, kind=kind, name=name)
+        _refuse("a TorchTask", y=y, l2=l2, target=target, kind=kind, name=name)
     chosen = rules_of(rules) if module else _learnable(rules, on_data)
     protocol = Protocol(
         rules=tuple(rule.name for rule in chosen),
@@ -161,7 +164,7 @@ def race(
     if repeats is None:
         protocol = protocol.repeated()
     if not module:
-        given = _dataset(given, y, name or "data", kind)
+        given = _dataset(given, y, name or "data", target=target, kind=kind)
     how = Running(on_data, on_progress, progress, workers, on, writers)
     named = Rules((rule.name, rule) for rule in chosen)
     return _run(given, source, protocol, out, how, rules=named, adapt=batch_size is None)
@@ -288,7 +291,7 @@ def _run(
             go_on = "" if changed else f", continue it as it is with {again}"
             raise ValueError(
                 f"{out} holds another race ({', '.join(changed + asked)}); put back what it began "
-                f"with{go_on}, or choose another --out"
+                f"with{go_on}, or choose another folder"
             )
         if how.on_data:
             for line in task.said:
@@ -359,22 +362,33 @@ def _both(
     return tell
 
 
-def _refuse(**given: object) -> None:
-    """Refuse arguments of data that were given with a TorchTask."""
+def _refuse(what: str, **given: object) -> None:
+    """Refuse arguments that were given with what has its own."""
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"{name} cannot be given with a TorchTask; the task has its own")
+            own = "y is theirs" if what == "arrays" else "it has its own"
+            raise ValueError(f"{name} cannot be given with {what}: {own}")
 
 
 def _dataset(
-    X: "ArrayLike | Dataset | str", y: ArrayLike | None, name: str, kind: str | None
+    X: "ArrayLike | Dataset | str",
+    y: ArrayLike | None,
+    name: str,
+    *,
+    target: str | None,
+    kind: str | None,
 ) -> Dataset:
+    if isinstance(X, str | Dataset) and y is not None:
+        raise ValueError(
+            "y must be None where X is a data set, which has its own target, or a file: "
+            "target='COL' names its column"
+        )
     if isinstance(X, str):
-        X = data.load(X)
+        return data.load(X, target=target, kind=kind)
     if isinstance(X, Dataset):
-        if y is not None:
-            raise ValueError("y must be None when X is a data set, which has its own target")
+        _refuse("a Dataset", target=target, kind=kind)
         return X
+    _refuse("arrays", target=target)
     if y is None:
         raise ValueError("y is missing: give race(X, y), a Dataset or the name of a data set")
     return Dataset.from_arrays(X, y, name=name, kind=kind)

@@ -109,19 +109,19 @@ class Records:
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise ValueError(
-                f"{self.directory}/race.sqlite is not a race ({error}); choose another --out"
+                f"{self.directory}/race.sqlite is not a race ({error}); choose another folder"
             ) from None
         if tables and schema != SCHEMA:
             self._connection.close()
             raise ValueError(
                 f"{self.directory}/race.sqlite must have schema {SCHEMA}, got {schema}: another "
-                "version of thalweg wrote it; choose another --out"
+                "version of thalweg wrote it; choose another folder"
             )
         if tables and tables != _own_tables():  # a view or a trigger could run anything
             self._connection.close()
             raise ValueError(
                 f"{self.directory}/race.sqlite is not a race (its tables are others); choose "
-                "another --out"
+                "another folder"
             )
         return bool(tables)
 
@@ -350,7 +350,7 @@ class Store(Records):
         if result and result.trial != trial:
             raise ValueError(
                 f"{self.directory} holds {result.trial} where this thalweg would run {trial}; "
-                "choose another --out"
+                "choose another folder"
             )
         return result
 
@@ -369,10 +369,10 @@ def _refuse_foreign(directory: Path) -> None:
         if held := sorted({path.name for path in directory.iterdir()} - {"race.lock"}):
             raise ValueError(
                 f"{directory} holds files that are not a race's ({listed(held, 3)}); nothing was "
-                "written there: choose a new or empty folder with --out"
+                "written there: choose a new or empty folder"
             )
     elif directory.exists():
-        raise ValueError(f"{directory} is a file; choose a new or empty folder with --out")
+        raise ValueError(f"{directory} is a file; choose a new or empty folder")
 
 
 def _locked(directory: Path) -> sqlite3.Connection:
@@ -390,7 +390,7 @@ def _locked(directory: Path) -> sqlite3.Connection:
             raise _sentence(error, path) from error
         lock.close()
         raise BlockingIOError(
-            f"another process is racing in {directory}; wait for it, or choose another --out"
+            f"another process is racing in {directory}; wait for it, or choose another folder"
         ) from None
     return lock
 
@@ -406,7 +406,7 @@ def _connected(path: Path, mode: str = "ro", timeout: float = 5.0) -> sqlite3.Co
     for end in ("", "-journal", "-wal", "-shm"):
         file = path.with_name(path.name + end)
         if file.is_symlink() or (file.exists() and not file.is_file()):
-            raise ValueError(f"{file} must be a plain file; restore it, or choose another --out")
+            raise ValueError(f"{file} must be a plain file; restore it, or choose another folder")
     journal = path.with_name(path.name + "-journal")
     if journal.exists() and journal.read_bytes().endswith(_NAMES_ANOTHER):
         raise ValueError(f"{journal} names another file, which SQLite would delete; remove it")
@@ -450,7 +450,7 @@ def _sentence(error: Exception, path: Path) -> Exception:
             f"{path}: {error}; see that the folder can be written and its disk has room, then "
             "repeat the command: trainings that were finished are kept"
         )
-    return ValueError(f"{path} is damaged ({error}); restore it, or race with another --out")
+    return ValueError(f"{path} is damaged ({error}); restore it, or race into another folder")
 
 
 def races(directory: Path) -> bool:

@@ -46,6 +46,7 @@ def writing(
         ValueError: there is no such writer, or the store is in memory.
         ImportError: the package that a writer needs is not installed.
     """
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in WRITERS:
             raise ValueError(f"writers must be among {', '.join(WRITERS)}, got {name!r}")

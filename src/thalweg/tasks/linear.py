@@ -17,6 +17,7 @@ from thalweg.rule import Rule
 from thalweg.tasks import snippets
 from thalweg.tasks.task import NEW_START, Lane, Lanes, Target, seed_of
 from thalweg.tasks.timing import seconds
+from thalweg.words import option
 
 if TYPE_CHECKING:
     from thalweg.linear import Examples, Training
@@ -299,13 +300,13 @@ def words(dataset: Dataset) -> list[str] | None:
         return [dataset.loaded]
     named = [dataset.loaded, "--target", dataset.target, "--kind", kind_word(dataset)]
     for name, value in dataset.options.given.items():
-        option = "--as" if name == "types" else f"--{name.replace('_', '-')}"
+        flag = option(name)
         if value is True:
-            named.append(option)
+            named.append(flag)
         elif isinstance(value, tuple):
-            named += [word for each in value for word in (option, each)]
+            named += [word for each in value for word in (flag, each)]
         elif isinstance(value, Mapping):
-            named += [word for key, kind in value.items() for word in (option, f"{key}:{kind}")]
+            named += [word for key, kind in value.items() for word in (flag, f"{key}:{kind}")]
         else:
-            named += [option, str(value)]
+            named += [flag, str(value)]
     return named
