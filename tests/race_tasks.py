@@ -51,7 +51,11 @@ def signum(g, x, m, *, t, lr=1e-2):
 WRONG = {
     "syntax": ("def task(:\n", "wrong.py:1: invalid syntax"),
     "import": ("import nonsuch\n", "wrong.py:1: ModuleNotFoundError: No module named 'nonsuch'"),
-    "name": ("def other():\n    pass\n", "wrong.py has no function 'task'; write one that returns"),
+    "name": (
+        "def other():\n    pass\n",
+        "wrong.py has no function 'task'; it has other; write one that returns a TorchTask\n",
+    ),
+    "nearly": ("def tasks():\n    pass\n", "wrong.py has no function 'task'; did you mean tasks?"),
     "value": ("task = 3\n", "wrong.py has no function 'task'"),
     "exits": (
         "import argparse\nargparse.ArgumentParser().exit()\n",
@@ -66,7 +70,11 @@ WRONG = {
     ),
     "returns": (
         "def task():\n    return 3\n",
-        "wrong.py:task must return a thalweg.TorchTask, got 3",
+        "wrong.py:task must return a thalweg.TorchTask, got int\n",
+    ),
+    "dict": (
+        "def task():\n    return {'model': 1}\n",
+        "wrong.py:task must return a thalweg.TorchTask, got dict; thalweg check takes a dict\n",
     ),
     "raises": (
         "def task():\n    return 1 / 0\n",

@@ -66,6 +66,34 @@ def half():
 
 def empty():
     return {**parts(), "loader": []}
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, a, b):
+        return self.out(torch.cat([a, b], 1))
+
+
+def described(**given):
+    X = torch.randn(90, 6)
+    train = (X[:, :2], X[:, 2:]), X[:, :3].argmax(1)
+    known = {"model": Two, "loss": nn.functional.cross_entropy, "train": train}
+    return thalweg.TorchTask(**{**known, **given})
+
+
+def unmeaned():
+    return described(loss=nn.CrossEntropyLoss(reduction="none"))
+
+
+def waiting():
+    return described(model=lambda: nn.LazyLinear(3))
+
+
+def nothing():
+    return described(model=nn.Identity)
 """
 
 
@@ -114,7 +142,7 @@ def test_findings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(got.out)["findings"][0]["cause"] == "overfitting"
 
 
-@pytest.mark.parametrize("name", ["task", "parts", "several", "own_step"])
+@pytest.mark.parametrize("name", ["task", "parts", "several", "own_step", "described"])
 def test_check_finds_nothing_in_sound_trainings(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +175,12 @@ def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
         ("check train.py:half", "train.py:half returns no optimizer"),
         ("check train.py:none", "train.py has no function 'none'"),
         ("check train.py:empty", "loader"),
+        (
+            "check train.py:unmeaned",
+            "no step can be taken: the loss must be one number, got the sh",
+        ),
+        ("check train.py:waiting", "model() must give every parameter its shape, but weight waits"),
+        ("check train.py:nothing", "model has no parameters: there is nothing to train"),
         ("doctor train.py:empty", "the loader gives no batch"),
     ],
 )

@@ -71,7 +71,7 @@ def test_one_logit_is_judged_by_its_sign_however_it_lies() -> None:
     assert found.pop() > 0.8  # the class of all zeros has 0.57
 
 
-def test_classes_lie_along_axis_1_whatever_follows() -> None:
+def test_classes_lie_along_axis_1_or_the_last() -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((), (3,), (2, 3)):
         outputs = torch.randn(40, 4, *shape, generator=generator)
@@ -79,6 +79,9 @@ def test_classes_lie_along_axis_1_whatever_follows() -> None:
         expected = accuracy_score(targets.flatten(), outputs.movedim(1, -1).argmax(-1).flatten())
         assert score.of(outputs, targets) == pytest.approx(expected, rel=1e-12)
         score.check(outputs[:8], targets, functional.nll_loss)
+        last = outputs.movedim(1, -1)
+        assert score.of(last, targets) == score.of(outputs, targets)
+        score.check(last[:8], targets, last_axis)
 
 
 def test_other_targets_are_judged_by_r2() -> None:
@@ -120,8 +123,8 @@ SQUARE = SERIES[:, :4]
         (lambda: Both(1, 2), fit_first, LABELS, {},
          r"^model must return a tensor .* got tuple for 8 examples; give step=\(model, batch\)"),
         (lambda: Both(1, 2), fit_first, LABELS, {"metric": ours}, "^model must return a tensor"),
-        (lambda: Reshaped(TIME, 4), last_axis, SERIES, {},
-         r"^accuracy needs .* \(examples, classes, ...\), got outputs of shape \(5, 4\) for "
+        (lambda: Reshaped(TIME - 1, 4), lambda out, y: last_axis(out, y[:, 1:]), SERIES, {},
+         r"^accuracy needs the classes along the first .* axis, got outputs of shape \(4, 4\) for "
          r"targets of shape \(5,\) per example" + ASKED),
         (lambda: Reshaped(4, 4), last_axis, SQUARE, {}, "^accuracy needs to know along" + ".*"
          + ASKED),
@@ -145,6 +148,16 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_trained(
     with pytest.raises(TaskError, match=message) as told:
         made(model, loss, y, **given)
     assert "\n" not in str(told.value)
+
+
+def test_examples_that_are_batches_are_doubted() -> None:
+    batches = torch.randn(40, 16, 3), torch.zeros(40, 16).long()
+    doubt = r"; if the 16 rows of each example are examples themselves, give train as \(torch.cat"
+    with pytest.raises(TaskError, match=doubt):
+        ModuleTask(
+            TorchTask(model=lambda: nn.Linear(3, 2), loss=functional.cross_entropy, train=batches),
+            0,
+        )
 
 
 def test_a_metric_takes_whatever_targets_are() -> None:

@@ -18,6 +18,7 @@ import thalweg
 from race_tasks import OWN_RULE, SMALL, WRONG
 from thalweg import cli, racing, rule
 from thalweg.racing.store import Records, Store
+from thalweg.tasks import source
 from thalweg.tasks.modules import ModuleTask
 
 torch = pytest.importorskip("torch")
@@ -259,3 +260,51 @@ def test_a_file_that_is_not_there(
     )
     assert cli.main(["race", "none.py", "--target", "y"]) == 2
     assert "a task has its own data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["book.ipynb", "book.ipynb:task"])
+def test_a_notebook_is_told_to_become_a_file(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["race", text]) == 2
+    assert capsys.readouterr().err == (
+        f"error: a task must be FILE.py:function, got '{text}'; jupyter nbconvert --to script "
+        "book.ipynb makes a file of it\n"
+    )
+
+
+def test_a_module_by_its_name_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["race", "nets.train:task"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: a task must be FILE.py:function, got 'nets.train:task'\n"
+
+
+ARGUMENTS = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--width", type=int, default=8)
+width = parser.parse_args().width
+"""
+
+
+def test_a_file_sees_no_arguments_of_ours_and_its_task_may_be_no_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["thalweg", "race", "--trials", "4"])
+    file = tmp_path / "parsed.py"
+    text = ARGUMENTS + SMALL.replace("def task", "def made") + "\n\ntask = made()\n"
+    file.write_text(text, encoding="utf-8")
+    assert source.load_task(f"{file}:task").name == "small"
+    late = "def task():\n    assert parser.parse_args().width == 8\n"
+    file.write_text(ARGUMENTS + SMALL.replace("def task():\n", late), encoding="utf-8")
+    assert source.load_task(str(file)).name == "small"
+    assert sys.argv[0] == "thalweg"
+
+
+def test_a_file_of_a_package_imports_relatively(tmp_path: Path) -> None:
+    inner = tmp_path / "nets_of_mine" / "small"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").touch()
+    (inner.parent / "names.py").write_text("NAME = 'relative'")
+    text = SMALL.replace('name="small"', "name=NAME")
+    (inner / "train.py").write_text("from ..names import NAME\n" + text)
+    assert source.load_task(f"{inner / 'train.py'}:task").name == "relative"

@@ -45,17 +45,19 @@ def check(
             setup.val_loader,
             step=setup.step,
         )
+    if not report.findings and (why := report.skipped.get("step changes nothing")):
+        raise ValueError(f"no step can be taken: {why}")
     show(report, json=json)
 
 
 def set_up(task: str, batch_size: int) -> "Setup":
     """Return the training that a function in a file describes."""
     from thalweg.checks import count  # noqa: PLC0415 - no command needs all
-    from thalweg.tasks.source import is_task_file, returned  # noqa: PLC0415 - loads NumPy
+    from thalweg.tasks.source import is_task_file, no_task, returned  # noqa: PLC0415 - loads NumPy
 
     count("batch_size", batch_size)
     if not is_task_file(task):
-        raise ValueError(f"a task must be FILE.py:function, got {task!r}")
+        raise ValueError(no_task(task))
     made, place = returned(task)
     from thalweg.doctor.setup import setup  # noqa: PLC0415 - loads torch
 

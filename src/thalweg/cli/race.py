@@ -231,11 +231,13 @@ def _given(
 ) -> "str | Dataset":
     """Return the data that the words name, or the name of a task file."""
     from thalweg import data  # noqa: PLC0415
-    from thalweg.tasks.source import is_task_file  # noqa: PLC0415
+    from thalweg.tasks.source import is_task_file, no_task  # noqa: PLC0415
 
     if source is None:
         raise ValueError("DATA is missing: name a data set or a file")
     if not is_task_file(source):
+        if ".ipynb" in source or re.search(r"\w\.\w+:\w+$", source):
+            raise ValueError(no_task(source))
         return data.load(source, **how)
     for name in ("as_" if each == "types" else each for each in how):
         if _typed(context, name):

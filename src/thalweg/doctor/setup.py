@@ -17,6 +17,7 @@ from thalweg.doctor.subject import LossFn, Step, let_step
 from thalweg.errors import TaskError, blamed
 from thalweg.stack import TorchTask
 from thalweg.stack.batch import count, each
+from thalweg.stack.objective import build
 from thalweg.stack.parts import Examples
 
 __all__ = ["Setup", "setup"]
@@ -117,14 +118,17 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
 
 def _of_task(task: TorchTask, batch_size: int) -> Setup:
     torch.manual_seed(0)
-    with blamed("model"):
-        model = task.model().to(task.torch_device)
+    model = build(task, 0)
+    if not list(model.parameters()):
+        raise TaskError("model has no parameters: there is nothing to train")
     parts = Examples.of(task).draw(0).to(task.torch_device)
 
     def loader(part: Any, *, shuffle: bool) -> DataLoader[Any]:  # noqa: ANN401 - a batch
         def rows(numbers: list[int]) -> Any:  # noqa: ANN401 - the same
             index = torch.tensor(numbers)
-            return each(lambda tensor: tensor[index], part)
+            drawn = each(lambda tensor: tensor[index], part)
+            several = task.step is None and isinstance(drawn[0], tuple)  # inputs of the model
+            return (*drawn[0], drawn[1]) if several else drawn
 
         size = range(count(part, "train"))
         return DataLoader(size, batch_size, shuffle=shuffle, collate_fn=rows)  # type: ignore[arg-type] # a range has a length

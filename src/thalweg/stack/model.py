@@ -69,7 +69,11 @@ class Model(Functional):
         found = {p.dtype for p in self.objective.parameters() if p.requires_grad}
         if found in ({torch.float32}, {torch.float64}):
             return found.pop()
-        names = ", ".join(sorted(str(dtype) for dtype in found)) or "none at all"
+        if not found:
+            raise TaskError(
+                "model has nothing to train: none of its parameters has requires_grad=True"
+            )
+        names = ", ".join(sorted(str(dtype) for dtype in found))
         raise TaskError(
             f"model's trained parameters must all be float32 or all float64, got {names}; "
             "autocast=torch.bfloat16 computes in that format"

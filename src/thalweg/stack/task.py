@@ -42,7 +42,7 @@ class TorchTask:
             IterableDataset, >= 1; None (default): all.
         metric: ``metric(outputs, targets)``, a number that results quote for the test part; None
             (default): R², or accuracy where targets are integers and outputs have their classes
-            along axis 1, or are one logit per target.
+            along axis 1 or the last, or are one logit per target.
         step: ``step(model, batch)``, instead of ``loss``. It returns the loss of one batch, a
             scalar, and may do anything with the batch. The score is then ``metric(model, batch)``
             on the whole test part, NaN without a metric.
@@ -95,6 +95,9 @@ class TorchTask:
             )
         if (self.loss is None) == (self.step is None):
             raise TypeError("give either loss(outputs, targets) or step(model, batch)")
+        if isinstance(self.loss, type):
+            called = self.loss.__name__
+            raise TypeError(f"loss must be a function, got the class {called}; write {called}()")
         for name in ("validation", "test"):
             share = getattr(self, name)
             if isinstance(share, (int, float)) and not 0 < share < 1:

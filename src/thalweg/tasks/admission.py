@@ -5,6 +5,8 @@ What would fail at the end of a training, or of all trainings, fails at once.
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +22,7 @@ from thalweg.stack.objective import seeded
 from thalweg.stack.probe import Traits
 from thalweg.tasks import metric
 
-__all__ = ["admit", "few", "outputs"]
+__all__ = ["admit", "doubting", "few", "outputs"]
 
 _FEW = 8  # examples that are enough to see whether a task can be evaluated
 # To see whether a loss is the mean of the losses of pieces: how far parameters are moved
@@ -59,6 +61,23 @@ def admit(model: Model, parts: Parts, placed: Parts) -> Traits:
         for name in parts.sizes:
             _check_finite(one, getattr(placed, name), name)
     return model.traits
+
+
+@contextmanager
+def doubting(train: Batch) -> Iterator[None]:
+    """Say of an error that the examples may be batches, if each has as many rows as targets."""
+    try:
+        yield
+    except TaskError as error:
+        shapes = [tensor.shape for tensor in leaves(train)]
+        own = {shape[1:2] for shape in shapes}
+        rows = sum(own.pop()) if len(own) == 1 else 0
+        if rows < 2 or max(map(len, shapes)) < 3:
+            raise
+        raise TaskError(
+            f"{error}; if the {rows} rows of each example are examples themselves, give train as "
+            "(torch.cat(inputs), torch.cat(targets))"
+        ) from error
 
 
 def few(model: Model, batch: Batch) -> Batch:

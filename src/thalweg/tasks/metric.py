@@ -40,9 +40,9 @@ def check(outputs: Tensor, targets: Batch, loss: Callable[..., Any]) -> None:
     elif given in (wanted, (1, *wanted)):
         if ((targets != 0) & (targets != 1)).any():
             raise TaskError(f"accuracy of single outputs needs targets that are 0 or 1; {_REMEDY}")
-    elif given[1:] != wanted:
-        raise TaskError(f"accuracy needs outputs of shape (examples, classes, ...), {got}")
-    elif wanted and given[:-1] == wanted and not _by_class(loss):
+    elif wanted not in (given[1:], given[:-1]):
+        raise TaskError(f"accuracy needs the classes along the first or the last axis, {got}")
+    elif wanted and given[1:] == given[:-1] and not _by_class(loss):
         raise TaskError(f"accuracy needs to know along which axis the classes are, {got}")
 
 
@@ -53,6 +53,8 @@ def _by_class(loss: Callable[..., Any]) -> bool:
 def of(outputs: Tensor, targets: Tensor) -> float:
     """Return the accuracy for integer targets, R² for others; NaN if outputs are not finite.
 
+    Classes are along axis 1, or along the last where only that leaves the shape of the targets.
+
     Example:
         >>> from torch import tensor
         >>> logits = tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0], [1.0, 0.0]])
@@ -61,7 +63,8 @@ def of(outputs: Tensor, targets: Tensor) -> float:
     """
     if not targets.is_floating_point():
         classes = outputs.ndim > targets.ndim and outputs.shape[1] > 1
-        found = outputs.argmax(1) if classes else (outputs.reshape(targets.shape) > 0).long()
+        axis = 1 if outputs.shape[2:] == targets.shape[1:] else -1
+        found = outputs.argmax(axis) if classes else (outputs.reshape(targets.shape) > 0).long()
         return (found == targets).double().mean().item()
     if not outputs.isfinite().all():
         return float("nan")

@@ -74,7 +74,7 @@ class ModuleTask:
         self._examples = Examples.of(description)
         self.drawn = self._examples.drawn
         self.parts: Mapping[str, int] = self._parts.sizes
-        with blamed("task"):
+        with blamed("task"), admission.doubting(self._parts.train):
             model = self.model
             self._traits = model.traits = admission.admit(model, self._parts, self._placed)
         same = model.traits.start

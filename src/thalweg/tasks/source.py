@@ -1,14 +1,18 @@
 """Source: the Python file that makes a task, and how it is named."""
 
 import importlib.util
+import inspect
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from thalweg.errors import TaskError, told, user_line
 from thalweg.files import absent
+from thalweg.words import closest, listed
 
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
@@ -19,6 +23,7 @@ __all__ = [
     "is_task_file",
     "is_torch_task",
     "load_task",
+    "no_task",
     "returned",
     "task_file",
 ]
@@ -36,6 +41,13 @@ def is_task_file(text: str) -> bool:
     return _TASK_FILE.fullmatch(text) is not None
 
 
+def no_task(text: str) -> str:
+    """Return the sentence about a text that names no function in a Python file."""
+    notebook, dot, _ = text.partition(".ipynb")
+    remedy = f"; jupyter nbconvert --to script {notebook}.ipynb makes a file of it" if dot else ""
+    return f"a task must be FILE.py:function, got {text!r}{remedy}"
+
+
 def absolute_source(text: str) -> str:
     """Return the file and function by an absolute path, which is found from any folder."""
     match = _TASK_FILE.fullmatch(text)
@@ -51,7 +63,7 @@ def task_file(text: str) -> Path:
     """
     match = _TASK_FILE.fullmatch(text)
     if match is None or "\0" in text:
-        raise ValueError(f"a task must be FILE.py:function, got {text!r}")
+        raise ValueError(no_task(text))
     return Path(match[1])
 
 
@@ -71,7 +83,8 @@ def load_task(text: str) -> "TorchTask":
     from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
 
     if not isinstance(task, TorchTask):
-        raise TaskError(f"{place} must return a thalweg.TorchTask, got {task!r}")
+        form = f"{place} must return a thalweg.TorchTask, got {type(task).__name__}"
+        raise TaskError(f"{form}{'; thalweg check takes a dict' * isinstance(task, dict)}")
     return task
 
 
@@ -79,8 +92,8 @@ def returned(text: str) -> tuple[object, str]:
     """Return what a function in a Python file returns, and the file and function.
 
     Args:
-        text: ``"train.py:function"``; the function is ``task`` by default. Modules beside the file
-            can be imported in it.
+        text: ``"train.py:function"``; the function is ``task`` by default, and may be a TorchTask
+            in its place. Modules beside the file can be imported in it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -91,17 +104,38 @@ def returned(text: str) -> tuple[object, str]:
     file, name = Path(match[1]), match[2] or "task"
     if not file.is_file():
         raise absent(file, "give the Python file of your task")
-    function = getattr(imported(file), name, None)
+    module = imported(file)
+    function = getattr(module, name, None)
+    if is_torch_task(function):
+        return function, f"{file}:{name}"
     if not callable(function):
-        raise TaskError(f"{file} has no function {name!r}; write one that returns a TorchTask")
+        own = [n for n, held in vars(module).items() if _is_own(held, module)]
+        has = f"it has {listed(own, 5)}; " if own else ""
+        hint = closest(name, own) or f"{has}write one that returns a TorchTask"
+        raise TaskError(f"{file} has no function {name!r}; {hint}")
     try:
-        return function(), f"{file}:{name}"
+        with _script(file):
+            return function(), f"{file}:{name}"
     except SystemExit as error:
         raise TaskError(
             f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
         ) from error
     except Exception as error:
         raise TaskError(_told(error, f"{file}:{name}")) from error
+
+
+@contextmanager
+def _script(file: Path) -> Iterator[None]:
+    """Give code the words of a command line without arguments: thalweg's are not its own."""
+    before, sys.argv = sys.argv, [str(file)]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _is_own(held: object, module: ModuleType) -> bool:
+    return inspect.isfunction(held) and held.__module__ == module.__name__
 
 
 def _told(error: Exception, place: str) -> str:
@@ -112,17 +146,24 @@ def _told(error: Exception, place: str) -> str:
 
 
 def imported(file: Path) -> ModuleType:
-    """Import a file by its path; worker processes get its classes by value."""
+    """Import a file by its path; worker processes get its classes by value.
+
+    It sees no arguments of the command line. In a package it may import relatively.
+    """
     import cloudpickle  # noqa: PLC0415 - only needed here
 
-    spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
+    place = file.resolve()
+    root = next(folder for folder in place.parents if not (folder / "__init__.py").exists())
+    name = ".".join(place.relative_to(root).with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location(name, place)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    sys.path.insert(0, str(file.resolve().parent))
+    sys.modules[name] = module
+    sys.path[:0] = dict.fromkeys([str(place.parent), str(root)])
     try:
-        spec.loader.exec_module(module)
+        with _script(file):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         own = error.filename == spec.origin
         raise TaskError(f"{file if own else error.filename}:{error.lineno}: {error.msg}") from error
