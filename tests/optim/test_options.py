@@ -12,7 +12,6 @@ from optim_pairs import (
     assert_close,
     assert_same,
     every_class,
-    every_configuration,
     idle,
     members,
     new_parameters,
@@ -65,7 +64,7 @@ def whole(dtype: torch.dtype) -> Tensor:
     return torch.linspace(1.0, 2.0, 40).reshape(4, 10).to(dtype)
 
 
-@every_configuration
+@every_class
 def test_state_in_bfloat16_is_that_of_float32_rounded(configuration: Configuration) -> None:
     lr = 0.0625  # where Rprop starts: a number of bfloat16
     ours = configuration.ours(new_parameters(torch.float32), lr=lr, state_dtype=torch.bfloat16)

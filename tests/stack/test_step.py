@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from thalweg import schedules
-from thalweg.rules import get, names
+from thalweg.rules import get
 from thalweg.stack.step import DeviceStep, StackStep, WholeStep
 
 
-@pytest.mark.parametrize("rule", names("element-wise"))
+# Without and with a state, powers of t, a state that starts elsewhere, uniform state, an answer.
+@pytest.mark.parametrize("rule", ["sgd", "adam", "rprop", "nadam", "asgd", "schedule_free_adamw"])
 def test_a_gpus_step_is_that_of_the_cpu(rule: str) -> None:
     """Without a GPU: what steps there by ``optim.Descent`` is run here."""
     own = get(rule)
