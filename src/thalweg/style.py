@@ -5,6 +5,7 @@ import io
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,7 +237,8 @@ def svg(picture: Figure, label: str) -> str:
         '<svg role="img" aria-label="an &lt;empty&gt; picture" '
     """
     content = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": label}):  # the same picture gives the same bytes
+    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": label}):  # the same bytes
+        warnings.filterwarnings("ignore", "Glyph")  # the page's reader has the font
         # Not savefig: it draws the picture twice.
         FigureCanvasSVG(picture).print_svg(  # type: ignore[no-untyped-call] # matplotlib leaves it untyped
             content, metadata={"Date": None}

@@ -156,6 +156,52 @@ def test_classes_and_their_leaks(tmp_path: Path) -> None:
     assert found.notes[0].startswith("column 'a' tells the target all alone")
 
 
+@pytest.mark.parametrize(
+    ("values", "mark"),
+    [
+        ([20.5, 31.0, 44.0, -999, 25.0, -999], "-999"),
+        ([1, 2, 3, -9, 8, -9], "-9"),
+        ([0, 1, 0, 99, 1, 99], "99"),
+        ([3.5, 2.5, -99.9, 4.5, -99.9, 3.0], "-99.9"),
+    ],
+)
+def test_a_number_of_nines_far_from_all_others_is_named_and_may_be_missing(
+    tmp_path: Path, values: list[float], mark: str
+) -> None:
+    path = written(tmp_path, b=values * 20)
+    found = data.load(path, target="price")
+    note = f"the number {mark} in column 'b' may be a missing value (40 cells); na=['{mark}'] count"
+    assert any(said.startswith(note) for said in found.notes)
+    pd.read_csv(path).to_parquet(tmp_path / "t.parquet")
+    for source in (path, tmp_path / "t.parquet"):
+        given = data.load(source, target="price", na=mark)
+        assert given.X["b"].isna().tolist() == [value == float(mark) for value in values * 20]
+        assert not any("may be a missing" in said for said in given.notes)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [90, 95, 99, 12, 99, 40],  # no farther than others are
+        [1, 99, 1, 99, 1, 99],  # one of two values
+        [9, 1, 9, 2, 3, 9],
+        [0.5, 1.5, -998, -998, 2.5, 3.5],
+    ],
+)
+def test_what_may_be_a_number_is_not_named(tmp_path: Path, values: list[float]) -> None:
+    path = written(tmp_path, b=values * 20, once=[-999, *B[1:]])
+    assert "may be a missing" not in " ".join(data.load(path, target="price").notes)
+
+
+def test_words_that_differ_in_capitals_alone_are_named(tmp_path: Path) -> None:
+    said = "' has {} as different words; write them alike if they mean the same"
+    path = written(tmp_path, colour=["Kiel", "KIEL", "Bern"] * 40, k=["yes", "Yes", "no"] * 40)
+    notes = " ".join(data.load(path, target="k").notes)
+    assert "'colour" + said.format("Kiel and KIEL") in notes
+    assert "'k" + said.format("Yes and yes") in notes
+    assert "different words" not in " ".join(data.load(written(tmp_path), target="price").notes)
+
+
 def test_what_predicts_well_is_no_leak(tmp_path: Path) -> None:
     assert data.load(written(tmp_path, b=B), target="price").notes == ()
     paid = RNG.permutation(9999)[:120]  # ends in id

@@ -349,3 +349,9 @@ def test_save_refuses_an_unknown_ending(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in .*\.png.*, got .*picture\.xyz"):
         style.save(style.figure()[0], tmp_path / "picture.xyz")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_in_any_script_are_drawn_without_a_warning() -> None:
+    picture, axes = style.figure()
+    axes.set_title("価格")
+    assert "価格" in style.svg(picture, "a picture")  # a warning is an error here

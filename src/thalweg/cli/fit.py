@@ -99,6 +99,7 @@ def fit(
     files.check_replaceable(place, page.MARK)
     given: dict[str, Any] = {"l1_ratio": l1_ratio} | ({} if alpha is None else {"alpha": alpha})
     found = fitted.fit(dataset, loss=loss, seed=seed, **given)
+    say(dataset.summary(len(found.saved.encoder.features)))
     say(f"{dataset.target}: {found.sentence}")
     say(f"model: {found.saved.write(model)}")
     say(f"page:  {page.write(place, found)}")
@@ -125,6 +126,8 @@ def predict(model: _Model, source: _Rows, *, out: _Predictions = None) -> None:
         own.options.delimiter, own.options.encoding, own.options.comment, own.options.header_row
     )
     table = formats.read(source, dialect, target=None, skip_bad_rows=False)
+    if table.assumed:
+        say(f"assumed: {'; '.join(table.assumed)}", err=True)
     try:
         answers = own.predict(table.columns, comma=table.comma)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """Columns: the type of each, which ones are used, and which values are bad."""
 
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -130,14 +131,24 @@ def typed(
     found = []
     for name in names:
         if name not in texts:
-            found.append(_of_values(name, table[name], types.get(name)))
+            found.append(_without(_of_values(name, table[name], types.get(name)), na))
             continue
         style = numerals.get(name)
         if style and style.open and "." not in shown and decimal is None:
             commas = "," in shown or (style.open == "," and comma)
             style = numerals_of(texts[name], ",") if commas else style
-        found.append(_of_text(name, texts[name], types.get(name), style, before.get(name)))
+        column = _of_text(name, texts[name], types.get(name), style, before.get(name))
+        found.append(_without(column, na))
     return found
+
+
+def _without(column: Column, na: Sequence[str]) -> Column:
+    """Return a column without the numbers that stand for missing ones, such as -999."""
+    marks = [float(mark) for text in na for mark in text.split(",") if re.fullmatch(PLAIN, mark)]
+    if column.type != "number" or not marks or pa.types.is_boolean(column.data.type):
+        return column
+    lacking = pc.is_in(column.data.cast(pa.float64(), safe=False), value_set=pa.array(marks))
+    return replace(column, data=pc.if_else(lacking, None, column.data))
 
 
 _READ = (

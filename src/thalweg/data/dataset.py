@@ -169,6 +169,10 @@ class Dataset:
             why = ", ".join(f"{count} {reason}" for reason, count in gone.items())
             notes.append(f"rows left out: {why}")
         notes += suspects.suspects(found.X, y, classes=classes is not None)
+        notes += suspects.stand_ins({**found.X, target: found.y})
+        words = {n: [*c.cat.categories] for n, c in found.X.items() if c.dtype.name == "category"}
+        texts = {target: classes} if classes and found.y.dtype.kind == "O" else {}
+        notes += suspects.spellings({**words, **texts})
         return cls(
             name, found.X, y, tuple(found.X.columns), target, classes, source, loaded,
             gone.total(), options, tuple(notes), found.styles,

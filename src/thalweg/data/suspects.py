@@ -1,6 +1,7 @@
 """Suspects: columns that predict nothing, or too much, with the option that leaves them out."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from thalweg.words import argument, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["suspects"]
+__all__ = ["spellings", "stand_ins", "suspects"]
 
 _INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__|index|level_\d+", re.IGNORECASE)
 _ID = re.compile(
@@ -22,6 +23,7 @@ _ROWS = 10_000  # that are looked at for leaks
 _LEAST = 30  # rows below which chance alone tells the target
 _LEAK = 0.9999  # a correlation above which a column tells a number
 _SHOWN = 5
+_NINES = re.compile(r"-9|-?9{2,7}(\.9{1,2})?")
 
 _WHY = {
     "constant": ("has one value in every row", "have one value in every row"),
@@ -53,6 +55,72 @@ def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
         if why := _why(name, X[name], y, classes=classes):
             found.setdefault(why, []).append(name)
     return [_sentence(why, found[why]) for why in _WHY if why in found]
+
+
+def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[str]:
+    """Return a sentence about each number of nines that may stand for a missing value.
+
+    It comes twice or more, and is farther from all other values than they are from each other.
+
+    Args:
+        columns: by name; those that hold no numbers are passed over.
+
+    Example:
+        >>> print(*stand_ins({"size": np.array([1.5, 2.5, -999, 0.5, -999])}))
+        the number -999 in column 'size' may be a missing value (2 cells); na=['-999'] counts it so
+    """
+    found: dict[float, list[str]] = {}
+    rows = 0
+    for name, column in columns.items():
+        values = np.asarray(column)
+        if values.dtype.kind not in "iuf":
+            continue
+        values = values[np.isfinite(values)].astype(np.float64)
+        for mark in {values.min(initial=0), values.max(initial=0)}:
+            if _stands_in(float(mark), values):
+                found.setdefault(float(mark), []).append(name)
+                rows += int((values == mark).sum())
+    if not found:
+        return []
+    names = list(dict.fromkeys(name for each in found.values() for name in each))
+    marks = [f"{mark:.10g}" for mark in found]
+    who = f"column{'s' * (len(names) > 1)} {listed([repr(name) for name in names], _SHOWN)}"
+    mean, so = ("be a missing value", "it") if len(found) == 1 else ("be missing values", "them")
+    number = f"number{'s' * (len(found) > 1)} {listed(marks, _SHOWN)}"
+    na = argument("na", marks)
+    return [f"the {number} in {who} may {mean} ({rows} cells); {na} counts {so} so"]
+
+
+def _stands_in(mark: float, values: NDArray[np.float64]) -> bool:
+    others = values[values != mark]
+    if not _NINES.fullmatch(f"{mark:.10g}") or len(values) - len(others) < 2 or not len(others):
+        return False
+    spread = float(np.ptp(others))
+    return bool(0 < spread < np.abs(others - mark).min())
+
+
+def spellings(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a sentence about words that differ in capitals and blanks alone.
+
+    Args:
+        columns: the different words of each, by name.
+
+    Example:
+        >>> spellings({"town": ["Kiel", "KIEL", "Bern"]})
+        ["'town' has Kiel and KIEL as different words; write them alike if they mean the same"]
+    """
+    found = []
+    for name, words in columns.items():
+        first: dict[str, str] = {}
+        for word in words:
+            plain = " ".join(word.casefold().split())
+            if first.setdefault(plain, word) != word:
+                found.append(
+                    f"{name!r} has {first[plain]} and {word} as different words; write them alike "
+                    "if they mean the same"
+                )
+                break
+    return found
 
 
 def _sentence(why: str, names: list[str]) -> str:
