@@ -86,6 +86,13 @@ def numbered(g, x, m, *, t, c, lr=0.1, boost=2.0, flag=1.0):  # noqa: ANN001, AN
     return x - rate * (-1) ** t * (m if flag else -m) - lr * c * 2**-n, m, c
 
 
+def every_so_often(g, x, v, *, t, lr=0.1, k=2.0, span=0.3):  # noqa: ANN001, ANN201
+    if t % k == 0:
+        v = v + g
+    rate = lr / (1 + t // k) + (-t) // span * 1e-3 + (-t) % span + t % -span
+    return x - rate * v, v
+
+
 def asking(g, x, up, *, t, lr=0.1, kappa=3.0):  # noqa: ANN001, ANN201
     turned = (g > 0) == (up > 0)  # tests as numbers
     climbs = g > 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from kernels import test_fuzz
-from kernels.own_rules import counting, mixed, undeclared
+from kernels.own_rules import counting, every_so_often, mixed, undeclared
 from node import needs_node, run
 from thalweg import rules
 from thalweg.kernels import javascript
@@ -105,7 +105,8 @@ def drawn(rule: Rule) -> dict[str, Any]:
     }
 
 
-IMPORTS = f"import {{ exp, log, power }} from {javascript.text(javascript.POWERS.as_uri())};\n\n"
+NAMES = "exp, log, modulo, power, quotient"
+IMPORTS = f"import {{ {NAMES} }} from {javascript.text(javascript.POWERS.as_uri())};\n\n"
 RUN = """
 const found = cases.map(({name, g, x, s, u, h}) => {
   const [at, states] = [Float64Array.from(x), s.map((each) => Float64Array.from(each))];
@@ -141,7 +142,8 @@ def both(
 def test_every_rule_has_the_bits_of_its_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [*map(rules.get, rules.names("element-wise")), undeclared(mixed), undeclared(counting)]
+    own = map(undeclared, (mixed, counting, every_so_often))
+    chosen = [*map(rules.get, rules.names("element-wise")), *own]
     for name, path, wanted in both(chosen, tmp_path, monkeypatch):
         assert np.isfinite(wanted).all(), name
         if name == "mixed":  # its cubes are products here and powers there

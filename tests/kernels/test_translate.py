@@ -30,6 +30,7 @@ from kernels.own_rules import (
     colliding,
     counting,
     declared,
+    every_so_often,
     mixed,
     nested,
     numbered,
@@ -47,7 +48,7 @@ from thalweg.rule import rule
     ("function", "start"),
     [
         (mixed, {}), (counting, {"count": 2.0}), (nested, {}), (numbered, {"c": 1.0}),
-        (asking, {}), (calling, {}), (colliding, {}),
+        (asking, {}), (every_so_often, {}), (calling, {}), (colliding, {}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 3e-5)])
@@ -199,7 +200,7 @@ DEEP = "+".join(["g"] * 300)
         ("a, *b, c = (x,)\nreturn a", 0, "1 values for 3 names"),
         ("return x - lr * 2j * g", 0, "a rule may use"),
         ("while t < 3:\n    x = x - g\nreturn x", 0, "write its steps out"),
-        ("return x - lr * (t % 2) * g", 0, "count by a state, as"),
+        ("return x - lr * (g % 2)", 0, "count by a state, as"),
         ("return x - lr * (g > 0) & (x > 0)", 0, "write `(a) * (b)`"),
         ("return [x - lr * g]", 0, "return x and its state with commas between"),
         ("print(g)\nreturn x", 0, "leave it out, or do it outside of the rule"),

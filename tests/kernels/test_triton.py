@@ -30,6 +30,7 @@ from kernels.own_rules import (
     calling,
     counting,
     decorated,
+    every_so_often,
     mixed,
     nested,
 )  # fmt: skip
@@ -75,7 +76,7 @@ OWN = {
     f.__name__: f
     for f in (
         mixed, counting, nested, asking, calling, powers, by_constant, by_default, by_infinity,
-        by_uniform_test, decorated, clashing,
+        by_uniform_test, decorated, clashing, every_so_often,
     )
 }  # fmt: skip
 

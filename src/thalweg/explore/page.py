@@ -100,7 +100,7 @@ def _generated(chosen: Sequence[Rule], problem: str | None, homes: Mapping[str, 
     lists = [_list(name, each) for name, each in written.items()]
     return "\n".join(
         [
-            'import { exp, log, power } from "./powers.js";',
+            'import { exp, log, modulo, power, quotient } from "./powers.js";',
             "",
             *lists,
             f"export const share = {sources.share_source()};",

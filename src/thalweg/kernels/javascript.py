@@ -18,7 +18,7 @@ from thalweg.rules import get
 __all__ = ["POWERS", "expression", "own", "source", "text"]
 
 POWERS = Path(__file__).parent / "powers.js"
-"""The module with ``power``, ``exp`` and ``log``, which generated code calls."""
+"""The module with the functions that generated code calls: ``power``, ``modulo``, ``exp``, ..."""
 
 # Words of the language, and what generated code calls; the same name in a rule gets an underscore.
 # Names of our own end in $, which no name of Python has.
@@ -28,7 +28,8 @@ _RESERVED = {
     "for", "function", "if", "implements", "import", "in", "instanceof", "interface", "let", "new",
     "null", "package", "private", "protected", "public", "return", "static", "super", "switch",
     "this", "throw", "true", "try", "typeof", "undefined", "var", "void", "while", "with", "yield",
-    "Infinity", "Math", "NaN", "exp", "log", "power",
+    "Infinity", "Math", "NaN", "exp", "log", "modulo",
+    "power", "quotient",
 }  # fmt: skip
 _FUNCTIONS = {
     "abs": "Math.abs", "maximum": "Math.max", "minimum": "Math.min", "sign": "Math.sign",
@@ -36,7 +37,10 @@ _FUNCTIONS = {
     "exp": "exp", "log": "log",
 }  # fmt: skip
 _ARITHMETIC: dict[type[ast.AST], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%",
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
+}  # fmt: skip
+_CALLED: dict[type[ast.AST], str] = {
+    ast.Pow: "power", ast.Mod: "modulo", ast.FloorDiv: "quotient",
 }  # fmt: skip
 _COMPARISONS: dict[type[ast.AST], str] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "===", ast.NotEq: "!==",
@@ -74,8 +78,8 @@ def expression(node: ast.expr) -> str:  # noqa: PLR0911 - one case a node
             return name
         case ast.UnaryOp(ast.USub(), operand):
             return f"-{_part(operand)}"
-        case ast.BinOp(left, ast.Pow(), right):
-            return f"power({expression(left)}, {expression(right)})"
+        case ast.BinOp(left, ast.Pow() | ast.Mod() | ast.FloorDiv() as operator, right):
+            return f"{_CALLED[type(operator)]}({expression(left)}, {expression(right)})"
         case ast.BinOp(left, operator, right):
             return f"{_part(left)} {_ARITHMETIC[type(operator)]} {_part(right)}"
         case ast.Compare(left, [operator], [right]):
@@ -101,7 +105,7 @@ def _part(node: ast.expr) -> str:
     match node:
         case ast.Call(ast.Name(function)):
             whole = function != "where"
-        case ast.BinOp(op=ast.Pow()) | ast.Name():
+        case ast.BinOp(op=ast.Pow() | ast.Mod() | ast.FloorDiv()) | ast.Name():
             whole = True
         case _:
             whole = isinstance(node, ast.Constant) and not written.startswith("-")

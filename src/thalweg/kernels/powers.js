@@ -118,3 +118,13 @@ export function power(x, y) {
     digits = tail - (base - square);
   }
 }
+
+// The rest of a division, with the sign of the divisor, and the whole part, rounded down.
+export function modulo(x, y) {
+  const rest = x % y;
+  return rest && (rest < 0) !== (y < 0) ? rest + y : rest;
+}
+
+export function quotient(x, y) {
+  return Math.round((x - modulo(x, y)) / y);
+}

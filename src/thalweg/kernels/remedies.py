@@ -13,12 +13,14 @@ WHOLE = (
     "thalweg.optim.Descent and races of modules take the rule as it is"
 )
 ALLOWED = (
-    "a rule may use assignments to names, + - * / **, comparisons, `a if b else c`, `if` "
+    "a rule may use assignments to names, + - * / ** // %, comparisons, `a if b else c`, `if` "
     "on t and hyperparameters, other rules, "
     "functions of its own and abs, exp, log, maximum, minimum, sign, sqrt, where"
 )
 _TESTS = "write `(a) * (b)` for `a and b`, `where(a, 1.0, b)` for `a or b`"
-_COUNT = "count by a state, as `n = where(n < 9, n + 1, 0.0)`; a kernel has no rest of a division"
+_COUNT = (
+    "count by a state, as `n = where(n < 9, n + 1, 0.0)`; // and % are for t and hyperparameters"
+)
 _ELSEWHERE = "leave it out, or do it outside of the rule, which has equations alone"
 _TUPLE = "return x and its state with commas between, as `return x, m`"
 _REMEDIES: dict[type[ast.AST], str] = {

@@ -320,6 +320,10 @@ class _Translator(Builder):
                 return scope.lookup(node, name)
             case ast.BinOp(left, operator, right) if type(operator) in ARITHMETIC:
                 operands = self.value(left, scope), self.value(right, scope)
+                if isinstance(operator, ast.FloorDiv | ast.Mod) and any(
+                    o.varying for o in operands
+                ):
+                    scope.refuse(node)
                 tests = all(o.test for o in operands) and any(o.varying for o in operands)
                 if tests and isinstance(operator, ast.Add):
                     scope.refuse(node, "arrays of tests do not add up; write where(test, 1.0, 0.0)")

@@ -13,9 +13,11 @@ __all__ = [
     "added",
     "added_up",
     "keep",
+    "modulo",
     "number",
     "pointer_to",
     "power",
+    "quotient",
     "read",
     "sign",
     "stochastic",
@@ -52,6 +54,19 @@ def power(a, b):
     whole = tl.where(odd, -size, size)
     of_negative = tl.where(tl.floor(b) == b, whole, float("nan"))
     return tl.where(b == 0, 1.0, tl.where(a < 0, of_negative, size))
+
+
+def modulo(a, b):
+    """Return the rest of a division, with the sign of the divisor."""
+    rest = a % b
+    return tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+
+
+def quotient(a, b):
+    """Return the whole part of a division, rounded down."""
+    rest = a % b
+    rest = tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+    return tl.floor((a - rest) / b + 0.5)
 
 
 def number(address, fresh, FORMAT: "tl.constexpr"):

@@ -58,8 +58,10 @@ class TritonWriter(Writer):
 
     def binary(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> ast.expr:
         """As that of ``Writer``."""
-        if isinstance(operator, ast.Pow):
-            return self.made("power", left, right)
+        if name := {ast.Pow: "power", ast.Mod: "modulo", ast.FloorDiv: "quotient"}.get(
+            type(operator)
+        ):
+            return self.made(name, left, right)
         if isinstance(operator, ast.Div) and self.divide:
             return self.made(self.divide, left, right)
         return super().binary(operator, left, right)

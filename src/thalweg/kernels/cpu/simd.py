@@ -234,12 +234,29 @@ def _comparison(symbol: str) -> Callable[..., Any]:
     return build
 
 
+def _modulo(builder: Any, a: Any, b: Any) -> Any:
+    """The rest of a division, with the sign of the divisor."""
+    rest, zero = builder.frem(a, b), ir.Constant(a.type, [0.0] * a.type.count)
+    turned = builder.xor(builder.fcmp_ordered("<", rest, zero), builder.fcmp_ordered("<", b, zero))
+    turned = builder.and_(turned, builder.fcmp_ordered("!=", rest, zero))
+    return builder.select(turned, builder.fadd(rest, b), rest)
+
+
+def _quotient(builder: Any, a: Any, b: Any) -> Any:
+    """The whole part of a division, rounded down."""
+    half = ir.Constant(a.type, [0.5] * a.type.count)
+    whole = builder.fdiv(builder.fsub(a, _modulo(builder, a, b)), b)
+    return _call("floor")(builder, builder.fadd(whole, half))
+
+
 _declare(operator.add, _arithmetic("fadd"))
 _declare(operator.sub, _arithmetic("fsub"))
 _declare(operator.mul, _arithmetic("fmul"))
 _declare(operator.truediv, _arithmetic("fdiv"))
 _declare(operator.neg, _arithmetic("fneg"))
 _declare(operator.pow, _transcendental("pow"))
+_declare(operator.mod, _modulo)
+_declare(operator.floordiv, _quotient)
 _declare(abs, _call("fabs"))
 for _operator, _symbol in [
     (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"),
