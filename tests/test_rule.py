@@ -101,6 +101,26 @@ def test_a_default_that_would_be_lost_or_refused_later_is_refused(
         undeclared(function)
 
 
+def beyond(g, x, *, t, lr=0.1, beta=1.5):  # noqa: ANN001, ANN201
+    return x - lr * beta * g
+
+
+def beyond_it(step, g, x, *, t, beta=1.5):  # noqa: ANN001, ANN201
+    return step(beta * g, x)
+
+
+def test_a_default_outside_its_range_is_refused_where_it_is_declared() -> None:
+    message = r"the default of beta must be in \[0, 1\), got 1.5; ranges=\{'beta': thalweg.rule.R"
+    with pytest.raises(ValueError, match=f"rule 'beyond': {message}"):
+        rule("test")(beyond)
+    with pytest.raises(ValueError, match=f"wrapper 'beyond_it': {message}"):
+        wrapper("test")(beyond_it)
+    with pytest.raises(ValueError, match="unknown rule 'beyond'"):
+        rules.get("beyond")
+    wide = read_signature(beyond, "test", {}, {"beta": Range(0.0, 2.0)})
+    assert wide.defaults["beta"] == 1.5
+
+
 @pytest.mark.parametrize("ranges", [{"q": Range(0.0, 1.0)}, {"lr": (0.0, 1.0)}], ids=str)
 def test_a_range_is_of_a_hyperparameter(ranges: Any) -> None:
     with pytest.raises(TypeError, match=r"must map a hyperparameter to its thalweg.rule.Range"):

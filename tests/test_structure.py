@@ -117,6 +117,7 @@ ELSEWHERE = {
     "data/options": "test_forms",
     "data/suspects": "test_tables",
     "data/word_encoder": "test_encoder",
+    "equation": "test_rule",
     "explore/own": "test_explore",  # of the command line: it reads names
     "kernels/around": "test_translate",
     "kernels/cpu/addresses": "test_addresses",  # of optim: only torch's tensors have them

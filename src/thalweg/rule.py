@@ -3,27 +3,24 @@
 ``thalweg.rules`` holds the equations; this module reads their signatures.
 """
 
-import dis
 import inspect
 import linecache
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from numbers import Real
-from types import CellType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from thalweg.checks import Hyperparameter, Range
+from thalweg.equation import check_in_place, check_outermost, functions
 from thalweg.kind import ASKING, ELEMENT_WISE, MATRICES, read
 
 __all__ = [
     "AT_X",
-    "BELOW",
     "INPUTS",
     "RANGES",
     "RESERVED_HYPERPARAMETERS",
@@ -35,12 +32,12 @@ __all__ = [
     "Rule",
     "adopt",
     "check_count",
-    "check_in_place",
     "check_source",
     "declared_names",
     "read_signature",
     "registered",
     "rule",
+    "with_default",
 ]
 
 
@@ -377,6 +374,7 @@ def rule(
             name may take every finite value by default.
 
     Raises:
+        ValueError: a hyperparameter's default is outside its range.
         TypeError: the signature is not of that form, a state or hyperparameter has a reserved name,
             the equation changes an array in place, or a built-in rule or a second-order method has
             the name of this one.
@@ -394,7 +392,7 @@ def rule(
     def declare(function: Callable[..., Any]) -> Rule:
         declared = read_signature(function, source, start or {}, ranges or {})
         if not declared.built_in:
-            for part in _functions(declared.function, set()):
+            for part in functions(declared.function, set()):
                 check_in_place(part)
                 # A kernel is made from the text, and that may have been edited by then.
                 linecache.getlines(part.__code__.co_filename, part.__globals__)
@@ -434,7 +432,7 @@ def registered(name: str) -> Rule | None:
     """Return the rule that was declared under a name, if one was; see ``thalweg.rules.get``."""
     declared = _rules.get(name)
     if declared:
-        _check_outermost(declared)
+        check_outermost(declared.name, declared.function, declared)
     return declared
 
 
@@ -495,7 +493,7 @@ def read_signature(
 
 
 def _check_defaults(name: str, parameters: Iterable[inspect.Parameter]) -> None:
-    """Raise TypeError if t or a state has a default, or a hyperparameter's is no number."""
+    """Raise TypeError if t or a state has a default."""
     for p in parameters:
         if p.default is p.empty:
             continue
@@ -506,28 +504,42 @@ def _check_defaults(name: str, parameters: Iterable[inspect.Parameter]) -> None:
                 f"rule {name!r}: {p.name} must have no default; start={{{p.name!r}: "
                 f"{p.default!r}}} says where a state starts"
             )
-        if isinstance(p.default, bool) or not isinstance(p.default, Real):
-            raise TypeError(
-                f"rule {name!r}: the default of {p.name} must be a number, got {p.default!r}"
-            )
+
+
+def with_default(whose: str, name: str, default: Any, within: Range) -> Hyperparameter:  # noqa: ANN401
+    """Return a hyperparameter that was declared.
+
+    Raises:
+        TypeError: its default is no number.
+        ValueError: it is outside the range. NaN is none: such a value must be given.
+    """
+    if isinstance(default, bool) or not isinstance(default, Real):
+        raise TypeError(f"{whose}: the default of {name} must be a number, got {default!r}")
+    plain = float(default)
+    if not math.isnan(plain) and plain not in within:
+        raise ValueError(
+            f"{whose}: the default of {name} must be {within}, got {default}; "
+            f"ranges={{{name!r}: thalweg.rule.Range(low, high)}} declares another range"
+        )
+    return Hyperparameter(name, plain, within)
 
 
 def _hyperparameters(
     name: str, keywords: Iterable[inspect.Parameter], ranges: Mapping[str, Range]
 ) -> dict[str, Hyperparameter]:
     """Return the keywords that have a default, and the length of the training."""
-    every = {**RANGES, **ranges}
-    found = {
-        p.name: Hyperparameter(p.name, float(p.default), every.get(p.name, Range()))
-        for p in keywords
-        if p.default is not p.empty
-    }
+    defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
     for given, legal in ranges.items():
-        if given not in found or not isinstance(legal, Range):
+        if given not in defaults or not isinstance(legal, Range):
             raise TypeError(
                 f"rule {name!r}: ranges={{{given!r}: {legal!r}}} must map a hyperparameter to its "
                 "thalweg.rule.Range, such as Range(0.0, 1.0)"
             )
+    every = {**RANGES, **ranges}
+    found = {
+        own: with_default(f"rule {name!r}", own, default, every.get(own, Range()))
+        for own, default in defaults.items()
+    }
     asked = (p.name for p in keywords if p.name == STEPS.name and p.name not in found)
     return found | dict.fromkeys(asked, STEPS)
 
@@ -544,57 +556,3 @@ def _check_names(declared: Rule) -> None:
                     f"rule {declared.name!r} has a {kind} {name!r}, which is a name of {whose}; "
                     "give it another"
                 )
-
-
-def check_in_place(function: FunctionType) -> None:
-    """Raise TypeError at what changes the caller's array: `a += b`, `a[0] = b`, `a.add_(b)`."""
-    code = function.__code__
-    for one, after in pairwise(dis.get_instructions(code)):
-        in_place = one.opname == "BINARY_OP" and one.argrepr.endswith("=")
-        if in_place and after.opname.startswith("STORE_FAST"):
-            name = after.argval if isinstance(after.argval, str) else after.argval[0]
-            line = one.positions.lineno if one.positions else code.co_firstlineno
-            raise TypeError(
-                f"{code.co_filename}, line {line}: `{name} {one.argrepr}` changes arrays that are "
-                f"not its own; write `{name} = {name} {one.argrepr[:-1]} ...`"
-            )
-        method = one.opname in {"LOAD_METHOD", "LOAD_ATTR"} and re.fullmatch(
-            r"[a-z]\w*[^_]_", str(one.argval)
-        )
-        if method or one.opname == "STORE_SUBSCR":
-            line = one.positions.lineno if one.positions else code.co_firstlineno
-            what = f".{one.argval}" if method else "[...] ="
-            raise TypeError(
-                f"{code.co_filename}, line {line}: `{what}` changes arrays that are not its own; "
-                "write a new value, such as `a = a * ...`"
-            )
-
-
-def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:  # noqa: ANN401
-    """Yield a function, those beside it that it calls, and those that it wraps."""
-    if not isinstance(function, FunctionType) or function in seen:
-        return
-    seen.add(function)
-    yield function
-    around, code = function.__globals__, function.__code__
-    called = (around.get(name) for name in code.co_names)
-    beside = [other for other in called if getattr(other, "__globals__", None) is around]
-    wrapped = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-    for other in (*beside, *wrapped):
-        yield from _functions(other, seen)
-
-
-BELOW = "write @rule(...) above all other decorators of a function"
-
-
-def _check_outermost(declared: Rule) -> None:
-    """Raise ValueError if a decorator above @rule replaced the rule by something else."""
-    around = getattr(declared.function, "__globals__", {})
-    outer = around.get(declared.name)
-    inside = [cell for part in _functions(outer, set()) for cell in part.__closure__ or ()]
-    wrapped = (cell.cell_contents for cell in inside if cell != CellType())
-    if any(one is declared for one in (getattr(outer, "__wrapped__", None), *wrapped)):
-        raise ValueError(
-            f"rule {declared.name!r} has a decorator above @rule, which changes the function but "
-            f"not the rule; {BELOW}"
-        )

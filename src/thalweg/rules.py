@@ -10,7 +10,8 @@ only source of every compiled kernel.
 """
 
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
-from thalweg.rule import BELOW, Rule, declared_names, registered, rule
+from thalweg.equation import BELOW
+from thalweg.rule import Rule, declared_names, registered, rule
 from thalweg.words import closest
 from thalweg.wrapper import named, split, unknown
 

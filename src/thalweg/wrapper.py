@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from thalweg.checks import Hyperparameter, Range
+from thalweg.equation import check_in_place
 from thalweg.rule import (
     INPUTS,
     RANGES,
     STEPS,
     Rule,
-    check_in_place,
     check_source,
     read_signature,
+    with_default,
 )
 from thalweg.words import closest
 
@@ -63,7 +64,12 @@ class Wrapper:
         """Its own hyperparameters."""
         parameters = inspect.signature(self.function).parameters.values()
         return tuple(
-            Hyperparameter(p.name, p.default, self.ranges.get(p.name, RANGES.get(p.name, Range())))
+            with_default(
+                f"wrapper {self.name!r}",
+                p.name,
+                p.default,
+                self.ranges.get(p.name, RANGES.get(p.name, Range())),
+            )
             for p in parameters
             if p.default is not p.empty
         )
@@ -165,6 +171,7 @@ def wrapper(
             raise TypeError(f"thalweg has a wrapper {name!r}; give yours another name")
         check_in_place(function)
         made = Wrapper(name, source, function, start or {}, ranges or {})
+        made.hyperparameters  # noqa: B018 - whose defaults are looked at
         # Documentation tools and doctest treat the wrapper as the function.
         vars(made).update(__doc__=function.__doc__, __module__=function.__module__)
         vars(made).update(__wrapped__=function)
