@@ -489,3 +489,39 @@ def test_small_inputs_that_are_learned_a_little_later_are_no_problem(
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     found = thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(0.02 * x, y))
     assert [(f.cause, f.severity) for f in found] == [("inputs_not_scaled", severity)]
+
+
+class Density(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.size = nn.Parameter(torch.ones(6)), nn.Parameter(torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.distributions.Normal(self.mean, self.size.exp()).log_prob(x).sum(1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_targets_that_the_loss_ignores_say_nothing(share: float) -> None:
+    x, _ = classes()
+    y = (torch.arange(len(x)) % 20 < 20 * share).float()
+    assert report(Density(), lambda out, _: -out.mean(), x, y).findings == ()
+
+
+class Thresholded(nn.Module):
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.out = nn.Linear(6, 24), nn.Linear(24, 3)
+        self.threshold = nn.Parameter(torch.full((24,), threshold))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.hidden(x) - self.threshold))
+
+
+def test_units_under_a_threshold_are_dead_at_any_weights() -> None:
+    x, y = classes()
+    for threshold, expected in ((30.0, ["dead_relu"]), (0.1, [])):
+        found = report(Thresholded(threshold), nn.CrossEntropyLoss(), x[:, :6], y)
+        assert causes(found) == expected
+    dead = next(f for f in report(Thresholded(30.0), nn.CrossEntropyLoss(), x[:, :6], y))
+    assert not may_follow(dead)  # no scale of the inputs makes it so

@@ -172,3 +172,19 @@ def test_what_copies_say_is_a_warning_where_the_loss_is_trained_too(plays: bool)
         optimizer.step()
         doctor.step(loss, batch=(x, y))
     assert [f.severity for f in doctor.findings[:1]] == ["warning" if plays else "problem"]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1e-5, ["gradient_clipped_too_hard"]), (1.0, [])])
+def test_gradients_whose_numbers_are_clipped_are_told(limit: float, expected: list[str]) -> None:
+    model, data = net(), batches()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for step in range(120):
+        x, y = data[step % len(data)]
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_value_(model.parameters(), limit)
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert [f.cause for f in doctor.findings if f.severity == "problem"] == expected

@@ -3,10 +3,14 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+import thalweg
+from thalweg.doctor.diagnosis import betters
 from thalweg.doctor.exchange import exchanged
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import treatments
+from thalweg.doctor.trials import Trials
 
 
 def test_outliers_are_drawn_in_where_the_error_is_squared() -> None:
@@ -150,3 +154,73 @@ def test_embeddings_whose_products_start_the_loss_high_are_made_smaller() -> Non
         model.user.weight.mul_(0.05)  # the loss starts near that of a constant
     subject = Subject(model, optimizer, nn.MSELoss(), subject.batches)
     assert not [t for t in treatments(subject) if t.cause == "init_too_large"]
+
+
+def test_weights_that_are_too_small_are_drawn_so_that_signals_come_through() -> None:
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    batch = (x, (x[:, 0] > 0).long())
+    layers = ((nn.Linear(16, 16), nn.ReLU()) for _ in range(8))
+    model = nn.Sequential(*(part for layer in layers for part in layer), nn.Linear(16, 2))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trials = Trials(Subject(model, optimizer, nn.CrossEntropyLoss(), [batch]), 150, 2.0)
+    tried = [one for one in treatments(trials.subject) if one.cause == "plateau"]
+    assert trials.plain.left > 0.9
+    assert min(trials.run(one).left for one in tried) < 0.2
+
+
+class Normalized(nn.Sequential):
+    """Layers of which normalization stays in evaluation mode, as where it was trained before."""
+
+    def __init__(self, *, frozen: bool) -> None:
+        torch.manual_seed(0)
+        layers = ((nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU()) for _ in range(7))
+        super().__init__(*(part for layer in layers for part in layer), nn.Linear(16, 2))
+        self.frozen = frozen
+        self.train()
+
+    def train(self, mode: bool = True) -> "Normalized":  # noqa: FBT001, FBT002 - as torch has it
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d) and getattr(self, "frozen", False):
+                module.eval()
+        return self
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_parts_in_evaluation_mode_are_woken(*, frozen: bool) -> None:
+    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
+    data = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 32)
+    model = Normalized(frozen=frozen)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    found = thalweg.check(model, optimizer, nn.CrossEntropyLoss(), data)
+    told = [f.cause for f in found if f.severity == "problem"]
+    assert told == ["trained_in_eval_mode"] * frozen
+
+
+def mixture(out: Tensor, y: Tensor) -> Tensor:
+    weight, mean, size = out.chunk(3, 1)
+    normal = torch.distributions.Normal(mean, size.exp())
+    return -(weight.log_softmax(1) + normal.log_prob(y)).logsumexp(1).mean()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_units_that_are_equal_in_parts_are_drawn(*, equal: bool) -> None:
+    torch.manual_seed(0)
+    side = torch.where(torch.rand(256, 1) < 0.5, -1.0, 1.0)
+    x = torch.randn(256, 1)
+    batch = (x, side * (1 + 0.3 * x) + 0.05 * torch.randn(256, 1))
+    model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 6))
+    if equal:
+        nn.init.zeros_(model[-1].weight)
+        nn.init.zeros_(model[-1].bias)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    subject = Subject(model, optimizer, mixture, [batch])
+    tried = [one for one in treatments(subject) if one.cause == "constant_init"]
+    assert len(tried) == equal
+    trials = Trials(subject, 200, 2.0)
+    for one in tried:
+        course = trials.run(one)
+        assert betters(course, trials.plain, trials.plain.left)

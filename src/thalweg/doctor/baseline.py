@@ -12,7 +12,7 @@ from torch.nn import functional
 from thalweg.doctor.loaders import Batch, target
 from thalweg.doctor.subject import LossFn, Subject, first_tensor
 
-__all__ = ["constant_loss", "guesses", "loss_of", "scores", "squares"]
+__all__ = ["constant_loss", "guesses", "ignores_targets", "loss_of", "scores", "squares"]
 
 _MOST = 32  # batches whose targets count
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
@@ -26,6 +26,15 @@ def loss_of(loss_fn: LossFn, output: Tensor, y: Any) -> float:  # noqa: ANN401 -
         return float(value)
     except Exception:  # noqa: BLE001 - what a loss refuses, it refuses in its own way
         return float("nan")
+
+
+def ignores_targets(subject: Subject) -> bool:
+    """Return whether a loss is the same for other targets, as a likelihood of the inputs is."""
+    y, out, loss_fn = target(subject.batch), subject.output, subject.loss_fn
+    if out is None or loss_fn is None or not isinstance(y, Tensor):
+        return False
+    others = ~y if y.dtype == torch.bool else y + 1
+    return loss_of(loss_fn, out, others) == loss_of(loss_fn, out, y)
 
 
 def squares(loss_fn: LossFn, output: Tensor, y: Tensor, far: float) -> bool:

@@ -61,7 +61,8 @@ def betters(course: Course, plain: Course, left: float) -> bool:
     if course.treatment.cause == "lr_too_high":
         # A rate that is too high only for the noise of batches learns faster at first.
         return course.left < _HALF * left and _early(course) < _AHEAD * _early(plain)
-    if course.treatment.rank == DECORRELATED:  # its sign was seen
+    if course.treatment.rank == DECORRELATED or course.treatment.cause == "constant_init":
+        # Their sign was seen.
         return left - course.left > _SOME and course.left < _AHEAD * left
     return left > _MUCH and course.left < _HALF * left
 

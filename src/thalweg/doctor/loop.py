@@ -11,7 +11,7 @@ from torch import nn
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.signals import Signals
 from thalweg.doctor.subject import Copy, Subject
-from thalweg.doctor.treatments import Treatment, merged
+from thalweg.doctor.treatments import Treatment, clipping, merged
 from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 
@@ -20,6 +20,7 @@ __all__ = ["look_at_loop", "schedule_ended", "too_early", "undivided", "unlike_p
 _SEEN = "hooks of the optimizer's step"
 _HALF = 0.5  # of what the plain course learns, or of what a step changes
 _RAISED = 2.0  # times the first rate
+_TINY = 0.05  # of the norm of a gradient
 _STAYS = 0.8  # of its first value
 _ASKED = 8  # batches
 _NOTED = 3  # steps, fewer of which say little of a gradient
@@ -236,6 +237,7 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         left: what the user's training leaves.
     """
     other = _other_term(signals, trials, left)
+    other = other or _shrunk(signals, trials, left)
     if other is not None:
         yield other
         return
@@ -288,6 +290,35 @@ def _other_term(signals: Signals, trials: Trials, left: float) -> Finding | None
         },
         f"more is added than the loss, it falls to less than half, and loss_fn keeps {_STAYS:.0%}",
         "an experiment: loss_fn at the start and now, and the same steps without what is added",
+        onset=0,
+    )
+
+
+def _shrunk(signals: Signals, trials: Trials, left: float) -> Finding | None:
+    """Look for gradients that the loop makes far smaller, as clipping of each number does."""
+    found = [g for g in trials.subject.backward.gradients.values() if g is not None]
+    own = float(nn.utils.get_total_norm(found))
+    seen = max(signals.norms[:_NOTED], default=0.0)
+    if _added(signals) > 1 or not 0 < seen < _TINY * own:
+        return None
+    course = trials.run(clipping(trials.subject, seen))
+    if not _explains(course, trials.plain):
+        return None
+    return Finding(
+        "gradient_clipped_too_hard",
+        "problem",
+        f"The norm of the first gradients is {digits(seen)} at the optimizer's step, and "
+        f"{digits(own)} on a copy: the loop clips or scales them. {digits(left)} of the loss of a "
+        f"constant is left; a copy with gradients of that norm leaves {digits(course.left)}, one "
+        f"whose gradients stay as they are {digits(trials.plain.left)}.",
+        {
+            "norm at the step": seen,
+            "norm on a copy": own,
+            "loss left with that norm": course.left,
+            "loss left on a copy": trials.plain.left,
+        },
+        f"less than {_TINY:.0%} of the norm, and a copy with that norm learns less than half",
+        "an experiment: the same steps with gradients of that norm and without",
         onset=0,
     )
 

@@ -306,10 +306,12 @@ class Subject:
     def copy(self) -> Copy:
         """Return a copy of the training at its start, in training mode.
 
-        A warm-up from 0 leaves nothing to see; the copy has the rate that it goes up to.
+        Of a model in training mode, parts that are not stay so. A warm-up from 0 leaves nothing to
+        see; the copy has the rate that it goes up to.
         """
         model, optimizer, loss_fn = copied(*self._start, self.loss_fn, self.model)
-        model.train()
+        if not model.training:
+            model.train()
         for group in optimizer.param_groups:
             if group.get("lr") == 0:
                 group["lr"] = group.get("initial_lr", 0.0)

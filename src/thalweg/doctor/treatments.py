@@ -1,5 +1,6 @@
 """Treatments: what is tried on a copy for each cause, and the signs that a cause needs first."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,16 +16,16 @@ from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.exchange import compares_sides, exchanged
-from thalweg.doctor.layers import activations, gains, leaky, replaced, reset
+from thalweg.doctor.layers import activations, constant_weights, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
+from thalweg.doctor.scale import FAR, Scale
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits, listed
 
 __all__ = [
     "DECORRELATED",
     "NOTHING",
-    "Scale",
     "Treatment",
     "adam",
     "clipping",
@@ -37,7 +38,6 @@ __all__ = [
     "treatments",
 ]
 
-_FAR = 5.0  # root mean square of what is not scaled; its reciprocal is too small
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _RARE, _OUTLYING = 0.05, 20.0  # share of outliers, and quartile ranges from the median
 _DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
@@ -78,37 +78,6 @@ NOTHING = Treatment("", 0, "nothing", "")
 DECORRELATED = 3  # rank of decorrelated inputs
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Mean and size of numbers.
-
-    Args:
-        mean: of all of them.
-        size: root of the mean square.
-        spread: largest deviation of a column over the smallest that is not 0.
-    """
-
-    mean: float
-    size: float
-    spread: float
-
-    @property
-    def far(self) -> bool:
-        """Whether they are far from mean 0 and scale 1."""
-        return self.size > _FAR or self.size < 1 / _FAR**2 or self.spread > 100
-
-    @classmethod
-    def of(cls, rows: Tensor) -> "Scale":
-        """Return the scale of rows of numbers, without those that are not finite."""
-        rows = rows[rows.isfinite().all(1)]
-        if not len(rows):
-            return cls(0.0, 1.0, 1.0)
-        columns = rows.std(0, correction=0)
-        alive = columns[columns > 0]
-        spread = float(alive.max() / alive.min()) if len(alive) and rows.shape[1] <= 256 else 1.0
-        return cls(float(rows.mean()), float(rows.pow(2).mean().sqrt()), spread)
-
-
 def treatments(subject: Subject) -> Iterator[Treatment]:
     """Yield the treatments whose sign is seen, but for those of the rate."""
     yield from _outliers(subject)
@@ -122,6 +91,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
             around=exchanged,
         )
     yield from _scaling(subject)
+    yield from _waking(subject)
     yield from _unfreezing(subject)
     yield from _start(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
@@ -212,6 +182,25 @@ def larger_batches(subject: Subject) -> Iterator[Treatment]:
         )
 
 
+def _waking(subject: Subject) -> Iterator[Treatment]:
+    """Yield training mode for parts that are in evaluation mode while the model is not."""
+    asleep = [name for name, m in subject.copy().model.named_modules() if not m.training]
+    if asleep:
+        yield Treatment(
+            "trained_in_eval_mode",
+            0,
+            "all modules in training mode",
+            f"{len(asleep)} modules are in evaluation mode while the model is in training mode: "
+            f"{listed(asleep, 4)}.",
+            _awake,
+        )
+
+
+def _awake(twin: Copy) -> None:
+    for module in twin.model.modules():
+        module.training = True
+
+
 def _unfreezing(subject: Subject) -> Iterator[Treatment]:
     """Yield the training of parameters that are frozen."""
     named = dict(subject.start_model.named_parameters())
@@ -300,7 +289,7 @@ def _scaling(subject: Subject) -> Iterator[Treatment]:
     x_scale = Scale.of(rows) if rows is not None else None
     y_scale = Scale.of(y) if y is not None else None
     x_far = x_scale is not None and x_scale.far
-    y_far = y_scale is not None and (y_scale.size > _FAR or y_scale.size < 1 / _FAR**2)
+    y_far = y_scale is not None and (y_scale.size > FAR or y_scale.size < 1 / FAR**2)
     if x_far and x_scale is not None:
         sign = (
             f"Inputs have mean {digits(x_scale.mean)} and size {digits(x_scale.size)}; their "
@@ -477,16 +466,24 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             reset,
         )
     yield from _embeddings(subject)
+    alike = constant_weights(subject.start_model)
+    if alike:  # in parts, as the means and the deviations of a mixture are, units may stay so
+        yield Treatment(
+            "constant_init",
+            1,
+            "those weights drawn at random",
+            f"All units of {listed(alike, 4)} start with the same weights.",
+            partial(_drawn, names=alike),
+        )
     small = [name for name, g in sizes.items() if 0 < g < _LOSS]
     if small and 2 * len(small) >= len(sizes):
-        yield Treatment(
-            "plateau",
-            0,
-            "weights drawn anew as torch does",
+        sign = (
             f"{len(small)} of {len(sizes)} layers start with weights that shrink their input more "
-            f"than {round(1 / _LOSS)}-fold: neither signals nor gradients come through.",
-            reset,
+            f"than {round(1 / _LOSS)}-fold: neither signals nor gradients come through."
         )
+        yield Treatment("plateau", 0, "weights drawn anew as torch does", sign, reset)
+        # Through many layers torch's own draw fades too.
+        yield Treatment("plateau", 0, "weights drawn anew as He does", sign, _rectified)
     found = activations(subject)
     bounded = [a for a in found if a.kind != "relu"]
     if len(bounded) >= _SATURATED:
@@ -507,6 +504,13 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
             around=partial(replaced, {"relu", "relu_"}, leaky),
         )
+
+
+def _drawn(twin: Copy, names: Sequence[str]) -> None:
+    """Draw weights as torch does."""
+    torch.manual_seed(0)
+    for name in names:
+        nn.init.kaiming_uniform_(twin.model.get_parameter(name).detach(), a=math.sqrt(5))
 
 
 def _embeddings(subject: Subject) -> Iterator[Treatment]:
@@ -543,7 +547,7 @@ def _rectified(twin: Copy) -> None:
     """Draw weights as He does, which suits rectifiers."""
     torch.manual_seed(0)
     for module in twin.model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from thalweg.doctor.baseline import class_dimension, loss_of, scores
+from thalweg.doctor.baseline import class_dimension, ignores_targets, loss_of, scores
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
@@ -112,7 +112,7 @@ def inputs_constant(subject: Subject) -> Finding | None:
 def labels_all_equal(subject: Subject) -> Finding | None:
     """Look for targets that are the same for all examples."""
     first = _same([first_tensor(target(batch)) for batch in subject.batches], least=8)
-    if first is None:
+    if first is None or ignores_targets(subject):
         return None
     return Finding(
         "labels_all_equal",
@@ -187,7 +187,7 @@ def tagged(batches: Sequence[Batch]) -> bool:
 def class_imbalance(subject: Subject) -> Finding | None:
     """Look for a class so frequent that the loss asks for little else."""
     y = classes(subject, subject.batches)
-    if y is None or subject.output is None or subject.loss_fn is None:
+    if y is None or subject.output is None or subject.loss_fn is None or ignores_targets(subject):
         return None
     distinct, counts = y.unique(return_counts=True)
     if not 2 <= len(distinct) <= 50 or bool((distinct != distinct.round()).any()):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.doctor.baseline import class_dimension, guesses, loss_of
+from thalweg.doctor.baseline import class_dimension, guesses, ignores_targets, loss_of
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import LossFn, Subject
@@ -319,7 +319,8 @@ def output_range_too_small(subject: Subject, values: Reach) -> Finding | None:
     out, y = subject.output, target(subject.batch)
     assert out is not None
     assert subject.loss_fn is not None
-    if values.low == float("-inf") and values.high == float("inf"):
+    unbounded = values.low == float("-inf") and values.high == float("inf")
+    if unbounded or ignores_targets(subject):
         return None
     finite = lambda v: abs(v) < float("inf")  # noqa: E731
     measure = partial(loss_of, subject.loss_fn, y=y)

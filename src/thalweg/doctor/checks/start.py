@@ -17,6 +17,7 @@ __all__ = ["CHECKS", "evaluation_mode"]
 
 _HIGH = 4.0
 _DEAD, _ALIVE = 0.9, 0.7  # share of a layer's units
+_SMALL = 0.01  # a factor
 _LOOKED, _SECONDS = 8, 0.5  # batches, and seconds of work for the place
 
 
@@ -102,7 +103,7 @@ def dead_relu(subject: Subject) -> Finding | None:
         "problem",
         f"{worst:.0%} of the units of a ReLU are 0 for every example of the first batch: they "
         "get no gradient."
-        + (f" With weights drawn anew as torch does, {anew:.0%} are." if drawn else ""),
+        + (f" With weights as torch draws them, {anew:.0%} are." if drawn else ""),
         {
             "share of dead units": worst,
             "with weights drawn anew": anew,
@@ -116,9 +117,16 @@ def dead_relu(subject: Subject) -> Finding | None:
 
 
 def _dead_anew(subject: Subject) -> float:
-    """Return the largest share of dead units of a layer with weights as torch draws them."""
+    """Return the largest share of dead units of a layer with weights as torch draws them.
+
+    A module's own vectors, which may be thresholds, become small.
+    """
     twin = subject.copy()
     reset(twin)
+    for module in twin.model.modules():
+        for p in [] if hasattr(module, "reset_parameters") else module.parameters(recurse=False):
+            if p.ndim < 2 and p.is_floating_point():
+                p.detach().mul_(_SMALL)
     found = [a for a in activations(subject, twin.model) if a.kind == "relu"]
     return max((a.dead for a in found), default=0.0)
 
