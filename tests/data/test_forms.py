@@ -83,7 +83,16 @@ SPACED = "size   rooms  town price\n" + "\n".join(
     f'{row["size"]}  {row["rooms"]}\t "{row["town"].replace(chr(34), "")}" {row["price"]}'
     for row in FRAME.to_dict("records")
 )
+GAPS = FRAME.assign(
+    town=["New York", "Bonn", None] * 4, rooms=[None if i % 5 == 0 else i for i in range(12)]
+)
+FIXED = "size    rooms town       price\n" + "".join(
+    f"{row['size']:8.3f}{'' if i % 5 == 0 else i:>4} {row['town'] or '':10}{row['price']:7.2f}\n"
+    for i, row in enumerate(GAPS.to_dict("records"))
+)
 PLAIN = FRAME.assign(town=FRAME["town"].str.replace('"', ""))
+MARKDOWN = [f"|{row}|" for row in PLAIN.to_csv(index=False, sep="|").splitlines()]
+MARKDOWN.insert(1, "|---|:-:|---|--:|")
 LATIN = FRAME.assign(town=FRAME["town"].str.replace("Ž", "É"))
 JAPAN = FRAME.assign(town=["東京", "大阪", "きょうと", "ナゴヤ", "札幌市", "福岡"] * 2)
 RUSSIA = FRAME.assign(town=["Москва", "Пермь", "Нижний Новгород", "Омск", "Томск", "Уфа"] * 2)
@@ -129,6 +138,14 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "a sum below": (csv() + b"Total,56,,102.0\n", FRAME),
     "a source below": (csv() + b"\nSource: somebody\n", FRAME),
     "a note with commas below": (csv(sep=";") + b"\nNote: early; revised, in May\n", FRAME),
+    "files with headers, joined": (csv() * 2, pd.concat([FRAME] * 2, ignore_index=True)),
+    "fixed width": (FIXED.encode(), GAPS),
+    "a rule below the names": (
+        (f" {HEADER}\n".replace(",", " | ") + "------+--\n" + csv(sep="|", header=False).decode()
+         + "(12 rows)\n").encode(),
+        FRAME,
+    ),
+    "Markdown": ("\n".join(MARKDOWN).encode(), PLAIN),
     "units below the names": (f"{HEADER}\nm2,-,,EUR\n{ROWS}".encode(), FRAME),
     "names twice": (f"{HEADER}\nmean,total,name,mean\n{ROWS}".encode(), FRAME),
     "a comma that ends the header": (f"{HEADER},\n{ROWS}".encode(), FRAME),
@@ -234,6 +251,20 @@ def test_a_libsvm_file_needs_no_target(tmp_path: Path) -> None:
     (tmp_path / "a9a").write_text("\n".join(loose))
     expected[0] = [0, 0, 0, 0]  # an example of which all features are 0
     np.testing.assert_array_equal(data.load(tmp_path / "a9a").X, expected)
+
+
+def test_of_an_archive_the_one_table_is_read(tmp_path: Path) -> None:
+    for name, more in (("README.txt", 0), ("wine.names", 0), ("other.csv", 2)):
+        with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+            archive.writestr("wine.data", csv())
+            archive.writestr(name, "a,b\n1,2\n")
+        if more:
+            with pytest.raises(
+                ValueError, match=r"must hold one file, got 2 \(wine.data, other.csv"
+            ):
+                loaded(tmp_path / "t.zip")
+        else:
+            agrees(loaded(tmp_path / "t.zip"), FRAME)
 
 
 def test_times_are_numbers_and_dates(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg import cli, data
+from thalweg.data import tables
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=120).round(3)
@@ -248,6 +250,25 @@ def test_a_date_is_understood_however_it_is_written(tmp_path: Path, form: str) -
     found = data.load(path, target="price")
     assert found.X["b"].tolist() == expected.tolist()
     assert found.notes == (("assumed: dates as %Y%m%d in b",) if form == "%Y%m%d" else ())
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{h}:{m:02}:{s:02}", "P{d}DT{r}H{m}M{s}S", "{h}h {m}m {s}s", "{h} hours {m} min {s} sec"],
+)
+def test_a_duration_is_its_seconds_however_it_is_written(tmp_path: Path, form: str) -> None:
+    lengths = [100 + 7919 * i for i in range(120)]
+    texts = [
+        form.format(d=s // 86400, r=s // 3600 % 24, h=s // 3600, m=s // 60 % 60, s=s % 60)
+        for s in lengths
+    ]
+    found = data.load(written(tmp_path, b=texts), target="price")
+    assert found.X["b"].tolist() == lengths
+    assert found.notes[0] == "assumed: durations in b"
+    few = pa.table({"b": [texts[0], "5:00:00", None]})  # which by themselves may be times of day
+    new = tables.encodable(few, {"b": "number"}, found.options, comma=False, styles=found.styles)
+    assert new["b"].tolist()[:2] == [100, 18000]
+    assert new["b"].isna().tolist() == [False, False, True]
 
 
 def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:

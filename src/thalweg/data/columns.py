@@ -199,6 +199,11 @@ def _of_text(
         return Column(name, asked, text)
     if asked in (None, "number") and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
         return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
+    lengths = dates.DURATIONS
+    if asked is None or before == lengths:
+        seconds = dates.durations(text, sure=before == lengths)
+        if seconds is not None:
+            return Column(name, "number", seconds, _bad(text, seconds), lengths, lengths)
     if asked is None and style and dates.are_whole(text):
         asked, style = "date", None
     if asked == "number" or style:

@@ -15,7 +15,7 @@ from thalweg.data.numerals import most
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["are_whole", "may_be", "read"]
+__all__ = ["DURATIONS", "are_whole", "durations", "may_be", "read"]
 
 _FORMS = (
     "ISO8601",
@@ -40,6 +40,13 @@ _PARTS = (
     r"|^\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?$"  # a time
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
 )
+DURATIONS = "durations"  # the style of a column that has them
+_UNITS = r"(\d+(\.\d+)? ?(d|days?|h|hr|hours?|m|min|minutes?|s|sec|seconds?) ?)"
+_LONG = (
+    r"^\d+ days? \d\d?:\d\d:\d\d|^(2[4-9]|[3-9]\d|\d{3,}):\d\d:\d\d"  # longer than a day
+    rf"|^P(\d+D)?T(\d\d?H)?(\d\d?M)?(\d\d?(\.\d+)?S)?$|^{_UNITS}{{2,}}$"
+)
+_SHORT = rf"|^\d\d?:\d\d:\d\d(\.\d+)?$|^{_UNITS}$"
 _WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
 _SAMPLE = 300  # distinct texts by which a format is found
 
@@ -57,6 +64,33 @@ def are_whole(text: pa.ChunkedArray) -> bool:
 def may_be(text: pa.ChunkedArray) -> bool:
     """Return whether most texts have the parts of a date or a time."""
     return most(text, _PARTS)
+
+
+def durations(text: pa.ChunkedArray, *, sure: bool = False) -> pa.ChunkedArray | None:
+    """Return the seconds of durations, null for other texts; None if most are none.
+
+    Some must be longer than a day or have units: 12:30:00 alone is a time of day.
+
+    Args:
+        text: stripped texts, null for missing ones.
+        sure: they are durations.
+
+    Example:
+        >>> text = pa.chunked_array([["26:00:30", "1:00:00", "PT1H30M", "1h 5m", "long"]])
+        >>> durations(text).to_pylist()
+        [93630.0, 3600.0, 5400.0, 3900.0, None]
+        >>> durations(pa.chunked_array([["12:30:00"]])) is None
+        True
+    """
+    long = pc.any(pc.match_substring_regex(text, _LONG)).as_py()
+    if not sure and not (long and most(text, _LONG + _SHORT)):
+        return None
+    import pandas as pd  # noqa: PLC0415 - takes a second to load
+
+    texts = pc.unique(text).drop_null()
+    spans = pd.to_timedelta(pd.Index(texts.to_pylist(), dtype=object), errors="coerce")
+    seconds = pa.array(spans.total_seconds(), pa.float64(), from_pandas=True)
+    return pc.take(seconds, pc.index_in(text, value_set=texts))
 
 
 def read(text: pa.ChunkedArray, before: str | None = None) -> tuple[pa.ChunkedArray, str, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import itertools
 import re
@@ -40,6 +41,7 @@ _FOOTER = re.compile(
     r"(?i)(grand |sub)?(total|sum|summe|gesamt|gesamtsumme|average|mean|count|overall)s?\s*:?"
 )
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+_RULE = re.compile(r"\A[-+=|: ]*-{3}[-+=|: ]*\n")  # below the names, as of psql and in Markdown
 _BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
 
 
@@ -131,6 +133,10 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     layout = layout_of(text, dialect, target)
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
+    if ragged and layout.delimiter == _SPACES and (fixed := _fixed(text, layout)):
+        body = fixed
+        table, ragged = _parsed(body, layout)
+        layout.assumed.append("columns of fixed width")
     _check_quotes(table, ragged, layout, body)
     table, ragged = _without_margins(table, ragged, layout)
     if ragged and not skip_bad_rows:
@@ -328,6 +334,30 @@ def _numbers(row: Sequence[str]) -> list[str]:
     return [cell for cell in row if _NUMBER.fullmatch(cell)]
 
 
+def _fixed(text: str, layout: Layout) -> str | None:
+    """Return the rows of a text whose columns are as wide in every line; None if it is none.
+
+    A blank cell is then no run of spaces. The places that are blank in all lines part the columns,
+    of which there must be as many as names.
+    """
+    lines = [line for line in text.split("\n")[max(layout.start - 1, 0) :] if line.strip()]
+    rows = lines[1:] if layout.start else lines
+    for seen in (rows, lines):  # a name may be wider than its values, or they all be blank
+        spans = [] if "\t" in text else _spans(seen)
+        if len(spans) == len(layout.names):
+            layout.width = len(spans)
+            return "\n".join(_UNIT.join(row[a:b].strip() for a, b in spans) for row in rows)
+    return None
+
+
+def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where the places begin and end that are not blank in all lines."""
+    letters = np.array(lines, dtype=np.str_).view("U1").reshape(len(lines), -1)
+    filled = ((letters != " ") & (letters != "")).any(axis=0)
+    ends = np.flatnonzero(np.diff(filled.astype(np.int8), prepend=0, append=0)).tolist()
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
 def _body(text: str, layout: Layout) -> str:
     """Return the rows of data, without comments and as PyArrow reads them."""
     at = 0
@@ -335,7 +365,7 @@ def _body(text: str, layout: Layout) -> str:
         at = text.find("\n", at) + 1
         if not at:
             return ""
-    body = text[at:]
+    body = re.sub(_RULE, "", text[at:], count=1)
     if layout.comment:
         body = re.sub(rf"(?m)^{re.escape(layout.comment)}.*\n?", "", body)
     if layout.delimiter == _SPACES:
@@ -387,6 +417,12 @@ def _without_margins(
     table, ragged, left_out = _without_footer(table, ragged)
     if left_out:
         layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
+    if table.num_rows:
+        same = zip(table.columns, layout.names, strict=False)
+        again = functools.reduce(pc.and_, [pc.equal(column, name) for column, name in same])
+        if count := pc.sum(again).as_py():
+            table = table.filter(pc.invert(again))
+            layout.assumed.append(f"{count} more header{'s' * (count > 1)} among the rows left out")
     if units := _units(table):
         table = table.slice(1)
         layout.assumed.append(f"the row below the names, {listed(units, 3)}, left out: no values")

@@ -56,6 +56,7 @@ _LIBSVM = re.compile(  # an example without features is only its label
     rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*(\s+qid:\d+)?"
     rb"(\s+\d+:[-+]?[\d.]+(e[-+]?\d+)?)*\s*(#.*)?"
 )
+_SUFFIXES = {".csv", ".tsv", ".data", ".dat", ".parquet", ".xlsx", ".json", ".jsonl", ".feather"}
 _HEAD = 1 << 16  # bytes by which a file is told
 
 
@@ -193,6 +194,9 @@ def _zip(content: bytes) -> bytes:
             if not item.is_dir() and not item.filename.startswith("__MACOSX/")
             and not Path(item.filename).name.startswith(".")
         ]  # fmt: skip
+        tables = [item for item in found if Path(item.filename).suffix.lower() in _SUFFIXES]
+        if len(tables) == 1:  # beside it lie its description and its licence
+            found = tables
         if len(found) != 1:
             held = listed([item.filename for item in found], 3)
             raise ValueError(
