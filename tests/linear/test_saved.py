@@ -54,6 +54,15 @@ def test_new_rows_may_be_texts_lack_values_and_have_new_words(model: saved.Saved
     np.testing.assert_array_equal(strange[:, rest], known[:, rest])
 
 
+def test_words_that_are_new_are_told(model: saved.Saved) -> None:
+    town = pa.array(["Oslo", "Bern", None, "Kiel"])
+    assert model.unseen(TABLE.slice(0, 4).set_column(0, "town", town)) == {"town": ["Oslo"]}
+    assert model.unseen(TABLE) == {}
+    many = [f"town {i % 50}" for i in range(N)]  # their parts are features, and of new ones too
+    large = TABLE.drop_columns("y").set_column(0, "town", [many])
+    assert fit(data.Dataset.from_arrays(large, range(N))).saved.unseen(TABLE) == {}
+
+
 def test_what_the_model_needs_and_the_rows_lack_is_said(model: saved.Saved) -> None:
     with pytest.raises(ValueError, match="it has no column 'size', which the model needs; its"):
         model.predict(TABLE.drop_columns("size"))

@@ -23,6 +23,7 @@ from thalweg.cli.arguments import (
     column_types,
 )  # fmt: skip
 from thalweg.cli.terminal import say
+from thalweg.words import listed
 
 __all__ = ["fit", "predict"]
 
@@ -130,8 +131,11 @@ def predict(model: _Model, source: _Rows, *, out: _Predictions = None) -> None:
         say(f"assumed: {'; '.join(table.assumed)}", err=True)
     try:
         answers = own.predict(table.columns, comma=table.comma)
+        new = own.unseen(table.columns)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+    for column, words in new.items():
+        say(f"{column}: the model has not seen {listed(words, 3)}", err=True)
     text = answers.to_csv(index=False)
     if out is None:
         say(text.removesuffix("\n"))

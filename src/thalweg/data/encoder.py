@@ -74,6 +74,18 @@ class Encoder:
         values = self._fitted(X)
         return self._standardized(values, copy=values is X)
 
+    def words(self) -> dict[str, frozenset[str]]:
+        """Return the words of each column that has a feature for each, once fitted."""
+        vectorizer = getattr(self, "_vectorizer", None)
+        if vectorizer is None:
+            return {}
+        encoders = {name: vectorizer.transformers_[name] for name in vectorizer.feature_names_in_}
+        return {
+            name: frozenset(encoder.categories_[0])
+            for name, encoder in encoders.items()
+            if hasattr(encoder, "categories_")
+        }
+
     def _fitted(self, X: "NDArray[np.float64] | pd.DataFrame") -> NDArray[np.float64]:
         if isinstance(X, np.ndarray):
             self.features = self.names

@@ -39,6 +39,7 @@ class Saved:
         classes: their names; None of a regression.
         options: how the table was read.
         styles: how the texts of its columns were written.
+        words: those of each column that has a feature for each word.
         version: of scikit-learn, whose parts the file has.
     """
 
@@ -49,6 +50,7 @@ class Saved:
     classes: tuple[str, ...] | None
     options: Options
     styles: "Mapping[str, Style]"
+    words: "Mapping[str, frozenset[str]]"
     version: str = sklearn.__version__
 
     @classmethod
@@ -60,7 +62,7 @@ class Saved:
             kinds = {n: held.get(dataset.X[n].dtype.kind, "number") for n in dataset.features}
         return cls(
             estimator, encoder, kinds, dataset.target, dataset.classes, dataset.options,
-            dataset.styles,
+            dataset.styles, encoder.words(),
         )  # fmt: skip
 
     def write(self, path: str | os.PathLike[str]) -> Path:
@@ -85,6 +87,20 @@ class Saved:
 
         frame: Any = encodable(table, self.kinds, self.options, comma=comma, styles=self.styles)
         return self.encoder.transform(frame)
+
+    def unseen(self, table: "pa.Table") -> dict[str, list[str]]:
+        """Return the words of new rows that the model has not seen, by column.
+
+        Args:
+            table: as in ``features``.
+        """
+        from thalweg.data.tables import encodable  # noqa: PLC0415 - loads PyArrow
+
+        frame: Any = encodable(
+            table, dict.fromkeys(self.words, "category"), self.options, comma=False
+        )
+        new = {n: [w for w in frame[n].cat.categories if w not in self.words[n]] for n in frame}
+        return {name: words for name, words in new.items() if words}
 
     def predict(self, table: "pa.Table", *, comma: bool = False) -> "pd.DataFrame":
         """Return a row for each: the prediction, and the probabilities of classes if there are any.
