@@ -107,7 +107,12 @@ def parts(folder: Path) -> Path:
 @contextmanager
 def dask() -> Iterator[None]:
     distributed = pytest.importorskip("distributed")
-    settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    settings: dict[str, Any] = {
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": 50,
+    }
+    settings |= {"processes": False, "protocol": "tcp://"}  # threads that send what they compute
     with (
         distributed.LocalCluster(n_workers=2, **settings) as cluster,
         distributed.Client(cluster),
