@@ -138,6 +138,10 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "a sum below": (csv() + b"Total,56,,102.0\n", FRAME),
     "a source below": (csv() + b"\nSource: somebody\n", FRAME),
     "a note with commas below": (csv(sep=";") + b"\nNote: early; revised, in May\n", FRAME),
+    "every line in quotes": (
+        "\n".join('"' + line.replace('"', '""') + '"' for line in LINES.splitlines()).encode(),
+        FRAME,
+    ),
     "files with headers, joined": (csv() * 2, pd.concat([FRAME] * 2, ignore_index=True)),
     "fixed width": (FIXED.encode(), GAPS),
     "a rule below the names": (
@@ -204,6 +208,7 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
     for i, part in enumerate((csv(), gzip.compress(csv(sep=";")), csv("utf-16"))):
         (tmp_path / f"part-{i}").write_bytes(part)
     (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "README.md").write_text("the parts of May")
     (tmp_path / ".part-0.crc").write_bytes(b"junk")
     (tmp_path / "part-00").touch()
     (tmp_path / "part-01").write_text(f"{HEADER}\n")  # a part without rows

@@ -41,6 +41,7 @@ _FOOTER = re.compile(
     r"(?i)(grand |sub)?(total|sum|summe|gesamt|gesamtsumme|average|mean|count|overall)s?\s*:?"
 )
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+_QUOTED = re.compile(r'"(?=[^"]*[,;\t|])(?:[^"]|"")*"')  # a line that is one quoted cell
 _RULE = re.compile(r"\A[-+=|: ]*-{3}[-+=|: ]*\n")  # below the names, as of psql and in Markdown
 _BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
 
@@ -130,6 +131,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
         raise EmptyError("it is empty")
+    text = _unwrapped(text)
     layout = layout_of(text, dialect, target)
     body = _body(text, layout)
     table, ragged = _parsed(body, layout)
@@ -157,6 +159,17 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     kept = [i for i, name in enumerate(layout.names) if name or full[i]]
     table = table.select(kept).rename_columns([names[i] for i in kept])
     return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
+
+
+def _unwrapped(text: str) -> str:
+    """Return a text without the quotes around each whole line, as of a CSV saved twice."""
+    first = text.split("\n", _TITLES)[:_TITLES]
+    if not all(_QUOTED.fullmatch(line) for line in first if line):
+        return text
+    return "\n".join(
+        line[1:-1].replace('""', '"') if _QUOTED.fullmatch(line) else line
+        for line in text.split("\n")
+    )
 
 
 def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:

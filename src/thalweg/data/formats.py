@@ -118,6 +118,7 @@ def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) ->
     paths = sorted(
         path for path in folder.rglob("*")
         if path.is_file() and not any(p[0] in "._" for p in path.relative_to(folder).parts)
+        and not path.name.upper().startswith(("README", "LICENSE"))
     )  # fmt: skip
     if not paths:
         raise ValueError(f"{folder} holds no files")
