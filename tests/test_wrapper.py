@@ -64,7 +64,11 @@ def test_locals_of_a_wrapper_may_have_the_names_of_a_rules_state() -> None:
     [
         ("cautius(adamw)", "unknown wrapper 'cautius'; did you mean cautious?"),
         ("cautious(adma)", "unknown rule 'adma'; did you mean"),
-        ("cautious", "'cautious' is a wrapper, which needs a rule: 'cautious.adamw.'"),
+        ("cautious", "'cautious' must be a wrapper around a rule: write 'cautious.adamw.'"),
+        ("cautious lion", "'cautious lion' must be a .* around a rule: write 'cautious.lion.'"),
+        ("cautious[lion]", "must be a wrapper around a rule: write 'cautious.lion.'"),
+        ("grams(lookahead(lion))", r"rules without an answer, as in lookahead.grams.lion..$"),
+        ("grams(schedule_free_sgd)", r"rules without an answer, as in grams.adamw.$"),
         ("cautious()", r"write a wrapper around a rule as cautious\(adamw\), got 'cautious\(\)'"),
         ("cautious(adamw", "write a wrapper around a rule"),
         ("cautious(adamw))", "write a wrapper around a rule"),
@@ -220,7 +224,7 @@ def test_a_wrapped_rule_descends_by_its_name() -> None:
     trace = thalweg.descend(problem, "lookahead(sgd)", lr=0.1, steps=5)
     plain = thalweg.descend(problem, "sgd", lr=0.1, steps=5)
     np.testing.assert_allclose(trace.x[5], (trace.x[0] + plain.x[5]) / 2, rtol=1e-12)
-    with pytest.raises(ValueError, match="'cautious' is a wrapper, which needs a rule"):
+    with pytest.raises(ValueError, match="'cautious' must be a wrapper around a rule"):
         thalweg.descend(problem, "cautious", lr=0.1, steps=5)
 
 

@@ -9,6 +9,8 @@ has the rule. The functions are called with floats, NumPy arrays or torch tensor
 only source of every compiled kernel.
 """
 
+import re
+
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
 from thalweg.equation import BELOW
 from thalweg.rule import Rule, declared_names, registered, rule
@@ -465,7 +467,10 @@ def get(rule: str | Rule) -> Rule:
         if around := named(parts[0]):
             return around(get(parts[1]))
         raise ValueError(unknown(parts[0]))
-    if named(rule):
-        raise ValueError(f"{rule!r} is a wrapper, which needs a rule: '{rule}(adamw)'")
+    if named(re.split(r"\W", rule)[0]):
+        first, _, rest = re.sub(r"\W+", " ", rule).strip().partition(" ")
+        raise ValueError(
+            f"{rule!r} must be a wrapper around a rule: write '{first}({rest or 'adamw'})'"
+        )
     hint = closest(rule, names()) or f"the rules are: {', '.join(names())}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

@@ -229,6 +229,12 @@ def unknown(name: str) -> str:
     return f"unknown wrapper {name!r}; {hint}"
 
 
+def _inside_out(name: str, rule: str) -> str:
+    """Return what may be meant by a wrapper around a rule that has an answer."""
+    outer, parenthesis, inner = rule.partition("(")
+    return f"{outer}({name}({inner})" if parenthesis else f"{name}(adamw)"
+
+
 def _ours(function: Callable[..., Any]) -> bool:
     return (function.__module__ or "").partition(".")[0] == __package__
 
@@ -332,7 +338,8 @@ def _composed(wrapper: Wrapper, rule: Rule) -> tuple[str, dict[str, Any], list[i
     if rule.judged and x != inside.stepped:
         raise ValueError(
             f"rule {rule.name!r} is judged elsewhere than it trains, at a point that belongs to "
-            f"its own steps; {wrapper.name} goes around rules without an answer"
+            f"its own steps; {wrapper.name} goes around rules without an answer, as in "
+            f"{_inside_out(wrapper.name, rule.name)}"
         )
     cut = len(own.varying)
     results = [x, *rule.state, *states[:cut], *rule.uniform_state, *states[cut:]]

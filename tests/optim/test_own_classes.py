@@ -224,6 +224,10 @@ REFUSED = [
         lambda p: optim.Descent(p, "sgd", beta=0.5),
         "rule 'sgd' has no hyperparameter 'beta'; it has: lr",
     ),
+    (
+        lambda p: optim.Descent(p, "sgd", clip_grad_norm=1.0),
+        "Descent has no option 'clip_grad_norm'; did you mean clip_norm?",
+    ),
     (lambda p: optim.Descent(p, "sgd", weight_decay=-1.0), "weight_decay must be >= 0, got -1.0"),
     (lambda p: optim.Descent(p, "lion", weight_decay=-1.0), "weight_decay must be >= 0, got -1.0"),
     (

@@ -136,6 +136,9 @@ class Descent(_Checked):
                         f"{second.name!r} is given as otherwise={{'rule': {second.name!r}, "
                         f"{name!r}: {hyper[name]!r}}}"
                     )
+        for name in hyper.keys() - self.rule.hyperparameters.keys():
+            if meant := closest(name, OPTION_NAMES, 0.7):
+                raise TypeError(f"Descent has no option {name!r}; {meant}")
         self.rule.check_names(hyper)
 
     def _second(
