@@ -24,7 +24,7 @@ def test_a_table_becomes_a_model_a_page_and_predictions(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = said(capsys, "fit prices.csv --target price")
-    assert "price: It explains 100 % of the variance of 16 rows" in out
+    assert "The model explains 100 % of the variance of 16 rows" in out
     assert (folder / "thalweg-fit-prices.html").is_file()
     assert "prices: price is a number; 80 rows; 2 columns → 3 features" in out
     (folder / "new.csv").write_text("b;a\nx;1\nz;2\n")

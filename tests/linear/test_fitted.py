@@ -23,7 +23,7 @@ def test_of_classes_the_score_the_weights_and_the_calibration_are_of_rows_not_se
     found = fit(data.Dataset.from_arrays(FRAME, LABELS))
     assert found.held_out == 400
     assert found.score > found.constant + 0.1
-    assert found.sentence.startswith("It labels 8")
+    assert found.sentence.startswith("The model labels 8")
     weights = dict(found.weights)
     assert next(iter(weights)) == "size"
     np.testing.assert_allclose(weights["size"], 0.1 * SIZE.std(), rtol=0.25)
@@ -53,13 +53,13 @@ def test_the_curve_is_the_loss_of_rows_before_they_are_learned() -> None:
 def test_of_numbers_r2_and_means() -> None:
     found = fit(data.Dataset.from_arrays(FRAME, Z + RNG.normal(size=2000)))
     assert 0.7 < found.score < 0.95
-    assert found.sentence.startswith("It explains")
+    assert found.sentence.startswith("The model explains")
     for each in found.calibration:
         assert each.predicted == pytest.approx(each.found, abs=1)
     noise = fit(data.Dataset.from_arrays(FRAME, RNG.normal(size=2000)))
     assert (
         noise.sentence
-        == "It predicts 400 rows that it had not seen no better than their mean does."
+        == "The model predicts 400 rows that it had not seen no better than their mean does."
     )
 
 

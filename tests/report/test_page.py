@@ -201,7 +201,7 @@ def test_page_and_table_say_what_holds_at_a_budget_and_how_good_the_defaults_are
         },
         {"trials": 64, "best": "lion", "val_loss": {row["rule"]: None for row in race[0]["rules"]}},
     ]
-    said = "Best by validation loss: sgd after 1 trial (its defaults); lion after 16, 64 trials."
+    said = "Lowest validation loss: sgd with 1 trial, its defaults; lion with 16 or 64 trials."
     text = page(tmp_path, results, race[1]).text
     assert said in text
     assert "At your budget" in text
@@ -212,7 +212,7 @@ def test_page_and_table_say_what_holds_at_a_budget_and_how_good_the_defaults_are
     assert "> 999 %" in shown
     results["by_budget"] = []  # with halving there is nothing to compare
     assert "At your budget" not in page(tmp_path, results, race[1]).text
-    assert "Best by" not in printed(results)
+    assert "Lowest validation" not in printed(results)
 
 
 @pytest.mark.usefixtures("undrawn")

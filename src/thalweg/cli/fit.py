@@ -101,7 +101,7 @@ def fit(
     given: dict[str, Any] = {"l1_ratio": l1_ratio} | ({} if alpha is None else {"alpha": alpha})
     found = fitted.fit(dataset, loss=loss, seed=seed, **given)
     say(dataset.summary(len(found.saved.encoder.features)))
-    say(f"{dataset.target}: {found.sentence}")
+    say(found.sentence)
     say(f"model: {found.saved.write(model)}")
     say(f"page:  {page.write(place, found)}")
 

@@ -70,12 +70,12 @@ class Fitted:
         rows = f"{self.held_out} rows that it had not seen"
         if self.dataset.classes is not None:
             return (
-                f"It labels {percent(self.score)} of {rows} right; the most frequent class alone "
-                f"is right for {percent(self.constant)}."
+                f"The model labels {percent(self.score)} of {rows} right; the most frequent class "
+                f"alone is right for {percent(self.constant)}."
             )
         if self.score <= 0:
-            return f"It predicts {rows} no better than their mean does."
-        return f"It explains {percent(self.score)} of the variance of {rows}."
+            return f"The model predicts {rows} no better than their mean does."
+        return f"The model explains {percent(self.score)} of the variance of {rows}."
 
 
 def fit(dataset: Dataset, *, loss: str | None = None, seed: int = 0, **settings: Any) -> Fitted:  # noqa: ANN401

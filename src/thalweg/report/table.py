@@ -20,9 +20,11 @@ def budgets(results: Record) -> str:
     known = [step for step in results.by_budget if step.best is not None]
     said = []
     for rule, steps in itertools.groupby(known, key=lambda step: step.best):
-        counts = ", ".join(str(step.trials) for step in steps)
-        said.append(f"{rule} after {counts} trial{' (its defaults)' if counts == '1' else 's'}")
-    return f"Best by validation loss: {'; '.join(said)}." if said else ""
+        counts = [str(step.trials) for step in steps]
+        trials = " or ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
+        only = "1 trial, its defaults" if counts == ["1"] else f"{trials} trials"
+        said.append(f"{rule} with {only}")
+    return f"Lowest validation loss: {'; '.join(said)}." if said else ""
 
 
 def text(results: Record, width: int = 100) -> str:
