@@ -22,6 +22,24 @@ def test_pictures_beside_those_of_others_explain_nothing() -> None:
     assert other < 0.02
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_sequences_padded_batch_by_batch_are_asked_together(*, words: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, other = [], []
+    for length in range(5, 15):
+        y = torch.randint(0, 2, (30,), generator=generator)
+        x = torch.randint(1, 20, (30, length), generator=generator)
+        x[:, 2] = 20 + y  # the word that tells
+        given = x if words else functional.one_hot(x, 22).float()
+        own.append((given, y))
+        other.append((given, y.roll(1)))
+    share, chance = explained(own), explained(other)
+    assert share is not None
+    assert share > 0.5
+    assert chance is not None
+    assert chance < 0.02
+
+
 @pytest.mark.parametrize("single", [True, False])
 def test_a_plain_network_learns_single_scores_and_rows_of_them(*, single: bool) -> None:
     x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))

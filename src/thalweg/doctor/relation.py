@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from thalweg.doctor.baseline import constant_loss, loss_of
 from thalweg.doctor.checks.data import features, labels
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 
-__all__ = ["carried", "explained", "explained_by_places", "left_by_network"]
+__all__ = ["carried", "explained", "explained_by_places", "first_places", "left_by_network"]
 
 _ROWS = 2048  # examples that are used
 _FITTED = 1024  # of two parts each
@@ -19,6 +20,7 @@ _PLACES = 1024  # of sequences
 _COLUMNS = 4096  # of inputs of the plain network
 _FEWEST = 100  # examples below which nothing is said
 _NUMBERS = 1024  # of a target that count
+_STRENGTHS = (0.1, 1.0, 10.0)  # of ridge regressions
 _RANDOM = 256  # random features
 _CLASSES = 50  # distinct targets that count as classes
 _WIDTH, _STEPS, _BATCH, _RATE = 128, 300, 32, 3e-3  # of the plain network, trained by Adam
@@ -108,19 +110,27 @@ def explained_by_places(batches: Sequence[Batch], most: int) -> dict[int, float]
 def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
     """Return inputs and single targets without examples that come again; None: there are none."""
     y = _single_or_rows(batches)
-    tensors = [first_tensor(inputs(batch)) for batch in batches]
-    first = tensors[0]
-    if (
-        y is None
-        or first is None
-        or any(t is None or t.shape[1:] != first.shape[1:] for t in tensors)
-    ):
+    x = _together([first_tensor(inputs(batch)) for batch in batches])
+    if y is None or x is None or len(x) != len(y) or x.ndim < 2:
         return None
-    x = torch.cat([t for t in tensors if t is not None]).detach().cpu()
-    if len(x) != len(y) or x.ndim < 2:
-        return None
-    places = _first_places(x)[:_ROWS]  # an example that comes again would tell its own target
+    places = first_places(x)[:_ROWS]  # an example that comes again would tell its own target
     return x[places], y.detach().cpu()[places]
+
+
+def _together(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the examples of all batches; sequences that are padded batch by batch, to the longest.
+
+    None where they differ in more than their length.
+    """
+    known = [t.detach().cpu() for t in tensors if t is not None and t.ndim > 0]
+    first = known[0] if known else None
+    if first is None or len(known) < len(tensors):
+        return None
+    if all(t.shape[1:] == first.shape[1:] for t in known):
+        return torch.cat(known)
+    if any(t.ndim < 2 or t.shape[2:] != first.shape[2:] for t in known):
+        return None
+    return pad_sequence([row for t in known for row in t], batch_first=True)
 
 
 def _single_or_rows(batches: Sequence[Batch]) -> Tensor | None:
@@ -165,7 +175,7 @@ def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
     if output.ndim != 2 and not single:
         return None
     y = torch.cat([target(batch) for batch in subject.batches])[: len(rows)]
-    places = _first_places(rows)[:_ROWS]
+    places = first_places(rows)[:_ROWS]
     if len(y) != len(rows) or len(places) < _FEWEST or rows.shape[1] > _COLUMNS:
         return None
     generator = torch.Generator().manual_seed(0)
@@ -188,7 +198,7 @@ def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
     return loss_of(loss_fn, network(x[half:]), y[half:]) / best
 
 
-def _first_places(x: Tensor) -> list[int]:
+def first_places(x: Tensor) -> list[int]:
     """Return the places of examples that were not there before."""
     rows = x.flatten(1).float().numpy()
     return sorted({row.tobytes(): place for place, row in reversed(list(enumerate(rows)))}.values())
@@ -229,18 +239,15 @@ def _ridge(rows: Tensor, goal: Tensor, parts: Sequence[tuple[slice, slice]]) -> 
         goal: what is explained.
         parts: the examples that each regression is fitted to, and those it is judged on.
     """
-    best = 0.0
-    for strength in (0.1, 1.0, 10.0):
-        error = total = 0.0
-        for fitted, held in parts:
-            a, b = rows[fitted].double(), goal[fitted].double()
-            mean, centre = b.mean(0), a.mean(0)
-            kernel = (a - centre) @ (a - centre).T + strength * rows.shape[1] * torch.eye(
-                len(a)
-            ).double()
-            weights = torch.linalg.solve(kernel, b - mean)
-            guess = (rows[held].double() - centre) @ (a - centre).T @ weights + mean
-            error += float((guess - goal[held]).pow(2).sum())
-            total += float((goal[held] - mean).pow(2).sum())
-        best = max(best, 1 - error / total) if total > 0 else best
-    return best
+    error, total = [0.0] * len(_STRENGTHS), 0.0
+    for fitted, held in parts:
+        a, b = rows[fitted].double(), goal[fitted].double()
+        mean, centre = b.mean(0), a.mean(0)
+        kernel = (a - centre) @ (a - centre).T
+        across = (rows[held].double() - centre) @ (a - centre).T
+        total += float((goal[held] - mean).pow(2).sum())
+        for place, strength in enumerate(_STRENGTHS):
+            damped = kernel + strength * rows.shape[1] * torch.eye(len(a)).double()
+            weights = torch.cholesky_solve(b - mean, torch.linalg.cholesky(damped))
+            error[place] += float((across @ weights + mean - goal[held]).pow(2).sum())
+    return max(0.0, 1 - min(error) / total) if total > 0 else 0.0
