@@ -132,6 +132,32 @@ def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> No
         assert looped(loss_of) == found
 
 
+@pytest.mark.parametrize(
+    ("made", "asleep", "found"),
+    [(True, True, ["trained_in_eval_mode"]), (False, True, []), (True, False, [])],
+)
+def test_normalization_may_rest_where_it_has_seen_data(
+    *, made: bool, asleep: bool, found: list[str]
+) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU())
+    if not made:
+        body(torch.randn(64, 6))
+    model = nn.Sequential(body, nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for x, y in batches():
+        body.train(not asleep)
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    told = [f for f in doctor.findings if f.severity == "problem"]
+    assert [f.cause for f in told] == found
+    assert all("batch normalization was in evaluation mode" in f.sentence for f in told)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.999])
 def test_a_moving_average_that_is_copied_back_takes_the_steps_back(decay: float) -> None:
     model, data = net(), batches()

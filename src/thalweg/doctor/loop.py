@@ -60,11 +60,17 @@ def _not_zeroed(signals: Signals, _: Subject) -> Finding | None:
 def _eval_mode(signals: Signals, subject: Subject) -> Finding | None:
     if signals.eval_steps < max(1, 0.1 * signals.steps) or not _mode_matters(subject):
         return None
+    part = len(signals.asleep)  # still, where training mode never reached them
     return Finding(
         "trained_in_eval_mode",
         "problem",
-        f"{signals.eval_steps} of {signals.steps} steps were taken while the model was in "
-        "evaluation mode, and its outputs differ between the modes.",
+        f"{signals.eval_steps} of {signals.steps} steps were taken while "
+        + (
+            f"batch normalization was in evaluation mode, in {part} layers: it used the mean 0 and "
+            "the variance 1 that it was made with, whatever the batch was like."
+            if part
+            else "the model was in evaluation mode, and its outputs differ between the modes."
+        ),
         {"steps in evaluation mode": float(signals.eval_steps), "steps": float(signals.steps)},
         "a tenth of the steps",
         _SEEN,

@@ -88,6 +88,17 @@ class Pace:
             self._last, self._next = done, done + 1
 
 
+def _as_made(module: nn.Module) -> bool:
+    """Return whether a batch normalization that is trained has seen no batch yet."""
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+        return False
+    mean, var = module.running_mean, module.running_var
+    if mean is None or var is None or nn.parameter.is_lazy(mean):
+        return False
+    trained = any(p.requires_grad for p in module.parameters())
+    return trained and not bool(mean.any()) and bool((var == 1).all())
+
+
 class Signals:
     """Notes of each step of the user's optimizer.
 
@@ -103,7 +114,8 @@ class Signals:
         losses: one a step, as given to the doctor.
         rates: the rate of the first group at each step of the optimizer.
         norms: norms of the gradient, at the steps ``norm_steps``; NaN and inf as they are.
-        eval_steps: steps taken while the module was in evaluation mode.
+        eval_steps: steps taken while the module, or a layer of ``asleep``, was in evaluation mode.
+        asleep: batch normalizations whose averages are those that they were made with.
         kept: how often the first backward pass after a step met the gradient of the step before.
         asked: how often that was asked.
         noted: the parameters of which each is noted; of very many an even choice.
@@ -132,6 +144,7 @@ class Signals:
         self._every = -(-len(self.held) // _PARAMETERS) or 1
         self.noted = self.held[:: self._every]
         self._few = sorted((p for p in self.held if p.requires_grad), key=Tensor.numel)[:_FEW]
+        self.asleep = [m for m in model.modules() if _as_made(m)]
         self._looks = False  # at this step
         self._waits = False  # for the next step, to end what this one began
         self._within = False  # the backward pass is within the step, in a closure
@@ -179,7 +192,8 @@ class Signals:
             return
         self._within = any(map(callable, (*args[1:], *kwargs.values())))
         self.rates.append(float(optimizer.param_groups[0].get("lr", math.nan)))
-        if not self.model.training:
+        self.asleep = [m for m in self.asleep if not m.training]
+        if not self.model.training or self.asleep:
             self.eval_steps += 1
             self.first_eval = self.steps if self.first_eval is None else self.first_eval
         self._looks = self._pace.due(self.steps)
