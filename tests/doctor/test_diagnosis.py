@@ -1,6 +1,8 @@
 """What the doctor's treatments on copies say of a training."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.diagnosis import also_helped, betters
+from thalweg.doctor.diagnosis import _rated, also_helped, betters
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment, treatments
 from thalweg.doctor.trials import Course
@@ -210,3 +212,24 @@ def test_gradients_that_fade_are_told_where_no_change_helps(depth: int) -> None:
     model = nn.Sequential(*hidden, nn.Linear(6, 1))
     found = trained(model, torch.optim.Adam(model.parameters(), lr=1e-3), x, y, 60).findings
     assert ("vanishing_gradient_sigmoid" in [f.cause for f in found]) == (depth == 7)
+
+
+@pytest.mark.parametrize(
+    ("plain", "left", "tried"),
+    [
+        (1.0, {}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # of what learns at no rate, all are asked
+        (0.5, {0.1: 0.9}, [0.1, 10, 100, 1000]),  # it learns, and less at a lower rate
+        (0.5, {0.1: 0.6, 0.01: 0.9}, [0.1, 0.01, 10, 100, 1000]),
+        (1.0, {10: 1.4, 100: 1.6}, [0.1, 0.01, 0.001, 10, 100]),
+        (5.0, {10: 6.0, 100: 4.0, 1000: 0.9}, [0.1, 0.01, 0.001, 10, 100, 1000, 1e4]),
+        (math.inf, {10: math.inf}, [0.1, 0.01, 0.001, 10]),
+        (1.0, {1000: 0.8, 1e4: 0.7}, [0.1, 0.01, 0.001, 10, 100, 1000, 1e4, 1e5]),
+    ],
+)
+def test_no_rate_is_tried_behind_one_that_is_far_worse(
+    plain: float, left: dict[float, float], tried: list[float]
+) -> None:
+    factors = iter(tried)
+    run = lambda one: Course(one, [1.0], left.get(next(factors), 1.0))  # noqa: E731
+    trials = SimpleNamespace(plain=Course(NOTHING, [1.0], plain), used=0.0, run=run)
+    assert list(_rated(trials, 1.0)) == tried  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from thalweg.doctor.outcome import (
     _labels_unrelated,
     _names_the_median,
     _overfits,
+    _validation_apart,
     look_at_outcome,
 )
 from thalweg.doctor.subject import Subject
@@ -36,6 +37,33 @@ def test_overfitting_needs_something_learned_and_a_loss_to_speak_of(
     validated = [(10, least), (20, last)]
     found = list(_overfits(Trials(subject, 2, 1.0), left, validated))
     assert [f.cause for f in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("noise", "changed", "expected"),
+    [
+        (0.1, "order", "validation_preprocessed_differently"),
+        (0.1, "squared", "validation_of_other_distribution"),
+        (0.1, "", None),
+        (5.0, "order", None),  # what is learned by heart carries over to no others
+    ],
+)
+def test_examples_that_were_left_out_tell_overfitting_from_other_data(
+    noise: float, changed: str, expected: str | None
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 5, generator=draws)
+    y = x[:, :1] - x[:, 1:2] + noise * torch.randn(400, 1, generator=draws)
+    train, held = x[:240], x[240:]
+    held = held.flip(1) if changed == "order" else held.square() if changed else held
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    batches = list(zip(train.split(24), y[:240].split(24), strict=True))
+    subject = Subject(model, optimizer, nn.MSELoss(), batches * 2, [(held, y[240:])])
+    found = _validation_apart(Trials(subject, 200, 2.0), "warning")
+    assert (found and found.cause) == expected
+    assert found is None or found.severity == "problem"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.finding import Finding
+from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import (
     DECORRELATED,
@@ -23,8 +22,6 @@ from thalweg.doctor.treatments import (
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
-Severity = Literal["problem", "warning"]
-
 __all__ = ["Verdict", "compare", "treat"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
@@ -40,6 +37,7 @@ _LONGER = 5  # times the steps, in which a training that is only slow gets there
 _SOUND = 2  # of the loss of a constant: a course that leaves less has not exploded
 _MUCH = 0.2  # of the loss of a constant, where something is left to win
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
+_WORSE = 1.5  # times what the plain course leaves, or the loss of a constant
 _FAR = 1000.0  # times the rate; more is tried where so much is best
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
@@ -288,15 +286,28 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
 
 
 def _rated(trials: Trials, most: float) -> dict[float, Course]:
-    """Return courses by the factor of their rate, further ones where the largest helps most."""
+    """Return courses by the factor of their rate, further ones where the largest helps most.
+
+    A side ends with a course that is far worse than the plain one: those behind it are worse still.
+    """
     found: dict[float, Course] = {}
-    for factor, one in [*rates(), *higher_rates()]:
-        if trials.used >= most:
-            break
-        best = min(found, key=lambda f: found[f].left, default=0.0)
-        if factor <= _FAR or best == max(found):
-            found[factor] = trials.run(one)
+    both, plain = [*rates(), *higher_rates()], trials.plain
+    for side in ([one for one in both if one[0] < 1], [one for one in both if one[0] > 1]):
+        for factor, one in side:
+            best = min(found, key=lambda f: found[f].left, default=0.0)
+            if trials.used >= most or (factor > _FAR and best != max(found)):
+                break
+            course = found[factor] = trials.run(one)
+            slower = factor < 1 and plain.learned > _LEAST
+            if course.learned < _HALF * plain.learned if slower else _breaks(course, plain, factor):
+                break
     return found
+
+
+def _breaks(course: Course, plain: Course, factor: float) -> bool:
+    """Return whether a higher rate makes a loss larger by far than it is without it."""
+    without = plain.left if math.isfinite(plain.left) else 1.0
+    return factor > 1 and not course.left <= _WORSE * max(1.0, without)
 
 
 def _best_rate(rated: dict[float, Course]) -> Course | None:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Finding", "Report"]
+__all__ = ["Finding", "Report", "Severity"]
+
+Severity = Literal["problem", "warning"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Finding:
     """
 
     cause: str
-    severity: Literal["problem", "warning"]
+    severity: Severity
     sentence: str
     evidence: Mapping[str, float | str]
     threshold: str

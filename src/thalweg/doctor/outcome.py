@@ -10,13 +10,20 @@ from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of, squares
-from thalweg.doctor.checks.data import class_imbalance, classes, features, labels, tagged
+from thalweg.doctor.checks.data import (
+    class_imbalance,
+    classes,
+    features,
+    labels,
+    tagged,
+    unlike_in_shape,
+)
 from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoiled
 from thalweg.doctor.dynamics import measure
-from thalweg.doctor.finding import Finding
+from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
-from thalweg.doctor.relation import explained, left_by_network
+from thalweg.doctor.relation import explained, first_places, left_by_network
 from thalweg.doctor.subject import LossFn, Subject
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
@@ -45,6 +52,7 @@ _PLAIN = 0.6  # of what the model leaves, by a plain network
 _LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
+_APART, _FURTHER, _FEWEST = 2.0, 0.3, 100  # times what is left, of the constant; examples
 _STUCK = 0.4  # of the loss of a constant: augmentation parts the data too, and is learned
 
 
@@ -93,7 +101,9 @@ def look_at_outcome(
         if rest is not None and rest > _LEFT:
             yield from _underfits(trials, rest, found)
     if unrelated is None:
-        yield from _overfits(trials, left, validated)
+        overfitted = list(_overfits(trials, left, validated))
+        apart = _validation_apart(trials, overfitted[0].severity) if overfitted else None
+        yield from [apart] if apart else overfitted
 
 
 def _of_others(
@@ -286,6 +296,67 @@ def _class_numbers(subject: Subject) -> Finding | None:
         # Equally frequent ones are numbers of classes; others may be counts.
         sure=0.95 if bool(counts.min() > _EVEN * counts.max()) else _VAGUE,
     )
+
+
+def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
+    """Look for validation data that are unlike training examples which were not trained on.
+
+    Args:
+        trials: of the training.
+        severity: of the overfitting that is told where they are alike.
+    """
+    subject = trials.subject
+    halves = _halves(subject)
+    if halves is None:
+        return None
+    torch.manual_seed(0)
+    twin = subject.copy()
+    twin.train(halves[0], len(trials.plain.losses), Allowance(trials.seconds))
+    twin.model.eval()
+    shares = []
+    for batches in (halves[1], subject.validation):
+        best = constant_loss(subject, batches)
+        with torch.no_grad():
+            losses = [float(twin.loss(batch)) for batch in batches]
+        shares.append(sum(losses) / len(losses) / best if best else math.nan)
+    other, held = shares
+    if not held > max(_APART * other, other + _FURTHER):
+        return None
+    one, two = features(subject.batches), features(subject.validation)
+    shaped = one is not None and two is not None and unlike_in_shape(one, two)
+    return Finding(
+        "validation_of_other_distribution" if shaped else "validation_preprocessed_differently",
+        "problem" if held > _LEARNED else severity,
+        f"A copy that was trained on half of the training examples leaves {digits(other)} of the "
+        f"loss of a constant output on the other half, and {digits(held)} on validation data: "
+        "these are unlike the training data. Were they prepared, or tokens or classes numbered, "
+        "in another way? Overfitting alone would raise both.",
+        {"left on the other half": other, "left on validation data": held},
+        f"{_APART:.0f} times what is left on the other half, and {_FURTHER:.0%} of the loss of the "
+        "best constant more",
+        "an experiment: a copy trained on half of the training examples",
+        sure=0.75,
+    )
+
+
+def _halves(subject: Subject) -> tuple[list[Batch], list[Batch]] | None:
+    """Return the training examples in two parts that have none in common; None: they are few."""
+    given = [inputs(batch) for batch in subject.batches] if subject.pairs else []
+    if not given or any(len(x) != 1 for x in given):
+        return None
+    xs, ys = [x[0] for x in given], [target(batch) for batch in subject.batches]
+    for part in (xs, ys):
+        tensors = all(isinstance(t, Tensor) and t.ndim > 0 for t in part)
+        if not tensors or len({t.shape[1:] for t in part}) > 1:
+            return None
+    x, y = torch.cat(xs), torch.cat(ys)
+    places = torch.tensor(first_places(x)) if len(x) == len(y) else torch.empty(0)
+    if len(places) < _FEWEST:
+        return None
+    mixed = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))]
+    parts = (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :])
+    one, other = ([(x[p], y[p]) for p in part.split(subject.examples)] for part in parts)
+    return [b for b in one if len(b[1]) == subject.examples] or one, other
 
 
 def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
