@@ -187,6 +187,26 @@ def test_a_loss_that_holds_the_model_is_examined_with_the_copy() -> None:
     assert causes(report(model, penalized, x, y)) == []  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("leaks", "mixed", "found"),
+    [(True, False, ["target_leaks_into_input"]), (False, False, []), (True, True, [])],
+)
+def test_a_column_made_of_the_training_targets_is_found(
+    *, leaks: bool, mixed: bool, found: list[str]
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(320, 4, generator=draws)
+    y = (x[:, 0] - x[:, 1] + 0.3 * torch.randn(320, generator=draws))[:, None]
+    noise = torch.randn(320, 1, generator=draws)
+    column = torch.where(torch.arange(320)[:, None] < 160, y + 0.5 * noise, 2 * noise)
+    table = torch.cat([x, column if leaks else x[:, :1] - x[:, 1:2] + noise], 1)
+    train, held = (table[:160], y[:160]), (table[160:], y[160:].roll(int(mixed), 0))
+    model = nn.Linear(5, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    told = thalweg.check(model, optimizer, nn.MSELoss(), loader(*train), loader(*held))
+    assert [c for c in causes(told) if c == "target_leaks_into_input"] == found
+
+
 def test_a_target_that_is_a_place_of_its_series_is_found() -> None:
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(160, 5, 1, generator=draws)
@@ -198,6 +218,10 @@ def test_a_target_that_is_a_place_of_its_series_is_found() -> None:
     assert causes(report(flat, nn.MSELoss(), x, x[:, 4] + x[:, 3])) == []
     assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens[:, 4])) == leak
     assert causes(report(reader, nn.CrossEntropyLoss(), tokens, tokens.sum(1) % 6)) == []
+    first = report(reader, nn.CrossEntropyLoss(), tokens, tokens[:, 0])  # there to be recalled
+    second = report(flat, nn.MSELoss(), x, 3 * x[:, 1])
+    for found in (first, second):
+        assert [(f.cause, f.severity) for f in found] == [(leak[0], "warning")]
     y = tokens[:, 0] % 3
     table = torch.cat([x[:, :, 0], functional.one_hot(y, 3).float()], 1)
     loss, wide = nn.CrossEntropyLoss(), nn.Linear(8, 3)

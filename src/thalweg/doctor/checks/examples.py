@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thalweg.doctor.baseline import class_dimension
-from thalweg.doctor.checks.data import features, unlike_in_shape
+from thalweg.doctor.checks.data import features, labels, unlike_in_shape
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.relation import carried, explained, explained_by_places
@@ -22,6 +22,7 @@ _TOLD = 0.2  # share of the targets' variance that must be explained in validati
 _SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
 _CARRIED = 0.1  # of what is explained within the parts
 _AWAY, _THERE, _COPIED = 3, 0.3, 0.9  # places; share that one of them explains; of equal numbers
+_TELLS, _FEWEST = 0.7, 50  # a correlation; examples
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -216,20 +217,62 @@ def _leaking_column(subject: Subject, x: Tensor, y: Tensor) -> Finding | None:
         found = _copy_of(rows, (values == one).double(), x)
         what = f"whether the target is {digits(float(one))}"
     if found is None:
-        return None
+        return _column_of_training(subject)
     column, correlation, second, copied = found
-    where = f"Column {column}" if x.ndim == 2 else f"Place {column // x.shape[2]}"
+    place = column // (x[0].numel() // x.shape[1])  # one before the last may be there to recall
+    where = f"Column {column}" if x.ndim == 2 else f"Place {place}"
+    sequence = x.ndim == 3 or not x.is_floating_point()
+    recalled = sequence and place < x.shape[1] - 1
     return Finding(
         "target_leaks_into_input",
-        "problem",
+        "warning" if recalled else "problem",
         f"{where} of the inputs is {what}"
         + (" itself" if copied else " but for its scale")
-        + f" (correlation {digits(correlation, 5)}).",
+        + f" (correlation {digits(correlation, 5)})"
+        + (": a fault, unless the model is there to recall it." if recalled else "."),
         {"column": float(column), "correlation": correlation, "next column": second},
         "equal in 99 % of the examples, or a correlation above 0.999 with the target where no "
         "other column has 0.99",
         "the correlation of each column with the target",
-        sure=0.9,
+        sure=0.6 if recalled else 0.9,
+    )
+
+
+def _column_of_training(subject: Subject) -> Finding | None:
+    """Look for a column that tells the target in training data, and not in validation data.
+
+    The mean of the target by category is such, where most categories have an example or two. Where
+    other columns tell nothing there either, it is the validation data that are at fault.
+    """
+    parts: list[Tensor] = []
+    for batches in (subject.batches, subject.validation):
+        rows, y = (features(batches), labels(batches)) if batches else (None, None)
+        if rows is None or y is None or len(rows) < _FEWEST:
+            return None
+        rows, y = rows[: len(y)].double(), y[: len(rows)].double()
+        if rows.shape[1] > _COLUMNS or (parts and rows.shape[1] != len(parts[0])):
+            return None
+        rows, y = rows - rows.mean(0), y - y.mean()
+        size = (rows.norm(dim=0) * y.norm()).clamp(min=1e-300)
+        parts.append((rows * y[:, None]).sum(0) / size)
+    train, held = parts
+    column = int(train.abs().argmax())
+    others = torch.arange(len(train)) != column
+    kept = float((train * held)[others].sum() / train[others].pow(2).sum().clamp(min=1e-300))
+    there, here = float(train[column].abs()), float(held[column].abs())
+    if not (there > _TELLS and here < there / 3 and kept > 0.5):
+        return None
+    return Finding(
+        "target_leaks_into_input",
+        "problem",
+        f"Column {column} of the inputs tells the target in training data (correlation "
+        f"{digits(there)}) and hardly in validation data ({digits(here)}), where other columns "
+        "tell as much as before: it was made of the training targets.",
+        {"column": float(column), "correlation": there, "in validation data": here},
+        f"a correlation above {_TELLS}, of which a third is left in validation data, and half of "
+        "that of the other columns or more",
+        "the correlation of each column with the target",
+        sure=0.8,
     )
 
 
