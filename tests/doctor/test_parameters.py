@@ -11,6 +11,7 @@ from torch.nn import functional
 import thalweg
 from thalweg.doctor.checks.parameters import (
     graph_cut_by_detach,
+    parameters_frozen,
     parameters_not_in_optimizer,
     parameters_not_registered,
 )
@@ -134,6 +135,18 @@ def test_frozen_parameters_are_named_where_training_them_helps() -> None:
             optimizer.step()
             doctor.step(loss, batch=batch)
         assert ("parameters_frozen" in [f.cause for f in doctor.findings[:1]]) == freeze
+
+
+@pytest.mark.parametrize(("place", "severity"), [(0, "warning"), (2, "problem")])
+def test_frozen_vectors_of_words_alone_may_be_meant(place: int, severity: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(30, 8), nn.Flatten(), nn.Linear(32, 16), nn.Linear(16, 2))
+    model[place].requires_grad_(requires_grad=False)
+    batch = (torch.randint(0, 30, (12, 4)), torch.randint(0, 2, (12,)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = parameters_frozen(Subject(model, optimizer, nn.CrossEntropyLoss(), [batch]))
+    assert found is not None
+    assert found.severity == severity
 
 
 def test_a_loss_that_is_no_number_before_the_first_step_is_placed() -> None:

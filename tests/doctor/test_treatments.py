@@ -224,3 +224,34 @@ def test_units_that_are_equal_in_parts_are_drawn(*, equal: bool) -> None:
     for one in tried:
         course = trials.run(one)
         assert betters(course, trials.plain, trials.plain.left)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_graph_that_the_model_cuts_is_treated_uncut(*, cut: bool) -> None:
+    class Steps(nn.Module):
+        def __init__(self, *, cut: bool) -> None:
+            super().__init__()
+            self.cell, self.cut = nn.RNNCell(2, 4), cut
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = x.new_zeros(len(x), 4)
+            for part in x.unbind(1):
+                h = self.cell(part, h.detach() if self.cut else h)
+            return h
+
+    torch.manual_seed(0)
+    model, whole = Steps(cut=cut), Steps(cut=False)
+    whole.load_state_dict(model.state_dict())
+    batch = (torch.randn(12, 5, 2), torch.randn(12, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [batch])
+    found = [t for t in treatments(subject) if t.cause == "graph_cut_by_detach"]
+    assert len(found) == cut
+    nn.MSELoss()(whole(batch[0]), batch[1]).backward()
+    twin = subject.copy()
+    for one in found:
+        assert "4 times" in one.sign  # the first state has no graph
+        one.prepare(twin)
+        twin.loss(batch).backward()
+        for ours, its in zip(twin.model.parameters(), whole.parameters(), strict=True):
+            assert torch.equal(ours.grad, its.grad)

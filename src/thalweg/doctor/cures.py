@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from thalweg.doctor.cuts import CUTS
 from thalweg.doctor.layers import leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, leaves
@@ -316,7 +317,7 @@ _DATA: dict[str, tuple[tuple[str, Callable[[list[Batch]], list[Batch]]], ...]] =
     "labels_out_of_range": (("classes counted from 0", _from_zero),),
 }
 _FUNCTIONS: dict[str, tuple[tuple[str, set[str], Callable[..., Tensor], int], ...]] = {
-    "graph_cut_by_detach": (("no detach()", {"detach", "detach_"}, _same, 1),),
+    "graph_cut_by_detach": (("no detach()", CUTS, _same, 1),),
     "dead_relu": (("leaky rectifiers", {"relu", "relu_"}, leaky, 1),),
     "nan_gradient_of_sqrt_at_zero": (("sqrt(x + 1e-8)", {"sqrt"}, lambda x: (x + 1e-8) ** 0.5, 1),),
     "gradient_not_finite": (

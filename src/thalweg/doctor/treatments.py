@@ -15,6 +15,7 @@ from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.checks.start import loss_starts_high
+from thalweg.doctor.cuts import cuts, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, constant_weights, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
@@ -93,6 +94,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     yield from _scaling(subject)
     yield from _waking(subject)
     yield from _unfreezing(subject)
+    yield from _attaching(subject)
     yield from _start(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
     if max(decays, default=0.0) > 0:
@@ -225,6 +227,18 @@ def _unfrozen(twin: Copy) -> None:
         twin.optimizer.add_param_group({"params": added})
 
 
+def _attaching(subject: Subject) -> Iterator[Treatment]:
+    """Yield a graph that the model's own detach() does not cut."""
+    shapes = cuts(subject)
+    if shapes:
+        sign = (
+            f"detach() cuts the graph {len(shapes)} times in one pass through the model, first at "
+            f"a tensor of the shape {list(shapes[0])}."
+        )
+        change = lambda twin: uncut(twin.model)  # noqa: E731
+        yield Treatment("graph_cut_by_detach", 0, "no detach() in the model", sign, change)
+
+
 def _unclipping(subject: Subject, norm: float) -> Iterator[Treatment]:
     """Yield clipping at larger norms, and none."""
     sign = f"The norm of gradients is clipped to {digits(norm)}."
@@ -322,7 +336,7 @@ def _outliers(subject: Subject) -> Iterator[Treatment]:
     yield Treatment(
         "loss_unsuited",
         0,
-        "outliers among the targets drawn in",
+        "the outliers drawn in",
         f"{int(far.sum())} of {len(y)} targets lie more than {_OUTLYING:.0f} times the range of "
         "the middle half from the median.",
         data=partial(_drawn_in, ends=ends),

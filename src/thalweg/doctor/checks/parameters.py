@@ -121,8 +121,8 @@ def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
     return Finding(
         "parameters_not_in_optimizer",
         "problem" if fresh else "warning",
-        f"{len(missing)} of {len(mine)} parameters get a gradient and are not in the optimizer: "
-        f"{listed(missing, _NAMED)}"
+        f"{len(missing)} of {len(mine)} parameters get{'s' * (len(missing) == 1)} a gradient and "
+        f"{'is' if len(missing) == 1 else 'are'} not in the optimizer: {listed(missing, _NAMED)}"
         + ("; their values are those of a first random draw." if fresh else "."),
         {"missing": float(len(missing)), "of these as drawn at random": float(len(fresh))},
         "a parameter with a gradient is not in the optimizer; a problem where it is untrained",
@@ -167,22 +167,24 @@ def _trains(member: object) -> bool:
 
 def parameters_frozen(subject: Subject) -> Finding | None:
     """Look for layers that were drawn at random and then frozen."""
-    frozen = [
-        name
+    frozen = {
+        name: module
         for name, module in _owners(subject.model)
         if untrained(module) and not any(p.requires_grad for p in module.parameters(recurse=False))
-    ]
+    }
     if not frozen:
         return None
+    # Random vectors tell words apart too: whether training them helps is asked after the training.
+    vectors = all(isinstance(module, nn.Embedding) for module in frozen.values())
     return Finding(
         "parameters_frozen",
-        "problem",
+        "warning" if vectors else "problem",
         f"{len(frozen)} parameters are frozen (requires_grad is False), and their values are those "
-        f"of a first random draw: {listed(frozen, _NAMED)}.",
+        f"of a first random draw: {listed(list(frozen), _NAMED)}.",
         {"frozen and untrained": float(len(frozen))},
         "frozen weights have the range and the deviation of torch's first draw",
         "torch.nn.init",
-        sure=0.9,
+        sure=0.5 if vectors else 0.9,
     )
 
 
