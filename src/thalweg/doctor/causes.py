@@ -47,7 +47,8 @@ CAUSES: dict[str, Cause] = {
     "relu_output_into_log": Cause(
         "The loss takes a logarithm of outputs that can be exactly 0: it becomes infinite or NaN.",
         "F11",
-        "Return plain scores, and use a loss that takes scores.",
+        "Return plain scores, and use a loss that takes scores; for a rate or a variance, end in "
+        "softplus in place of ReLU.",
         "return self.out(x)  # no ReLU\nloss_fn = nn.CrossEntropyLoss()",
     ),
     "output_range_too_small": Cause(
@@ -146,7 +147,7 @@ CAUSES: dict[str, Cause] = {
     "labels_do_not_match_inputs": Cause(
         "The labels have nothing to do with the inputs they stand beside.",
         "F11",
-        "Shuffle inputs and labels by one and the same permutation, and look at a few pairs.",
+        "Sort, shuffle, crop and turn inputs and labels alike, and look at a few pairs.",
         "order = torch.randperm(len(x))\nx, y = x[order], y[order]",
     ),
     "class_imbalance": Cause(
@@ -182,7 +183,7 @@ CAUSES: dict[str, Cause] = {
     "target_leaks_into_input": Cause(
         "The model can read the target off its input: it copies, and has learned nothing.",
         "F9",
-        "Hide the target: a causal mask, inputs shifted by one, or without the leaking column.",
+        "Hide the target: a causal mask, inputs shifted by one, or no column that is made of it.",
         "x, y = tokens[:, :-1], tokens[:, 1:]\n"
         "mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])",
     ),

@@ -174,7 +174,7 @@ _EXPLAINS = {
     },
     "labels_all_equal": {"class_imbalance", *_RIVALS},
     "class_imbalance": {"validation_of_other_distribution"},
-    "loss_sign_wrong": {"output_range_too_small"},
+    "loss_sign_wrong": {"output_range_too_small", "class_imbalance", "loss_starts_high"},
     "target_leaks_into_input": set(_RIVALS),  # what is not known later is missing there
     "graph_cut_by_detach": {
         "step_changes_nothing",

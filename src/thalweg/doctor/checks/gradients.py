@@ -83,11 +83,12 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
             continue
         share = float((node._saved_self == 0).float().mean())  # noqa: SLF001 - torch documents it
         if share > 0 and _rectified(node):
+            value = "NaN" if bool(loss.isnan()) else "infinite"
             return Finding(
                 "relu_output_into_log",
                 "problem",
                 f"{share:.0%} of the numbers that a logarithm takes are exactly 0 (a ReLU made "
-                f"them), and the loss is {digits(float(loss.detach()))}.",
+                f"them), and the loss is {value}.",
                 {"share that is 0": share, "loss": str(float(loss.detach()))},
                 "a logarithm takes zeros of a rectifier, and the loss is not finite",
                 "an experiment: plain steps on a copy",

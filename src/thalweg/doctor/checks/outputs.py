@@ -19,7 +19,9 @@ __all__ = ["CHECKS", "SCALES", "Reach", "enlarge", "normalized", "reach"]
 SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of all parameters
 _SAME = 1e-3  # relative
 _ROOM = 0.25  # of the range at a tenth of the scale: an unbounded output grows tenfold
-_EXPERIMENT = "an experiment: the same to rounding, or not"
+_EXPERIMENT = (
+    "an experiment: outputs with parameters of several sizes, and the loss of made-up ones"
+)
 
 
 @dataclass(frozen=True)
