@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.diagnosis import _rated, also_helped, betters
+from thalweg.doctor.diagnosis import _rated, also_helped, betters, unscaled
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment, treatments
-from thalweg.doctor.trials import Course
+from thalweg.doctor.trials import Course, Trials
 
 
 def batches(x: Tensor, y: Tensor) -> DataLoader[tuple[Tensor, ...]]:
@@ -179,6 +179,18 @@ def test_a_plain_network_tells_a_model_that_is_too_small(bent: float, expected: 
     model = linear(4)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     assert [f.cause for f in trained(model, optimizer, x, y, 200).findings] == expected
+
+
+@pytest.mark.parametrize(("spread", "told"), [(300.0, True), (1.0, False)])
+def test_columns_that_are_not_scaled_are_told_beside_noise(spread: float, *, told: bool) -> None:
+    x = torch.randn(256, 6, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] - x[:, 1:2]
+    scaled = x * torch.logspace(0, math.log10(spread), 6)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    given = list(zip(scaled.split(32), y.split(32), strict=True))
+    trials = Trials(Subject(model, optimizer, nn.MSELoss(), given), 150, 2.0)
+    assert (unscaled(trials, trials.plain.left) is not None) == told
 
 
 def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:

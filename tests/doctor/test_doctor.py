@@ -299,17 +299,24 @@ def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
         assert (found and found.cause) == expected
 
 
-def test_numbers_of_classes_in_a_squared_error_come_before_other_warnings() -> None:
+@pytest.mark.parametrize(
+    ("loss_fn", "lr"),
+    [(functional.smooth_l1_loss, 3e-3), (functional.mse_loss, 3.0)],
+    ids=["absolute", "squared, at a rate that is too high"],
+)
+def test_numbers_of_classes_come_before_other_findings(
+    loss_fn: Callable[..., Tensor], lr: float
+) -> None:
     digits = load_digits()
     x = torch.tensor(digits.data[:960] / 16, dtype=torch.float32)
     y = torch.tensor(digits.target[:960]).float()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    doctor = thalweg.Doctor(model, optimizer, functional.mse_loss)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
     for batch in list(zip(x.split(32), y.split(32), strict=True)) * 5:
         optimizer.zero_grad()
-        loss = functional.mse_loss(model(batch[0]), batch[1])
+        loss = loss_fn(model(batch[0]), batch[1])
         loss.backward()
         optimizer.step()
         doctor.step(loss, batch=batch)

@@ -53,6 +53,18 @@ def test_a_plain_network_learns_single_scores_and_rows_of_them(*, single: bool) 
     assert left < 0.5  # of log 2, which no line is below
 
 
+def test_a_few_targets_that_are_far_off_hide_no_relation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 4, generator=generator)
+    y = x @ torch.randn(4, 1, generator=generator)
+    wild = torch.where(torch.rand(600, 1, generator=generator) < 0.04, 100 * y, y)
+    known, other = explained([(x, wild)]), explained([(x, wild.roll(1, 0))])
+    assert known is not None
+    assert known > 0.3
+    assert other is not None
+    assert other < 0.02
+
+
 class Places(nn.Module):
     """Reads so many neighbours of a place."""
 

@@ -22,7 +22,7 @@ from thalweg.doctor.treatments import (
 from thalweg.doctor.trials import Course, Trials
 from thalweg.words import digits
 
-__all__ = ["Verdict", "compare", "treat"]
+__all__ = ["Verdict", "compare", "treat", "unscaled"]
 
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
@@ -40,6 +40,7 @@ _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _WORSE = 1.5  # times what the plain course leaves, or the loss of a constant
 _FAR = 1000.0  # times the rate; more is tried where so much is best
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
+_SCALES = ("inputs_not_scaled", "inputs_and_targets_not_scaled")
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
 
 
@@ -325,6 +326,13 @@ def _lower_helps(best: Course | None, plain: Course, learned: float) -> bool:
     if best is None or best.treatment.cause != "lr_too_high":
         return False
     return helps(best, learned) or betters(best, plain, 1 - learned)
+
+
+def unscaled(trials: Trials, left: float) -> Finding | None:
+    """Return a warning of inputs or targets that are not scaled, where scaled ones leave half."""
+    scaled = (one for one in treatments(trials.subject) if one.cause in _SCALES)
+    good = [c for c in map(trials.run, scaled) if c.left < _HALF * left]
+    return _finding(good[0], trials.plain, 0, None, "warning") if good else None
 
 
 def _only_slow(trials: Trials, cured: Course) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.doctor.checks.gradients import gradient_not_finite
-from thalweg.doctor.diagnosis import compare, treat
+from thalweg.doctor.diagnosis import compare, treat, unscaled
 from thalweg.doctor.dynamics import Dynamics, measure
 from thalweg.doctor.examination import examine, may_follow, ordered
 from thalweg.doctor.finding import Finding, Report
@@ -350,7 +350,8 @@ class Doctor:
         if vague and _LITTLE < left < 0.7 and self._flat():
             now = self._subject(now=True)
             floor = noise_floor(now, len(signals.losses) // 2, self._seconds / 20)
-            findings = [floor] if floor else findings
+            scale = unscaled(trials, left) if floor else None  # it makes the rate too high, too
+            findings = [one for one in (scale, floor) if one] or findings
         findings += look_at_outcome(trials, self.model, left, self.validated, findings)
         return findings + rivals, ruled_out
 

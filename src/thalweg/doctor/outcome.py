@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
-from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of, squares
+from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
 from thalweg.doctor.checks.data import (
     class_imbalance,
     classes,
@@ -34,6 +34,7 @@ _CLASSES = 20  # distinct whole numbers that may be classes
 _RATES = {"lr_too_low", "lr_too_high"}
 _SMALL = 0.6  # how sure it is that the model is too small
 _SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
+_NUMBERED = {*_SCALES, *_RATES, "exploding_gradient_no_clipping"}  # as numbers of classes do
 _BESIDE = {*_SCALES, "init_too_large", "loss_terms_unbalanced"}  # explain a class always named
 _CURED = 0.3  # of the loss of a constant: with less left, the rare are told apart too
 _EVEN = 0.3  # of the most frequent number, each of those that number classes
@@ -49,6 +50,7 @@ _BEHIND = 0.3  # by which it is less than that of the most frequent class
 _ABOVE = 0.02  # of the loss of a constant: a rise of the validation loss by less says little
 _LEARNED = 0.9  # of the loss of a constant: where more is left, nothing was learned by heart
 _PLAIN = 0.6  # of what the model leaves, by a plain network
+_LITTLE = 0.02  # of the loss of a constant
 _LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
@@ -83,8 +85,8 @@ def look_at_outcome(
         shown = any(_shows(finding) for finding in found)
         yield replace(one_class, severity="warning") if shown else one_class
         return
-    numbered = _class_numbers(trials.subject) if left > 0.1 and problems <= _SCALES else None
-    if numbered is not None and (numbered.sure > _VAGUE or not found):
+    numbered = _class_numbers(trials.subject) if left > _LITTLE and problems <= _NUMBERED else None
+    if numbered is not None and (numbered.sure > _VAGUE or not (found or left < _LEFT)):
         if problems:
             numbered = replace(numbered, severity="problem")
         yield numbered
@@ -273,7 +275,7 @@ def _absolute(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:
 
 
 def _class_numbers(subject: Subject) -> Finding | None:
-    """Look for numbers of classes that are fitted by squared error."""
+    """Look for numbers of classes that are fitted by squared or absolute error."""
     y, out = (labels(subject.batches), subject.output) if subject.pairs else (None, None)
     if y is None or out is None or out.numel() != len(out) or subject.loss_fn is None:
         return None
@@ -282,17 +284,17 @@ def _class_numbers(subject: Subject) -> Finding | None:
     whole = bool((distinct == distinct.round()).all())
     if not whole or not 3 <= len(distinct) <= _CLASSES or len(distinct) * 10 > len(y):
         return None
-    if not squares(subject.loss_fn, out, first, 1.0):
+    if not _is_distance(subject.loss_fn, out, first):
         return None
     return Finding(
         "loss_unsuited",
         "warning",
         f"Targets are the {len(distinct)} whole numbers from {digits(float(distinct.min()))} to "
-        f"{digits(float(distinct.max()))}, and the loss is squared error: if they number classes, "
+        f"{digits(float(distinct.max()))}, and the loss is a distance: if they number classes, "
         "it takes 9 for nearer to 8 than to 1.",
         {"distinct targets": float(len(distinct))},
-        f"3 to {_CLASSES} whole numbers as targets of a squared error",
-        "an experiment: the loss quadruples at twice the distance",
+        f"3 to {_CLASSES} whole numbers as targets of a squared or absolute error",
+        "an experiment: the loss is alike on both sides of the targets, and grows away from them",
         # Equally frequent ones are numbers of classes; others may be counts.
         sure=0.95 if bool(counts.min() > _EVEN * counts.max()) else _VAGUE,
     )
@@ -357,6 +359,15 @@ def _halves(subject: Subject) -> tuple[list[Batch], list[Batch]] | None:
     parts = (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :])
     one, other = ([(x[p], y[p]) for p in part.split(subject.examples)] for part in parts)
     return [b for b in one if len(b[1]) == subject.examples] or one, other
+
+
+def _is_distance(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:
+    """Return whether a loss is 0 at the targets, alike on both sides, and grows away from them."""
+    at, near, other, far = (
+        loss_of(loss_fn, (y + d).reshape(out.shape).to(out), y) for d in (0.0, 1.0, -1.0, 3.0)
+    )
+    alike = abs(near - other) <= _ROUNDING * near
+    return abs(at) <= _ROUNDING * near and alike and far > 2 * near
 
 
 def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:

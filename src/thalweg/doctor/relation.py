@@ -23,6 +23,7 @@ _NUMBERS = 1024  # of a target that count
 _STRENGTHS = (0.1, 1.0, 10.0)  # of ridge regressions
 _RANDOM = 256  # random features
 _CLASSES = 50  # distinct targets that count as classes
+_FAR = 5.0  # ranges of the middle half, from the median
 _WIDTH, _STEPS, _BATCH, _RATE = 128, 300, 32, 3e-3  # of the plain network, trained by Adam
 
 
@@ -146,12 +147,14 @@ def _single_or_rows(batches: Sequence[Batch]) -> Tensor | None:
 
 
 def _goal(y: Tensor, distinct: Tensor) -> Tensor:
-    """Return indicators of classes, or numbers as columns."""
-    if y.ndim > 1:
-        return y.float()
-    if len(distinct) <= _CLASSES:
+    """Return indicators of classes, or numbers as columns, a few far ones drawn in."""
+    if y.ndim == 1 and len(distinct) <= _CLASSES:
         return (y[:, None] == distinct[None]).float()
-    return y.float()[:, None]
+    y = y.float().reshape(len(y), -1)
+    low, middle, high = torch.quantile(y, torch.tensor([0.25, 0.5, 0.75]), dim=0)
+    # A column whose middle half is one number has no usual distance.
+    far = torch.where(high > low, _FAR * (high - low), torch.inf)
+    return y.clamp(middle - far, middle + far)
 
 
 def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
