@@ -143,7 +143,8 @@ class Progressive:
         if self.sparse:
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
             arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64), wide
-            self.steps = compiled_pass(self._rule, self._loss, self.lanes)(
+            single = batch_size == 1 and self._loss.name != "softmax"
+            self.steps = compiled_pass(self._rule, self._loss, self.lanes, single=single)(
                 self._parameter,
                 (*arrays, self._inverse.astype(np.float32), self._intercept),
                 (order, y, weights), batch_size, self.steps, self._table, self._mark, self._slot,

@@ -80,12 +80,13 @@ def generate(rule: Rule, wrap: Wrap = PLAIN) -> Generated:
     return Generated(text, body.slots, body.powers, _steady(rule, body))
 
 
-def generate_pass(rule: Rule, loss: Loss) -> str:
+def generate_pass(rule: Rule, loss: Loss, *, single: bool) -> str:
     """Return the source of a pass over sparse rows: ``learn`` is a driver that takes its steps.
 
     Args:
         rule: the rule, without a wrap.
         loss: whose slopes are learned.
+        single: whether each step is that of one row, which has one output.
 
     Raises:
         ValueError: as ``translate``.
@@ -93,7 +94,11 @@ def generate_pass(rule: Rule, loss: Loss) -> str:
     body = translate(rule, PLAIN).renamed(_own)
     element = body.function("@inlined", _writer)
     return module(
-        rule, ["@inlined", *_uniforms(body)], element, _advance(body), _learn(rule, body, loss)
+        rule,
+        ["@inlined", *_uniforms(body)],
+        element,
+        _advance(body),
+        _learn(rule, body, loss, single=single),
     )
 
 
@@ -267,12 +272,13 @@ def _tuple(values: Sequence[str]) -> str:
     return f"({', '.join(values)}{',' * (len(values) == 1)})"
 
 
-def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
+def _learn(rule: Rule, body: Body, loss: Loss, *, single: bool) -> Iterator[str]:
     arguments = (
         "parameter, X, rows, batch, t, table, mark, slot, hyper, uniform, penalties, averaged, sums"
     )
     several = loss.name == "softmax"
-    yield f"slope, slopes, values = of({loss.name!r})"
+    steps = "singly" if single else "in_batches"
+    yield f"slopes, values = of({loss.name!r}{', single=True' * single})"
     yield ""
     for lanes in WIDTHS:
         yield f"view_{lanes} = wide({lanes})"
@@ -280,7 +286,7 @@ def _learn(rule: Rule, body: Body, loss: Loss) -> Iterator[str]:
         yield f"def learn_{lanes}({arguments}):"
         yield "    return learn_rows("
         yield f"        {'table.shape[2]' if several else 1}, {lanes}, view_{lanes},"
-        yield "        uniforms, taken, advance, slope, slopes, values,"
+        yield f"        uniforms, taken, advance, {steps}, slopes, values,"
         sizes = body.slots, body.powers, 2 + len(rule.state), _steady(rule, body)
         yield f"        {sizes},"
         yield f"        {arguments},"

@@ -133,7 +133,9 @@ def compiled(rule: Rule, dtype: np.dtype[Any], wrap: Wrap = PLAIN) -> Kernel:
         return _compiled(rule, dtype, wrap, generate(rule, wrap))
 
 
-def compiled_pass(rule: Rule, loss: Loss, lanes: int = LANES) -> Callable[..., int]:
+def compiled_pass(
+    rule: Rule, loss: Loss, lanes: int = LANES, *, single: bool
+) -> Callable[..., int]:
     """Return a rule's pass over sparse rows, a driver that is compiled when it is first called.
 
     Its arguments are those of ``learn_rows`` from the loss's own number on.
@@ -142,16 +144,17 @@ def compiled_pass(rule: Rule, loss: Loss, lanes: int = LANES) -> Callable[..., i
         rule: the rule.
         loss: whose slopes are learned.
         lanes: that learn side by side, one of WIDTHS.
+        single: whether each step is that of one row, which has one output.
 
     Raises:
         ValueError: as ``compiled``.
     """
     with _one_at_a_time:
         if rule.built_in:
-            module = _pass(rule, _built_in_pass(rule, loss))
+            module = _pass(rule, _built_in_pass(rule, loss, single=single))
         else:
             _check(rule, generate(rule))
-            module = _pass(rule, generate_pass(rule, loss))
+            module = _pass(rule, generate_pass(rule, loss, single=single))
     learn: Callable[..., int] = getattr(module, f"learn_{lanes}")
     return learn
 

@@ -50,13 +50,13 @@ def _softmax_values(a, z, y, rows, weights, m, k):
 
 
 @functools.cache
-def of(name):
-    """Return functions of a loss by its name, ``slope``, ``slopes`` and ``values`` of it alone.
+def of(name, *, single=False):
+    """Return the two functions of a loss by its name, ``slopes`` and ``values`` of it alone.
 
-    Instead of the loss they take its own number. slope is that of one row; None of several outputs.
+    Instead of the loss they take its own number. single: of one output its slope, not slopes.
     """
     if name == "softmax":
-        return None, _softmax_slopes, _softmax_values
+        return _softmax_slopes, _softmax_values
     slope, value = inlined(LOSSES[name].slope), inlined(LOSSES[name].value)
 
     @inlined
@@ -71,7 +71,7 @@ def of(name):
             sum_ = sum_ + value(load(z, p), y[rows[p]], a) * weights[rows[p]]
         return sum_
 
-    return slope, slopes, values
+    return slope if single else slopes, values
 
 
 # ``loss`` is the number of a loss and its own number, of the type of z.
@@ -94,7 +94,7 @@ def _written(template, name):
     names, single = dict(globals()), [n for n in LOSSES if n != "softmax"]
     for loss in single:
         i = LOSSES[loss].number
-        _, names[f"slopes_{i}"], names[f"values_{i}"] = of(loss)
+        names[f"slopes_{i}"], names[f"values_{i}"] = of(loss)
     lines = [
         line.replace("{number}", str(LOSSES[loss].number))
         for line in template.splitlines()

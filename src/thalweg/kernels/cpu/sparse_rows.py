@@ -29,7 +29,7 @@ from thalweg.kernels.cpu.simd import (
     spliced,
 )
 
-__all__ = ["learn_rows"]
+__all__ = ["in_batches", "learn_rows", "singly"]
 
 _AHEAD = 8  # rows by which memory is asked for before it is read
 _NEAR = 1 << 21  # bytes of a table that near caches hold, so that nobody needs to ask for it
@@ -173,7 +173,7 @@ def _read_rows(
 
 @spliced
 def learn_rows(
-    k, lanes, view, uniforms, taken, advance, slope, slopes, values, sizes, parameter, X, rows,
+    k, lanes, view, uniforms, taken, advance, steps, slopes, values, sizes, parameter, X, rows,
     batch, t, table, mark, slot, hyper, uniform, penalties, averaged, sums,
 ):  # fmt: skip
     """Learn some rows of X in an order, as many at a time as batch says; return all steps taken.
@@ -189,8 +189,9 @@ def learn_rows(
     it is averaged. Before they are learned, the weighted losses of the rows are added to sums
     (2, L), of the parameters and of their average, or (0, L).
 
-    The functions are ``wide`` for these lanes, those that ``generate.py`` writes for a rule, and a
-    loss's; sizes: the rule's numbers of slots, powers and arrays, and whether it is steady.
+    The functions are ``wide`` for these lanes, those that ``generate.py`` writes for a rule, and
+    ``in_batches`` with a loss's slopes, or ``singly`` with its slope; sizes: the rule's numbers of
+    slots, powers and arrays, and whether it is steady.
     """
     mode = float_mode()
     set_float_mode(mode | SUBNORMALS_ARE_ZERO)
@@ -217,8 +218,8 @@ def learn_rows(
             target[p], weight[p] = y[order[begin + p]], weights[order[begin + p]]
         z = view(pointer(outputs))
         kept, mean = offset(z, block * k * lanes), offset(z, 2 * block * k * lanes)
-        t = _learn_block(
-            k, lanes, uniforms, taken, advance, slope, slopes, sizes[3], parameter, r, batch, t,
+        t = steps(
+            k, lanes, uniforms, taken, advance, slopes, sizes[3], parameter, r, batch, t,
             begin, (X[0], X[1], pointer(X[2]), X[3], pointer(X[4]), X[5]), X[4].size - 1, order,
             view(pointer(table)), sizes[2] * k, table.size * table.itemsize > _NEAR,
             averaged, (pointer(xs), pointer(at), pointer(ends)), (z, kept, mean, sums.size > 0),
@@ -254,26 +255,19 @@ def _entries(indptr, intercept, order, first, last):
 
 
 @inlined
-def _learn_block(
-    k, lanes, uniforms, taken, advance, slope, slopes, steady, parameter, r, batch, t, begin, X,
-    constant, order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties,
-    nothing,
+def in_batches(
+    k, lanes, uniforms, taken, advance, slopes, steady, parameter, r, batch, t, begin, X, constant,
+    order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
 ):  # fmt: skip
     """Take the steps of r rows that begin somewhere in the order; return all steps taken.
 
     The rows of the next step are read while this one's slopes are computed, which it waits for.
-    slope: of a loss of one output, else None.
     """
     xs, at, ends = entries
     z, kept, mean, measured = outputs
     target, numbers, weight = rows
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
-    if slope is not None and batch == 1:
-        return _learn_singly(
-            lanes, uniforms, taken, advance, slope, steady, parameter, r, t, begin, X, constant,
-            order, w, width, far, averaged, entries, outputs, rows, rule, penalties, nothing,
-        )  # fmt: skip
     m = min(batch, r)
     _read_rows(X, constant, order, begin, 0, m, xs, at, ends, k, lanes, w, width, far, averaged)
     for first in range(0, r, batch):
@@ -316,11 +310,14 @@ def _learn_block(
 
 
 @inlined
-def _learn_singly(
-    lanes, uniforms, taken, advance, slope, steady, parameter, r, t, begin, X, constant, order, w,
-    width, far, averaged, entries, outputs, rows, rule, penalties, nothing,
+def singly(
+    k, lanes, uniforms, taken, advance, slope, steady, parameter, r, batch, t, begin, X, constant,
+    order, w, width, far, averaged, entries, outputs, rows, scratch, rule, penalties, nothing,
 ):  # fmt: skip
-    """As ``_learn_block`` of one row a step and one output, which never leaves the registers."""
+    """As ``in_batches`` of one row and one output, whose slope never leaves the registers.
+
+    A driver of its own, for both together would be compiled where one is asked for.
+    """
     xs, at, ends = entries
     _, kept, mean, measured = outputs
     target, _, weight = rows
