@@ -61,7 +61,7 @@ def _arguments(keywords: Mapping[str, Any]) -> str:
 
 
 def _lacking(rule: Rule) -> str:
-    return f"# torch.optim has no {rule.name}; see the lines for thalweg"
+    return f"# torch.optim has no {rule.name} that takes these steps; see the lines for thalweg"
 
 
 def module(rule: Rule, hyper: Setting, *, schedule: str, steps: int) -> dict[str, str]:
