@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thalweg import rules
-from thalweg.linear import LinearClassifier
+from thalweg.linear import LinearClassifier, train
 from thalweg.linear.learnable import check_learnable
 
 
@@ -23,6 +23,8 @@ def test_a_rule_of_more_than_elements_is_refused_with_what_it_asks_for(
 ) -> None:
     with pytest.raises(ValueError, match=f"{reason}, but linear models are trained by rules of"):
         check_learnable(rules.get(name))
+    with pytest.raises(ValueError, match=f"^rule '.*' {reason}"):
+        train(np.eye(4), [0.0, 1.0, 0.0, 1.0], rule=name, epochs=1)
     with pytest.raises(ValueError, match=reason):
         LinearClassifier(rule=name).fit(np.eye(4), [0, 1, 0, 1])
 

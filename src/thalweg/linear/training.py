@@ -13,6 +13,7 @@ from thalweg import checks, losses
 from thalweg.data.dataset import real
 from thalweg.kernels.cpu.kernel import compiled
 from thalweg.linear.examples import Examples, initial_parameters
+from thalweg.linear.learnable import check_learnable
 from thalweg.linear.stream import SAMPLINGS, Stretch, stream
 from thalweg.linear.team import Team
 from thalweg.linear.trainer import Hyper, Trainer
@@ -126,9 +127,8 @@ def train(
         >>> fit.coef[1].round(3).tolist(), fit.intercept[1].round(3).tolist()
         ([[1.0, -2.0]], [3.0])
     """
-    real_type = compiled(
-        get(rule), np.dtype(dtype)
-    ).dtype  # refuses others before the data are read
+    check_learnable(get(rule))
+    real_type = compiled(get(rule), np.dtype(dtype)).dtype  # refuses others before data are read
     layout: dict[str, Any] = {"loss": loss, "intercept": intercept, "dtype": real_type}
     examples = Examples.of(X, y, **layout)
     held_out = None
