@@ -549,3 +549,36 @@ def test_units_under_a_threshold_are_dead_at_any_weights() -> None:
         assert causes(found) == expected
     dead = next(f for f in report(Thresholded(30.0), nn.CrossEntropyLoss(), x[:, :6], y))
     assert not may_follow(dead)  # no scale of the inputs makes it so
+
+
+class Graph(nn.Module):
+    """Sums over neighbours; the matrix of them is a buffer or an attribute, sparse."""
+
+    def __init__(self, layout: torch.layout, *, buffer: bool) -> None:
+        super().__init__()
+        near = torch.eye(24) + torch.eye(24).roll(1, 0)
+        sparse = near.to_sparse_csr() if layout is torch.sparse_csr else near.to_sparse()
+        if buffer:
+            self.register_buffer("near", sparse)
+        else:
+            self.near = sparse
+        self.x = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = (self.near @ self.out(self.x))[rows]
+        return found
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("buffer", [True, False])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_modules_may_hold_sparse_tensors(layout: torch.layout, buffer: bool) -> None:  # noqa: FBT001
+    model = Graph(layout, buffer=buffer)
+    rows = torch.arange(24)
+    loader = [(rows[i : i + 8], (model.x[i : i + 8, 0] > 0).long()) for i in (0, 8, 16)]
+    found = thalweg.check(
+        model, torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(), loader
+    )
+    assert not [one for one in found.findings if one.severity == "problem"]
+    assert "step changes nothing" in found.looked_at

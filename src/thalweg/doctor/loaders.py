@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.errors import TaskError, blamed
+from thalweg.stack.batch import arrays
 
 __all__ = ["Part", "halves", "inputs", "read", "size_of", "target", "untouched"]
 
@@ -149,7 +150,8 @@ def untouched(models: Iterable[nn.Module], loaders: Iterable[object] = ()) -> It
         for p, gradient in zip(parameters, gradients, strict=True):
             p.grad = gradient
         for buffer, value in buffers:
-            if not torch.equal(buffer.nan_to_num(), value.nan_to_num()):
+            both = zip(arrays(buffer), arrays(value), strict=True)
+            if not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in both):
                 buffer.copy_(value)
 
 

@@ -1,14 +1,12 @@
 """Batch normalization: batches too small for it, by what its statistics are worth afterwards."""
 
-import copy
-
 import torch
 from torch import nn
 
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch
-from thalweg.doctor.subject import Copy, Subject, first_tensor
+from thalweg.doctor.subject import Copy, Subject, cloned, first_tensor
 from thalweg.words import digits
 
 __all__ = ["normalizes", "statistics_worthless", "tiny_batches"]
@@ -44,7 +42,7 @@ def statistics_worthless(subject: Subject, model: nn.Module) -> Finding | None:
     if size is None or best is None or best <= 0:
         return None
     twin = subject.copy()
-    twin.model = copy.deepcopy(model)
+    twin.model = cloned(model)
     batches = subject.batches[-_MOST:]
     averages, own = (_loss(twin, batches, by_batch=by_batch) for by_batch in (False, True))
     if not averages > max(_TIMES * own, own + _SHARE * best):

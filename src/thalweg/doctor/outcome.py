@@ -1,6 +1,5 @@
 """Outcome: training against validation loss, once the training has learned what it could."""
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import explained, first_places, left_by_network
-from thalweg.doctor.subject import LossFn, Subject
+from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
 
@@ -212,7 +211,7 @@ def _named_rightly(
     known, y = classes(subject, subject.batches), classes(subject, batches)
     if known is None or y is None or subject.output is None:
         return 1.0, 1.0
-    twin = copy.deepcopy(model).eval()
+    twin = cloned(model).eval()
     with torch.no_grad():
         out = torch.cat([twin(*inputs(batch)) for batch in batches])
     dimension = class_dimension(subject.output, target(subject.batch), subject.loss_fn)
@@ -243,7 +242,7 @@ def _names_the_median(subject: Subject, model: nn.Module) -> Finding | None:
     share = 1 - float(other.float().mean())
     if not _MOSTLY < share < 1:
         return None
-    twin = copy.deepcopy(model).eval()
+    twin = cloned(model).eval()
     with torch.no_grad():
         named = torch.cat([twin(*inputs(batch)).flatten() for batch in subject.batches])
     moved, asked = (float((v[other] - most).abs().mean()) for v in (named, y))

@@ -22,6 +22,7 @@ __all__ = [
     "Copy",
     "Subject",
     "bare",
+    "cloned",
     "copied",
     "first_tensor",
     "leaves",
@@ -68,6 +69,16 @@ def let_step(optimizer: Optimizer, again: Callable[[], Tensor]) -> None:
         optimizer.step()
 
 
+def cloned(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Return a deep copy of a module; tensors of a compressed sparse layout have only a clone."""
+    memo = {} if memo is None else memo
+    for module in model.modules():
+        for value in (*vars(module).values(), *module.buffers(recurse=False)):
+            if isinstance(value, Tensor) and value.layout not in {torch.strided, torch.sparse_coo}:
+                memo[id(value)] = value.clone()
+    return copy.deepcopy(model, memo)
+
+
 def copied(
     model: nn.Module, optimizer: Optimizer, loss_fn: LossFn | None, own: nn.Module | None = None
 ) -> tuple[nn.Module, Optimizer, LossFn | None]:
@@ -84,7 +95,7 @@ def copied(
     """
     memo: dict[int, Any] = {}
     try:
-        twin = copy.deepcopy(bare(model), memo)
+        twin = cloned(bare(model), memo)
         for ours, its in _pairs(own, twin) if own is not None else ():
             memo.setdefault(id(ours), its)
         twins = (twin, *copy.deepcopy((optimizer, loss_fn), memo))
