@@ -17,12 +17,14 @@ MISTAKES = {
     "--xyz": "thalweg has no option --xyz; see thalweg --help",
     "rase digits": "there is no command 'rase'; did you mean race, trace, rates?",
     "bogus": "there is no command 'bogus'; see thalweg --help",
-    "race my prices.csv": "thalweg race takes no 'prices.csv' more; quote what has spaces, or see "
+    "race my prices.csv": "thalweg race takes no 'prices.csv'; quote what has spaces, or see "
     "thalweg race --help",
     "predict": "MODEL is missing: a file that thalweg fit wrote; see thalweg predict --help",
     "race price.csv": "there is no file price.csv; did you mean prices.csv?",
     "predict none.model prices.csv": "there is no file none.model; relative paths begin at {here}",
     "predict /none.model prices.csv": "there is no file /none.model; check it",
+    "trace sgd --lr 0.1 --bata 3": "--bata is neither an option (see thalweg trace --help) nor a "
+    "hyperparameter of sgd, which has: lr",
     "check train.py": "there is no file train.py; give the Python file of your task",
 }
 

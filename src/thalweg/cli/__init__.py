@@ -86,8 +86,8 @@ def _as_typed(message: str, arguments: Sequence[str]) -> str:
     """
     typed = {word.partition("=")[0] for word in arguments}
     for start in (0, message.find(": ") + 2):
-        name = message[start:].partition(" ")[0]
-        if option(name) in typed:
+        name, space, _ = message[start:].partition(" ")  # a list may end in its name
+        if space and option(name) in typed:
             return message[:start] + option(name) + message[start:].removeprefix(name)
     return message
 

@@ -46,9 +46,7 @@ def _misplaced(error: Any, command: str) -> str:  # noqa: ANN401
         return f"there is no command {name!r}; {closest(name, commands) or 'see thalweg --help'}"
     message: str = error.format_message()
     if extra := re.search(r"unexpected extra argument.*? \((.*)\)", message):
-        return (
-            f"{command} takes no {extra[1]!r} more; quote what has spaces, or see {command} --help"
-        )
+        return f"{command} takes no {extra[1]!r}; quote what has spaces, or see {command} --help"
     return message
 
 
