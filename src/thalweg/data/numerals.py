@@ -13,9 +13,9 @@ __all__ = ["MISSING", "PLAIN", "Numerals", "most", "numerals_of"]
 MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
     "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
-    "-1.#QNAN",
+    "-1.#QNAN", "\\N", "(null)", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!",
 )  # fmt: skip
-"""What stands for a missing value in any column: the words of pandas and of skrub."""
+"""What stands for a missing value in any column: words of pandas, skrub, SQL and Excel."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 """Numbers as Python reads them."""
