@@ -168,7 +168,7 @@ def quick(examples: int) -> settings:
     )
 
 
-@quick(200)
+@quick(100)
 @given(rules())
 def test_the_text_of_a_random_rules_kernel_is_the_rule(text: str) -> None:
     rule = of_text(text)
