@@ -39,6 +39,24 @@ def test_overfitting_needs_something_learned_and_a_loss_to_speak_of(
     assert [f.cause for f in found] == expected
 
 
+def test_courses_on_the_same_batches_share_the_constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def shared(_: Subject, *batches: object) -> float:
+        asked.append(batches)
+        return 4.0
+
+    monkeypatch.setattr("thalweg.doctor.trials.constant_loss", shared)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(torch.ones(4, 1), torch.ones(4, 1))]
+    trials = Trials(Subject(model, optimizer, nn.MSELoss(), batches), 2, 1.0)
+    assert [trials.left([2.0]), trials.left([1.0], trials.subject.batches)] == [0.5, 0.25]
+    assert asked == [()]
+    trials.left([1.0], batches * 2)  # another treatment's own
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("noise", "changed", "expected"),
     [

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -97,10 +98,15 @@ class Trials:
         finally:
             self.used += allowance.used
 
+    @cached_property
+    def _constant(self) -> float | None:
+        return constant_loss(self.subject)
+
     def left(self, losses: Sequence[float], batches: Sequence[Batch] | None = None) -> float:
         """Return the share of the constant's loss that is left at the end."""
         end = tail(losses)
-        best = constant_loss(self.subject, batches)
+        same = batches is None or batches is self.subject.batches
+        best = self._constant if same else constant_loss(self.subject, batches)
         if best is None or best <= 0:
             best = losses[0] if losses and losses[0] > 0 else 1.0
         return end / best if math.isfinite(end) else math.inf
