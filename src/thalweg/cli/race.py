@@ -31,7 +31,7 @@ from thalweg.cli.arguments import (
 from thalweg.cli.folder import show_verdict
 from thalweg.cli.terminal import INTERRUPTED, no_interrupt_lost, say
 from thalweg.live import View, live
-from thalweg.words import printable
+from thalweg.words import option, printable
 
 if TYPE_CHECKING:
     from thalweg.data import Dataset
@@ -197,14 +197,11 @@ def race(
 
             if resume is not None:
                 _refuse_terms(context)
-
-                def trusted(file: str) -> bool:
-                    return trust or _asked(resume, file, shown)
-
-                verdict = racing.resume(resume, trust=trusted, **how)
+                ask = functools.partial(_asked, resume, shown=shown)
+                verdict = racing.resume(resume, trust=trust or ask, **how)
+            elif trust:
+                raise ValueError("--trust is for --resume; a task file that you name runs")
             else:
-                if trust:
-                    raise ValueError("--trust is for --resume; a task file that you name runs")
                 given = _given(context, source, target=target, kind=kind, drop=drop or (),
                     keep=keep or (), types=column_types(as_ or ()), missing=missing,
                     skip_bad_rows=skip_bad_rows, na=na or (), decimal=decimal,
@@ -239,9 +236,9 @@ def _given(
         if ".ipynb" in source or re.search(r"\w\.\w+:\w+$", source):
             raise ValueError(no_task(source))
         return data.load(source, **how)
-    for name in ("as_" if each == "types" else each for each in how):
-        if _typed(context, name):
-            raise ValueError(f"{_option(name)} is for tables; a task has its own data")
+    for name in how:
+        if _typed(context, "as_" if name == "types" else name):
+            raise ValueError(f"{option(name)} is for tables; a task has its own data")
     return source
 
 
@@ -249,10 +246,6 @@ def _typed(context: typer.Context, name: str) -> bool:
     """Return whether an option was given."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-').rstrip('-')}"
 
 
 def _folder(given: "str | Dataset") -> Path:
@@ -268,7 +261,7 @@ def _refuse_terms(context: typer.Context) -> None:
     """Refuse options that a resumed race cannot change."""
     for name in context.params.keys() - _FREE:
         if _typed(context, name):
-            word = "DATA" if name == "source" else _option(name)
+            word = "DATA" if name == "source" else option(name.rstrip("_"))
             raise ValueError(f"{word} cannot be given with --resume: the race has its own")
 
 
