@@ -225,6 +225,8 @@ def _of_text(
 
 def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the rows whose text is neither missing nor a value."""
+    if not values.null_count:
+        return np.zeros(0, np.int64)
     missing = pc.fill_null(pc.match_substring_regex(text, _MARK), fill_value=True)
     bad = pc.and_(pc.is_null(values), pc.invert(missing))
     return np.flatnonzero(bad.to_numpy())

@@ -466,14 +466,14 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
 
 def _units(table: pa.Table) -> list[str]:
     """Return the texts of a first row that has units, or names again, where others have numbers."""
-    rest = table.slice(1, _ROWS)
-    above = [
-        table[name][0].as_py().strip() for name in table.column_names
-        if rest.num_rows > 1 and most(rest[name], r"^[^\pL\pN]{0,3}\pN")
-    ]  # fmt: skip
+    rest, above = table.slice(1, _ROWS), []
+    for name in table.column_names if rest.num_rows > 1 else []:
+        if most(rest[name], r"^[^\pL\pN]{0,3}\pN"):
+            above.append(table[name][0].as_py().strip())
+            if re.match(r"\W{0,3}\d", above[-1]):
+                return []  # a row of data, so that no other column need be looked at
     texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
-    none = not any(re.match(r"\W{0,3}\d", text) for text in above)
-    return texts if none and len(texts) > 1 and 2 * len(texts) >= len(above) else []
+    return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
 
 
 def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:
