@@ -102,7 +102,7 @@ def _options() -> set[str]:
         name for each in made_by if callable(each) for name in inspect.signature(each).parameters
     }
     known = {f"--{name.replace('_', '-')}" for name in hyper | own}
-    return found | known | {"--help", "--nthreads"}  # the last is Dask's
+    return found | known | {"--help", "--nthreads", "--to"}  # the last are Dask's and Jupyter's
 
 
 def test_messages_name_commands_options_and_functions_that_exist() -> None:
