@@ -196,7 +196,7 @@ def test_linear_models_take_those_of_elements_and_refuse_those_of_sums() -> None
     X, y = np.ones((8, 2)), np.arange(8.0)
     found = linear.train(X, y, loss="squared", rule=lookahead(rules.sgd), lr=0.1, epochs=2)
     assert np.isfinite(found.train_loss).all()
-    with pytest.raises(ValueError, match="it looks at a whole tensor"):
+    with pytest.raises(ValueError, match="looks at whole tensors, but linear models"):
         linear.train(X, y, loss="squared", rule="cautious(sgd)", lr=0.1, epochs=2)
 
 
