@@ -143,6 +143,35 @@ def test_an_objective_has_its_derivatives(sparse: bool) -> None:  # noqa: FBT001
     np.testing.assert_allclose(of.backward(each[:, None])[:, 0], scaled.T @ each, atol=1e-12)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("wide", [np.float64, np.float32])
+def test_rows_of_few_entries_have_the_second_derivatives_of_a_table(
+    wide: Any,
+    intercept: bool,  # noqa: FBT001
+) -> None:
+    rng = np.random.default_rng(0)
+    table = (3 + rng.normal(size=(60, 12))) * (rng.random((60, 12)) < 0.1)
+    rows = csr_array(table.astype(wide))
+    if wide is np.float64:
+        rows.indices, rows.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
+    weights = rng.random(60)
+    weights /= weights.sum()
+    columns = Columns.of(rows, weights, intercept=intercept)
+    l2 = np.full((12 + intercept, 1), 0.1)
+    of = Objective(
+        rows, columns, rng.integers(0, 3, 60), weights, LOSSES["softmax"], 0.0, l2, 0 * l2
+    )
+    assert of._has_few_products
+    w = rng.normal(size=(12 + intercept, 3))
+    flat = lambda v: of.smooth(v.reshape(w.shape))[1].ravel()  # noqa: E731
+    second = approx_fprime(w.ravel(), flat)
+    np.testing.assert_allclose(of.curvature(w), second, rtol=1e-4, atol=1e-6)
+    table[:, 0] = 1e6 + rng.normal(size=60)  # of whose products few digits are left
+    far = csr_array(table)
+    columns = Columns.of(far, weights, intercept=True)
+    assert not replace(of, X=far, columns=columns)._has_few_products
+
+
 def test_a_singular_system_has_its_shortest_solution() -> None:
     matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
     np.testing.assert_allclose(solver(matrix)(np.array([2.0, 2.0])), [1, 1])

@@ -17,7 +17,7 @@ from thalweg.kernels.cpu.memory import (
 from thalweg.kernels.cpu.simd import compiled_driver, inlined
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["dense_moments", "sparse_moments"]
+__all__ = ["dense_moments", "sparse_moments", "sparse_products"]
 
 _ROWS = 32  # rows whose sums are added to those in float64 together
 
@@ -38,6 +38,27 @@ def sparse_moments(data, indices, indptr, wide, weights, sums):
             column[0] += weight * x * x
             column[1] += weight if x != 0 else 0.0
             column[2] += weight * x
+
+
+@compiled_driver()
+def sparse_products(data, indices, indptr, wide, weights, sums):
+    """Add weight x xᵀ to sums (d, d), of which the upper triangle alone is written.
+
+    X is read as ``learn_rows`` does; the columns of each row rise.
+    """
+    into, d = pointer(sums), sums.shape[1]
+    most = (indptr[1:] - indptr[:-1]).max()
+    values, columns = np.empty(most, np.float64), np.empty(most, np.int64)
+    for row in range(indptr.size - 1):
+        first, count = indptr[row], indptr[row + 1] - indptr[row]
+        for i in range(count):
+            q = first + i
+            values[i] = get_float64(data + 8 * q) if wide[0] else get_float32(data + 4 * q)
+            columns[i] = get_int64(indices + 8 * q) if wide[1] else get_int32(indices + 4 * q)
+        for i in range(count):
+            x, line = weights[row] * values[i], offset(into, d * columns[i])
+            for j in range(i, count):
+                line[columns[j]] += x * values[j]
 
 
 @inlined
