@@ -112,6 +112,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
         "format MATLAB",
     ),
     "Excel": (workbook(ROWS), FRAME, ""),
+    "Excel with a preview": (workbook(ROWS[:3], ROWS), FRAME, "sheet Sheet1 of Sheet, Sheet1"),
     "Excel with notes": (workbook([["by me"]] * 3, REPORT), FRAME, "sheet Sheet1 of Sheet, Sheet1"),
 }  # fmt: skip
 

@@ -39,7 +39,9 @@ def is_whole(content: bytes) -> bool:
 
 
 def sheet(content: bytes, target: str | None) -> tuple[bytes, str] | None:
-    """Return the sheet of a spreadsheet that has the target as CSV, and its name if there are more.
+    """Return a sheet of a spreadsheet as CSV, and its name if there are more.
+
+    It is the longest of those that have the target, or else of all.
 
     Args:
         content: of a file.
@@ -71,7 +73,7 @@ def sheet(content: bytes, target: str | None) -> tuple[bytes, str] | None:
     if not filled:
         raise ValueError("none of its sheets has rows of data")
     has = [n for n, frame in filled.items() if (frame.iloc[:_TITLES] == target).to_numpy().any()]
-    name = next(iter(has or filled))
+    name = max(has or filled, key=lambda n: len(filled[n]))
     said = f"sheet {name} of {listed(list(frames), 3)}" if len(frames) > 1 else ""
     return filled[name].to_csv(index=False, header=False).encode(), said
 
