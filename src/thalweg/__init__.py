@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.metadata import version
 
-    from thalweg import data, doctor, kernels, linear, plots, problems, rules, schedules, theory
+    from thalweg import (
+        data,
+        doctor,
+        kernels,
+        linear,
+        optim,
+        plots,
+        problems,
+        rules,
+        schedules,
+        theory,
+    )
     from thalweg.descent import descend
     from thalweg.doctor.doctor import Doctor
     from thalweg.doctor.examination import check
@@ -28,6 +39,7 @@ __all__ = [
     "doctor",
     "kernels",
     "linear",
+    "optim",
     "plots",
     "problems",
     "race",
@@ -61,4 +73,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a function or the
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__
