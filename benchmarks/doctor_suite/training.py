@@ -105,7 +105,7 @@ class Training:
             TensorDataset(parts.x, parts.y),
             batch_size=self.batch,
             shuffle=self.shuffle,
-            drop_last=True,
+            drop_last=self.batch < len(parts.x),  # else no batch would be left
             generator=order,
         )
         given = self.trained(self.model) if self.trained else self.model.parameters()
