@@ -27,7 +27,7 @@ dist: $(VENV)/installed-for-tests ## build what an index takes, and check it, in
 	$(VENV)/bin/twine check --strict dist/*
 
 pytest: $(VENV)/installed-for-tests
-	$(VENV)/bin/python -m pytest -n auto --dist loadgroup
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder # a kernel is compiled in one process
 
 docs: $(VENV)/installed-for-docs ## create .venv, install, build the site in docs/_build/html, check its links
 	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --builder html docs docs/_build/html
