@@ -1,6 +1,7 @@
 """What the doctor says of a user's own loop where a plain one learns."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -69,20 +70,33 @@ def test_a_penalty_that_the_loop_adds_may_drown_the_loss(
     assert [f.cause for f in doctor.findings if f.severity == "problem"] == expected
 
 
-def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:
-    model, data = net(), batches()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def watched(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[], object] = lambda: None,
+) -> list[str]:
+    """Return the problems of a loop that does something before and after each step."""
+    data = batches()
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
     for step in range(120):
         x, y = data[step % len(data)]
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)
         loss.backward()
+        before()
         optimizer.step()
-        schedule.step()
+        after()
         doctor.step(loss, batch=(x, y))
     return [f.cause for f in doctor.findings if f.severity == "problem"]
+
+
+def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return watched(model, optimizer, after=schedule.step)
 
 
 def test_a_schedule_that_raises_the_rate_too_far_is_told_by_following_it() -> None:
@@ -202,15 +216,7 @@ def test_what_copies_say_is_a_warning_where_the_loss_is_trained_too(plays: bool)
 
 @pytest.mark.parametrize(("limit", "expected"), [(1e-5, ["gradient_clipped_too_hard"]), (1.0, [])])
 def test_gradients_whose_numbers_are_clipped_are_told(limit: float, expected: list[str]) -> None:
-    model, data = net(), batches()
+    model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
-    for step in range(120):
-        x, y = data[step % len(data)]
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x), y)
-        loss.backward()
-        nn.utils.clip_grad_value_(model.parameters(), limit)
-        optimizer.step()
-        doctor.step(loss, batch=(x, y))
-    assert [f.cause for f in doctor.findings if f.severity == "problem"] == expected
+    clip = partial(nn.utils.clip_grad_value_, [*model.parameters()], limit)
+    assert watched(model, optimizer, before=clip) == expected

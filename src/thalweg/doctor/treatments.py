@@ -96,6 +96,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     yield from _unfreezing(subject)
     yield from _attaching(subject)
     yield from _start(subject)
+    yield from _activating(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
     if max(decays, default=0.0) > 0:
         yield Treatment(
@@ -467,6 +468,7 @@ def _decorrelated(batches: list[Batch]) -> list[Batch]:
 
 
 def _start(subject: Subject) -> Iterator[Treatment]:
+    """Yield other first weights where they are too large, too small, or alike."""
     sizes = gains(subject.start_model)
     large = {name: g for name, g in sizes.items() if g > _GAIN}
     if large and 2 * len(large) >= len(sizes):
@@ -498,6 +500,10 @@ def _start(subject: Subject) -> Iterator[Treatment]:
         yield Treatment("plateau", 0, "weights drawn anew as torch does", sign, reset)
         # Through many layers torch's own draw fades too.
         yield Treatment("plateau", 0, "weights drawn anew as He does", sign, _rectified)
+
+
+def _activating(subject: Subject) -> Iterator[Treatment]:
+    """Yield other activations where they are bounded one after the other, or dead."""
     found = activations(subject)
     bounded = [a for a in found if a.kind != "relu"]
     if len(bounded) >= _SATURATED:
