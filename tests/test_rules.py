@@ -349,6 +349,13 @@ def test_an_unknown_hyperparameter_is_refused_with_those_there_are() -> None:
     [
         ("adma", "unknown rule 'adma'; did you mean adamax, adan, adam?"),
         ("nestrov", "unknown rule 'nestrov'; did you mean nesterov?"),
+        (
+            "averaged(newton)",
+            (
+                "rule 'newton' needs the Hessian of a problem or a search along a line: thalweg "
+                "trace and thalweg.descend alone take it, without a wrapper"
+            ),
+        ),
         ("zzz", f"unknown rule 'zzz'; the rules are: {', '.join(rules.names())}"),
     ],
 )

@@ -13,7 +13,7 @@ import re
 
 from thalweg.elementwise import exp, log, maximum, minimum, sign, sqrt, where
 from thalweg.equation import BELOW
-from thalweg.rule import Rule, declared_names, registered, rule
+from thalweg.rule import SECOND_ORDER, Rule, declared_names, registered, rule
 from thalweg.words import closest
 from thalweg.wrapper import named, split, unknown
 
@@ -448,6 +448,7 @@ def get(rule: str | Rule) -> Rule:
     Raises:
         ValueError: no rule has that name; the message lists the closest ones. Or a decorator was
             put around the rule, which would do nothing. Or wrapper and rule do not go together.
+            Or it is a second-order method, which ``descend`` alone takes.
         TypeError: it is neither.
 
     Example:
@@ -471,6 +472,11 @@ def get(rule: str | Rule) -> Rule:
         first, _, rest = re.sub(r"\W+", " ", rule).strip().partition(" ")
         raise ValueError(
             f"{rule!r} must be a wrapper around a rule: write '{first}({rest or 'adamw'})'"
+        )
+    if rule in SECOND_ORDER:
+        raise ValueError(
+            f"rule {rule!r} needs the Hessian of a problem or a search along a line: thalweg trace "
+            "and thalweg.descend alone take it, without a wrapper"
         )
     hint = closest(rule, names()) or f"the rules are: {', '.join(names())}"
     raise ValueError(f"unknown rule {rule!r}; {hint}")

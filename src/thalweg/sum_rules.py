@@ -25,8 +25,8 @@ def _over(a, b):
 def lars(g, x, v, *, t, lr=1.0, beta=0.9, trust=1e-3, eps=1e-8, weight_decay=0.0):
     """Momentum at a rate of each tensor's own: trust ‖x‖ / ‖g‖, so that a step is a share of x.
 
-    Deviations: eps is added to the divisor, and the rate is lr alone where x or g is 0, both as in
-    timm.
+    Deviations, all as in timm: eps is added to the divisor, the rate is lr alone where x or g is
+    0, and lr multiplies the velocity, not what is added to it.
     """
     size, slope = norm(x), norm(g)
     local = where(size * slope > 0, trust * size / (slope + weight_decay * size + eps), 1.0)
@@ -164,7 +164,8 @@ def prodigy(
     """Adam at a rate that it finds: lr times d, a lower bound of the way to a minimum.
 
     d is one for the whole model, and never falls. lr is a schedule's factor, usually 1, and may
-    differ by group.
+    differ by group. Deviations, both as in the authors' code: eps is multiplied by the new d, not
+    by the old one, and there is a weight_decay.
     """
     slow = sqrt(beta2)
     r = slow * r + (1 - slow) * total(lr * d * d * g * (x0 - x))
@@ -178,7 +179,10 @@ def prodigy(
 
 @rule("Defazio & Mishchenko 2023, Algorithm 5", start={"d": "d0"})
 def dadapt_adam(g, x, m, v, s, *, t, d, r, lr=1.0, beta1=0.9, beta2=0.999, eps=1e-8, d0=1e-6):
-    """Adam at a rate that it finds, as Prodigy's forerunner: one d for the whole model."""
+    """Adam at a rate that it finds, as Prodigy's forerunner: one d for the whole model.
+
+    r is scaled by the v of the step before, as in the authors' code.
+    """
     slow = sqrt(beta2)
     r = slow * r + (1 - slow) * total(lr * d * g * s / (sqrt(v) + eps))
     m = beta1 * m + (1 - beta1) * lr * d * g

@@ -16,6 +16,16 @@ def test_kernel_prints_the_generated_source(capsys: pytest.CaptureFixture[str]) 
     assert "tl.sqrt_rn(v_hat)" in out
 
 
+@pytest.mark.parametrize(("rule", "why"), [("soap", "a whole tensor"), ("sam(sgd)", "gradient")])
+def test_a_rule_without_a_kernel_is_refused_without_a_line_of_ours(
+    rule: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["kernel", rule]) == 2
+    told = capsys.readouterr().err
+    assert why in told
+    assert ".py" not in told
+
+
 def test_rules_lists_every_rule_with_its_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rules"]) == 0
     out = capsys.readouterr().out

@@ -19,9 +19,16 @@ def kernel(
 ) -> None:
     """Print the kernel source that is generated from the equation of a rule."""
     from thalweg import kernels  # noqa: PLC0415
+    from thalweg import rules as known  # noqa: PLC0415
     from thalweg.kernels import triton as for_gpus  # noqa: PLC0415
 
-    say(for_gpus.source(rule) if triton else kernels.source(rule))
+    found = known.get(rule)
+    try:
+        text = for_gpus.source(found) if triton else kernels.source(found)
+    except ValueError as error:  # its line is one of ours, of which the reader can change nothing
+        why = str(error).rpartition("cannot be compiled: ")[2]
+        raise ValueError(f"rule {found.name!r} has no such kernel: {why}") from error
+    say(text)
 
 
 def rules() -> None:
