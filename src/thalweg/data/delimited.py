@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import functools
 import io
 import itertools
 import re
@@ -19,7 +18,7 @@ import pyarrow.csv
 
 from thalweg.checks import count
 from thalweg.data.encoding import decoded
-from thalweg.data.numerals import MISSING, most
+from thalweg.data.margins import NUMBER, without_margins
 from thalweg.words import argument, listed
 
 __all__ = ["Dialect", "EmptyError", "Layout", "Text", "layout_of", "read", "skipping"]
@@ -37,10 +36,6 @@ _COMMENTS = ("#", "%", "//", "!")
 _HEAD = 1 << 17  # characters by which the dialect of a file is found
 _ROWS = 300  # and rows
 _TITLES = 50  # the header is in one of so many rows
-_FOOTER = re.compile(
-    r"(?i)(grand |sub)?(total|sum|summe|gesamt|gesamtsumme|average|mean|count|overall)s?\s*:?"
-)
-_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _QUOTED = re.compile(r'"(?=[^"]*[,;\t|])(?:[^"]|"")*"')  # a line that is one quoted cell
 _RULE = re.compile(r"\A[-+=|: ]*-{3}[-+=|: ]*\n")  # below the names, as of psql and in Markdown
 _BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
@@ -140,7 +135,8 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         table, ragged = _parsed(body, layout)
         layout.assumed.append("columns of fixed width")
     _check_quotes(table, ragged, layout, body)
-    table, ragged = _without_margins(table, ragged, layout)
+    table, ragged, said = without_margins(table, ragged, layout.names)
+    layout.assumed += said
     if ragged and not skip_bad_rows:
         raise ValueError(_ragged(text, layout, ragged[0]))
     if encoding not in ("UTF-8", dialect.encoding):
@@ -344,7 +340,7 @@ def _is_data(row: Sequence[str]) -> bool:
 
 
 def _numbers(row: Sequence[str]) -> list[str]:
-    return [cell for cell in row if _NUMBER.fullmatch(cell)]
+    return [cell for cell in row if NUMBER.fullmatch(cell)]
 
 
 def _fixed(text: str, layout: Layout) -> str | None:
@@ -421,59 +417,6 @@ def _parsed(body: str, layout: Layout) -> tuple[pa.Table, list[Any]]:
         mark = comments[0].text.lstrip()[0]
         layout.assumed.append(f"{len(comments)} comments that begin with {mark} left out")
     return table, ragged
-
-
-def _without_margins(
-    table: pa.Table, ragged: list[Any], layout: Layout
-) -> tuple[pa.Table, list[Any]]:
-    """Leave out the rows at both ends that hold no values, and say so."""
-    table, ragged, left_out = _without_footer(table, ragged)
-    if left_out:
-        layout.assumed.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
-    if table.num_rows:
-        same = zip(table.columns, layout.names, strict=False)
-        again = functools.reduce(pc.and_, [pc.equal(column, name) for column, name in same])
-        if count := pc.sum(again).as_py():
-            table = table.filter(pc.invert(again))
-            layout.assumed.append(f"{count} more header{'s' * (count > 1)} among the rows left out")
-    if units := _units(table):
-        table = table.slice(1)
-        layout.assumed.append(f"the row below the names, {listed(units, 3)}, left out: no values")
-    return table, ragged
-
-
-def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[Any], int]:
-    """Leave out last rows that are sums or remarks, and count them."""
-    count = table.num_rows + len(ragged)
-    ragged, left_out = list(ragged), 0
-    while ragged and ragged[-1].number == count and table.num_columns > 2:
-        cells = [cell for cell in re.split(r"[,;\t|]", ragged[-1].text) if cell.strip()]
-        prose = re.search(r"[^\W\d]{2}[:.)]? ", cells[0]) if cells else None
-        if any(map(_NUMBER.fullmatch, cells)) or (len(cells) > 1 and not prose):
-            break
-        ragged.pop()
-        count, left_out = count - 1, left_out + 1
-    keep = table.num_rows
-    while keep > 1 and table.num_columns > 2:
-        row = [column[keep - 1].as_py().strip() for column in table.columns]
-        filled = [cell for cell in row if cell]
-        alone = len(filled) == 1 and not _NUMBER.fullmatch(filled[0])
-        if filled and not alone and not _FOOTER.fullmatch(filled[0]):
-            break
-        keep, left_out = keep - 1, left_out + 1
-    return table.slice(0, keep), ragged, left_out
-
-
-def _units(table: pa.Table) -> list[str]:
-    """Return the texts of a first row that has units, or names again, where others have numbers."""
-    rest, above = table.slice(1, _ROWS), []
-    for name in table.column_names if rest.num_rows > 1 else []:
-        if most(rest[name], r"^[^\pL\pN]{0,3}\pN"):
-            above.append(table[name][0].as_py().strip())
-            if re.match(r"\W{0,3}\d", above[-1]):
-                return []  # a row of data, so that no other column need be looked at
-    texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
-    return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
 
 
 def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:

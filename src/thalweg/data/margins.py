@@ -1,0 +1,124 @@
+"""Margins: rows of a table of texts that hold no example: units, sums, remarks, a header again."""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from thalweg.data.numerals import MISSING, most
+from thalweg.words import listed
+
+__all__ = ["NUMBER", "without_margins"]
+
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
+"""A cell that is a number without a unit."""
+
+_SUM = r"(?:grand |sub[- ]?|zwischen|sous[- ])?(?:total|sum|summe|gesamt|gesamtsumme|totale)s?"
+_FOOTER = re.compile(rf"(?i)({_SUM}|average|mean|count|overall)\s*:?")
+_SUBTOTAL = rf"(?i)^(?:{_SUM}|{_SUM}:? .+|.+ {_SUM}):?$"
+_ROWS = 300  # by which the first ones are judged
+_LEADING = 3  # columns in one of which a sum is called so
+_RARELY = 0.1  # a gap that fewer rows have shows that another row is none of them
+_HEADERS = 3  # rows of units, of questions and the like that stand below the names
+_POWER = r"(?:1|(?:[x×] ?)?10 ?(?:\^|\*{1,2}|E|e)? ?\d+) ?/ ?[^\W\d_]"  # as in 10^9/L and 1/min
+
+
+def without_margins(
+    table: pa.Table, ragged: list[Any], names: Sequence[str]
+) -> tuple[pa.Table, list[Any], list[str]]:
+    """Leave out the rows that hold no example.
+
+    Args:
+        table: of texts, "" in an empty cell.
+        ragged: the rows of another length, as PyArrow gives them.
+        names: of the columns.
+
+    Returns:
+        The table, the other rows of another length, and what was left out, in words.
+
+    Example:
+        >>> table = pa.table({"0": ["Bern", "Kiel", "Total"], "1": ["3", "4", "7"], "2": [""] * 3})
+        >>> table, _, said = without_margins(table, [], ["town", "rooms", "note"])
+        >>> table["0"].to_pylist(), said
+        (['Bern', 'Kiel'], ['1 closing line left out'])
+    """
+    said = []
+    table, ragged, left_out = _without_footer(table, ragged)
+    if left_out:
+        said.append(f"{left_out} closing line{'s' * (left_out > 1)} left out")
+    if table.num_rows:
+        same = zip(table.columns, names, strict=False)
+        again = functools.reduce(pc.and_, [pc.equal(column, name) for column, name in same])
+        if count := pc.sum(again).as_py():
+            table = table.filter(pc.invert(again))
+            said.append(f"{count} more header{'s' * (count > 1)} among the rows left out")
+    below = 0
+    while below < _HEADERS and (units := _units(table)):
+        table, below = table.slice(1), below + 1
+        said.append(f"the row below the names, {listed(units, 3)}, left out: no values")
+    sums = _subtotals(table)
+    if sums is not None:
+        count = pc.sum(sums).as_py()
+        first = next(filter(None, (column.filter(sums)[0].as_py() for column in table.columns)))
+        table = table.filter(pc.invert(sums))
+        said.append(f"{count} sum{'s' * (count > 1)} among the rows, such as {first}, left out")
+    return table, ragged, said
+
+
+def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[Any], int]:
+    """Leave out last rows that are sums or remarks, and count them."""
+    count = table.num_rows + len(ragged)
+    ragged, left_out = list(ragged), 0
+    while ragged and ragged[-1].number == count and table.num_columns > 2:
+        cells = [cell for cell in re.split(r"[,;\t|]", ragged[-1].text) if cell.strip()]
+        prose = re.search(r"[^\W\d]{2}[:.)]? ", cells[0]) if cells else None
+        if any(map(NUMBER.fullmatch, cells)) or (len(cells) > 1 and not prose):
+            break
+        ragged.pop()
+        count, left_out = count - 1, left_out + 1
+    keep = table.num_rows
+    while keep > 1 and table.num_columns > 2:
+        row = [column[keep - 1].as_py().strip() for column in table.columns]
+        filled = [cell for cell in row if cell]
+        alone = len(filled) == 1 and not NUMBER.fullmatch(filled[0])
+        if filled and not alone and not _FOOTER.fullmatch(filled[0]):
+            break
+        keep, left_out = keep - 1, left_out + 1
+    return table.slice(0, keep), ragged, left_out
+
+
+def _units(table: pa.Table) -> list[str]:
+    """Return the texts of a first row that has units, or names again, where others have numbers."""
+    rest, above = table.slice(1, _ROWS), []
+    for name in table.column_names if rest.num_rows > 1 else []:
+        if most(rest[name], r"^[^\pL\pN]{0,3}\pN"):
+            above.append(table[name][0].as_py().strip())
+            if re.match(r"\W{0,3}\d", above[-1]) and not re.match(_POWER, above[-1]):
+                return []  # a row of data, so that no other column need be looked at
+    texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
+    return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
+
+
+def _subtotals(table: pa.Table) -> pa.ChunkedArray | None:
+    """Return which rows are sums of others; None if none is.
+
+    One is called so in its first cell that is not empty, and has a gap where hardly another row
+    has one: a town may be called Total.
+    """
+    if table.num_columns <= _LEADING - 1:
+        return None
+    texts = [pc.utf8_trim_whitespace(column) for column in table.columns[:_LEADING]]
+    first = pc.coalesce(*[pc.if_else(pc.equal(text, ""), None, text) for text in texts])
+    called = pc.fill_null(pc.match_substring_regex(first, _SUBTOTAL), fill_value=False)
+    if not (count := pc.sum(called).as_py()) or 2 * count > table.num_rows:
+        return None
+    gaps, others = None, table.num_rows - count
+    for column in table.columns:
+        empty = pc.equal(pc.utf8_trim_whitespace(column), "")
+        if pc.sum(pc.and_not(empty, called)).as_py() <= _RARELY * others:
+            gaps = empty if gaps is None else pc.or_(gaps, empty)
+    found = None if gaps is None else pc.and_(called, gaps)
+    return found if found is not None and pc.any(found).as_py() else None

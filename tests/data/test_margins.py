@@ -1,0 +1,66 @@
+"""Rows of a table that hold no example."""
+
+from pathlib import Path
+
+import pytest
+
+from thalweg import data
+
+TOWNS = ("Bern", "Kiel", "Total", "Oslo")  # one of them is called as a sum is
+ROWS = [f"{TOWNS[i % 4]},{i % 7}.5,{(i * 5) % 11}" for i in range(24)]
+HEADER = "town,size,price"
+
+
+def prices(tmp_path: Path, text: str) -> tuple[list[float], tuple[str, ...]]:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    found = data.load(path, target="price", kind="regression")
+    return found.y.tolist(), found.notes
+
+
+EXPECTED = [float((i * 5) % 11) for i in range(24)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Subtotal", "Bern Total", "Total Bern", "Sub-total:", "Zwischensumme", "Summe: Kiel", "TOTAL"],
+)
+def test_sums_among_the_rows_are_left_out_and_a_town_of_that_name_stays(
+    tmp_path: Path, name: str
+) -> None:
+    rows = [*ROWS[:8], f"{name},,99", *ROWS[8:16], f"{name},,98", *ROWS[16:]]
+    found, notes = prices(tmp_path, "\n".join([HEADER, *rows]))
+    assert found == EXPECTED
+    assert notes[0] == f"assumed: 2 sums among the rows, such as {name}, left out"
+
+
+def test_a_sum_may_stand_in_the_second_column(tmp_path: Path) -> None:
+    rows = [f"{i % 3},{row}" for i, row in enumerate(ROWS)]
+    rows.insert(9, ",Subtotal,,77")
+    assert prices(tmp_path, "\n".join([f"group,{HEADER}", *rows]))[0] == EXPECTED
+
+
+def test_gaps_of_other_rows_make_no_sum_of_a_row(tmp_path: Path) -> None:
+    rows = [row.replace(".5,", ",", 1) for row in ROWS]
+    for i in (1, 2, 6, 9, 13):  # rows 2 and 6 are of the town Total
+        town, _, price = rows[i].split(",")
+        rows[i] = f"{town},,{price}"
+    assert prices(tmp_path, "\n".join([HEADER, *rows]))[0] == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        ["m2,EUR", "Avg,Smp"],
+        ["How large is it?,How much is it?", '"{""id"": ""Q1""}","{""id"": ""Q2""}"'],
+        ["10^9/L,1/min"],
+        ["10*3/uL,x10E3/mm3", "Median,Median"],
+    ],
+)
+def test_rows_of_units_and_questions_below_the_names_are_left_out(
+    tmp_path: Path, below: list[str]
+) -> None:
+    rows = [HEADER, *(f",{texts}" for texts in below), *ROWS]
+    found, notes = prices(tmp_path, "\n".join(rows))
+    assert found == EXPECTED
+    assert notes[0].count("left out: no values") == len(below)
