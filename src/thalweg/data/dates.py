@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.data.numerals import most
+from thalweg.data.wording import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +20,6 @@ __all__ = ["DURATIONS", "are_whole", "durations", "may_be", "read"]
 
 _FORMS = (
     "ISO8601",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%d.%m.%y",
-    "%d-%m-%y",
-    "%d-%b-%y",
     "%H:%M",
     "%H:%M:%S",
     "%I:%M %p",
@@ -33,12 +29,15 @@ _FORMS = (
     "%b-%y",
     "%b %Y",
     "%B %Y",
+    "%G-W%V-%u",
     "%Y%m%d",
 )
 _PARTS = (
     r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"  # a day, a month and a year
     r"|^\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?$"  # a time
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
+    r"|^\d{4} ?[年년]|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}|^\d{8}T\d{4}"
+    r"|^\d{4}[- ]?(W|CW|KW|Q)[- ]?\d\d?|^(W|CW|KW|Q)[- ]?\d\d?[-/ ]\d{4}$"  # a week, a quarter
 )
 DURATIONS = "durations"  # the style of a column that has them
 _UNITS = r"(\d+(\.\d+)? ?(d|days?|h|hr|hours?|m|min|minutes?|s|sec|seconds?) ?)"
@@ -48,6 +47,8 @@ _LONG = (
 )
 _SHORT = rf"|^\d\d?:\d\d:\d\d(\.\d+)?$|^{_UNITS}$"
 _WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
+_SHORT_YEAR = r"^(\d\d?[-/. ](?:\d\d?|[^\W\d_]{3,})[-/. ])(\d\d)(?!\d)"  # 24 for 2024
+_HOUR = r"%H([^ ]*)"  # in a format
 _SAMPLE = 300  # distinct texts by which a format is found
 
 
@@ -107,19 +108,31 @@ def read(text: pa.ChunkedArray, before: str | None = None) -> tuple[pa.ChunkedAr
     """
     texts = pc.unique(text).drop_null()
     sample = texts.slice(0, _SAMPLE).to_pylist()
-    forms = [*([before] if before else []), *_guessed(sample), *_FORMS]
-    known = [int(_times(sample, form).notna().sum()) for form in forms]
-    form = forms[int(np.argmax(known))]  # the first of equal ones: the month before the day
-    as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
-    twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
-    times = _times(texts.to_pylist(), form).to_numpy(dtype="datetime64[us]")
+    form, twice, known = _form(sample, before)
+    written = texts.to_pylist()
+    if known < len(sample):
+        worded = [plain(each) for each in sample]
+        form_of_words, twice_of_words, more = _form(worded, before)
+        if more > known:
+            form, twice, written = form_of_words, twice_of_words, [plain(each) for each in written]
+    times = _times(written, form).to_numpy(dtype="datetime64[us]")
     found = pc.take(pa.array(times), pc.index_in(text, value_set=texts))
     said = ", month before day" if twice else ""
     return found, form, f"dates as {form}{said}" if twice or form == _FORMS[-1] else ""
 
 
+def _form(sample: Sequence[str], before: str | None) -> tuple[str, bool, int]:
+    """Return the format that reads most texts, whether days may be months in it, and how many."""
+    forms = [*([before] if before else []), *_guessed(sample), *_FORMS]
+    known = [int(_times(sample, form).notna().sum()) for form in forms]
+    form = forms[int(np.argmax(known))]  # the first of equal ones: the month before the day
+    as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}
+    twice = form.startswith("%m") and any(other.startswith("%d") for other in as_many)
+    return form, twice, max(known)
+
+
 def _guessed(texts: Sequence[str]) -> list[str]:
-    """Return the formats that pandas guesses, which does not know AM and PM."""
+    """Return the formats that pandas guesses, which knows no AM and PM and no years such as 24."""
     from pandas.tseries.api import guess_datetime_format  # noqa: PLC0415 - takes a second to load
 
     found: Counter[str] = Counter()
@@ -127,11 +140,13 @@ def _guessed(texts: Sequence[str]) -> list[str]:
         warnings.simplefilter("ignore", UserWarning)  # pandas doubts dates without separators
         for day in (False, True):
             for text in texts:
-                half = re.fullmatch(r"(.*\d)( ?)[AaPp][Mm]", text)
-                form = guess_datetime_format(half[1] if half else text, dayfirst=day)
-                if form:
-                    found[f"{form.replace('%H', '%I')}{half[2]}%p" if half else form] += 1
-    return list(found)
+                half = re.fullmatch(r"(.*\d)( ?)[AaPp][Mm]( [+-]\d\d:\d\d)?", text)
+                known = half[1] + (half[3] or "") if half else text
+                full = re.sub(_SHORT_YEAR, r"\g<1>20\2", known)
+                if form := guess_datetime_format(full, dayfirst=day):
+                    form = form.replace("%Y", "%y") if full != known else form
+                    found[re.sub(_HOUR, rf"%I\1{half[2]}%p", form) if half else form] += 1
+    return sorted(found, key=lambda form: form.startswith("%m."))  # points follow the day
 
 
 def _times(texts: Sequence[str], form: str) -> "pd.DatetimeIndex":
