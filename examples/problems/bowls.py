@@ -2,10 +2,10 @@
 Bowls: round, stretched, turned, noisy
 ======================================
 
-Twenty steps from (−5, −2). On the round bowl x₁² + 2x₂² gradient descent goes straight down. On the
-stretched one, 0.1x₁² + 2x₂², the rate that is safe for the steep direction is slow along the flat
-one. Turned by 45°, rules that scale each coordinate by itself lose what they gained. With noise in
-the gradient the path wanders near the minimum.
+Twenty steps from (−5, −2). On the bowl x₁² + 2x₂², which is nearly round, gradient descent does not
+zigzag. On the stretched one, 0.1x₁² + 2x₂², the rate that is safe for the steep direction is slow
+along the flat one. Turned by 45°, rules that scale each coordinate by itself lose what they gained.
+With noise in the gradient the path wanders near the minimum.
 """
 
 import matplotlib.pyplot as plt

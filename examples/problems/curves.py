@@ -20,8 +20,8 @@ with style.styled():
         x = descend(problems.quadratic([1.0]), "sgd", [1.0], lr=step, steps=20).x[:, 0]
         np.testing.assert_allclose(x, (1 - step) ** np.arange(21), atol=1e-12)
         panels[0].plot(x, label=f"ηλ = {step}")
-    panels[0].set(title="(1 − ηλ)ᵗ: stable below 2", xlabel="step t", ylabel="x")
-    panels[0].legend()
+    panels[0].set(title="(1 − ηλ)ᵗ: stable below 2", xlabel="step t", ylabel="x", ylim=(-3, 6))
+    panels[0].legend(loc="upper left")
 
     starts = (7.0, 3.0, -1.0, -6.0)
     ripples = [descend("ripples", "sgd", [x0], lr=0.01, steps=100) for x0 in starts]

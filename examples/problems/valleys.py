@@ -31,6 +31,8 @@ with style.styled():
     picture, panels = plt.subplots(2, 2, figsize=(9, 8.4), layout="constrained")
     for ax, (problem, paths) in zip(panels.flat, traces.items(), strict=True):
         plots.paths(paths, ax).set_title(problem)
+    noisy_label = panels[1, 1].get_legend().get_texts()[1]
+    noisy_label.set_text(f"with noise: {noisy_label.get_text()}")
 plt.show()
 
 # %%

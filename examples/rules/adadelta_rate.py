@@ -24,7 +24,8 @@ np.testing.assert_allclose(*same, rtol=1e-3)
 assert descend(steep, "sgd", start, lr=0.4, steps=300).end == "diverged"
 
 # %%
-# Another ε: the first step is √(ε/(1 − ρ)), and everything after it takes as much longer.
+# Another ε: the first step is √(ε/(1 − ρ)), and everything after it takes as much longer. In the
+# end f rises again: a step is about as long as those before, however small its gradient is.
 
 paces = {eps: descend(bowl, "adadelta", start, eps=eps, steps=4000) for eps in (1e-8, 1e-6, 1e-4)}
 halved = {eps: int(np.argmax(trace.f < trace.f[0] / 2)) for eps, trace in paces.items()}

@@ -104,7 +104,7 @@ def components(trace: Trace, ax: Axes | None = None) -> Axes:
     several = f", {len(shown)} of {len(spectrum)} eigenvalues" * (len(shown) < len(spectrum))
     ax.set(
         title=f"{label_of(trace, end=False)} on {problem.name}{several}",
-        ylabel="part of the first eigen-coordinate",
+        ylabel="eigen-coordinate over its first value",
     )
     return ax
 
