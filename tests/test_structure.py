@@ -113,7 +113,6 @@ ELSEWHERE = {
     "data/columns": "test_tables",
     "data/dates": "test_tables",
     "data/delimited": "test_formats",
-    "data/encoding": "test_forms",
     "data/options": "test_forms",
     "data/suspects": "test_tables",
     "data/word_encoder": "test_encoder",

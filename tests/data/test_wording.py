@@ -99,7 +99,10 @@ def test_points_follow_the_day_where_the_month_could_as_well(tmp_path: Path) -> 
     assert list(found.dt.day) == [i % 12 + 1 for i in range(24)]
 
 
-@pytest.mark.parametrize("texts", [["5 marbles", "3 junk", "7 mayday"], ["Q5 2024", "W60 2024"]])
+@pytest.mark.parametrize(
+    "texts",
+    [["5 marbles", "3 junk", "7 mayday"], ["Q5 2024", "W60 2024"], ["5 jui 2024", "7 jui 2023"]],
+)
 def test_words_that_only_look_so_stay_words(tmp_path: Path, texts: list[str]) -> None:
     frame = pd.DataFrame({"b": texts * 12})
     frame["price"] = [0.5 + i for i in range(len(frame))]

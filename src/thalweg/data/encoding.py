@@ -18,6 +18,25 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 _HEAD = 4096  # bytes in which UTF-16 is recognized
 _MORE = 1 << 17  # bytes in which other encodings are recognized
+_WESTERN = (  # letters beyond ASCII of languages, small ones
+    "äöüß", "àâæçéèêëîïôœùûü", "áéíñóúü", "áâãàçéêíóôõú", "àèéìíòóù", "åäöæøé", "áðéíóúýþæö",
+)  # fmt: skip
+_LETTERS = (  # those of languages, and the encodings that have them
+    (_WESTERN, ("cp1252", "mac_roman", "cp850")),
+    (
+        ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţ"),
+        ("cp1250", "iso8859_2", "cp852", "mac_latin2"),
+    ),
+    (("çğıöşüâîi",), ("cp1254", "cp857")),
+    (("āčēģīķļņšūž", "ąčęėįšųūž", "äõöüšž"), ("cp1257",)),
+)
+_SEVERAL = "äöüßàâæçéèêëîïôœùáíñóúãåø"  # western languages in one table
+_WORD = r"(?i)[^\x00-\x7f]*[a-z](?:[^\x00-\x7f]|[a-z])*"
+_BESIDE = r"(?i)(?<=[a-z])[^\x00-\x7f]|[^\x00-\x7f](?=[a-z])"  # a letter of ASCII
+_SIGNS = "°µ€’‘“”–—…«»·\u00a0ºª®™©²³"  # that stand beside one, the last seven behind it
+_SURE = 0.9  # share of the letters that must be those of one language
+_BETTER = 0.05  # than in Windows-1252
+_FEW = 3  # letters that tell nothing
 
 
 def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
@@ -25,9 +44,9 @@ def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
 
     A byte order mark tells it. Otherwise it is UTF-8 if most bytes beyond ASCII fit, UTF-16 if
     every second byte is mostly 0, or Shift-JIS if the bytes read as Japanese. Otherwise it depends
-    on letters beyond ASCII. If they stand alone, like letters with accents, it is Windows-1252, or
-    Latin-1 if Windows-1252 lacks a character. If they stand together, like those of other
-    alphabets, it is what charset_normalizer finds.
+    on letters beyond ASCII. If they stand alone, like letters with accents, it is the encoding in
+    which they are those of one language; else Windows-1252, or Latin-1 if that lacks a character.
+    If they stand together, like those of other alphabets, it is what charset_normalizer finds.
 
     Args:
         content: bytes.
@@ -101,7 +120,38 @@ def _likely(content: bytes) -> Iterator[tuple[str, str]]:
         yield "UTF-8", "utf-8"
     if _is_japanese(content):
         yield "Shift-JIS", "cp932"
-    yield from ((name, name) for name in (*_other_alphabet(content), "cp1252"))
+    found = _of_accents(content)
+    for name in ([found] if found else _other_alphabet(content)) + ["cp1252"]:
+        yield name, name
+
+
+def _of_accents(content: bytes) -> str | None:
+    """Return the encoding in which the letters beyond ASCII are those of one language, if one is.
+
+    It is Windows-1252 unless another is clearly better. What are letters on a Mac and in DOS are
+    signs there, or letters of other languages.
+    """
+    head = content[:_MORE]
+    usual = _share(head, "cp1252", (*_WESTERN, _SEVERAL))
+    best, name = usual + _BETTER, "cp1252" if usual >= _SURE else None
+    for languages, codecs_of_them in _LETTERS:
+        for codec in codecs_of_them:
+            share = _share(head, codec, languages)
+            if share >= _SURE and share > best:
+                best, name = share, codec
+    return name
+
+
+def _share(content: bytes, codec: str, languages: tuple[str, ...]) -> float:
+    """Return which share of the characters in words are one language's; 0 if they are few."""
+    text = content.decode(codec, errors="replace")
+    beyond = re.sub(r"[\x00-\x7f]", "", "".join(re.findall(_WORD, text)))
+    small = beyond.replace("İ", "i").lower()
+    letters = [letter for letter in small if letter not in _SIGNS]
+    letters += re.findall(rf"[{_SIGNS[-7:]}](?=[a-z])", text)
+    if len(letters) < _FEW:
+        return 0.0
+    return max(sum(letter in own for letter in letters) for own in languages) / len(letters)
 
 
 def _other_alphabet(content: bytes) -> list[str]:
@@ -124,4 +174,8 @@ def _is_japanese(content: bytes) -> bool:
     beyond = re.sub(r"[\x00-\x7f]", "", text)
     usual = re.findall(r"[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e]", beyond)
     first = re.findall(rb"[\x81-\x9f]", content)  # with which they begin; accents lie above
+    if 2 * len(re.findall(_BESIDE, text)) > len(
+        beyond
+    ):  # letters of a Mac or of DOS in Latin words
+        return False
     return 2 * len(usual) > len(beyond) and 2 * len(first) >= len(usual)
