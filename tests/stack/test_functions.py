@@ -70,6 +70,24 @@ def test_attention_is_torchs(given: dict[str, Any]) -> None:
     torch.testing.assert_close(*slopes)
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_heads_drop_what_a_lane_draws(*, need_weights: bool) -> None:
+    torch.manual_seed(0)
+    heads = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True)
+    x = torch.randn(3, 5, 8)
+
+    def drawn(seed: int) -> Tensor:
+        with LaneFunctions(torch.tensor(seed), torch.tensor(1)):
+            return heads(x, x, x, need_weights=need_weights)[0]  # type: ignore[no-any-return]
+
+    state = torch.get_rng_state()
+    first = drawn(1)
+    assert torch.equal(torch.get_rng_state(), state)  # nothing of torch's own generator
+    assert torch.equal(first, drawn(1))
+    assert not torch.equal(first, drawn(2))
+    assert not torch.equal(first, heads.eval()(x, x, x)[0])
+
+
 def test_what_torch_refuses_of_dropout_and_attention_is_refused() -> None:
     x = torch.ones(2, 3, 4)
     mask = torch.ones(3, 3, dtype=torch.bool)
