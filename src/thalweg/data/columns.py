@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from thalweg.data import dates
 from thalweg.data.delimited import skipping
-from thalweg.data.numerals import MISSING, PLAIN, Numerals, most, numerals_of
+from thalweg.data.digits import missing_texts, plain_columns
+from thalweg.data.numerals import PLAIN, Numerals, most, numerals_of
 from thalweg.words import argument, closest, listed
 
 __all__ = ["Column", "Style", "bad_value", "chosen", "typed", "wrong_value"]
@@ -121,15 +122,25 @@ def typed(
     """
     before = styles or {}
     _check_types({name: table[name].type for name in names})
-    texts = {name: _text(table[name], na) for name in names if _is_text(table[name].type)}
+    plain = _plain(table, names, types=types, decimal=decimal, na=na, before=before)
+    texts = {
+        name: _text(table[name], na)
+        for name in names
+        if name not in plain and _is_text(table[name].type)
+    }
     numerals = {
         name: numerals_of(text, decimal, before.get(name))
         for name, text in texts.items()
         if types.get(name, "number") == "number"
     }
-    shown = {style.decimal for style in numerals.values() if style and style.shown}
+    styles_of_plain = [style for _, style in plain.values()]
+    shown = {s.decimal for s in (*numerals.values(), *styles_of_plain) if s and s.shown}
     found = []
     for name in names:
+        if name in plain:
+            values, bare = plain[name]
+            found.append(_without(Column(name, "number", values, style=bare), na))
+            continue
         if name not in texts:
             found.append(_without(_of_values(name, table[name], types.get(name)), na))
             continue
@@ -140,6 +151,27 @@ def typed(
         column = _of_text(name, texts[name], types.get(name), style, before.get(name))
         found.append(_without(column, na))
     return found
+
+
+def _plain(
+    table: pa.Table,
+    names: Sequence[str],
+    *,
+    types: Mapping[str, str],
+    decimal: str | None,
+    na: Sequence[str],
+    before: Mapping[str, Style],
+) -> dict[str, tuple[pa.ChunkedArray, Numerals]]:
+    """Return the columns of a delimited text that are plain numbers and may be such here."""
+    bare = (None, Numerals(), Numerals(shown=True))
+    likely = {
+        name: table[name]
+        for name in names
+        if table[name].type == pa.large_string()
+        and types.get(name, "number") == "number"
+        and before.get(name) in bare
+    }
+    return plain_columns(likely, na) if decimal != "," else {}
 
 
 def _without(column: Column, na: Sequence[str]) -> Column:
@@ -182,8 +214,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
     """Return stripped texts, null where one stands for a missing value."""
     text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
-    own = [word for mark in na for word in (mark, *mark.split(","))]
-    missing = pa.array([*MISSING, *own], pa.large_string())
+    missing = missing_texts(na).cast(pa.large_string())
     return pc.if_else(pc.is_in(text, value_set=missing), None, text)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MISSING", "PLAIN", "Numerals", "most", "numerals_of"]
+__all__ = ["EITHER", "INTEGER", "MISSING", "PLAIN", "Numerals", "most", "numerals_of"]
 
 MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
@@ -20,10 +20,14 @@ MISSING = (
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 """Numbers as Python reads them."""
 
+INTEGER = r"^-?\d{1,18}$"
+"""Integers that always fit into 64 bits."""
+
+EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"
+"""Numbers such as 1.234, which may be a thousand and more."""
+
 _NO_NUMBER = r"^[^\pL\pN]*$"  # stands for a missing one among numbers, such as "-"
-_INTEGER = r"^-?\d{1,18}$"  # 18 digits always fit into 64 bits
 _INFINITE = r"^[+-]?(?i:inf|infinity)$"
-_EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"  # 1.234 may be a thousand and more
 
 _CODES = (
     "USD|EUR|GBP|JPY|CHF|SEK|NOK|DKK|ISK|PLN|CZK|HUF|RON|BGN|TRY|RUB|UAH|INR|CNY|RMB|KRW|THB|IDR|"
@@ -124,7 +128,7 @@ class Numerals:
         others = text.filter(pc.and_(pc.is_null(digits), pc.is_valid(text))).unique()
         numbers = [self.number(other) for other in others.to_pylist()]
         if digits.null_count == plain.null_count and numbers.count(None) == len(numbers):
-            integers = pc.all(pc.match_substring_regex(plain, _INTEGER)).as_py()
+            integers = pc.all(pc.match_substring_regex(plain, INTEGER)).as_py()
             some = plain.null_count < len(plain)
             return _finite(plain.cast(pa.int64() if integers and some else pa.float64()))
         values = digits.cast(pa.float64())
@@ -225,7 +229,7 @@ def _found(text: pa.ChunkedArray, decimal: str | None) -> Numerals | None:
         marked = text.filter(pc.match_substring(text, "."))
         if not len(marked):
             return Numerals()
-        shown = not pc.all(pc.match_substring_regex(marked, _EITHER)).as_py()
+        shown = not pc.all(pc.match_substring_regex(marked, EITHER)).as_py()
         return Numerals(shown=shown, open="" if shown else ".")
     sample = pc.value_counts(text).slice(0, _SAMPLE)
     counts = Counter({row["values"]: row["counts"] for row in sample.to_pylist()})

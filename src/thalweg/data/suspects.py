@@ -51,9 +51,11 @@ def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
         ["column 'Unnamed: 0' only counts the rows; drop=['Unnamed: 0'] leaves it out"]
     """
     found: dict[str, list[str]] = {}
-    for name in X.columns:
-        if why := _why(name, X[name], y, classes=classes):
-            found.setdefault(why, []).append(name)
+    rows = np.unique(np.linspace(0, len(y) - 1, _ROWS).astype(int))
+    some = y[rows]
+    for name, column in X.items():
+        if why := _why(str(name), column, rows, some, classes=classes):
+            found.setdefault(why, []).append(str(name))
     return [_sentence(why, found[why]) for why in _WHY if why in found]
 
 
@@ -134,7 +136,10 @@ def _sentence(why: str, names: list[str]) -> str:
     return f"columns {some} {several}{end}"
 
 
-def _why(name: str, column: "pd.Series[Any]", y: NDArray[Any], *, classes: bool) -> str | None:
+def _why(
+    name: str, column: "pd.Series[Any]", rows: NDArray[Any], y: NDArray[Any], *, classes: bool
+) -> str | None:
+    """Return what is suspicious about a column; y is the target in some rows."""
     distinct = column.nunique()
     if distinct == 1 and not column.isna().any():
         return "constant"
@@ -144,12 +149,12 @@ def _why(name: str, column: "pd.Series[Any]", y: NDArray[Any], *, classes: bool)
         return "index"
     if every and (column.dtype.name == "category" or (integers and _ID.fullmatch(name))):
         return "id"
-    return "leak" if _tells(column, y, classes=classes) else None
+    return "leak" if _tells(column, rows, y, classes=classes) else None
 
 
 def _are_whole(column: "pd.Series[Any]") -> bool:
     """Return whether floats are integers, as where a row without a name once was."""
-    return column.dtype.kind == "f" and bool((column % 1 == 0).all())
+    return column.dtype.kind == "f" and bool((column.to_numpy() % 1 == 0).all())
 
 
 def _in_step(values: NDArray[Any]) -> bool:
@@ -157,16 +162,14 @@ def _in_step(values: NDArray[Any]) -> bool:
     return bool((np.diff(values[:_ROWS]) == 1).all())
 
 
-def _tells(column: "pd.Series[Any]", y: NDArray[Any], *, classes: bool) -> bool:
+def _tells(column: "pd.Series[Any]", rows: NDArray[Any], y: NDArray[Any], *, classes: bool) -> bool:
     """Return whether a column fixes the target: each value its own, or in one order or line."""
-    rows = np.unique(np.linspace(0, len(y) - 1, _ROWS).astype(int))
-    column, y = column.iloc[rows], y[rows]
-    known = column.notna().to_numpy()
-    column, y = column[known], y[known]
+    words = column.dtype.name == "category"
+    values = (column.cat.codes if words else column).to_numpy()[rows]
+    known = values >= 0 if words else ~np.isnan(values)
+    x, y = values[known].astype(np.float64), y[known]
     if len(y) < _LEAST or 2 * len(y) < len(rows):
         return False
-    words = column.dtype.name == "category"
-    x = column.cat.codes.to_numpy() if words else column.to_numpy().astype(np.float64)
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     same_x, same_y = np.diff(x) == 0, np.diff(y) == 0
