@@ -14,10 +14,13 @@ from thalweg import descend, problems, schedules, style
 steps = 400
 curves = {
     "constant": schedules.constant(0.5),
+    "piecewise constant": schedules.piecewise_constant([0.5, 0.1, 0.02], [150, 350]),
     "exponential": schedules.exponential(0.5, 0.01),
+    "polynomial, power ¾": schedules.polynomial(0.5, 0.1, power=0.75),
     "inverse time": schedules.inverse_time(0.5, 0.05),
     "1/√t": schedules.inverse_sqrt(0.5),
     "step": schedules.step(0.5, every=100, factor=0.3),
+    "linear": schedules.linear(0.5, steps=steps),
     "cosine after a warm-up": schedules.warmup(schedules.cosine(0.5, steps=380), 20),
     "one cycle": schedules.one_cycle(0.5, steps=steps),
     "warm-up, stable, decay": schedules.warmup_stable_decay(0.5, 20, 280, 100),
@@ -28,7 +31,7 @@ traces = {n: descend(bowl, "sgd", lr=lr, noise=0.3, steps=steps) for n, lr in cu
 
 with style.styled():
     picture, panels = plt.subplots(
-        3, 3, figsize=(9, 6.6), sharex=True, sharey=True, layout="constrained"
+        4, 3, figsize=(9, 8.4), sharex=True, sharey=True, layout="constrained"
     )
     for ax, (name, trace) in zip(panels.flat, traces.items(), strict=True):
         ax.semilogy(trace.f, "-", color=style.WINNER)
