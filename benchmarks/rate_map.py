@@ -55,7 +55,9 @@ def against(row: Row) -> tuple[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--points", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()

@@ -305,7 +305,9 @@ def wider(races: Sequence[Race]) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=20, help="races of every rule; 20 by default")
     parser.add_argument("--same", type=int, default=40, help="races of copies; 40 by default")
     parser.add_argument(

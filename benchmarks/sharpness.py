@@ -65,7 +65,9 @@ def ratios(make: Make, steps: int, x: Tensor, y: Tensor) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     arguments = parser.parse_args()

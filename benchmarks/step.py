@@ -72,7 +72,9 @@ def against(row: Row) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rules", default=",".join(rules.names("element-wise")))
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()

@@ -191,7 +191,9 @@ def measured(own: float, races: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--races", type=int, default=100, help=">= 4; 100 by default")
     races = parser.parse_args().races
     rows = [row for own in OWN for row in measured(own, races)]
