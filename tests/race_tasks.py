@@ -50,7 +50,10 @@ def signum(g, x, m, *, t, lr=1e-2):
 # file, what is asked for, and the sentence; the line is that of the mistake
 WRONG = {
     "syntax": ("def task(:\n", "wrong.py:1: invalid syntax"),
-    "import": ("import nonsuch\n", "wrong.py:1: ModuleNotFoundError: No module named 'nonsuch'"),
+    "import": (
+        "import nonsuch\n",
+        "wrong.py:1: ModuleNotFoundError: No module named 'nonsuch'; install it for the Python ",
+    ),
     "name": (
         "def other():\n    pass\n",
         "wrong.py has no function 'task'; it has other; write one that returns a TorchTask\n",
@@ -80,7 +83,21 @@ WRONG = {
         "def task():\n    return 1 / 0\n",
         "wrong.py:2: ZeroDivisionError: division by zero",
     ),
-    "argument": ("def task(x):\n    pass\n", "wrong.py:task: TypeError: task() missing 1 required"),
+    "argument": (
+        "def task(x, y, seed=0, *more, **names):\n    pass\n",
+        (
+            "wrong.py:task is called without arguments, and needs x, y; give a default, or write a "
+            "function that calls it\n"
+        ),
+    ),
+    "no return": (
+        "def task():\n    pass\n",
+        "wrong.py:task must return a thalweg.TorchTask, got NoneType; end it with return\n",
+    ),
+    "by place": (
+        SMALL.replace("model=net, loss=", "net, loss="),
+        "wrong.py:16: TypeError: TorchTask takes its arguments by name: TorchTask(model=Net, ",
+    ),
     "forward": (
         SMALL.replace("def net():\n    return", "class Net(nn.Module):\n    def __init__(self):\n"
                       "        super().__init__()\n        self.layer = nn.Linear(4, 3)\n\n"

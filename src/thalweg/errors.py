@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["TaskError", "blamed", "defined_at", "told", "user_line"]
+__all__ = ["TaskError", "blamed", "defined_at", "given_to_loss", "told", "user_line"]
 
 _HERE = Path(__file__).parent  # thalweg itself
 _PACKAGES = {"site-packages", "dist-packages"}
@@ -144,14 +144,33 @@ def _recorded(file: Path) -> bool:
     return False
 
 
+def given_to_loss(outputs: object, targets: object) -> str:
+    """Return the half of a sentence that says what a loss was called with.
+
+    Example:
+        >>> given_to_loss([0.5], None)
+        '; the loss is called as loss(outputs, targets), here with list and NoneType'
+    """
+    given = " and ".join(_form(value) for value in (outputs, targets))
+    return f"; the loss is called as loss(outputs, targets), here with {given}"
+
+
+def _form(value: object) -> str:
+    """Return the type of numbers and the shape of a tensor, and of other values the class."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return type(value).__name__
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"
+
+
 @contextmanager
-def blamed(what: str | Callable[[], str], advice: str = "") -> Iterator[None]:
+def blamed(what: str | Callable[[], str], advice: str | Callable[[], str] = "") -> Iterator[None]:
     """Turn what the user's code raises into one sentence that says where.
 
     Args:
         what: what the sentence names if no line of the user's code is in the traceback, or a
             function that returns it.
-        advice: what to do, if that is known.
+        advice: what to do, if that is known, or a function that returns it.
 
     Raises:
         TaskError: instead of any other error.
@@ -164,4 +183,5 @@ def blamed(what: str | Callable[[], str], advice: str = "") -> Iterator[None]:
         if isinstance(error, MemoryError) or "allocate" in str(error):
             advice = "; take a smaller batch_size"
         place = what if isinstance(what, str) else what()
+        advice = advice if isinstance(advice, str) else advice()
         raise TaskError(told(error, place) + advice) from error

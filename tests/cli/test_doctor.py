@@ -88,6 +88,14 @@ def unmeaned():
     return described(loss=nn.CrossEntropyLoss(reduction="none"))
 
 
+def turned():
+    return described(loss=lambda y, out: nn.functional.cross_entropy(out, y))
+
+
+def untold():
+    pass
+
+
 def waiting():
     return described(model=lambda: nn.LazyLinear(3))
 
@@ -179,6 +187,11 @@ def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
             "check train.py:unmeaned",
             "no step can be taken: the loss must be one number, got the sh",
         ),
+        (
+            "check train.py:turned",
+            "; the loss is called as loss(outputs, targets), here with float",
+        ),
+        ("check train.py:untold", "got NoneType; end it with return"),
         ("check train.py:waiting", "model() must give every parameter its shape, but weight waits"),
         ("check train.py:nothing", "model has no parameters: there is nothing to train"),
         ("doctor train.py:empty", "the loader gives no batch"),

@@ -246,3 +246,12 @@ class Unopened(IterableDataset[tuple[Tensor, int]]):
 class Twofold(Squares):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         raise IndexError("no row\n  at all")
+
+
+@pytest.mark.parametrize("kind", ["int8", "int32", "uint16", "uint32", "int64"])
+def test_integers_of_arrays_are_those_that_losses_take(kind: str) -> None:
+    _, targets = read((np.ones((3, 2)), np.array([0, 2, 1], dtype=kind)), "train")
+    assert targets.dtype == torch.int64
+    assert targets.tolist() == [0, 2, 1]
+    pictures, _ = read((np.ones((3, 2), dtype=np.uint8), np.zeros(3)), "train")
+    assert pictures.dtype == torch.uint8

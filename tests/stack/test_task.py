@@ -1,5 +1,6 @@
 """What is said of a task that does not do, and what one may be."""
 
+import inspect
 import itertools
 import re
 from functools import partial
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stack.nets import X, Y, in_lanes, make, numbered
 from stack.test_batch import Breaks, Endless, Twofold, Unending, Unopened
 from thalweg.errors import TaskError
+from thalweg.stack import TorchTask
 
 
 def zero(_: Tensor, __: Tensor) -> float:
@@ -46,6 +48,10 @@ def test_several_inputs_are_handed_over_one_by_one() -> None:
         (TypeError, {"model": nn.Linear(1, 4)}, "got Linear; write model=lambda: Net()"),
         (TypeError, {"loss": None}, "give either loss(outputs, targets) or step(model, batch)"),
         (TypeError, {"loss": nn.MSELoss}, "got the class MSELoss; write MSELoss()"),
+        (TypeError, {"loss": "mse_loss"}, "got 'mse_loss'; write torch.nn.functional.mse_loss"),
+        (TypeError, {"metric": "accuracy"}, "metric must be a function, got 'accuracy'"),
+        (TypeError, {"loss_fn": zero}, "TorchTask has no argument 'loss_fn'; did you mean loss?"),
+        (TypeError, {"cost": zero}, "no argument 'cost'; its arguments are model, loss, train, "),
         (TypeError, {"step": max}, "give either loss(outputs, targets) or step(model, batch)"),
         (ValueError, {"validation": 1.5}, "validation must be a share in (0, 1) or"),
         (ValueError, {"test": 0}, "test must be a share in (0, 1) or examples, got 0"),
@@ -64,6 +70,14 @@ def test_what_is_outside_its_bounds_is_refused(
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
         numbered(**given)
+
+
+def test_arguments_have_names() -> None:
+    with pytest.raises(TypeError, match="takes its arguments by name: "):
+        TorchTask(nn.Linear, zero)  # type: ignore[call-arg,misc]
+    with pytest.raises(TypeError, match="TorchTask needs model and train, such as"):
+        TorchTask(loss=zero)  # type: ignore[call-arg]
+    assert next(iter(inspect.signature(TorchTask).parameters)) == "model"
 
 
 def refuse() -> nn.Module:
@@ -125,7 +139,13 @@ HERE = r"test_(task|batch)\.py:\d+"
         ({"model": nn.Identity}, "^model has nothing to train: none of its par"),
         ({"model": lambda: nn.Linear(2, 4)}, rf"^.*{HERE}: RuntimeError: mat1 and mat2 shapes"),
         ({"model": partial(nn.Linear, 2, 4)}, "^model: RuntimeError: mat1 and mat2 shapes"),
-        ({"train": (X, X)}, "^loss: RuntimeError: 0D or 1D target tensor"),
+        (
+            {"train": (X, X)},
+            (
+                r"^loss: RuntimeError: 0D or 1D target tensor.*; the loss is called as loss\("
+                r"outputs, targets\), here with float32 \[8, 4\] and float32 \[8, 1\]$"
+            ),
+        ),
         ({"loss": wrong_shape}, r"^loss\(.* must return one number, .* got shape \(8,\)$"),
         ({"loss": None, "step": steps}, r"^step\(model, batch\) must return the loss alone; "),
         ({"loss": zero}, r"^loss\(.* must return one number, .* got float$"),

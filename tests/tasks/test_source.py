@@ -271,10 +271,22 @@ def test_a_notebook_is_told_to_become_a_file(text: str, capsys: pytest.CaptureFi
     )
 
 
-def test_a_module_by_its_name_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["race", "nets.train:task"]) == 2
+@pytest.mark.parametrize("text", ["nets.train:task", "train.py:Run.task"])
+def test_a_module_by_its_name_and_a_method_are_no_file(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["race", text]) == 2
     said = capsys.readouterr().err
-    assert said == "error: a task must be FILE.py:function, got 'nets.train:task'\n"
+    assert said == f"error: a task must be FILE.py:function, got '{text}'\n"
+
+
+def test_a_task_may_be_a_class_of_ones_own(tmp_path: Path) -> None:
+    text = SMALL.replace("def task():", "class task(thalweg.TorchTask):\n  def __init__(self):")
+    text = text.replace("return thalweg.TorchTask(", "super().__init__(")
+    (tmp_path / "own_class.py").write_text(text, encoding="utf-8")
+    found = source.load_task(str(tmp_path / "own_class.py"))
+    assert type(found) is thalweg.TorchTask
+    assert found.name == "small"
 
 
 ARGUMENTS = """

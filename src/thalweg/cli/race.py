@@ -233,7 +233,7 @@ def _given(
     if source is None:
         raise ValueError("DATA is missing: name a data set or a file")
     if not is_task_file(source):
-        if ".ipynb" in source or re.search(r"\w\.\w+:\w+$", source):
+        if ".ipynb" in source or re.search(r"\w\.\w+:\w+$|\.py:", source):
             raise ValueError(no_task(source))
         return data.load(source, **how)
     for name in how:

@@ -102,7 +102,8 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(_NAMES):
         returned = dict(zip(_NAMES, returned, strict=False))
     if not isinstance(returned, Mapping):
-        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}")
+        remedy = "; end it with return" if returned is None else ""
+        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{remedy}")
     if unknown := set(returned) - set(_NAMES):
         raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {_FORMS}")
     given: dict[str, Any] = {"loss_fn": None, **returned}

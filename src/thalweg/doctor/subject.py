@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch, inputs, target
-from thalweg.errors import TaskError, blamed
+from thalweg.errors import TaskError, blamed, given_to_loss
 from thalweg.optim.optimizer import CompiledOptimizer
 
 __all__ = [
@@ -385,12 +385,16 @@ class Subject:
             out = model(*inputs(self.batch))
         return out if isinstance(out, Tensor) and out.is_floating_point() else None
 
+    def _given_to_loss(self) -> str:
+        out = self.output
+        return "" if out is None else given_to_loss(out, target(self.batch))
+
     @cached_property
     def backward(self) -> Backward:
         """What a backward pass on the first batch brings, on a copy in training mode."""
         twin = self.copy()
         twin.optimizer.zero_grad()
-        with blamed("loss"):
+        with blamed("loss", self._given_to_loss):
             loss = twin.loss(self.batch)
         if not isinstance(loss, Tensor):
             raise TaskError(f"the loss must be a tensor of one number, got {type(loss).__name__}")

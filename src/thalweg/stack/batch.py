@@ -273,6 +273,8 @@ def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
         array = np.ascontiguousarray(value)
         if array.dtype == object:  # numbers, as columns of a frame hold them at times
             array = np.asarray(array.tolist())
+        if array.dtype.kind in "iu" and array.dtype != np.uint8:  # losses take no other integers
+            array = array.astype(np.int64, copy=False)
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError):
         text = value if isinstance(value, str) else next(iter(np.ravel(value)), None)

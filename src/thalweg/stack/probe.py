@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.errors import TaskError, blamed, defined_at
+from thalweg.errors import TaskError, blamed, defined_at, given_to_loss
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
@@ -111,7 +111,7 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
     seed, step = torch.tensor(0), torch.tensor(1)
     names = [f"module.{n}" for n, p in module.named_parameters() if p.requires_grad]
     start, held = own.values(), [_held(module)]
-    with _apart(function.task, module):
+    with _apart(function.task, module, batch):
         with function.mode(training=True):
             own.objective.zero_grad()
             with seeded(0), compared(module, batch):  # for what it draws itself
@@ -143,18 +143,21 @@ def _look(function: Functional, own: Alone, other: nn.Module, batch: Batch) -> _
 
 
 @contextmanager
-def _apart(task: TorchTask, module: nn.Module) -> Iterator[None]:
+def _apart(task: TorchTask, module: nn.Module, batch: Batch) -> Iterator[None]:
     """Blame the model for what fails before it has returned, the loss or the step for the rest."""
-    returned: list[bool] = []
-    handle = module.register_forward_hook(lambda *_: returned.append(True))
+    returned: list[Any] = []
+    handle = module.register_forward_hook(lambda *called: returned.append(called[-1]))
 
     def place() -> str:
         if returned:
             return "loss" if task.step is None else "step"
         return defined_at(task.model) or "model"
 
+    def advice() -> str:
+        return given_to_loss(returned[-1], batch[1]) if returned and task.loss else ""
+
     try:
-        with blamed(place):
+        with blamed(place, advice):
             yield
     finally:
         handle.remove()

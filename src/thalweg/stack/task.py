@@ -1,20 +1,48 @@
 """TorchTask: what a user says of a module, its loss and its data."""
 
+import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.checks import NOT_NEGATIVE, POSITIVE, Range, count, number
+from thalweg.words import closest
 
 __all__ = ["TorchTask"]
 
 _AUTOCAST = (None, torch.bfloat16)
 
 
+def _by_name(task: type["TorchTask"]) -> type["TorchTask"]:
+    """Let a class say in a sentence which of its arguments are wrong."""
+    init = task.__init__
+    known = [field.name for field in fields(task)]
+    needed = [field.name for field in fields(task) if field.default is MISSING]
+
+    @functools.wraps(init)
+    def named(self: "TorchTask", *given: object, **arguments: Any) -> None:  # noqa: ANN401
+        if given:
+            raise TypeError(
+                "TorchTask takes its arguments by name: "
+                "TorchTask(model=Net, loss=loss, train=(X, y))"
+            )
+        for name in arguments:
+            if name not in known:
+                hint = closest(name, known) or f"its arguments are {', '.join(known)}"
+                raise TypeError(f"TorchTask has no argument {name!r}; {hint}")
+        if missing := [name for name in needed if name not in arguments]:
+            raise TypeError(f"TorchTask needs {' and '.join(missing)}, such as train=(X, y)")
+        init(self, **arguments)
+
+    task.__init__ = named  # type: ignore[method-assign]
+    return task
+
+
+@_by_name
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TorchTask:
     """A PyTorch module, its loss and its data: something to race rules on.
@@ -93,11 +121,7 @@ class TorchTask:
                 "model must be a function that returns a new module, got "
                 f"{type(self.model).__name__}; write model=lambda: Net()"
             )
-        if (self.loss is None) == (self.step is None):
-            raise TypeError("give either loss(outputs, targets) or step(model, batch)")
-        if isinstance(self.loss, type):
-            called = self.loss.__name__
-            raise TypeError(f"loss must be a function, got the class {called}; write {called}()")
+        self._check_functions()
         for name in ("validation", "test"):
             share = getattr(self, name)
             if isinstance(share, (int, float)) and not 0 < share < 1:
@@ -111,6 +135,19 @@ class TorchTask:
             raise ValueError(f"autocast must be torch.bfloat16 or None, got {self.autocast}")
         self._check_device()
         self._check_smoothing()
+
+    def _check_functions(self) -> None:
+        for name in ("loss", "step", "metric"):
+            held = getattr(self, name)
+            if held is not None and not callable(held):
+                known = isinstance(held, str) and hasattr(nn.functional, held)
+                remedy = f"; write torch.nn.functional.{held}" if known else ""
+                raise TypeError(f"{name} must be a function, got {held!r}{remedy}")
+        if (self.loss is None) == (self.step is None):
+            raise TypeError("give either loss(outputs, targets) or step(model, batch)")
+        if isinstance(self.loss, type):
+            called = self.loss.__name__
+            raise TypeError(f"loss must be a function, got the class {called}; write {called}()")
 
     def _check_device(self) -> None:
         try:

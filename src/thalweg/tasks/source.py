@@ -4,8 +4,9 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -84,7 +85,11 @@ def load_task(text: str) -> "TorchTask":
 
     if not isinstance(task, TorchTask):
         form = f"{place} must return a thalweg.TorchTask, got {type(task).__name__}"
-        raise TaskError(f"{form}{'; thalweg check takes a dict' * isinstance(task, dict)}")
+        remedy = "; end it with return" if task is None else ""
+        remedy = "; thalweg check takes a dict" if isinstance(task, dict) else remedy
+        raise TaskError(form + remedy)
+    if type(task) is not TorchTask:  # what a class of the user's own does is done
+        return TorchTask(**{field.name: getattr(task, field.name) for field in fields(TorchTask)})
     return task
 
 
@@ -113,6 +118,11 @@ def returned(text: str) -> tuple[object, str]:
         has = f"it has {listed(own, 5)}; " if own else ""
         hint = closest(name, own) or f"{has}write one that returns a TorchTask"
         raise TaskError(f"{file} has no function {name!r}; {hint}")
+    if needed := _needed(function):
+        raise TaskError(
+            f"{file}:{name} is called without arguments, and needs {listed(needed, 5)}; give a "
+            "default, or write a function that calls it"
+        )
     try:
         with _script(file):
             return function(), f"{file}:{name}"
@@ -134,15 +144,28 @@ def _script(file: Path) -> Iterator[None]:
         sys.argv = before
 
 
+def _needed(function: Callable[..., object]) -> list[str]:
+    """Return the arguments that a function cannot do without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # it is not written in Python
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+
+
 def _is_own(held: object, module: ModuleType) -> bool:
     return inspect.isfunction(held) and held.__module__ == module.__name__
 
 
 def _told(error: Exception, place: str) -> str:
-    """Return what failed in a task's file, and where; if PyTorch is missing, how to install it."""
+    """Return what failed in a task's file, and where; if a package is missing, what to do."""
     said = told(error, place)
-    missing = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "torch"
-    return f"{said}; pip install 'thalweg[torch]'" if missing and "pip" not in said else said
+    if not isinstance(error, ModuleNotFoundError) or "pip" in said:
+        return said
+    if (error.name or "").split(".")[0] == "torch":
+        return f"{said}; pip install 'thalweg[torch]'"
+    return f"{said}; install it for the Python that runs thalweg, {sys.executable}"
 
 
 def imported(file: Path) -> ModuleType:
