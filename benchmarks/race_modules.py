@@ -31,6 +31,7 @@ from torch import nn
 from torch.nn import functional
 
 import thalweg
+from lenet import lenet
 from measure import ROUNDS, Row, compared, noise, save_timed, show
 from thalweg.linear import train as train_linear
 from thalweg.racing.trial import Trial
@@ -40,15 +41,6 @@ from thalweg.tasks.modules import ModuleTask
 
 BATCH = 32
 OURS = ("thalweg", "compiled", "linear")
-
-
-def lenet() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2),
-        nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-        nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(),
-        nn.Linear(84, 10),
-    )  # fmt: skip
 
 
 def mlp() -> nn.Module:
