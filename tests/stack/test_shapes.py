@@ -12,6 +12,7 @@ from torch.nn import functional
 from stack.nets import make
 from thalweg.errors import TaskError
 from thalweg.stack import TorchTask
+from thalweg.stack.shapes import _Crossing
 
 X = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
 Y = 2 * X[:, 0] + 1
@@ -128,3 +129,8 @@ def nearest(out: Tensor, y: Tensor) -> Tensor:
 )  # fmt: skip
 def test_what_is_meant_to_broadcast_is_not_refused(given: dict[str, Any]) -> None:
     make(task(**given))
+
+
+def test_who_looks_loads_no_compiler() -> None:
+    """torch wraps a mode's operators for its compiler, which takes a second to load."""
+    assert not hasattr(_Crossing.__torch_dispatch__, "__wrapped__")

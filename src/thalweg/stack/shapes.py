@@ -49,6 +49,11 @@ class _Crossing(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch lea
         self._pairs: dict[Shape, set[tuple[Shape, Shape]]] = {}  # by the shape of the result
         self._expanded: set[tuple[Shape, Shape]] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no: what is watched is not compiled, and to load torch's compiler takes a second."""
+        return False
+
     def hook(self, _: nn.Module, __: Any, outputs: Any) -> None:  # noqa: ANN401
         """Note what the module has returned."""
         self.outputs = {tuple(t.shape) for t in tree_leaves(outputs) if isinstance(t, Tensor)}
