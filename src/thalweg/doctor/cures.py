@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from thalweg.doctor.cuts import CUTS
 from thalweg.doctor.layers import leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.rates import evened, rates
 from thalweg.doctor.subject import Copy, Subject, leaves
 from thalweg.doctor.treatments import (
     Treatment,
@@ -21,7 +22,6 @@ from thalweg.doctor.treatments import (
     decorrelating,
     larger_batches,
     merged,
-    rates,
     treatments,
 )
 
@@ -67,6 +67,7 @@ def _slower(one: Treatment) -> Treatment:
 def _others(cause: str, subject: Subject) -> Iterator[Treatment]:
     """Yield rates, rules, directions and sizes of batches."""
     yield from (one for _, one in rates() if one.cause == cause)
+    yield from (one for one in evened(subject) if one.cause == cause)
     if cause in {"ill_conditioned", "plateau"}:
         yield from adam(subject)
     if cause == "ill_conditioned":

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.finding import Finding, Severity
+from thalweg.doctor.rates import evened, higher_rates, rates
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import (
     DECORRELATED,
@@ -13,10 +14,8 @@ from thalweg.doctor.treatments import (
     adam,
     clipping,
     decorrelating,
-    higher_rates,
     larger_batches,
     one_batch,
-    rates,
     treatments,
 )
 from thalweg.doctor.trials import Course, Trials
@@ -104,6 +103,7 @@ def treat(
     plain, own = trials.plain, 1 - min(1.0, left)
     learned = max(plain.learned, own)
     courses = trials.all(_without_rate(trials, norms), most)
+    courses += trials.all(evened(trials.subject), most)
     rated = _rated(trials, most)
     best = _best_rate(rated)
     courses += [best] if best is not None else []

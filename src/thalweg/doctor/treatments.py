@@ -31,11 +31,10 @@ __all__ = [
     "adam",
     "clipping",
     "decorrelating",
-    "higher_rates",
     "larger_batches",
     "merged",
     "one_batch",
-    "rates",
+    "scaled_rate",
     "treatments",
 ]
 
@@ -110,26 +109,6 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     if subject.clip is not None:
         yield from _unclipping(subject, subject.clip)
     yield from _ordering(subject)
-
-
-def rates() -> Iterator[tuple[float, Treatment]]:
-    """Yield factors of the rate, and treatments with them."""
-    for factor in (0.1, 0.01, 0.001):
-        words = f"the rate divided by {round(1 / factor)}"
-        yield factor, Treatment("lr_too_high", 4, words, "", partial(_scaled_rate, factor=factor))
-    for factor in (10.0, 100.0, 1000.0):
-        yield factor, _raised(factor)
-
-
-def higher_rates() -> Iterator[tuple[float, Treatment]]:
-    """Yield further factors of the rate, for where the largest of ``rates`` helps most."""
-    for factor in (1e4, 1e5, 1e6):
-        yield factor, _raised(factor)
-
-
-def _raised(factor: float) -> Treatment:
-    words = f"{factor:,.0f} times the rate"
-    return Treatment("lr_too_low", 4, words, "", partial(_scaled_rate, factor=factor))
 
 
 def clipping(subject: Subject, norm: float) -> Treatment:
@@ -266,7 +245,8 @@ def _adaptive(twin: Copy, lr: float) -> None:
     twin.optimizer = torch.optim.Adam(twin.parameters, lr=lr)
 
 
-def _scaled_rate(twin: Copy, factor: float) -> None:
+def scaled_rate(twin: Copy, factor: float) -> None:
+    """Multiply the rate of every group of a copy."""
     for group in twin.optimizer.param_groups:
         if "lr" in group:
             group["lr"] = group["lr"] * factor
@@ -285,7 +265,7 @@ def _summed(subject: Subject) -> Iterator[Treatment]:
         return
     summed = loss_not_mean(subject)
     if summed is not None:
-        lower = partial(_scaled_rate, factor=1 / subject.examples)
+        lower = partial(scaled_rate, factor=1 / subject.examples)
         yield Treatment("loss_not_mean", 1, "the mean over the batch", summed.sentence, lower)
 
 
