@@ -11,6 +11,7 @@ from thalweg.doctor.outcome import (
     _overfits,
     _validation_apart,
     look_at_outcome,
+    noise_floor,
 )
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
@@ -245,3 +246,20 @@ def test_a_model_too_small_is_not_explained_by_a_rate_that_helps_a_little(
     assert all(f.sure > slow.sure for f in told)
     other = [Finding("ill_conditioned", "warning", "", evidence, "", "")]
     assert list(look_at_outcome(trials, model, 0.95, [], other)) == []
+
+
+@pytest.mark.parametrize(("lr", "told"), [(0.05, True), (0.001, False)])
+def test_a_floor_above_the_noise_of_the_targets_is_told(lr: float, *, told: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 2, 8, generator=generator)
+    y = x.sum(2, keepdim=True) + 2 * torch.randn(400, 2, 1, generator=generator)
+    model = nn.Linear(8, 1)
+    nn.init.ones_(model.weight)
+    nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    subject = Subject(model, optimizer, nn.MSELoss(), [*zip(x, y, strict=True)])
+    found = noise_floor(subject, 400, 1.0)
+    assert (found is not None) == told
+    if found is not None:
+        assert 0.6 < float(found.evidence["loss at a tenth of the rate over loss"]) < 0.95
+        assert float(found.evidence["share of what can be learned"]) > 0.1

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +25,9 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import explained, first_places, left_by_network
 from thalweg.doctor.subject import LossFn, Subject, cloned
+from thalweg.doctor.treatments import scaled_rate
 from thalweg.doctor.trials import Trials
-from thalweg.words import digits
+from thalweg.words import digits, percent
 
 __all__ = ["look_at_outcome", "noise_floor"]
 
@@ -38,7 +40,8 @@ _BESIDE = {*_SCALES, "init_too_large", "loss_terms_unbalanced"}  # explain a cla
 _CURED = 0.3  # of the loss of a constant: with less left, the rare are told apart too
 _EVEN = 0.3  # of the most frequent number, each of those that number classes
 _VAGUE = 0.6  # how sure it is where they may be counts
-_FLOOR = 0.6
+_FLOOR, _KEPT = 0.6, 0.1  # of the loss at the same rate; of what can be learned
+_CHANCE = 3.0  # standard errors
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
 _HARDLY = 0.1  # of rare tags in training data that are named, or of the way to rare targets
@@ -377,28 +380,33 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
         steps: of each of two courses.
         seconds: of work for each, at most.
     """
-    left = []
+    courses = []
     for factor in (1.0, 0.1):
         twin = subject.copy()
-        for group in twin.optimizer.param_groups:
-            group["lr"] = group.get("lr", 1.0) * factor
-        twin.train(subject.batches[::-1], steps, Allowance(seconds))
-        with torch.no_grad():
-            left.append(sum(float(twin.loss(b)) for b in subject.batches[:_MOST]))
-    same, lower = left
-    if not lower < _FLOOR * same:
+        scaled_rate(twin, factor)
+        courses.append(twin.train(subject.batches[::-1], steps, Allowance(seconds)))
+    count = max(1, min(map(len, courses)) // 4)
+    one, other = (np.array(losses[-count:]) for losses in courses)
+    gain, ratio = float((one - other).mean()), float(other.mean() / one.mean())
+    if not gain > _CHANCE * float((one - other).std()) / math.sqrt(count):
+        return None
+    best = constant_loss(subject) or 0.0
+    share = gain / (best - float(other.mean())) if best > other.mean() else 0.0
+    if not (ratio < _FLOOR or share > _KEPT):
         return None
     floor = measure(subject, 0).floor
     known = math.isfinite(floor)
     return Finding(
         "noise_floor",
         "warning",
-        f"{steps} more steps at a tenth of the rate bring the loss to {digits(lower / same)} of "
-        "what as many steps at the same rate leave: the noise of the batches keeps it up."
+        f"{steps} more steps at a tenth of the rate bring the loss to {digits(ratio)} of what as "
+        f"many steps at the same rate leave, {percent(share)} of what can be learned at that rate: "
+        "the noise of the batches keeps it up."
         + (f" By theory this noise keeps it {digits(floor)} above its minimum." if known else ""),
-        {"loss at a tenth of the rate over loss": lower / same}
+        {"loss at a tenth of the rate over loss": ratio, "share of what can be learned": share}
         | ({"floor by theory": floor} if known else {}),
-        f"a loss below {_FLOOR} of that at the same rate",
+        f"a loss below {_FLOOR} of that at the same rate, or {_KEPT:.0%} of what can "
+        "be learned lower; by more than chance",
         "an experiment: both rates on copies of the present state"
         + ("; theory.noise_floor of the gradient's measured noise" if known else ""),
         sure=0.6,

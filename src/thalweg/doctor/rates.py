@@ -1,4 +1,4 @@
-"""Rates: other rates that are tried on a copy, of all groups of the optimizer and of single ones."""
+"""Rates: other rates that are tried on copies, of all groups of the optimizer and of one."""
 
 from collections.abc import Iterator
 from functools import partial
