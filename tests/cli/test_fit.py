@@ -1,5 +1,7 @@
 """``thalweg fit`` and ``thalweg predict``, from files to files."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,27 @@ def test_a_table_becomes_a_model_a_page_and_predictions(
     assert 105.5 < float(two) < 107.5  # a word that it has not seen
     assert main(["predict", "thalweg-fit-prices.model", "new.csv", "--out", "answers.csv"]) == 0
     assert (folder / "answers.csv").read_text() == out
+
+
+@pytest.mark.parametrize("kind", ["sheets", "tables"])
+def test_new_rows_are_found_among_other_tables(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    frame, other = pd.read_csv("prices.csv"), pd.DataFrame({"a": range(200), "d": range(200)})
+    path = folder / kind
+    if kind == "tables":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            other.to_sql("visits", connection, index=False)
+            frame.to_sql("prices", connection, index=False)
+    else:
+        with pd.ExcelWriter(path, "openpyxl") as book:
+            other.to_excel(book, sheet_name="visits", index=False)
+            frame.to_excel(book, sheet_name="prices", index=False)
+    assert main(f"fit {kind} --target price".split()) == 0
+    capsys.readouterr()
+    assert main(f"predict thalweg-fit-{kind}.model {kind}".split()) == 0
+    found = [float(line) for line in capsys.readouterr().out.split()[1:]]
+    np.testing.assert_allclose(found, frame["price"], atol=0.2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files of other programs: the same table must come out of each."""
 
+import gzip
 import io
 import json
 import sqlite3
@@ -166,12 +167,15 @@ def test_a_database_is_read_where_one_table_has_the_target(tmp_path: Path) -> No
         (b"ORC" + b"\0" * 50, "it cannot be read as ORC: "),
         (b"<stata_dta>rest", "it cannot be read as Stata: "),
         (b"SQLite format 3\0rest", "it cannot be read as SQLite: file is not a database; write it"),
-        (ARFF.replace("numeric", "string").encode(), "cannot be read as ARFF: String attributes"),
+        (ARFF.replace("numeric", "string", 1).encode() + b"1,2", "as ARFF: row 13: expected 3 val"),
         (written(lambda f: np.save(f, np.zeros((2, 3, 4)))), r"no columns \(column \(2, 3,"),
         (written(lambda f: np.save(f, np.array([{}]))), "cannot be read as NumPy: Object arrays"),
         (workbook([["only"]]), "none of its sheets has rows of data"),
         (workbook(ROWS)[:-300], "it cannot be unpacked"),
         (b"$FL2rest", r"it is an SPSS file; save it as CSV or Stata \(.dta\)"),
+        (gzip.compress(b"X\n\0\0\0\3rest"), "it is an object of R; write the table with write.csv"),
+        (b"HEADER RECORD*******LIBV8   HEADER", "SAS transport file of version 8; write version 5"),
+        (b"size,1.5,2\nrooms,3,4\nprice,a,b\n", "begins with 'price'; if the names stand in the"),
         (b"\x80\x04\x95rest", "it is a pickle, which can run code; write it as Parquet"),
         (b"<table><tr>", "it is a web page or XML, not a table"),
     ],

@@ -310,7 +310,6 @@ def test_files_that_are_not_there_or_have_no_target(tmp_path: Path) -> None:
 
 NESTED = [
     (pa.list_(pa.int64()), [[1, 2]]),
-    (pa.struct([("x", pa.int64())]), [{"x": 1}]),
     (pa.map_(pa.string(), pa.int64()), [[("x", 1)]]),
     (pa.binary(), [b"1"]),
 ]
@@ -329,6 +328,19 @@ def test_nested_columns_are_refused_by_name_and_can_be_dropped(
         data.load(path, target="price")
     drop = ast.literal_eval(str(told.value).rpartition("drop=")[2])
     assert data.load(path, target="price", drop=drop).features == ("size", "new")
+
+
+def test_structs_are_columns_of_their_parts_as_objects_of_json_are(tmp_path: Path) -> None:
+    rows = [{"x": 0.5 * i, "in": {"y": i}} if i else None for i in range(12)]
+    kind = pa.struct([("x", pa.float64()), ("in", pa.struct([("y", pa.int64())]))])
+    (tmp_path / "parts").mkdir()
+    columns = table(town=pa.array(rows, kind))
+    for path in (tmp_path / "t.parquet", tmp_path / "parts" / "0.parquet"):
+        write(path, columns)
+    for source in ("t.parquet", "parts"):
+        found = data.load(tmp_path / source, target="price").X
+        assert found["town.in.y"].isna().tolist() == [True] + [False] * 11
+        assert found["town.x"].tolist()[1:] == [0.5 * i for i in range(1, 12)]
 
 
 def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:

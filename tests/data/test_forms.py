@@ -84,6 +84,11 @@ FIXED = "size    rooms town       price\n" + "".join(
     f"{row['size']:8.3f}{'' if i % 5 == 0 else i:>4} {row['town'] or '':10}{row['price']:7.2f}\n"
     for i, row in enumerate(GAPS.to_dict("records"))
 )
+LONG = FRAME.assign(town=["New York", "Santa Fe", "San Diego"] * 4)
+LONG_FIXED = "size    rooms town       price\n" + "".join(  # most rows have more words than names
+    f"{row['size']:8.3f}{row['rooms']:>4} {row['town']:10}{row['price']:7.2f}\n"
+    for row in LONG.to_dict("records")
+)
 PLAIN = FRAME.assign(town=FRAME["town"].str.replace('"', ""))
 MARKDOWN = [f"|{row}|" for row in PLAIN.to_csv(index=False, sep="|").splitlines()]
 MARKDOWN.insert(1, "|---|:-:|---|--:|")
@@ -138,6 +143,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     ),
     "files with headers, joined": (csv() * 2, pd.concat([FRAME] * 2, ignore_index=True)),
     "fixed width": (FIXED.encode(), GAPS),
+    "fixed width with more words than names": (LONG_FIXED.encode(), LONG),
     "a rule below the names": (
         (f" {HEADER}\n".replace(",", " | ") + "------+--\n" + csv(sep="|", header=False).decode()
          + "(12 rows)\n").encode(),

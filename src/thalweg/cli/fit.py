@@ -124,9 +124,12 @@ def predict(model: _Model, source: _Rows, *, out: _Predictions = None) -> None:
         files.check_place(out)
     own = saved.load(model)
     dialect = Dialect(
-        own.options.delimiter, own.options.encoding, own.options.comment, own.options.header_row
-    )
-    table = formats.read(source, dialect, target=None, skip_bad_rows=False)
+        own.options.delimiter, own.options.encoding, own.options.comment, own.options.header_row,
+        columns=tuple(own.kinds),
+    )  # fmt: skip
+    # a column that the table has shows its header
+    known = next((name for name in own.kinds if f"{name}.1" not in own.kinds), None)
+    table = formats.read(source, dialect, target=known, skip_bad_rows=False)
     if table.assumed:
         say(f"assumed: {'; '.join(table.assumed)}", err=True)
     try:

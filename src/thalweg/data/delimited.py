@@ -54,12 +54,14 @@ class Dialect:
         encoding: a name that Python knows.
         comment: what a line begins with that is none of the table's.
         header_row: the line of the column names, counted from 1; 0 if there is none.
+        columns: that it has.
     """
 
     delimiter: str | None = None
     encoding: str | None = None
     comment: str | None = None
     header_row: int | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         words = {r"\t": "\t", "tab": "\t", "space": " "}
@@ -129,10 +131,11 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     text = _unwrapped(text)
     layout = layout_of(text, dialect, target)
     body = _body(text, layout)
-    table, ragged = _parsed(body, layout)
-    if ragged and layout.delimiter == _SPACES and (fixed := _fixed(text, layout)):
+    table, ragged = _parsed(body, layout, target)
+    apart = ragged or len(layout.names) < layout.width
+    if apart and layout.delimiter == _SPACES and (fixed := _fixed(text, layout)):
         body = fixed
-        table, ragged = _parsed(body, layout)
+        table, ragged = _parsed(body, layout, target)
         layout.assumed.append("columns of fixed width")
     _check_quotes(table, ragged, layout, body)
     table, ragged, said = without_margins(table, ragged, layout.names)
@@ -292,7 +295,12 @@ def _header(
         if after != given:
             raise ValueError(f"header_row {given} holds no column names")
         return names, after
-    wide = [(n, row) for n, row in rows[:_TITLES] if len(row) in (width, width - 1)]
+    wide = [
+        (n, row) for n, row in rows[:_TITLES]
+        if len(row) in (width, width - 1)
+        # in a text of fixed width, names part into fewer words than values with spaces in them
+        or (way.delimiter == _SPACES and target in row and _is_title(row, target, rows))
+    ]  # fmt: skip
     full = [(n, row) for n, row in wide if 2 * sum(map(bool, row)) > len(row)] or wide
     if given is None:
         for after, row in wide:
@@ -308,7 +316,9 @@ def _header(
     return None, first - 1
 
 
-def _is_title(row: Sequence[str], target: str, rows: Sequence[tuple[int, list[str]]]) -> bool:
+def _is_title(
+    row: Sequence[str], target: str | None, rows: Sequence[tuple[int, list[str]]]
+) -> bool:
     """Return whether a row below the first that has the target names columns, and is no data."""
     often = sum(target in other for _, other in rows)
     return often == 1 and not _is_data(row)
@@ -385,10 +395,20 @@ def _body(text: str, layout: Layout) -> str:
     return body
 
 
-def _parsed(body: str, layout: Layout) -> tuple[pa.Table, list[Any]]:
+def _no_rows(layout: Layout, target: str | None) -> str:
+    """Return the sentence about a text without rows, which may have its names in a column."""
+    if target is None or layout.names[0] != target or layout.start < 2:
+        return "it has no rows of data"
+    return (
+        f"its last line begins with {target!r}; if the names stand in the first column, turn the "
+        "table with pandas: read_csv(FILE, index_col=0, header=None).T.to_csv(NEW, index=False)"
+    )
+
+
+def _parsed(body: str, layout: Layout, target: str | None) -> tuple[pa.Table, list[Any]]:
     """Parse the rows; return those of the right length, and the others."""
     if not body.strip("\n "):
-        raise EmptyError("it has no rows of data")
+        raise EmptyError(_no_rows(layout, target))
     ragged: list[Any] = []
     comments: list[Any] = []
 

@@ -7,13 +7,14 @@ import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from thalweg.data import arff
 from thalweg.words import listed
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def is_whole(content: bytes) -> bool:
     return _engine(content) is not None or _is_npz(content)
 
 
-def sheet(content: bytes, target: str | None) -> tuple[bytes, str] | None:
+def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
     """Return a sheet of a spreadsheet as CSV, and its name if there are more.
 
-    It is the longest of those that have the target, or else of all.
+    It is the longest of those that have the known columns, or else of all.
 
     Args:
         content: of a file.
-        target: the name of a column, if it is known.
+        known: names of columns that it has.
 
     Returns:
         None if it is no spreadsheet.
@@ -72,37 +73,38 @@ def sheet(content: bytes, target: str | None) -> tuple[bytes, str] | None:
     filled = {name: frame for name, frame in frames.items() if frame.shape[0] > 1}
     if not filled:
         raise ValueError("none of its sheets has rows of data")
-    has = [n for n, frame in filled.items() if (frame.iloc[:_TITLES] == target).to_numpy().any()]
+    tops = {name: set(frame.iloc[:_TITLES].to_numpy().ravel()) for name, frame in filled.items()}
+    has = [name for name, top in tops.items() if known and top.issuperset(known)]
     name = max(has or filled, key=lambda n: len(filled[n]))
     said = f"sheet {name} of {listed(list(frames), 3)}" if len(frames) > 1 else ""
     return filled[name].to_csv(index=False, header=False).encode(), said
 
 
-def read(content: bytes, target: str | None) -> tuple[pa.Table, str] | None:
+def read(content: bytes, known: Sequence[str]) -> tuple[pa.Table, str] | None:
     """Return the columns of a file, and what was assumed; None if the format is another.
 
     Args:
         content: of a file.
-        target: the name of a column, if it is known.
+        known: names of columns that it has.
 
     Raises:
         ValueError: it is broken, or holds no table.
     """
     for mark, (what, reader) in _READERS.items():
         if content.startswith(mark):
-            return _tried(what, reader, content, target)
+            return _tried(what, reader, content, known)
     if JSON.match(content):
-        return _tried("JSON", _json, content, target)
+        return _tried("JSON", _json, content, known)
     if ARFF.search(content[:_HEAD]):
-        return _tried("ARFF", _arff, content, target)
-    return _tried("NumPy", _archive, content, target) if _is_npz(content) else None
+        return _tried("ARFF", lambda held, _: (arff.read(held), ""), content, known)
+    return _tried("NumPy", _archive, content, known) if _is_npz(content) else None
 
 
 def _tried(
-    what: str, reader: "_Reader", content: bytes, target: str | None
+    what: str, reader: "_Reader", content: bytes, known: Sequence[str]
 ) -> tuple[pa.Table, str]:
     try:
-        found, more = reader(content, target)
+        found, more = reader(content, known)
     except _HoldsNoTableError as error:
         raise ValueError(f"it is a file of {what} that {error}") from None
     except Exception as error:  # noqa: BLE001 - a library raises what it likes of bytes
@@ -154,7 +156,7 @@ def _lacks(value: object) -> bool:
     return value is None or value != value  # noqa: PLR0124 - NaN
 
 
-def _json(content: bytes, _: str | None) -> "_Read":
+def _json(content: bytes, _: Sequence[str]) -> "_Read":
     """Read a list of objects or of rows, columns by their names, or an object on each line."""
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
@@ -184,19 +186,6 @@ def _json(content: bytes, _: str | None) -> "_Read":
     raise _HoldsNoTableError("holds no list of records; write its table as CSV")
 
 
-def _arff(content: bytes, _: str | None) -> "_Read":
-    import pandas as pd  # noqa: PLC0415 - takes a second to load
-    from scipy.io.arff import loadarff  # noqa: PLC0415 - only such files need it
-
-    rows, about = loadarff(io.StringIO(content.decode("utf-8-sig")))
-    frame = pd.DataFrame(rows)
-    for name, kind in zip(about.names(), about.types(), strict=True):
-        if kind == "nominal":
-            words = [None if word == b"?" else word.decode() for word in frame[name]]
-            frame[name] = pd.Categorical(words)
-    return frame, ""
-
-
 def _are(kind: type, values: object) -> bool:
     """Return whether something is a list of this kind, such as of rows."""
     return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
@@ -206,27 +195,27 @@ def _numbered(count: int, name: str) -> list[str]:
     return [f"{name}{i + 1}" for i in range(count)]
 
 
-def _sas(content: bytes, _: str | None) -> "_Read":
+def _sas(content: bytes, _: Sequence[str]) -> "_Read":
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
     form: Any = "xport" if content.startswith(b"HEADER") else "sas7bdat"
     return pd.read_sas(io.BytesIO(content), format=form, encoding="cp1252"), ""
 
 
-def _stata(content: bytes, _: str | None) -> "_Read":
+def _stata(content: bytes, _: Sequence[str]) -> "_Read":
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
     return pd.read_stata(io.BytesIO(content)), ""
 
 
-def _orc(content: bytes, _: str | None) -> "_Read":
+def _orc(content: bytes, _: Sequence[str]) -> "_Read":
     from pyarrow import orc  # noqa: PLC0415 - not on every system
 
     return orc.ORCFile(pa.BufferReader(content)).read(), ""
 
 
-def _sqlite(content: bytes, target: str | None) -> "_Read":
-    """Read the one table, or the one that has the target."""
+def _sqlite(content: bytes, known: Sequence[str]) -> "_Read":
+    """Read the one table, or the one that has the known columns."""
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
@@ -236,25 +225,25 @@ def _sqlite(content: bytes, target: str | None) -> "_Read":
         quoted = {name: name.replace('"', '""') for name in tables}
         selects = {name: f'SELECT * FROM "{quoted[name]}"' for name in tables}  # noqa: S608 - quoted
         columns = {n: [c[0] for c in connection.execute(selects[n]).description] for n in tables}
-        has = [name for name in tables if target in columns[name]] or tables
+        has = [name for name in tables if {*known} <= {*columns[name]}] or tables
         if len(has) != 1:
             raise _HoldsNoTableError(f"has the tables {listed(tables, 5)}; export one as CSV")
         return pd.read_sql_query(selects[has[0]], connection), f", table {has[0]}"
 
 
-def _array(content: bytes, _: str | None) -> "_Read":
+def _array(content: bytes, _: Sequence[str]) -> "_Read":
     array = np.load(io.BytesIO(content))
     if array.dtype.names:
         return pa.table({name: array[name] for name in array.dtype.names}), ""
     return _of_arrays({"column": array}), ""
 
 
-def _archive(content: bytes, _: str | None) -> "_Read":
+def _archive(content: bytes, _: Sequence[str]) -> "_Read":
     with np.load(io.BytesIO(content)) as arrays:
         return _of_arrays(dict(arrays)), ""
 
 
-def _matlab(content: bytes, _: str | None) -> "_Read":
+def _matlab(content: bytes, _: Sequence[str]) -> "_Read":
     from scipy.io import loadmat  # noqa: PLC0415 - only such files need it
 
     held = loadmat(io.BytesIO(content))
@@ -280,13 +269,13 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]]) -> pa.Table:
 
 
 _Read = tuple[Any, str]  # a pandas frame or a table, and what more is said of it
-_Reader = Callable[[bytes, str | None], _Read]
+_Reader = Callable[[bytes, Sequence[str]], _Read]
 _READERS: Mapping[bytes, tuple[str, _Reader]] = {
     b"ORC": ("ORC", _orc),
     b"SQLite format 3": ("SQLite", _sqlite),
     b"<stata_dta>": ("Stata", _stata),
     **dict.fromkeys((b"r\x01\x01", b"r\x02\x01", b"s\x01\x01", b"s\x02\x01"), ("Stata", _stata)),
-    b"HEADER RECORD*******LIB": ("SAS", _sas),
+    b"HEADER RECORD*******LIBRARY": ("SAS", _sas),
     b"\0" * 12 + b"\xc2\xea\x81\x60": ("SAS", _sas),
     b"\x93NUMPY": ("NumPy", _array),
     b"MATLAB 5.0": ("MATLAB", _matlab),

@@ -34,16 +34,18 @@ _DENSE = 100_000_000  # numbers that a sparse file may have when it is written o
 _ARROW = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _FOREIGN = {  # what is no table that can be read here: its first bytes, and what to do
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV",
-    b"\x89HDF": "an HDF5 file; write it as Parquet with pandas",
+    b"\x89HDF": "an HDF5 file; write it as Parquet with pandas: read_hdf(FILE).to_parquet(NEW)",
     b"ORC": "an ORC file; write it as Parquet with PyArrow",
     b"SQLite format 3": "a SQLite database; export the table as CSV",
-    b"$FL": "an SPSS file; save it as CSV or Stata (.dta)",
+    b"$FL": "an SPSS file; save it as CSV or Stata (.dta), or by pandas.read_spss as Parquet",
     b"\x80\x02": "a pickle, which can run code; write it as Parquet with pandas",
     b"\x80\x03": "a pickle, which can run code; write it as Parquet with pandas",
     b"\x80\x04": "a pickle, which can run code; write it as Parquet with pandas",
     b"\x80\x05": "a pickle, which can run code; write it as Parquet with pandas",
     b"MATLAB 7.3": "a MATLAB file of the form of HDF5; save it with -v7",
     b"RDX": "an R workspace; write the table with write.csv",
+    b"X\n\0\0\0": "an object of R; write the table with write.csv(readRDS(FILE), row.names=FALSE)",
+    b"HEADER RECORD*******LIBV8": "a SAS transport file of version 8; write version 5, or CSV",
     b"Obj\x01": "an Avro file; write it as Parquet",
     b"\x93NUMPY": "a NumPy array; give it to thalweg.race(X, y) in Python",
     b"FEA1": "a Feather file of the first version; write it again with pandas",
@@ -124,7 +126,7 @@ def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) ->
         raise ValueError(f"{folder} holds no files")
     with paths[0].open("rb") as begin:
         if begin.read(4) == b"PAR1":
-            return Table(_parquet_parts(folder, paths))
+            return Table(_flat(_parquet_parts(folder, paths)))
     parts: dict[Path, Table] = {}
     for path in paths:
         with contextlib.suppress(delimited.EmptyError):  # as systems write that write in parts
@@ -251,17 +253,18 @@ def check_is_table(content: bytes) -> None:
 
 
 def _table(content: bytes, dialect: Dialect, target: str | None, *, skip: bool) -> Table:
-    if found := foreign.read(content, target):
+    known = (*dialect.columns, *([target] if target else []))
+    if found := foreign.read(content, known):
         table, said = found
         return Table(table, assumed=(said,))
-    if spread := foreign.sheet(content, target):
+    if spread := foreign.sheet(content, known):
         content, name = spread
         dialect = replace(dialect, delimiter=",", encoding=None)
         text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)
         return Table(text.table, text.dropped, (*[name] * bool(name), *text.assumed))
     check_is_table(content)
     if content.startswith(_ARROW):
-        return Table(_arrow(content))
+        return Table(_flat(_arrow(content)))
     if is_libsvm(content):
         return _libsvm(content)
     text = delimited.read(content, dialect, target=target, skip_bad_rows=skip)
@@ -275,6 +278,13 @@ def _arrow(content: bytes) -> pa.Table:
     if content.startswith(b"\xff\xff\xff\xff"):
         return pa.ipc.open_stream(source).read_all()
     return pyarrow.feather.read_table(source)
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Return the parts of structs as columns such as user.age, as of JSON's objects."""
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    return table
 
 
 def is_libsvm(content: bytes) -> bool:
