@@ -289,7 +289,9 @@ def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
     [
         (["4.5/5", "3/5", "1/5"], "words, though they begin with numbers, in b"),
         (["$5", "€6", "£7"], "words, though they begin with numbers, in b"),
-        (["01234", "90210", "00501"], "leading zeros left out in b"),
+        (["01234", "90210", "00501"], "codes with leading zeros, taken as words, in b"),
+        (["0100", "0200", "1000"], "codes with leading zeros, taken as words, in b"),
+        (["007", "012", "100"], "leading zeros left out in b"),
     ],
 )
 def test_what_may_not_be_meant_so_is_said(tmp_path: Path, values: list[str], said: str) -> None:
@@ -297,6 +299,38 @@ def test_what_may_not_be_meant_so_is_said(tmp_path: Path, values: list[str], sai
     assert data.load(path, target="price").notes == (f"assumed: {said}",)
     told = data.load(path, target="price", types={"b": "category"})
     assert (told.notes, told.X["b"].tolist()) == ((), values * 40)
+
+
+def test_padded_digits_that_count_or_tell_the_time_are_numbers(tmp_path: Path) -> None:
+    texts = {
+        "a counter": [f"{i:07}" for i in range(120)],
+        "times": [f"{7 + i // 10:02}{6 * (i % 10):02}" for i in range(60)] * 2,
+        "lengths": ["01234", "90210", "00501", "123456"] * 30,
+    }
+    for name, values in texts.items():
+        found = data.load(written(tmp_path, b=values), target="price")
+        assert found.X["b"].tolist() == [int(value) for value in values], name
+    path = written(tmp_path, b=["01234", "90210", "00501"] * 40)
+    told = data.load(path, target="price", types={"b": "number"})
+    assert told.X["b"].tolist() == [1234, 90210, 501] * 40
+
+
+def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) -> None:
+    texts = ["<5", "12", "> 500", "7.5", "88", "≤1,024", "~3", *"123456789012345678901234"] * 4
+    texts = texts[:120]
+    found = data.load(written(tmp_path, b=texts), target="price")
+    assert found.X["b"].tolist()[:8] == [5, 12, 500, 7.5, 88, 1024, 3, 1]
+    said = "< and > and ~ and ≤ before a number left out in b"
+    assert found.notes[0].startswith(f"assumed: {said}")
+    new = tables.encodable(
+        pa.table({"b": ["<5", "<0.5"]}), {"b": "number"}, found.options, comma=False,
+        styles=found.styles,
+    )  # fmt: skip
+    assert new["b"].tolist() == [5, 0.5]
+    words = ["<20k", "20k-40k", ">40k"] * 40
+    assert data.load(written(tmp_path, b=words), target="price").X["b"].tolist() == words
+    with pytest.raises(ValueError, match="row 120: '<much' is not a number"):
+        data.load(written(tmp_path, b=[*texts[:119], "<much"]), target="price")
 
 
 def test_one_message_has_all_texts_that_stand_for_missing_values(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
 _MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: it is neither a number nor a date
 _NUMBERED = r"^[^\pL\pN]*\pN"
+_BOUND = r"^(?:[<>]=?|[≤≥~≈]) ?"  # a limit of what can be measured
+_FEW = 40  # words below which each becomes a feature
 _MARKS = 5  # bad texts that a message names
 
 
@@ -237,21 +239,47 @@ def _of_text(
             return Column(name, "number", seconds, _bad(text, seconds), lengths, lengths)
     if asked is None and style and dates.are_whole(text):
         asked, style = "date", None
-    if asked == "number" or style:
-        style = style or Numerals()
-        values = style.parse(text)
-        odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(text, PLAIN)))
-        said = str(style) if pc.any(odd).as_py() else ""
-        if pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
-            said = said or "leading zeros left out"
-        return Column(name, "number", values, _bad(text, values), said, style.settled())
+    codes = asked is None and style is not None and _are_codes(text)
+    if asked == "number" or (style and not codes):
+        return _of_numbers(name, text, style or Numerals())
     if asked == "date" or (asked is None and dates.may_be(text)):
         values, form, said = dates.read(text, before if isinstance(before, str) else None)
         known = len(values) - values.null_count
         if asked == "date" or 2 * known > len(text) - text.null_count:
             return Column(name, "date", values, _bad(text, values), said, form)
     said = "words, though they begin with numbers," if most(text, _NUMBERED) else ""
+    said = "codes with leading zeros, taken as words," if codes else said
     return Column(name, "words", text, assumed=said)
+
+
+def _of_numbers(name: str, text: pa.ChunkedArray, style: Numerals) -> Column:
+    """Return the numbers of texts in a style; of a bound such as <5 the number."""
+    values = style.parse(text)
+    odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(text, PLAIN)))
+    said = [str(style)] if pc.any(odd).as_py() else []
+    if not said and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
+        said.append("leading zeros left out")
+    bounds = pc.and_(pc.is_null(values), pc.match_substring_regex(text, _BOUND))
+    if pc.any(bounds).as_py():
+        bare = pc.if_else(bounds, pc.replace_substring_regex(text, _BOUND, ""), None)
+        values = pc.coalesce(values.cast(pa.float64()), style.parse(bare).cast(pa.float64()))
+        signs = pc.utf8_slice_codeunits(text.filter(bounds), 0, 1).unique().to_pylist()
+        said.append(f"{' and '.join(sorted(signs))} before a number left out")
+    return Column(name, "number", values, _bad(text, values), ", ".join(said), style.settled())
+
+
+def _are_codes(text: pa.ChunkedArray) -> bool:
+    """Return whether digits are codes, as of post: padded with zeros to one length, and repeated.
+
+    Four digits may be times of day, unless they are few.
+    """
+    if not pc.any(pc.match_substring_regex(text, r"^0\d{3,}$")).as_py():
+        return False
+    lengths = pc.unique(pc.utf8_length(text)).drop_null().to_pylist()
+    digits = pc.all(pc.match_substring_regex(text, r"^\d+$")).as_py()
+    distinct = pc.count_distinct(text).as_py()
+    repeated = distinct < len(text) - text.null_count
+    return bool(digits and repeated and len(lengths) == 1 and (lengths[0] > 4 or distinct < _FEW))
 
 
 def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
