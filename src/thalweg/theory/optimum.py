@@ -135,9 +135,10 @@ def _minimize(
 def _best_lr(rule: Rule, hyper: Mapping[str, float], spectrum: Array) -> tuple[float, float]:
     """Return the lr with the lowest rate, found on ever finer grids, and that rate."""
     low, high = np.log(np.array([1e-8, 1e13]) / spectrum[-1])
+    points = 513  # to find the valley; then few, since each matrix has its eigenvalues computed
     while high - low > 1e-12 * max(1.0, abs(low)):
-        logs = np.linspace(low, high, 513)
+        logs = np.linspace(low, high, points)
         rates = worst_radius(linearize(rule, {**hyper, "lr": np.exp(logs)}), spectrum)
         i = int(np.argmin(rates))
-        low, high = logs[max(i - 1, 0)], logs[min(i + 1, 512)]
+        low, high, points = logs[max(i - 1, 0)], logs[min(i + 1, points - 1)], 33
     return math.exp(logs[i]), float(rates[i])
