@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.io
+import scipy.sparse
 from pyarrow import orc
 
 from mixed_table import FRAME
@@ -68,6 +69,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     "JSON of records": (as_json(RECORDS), FRAME, "format JSON"),
     "JSON of columns": (as_json(FRAME.to_dict("list")), FRAME, "format JSON"),
     "JSON of pandas": (FRAME.to_json().encode(), FRAME, "format JSON"),
+    "JSON by names": (as_json({f"r{i}": r for i, r in enumerate(RECORDS)}), FRAME, "format JSON"),
     "JSON in two parts": (FRAME.to_json(orient="split").encode(), FRAME, "format JSON"),
     "JSON of rows": (as_json(ROWS), FRAME, "format JSON"),
     "JSON of rows of numbers": (as_json(NUMBERS.tolist()), UNNAMED, "format JSON"),
@@ -172,6 +174,12 @@ def test_a_database_is_read_where_one_table_has_the_target(tmp_path: Path) -> No
         (written(lambda f: np.save(f, np.array([{}]))), "cannot be read as NumPy: Object arrays"),
         (workbook([["only"]]), "none of its sheets has rows of data"),
         (workbook(ROWS)[:-300], "it cannot be unpacked"),
+        (
+            written(lambda f: scipy.sparse.save_npz(f, scipy.sparse.csr_matrix(np.eye(3)))),
+            "holds a sparse matrix without a target; in Python, thalweg.race",
+        ),
+        (b"-- of May\n/* a dump */\nCREATE TABLE t (a INT);\n", "it is SQL; read it into a SQLite"),
+        (b"---\n- size: 1\n  price: 2\n", "it is YAML; write it as JSON or CSV"),
         (b"$FL2rest", r"it is an SPSS file; save it as CSV or Stata \(.dta\)"),
         (gzip.compress(b"X\n\0\0\0\3rest"), "it is an object of R; write the table with write.csv"),
         (b"HEADER RECORD*******LIBV8   HEADER", "SAS transport file of version 8; write version 5"),

@@ -64,3 +64,22 @@ def test_rows_of_units_and_questions_below_the_names_are_left_out(
     found, notes = prices(tmp_path, "\n".join(rows))
     assert found == EXPECTED
     assert notes[0].count("left out: no values") == len(below)
+
+
+@pytest.mark.parametrize("name", ["Total", "", "Sum:"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sum_of_all_rows_stands_at_one_end(tmp_path: Path, name: str, *, first: bool) -> None:
+    rows = [row.replace("Total", "Rome") for row in ROWS]
+    total = f'{name},"{sum(EXPECTED) * 100:,.2f}",{sum(EXPECTED):.0f}'
+    found, notes = prices(
+        tmp_path, "\n".join([HEADER, *[total] * first, *rows, *[total] * (not first)])
+    )
+    assert found == EXPECTED
+    assert any("left out" in note for note in notes)
+
+
+def test_a_row_without_a_name_that_adds_nothing_up_stays(tmp_path: Path) -> None:
+    rows = [row.replace("Total", "Rome") for row in ROWS]
+    for name in ("Total", ""):
+        found, _ = prices(tmp_path, "\n".join([HEADER, f"{name},2.5,7", *rows]))
+        assert found == [7, *EXPECTED]

@@ -158,7 +158,10 @@ def test_classes_and_their_leaks(tmp_path: Path) -> None:
     assert found.notes[0].startswith("column 'a' tells the target all alone")
 
 
-@pytest.mark.parametrize("mark", ["\\N", "(null)", "#DIV/0!", "#VALUE!", "#NAME?"])
+@pytest.mark.parametrize(
+    "mark",
+    ["\\N", "(null)", "[NULL]", "NAN", "#DIV/0!", "#VALUE!", "#NAME?", "#NV", "#N/D", "#¡VALOR!"],
+)
 def test_what_databases_and_excel_write_for_no_value_is_missing(tmp_path: Path, mark: str) -> None:
     values = [mark if i % 3 == 0 else b for i, b in enumerate(B)]
     found = data.load(written(tmp_path, b=values), target="price")

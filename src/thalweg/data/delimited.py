@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,9 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         text = text.replace("\ufeff", "").replace("\u200b", "")
     if not text.strip():
         raise EmptyError("it is empty")
-    text = _unwrapped(text)
+    text, dialect, doubled = _single(_unwrapped(text), dialect)
     layout = layout_of(text, dialect, target)
+    layout.assumed += doubled
     body = _body(text, layout)
     table, ragged = _parsed(body, layout, target)
     apart = ragged or len(layout.names) < layout.width
@@ -158,6 +159,14 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     kept = [i for i, name in enumerate(layout.names) if name or full[i]]
     table = table.select(kept).rename_columns([names[i] for i in kept])
     return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
+
+
+def _single(text: str, dialect: Dialect) -> tuple[str, Dialect, list[str]]:
+    """Return a text whose lines have as many double colons with one character in their place."""
+    first = {line.count("::") for line in text.split("\n", _TITLES)[:_TITLES] if line}
+    if dialect.delimiter is not None or len(first) > 1 or 0 in first:
+        return text, dialect, []
+    return text.replace("::", _UNIT), replace(dialect, delimiter=_UNIT), ["delimiter ::"]
 
 
 def _unwrapped(text: str) -> str:

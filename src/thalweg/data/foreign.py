@@ -156,7 +156,7 @@ def _lacks(value: object) -> bool:
     return value is None or value != value  # noqa: PLR0124 - NaN
 
 
-def _json(content: bytes, _: Sequence[str]) -> "_Read":
+def _json(content: bytes, known: Sequence[str]) -> "_Read":
     """Read a list of objects or of rows, columns by their names, or an object on each line."""
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
@@ -174,6 +174,7 @@ def _json(content: bytes, _: Sequence[str]) -> "_Read":
         inner = [name for name, value in held.items() if _are(dict, value) or _are(list, value)]
         if len(inner) == 1:
             place, held = f", rows in {inner[0]}", held[inner[0]]
+    held = _unnamed(held, known)
     if _are(dict, held):
         return pd.json_normalize(held), place
     if _are(list, held):
@@ -184,6 +185,14 @@ def _json(content: bytes, _: Sequence[str]) -> "_Read":
     if isinstance(held, dict) and (_are(list, [*held.values()]) or _are(dict, [*held.values()])):
         return pd.DataFrame(held), place
     raise _HoldsNoTableError("holds no list of records; write its table as CSV")
+
+
+def _unnamed(held: Any, known: Sequence[str]) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return records without the names of an object that has each by its own, or what is held."""
+    if not isinstance(held, dict) or not _are(dict, [*held.values()]):
+        return held
+    records = [*held.values()]
+    return records if known and {*known} <= {*records[0]} - {*held} else held
 
 
 def _are(kind: type, values: object) -> bool:
@@ -240,6 +249,11 @@ def _array(content: bytes, _: Sequence[str]) -> "_Read":
 
 def _archive(content: bytes, _: Sequence[str]) -> "_Read":
     with np.load(io.BytesIO(content)) as arrays:
+        if "format" in arrays and "shape" in arrays:
+            raise _HoldsNoTableError(
+                "holds a sparse matrix without a target; in Python, thalweg.race(X.toarray(), y) "
+                "takes it"
+            )
         return _of_arrays(dict(arrays)), ""
 
 

@@ -54,6 +54,13 @@ _FOREIGN = {  # what is no table that can be read here: its first bytes, and wha
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
 }
 _MARKUP = re.compile(rb"\s*<(!doctype|html|table|\?xml)", re.IGNORECASE)
+_OTHERS = (
+    (
+        re.compile(rb"(?i)\s*((--|/\*|#).*\s+)*(create (table|database)|insert into|drop table)\s"),
+        "SQL; read it into a SQLite database and give that, or export the table as CSV",
+    ),
+    (re.compile(rb"\s*(---\s+)?- +[\w-]+: .*\n +[\w-]+: "), "YAML; write it as JSON or CSV"),
+)
 _LIBSVM = re.compile(  # an example without features is only its label
     rb"\s*[-+]?[\d.]+(e[-+]?\d+)?(,[-+]?[\d.]+)*(\s+qid:\d+)?"
     rb"(\s+\d+:[-+]?[\d.]+(e[-+]?\d+)?)*\s*(#.*)?"
@@ -248,6 +255,9 @@ def check_is_table(content: bytes) -> None:
         raise ValueError("it is an ARFF file; write it as CSV with scipy.io.arff and pandas")
     if _MARKUP.match(content):
         raise ValueError("it is a web page or XML, not a table; save the table itself as CSV")
+    for form, what in _OTHERS:
+        if form.match(content[:_HEAD]):
+            raise ValueError(f"it is {what}")
     if foreign.JSON.match(content):
         raise ValueError("it is JSON; write it as CSV or Parquet with pandas")
 

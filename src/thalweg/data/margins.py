@@ -5,10 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from thalweg.data.numerals import MISSING, most
+from thalweg.data.numerals import MISSING, most, numerals_of
 from thalweg.words import listed
 
 __all__ = ["NUMBER", "without_margins"]
@@ -22,6 +23,7 @@ _SUBTOTAL = rf"(?i)^(?:{_SUM}|{_SUM}:? .+|.+ {_SUM}):?$"
 _ROWS = 300  # by which the first ones are judged
 _LEADING = 3  # columns in one of which a sum is called so
 _RARELY = 0.1  # a gap that fewer rows have shows that another row is none of them
+_ROUNDED = 1e-6  # relative error of a sum that was rounded
 _HEADERS = 3  # rows of units, of questions and the like that stand below the names
 _POWER = r"(?:1|(?:[x×] ?)?10 ?(?:\^|\*{1,2}|E|e)? ?\d+) ?/ ?[^\W\d_]"  # as in 10^9/L and 1/min
 
@@ -59,6 +61,9 @@ def without_margins(
     while below < _HEADERS and (units := _units(table)):
         table, below = table.slice(1), below + 1
         said.append(f"the row below the names, {listed(units, 3)}, left out: no values")
+    if ends := _sums_at_ends(table):
+        table = table.slice(ends[0], table.num_rows - sum(ends))
+        said.append("a sum of all rows left out")
     sums = _subtotals(table)
     if sums is not None:
         count = pc.sum(sums).as_py()
@@ -100,6 +105,36 @@ def _units(table: pa.Table) -> list[str]:
                 return []  # a row of data, so that no other column need be looked at
     texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
     return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
+
+
+def _sums_at_ends(table: pa.Table) -> tuple[int, int] | None:
+    """Return whether the first and the last row add up all others, as 0 and 1; None if none does.
+
+    Such a row is called a sum, or has no name where all others have one.
+    """
+    if table.num_rows < 3 or table.num_columns < 2:
+        return None
+    names = pc.utf8_trim_whitespace(table.column(0))
+    gap_alone = pc.sum(pc.equal(names, "")).as_py() == 1
+    found = []
+    for row in (0, len(names) - 1):
+        name = names[row].as_py()
+        called = re.match(_SUBTOTAL, name) or (not name and gap_alone)
+        found.append(int(bool(called) and _adds_up(table, row)))
+    return (found[0], found[1]) if any(found) else None
+
+
+def _adds_up(table: pa.Table, row: int) -> bool:
+    """Return whether a row has the sum of all others in a column of numbers."""
+    for column in table.columns[1:]:
+        text = pc.utf8_trim_whitespace(column)
+        if (style := numerals_of(text)) is None:
+            continue
+        values = style.parse(text).cast(pa.float64()).to_numpy()
+        others = np.nansum(np.delete(values, row))
+        if others and np.isclose(values[row], others, rtol=_ROUNDED, atol=0):
+            return True
+    return False
 
 
 def _subtotals(table: pa.Table) -> pa.ChunkedArray | None:

@@ -14,8 +14,12 @@ MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
     "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
     "-1.#QNAN", "\\N", "(null)", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!",
+    "NAN", "Nan", "NaT", "(NULL)", "[NULL]", "<NULL>", "<null>", "(blank)",
+    "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#VALEUR!", "#NOMBRE!", "#N/D", "#VALORE!", "#VALOR!",
+    "#¡VALOR!", "#¡DIV/0!", "#Н/Д", "#ЗНАЧ!", "#ДЕЛ/0!",
 )  # fmt: skip
-"""What stands for a missing value in any column: words of pandas, skrub, SQL and Excel."""
+"""What stands for a missing value in any column: words of pandas, skrub, SQL, and Excel's errors in
+several languages."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 """Numbers as Python reads them."""
@@ -33,7 +37,8 @@ _CODES = (
     "USD|EUR|GBP|JPY|CHF|SEK|NOK|DKK|ISK|PLN|CZK|HUF|RON|BGN|TRY|RUB|UAH|INR|CNY|RMB|KRW|THB|IDR|"
     "MYR|SGD|HKD|TWD|PHP|VND|AUD|NZD|CAD|MXN|BRL|ARS|CLP|COP|PEN|ZAR|NGN|KES|EGP|AED|SAR|ILS"
 )
-_MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?)"
+_NAMES = r"S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?|Rp\.?|RM|KSh|TL|S/\.?|B/\."
+_MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|{_NAMES})"
 _UNIT = rf"(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
 _TIMES = {
     **dict.fromkeys(("k", "K", "Tsd", "thousand"), 1e3),
