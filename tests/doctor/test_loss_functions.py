@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from thalweg.doctor.checks.losses import losses_given
+from thalweg.doctor.checks.losses import every_pair, losses_given
 from thalweg.doctor.subject import LossFn, Subject
 
 Y = torch.arange(24) % 3
@@ -140,3 +140,41 @@ def test_several_true_labels_and_one_softmax() -> None:
 )
 def test_distances_are_at_least_0(last: nn.Module, cause: str | None) -> None:
     assert found(body(1, last), F.hinge_embedding_loss, 2 * SIDES - 1) == cause
+
+
+def weighted(out: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
+    errors = (out.squeeze(1) - y[0]).abs()
+    return (errors * y[1]).sum() / y[1].sum()
+
+
+def apart(out: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
+    """Error, and a penalty of outputs that lie close together: of pairs on purpose."""
+    s = out.squeeze(1)
+    return (s - y[0]).pow(2).mean() + torch.exp(-((s.unsqueeze(1) - s) ** 2)).mean()
+
+
+def ranked(out: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
+    """Every pair of outputs, by the order of their targets: of pairs on purpose."""
+    above = y[0].unsqueeze(1) - y[0]
+    return (torch.relu(1 - out + out.squeeze(1)) * (above > 0)).mean()
+
+
+WEIGHTS = torch.linspace(0.1, 2, 24)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "weights", "cause"),
+    [
+        (weighted, WEIGHTS[:, None], "loss_broadcasts"),
+        (weighted, WEIGHTS, None),
+        (apart, WEIGHTS, None),
+        (ranked, WEIGHTS, None),
+    ],
+    ids=["weights in a column", "weights in a row", "spread of outputs", "ranking"],
+)
+def test_every_pair_within_a_loss(loss_fn: LossFn, weights: Tensor, cause: str | None) -> None:
+    x = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))
+    model = body(1, nn.Identity())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    finding = every_pair(Subject(model, optimizer, loss_fn, [(x, (x.sum(1), weights))]))
+    assert (finding.cause if finding else None) == cause

@@ -25,8 +25,10 @@ _SIDES = {**PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of 
 _SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
 _DISTANCES = {"hinge_embedding_loss"}
 _NOTED = {*_DIFFERENCES, *_LOGARITHMS, *_SIDES, *_SCORES, *_DISTANCES}
-_ROUNDING = 1e-4
+_JOINS = {"add", "div", "mul", "multiply", "radd", "rmul", "rsub", "sub", "subtract", "truediv"}
+_ROUNDING, _EXACT = 1e-4, 1e-5  # the latter relative to a loss
 _SIZES = 4  # of the parameters
+_FEWEST = 4  # examples
 _SEVERAL = 0.05  # of the examples with several true labels
 _EXPERIMENT = "an experiment: what the loss function is given, with parameters of several sizes"
 
@@ -206,6 +208,96 @@ _LOOKS: Sequence[Callable[[_Call], Finding | None]] = (
 )
 
 
+class _Joined(TorchFunctionMode):
+    """Notes where a row of n numbers meets a column of the same n: n times n pairs come of it.
+
+    Args:
+        examples: n; each of the numbers may be a row of several.
+        place: of such a pair whose row is changed; None: none is.
+        change: of that row and the shape of the column.
+    """
+
+    def __init__(
+        self,
+        examples: int,
+        place: int | None = None,
+        change: Callable[[Tensor, torch.Size], Tensor] = lambda row, _: row,
+    ) -> None:
+        super().__init__()
+        self._examples, self._place, self._change = examples, place, change
+        self.shapes: list[tuple[torch.Size, torch.Size]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        given, named = list(args), kwargs or {}
+        if getattr(func, "__name__", "").strip("_") in _JOINS and self._squares(given[:2]):
+            row, column = sorted((0, 1), key=lambda i: given[i].ndim)
+            self.shapes.append((given[row].shape, given[column].shape))
+            if self._place == len(self.shapes) - 1:
+                given[row] = self._change(given[row], given[column].shape)
+        return func(*given, **named)
+
+    def _squares(self, pair: list[Any]) -> bool:
+        """Return whether every example of one side meets every example of the other."""
+        if len(pair) < 2 or not all(isinstance(t, Tensor) and t.ndim for t in pair):
+            return False
+        one, other = pair
+        known = len(one) == len(other) == self._examples and one.numel() == other.numel()
+        if not known or one.ndim == other.ndim:
+            return False
+        pairs = torch.broadcast_shapes(one.shape, other.shape).numel()
+        # What meets itself, as in the spread of outputs, is meant to.
+        own = torch.equal(one.flatten(), other.flatten())
+        return pairs == self._examples * one.numel() and not own
+
+
+def every_pair(subject: Subject) -> Finding | None:
+    """Look for a product or difference of every example with every other one within the loss.
+
+    So what broadcasts in a loss of the user's own is seen, in whatever form targets come. A loss
+    of pairs on purpose is another when examples of one side change places.
+    """
+    if subject.examples < _FEWEST:
+        return None
+    known = _Joined(subject.examples)
+    plain = _loss_within(subject, known)
+    for place, (row, column) in enumerate(known.shapes):
+        changes = (lambda t, _: t.roll(1, 0)), (lambda t, shape: t.reshape(shape))
+        moved, paired = (
+            _loss_within(subject, _Joined(subject.examples, place, change)) for change in changes
+        )
+        size = max(abs(plain), abs(paired))
+        if not abs(moved - plain) <= _EXACT * size < _EXACT * 10 * size < abs(paired - plain):
+            continue
+        pairs = torch.broadcast_shapes(row, column)
+        return Finding(
+            "loss_broadcasts",
+            "problem",
+            f"Tensors of the shapes {list(column)} and {list(row)} meet in the loss: that makes "
+            f"{list(pairs)} pairs of {subject.examples} examples, each with every other one. The "
+            f"loss is {digits(plain)}, also when the second one's examples change places, and "
+            f"{digits(paired)} where shapes are equal.",
+            {"loss": plain, "loss of equal shapes": paired},
+            "the loss stays as it is when examples of one side change places, and is another when "
+            "shapes are equal",
+            "an experiment: the loss with one side changed where the two meet",
+        )
+    return None
+
+
+def _loss_within(subject: Subject, mode: TorchFunctionMode) -> float:
+    twin = subject.copy()
+    twin.model.eval()
+    torch.manual_seed(0)
+    with torch.no_grad(), mode:
+        return float(twin.loss(subject.batch))
+
+
 def _found(call: _Call, cause: str, told: str) -> Finding:
     return Finding(
         cause,
@@ -217,4 +309,4 @@ def _found(call: _Call, cause: str, told: str) -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (losses_given,)
+CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (losses_given, every_pair)
