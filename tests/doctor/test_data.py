@@ -38,6 +38,26 @@ def test_a_vocabulary_that_was_made_again_is_found() -> None:
         assert (found and found.cause) == cause
 
 
+def test_classes_that_a_sampler_draws_alike_are_no_problem() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.cat([torch.zeros(300), torch.ones(300), torch.full((300,), 2.0)]).long()
+    x = torch.randn(900, 4, generator=generator) + 3 * y[:, None]
+    held = torch.cat([torch.arange(200), torch.arange(300, 320), torch.arange(600, 610)])
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    mixed = torch.randperm(900, generator=generator)
+    known = list(zip(x[mixed].split(30), y[mixed].split(30), strict=True))
+    for given, targets, severity in (
+        (x[held], y[held], "warning"),
+        (x[held] + 6, y[held], "problem"),  # beside the classes, inputs differ
+        (x[held[:220]], y[held[:220]], "problem"),  # a class is missing
+    ):
+        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(given, targets)])
+        found = validation_differs(subject)
+        assert found is not None
+        assert found.severity == severity
+
+
 def test_words_that_are_as_frequent_under_other_numbers_are_told_by_their_targets() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 20, (800, 8), generator=generator)

@@ -8,6 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import thalweg
 from thalweg.doctor.diagnosis import betters
 from thalweg.doctor.exchange import exchanged
+from thalweg.doctor.loaders import merged
+from thalweg.doctor.scale import standardized
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import treatments
 from thalweg.doctor.trials import Trials
@@ -255,3 +257,34 @@ def test_a_graph_that_the_model_cuts_is_treated_uncut(*, cut: bool) -> None:
         twin.loss(batch).backward()
         for ours, its in zip(twin.model.parameters(), whole.parameters(), strict=True):
             assert torch.equal(ours.grad, its.grad)
+
+
+class Table(nn.Module):
+    """Numbers and a category, from a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kinds, self.net = nn.Embedding(4, 3), nn.Linear(8, 1)
+
+    def forward(self, row: dict[str, Tensor]) -> Tensor:
+        return self.net(torch.cat([self.kinds(row["kind"]), row["numbers"]], 1))
+
+
+def test_inputs_in_a_dict_are_treated() -> None:
+    generator = torch.Generator().manual_seed(0)
+    numbers, kind = torch.randn(320, 5, generator=generator), torch.arange(320) % 4
+    y = numbers[:, :2].sum(1, keepdim=True) + kind[:, None]
+    raw = 1e4 + 1e3 * numbers
+    rows = zip(kind.split(20), raw.split(20), y.split(20), strict=True)
+    batches = [({"kind": k, "numbers": n}, goal) for k, n, goal in rows]
+    model = Table()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    found = thalweg.check(model, optimizer, nn.MSELoss(), batches)
+    assert not found.skipped
+    assert found.findings[0].cause == "inputs_not_scaled"
+    whole = merged(batches, 16)
+    assert torch.equal(whole[0][0]["numbers"], raw)
+    scaled = standardized(whole)[0][0]
+    torch.testing.assert_close(scaled["numbers"].mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    assert torch.equal(scaled["kind"], kind)

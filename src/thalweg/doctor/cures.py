@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.cuts import CUTS
 from thalweg.doctor.layers import leaky, replaced, reset
-from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.rates import evened, rates
 from thalweg.doctor.subject import Copy, Subject, leaves
 from thalweg.doctor.treatments import (
@@ -21,7 +21,6 @@ from thalweg.doctor.treatments import (
     clipping,
     decorrelating,
     larger_batches,
-    merged,
     treatments,
 )
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import arrays
 
-__all__ = ["Part", "halves", "inputs", "read", "size_of", "target", "untouched"]
+__all__ = ["Part", "halves", "inputs", "merged", "read", "size_of", "target", "untouched"]
 
 Batch = Any  # what the loader gives: a pair (x, y), or what the user's own step takes
 
@@ -98,6 +99,12 @@ def halves(batch: Batch) -> tuple[Batch, Batch, int] | None:
     if size == 0:
         return None
     return _rows(batch, slice(size)), _rows(batch, slice(size, 2 * size)), size
+
+
+def merged(batches: Sequence[Batch], times: int) -> list[Batch]:
+    """Return batches of so many batches each; the last one may have fewer."""
+    parts = [batches[first : first + times] for first in range(0, len(batches), times)]
+    return [tree_map(lambda *t: torch.cat(t), *part) for part in parts]
 
 
 def _tensors(batch: Batch) -> Iterator[Tensor]:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from thalweg.doctor.finding import Finding
+from thalweg.doctor.loaders import merged
 from thalweg.doctor.signals import Signals
 from thalweg.doctor.subject import Copy, Subject
-from thalweg.doctor.treatments import Treatment, clipping, merged
+from thalweg.doctor.treatments import Treatment, clipping
 from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 

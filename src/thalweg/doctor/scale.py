@@ -1,11 +1,18 @@
-"""Scale: whether numbers are far from mean 0 and deviation 1."""
+"""Scale: whether numbers are far from mean 0 and deviation 1, and batches without that."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-__all__ = ["FAR", "Scale"]
+from thalweg.doctor.loaders import Batch, inputs, target
 
+__all__ = ["FAR", "Scale", "numbers", "standardized", "unit"]
+
+_ROWS = 4096  # examples that statistics are taken of
 FAR = 5.0  # root mean square of what is not scaled; its reciprocal's square is too small
 
 
@@ -38,3 +45,53 @@ class Scale:
         alive = columns[columns > 0]
         spread = float(alive.max() / alive.min()) if len(alive) and rows.shape[1] <= 256 else 1.0
         return cls(float(rows.mean()), float(rows.pow(2).mean().sqrt()), spread)
+
+
+def numbers(batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """Yield the numbers of each input, a row an example, wherever in a tuple or dict it stands."""
+    members = zip(*(tree_flatten(inputs(batch))[0] for batch in batches), strict=False)
+    yield from (rows for rows in map(_rows, members) if rows is not None)
+
+
+def _rows(tensors: Sequence[Any]) -> Tensor | None:
+    """Return rows of numbers of each batch as one; None where they are others, or differ."""
+    plain = all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 1 for t in tensors)
+    if not plain or len({t.shape[1:] for t in tensors}) > 1:
+        return None
+    return torch.cat([t.detach().flatten(1) for t in tensors])[:_ROWS].float()
+
+
+def standardized(batches: Sequence[Batch], *, targets: bool = False) -> list[Batch]:
+    """Return batches with inputs (and targets) of mean 0 and deviation 1.
+
+    Tables are standardized by column, images and series by channel. Of several inputs the first is,
+    and whichever is far from it.
+    """
+    given = [tree_flatten(inputs(batch)) for batch in batches]
+    members = [list(column) for column in zip(*(leaves for leaves, _ in given), strict=True)]
+    for place, column in enumerate(members):
+        rows = _rows(column)
+        plain = all(isinstance(t, Tensor) and t.is_floating_point() for t in column)
+        if plain and (place == 0 or (rows is not None and Scale.of(rows).far)):
+            members[place] = unit(column)
+    ys = [target(batch) for batch in batches]
+    ys = unit(ys) if targets else ys
+    leaves = zip(*members, strict=True)
+    return [
+        (*tree_unflatten(list(own), spec), y)
+        for own, (_, spec), y in zip(leaves, given, ys, strict=True)
+    ]
+
+
+def unit(tensors: list[Tensor]) -> list[Tensor]:
+    """Return tensors, a batch each, with mean 0 and deviation 1 in each column or channel."""
+    whole = torch.cat(tensors) if len({t.shape[1:] for t in tensors}) == 1 else tensors[0]
+    whole = torch.where(whole.isfinite(), whole, 0.0)
+    kept = whole.ndim - 1 if whole.ndim in {2, 3} else 1  # the dimension of columns or channels
+    if whole.ndim == 3 and whole.shape[1] <= 4 < whole.shape[2]:
+        kept = 1  # channels first
+    over = [d for d in range(whole.ndim) if d != kept] if whole.ndim > 1 else [0]
+    whole = whole.double()  # numbers of 1e9, such as times, keep few digits
+    mean = whole.mean(over, keepdim=True)
+    deviation = torch.maximum(whole.std(over, keepdim=True), 1e-8 + 1e-6 * mean.abs())
+    return [((t.double() - mean) / deviation).to(t.dtype) for t in tensors]

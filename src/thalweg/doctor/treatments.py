@@ -18,9 +18,9 @@ from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.cuts import cuts, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, constant_weights, gains, leaky, replaced, reset
-from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
-from thalweg.doctor.scale import FAR, Scale
+from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.words import digits, listed
 
@@ -32,7 +32,6 @@ __all__ = [
     "clipping",
     "decorrelating",
     "larger_batches",
-    "merged",
     "one_batch",
     "scaled_rate",
     "treatments",
@@ -280,21 +279,20 @@ def _adapts(group: dict[str, Any]) -> bool:
 def _scaling(subject: Subject) -> Iterator[Treatment]:
     if not subject.pairs:
         return
-    rows, y = features(subject.batches), _numbers(subject)
-    x_scale = Scale.of(rows) if rows is not None else None
+    y = _numbers(subject)
+    x_scale = next((s for s in map(Scale.of, numbers(subject.batches)) if s.far), None)
     y_scale = Scale.of(y) if y is not None else None
-    x_far = x_scale is not None and x_scale.far
     y_far = y_scale is not None and (y_scale.size > FAR or y_scale.size < 1 / FAR**2)
-    if x_far and x_scale is not None:
+    if x_scale is not None:
         sign = (
             f"Inputs have mean {digits(x_scale.mean)} and size {digits(x_scale.size)}; their "
             f"columns differ {digits(x_scale.spread)}-fold in scale."
         )
-        yield Treatment("inputs_not_scaled", 0, "standardized inputs", sign, data=_standardized)
+        yield Treatment("inputs_not_scaled", 0, "standardized inputs", sign, data=standardized)
     if y_far and y_scale is not None:
         sign = f"Targets have mean {digits(y_scale.mean)} and size {digits(y_scale.size)}."
-        both = partial(_standardized, targets=True)
-        words = "standardized inputs and targets" if x_far else "standardized targets"
+        both = partial(standardized, targets=True)
+        words = "standardized inputs and targets" if x_scale else "standardized targets"
         yield Treatment("inputs_and_targets_not_scaled", 0, words, sign, data=both)
 
 
@@ -385,43 +383,18 @@ def _alike(tensors: Sequence[Tensor]) -> bool:
     return len({t.shape[1:] for t in tensors}) == 1
 
 
-def _standardized(batches: list[Batch], *, targets: bool = False) -> list[Batch]:
-    """Return batches with inputs (and targets) of mean 0 and deviation 1.
-
-    Tables are standardized by column, images and series by channel.
-    """
-    xs = [inputs(batch)[0] for batch in batches]
-    ys = [target(batch) for batch in batches]
-    if xs[0].is_floating_point():
-        xs = _unit(xs)
-    if targets:
-        ys = _unit(ys)
-    return [(x, *inputs(b)[1:], y) for x, y, b in zip(xs, ys, batches, strict=True)]
-
-
-def _unit(tensors: list[Tensor]) -> list[Tensor]:
-    whole = torch.cat(tensors) if _alike(tensors) else tensors[0]
-    whole = torch.where(whole.isfinite(), whole, 0.0)
-    kept = whole.ndim - 1 if whole.ndim in {2, 3} else 1  # the dimension of columns or channels
-    if whole.ndim == 3 and whole.shape[1] <= 4 < whole.shape[2]:
-        kept = 1  # channels first
-    over = [d for d in range(whole.ndim) if d != kept] if whole.ndim > 1 else [0]
-    whole = whole.double()  # numbers of 1e9, such as times, keep few digits
-    mean = whole.mean(over, keepdim=True)
-    deviation = torch.maximum(whole.std(over, keepdim=True), 1e-8 + 1e-6 * mean.abs())
-    return [((t.double() - mean) / deviation).to(t.dtype) for t in tensors]
-
-
 def decorrelating(subject: Subject) -> Iterator[Treatment]:
     """Yield decorrelated inputs where one direction of them is far larger than the usual one."""
     x = first_tensor(inputs(subject.batch)) if subject.pairs else None
     adapts = any(_adapts(group) for group in subject.optimizer.param_groups)
     if adapts or x is None or x.ndim != 2 or not 2 <= x.shape[1] <= _COLUMNS:
         return
+    if inputs(subject.batch)[0] is not x:  # one of several in a tuple or dict
+        return
     rows = features(subject.batches)
     if rows is None or len(rows) <= rows.shape[1] or not bool(rows.isfinite().all()):
         return
-    sizes = torch.linalg.eigvalsh(torch.cov(_unit([rows.double()])[0].T)).flip(0)
+    sizes = torch.linalg.eigvalsh(torch.cov(unit([rows.double()])[0].T)).flip(0)
     sizes = sizes[sizes > 1e-6 * sizes[0]]
     spread = float(sizes[0] / sizes[len(sizes) // 2])
     if spread > _UNLIKE:
@@ -436,7 +409,7 @@ def decorrelating(subject: Subject) -> Iterator[Treatment]:
 
 def _decorrelated(batches: list[Batch]) -> list[Batch]:
     """Return batches whose inputs have deviation 1 in every direction that they span."""
-    xs = _unit([inputs(batch)[0] for batch in batches])
+    xs = unit([inputs(batch)[0] for batch in batches])
     sizes, axes = torch.linalg.eigh(torch.cov(torch.cat(xs).double().T))
     factors = torch.where(sizes > 1e-6 * sizes.max(), sizes.clamp(min=1e-12).rsqrt(), 0.0)
     turn = axes @ (factors[:, None] * axes.T)
@@ -564,13 +537,3 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
             f"Batches of {size} go through batch normalization.",
             data=partial(merged, times=8),
         )
-
-
-def merged(batches: list[Batch], times: int) -> list[Batch]:
-    """Return batches of several batches each."""
-    found = []
-    for first in range(0, len(batches), times):
-        members = batches[first : first + times]
-        columns = zip(*members, strict=True)
-        found.append(tuple(torch.cat(list(column)) for column in columns))
-    return found

@@ -85,11 +85,11 @@ class Trials:
 
     def _run(self, treatment: Treatment, steps: int, seconds: float | None = None) -> Course:
         torch.manual_seed(0)
-        batches = treatment.data(self.subject.batches)
         twin = self.subject.copy()
-        treatment.prepare(twin)
         allowance = Allowance(seconds or self.seconds)
         try:
+            batches = treatment.data(self.subject.batches)
+            treatment.prepare(twin)
             with treatment.around():
                 losses = twin.train(batches, steps, allowance)
             return Course(treatment, losses, self.left(losses, batches))

@@ -22,6 +22,7 @@ _MOVED = 5.0  # deviations
 _SHAPE, _UNIT = 0.1, 5.0  # in deviations; times as large, which another unit makes
 _QUANTILES, _VALUES = 199, 50_000  # that are compared, of so many values
 _ROWS = 4096  # examples that statistics are taken of
+_FEW, _EVEN = 50, 0.1  # classes; of an equal share
 
 
 def features(batches: Sequence[Batch]) -> Tensor | None:
@@ -247,6 +248,9 @@ def validation_differs(subject: Subject) -> Finding | None:
     train, held = features(subject.batches), features(subject.validation)
     if train is None or held is None or train.shape[1] != held.shape[1] or len(held) < 8:
         return None
+    even = _evened(subject)
+    if even is not None:  # rare classes move the mean of inputs where they are drawn more often
+        train = train[even[even < len(train)]]
     train, held = train[train.isfinite().all(1)], held[held.isfinite().all(1)]
     if len(train) < 8 or len(held) < 8:
         return None
@@ -258,8 +262,10 @@ def validation_differs(subject: Subject) -> Finding | None:
     if shift < 0.5 + 6 * error and 0.5 < scale < 2:
         return _channels_swapped(subject) or _columns_differ(train, held) or _labels_differ(subject)
     if 0.5 < scale < 2:  # no preprocessing of inputs moves targets, or some columns alone
-        rows = inputs(subject.batch)[0].ndim <= 3  # tables and series
-        others = _labels_differ(subject) or (_columns_differ(train, held) if rows else None)
+        first = first_tensor(inputs(subject.batch))
+        rows = first is not None and first.ndim <= 3  # tables and series
+        found = [_labels_differ(subject), _columns_differ(train, held) if rows else None]
+        others = next((f for f in found if f is not None and f.severity == "problem"), None)
         if others is not None and others.cause == "validation_of_other_distribution":
             return others
     return Finding(
@@ -386,6 +392,8 @@ def tokens_differ(subject: Subject) -> Finding | None:
 
     Where they would be alike under other numbers, the vocabulary was made again.
     """
+    if _evened(subject) is not None:  # words of rare classes come more often
+        return None
     tokens: list[list[Tensor]] = []
     for batches in (subject.batches, subject.validation):
         found = [first_tensor(inputs(batch)) for batch in batches]
@@ -424,6 +432,30 @@ def tokens_differ(subject: Subject) -> Finding | None:
     )
 
 
+def _evened(subject: Subject) -> Tensor | None:
+    """Return training examples whose classes have the shares that they have in validation data.
+
+    None unless classes are equally frequent in training data, and all there but not so in
+    validation data: a sampler has drawn rare ones more often, or frequent ones less.
+    """
+    parts = (subject.batches, subject.validation)
+    train, held = (labels(part) if part else None for part in parts)
+    if train is None or held is None or train.dtype != held.dtype:
+        return None
+    distinct, counts = train.unique(return_counts=True)
+    others, shares = held.unique(return_counts=True)
+    if not 2 <= len(distinct) <= _FEW or not torch.equal(distinct, others):
+        return None
+    even, chance = 1 / len(distinct), (len(distinct) * len(train)) ** -0.5
+    if float((counts / len(train) - even).abs().max()) > _EVEN * even + 3 * chance:
+        return None
+    if float((shares / len(held) - even).abs().max()) <= _EVEN * even + 3 * chance:
+        return None
+    wanted = shares * float((counts / shares).min())
+    places = [torch.nonzero(train == c).flatten() for c in distinct]
+    return torch.cat([p[: int(n)] for p, n in zip(places, wanted, strict=True)]).sort().values
+
+
 def _labels_differ(subject: Subject) -> Finding | None:
     """Look for classes of other frequency in the validation data, beyond chance."""
     train, held = labels(subject.batches), labels(subject.validation)
@@ -439,16 +471,23 @@ def _labels_differ(subject: Subject) -> Finding | None:
         distance, chance = _apart(train, held)
         if distance < 0.25 + 3 * chance:
             return None
+    even = _evened(subject) is not None
     return Finding(
         "validation_of_other_distribution",
-        "problem",
+        "warning" if even else "problem",
         f"Targets of the validation data are distributed otherwise than those of the training "
-        f"data: {digits(distance)} apart.",
+        f"data: {digits(distance)} apart."
+        + (
+            " In training data all classes are equally frequent, as a sampler draws them: losses "
+            "of the two parts cannot be compared; compare the rates of each class."
+            if even
+            else ""
+        ),
         {"distance": distance},
         "half the sum of differences of class shares above 0.25 and three standard errors, or a "
         "mean half a deviation away",
         _STATISTIC,
-        sure=0.85,
+        sure=0.4 if even else 0.85,
     )
 
 
