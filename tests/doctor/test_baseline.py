@@ -36,3 +36,34 @@ def test_a_loss_that_asks_for_every_place_has_a_best_constant(
     entropy = float(-(share * share.log()).sum())
     least = constant_loss(Subject(model, optimizer, loss_fn, [(x, y)]))
     assert least == pytest.approx(entropy, rel=1e-4)
+
+
+class Slope(nn.Module):
+    """Gives a curve and its slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            t = t.clone().requires_grad_()
+            u = self.net(t)
+            return torch.cat([u, torch.autograd.grad(u.sum(), t, create_graph=True)[0]], 1)
+
+
+def decay(out: Tensor, start: Tensor) -> Tensor:
+    return (out.sum(1) ** 2).mean() + (start * (out[:, 0] - 1) ** 2).mean()
+
+
+def test_what_a_constant_fits_exactly_has_no_best_constant() -> None:
+    t = torch.linspace(0, 2, 20)[:, None]
+    small = 1e-4 * torch.sin(3 * t)
+    for model, loss_fn, y, least in (
+        (Slope(), decay, (t == 0).float().flatten(), None),
+        (nn.Linear(1, 1), nn.MSELoss(), small, float(small.var(correction=0))),
+        (nn.Linear(1, 1), nn.MSELoss(), 1e4 * small + 1e5, 1e8 * float(small.var(correction=0))),
+    ):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        found = constant_loss(Subject(model, optimizer, loss_fn, [(t, y)]))
+        assert found == (least and pytest.approx(least, rel=0.01))

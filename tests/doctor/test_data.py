@@ -58,6 +58,15 @@ def test_classes_that_a_sampler_draws_alike_are_no_problem() -> None:
         assert found.severity == severity
 
 
+def test_flags_beside_outputs_of_another_kind_are_no_classes() -> None:
+    flag = torch.zeros(40, 1)
+    flag[::20] = 1.0
+    model = nn.Linear(1, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss_fn = lambda out, y: (y * out).pow(2).mean()  # noqa: E731
+    assert class_imbalance(Subject(model, optimizer, loss_fn, [(flag, flag)])) is None
+
+
 def test_words_that_are_as_frequent_under_other_numbers_are_told_by_their_targets() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 20, (800, 8), generator=generator)

@@ -236,6 +236,45 @@ def test_a_term_that_drowns_another_is_named() -> None:
         assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
 
 
+def test_a_term_that_drowns_another_is_named_where_examples_are_averaged() -> None:
+    images, classes = load_digits(return_X_y=True)
+    x = torch.tensor(images[:640] / 16, dtype=torch.float32)
+    y = zip(torch.tensor(classes[:640]).split(32), (10 * x.pow(2).sum(1)).split(32), strict=True)
+    data = [(part, {"kind": k, "size": s}) for part, (k, s) in zip(x.split(32), y, strict=True)]
+
+    def loss_fn(out: Tensor, y: dict[str, Tensor]) -> Tensor:
+        size = (out[:, 10] - y["size"]) ** 2
+        each = functional.cross_entropy(out[:, :10], y["kind"], reduction="none") + 10 * size
+        return each.mean() / 2
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
+    assert found is not None
+    assert found.cause == "loss_terms_unbalanced"
+
+
+def test_what_experiments_found_is_told_though_the_outcome_cannot_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(*_: object) -> None:
+        raise RuntimeError("no outcome")
+
+    monkeypatch.setattr("thalweg.doctor.doctor.look_at_outcome", refuses)
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
+    for x, y in batches(40):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert causes(doctor) == ["lr_too_low"]
+    assert doctor.report().skipped["outcome"].endswith("RuntimeError: no outcome")
+
+
 def test_a_term_that_drowns_another_under_clipping_is_named() -> None:
     images, classes = load_digits(return_X_y=True)
     x = torch.tensor(images[:640] / 16, dtype=torch.float32)

@@ -259,6 +259,67 @@ def test_a_graph_that_the_model_cuts_is_treated_uncut(*, cut: bool) -> None:
             assert torch.equal(ours.grad, its.grad)
 
 
+class Physics(nn.Module):
+    """Gives the residual of u'' + k u = 0."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.k, self.keeps = nn.Parameter(torch.tensor(2.0)), keeps
+
+    def forward(self, t: Tensor) -> Tensor:
+        t = t.clone().requires_grad_()
+        u = self.net(t)
+        slope = torch.autograd.grad(u.sum(), t, create_graph=True)[0]
+        second = torch.autograd.grad(slope.sum(), t, create_graph=self.keeps, retain_graph=True)
+        return second[0] + self.k * u
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_derivative_without_a_graph_is_treated_with_one(*, keeps: bool) -> None:
+    torch.manual_seed(0)
+    model, whole = Physics(keeps=keeps), Physics(keeps=True)
+    whole.load_state_dict(model.state_dict())
+    batch = (torch.rand(12, 1), torch.zeros(12, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = [
+        t for t in treatments(Subject(model, optimizer, nn.MSELoss(), [batch]))
+        if t.cause == "graph_cut_by_detach"
+    ]  # fmt: skip
+    assert len(found) == (not keeps)
+    nn.MSELoss()(whole(batch[0]), batch[1]).backward()
+    for one in found:
+        with one.around():
+            nn.MSELoss()(model(batch[0]), batch[1]).backward()
+        for ours, its in zip(model.parameters(), whole.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, its.grad)
+
+
+def test_what_the_optimizer_lacks_is_tried_in_it() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.scale = nn.Linear(2, 1), nn.Parameter(torch.tensor(0.01))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale * self.net(x).tanh()
+
+    torch.manual_seed(0)
+    model, x = Scaled(), torch.randn(200, 2)
+    data = list(zip(x.split(20), x.sum(1, keepdim=True).split(20), strict=True))
+    optimizer = torch.optim.Adam(model.net.parameters(), lr=0.05)
+    doctor = thalweg.Doctor(model, optimizer, nn.MSELoss())
+    for batch in data * 10:
+        optimizer.zero_grad()
+        loss = nn.MSELoss()(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    first = doctor.findings[0]
+    assert (first.cause, first.severity) == ("parameters_not_in_optimizer", "problem")
+    assert "scale" in first.sentence
+
+
 class Table(nn.Module):
     """Numbers and a category, from a dict."""
 

@@ -15,6 +15,7 @@ from thalweg.doctor.subject import LossFn, Subject, first_tensor
 __all__ = ["constant_loss", "guesses", "ignores_targets", "loss_of", "scores", "squares"]
 
 _MOST = 32  # batches whose targets count
+_EXACTLY = 1e-9  # of the loss a deviation away
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
 
 
@@ -116,7 +117,8 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
         batches: whose targets count; those of training by default.
 
     Returns:
-        The loss; None where outputs are not one tensor.
+        The loss; None where outputs are not one tensor, or a constant fits all targets exactly,
+        as one fits values and slopes of a differential equation: it is nothing to compare with.
     """
     output, loss_fn = subject.output, subject.loss_fn
     if output is None or loss_fn is None:
@@ -131,10 +133,21 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
         starts.append(torch.stack([y.float().mean() for y in targets]).mean() * torch.ones(shape))
     for start in starts:
         for places in {shape[1:]: None, output.shape[1:]: None}:  # most losses ask for all places
-            least = _fitted(loss_fn, start.to(output), targets, counts, places)
+            least, fitted = _fitted(loss_fn, start.to(output), targets, counts, places)
             if math.isfinite(least):
-                return least
+                far = _away(subject, fitted.expand(len(output), *(places or shape[1:])))
+                return None if least <= _EXACTLY * far else least
     return None
+
+
+def _away(subject: Subject, constant: Tensor) -> float:
+    """Return the loss of outputs that are one deviation of the targets, or 1, from a constant."""
+    y, generator = target(subject.batch), torch.Generator().manual_seed(0)
+    like = isinstance(y, Tensor) and y.is_floating_point() and y.numel() == constant.numel()
+    unit = float(y.std()) if like and y.numel() > 1 else 1.0
+    noise = torch.randn(constant.shape, generator=generator).to(constant)
+    assert subject.loss_fn is not None
+    return loss_of(subject.loss_fn, constant + (unit or 1.0) * noise, y)
 
 
 def _joined(targets: list[Any]) -> list[Any]:
@@ -162,8 +175,8 @@ def _fitted(
     targets: list[Any],
     counts: list[int],
     places: tuple[int, ...],
-) -> float:
-    """Return the least mean loss that a constant reaches from a start; inf where none is finite.
+) -> tuple[float, Tensor]:
+    """Return the least mean loss of a constant from a start, and it; inf where none is finite.
 
     Args:
         loss_fn: of outputs and targets.
@@ -191,4 +204,4 @@ def _fitted(
 
     with suppress(Exception):  # what a loss refuses, it refuses in its own way
         rule.step(closure)
-    return least
+    return least, constant.detach()

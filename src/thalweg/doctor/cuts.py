@@ -1,13 +1,16 @@
-"""Cuts: where a model cuts its graph itself, and how it is without that."""
+"""Cuts: where a model or a loss cuts its graph itself, and how it is without that."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.layers import replaced
 from thalweg.doctor.subject import Subject
 
-__all__ = ["CUTS", "cuts", "uncut"]
+__all__ = ["CUTS", "cuts", "differentiated", "graphless", "uncut"]
 
 CUTS = {"detach", "detach_"}  # operations that cut the graph
 
@@ -38,3 +41,40 @@ def uncut(model: nn.Module) -> None:
             return own(*given, **named)
 
     model.forward = forward
+
+
+class differentiated(TorchFunctionMode):  # noqa: N801 - used as a word: with differentiated()
+    """While it is entered, derivatives that torch.autograd.grad gives have a graph of their own.
+
+    Attributes:
+        without: how many have been asked for without one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401 - torch prescribes the signature
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        named = kwargs or {}
+        if func is torch.autograd.grad and not named.get("create_graph", args[4:5] == (True,)):
+            self.without += 1
+            args, named = args[:4], {**named, "create_graph": True}
+        return func(*args, **named)
+
+
+def graphless(subject: Subject) -> int:
+    """Return how many derivatives one pass through model and loss takes without create_graph.
+
+    What is made of such a derivative is a constant to the gradient, as a residual of a differential
+    equation and a penalty of gradients are not meant to be.
+    """
+    mode = differentiated()
+    with mode:
+        subject.copy().loss(subject.batch)
+    return mode.without

@@ -144,9 +144,8 @@ class Doctor:
         """Return the mean loss of batches in evaluation mode, the modes left as they were."""
         modes = [(m, m.training) for m in self.model.modules()]
         self.model.eval()
-        try:
-            with torch.no_grad():
-                losses = [float(self._loss(batch)) for batch in batches]
+        try:  # with a graph, for a model may take derivatives in its forward pass
+            losses = [float(self._loss(batch).detach()) for batch in batches]
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -272,7 +271,7 @@ class Doctor:
             skipped["rate and dynamics"] = f"{blocking[0].cause} explains the training"
         else:
             try:
-                dynamic, ruled_out = self._dynamics(subject)
+                dynamic, ruled_out = self._dynamics(subject, skipped)
                 findings += dynamic
                 looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
             except Exception as error:  # noqa: BLE001 - what was found before is told all the same
@@ -317,7 +316,9 @@ class Doctor:
             clip=self.signals.clip,
         )
 
-    def _dynamics(self, subject: Subject) -> tuple[list[Finding], dict[str, str]]:
+    def _dynamics(
+        self, subject: Subject, skipped: dict[str, str]
+    ) -> tuple[list[Finding], dict[str, str]]:
         signals = self.signals
         trials = Trials(subject, len(signals.losses), self._seconds / 8)
         left = trials.left(signals.losses)
@@ -352,7 +353,10 @@ class Doctor:
             floor = noise_floor(now, len(signals.losses) // 2, self._seconds / 20)
             scale = unscaled(trials, left) if floor else None  # it makes the rate too high, too
             findings = [one for one in (scale, floor) if one] or findings
-        findings += look_at_outcome(trials, self.model, left, self.validated, findings)
+        try:
+            findings += look_at_outcome(trials, self.model, left, self.validated, findings)
+        except Exception as error:  # noqa: BLE001 - what was found before is told all the same
+            skipped["outcome"] = told(error)
         return findings + rivals, ruled_out
 
     def _ended_early(self, trials: Trials, left: float) -> Finding | None:

@@ -321,6 +321,8 @@ class Subject:
         see; the copy has the rate that it goes up to.
         """
         model, optimizer, loss_fn = copied(*self._start, self.loss_fn, self.model)
+        if self._derives:
+            model.forward = torch.enable_grad()(model.forward)
         if not model.training:
             model.train()
         for group in optimizer.param_groups:
@@ -376,6 +378,21 @@ class Subject:
         return 0 if tensor is None or tensor.ndim == 0 else len(tensor)
 
     @cached_property
+    def _derives(self) -> bool:
+        """Whether the forward pass takes derivatives, and so needs a graph in evaluation, too."""
+        if not self.pairs:
+            return False
+        model = cloned(self.model).eval()
+        try:
+            with torch.no_grad():
+                model(*inputs(self.batch))
+        except RuntimeError as error:
+            return "does not require grad" in str(error)
+        except Exception:  # noqa: BLE001 - it is told where an output is asked for
+            return False
+        return False
+
+    @cached_property
     def output(self) -> Tensor | None:
         """The output on the first batch in evaluation mode; None where there is not just one."""
         if not self.pairs:
@@ -383,7 +400,7 @@ class Subject:
         model = self.copy().model.eval()
         with torch.no_grad(), blamed("model"):
             out = model(*inputs(self.batch))
-        return out if isinstance(out, Tensor) and out.is_floating_point() else None
+        return out.detach() if isinstance(out, Tensor) and out.is_floating_point() else None
 
     def _given_to_loss(self) -> str:
         out = self.output

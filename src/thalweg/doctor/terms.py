@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
@@ -16,8 +17,8 @@ from thalweg.words import digits, percent
 
 __all__ = ["terms_unbalanced"]
 
-_ADDING = {"add", "__add__", "__radd__", "add_", "__iadd__"}
-_TAKING = {"sub", "__sub__", "sub_", "__isub__"}
+_ADDING, _TAKING = {"add", "radd", "iadd"}, {"sub", "isub"}
+_LINEAR = {"mean", "sum", "mul", "rmul", "div", "truediv", "true_divide"}
 _MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
@@ -28,7 +29,7 @@ _HELD = 8  # batches
 
 
 class _Terms(TorchFunctionMode):
-    """Notes which numbers a loss is the sum of."""
+    """Notes which numbers a loss is the sum of, also where examples are summed or it is scaled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,14 +44,26 @@ class _Terms(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         out = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
-        if name in _ADDING | _TAKING and isinstance(out, Tensor) and out.ndim == 0:
+        name = getattr(func, "__name__", "").strip("_")
+        if not isinstance(out, Tensor) or out.ndim > 1:
+            return out
+        if name in _ADDING | _TAKING:
             parts = [self.of(a) if _counts(a) else [] for a in args[:2]]
             if name in _TAKING:
-                parts[1] = [-term for term in parts[1]]
-            self._sums[id(out)] = [term for part in parts for term in part]
-            self._held += [out, *self._sums[id(out)]]
+                parts[1:] = [[-term for term in part] for part in parts[1:]]
+            self._note(out, [term for part in parts for term in part])
+        elif name in _LINEAR:
+            whole = next((a for a in args[:2] if id(a) in self._sums), None)
+            if whole is not None and not any(_counts(a) for a in args[:2] if a is not whole):
+                given = (
+                    [t.expand_as(whole) if a is whole else a for a in args] for t in self.of(whole)
+                )
+                self._note(out, [func(*each, **(kwargs or {})) for each in given])
         return out
+
+    def _note(self, out: Tensor, terms: list[Tensor]) -> None:
+        self._sums[id(out)] = terms
+        self._held += [out, *terms]
 
     def of(self, total: Tensor) -> list[Tensor]:
         """Return the terms of a number; itself where it is no sum."""
@@ -209,12 +222,12 @@ def _heeded(twin: Copy, subject: Subject, total: _Sum) -> list[float]:
     own, other = torch.zeros(1), torch.zeros(1)
     for batch in subject.batches[:_HELD]:
         x = inputs(batch)
-        if not all(isinstance(one, Tensor) and one.ndim for one in x):
+        if not all(isinstance(one, Tensor) and one.ndim for one in tree_leaves(x)):
             return []
         torch.manual_seed(0)
         here = total.terms(twin, batch)
         torch.manual_seed(0)
-        there = total.terms(twin, (*(one.roll(1, 0) for one in x), target(batch)))
+        there = total.terms(twin, (*_rolled(x), target(batch)))
         if not here or not there:
             return []
         own, other = own + torch.stack(here).detach(), other + torch.stack(there).detach()
@@ -222,13 +235,18 @@ def _heeded(twin: Copy, subject: Subject, total: _Sum) -> list[float]:
     return shares
 
 
+def _rolled(tree: Any) -> Any:  # noqa: ANN401 - tensors in tuples and dicts
+    """Return examples in which each has what the one before it had."""
+    return tree_map(lambda t: t.roll(1, 0) if isinstance(t, Tensor) and t.ndim else t, tree)
+
+
 def _reads_targets(subject: Subject, total: _Sum, which: int) -> bool:
     """Return whether a term of the loss is another when targets change places."""
     y = target(subject.batch)
-    if not subject.pairs or not isinstance(y, Tensor):
+    if not subject.pairs:
         return False
     values = []
-    for one in (y, y.roll(1, 0)):
+    for one in (y, _rolled(y)):
         twin = subject.copy()
         torch.manual_seed(0)
         values.append(float(total.terms(twin, (*inputs(subject.batch), one))[which].detach()))

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
+from thalweg.doctor.checks.parameters import missing
 from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.checks.start import loss_starts_high
-from thalweg.doctor.cuts import cuts, uncut
+from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.layers import activations, constant_weights, gains, leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, merged, target
@@ -92,6 +93,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     yield from _scaling(subject)
     yield from _waking(subject)
     yield from _unfreezing(subject)
+    yield from _holding(subject)
     yield from _attaching(subject)
     yield from _start(subject)
     yield from _activating(subject)
@@ -206,8 +208,23 @@ def _unfrozen(twin: Copy) -> None:
         twin.optimizer.add_param_group({"params": added})
 
 
+def _holding(subject: Subject) -> Iterator[Treatment]:
+    """Yield an optimizer that has the parameters that it lacks."""
+    names = missing(subject)
+    if names:
+        sign = (
+            f"{len(names)} parameters with a gradient are not in the optimizer: {listed(names, 4)}."
+        )
+        words = "all parameters in the optimizer"
+        yield Treatment("parameters_not_in_optimizer", 0, words, sign, partial(_held, names=names))
+
+
+def _held(twin: Copy, names: Sequence[str]) -> None:
+    twin.optimizer.add_param_group({"params": list(map(twin.model.get_parameter, names))})
+
+
 def _attaching(subject: Subject) -> Iterator[Treatment]:
-    """Yield a graph that the model's own detach() does not cut."""
+    """Yield a graph that neither the model's own detach() nor a derivative cuts."""
     shapes = cuts(subject)
     if shapes:
         sign = (
@@ -216,6 +233,14 @@ def _attaching(subject: Subject) -> Iterator[Treatment]:
         )
         change = lambda twin: uncut(twin.model)  # noqa: E731
         yield Treatment("graph_cut_by_detach", 0, "no detach() in the model", sign, change)
+    count = graphless(subject)
+    if count:
+        sign = (
+            f"torch.autograd.grad is called {count} times in a pass without create_graph=True: "
+            "what is made of such a derivative is a constant to the gradient."
+        )
+        words = "create_graph=True"
+        yield Treatment("graph_cut_by_detach", 0, words, sign, around=differentiated)
 
 
 def _unclipping(subject: Subject, norm: float) -> Iterator[Treatment]:

@@ -193,6 +193,10 @@ def class_imbalance(subject: Subject) -> Finding | None:
     distinct, counts = y.unique(return_counts=True)
     if not 2 <= len(distinct) <= 50 or bool((distinct != distinct.round()).any()):
         return None
+    first = target(subject.batch)
+    scored = class_dimension(subject.output, first, subject.loss_fn) is not None
+    if not scored and first.numel() != subject.output.numel():
+        return None  # a flag beside outputs of another kind
     share = float(counts.max()) / len(y)
     rare, often = _costs(subject, distinct, counts)
     dear = 0 < _DEARER * rare < often  # the loss counts the frequent class more than others

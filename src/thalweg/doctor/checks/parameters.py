@@ -12,7 +12,7 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject, nodes
 from thalweg.words import listed
 
-__all__ = ["CHECKS", "untrained"]
+__all__ = ["CHECKS", "missing", "untrained"]
 
 _FLAT = {"Round", "Sign", "Sgn", "Floor", "Ceil", "Trunc"}
 _NAMED = 4  # names in a sentence
@@ -103,28 +103,35 @@ def optimizer_of_another_model(subject: Subject) -> Finding | None:
     )
 
 
-def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
-    """Look for parameters with a gradient that are not in the optimizer.
+def missing(subject: Subject) -> list[str]:
+    """Return the names of parameters with a gradient that no optimizer has.
 
-    Of what a second optimizer has, or has moved, none is missing.
+    Of what a second optimizer has, or has moved, none is missing. Where all are, the optimizer is
+    another model's, and none is told here.
     """
-    held, reached, owners = _in_optimizer(subject), _reached(subject), dict(_owners(subject.model))
+    held, reached = _in_optimizer(subject), _reached(subject)
     mine = dict(subject.model.named_parameters())
-    missing = [n for n, p in mine.items() if p.requires_grad and id(p) not in held and n in reached]
-    if not missing or len(missing) == len(mine):
-        return None
+    found = [n for n, p in mine.items() if p.requires_grad and id(p) not in held and n in reached]
+    if not found or len(found) == len(mine):
+        return []
     others = _trained_by_others(subject)
-    missing = [name for name in missing if name not in others]
-    if not missing:
+    return [name for name in found if name not in others]
+
+
+def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
+    """Look for parameters with a gradient that are not in the optimizer."""
+    names, owners = missing(subject), dict(_owners(subject.model))
+    if not names:
         return None
-    fresh = [name for name in missing if name in owners and untrained(owners[name])]
+    count = len(list(subject.model.parameters()))
+    fresh = [name for name in names if name in owners and untrained(owners[name])]
     return Finding(
         "parameters_not_in_optimizer",
         "problem" if fresh else "warning",
-        f"{len(missing)} of {len(mine)} parameters get{'s' * (len(missing) == 1)} a gradient and "
-        f"{'is' if len(missing) == 1 else 'are'} not in the optimizer: {listed(missing, _NAMED)}"
+        f"{len(names)} of {count} parameters get{'s' * (len(names) == 1)} a gradient and "
+        f"{'is' if len(names) == 1 else 'are'} not in the optimizer: {listed(names, _NAMED)}"
         + ("; their values are those of a first random draw." if fresh else "."),
-        {"missing": float(len(missing)), "of these as drawn at random": float(len(fresh))},
+        {"missing": float(len(names)), "of these as drawn at random": float(len(fresh))},
         "a parameter with a gradient is not in the optimizer; a problem where it is untrained",
         _IDENTITY,
         sure=1.0 if fresh else 0.5,
