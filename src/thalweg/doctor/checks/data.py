@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.baseline import class_dimension, ignores_targets, loss_of, scores
 from thalweg.doctor.finding import Finding
@@ -58,11 +60,10 @@ def nan_in_inputs(subject: Subject) -> Finding | None:
     """Look for values that are not finite in inputs and targets."""
     for part, batches in (("training", subject.batches), ("validation", subject.validation)):
         for what, of in (("inputs", inputs), ("targets", target)):
-            tensors = [first_tensor(of(batch)) for batch in batches]
-            bad = [t for t in tensors if t is not None and not bool(t.isfinite().all())]
+            bad = [t for t in (_not_finite(of(batch)) for batch in batches) if t is not None]
             if not bad:
                 continue
-            rows = sum(int((~t.isfinite()).reshape(len(t), -1).any(1).sum()) for t in bad)
+            rows = sum(int(t.reshape(len(t), -1).any(1).sum()) for t in bad)
             return Finding(
                 "nan_in_inputs",
                 "problem",
@@ -73,6 +74,16 @@ def nan_in_inputs(subject: Subject) -> Finding | None:
                 _STATISTIC,
             )
     return None
+
+
+def _not_finite(tree: Any) -> Tensor | None:  # noqa: ANN401 - tensors in tuples and dicts
+    """Return where the first tensor with a value that is not finite has such; None: none has.
+
+    Of several tensors those behind the first may be infinite on purpose, as a mask is.
+    """
+    tensors = [t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.ndim]
+    found = [t.isnan() if place else ~t.isfinite() for place, t in enumerate(tensors)]
+    return next((t for t in found if bool(t.any())), None)
 
 
 def _same(tensors: list[Tensor | None], least: int) -> Tensor | None:
@@ -95,6 +106,10 @@ def inputs_constant(subject: Subject) -> Finding | None:
     first = _same([first_tensor(inputs(batch)) for batch in subject.batches], least=3)
     if first is None:
         return None
+    parts = zip(*(tree_leaves(inputs(batch)) for batch in subject.batches), strict=False)
+    tensors = ([t if isinstance(t, Tensor) else None for t in part] for part in parts)
+    if any(_same(part, least=3) is None for part in tensors):
+        return None  # one of several inputs, such as a graph that all examples share
     return Finding(
         "inputs_constant",
         "problem",

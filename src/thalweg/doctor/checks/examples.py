@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from thalweg.doctor.baseline import class_dimension
 from thalweg.doctor.checks.data import features, labels, unlike_in_shape
@@ -39,38 +40,70 @@ def _moved(new: Tensor, old: Tensor) -> Tensor:
     return (new - old).abs().flatten(1).amax(1) / old.abs().max().clamp(min=1e-12)
 
 
-def _evaluated(subject: Subject, x: Tensor) -> Tensor:
+def _tensors(subject: Subject) -> dict[int, Tensor]:
+    """Return the input tensors of the first batch, by their place among what the model is given."""
+    given = tree_leaves(inputs(subject.batch))
+    return {i: t for i, t in enumerate(given) if isinstance(t, Tensor) and t.ndim}
+
+
+def _evaluated(subject: Subject, x: Tensor, place: int = 0) -> Tensor:
+    """Return the outputs with another tensor at a place of the inputs."""
+    return _answer(subject, {place: x})
+
+
+def _answer(subject: Subject, changed: dict[int, Tensor]) -> Tensor:
+    """Return the outputs with other tensors at some places of the inputs, in evaluation mode."""
     model = subject.copy().model.eval()
+    given, form = tree_flatten(inputs(subject.batch))
+    given = [changed.get(place, own) for place, own in enumerate(given)]
     with torch.no_grad():
         torch.manual_seed(0)
-        out = model(x)
+        out = model(*tree_unflatten(given, form))
     assert isinstance(out, Tensor)
     return out
 
 
+def _rows(subject: Subject) -> dict[int, tuple[Tensor, int]]:
+    """Return the input tensors with examples first, and where these were; none where it is unknown.
+
+    So it is where examples follow one another without a dimension of their own, and where a matrix
+    says which of them belong together, as in a graph.
+    """
+    given, n = _tensors(subject), subject.examples
+    over = {place: [d for d in range(x.ndim) if x.shape[d] == n] for place, x in given.items()}
+    graph = len(given) > 1 and any(x.shape[:2] == (n, n) for x in given.values())
+    if graph or not all(over.values()):
+        return {}
+    return {place: (x.movedim(over[place][0], 0), over[place][0]) for place, x in given.items()}
+
+
+def _replaced(rows: Tensor, which: int, other: int) -> Tensor:
+    rows = rows.clone()
+    rows[which] = rows[other]
+    return rows
+
+
 def batch_dimension_mixed(subject: Subject) -> Finding | None:
     """Look for outputs that change with the other examples of the batch."""
-    found = _plain(subject)
-    if found is None or subject.examples < 3:
+    out, n = subject.output, subject.examples
+    rows = _rows(subject)
+    if out is None or not rows or n < 3 or len(out) % n or out.shape[:2] == (n, n):
         return None
-    x, out = found
-    n = subject.examples
-    places = [d for d in range(x.ndim) if x.shape[d] == n]
-    if not places or len(out) % n or out.shape[:2] == (n, n):
-        return None
-    place = 0 if 0 in places else places[0]
-    old = _evaluated(subject, x)
-    if not bool((_evaluated(subject, x) == old).all()):
+    old = _answer(subject, {})
+    if not bool((_answer(subject, {}) == old).all()):
         return None  # it draws at random in evaluation mode
-    given = x.movedim(place, 0)
     changes = []
-    for which in (0, n - 1):  # what reads memory in the wrong order may forget the first one
-        other = next((i for i in range(n) if not torch.equal(given[i], given[which])), None)
+    for which, others in ((0, range(1, n)), (n - 1, range(n - 2, -1, -1))):
+        # What reads memory in the wrong order may forget the first one. Of sorted ones the next is
+        # taken, so that they stay so.
+        unlike = (
+            i for i in others if any(not torch.equal(r[i], r[which]) for r, _ in rows.values())
+        )
+        other = next(unlike, None)
         if other is None:
             return None
-        moved = given.clone()
-        moved[which] = moved[other]
-        new = _evaluated(subject, moved.movedim(0, place))
+        moved = {place: _replaced(r, which, other).movedim(0, d) for place, (r, d) in rows.items()}
+        new = _answer(subject, moved)
         change = _moved(new.reshape(n, -1), old.reshape(n, -1))
         change[which] = 0
         changes.append(change)
@@ -91,16 +124,22 @@ def batch_dimension_mixed(subject: Subject) -> Finding | None:
 
 def target_leaks_into_input(subject: Subject) -> Finding | None:
     """Look for targets that stand in the input, at the same or a later place."""
-    found = _plain(subject)
-    y = target(subject.batch)
-    if found is None or not isinstance(y, Tensor):
+    given, y = _tensors(subject), target(subject.batch)
+    if subject.output is None or not isinstance(y, Tensor):
         return None
-    x, out = found
-    for part in _parts(x, y):
-        leak = _leaking_token(subject, x, y, out, part)
-        if leak is not None:
-            return leak
-    return _leaking_column(subject, x, y)
+    forced = {place: x for place, x in given.items() if len(given) > 1 and _follows(x, y)}
+    for place, x in (forced or given).items():  # a text that is to be copied may stand beside it
+        for part in _parts(x, y):
+            leak = _leaking_token(subject, (place, x), y, part)
+            if leak is not None:
+                return leak
+    found = _plain(subject)
+    return _leaking_column(subject, found[0], y) if found is not None else None
+
+
+def _follows(x: Tensor, y: Tensor) -> bool:
+    """Return whether an input is the target one place later, as a decoder is given."""
+    return x.shape == y.shape and x.ndim > 1 and x.shape[1] > 1 and _equal(x[:, 1:], y[:, :-1])
 
 
 Part = tuple[int, int] | None  # a dimension and a place in it; None: the whole input
@@ -120,9 +159,11 @@ def _parts(x: Tensor, y: Tensor) -> Iterator[Part]:
 
 
 def _leaking_token(
-    subject: Subject, x: Tensor, y: Tensor, out: Tensor, part: Part
+    subject: Subject, given: tuple[int, Tensor], y: Tensor, part: Part
 ) -> Finding | None:
     """Look for the target of a place at a later place of the input that its output reads."""
+    (which, x), out = given, subject.output
+    assert out is not None
     if y.ndim < 2 or out.numel() % (y.shape[0] * y.shape[1]):
         return None
     if x.is_floating_point() != y.is_floating_point():
@@ -136,10 +177,10 @@ def _leaking_token(
             continue
         place = (time - ahead) // 2
         changed = x.clone()
-        given = changed if part is None else changed.select(*part)
-        given[:, place + ahead] = whole[:, place + ahead].roll(1, 0)
+        ours = changed if part is None else changed.select(*part)
+        ours[:, place + ahead] = whole[:, place + ahead].roll(1, 0)
         differ = (changed != x).flatten(1).any(1)
-        moved = _moves_at(subject, (x, changed), y, place)[differ]
+        moved = _moves_at(subject, (x, changed), y, place, which)[differ]
         if len(moved) and float(moved.float().mean()) > 0.5:
             where = "the input" if part is None else f"part {part[1]} of the input"
             return Finding(
@@ -154,11 +195,13 @@ def _leaking_token(
     return None
 
 
-def _moves_at(subject: Subject, given: tuple[Tensor, Tensor], y: Tensor, place: int) -> Tensor:
+def _moves_at(
+    subject: Subject, given: tuple[Tensor, Tensor], y: Tensor, place: int, which: int = 0
+) -> Tensor:
     """Return for each example whether the output of a place differs between two inputs."""
     assert subject.output is not None
     classes = class_dimension(subject.output, y, subject.loss_fn)
-    outputs = [_evaluated(subject, x) for x in given]
+    outputs = [_evaluated(subject, x, which) for x in given]
     if classes is not None:
         outputs = [out.movedim(classes, -1) for out in outputs]
     n, time = y.shape[:2]
@@ -322,18 +365,21 @@ def lengths(x: Tensor) -> Tensor | None:
 
 def reads_padding(subject: Subject) -> Finding | None:
     """Look for outputs that change with the padding behind the end of a sequence."""
-    found = _plain(subject)
-    if found is None or subject.examples != len(found[0]):
+    given, out, n = _tensors(subject), subject.output, subject.examples
+    known = {place: ends for place, x in given.items() if (ends := lengths(x)) is not None}
+    if out is None or not known or out.ndim > 2 or len(out) != n:
         return None
-    x, out = found
-    ends = lengths(x)
-    if ends is None or out.ndim > 2 or len(out) != len(x):
+    if any(len(x) != n for x in given.values()):
         return None
+    ends, x = next((ends, given[place]) for place, ends in known.items())
     shortest = int(ends.argmin())
-    one = x[shortest : shortest + 1]
+    one = {place: t[shortest : shortest + 1] for place, t in given.items()}
+    cut = {  # a mask beside the sequence is cut, too
+        place: t[:, : int(ends[shortest])] if t.shape[1:2] == x.shape[1:2] else t
+        for place, t in one.items()
+    }
     try:
-        old = _evaluated(subject, one)
-        new = _evaluated(subject, one[:, : int(ends[shortest])])
+        old, new = _answer(subject, one), _answer(subject, cut)
     except Exception:  # noqa: BLE001 - the model takes one length only, and says so in its own way
         return None
     spread = float(out.std(0).mean()) if len(out) > 1 else 0.0
@@ -358,11 +404,11 @@ def reads_padding(subject: Subject) -> Finding | None:
 
 def inputs_ignored(subject: Subject) -> Finding | None:
     """Look for outputs that are the same for different inputs."""
-    found = _plain(subject)
-    if found is None or subject.examples < 3:
+    given, out = _tensors(subject), subject.output
+    if out is None or not given or subject.examples < 3 or not bool(out.isfinite().all()):
         return None
-    x, out = found
-    if len(x) != len(out) or bool((x == x[:1]).all()) or not bool(out.isfinite().all()):
+    rows = [x for x in given.values() if len(x) == len(out)]
+    if len(rows) < len(given) or all(bool((x == x[:1]).all()) for x in rows):
         return None
     if not bool((out == out[:1]).all()):
         return None
@@ -370,7 +416,7 @@ def inputs_ignored(subject: Subject) -> Finding | None:
     for batch in subject.batches[:3]:  # a last layer that starts at 0 does not stay so
         twin.take_step(batch)
     with torch.no_grad():
-        later = twin.model.eval()(x)
+        later = twin.model.eval()(*inputs(subject.batch))
     if bool(later.isfinite().all()) and not bool((later == later[:1]).all()):
         return None
     return Finding(

@@ -1,0 +1,125 @@
+"""What the doctor finds of examples whose inputs are several tensors, in a tuple or dict."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thalweg.doctor.checks.data import inputs_constant, nan_in_inputs
+from thalweg.doctor.checks.examples import (
+    batch_dimension_mixed,
+    reads_padding,
+    target_leaks_into_input,
+)
+from thalweg.doctor.subject import LossFn, Subject
+
+N, TIME = 12, 7
+
+
+def subject(model: nn.Module, loss_fn: LossFn, *batches: Any) -> Subject:
+    return Subject(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, list(batches))
+
+
+class Scored(nn.Module):
+    """Attends to a sequence by the scores of its places."""
+
+    def __init__(self, over: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.score, self.out, self.over = nn.Linear(4, 1), nn.Linear(5, 1), over
+
+    def forward(self, given: dict[str, Tensor]) -> Tensor:
+        weights = self.score(given["sequence"]).softmax(self.over)
+        read = (weights * given["sequence"]).sum(1)
+        return self.out(torch.cat([read, given["age"]], 1))
+
+
+@pytest.mark.parametrize(("over", "mixed"), [(0, True), (1, False)])
+def test_examples_of_several_inputs_that_are_mixed(over: int, *, mixed: bool) -> None:
+    torch.manual_seed(1)
+    given = {"age": torch.randn(N, 1), "sequence": torch.randn(N, TIME, 4)}
+    found = batch_dimension_mixed(subject(Scored(over), nn.MSELoss(), (given, torch.randn(N, 1))))
+    assert bool(found) == mixed
+
+
+def test_nodes_of_a_graph_may_touch_one_another() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 2)
+
+        def forward(self, given: tuple[Tensor, Tensor]) -> Tensor:
+            nodes, edges = given
+            return edges @ self.net(nodes)
+
+    torch.manual_seed(0)
+    edges = (torch.rand(N, N) < 0.3).float()
+    batch = ((torch.randn(N, 3), edges), torch.randint(0, 2, (N,)))
+    assert batch_dimension_mixed(subject(Graph(), nn.CrossEntropyLoss(), batch)) is None
+
+
+class Masked(nn.Module):
+    """The mean of embedded tokens: of all places, or of those that a mask names."""
+
+    def __init__(self, *, heeds: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.out, self.heeds = nn.Embedding(9, 4), nn.Linear(4, 3), heeds
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        keep = (mask if self.heeds else torch.ones_like(mask)).float()
+        return self.out((self.table(tokens) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_padding_that_a_mask_names_is_not_read(*, heeds: bool) -> None:
+    torch.manual_seed(0)
+    mask = torch.arange(TIME) < (1 + torch.arange(N) % TIME)[:, None]
+    tokens = torch.randint(1, 9, (N, TIME)) * mask
+    batch = (tokens, mask, torch.randint(0, 3, (N,)))
+    model = Masked(heeds=heeds)
+    assert bool(reads_padding(subject(model, nn.CrossEntropyLoss(), batch))) != heeds
+
+
+class Decoder(nn.Module):
+    """Reads a whole source, and the target so far or all of it."""
+
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.out, self.causal = nn.Embedding(9, 8), nn.Linear(16, 9), causal
+
+    def forward(self, source: Tensor, shifted: Tensor) -> Tensor:
+        read, seen = self.table(source), self.table(shifted)
+        seen = seen.cumsum(1) if self.causal else seen.sum(1, keepdim=True).expand_as(seen)
+        return self.out(torch.cat([read, seen], 2))
+
+
+def by_place(out: Tensor, y: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(out.transpose(1, 2), y)
+
+
+@pytest.mark.parametrize(
+    ("causal", "shift", "leaks"), [(True, 1, False), (False, 1, True), (True, 0, True)]
+)
+def test_a_decoder_that_sees_what_it_has_to_give(causal: bool, shift: int, *, leaks: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    y = torch.randint(0, 9, (N, TIME))
+    source = y if shift else torch.randint(0, 9, (N, TIME))  # a text may be there to be copied
+    shifted = torch.cat([torch.zeros(N, shift).long(), y[:, : TIME - shift]], 1)
+    found = target_leaks_into_input(subject(Decoder(causal=causal), by_place, (source, shifted, y)))
+    assert bool(found) == leaks
+
+
+def test_one_constant_input_of_two_is_no_fault_and_a_missing_value_in_the_second_is() -> None:
+    model, y = Scored(1), torch.zeros(N, 1)
+    given = {"age": torch.ones(N, 1), "sequence": torch.randn(N, TIME, 4)}
+    assert inputs_constant(subject(model, nn.MSELoss(), (given, y))) is None
+    alike = {"age": torch.ones(N, 1), "sequence": torch.ones(N, TIME, 4)}
+    assert inputs_constant(subject(model, nn.MSELoss(), (alike, y))) is not None
+    assert nan_in_inputs(subject(model, nn.MSELoss(), (given, y))) is None
+    given["sequence"][3] = torch.nan
+    found = nan_in_inputs(subject(model, nn.MSELoss(), (given, y)))
+    assert found is not None
+    assert found.evidence["examples"] == 1
