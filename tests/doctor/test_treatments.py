@@ -9,6 +9,7 @@ import thalweg
 from thalweg.doctor.diagnosis import betters
 from thalweg.doctor.exchange import exchanged
 from thalweg.doctor.loaders import merged
+from thalweg.doctor.rates import rates
 from thalweg.doctor.scale import standardized
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import treatments
@@ -349,3 +350,16 @@ def test_inputs_in_a_dict_are_treated() -> None:
     scaled = standardized(whole)[0][0]
     torch.testing.assert_close(scaled["numbers"].mean(0), torch.zeros(5), atol=1e-5, rtol=0)
     assert torch.equal(scaled["kind"], kind)
+
+
+def test_a_course_that_is_behind_ends_halfway_where_only_half_of_the_loss_counts() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(320, 3)
+    data = list(zip(x.split(20), x.sum(1, keepdim=True).split(20), strict=True))
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    trials = Trials(Subject(model, optimizer, nn.MSELoss(), data), 60, 10.0)
+    slower, faster = (one for factor, one in rates() if factor in {0.1, 10.0})
+    assert [len(trials.run(one).losses) for one in (slower, faster)] == [60, 60]
+    trials.hurried = True
+    assert [len(trials.run(one).losses) for one in (slower, faster)] == [30, 60]

@@ -102,6 +102,7 @@ def treat(
     """
     plain, own = trials.plain, 1 - min(1.0, left)
     learned = max(plain.learned, own)
+    trials.hurried = learned > _HALF  # then only what halves the loss that is left is told
     courses = trials.all(_without_rate(trials, norms), most)
     courses += trials.all(evened(trials.subject), most)
     rated = _rated(trials, most)

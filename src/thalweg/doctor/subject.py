@@ -217,17 +217,23 @@ class Copy:
         """Those in the optimizer."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def train(self, batches: Sequence[Batch], steps: int, allowance: Allowance) -> list[float]:
+    def train(
+        self,
+        batches: Sequence[Batch],
+        steps: int,
+        allowance: Allowance,
+        hopeless: Callable[[Sequence[float]], bool] = lambda _: False,
+    ) -> list[float]:
         """Take plain steps, the batches in turn; return the losses before each.
 
-        The course ends early at a loss that is not finite (it is the last one returned), or when
-        the allowance is used.
+        The course ends early at a loss that is not finite (it is the last one returned), when the
+        allowance is used, or when the losses so far are hopeless.
         """
         losses: list[float] = []
         for number in range(steps):
             with allowance:
                 losses.append(self.take_step(batches[number % len(batches)]))
-            if not abs(losses[-1]) < float("inf") or allowance.over:
+            if not abs(losses[-1]) < float("inf") or allowance.over or hopeless(losses):
                 break
         return losses
 

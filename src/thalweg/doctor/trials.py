@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -14,6 +14,8 @@ from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment
 
 __all__ = ["Course", "Trials", "tail"]
+
+_HURRIED = {"lr_too_high", "lr_too_low", "weight_decay_too_high"}
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,15 @@ class Trials:
 
     Attributes:
         used: seconds of work of all courses so far.
+        hurried: whether courses with another rate or decay end halfway where they are behind the
+            plain one by then. What leaves less than half of the loss in the end is ahead before.
     """
 
     def __init__(self, subject: Subject, steps: int, seconds: float) -> None:
         self.subject = subject
         self.seconds = seconds
         self.used = 0.0
+        self.hurried = False
         self.plain = Course(NOTHING, [], math.inf)
         self.plain = self._run(NOTHING, steps)
         short = not math.isfinite(self.plain.left)
@@ -91,12 +96,16 @@ class Trials:
             batches = treatment.data(self.subject.batches)
             treatment.prepare(twin)
             with treatment.around():
-                losses = twin.train(batches, steps, allowance)
+                losses = twin.train(batches, steps, allowance, partial(self._behind, treatment))
             return Course(treatment, losses, self.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)
         finally:
             self.used += allowance.used
+
+    def _behind(self, treatment: Treatment, losses: Sequence[float]) -> bool:
+        half = self.hurried and treatment.cause in _HURRIED and len(losses) == self.steps // 2
+        return half and tail(losses) >= tail(self.plain.losses[: len(losses)])
 
     @cached_property
     def _constant(self) -> float | None:
