@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.diagnosis import _rated, also_helped, betters, unscaled
+from thalweg.doctor.diagnosis import _faded, _rated, also_helped, betters, unscaled
+from thalweg.doctor.layers import fading
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import NOTHING, Treatment, treatments
 from thalweg.doctor.trials import Course, Trials
@@ -224,6 +225,32 @@ def test_gradients_that_fade_are_told_where_no_change_helps(depth: int) -> None:
     model = nn.Sequential(*hidden, nn.Linear(6, 1))
     found = trained(model, torch.optim.Adam(model.parameters(), lr=1e-3), x, y, 60).findings
     assert ("vanishing_gradient_sigmoid" in [f.cause for f in found]) == (depth == 7)
+
+
+class Cell(nn.Module):
+    """Goes along a sequence by weights of its own; the target is a matter of the first element."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.again, self.out = nn.Linear(2, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 8)
+        for one in x.unbind(1):
+            h = torch.tanh(self.into(one) + self.again(h))
+        out: Tensor = self.out(h)
+        return out
+
+
+@pytest.mark.parametrize(("length", "fades"), [(2, False), (16, True)])
+def test_gradients_that_fade_along_a_sequence_show_at_its_ends(length: int, *, fades: bool) -> None:
+    x = torch.randn(160, length, 2, generator=torch.Generator().manual_seed(0))
+    model = Cell()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    subject = Subject(model, optimizer, nn.MSELoss(), [*batches(x, x[:, 0, :1])])
+    assert (fading(subject) < 0.01) == fades
+    assert (_faded(subject) < 0.01) == fades
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ class HiddenLogarithm(nn.Module):
         return torch.where(above > 0, torch.log(above), torch.zeros_like(above))
 
 
+class Angle(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.asin(x / x.abs())
+
+
 class SafeRoot(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return ((x * (x > 0)).square() + 1e-8).sqrt()
@@ -82,6 +87,7 @@ class SafeRoot(nn.Module):
     [
         (Root(), ["nan_gradient_of_sqrt_at_zero"]),
         (HiddenLogarithm(), ["gradient_not_finite"]),
+        (Angle(), ["nan_gradient_of_sqrt_at_zero"]),
         (SafeRoot(), []),
     ],
 )

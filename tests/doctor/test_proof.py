@@ -55,6 +55,11 @@ class OwnSoftmax(nn.Module):
         return powers / powers.sum(1, keepdim=True)
 
 
+class Angle(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.acos(x / x.abs())
+
+
 class Hidden(nn.Module):
     """Keeps a layer where parameters() does not find it."""
 
@@ -128,6 +133,7 @@ def sort(data: Batches) -> Batches:
         ("lr_too_low", net, batches(), {"lr": 1e-5}),
         ("lr_too_high", net, batches(), {"lr": 1e3}),
         ("weight_decay_too_high", net, batches(), {"weight_decay": 2.0}),
+        ("nan_gradient_of_sqrt_at_zero", lambda: nn.Sequential(net(), Angle()), batches(), {}),
         ("parameters_not_registered", Hidden, batches(), {}),
         (
             "labels_out_of_range",

@@ -346,10 +346,11 @@ CAUSES: dict[str, Cause] = {
     ),
     # Numerics
     "nan_gradient_of_sqrt_at_zero": Cause(
-        "The derivative of a root is infinite at 0: the loss is finite, and its gradient is NaN.",
+        "The derivative of a root is infinite at 0, and so is that of acos or asin at 1: the loss "
+        "is finite, and its gradient is NaN.",
         "F11",
-        "Add a small number under the root.",
-        "torch.sqrt(x + 1e-8)  # not torch.sqrt(x)",
+        "Add a small number under the root, or keep what goes into acos off 1.",
+        "torch.sqrt(x + 1e-8)  # not torch.sqrt(x)\ntorch.acos(x.clamp(-1 + 1e-6, 1 - 1e-6))",
     ),
     "gradient_wrong": Cause(
         "A backward pass that the user wrote is not the derivative of its forward pass.",

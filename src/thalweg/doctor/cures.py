@@ -316,10 +316,20 @@ _DATA: dict[str, tuple[tuple[str, Callable[[list[Batch]], list[Batch]]], ...]] =
     "nan_in_inputs": (("missing values filled with the mean", _filled),),
     "labels_out_of_range": (("classes counted from 0", _from_zero),),
 }
+
+
+def _within(x: Tensor) -> Tensor:
+    return x.clamp(-1 + 1e-6, 1 - 1e-6)
+
+
 _FUNCTIONS: dict[str, tuple[tuple[str, set[str], Callable[..., Tensor], int], ...]] = {
     "graph_cut_by_detach": (("no detach()", CUTS, _same, 1),),
     "dead_relu": (("leaky rectifiers", {"relu", "relu_"}, leaky, 1),),
-    "nan_gradient_of_sqrt_at_zero": (("sqrt(x + 1e-8)", {"sqrt"}, lambda x: (x + 1e-8) ** 0.5, 1),),
+    "nan_gradient_of_sqrt_at_zero": (
+        ("sqrt(x + 1e-8)", {"sqrt"}, lambda x: (x + 1e-8) ** 0.5, 1),
+        ("acos of what is kept off 1", {"acos"}, lambda x: torch.acos(_within(x)), 1),
+        ("asin of what is kept off 1", {"asin"}, lambda x: torch.asin(_within(x)), 1),
+    ),
     "gradient_not_finite": (
         ("log(x + 1e-8)", {"log"}, lambda x: torch.log2(x + 1e-8) / 1.442695, 1),
         (

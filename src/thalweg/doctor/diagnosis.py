@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.finding import Finding, Severity
+from thalweg.doctor.layers import fading
 from thalweg.doctor.rates import evened, higher_rates, rates
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatments import (
@@ -231,10 +232,11 @@ def _not_by_heart(course: Course, subject: Subject) -> Finding:
 
 
 def _faded(subject: Subject) -> float:
-    """Return the size of the first layer's gradient over that of the last one's."""
+    """Return the size of the first gradient over that of the last: of layers, of activations."""
     gradients = [g for g in subject.backward.gradients.values() if g is not None and g.ndim > 1]
     sizes = [float(g.pow(2).mean().sqrt()) for g in gradients]
-    return sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] > 0 else 1.0
+    layers = sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] > 0 else 1.0
+    return min(layers, fading(subject))
 
 
 def _vanishing(course: Course, share: float) -> Finding:
@@ -242,9 +244,9 @@ def _vanishing(course: Course, share: float) -> Finding:
     return Finding(
         "vanishing_gradient_sigmoid",
         "warning",
-        f"{course.treatment.sign} The gradient of the first layer is {digits(share)} times that of "
-        "the last, and nothing has been learned.",
-        {"gradient of the first layer over that of the last": share},
+        f"{course.treatment.sign} The gradient at the first of them is {digits(share)} times that "
+        "at the last, and nothing has been learned.",
+        {"gradient at the first over that at the last": share},
         f"less than {_FADED} times as large, and three or more activations with a bounded range",
         "one backward pass at the start",
         sure=0.6,

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.subject import Copy, Subject
 
-__all__ = ["Activation", "activations", "gains", "replaced"]
+__all__ = ["Activation", "activations", "fading", "gains", "replaced"]
 
 _RECTIFIERS = {"relu", "relu_"}
 _SATURATING = {"sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softsign"}
@@ -82,6 +82,42 @@ def activations(subject: Subject, model: nn.Module | None = None) -> list[Activa
     with torch.no_grad(), watch:
         twin.loss(subject.batch)
     return watch.found
+
+
+class _Bounded(TorchFunctionMode):
+    """Notes what activations with a bounded range return, in the order of the pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        out = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _SATURATING and isinstance(out, Tensor):
+            self.found += [out] if out.requires_grad else []
+        return out
+
+
+def fading(subject: Subject) -> float:
+    """Return the size of the gradient at the first bounded activation over that at the last one.
+
+    Of a recurrent cell they are those of the first and the last element of a sequence, whose
+    weights are the same, so that no parameter's gradient shows it. 1 of fewer than two.
+    """
+    twin, watch = subject.copy(), _Bounded()
+    with watch:
+        loss = twin.loss(subject.batch)
+    if len(watch.found) < 2:
+        return 1.0
+    ends = torch.autograd.grad(loss, [watch.found[0], watch.found[-1]], allow_unused=True)
+    first, last = (0.0 if g is None else float(g.pow(2).mean().sqrt()) for g in ends)
+    return first / last if last > 0 else 1.0
 
 
 class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced("sigmoid", by)

@@ -22,7 +22,10 @@ _UNLIKE = 0.5  # of a gradient's norm: further from it, the slope of the loss is
 _CLOSE = 0.1  # of it: two slopes so close together are those of a smooth loss
 _ROUNDING = 1e-5  # of the loss
 _HUGE = 1e6  # a loss or a weight so large may overflow by itself
-_ROOTS = ("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist")  # infinite derivative at 0
+_ROOTS = (  # infinite derivative at 0; that of acos and asin is 1 over such a root
+    *("Sqrt", "Pow", "Norm", "LinalgVectorNorm", "Std", "Cdist"),
+    *("Acos", "Asin"),
+)
 _LOGARITHMS = {"Log", "Log2", "Log10"}
 _RECTIFIERS = {"Relu", "Threshold", "Hardtanh", "Clamp", "ClampMin"}
 _ZERO_STAYS = {  # operations after which a 0 is a 0 still
