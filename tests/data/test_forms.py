@@ -358,6 +358,12 @@ def test_years_as_names_are_no_row_of_data(tmp_path: Path) -> None:
         assert found.features == ("town", years[:4], years[5:9])
 
 
+def test_double_colons_within_names_part_no_columns(tmp_path: Path) -> None:
+    rows = "".join(f"std{'::a' * (1 + i % 2)},{i}.5\n" for i in range(12))
+    (tmp_path / "t.csv").write_text(f"ns::name,price\n{rows}")
+    assert data.load(tmp_path / "t.csv", target="price").features == ("ns::name",)
+
+
 def test_a_first_row_of_values_stays(tmp_path: Path) -> None:
     for first in ("NA,?", "unknown,3", "2 kg,3 kg"):
         rows = "".join(f"{i},{i}.5,x\n" for i in range(12))
