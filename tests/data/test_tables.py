@@ -336,6 +336,19 @@ def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) 
         data.load(written(tmp_path, b=[*texts[:119], "<much"]), target="price")
 
 
+def test_a_message_counts_what_else_is_wrong(tmp_path: Path) -> None:
+    path = written(tmp_path, b=[*B[:100], *(f"{i} p" for i in range(20))])
+    with pytest.raises(
+        ValueError, match=r"row 101: '0 p' is not a number, nor are 19 more of its t"
+    ):
+        data.load(path, target="price")
+    path = written(tmp_path, b=[*B[:119], "x"], c=[*B[:119], "y"], d=[*B[:119], "z"])
+    with pytest.raises(
+        ValueError, match=r"'x' is not a number; 'c', 'd' have such values too \(na="
+    ):
+        data.load(path, target="price")
+
+
 def test_one_message_has_all_texts_that_stand_for_missing_values(tmp_path: Path) -> None:
     path = written(tmp_path, b=[*B[:100], *(["nil", "unknown"] * 10)])
     with pytest.raises(ValueError, match="row 101: 'nil' is not a number") as caught:

@@ -330,12 +330,17 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
     value = table[column.name][int(column.bad[0])].as_py()
     mark = ""
     if not isinstance(value, float):
-        marks = _marks(table[column.name].take(pa.array(column.bad)), str(value).strip())
+        bad = table[column.name].take(pa.array(column.bad))
+        marks = _marks(bad, str(value).strip())
+        if (more := pc.count_distinct(bad).as_py() - len(marks)) > 0:
+            said += f", nor {'are' if more > 1 else 'is'} {more} more of its texts"
         plain = all(len(mark) < 20 and mark.isprintable() for mark in marks)
         missing = argument("na", marks if plain else "TEXT")
         kept = argument("types", {column.name: "category"})
         counted = "them" if len(marks) > 1 else "it"
         mark = f"{missing} counts {counted} as missing, {kept} takes texts as they are, "
+    if others := [repr(c.name) for c in columns if len(c.bad) and c is not column]:
+        said += f"; {listed(others, 3)} {'have' if len(others) > 1 else 'has'} such values too"
     return f"{said} ({mark}{skipping()})"
 
 
