@@ -39,7 +39,7 @@ from measure import save, show
 from repeat import Race, judged, kept, mlp, pooled, told
 from thalweg import rules as registry
 from thalweg.optim.roles import roles_of
-from thalweg.racing.verdict import MARGIN
+from thalweg.racing.protocol import MARGIN
 from thalweg.tasks import modules
 
 RULES = (

@@ -179,13 +179,14 @@ def percent(share: float | None, flags: str = "") -> str:
 def worse(low: float | None, high: float | None) -> str:
     """Return an interval of how much worse something is. Each end is a share of the best.
 
-    An upper end above 1000 % is left out, because it says nothing more.
+    An upper end above 1000 % is left out, because it says nothing more. Ends are
+    rounded to 0.01 %.
 
     Example:
         >>> worse(0.04, 0.21), worse(0.0, 0.021), worse(0.0, 0.0)
         ('4 to 21 %', '0 to 2.1 %', '0 %')
-        >>> worse(0.5, 10.5), worse(0.0, 10.5)
-        ('50 % or more', 'not known')
+        >>> worse(0.5, 10.5), worse(0.0, 10.5), worse(0.0, 6e-9)
+        ('50 % or more', 'not known', '0 %')
     """
     if low is None:
         return "–"
@@ -197,7 +198,7 @@ def worse(low: float | None, high: float | None) -> str:
 
 def _share(share: float) -> str:
     """Return a share in percent, in two digits or as a whole number."""
-    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
+    return f"{round(100 * share, 2):.2g}" if share < 0.1 else f"{100 * share:.0f}"
 
 
 def memory(count: float | None) -> str:

@@ -45,7 +45,7 @@ def test_a_shell_completes_commands_and_options(
 def test_race_passes_its_options_on(told: Told) -> None:
     words = "race iris --rules sgd,adam --batch-size 32,128 --epochs 3 --trials 5 --seeds 6"
     words += " --repeats 7 --budget 60s --halving --l2 0.5 --seed 7 --out here --workers 2"
-    words += " --on dask --csv"
+    words += " --on dask --csv --margin 0.1"
     assert cli.main(words.split()) == 0
     assert told.pop("dataset").name == "iris"
     assert told.pop("on_data")
@@ -53,6 +53,7 @@ def test_race_passes_its_options_on(told: Told) -> None:
         "rules": ["sgd", "adam"], "batch_size": [32, 128], "epochs": 3, "trials": 5, "seeds": 6,
         "repeats": 7, "budget": "60s", "halving": True, "l2": 0.5, "seed": 7, "out": Path("here"),
         "workers": 2, "on": "dask", "writers": ["csv"], "progress": False,
+        "margin": 0.1,
     }  # fmt: skip
 
 
@@ -72,6 +73,7 @@ def test_race_defaults_are_those_of_the_function(told: Told) -> None:
         "budget",
         "l2",
         "seed",
+        "margin",
         "workers",
         "on",
         "halving",
@@ -128,11 +130,14 @@ def test_live_view_shows_work_and_best_on_a_terminal(
 def test_resume_continues_on_the_races_own_terms(
     told: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["race", "--resume", "there", "--workers", "2", "--trust"]) == 0
+    assert (
+        cli.main(["race", "--resume", "there", "--workers", "2", "--trust", "--margin", "0.1"]) == 0
+    )
     assert told.pop("trust") is True
     assert told.pop("on_data")
     assert told == {
         "directory": Path("there"),
+        "margin": 0.1,
         "workers": 2,
         "on": None,
         "writers": [],

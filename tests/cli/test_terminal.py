@@ -1,4 +1,4 @@
-"""Interrupts reach who waits."""
+"""The terminal: how wide it is, and interrupts that reach who waits."""
 
 import signal
 import sys
@@ -9,6 +9,7 @@ import pytest
 
 from cli.conftest import Told
 from thalweg import cli, racing
+from thalweg.cli import terminal
 
 
 def test_interrupt_that_is_lost_in_a_destructor_comes_again(
@@ -29,3 +30,10 @@ def test_interrupt_that_is_lost_in_a_destructor_comes_again(
     assert capsys.readouterr().err == "interrupted before the race began; nothing was kept\n"
     assert sys.unraisablehook is hook
     assert not told
+
+
+def test_a_pipe_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "64")
+    assert terminal.console().width == 64
+    monkeypatch.setenv("COLUMNS", "")
+    assert terminal.console().width == 100

@@ -213,6 +213,8 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"l2": float("nan")}, "l2 must be finite, got nan"),
         ({"l2": "0.1"}, "l2 must be a number, got '0.1'"),
         ({"epochs": 8, "halving": True}, "epochs with halving must be an integer >= 9, got 8"),
+        ({"margin": 5}, "margin must be in [0, 1), got 5"),
+        ({"margin": "5%"}, "margin must be a number, got '5%'"),
         ({"seed": -1}, "seed must be an integer in [0, 4294967295], got -1"),
         ({"budget": "soon"}, "budget must look like 60s, 5min, 1h or 2000epochs, got 'soon'"),
         ({"budget": "0s"}, "budget must look like 60s, 5min, 1h or 2000epochs, got '0s'"),

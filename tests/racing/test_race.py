@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,10 +272,25 @@ def test_arrays_race_too() -> None:
     assert found.sentence.endswith("is the best setting of the only rule that raced.")
 
 
+def test_a_race_that_has_ended_is_judged_by_another_margin_without_training(
+    tmp_path: Path, iris: racing.Verdict
+) -> None:
+    assert iris.directory
+    copy = shutil.copytree(iris.directory, tmp_path / "copy")
+    wide = thalweg.resume(copy, margin=0.999)
+    assert {row.rule for row in wide.record.rules if row.state == "as good"} == {
+        row.rule for row in iris.record.rules if row.price.high <= 0.999
+    }
+    assert wide.record.margin == 0.999
+    assert "--margin 0.999" in wide.results["command"]
+    assert thalweg.race("iris", out=copy, margin=0.999, **TERMS).results == wide.results
+    assert thalweg.resume(copy).results == iris.results
+
+
 def test_command_line_that_repeats_a_race(tmp_path: Path, iris: racing.Verdict) -> None:
     assert iris.results["command"] == (
         "thalweg race iris --rules sgd,adam,lion --batch-size 32 --epochs 3 --trials 20 "
-        "--repeats 5 --seeds 4 --l2 0.0001 --seed 0"
+        "--repeats 5 --seeds 4 --l2 0.0001 --seed 0 --margin 0.05"
     )
     rows = [f"{a},{b},{a + 2 * b}.5" for a in range(6) for b in range(5)]
     file = tmp_path / "my data.csv"

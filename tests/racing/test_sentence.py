@@ -56,6 +56,7 @@ def test_where_all_are_as_good_any_will_do() -> None:
         "Any of these 2 rules will do: none is more than 5% worse than the best, with 95 % "
         "confidence. Take adam, lr 0.012, batch 32."
     ).replace("5%", "5 %")
+    assert "none is more than 0.5 % worse than" in sentence(rows, "adam", 0.005)
 
 
 @pytest.mark.parametrize(

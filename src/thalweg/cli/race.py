@@ -103,6 +103,13 @@ _Penalty = Annotated[
     float | None, typer.Option(help="Weight of the L2 penalty of a linear model; 1e-4 by default.")
 ]
 _Seed = Annotated[int, typer.Option(help="Seed of the split, the trials and every training.")]
+_Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Up to this price a rule counts as as good as the best; 0.05 by default, 5 %. With "
+        "--resume, a race that has ended is judged anew, without any training."
+    ),
+]
 _Out = Annotated[
     Path | None, typer.Option(help="Folder for results and report; thalweg-race-NAME by default.")
 ]
@@ -158,6 +165,7 @@ def race(
     batch_size: _BatchSize = None, epochs: _Epochs = 20, trials: _Trials = None,
     repeats: _Repeats = None, seeds: _Seeds = 2,
     budget: _Budget = None, halving: _Halving = False, l2: _Penalty = None, seed: _Seed = 0,
+    margin: _Margin = None,
     drop: DROP = None, keep: KEEP = None, as_: AS = None, missing: MISSING = "impute",
     skip_bad_rows: SKIP_BAD_ROWS = False, na: NA = None, decimal: DECIMAL = None,
     delimiter: DELIMITER = None, encoding: ENCODING = None, comment: COMMENT = None,
@@ -189,6 +197,7 @@ def race(
                 "on_data": None if quiet else functools.partial(_told, shown),
                 "on_progress": tell,
                 "progress": False,  # the view is shown before the data are read
+                "margin": margin,
                 "workers": workers,
                 "on": on,
                 "writers": writers,
@@ -254,7 +263,7 @@ def _folder(given: "str | Dataset") -> Path:
     return Path("thalweg-race-" + re.sub(r"[^\w.-]+", "-", name.replace(".py", "")))
 
 
-_FREE = {"resume", "trust", "workers", "on", "quiet", *_WRITERS}
+_FREE = {"resume", "trust", "margin", "workers", "on", "quiet", *_WRITERS}
 
 
 def _refuse_terms(context: typer.Context) -> None:

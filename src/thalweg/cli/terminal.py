@@ -1,6 +1,7 @@
 """The terminal, for all commands: what is printed on it, its width, and Ctrl-C."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,10 +28,14 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def console() -> "Console":
-    """Return the terminal to print tables on; elsewhere they are 100 characters wide."""
+    """Return the terminal to print tables on.
+
+    Elsewhere, as in a pipe, they are as wide as the environment variable COLUMNS says, or 100.
+    """
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    elsewhere = shutil.get_terminal_size(fallback=(100, 24)).columns
+    return Console(width=None if sys.stdout.isatty() else elsewhere, highlight=False)
 
 
 @contextmanager

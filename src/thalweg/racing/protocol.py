@@ -4,19 +4,20 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from thalweg import catalog
 from thalweg import rules as registry
-from thalweg.checks import NOT_NEGATIVE, count, number
+from thalweg.checks import NOT_NEGATIVE, Range, count, number
 from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
 from thalweg.tasks.timing import LONG, TIMED
 
 __all__ = [
+    "MARGIN",
     "MAX_TRIALS",
     "MIN_TRIALS",
     "RERUNS",
@@ -37,6 +38,9 @@ _LEAST, _MOST, _PER_REPEAT = 5, 10, 8
 
 RERUNS = 2  # other seeds on which the best few trials are run again, so that a lucky run shows
 
+
+MARGIN = 0.05  # a rule is as good as the best up to this price
+_SHARE = Range(0.0, 1.0, "[)")
 
 _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -63,6 +67,8 @@ class Protocol:
             third goes on (see ``search``). There must then be 9 epochs or more.
         l2: strength of the penalty, >= 0; None where the task has its own.
         seed: of all parts, trials and trainings, in [0, 2^32).
+        margin: a rule is as good as the best up to this price, in [0, 1). Terms that differ in it
+            alone are equal: no training depends on it.
 
     Raises:
         ValueError: a term is out of its bounds.
@@ -84,6 +90,7 @@ class Protocol:
     halving: bool = False
     l2: float | None = 1e-4
     seed: int = 0
+    margin: float = field(default=MARGIN, compare=False)
 
     def __post_init__(self) -> None:
         # Python's own numbers replace NumPy's, because terms are kept as JSON.
@@ -95,6 +102,7 @@ class Protocol:
         self._set("seed", count("seed", self.seed, 0, 2**32 - 1))
         if self.l2 is not None:
             self._set("l2", number("l2", self.l2, NOT_NEGATIVE))
+        self._set("margin", number("margin", self.margin, _SHARE))
         if not self.rules:
             raise ValueError("rules must name at least one rule, got none")
         _once("rules", self.rules)

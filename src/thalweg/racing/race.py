@@ -23,7 +23,7 @@ from thalweg.live import live
 from thalweg.progress import Progress
 from thalweg.racing import verdict
 from thalweg.racing.command import call, command
-from thalweg.racing.protocol import Protocol, Rules, Terms, rules_of
+from thalweg.racing.protocol import MARGIN, Protocol, Rules, Terms, rules_of
 from thalweg.racing.run import run, trials_per_rule
 from thalweg.racing.store import SCHEMA, Records, Store
 from thalweg.racing.verdict import Verdict
@@ -64,6 +64,7 @@ def race(
     halving: bool = False,
     l2: float | None = None,
     seed: int = 0,
+    margin: float | None = None,
     target: str | None = None,
     kind: str | None = None,
     name: str | None = None,
@@ -109,6 +110,8 @@ def race(
             (``search``). There must be 9 epochs or more.
         l2: weight of 1/2 ||w||² in a linear model's training objective, >= 0; 1e-4 by default.
         seed: of all parts, trials and trainings, in [0, 2^32).
+        margin: a rule whose loss is at most so much higher than the best one's, as a share of it,
+            counts as as good, in [0, 1); 0.05 by default. No training depends on it.
         target: the column of a file to predict.
         kind: ``"regression"`` or ``"classification"``; by default guessed from y.
         name: what reports call the arrays; ``"data"`` by default.
@@ -125,8 +128,7 @@ def race(
         on: where they run: ``"threads"``, ``"processes"``, ``"ray[://...]"``, ``"dask[://...]"``
             (``workers.hired``); by default processes for a TorchTask, threads for linear models.
         writers: what writes finished trainings into ``out``: ``"csv"``, ``"tensorboard"``,
-            ``"optuna"``,
-            ``"mlflow"``, ``"wandb"`` (``racing.writers``).
+            ``"optuna"``, ``"mlflow"``, ``"wandb"`` (``racing.writers``).
 
     Returns:
         The verdict.
@@ -160,6 +162,7 @@ def race(
         halving=halving,
         l2=None if module else _L2 if l2 is None else l2,
         seed=seed,
+        margin=MARGIN if margin is None else margin,
     )
     if repeats is None:
         protocol = protocol.repeated()
@@ -174,6 +177,7 @@ def resume(
     directory: str | Path,
     *,
     trust: bool | Callable[[str], bool] = False,
+    margin: float | None = None,
     on_data: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     progress: bool = True,
@@ -189,6 +193,8 @@ def resume(
         trust: whether a task file that the folder names may run, or a function that is given its
             path and returns whether it may. A folder that somebody else made may name any file. A
             file inside the folder never runs, nor one whose path is not absolute.
+        margin: as in ``race``; by default what the race began with. A race that has ended is judged
+            anew by another one, without any training.
         on_data: as in ``race``.
         on_progress: as in ``race``.
         progress: as in ``race``.
@@ -207,7 +213,7 @@ def resume(
         begun, source = records.terms(), records.source()
     if begun is None:
         raise FileNotFoundError(f"{directory} holds a race that had not begun; start it anew")
-    protocol = begun.protocol
+    protocol = begun.protocol if margin is None else replace(begun.protocol, margin=margin)
     if source is not None:
         _refuse_untrusted(source, protocol, directory, trust)
         given: Dataset | TorchTask = load_task(source)
@@ -445,7 +451,7 @@ def _differences(begun: Terms, now: Terms) -> tuple[list[str], list[str]]:
     asked = [
         f"{key} {_listed(was)} instead of {_listed(getattr(now.protocol, key))}"
         for key, was in vars(begun.protocol).items()
-        if was != getattr(now.protocol, key)
+        if key != "margin" and was != getattr(now.protocol, key)
     ]
     return changed, asked
 

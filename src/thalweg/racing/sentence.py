@@ -6,7 +6,7 @@ from typing import Any
 
 from thalweg.racing.comparison import AS_GOOD, UNDECIDED, WORSE
 from thalweg.tasks.schedule import CONSTANT
-from thalweg.words import listed, percent, worse
+from thalweg.words import listed, worse
 
 __all__ = ["FAMILIAR", "decide", "sentence"]
 
@@ -63,8 +63,8 @@ def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
         bound = "but the race was too short to say how much worse than the best it may be"
     if len(of[AS_GOOD]) == len(others) and chosen["state"] == AS_GOOD:
         return (
-            f"Any of these {len(rows)} rules will do: none is more than {percent(margin)} worse "
-            f"than the best, with 95 % confidence. Take {_setting(chosen)}."
+            f"Any of these {len(rows)} rules will do: none is more than {worse(margin, margin)} "
+            f"worse than the best, with 95 % confidence. Take {_setting(chosen)}."
         )
     parts = [f"Take {_setting(chosen)}{', ' if highest > _LOOSE else ': '}{bound}"]
     if of[AS_GOOD]:

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
 
-__all__ = ["MARGIN", "Verdict", "conclude"]
-
-MARGIN = 0.05  # a rule is as good as the best up to this price
+__all__ = ["Verdict", "conclude"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +206,7 @@ def conclude(course: Course, command: str) -> Verdict:
     compared = compare(losses, rows=max(1, judged), constant=constant)
     rows = _rows(course, compared)
     winner = protocol.rules[compared.winner]
-    take = decide(rows, winner, MARGIN)
+    take = decide(rows, winner, protocol.margin)
     best = next(row for row in rows if row["rule"] == take)
     counts = store.counts()
     record = Record.of(
@@ -222,8 +220,8 @@ def conclude(course: Course, command: str) -> Verdict:
             "target": vars(course.targets[0]),
             "winner": winner,
             "take": take,
-            "margin": MARGIN,
-            "sentence": sentence(rows, take, MARGIN),
+            "margin": protocol.margin,
+            "sentence": sentence(rows, take, protocol.margin),
             "code": _code(task, protocol, course.rules[take], best),
             "by_budget": _by_budget(protocol, store),
             "batch_sizes": _batch_sizes(course, best),
@@ -322,7 +320,7 @@ def _asking(rule: Rule) -> str:
 def _rows(course: Course, compared: Comparison) -> list[dict[str, Any]]:
     """Return the rows of the rules: first as good as the best, then undecided, then worse."""
     protocol, store = course.protocol, course.store
-    states, needed = compared.states(MARGIN), compared.repeats_needed(MARGIN)
+    states, needed = compared.states(protocol.margin), compared.repeats_needed(protocol.margin)
     rows = []
     for index, name in enumerate(protocol.rules):
         row = {
