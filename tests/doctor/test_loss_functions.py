@@ -159,6 +159,12 @@ def ranked(out: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
     return (torch.relu(1 - out + out.squeeze(1)) * (above > 0)).mean()
 
 
+def alike(out: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
+    """Distances of two sets, each point of one from each of the other: on purpose."""
+    points = torch.stack([y[0], y[0].sin()], 1)
+    return (torch.cat([out, out], 1).unsqueeze(1) - points).pow(2).sum(2).sqrt().mean()
+
+
 WEIGHTS = torch.linspace(0.1, 2, 24)
 
 
@@ -169,8 +175,9 @@ WEIGHTS = torch.linspace(0.1, 2, 24)
         (weighted, WEIGHTS, None),
         (apart, WEIGHTS, None),
         (ranked, WEIGHTS, None),
+        (alike, WEIGHTS, None),
     ],
-    ids=["weights in a column", "weights in a row", "spread of outputs", "ranking"],
+    ids=["weights in a column", "weights in a row", "spread of outputs", "ranking", "sets"],
 )
 def test_every_pair_within_a_loss(loss_fn: LossFn, weights: Tensor, cause: str | None) -> None:
     x = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))

@@ -212,7 +212,7 @@ class _Joined(TorchFunctionMode):
     """Notes where a row of n numbers meets a column of the same n: n times n pairs come of it.
 
     Args:
-        examples: n; each of the numbers may be a row of several.
+        examples: n; rows of several numbers may be meant to meet, as sets that are compared.
         place: of such a pair whose row is changed; None: none is.
         change: of that row and the shape of the column.
     """
@@ -246,14 +246,11 @@ class _Joined(TorchFunctionMode):
         """Return whether every example of one side meets every example of the other."""
         if len(pair) < 2 or not all(isinstance(t, Tensor) and t.ndim for t in pair):
             return False
-        one, other = pair
-        known = len(one) == len(other) == self._examples and one.numel() == other.numel()
-        if not known or one.ndim == other.ndim:
-            return False
-        pairs = torch.broadcast_shapes(one.shape, other.shape).numel()
+        n, (one, other) = self._examples, pair
         # What meets itself, as in the spread of outputs, is meant to.
-        own = torch.equal(one.flatten(), other.flatten())
-        return pairs == self._examples * one.numel() and not own
+        return {one.shape, other.shape} == {(n,), (n, 1)} and not torch.equal(
+            one.flatten(), other.flatten()
+        )
 
 
 def every_pair(subject: Subject) -> Finding | None:
