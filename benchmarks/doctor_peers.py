@@ -2,23 +2,28 @@
 
     python benchmarks/doctor_peers.py CASES --peers FOLDER
     python benchmarks/doctor_peers.py CASES --peers FOLDER --only gradsnitch torcheck
+    python benchmarks/doctor_peers.py --suite 24 --peers FOLDER
 
 CASES is a folder as `benchmarks/doctor.py --cases` takes it: each file has a training as it failed
-and the same one cured. FOLDER has a folder for each package, made by
+and the same one cured. With ``--suite`` it is the judging half of the suite of that script: each
+cause is planted once, and so many healthy trainings stand beside. What does not fail, or does not
+learn, is left out as there. FOLDER has a folder for each package, made by
 `pip install --no-deps --target FOLDER/NAME NAME` (torchmortem needs plotly and narwhals in it too).
 
 Each package is used as its own page says, in a fresh process for each training. Its words are
 mapped to our causes by WORDS, as generously as they allow: what may mean several causes counts for
 each of them. The cause counts as named first if the first thing that a package says may mean it.
-An alarm is anything above "info" that it says of the cured training.
+An alarm is anything above "info" that it says of the cured or healthy training.
 """
 
 import argparse
 import contextlib
 import csv
 import io
+import itertools
 import json
 import multiprocessing
+import os
 import re
 import resource
 import sys
@@ -33,7 +38,7 @@ from typing import Any
 
 import torch
 
-from doctor_suite.entries import Entry, folder
+from doctor_suite.entries import Entry, folder, healthy, planted
 from doctor_suite.training import Case, run
 from measure import save, show
 
@@ -272,12 +277,31 @@ def asked(name: str, peers: Path, entry: Entry, source: Path) -> tuple[list[str]
     return said
 
 
+def suite(count: int) -> Iterator[Entry]:
+    """Yield each cause planted once, and so many healthy trainings, of those that count."""
+    seen: set[str] = set()
+    learning = (entry for entry in healthy(["judging"]) if _counts(entry))
+    for entry in planted(["judging"], range(1), set()):
+        if entry.cause not in seen and _counts(entry):
+            seen.add(entry.cause)
+            yield entry
+    yield from itertools.islice(learning, count)
+
+
+def _counts(entry: Entry) -> bool:
+    """Train without any package; what the sound training learns is known then to all of them."""
+    case, share = entry.make()
+    run(case)
+    return entry.counts(share())
+
+
 def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield what each package says of each training."""
-    for entry in folder(options.cases, range(1)):
+    for entry in suite(options.suite) if options.suite else folder(options.cases, range(1)):
+        source = Path(os.devnull) if options.suite else options.cases / f"{entry.name}.py"
         for name in options.only or PACKAGES:
             began = time.monotonic()
-            said, failed = asked(name, options.peers, entry, options.cases / f"{entry.name}.py")
+            said, failed = asked(name, options.peers, entry, source)
             yield {
                 "package": name, "case": entry.name, "group": entry.group, "cause": entry.cause,
                 "said": said[:10], "failed": failed, "seconds": time.monotonic() - began,
@@ -288,33 +312,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("cases", type=Path)
+    parser.add_argument("cases", type=Path, nargs="?")
+    parser.add_argument("--suite", type=int, metavar="N", help="of the suite, with N healthy ones")
     parser.add_argument("--peers", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=list(PACKAGES))
     options = parser.parse_args()
-    found = []
+    if (options.cases is None) == (options.suite is None):
+        parser.error("give either CASES or --suite N")
+    found, kept = [], "doctor_peers_suite" if options.suite else "doctor_peers"
     for row in rows(options):
         print(json.dumps(row), flush=True)
         found.append(row)
-        save("doctor_peers", found)  # a run that is ended early has its rows
+        save(kept, found)  # a run that is ended early has its rows
     by_package = defaultdict(list)
     for row in found:
         by_package[row["package"]].append(row)
     table = []
     for name, own in by_package.items():
         sick = [row for row in own if row["group"] == "planted"]
-        cured = [row for row in own if row["group"] == "cured"]
+        well = [row for row in own if row["group"] != "planted"]
         first, three = (
             sum(any(row["cause"] in meant(text) for text in row["said"][:many]) for row in sick)
             for many in (1, 3)
         )
-        alarms = sum(bool(row["said"]) for row in cured)
+        alarms = sum(bool(row["said"]) for row in well)
         failed = sum(bool(row["failed"]) for row in own)
         table.append([
             name, f"{first} of {len(sick)}", f"{three} of {len(sick)}",
-            f"{alarms} of {len(cured)}", str(failed),
+            f"{alarms} of {len(well)}", str(failed),
         ])  # fmt: skip
-    columns = ["package", "cause named first", "among three", "alarms on cured", "failed to run"]
+    columns = ["package", "cause named first", "among three", "alarms on others", "failed to run"]
     show("Packages that promise a diagnosis", columns, table)
 
 
