@@ -81,6 +81,17 @@ optimizer.step()
 print("threads", torch.get_num_threads())
 """
 
+COMPILER = """
+import sys
+
+optimizer.load_state_dict(optimizer.state_dict())
+optimizer.zero_grad(set_to_none=False)
+optimizer.add_param_group({"params": [torch.zeros(1)]})
+print("compiler", "torch._dynamo" in sys.modules)
+del optimizer.param_groups[1]
+p.grad = torch.cos(p.detach())
+"""
+
 FORK = """
 import hashlib, multiprocessing
 
@@ -149,13 +160,18 @@ print("compiling", process.exitcode)  # None: it hangs
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, str]:
-    """Return what one process found: to load torch takes longer than all four parts."""
-    printed = run(THREADS + FORK + WORKERS + FORK_WHILE_COMPILING)
+    """Return what one process found: to load torch takes longer than all five parts."""
+    printed = run(THREADS + COMPILER + FORK + WORKERS + FORK_WHILE_COMPILING)
     return dict(line.split() for line in printed.splitlines())  # type: ignore[misc] # two words
 
 
 def test_torch_keeps_its_number_of_threads(found: dict[str, str]) -> None:
     assert found["threads"] == "3"
+
+
+def test_no_optimizer_loads_torchs_compiler(found: dict[str, str]) -> None:
+    """Its own ones do, when they are made: it takes a second."""
+    assert found["compiler"] == "False"
 
 
 def test_a_process_forked_after_a_step_steps_too(found: dict[str, str]) -> None:

@@ -93,4 +93,7 @@ def _options() -> dict[str, set[str]]:
     """Return the options of torch's classes that some rule has."""
     known = dict.fromkeys(each.name for each in every_class() if each.in_torch)
     matrix = torch.zeros(1, 1)
-    return {name: {*getattr(torch.optim, name)([matrix]).defaults} for name in known}
+    # To add parameters would load torch's compiler.
+    bare = {"add_param_group": lambda _, __: None}
+    classes = {name: type(name, (getattr(torch.optim, name),), bare) for name in known}
+    return {name: {*each([matrix]).defaults} for name, each in classes.items()}

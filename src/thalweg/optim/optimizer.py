@@ -51,6 +51,19 @@ def _outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
     return anywhere
 
 
+def _light(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of torch's without its wrapper, which loads the compiler at the first call.
+
+    To load it takes a second, and the wrapper as long as to zero the gradients of a small model.
+    """
+    return _outside_graphs(inspect.unwrap(method))
+
+
+_add_param_group = _light(Optimizer.add_param_group)
+_state_dict = _light(Optimizer.state_dict)
+_load_state_dict = _light(Optimizer.load_state_dict)
+
+
 def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
     """Let torch's wrapper run hooks and tell the profiler, but only if there are some.
 
@@ -88,6 +101,7 @@ class CompiledOptimizer(Optimizer):
     attached = 0  # how many models it is attached to
     _judged = False  # whether the parameters are at the answer
     asking = False  # whether a rule asks for gradients at other points
+    zero_grad = _light(Optimizer.zero_grad)
 
     @_outside_graphs
     def __init__(
@@ -202,7 +216,7 @@ class CompiledOptimizer(Optimizer):
                 f"{type(self).__name__}, got {param_group[name]!r} in one group"
             )
         self._check(self.defaults | param_group)
-        super().add_param_group(param_group)
+        _add_param_group(self, param_group)
 
     @_watched
     def step(
@@ -447,7 +461,8 @@ class CompiledOptimizer(Optimizer):
         # Before the user's own hooks, which may change it as they like.
         handle = self.register_state_dict_post_hook(lambda _, p: self._complete(p), prepend=True)
         try:
-            return super().state_dict()
+            packed: dict[str, Any] = _state_dict(self)
+            return packed
         finally:
             handle.remove()
 
@@ -488,7 +503,7 @@ class CompiledOptimizer(Optimizer):
             self.register_load_state_dict_post_hook(finish, prepend=True),
         ]
         try:
-            super().load_state_dict(state_dict)
+            _load_state_dict(self, state_dict)
         finally:
             for handle in handles:
                 handle.remove()

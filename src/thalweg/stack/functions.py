@@ -13,7 +13,15 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["LaneFunctions"]
 
 
-@torch.library.custom_op("thalweg::keep", mutates_args=())
+# Defined by hand: one that ``torch.library.custom_op`` makes loads torch's compiler when it is
+# called, which takes a second.
+_LIBRARY = torch.library.Library("thalweg", "DEF")  # type: ignore[no-untyped-call] # torch leaves it so
+_LIBRARY.define(  # type: ignore[no-untyped-call]
+    "keep(Tensor seed, Tensor step, int call, SymInt[] shape, float p, Device device) -> Tensor"
+)
+
+
+@torch.library.impl(_LIBRARY, "keep", "CompositeExplicitAutograd")
 def _keep(  # noqa: PLR0917 - an operator of torch's takes its arguments by position
     seed: Tensor, step: Tensor, call: int, shape: list[int], p: float, device: torch.device
 ) -> Tensor:
@@ -26,16 +34,16 @@ def _keep(  # noqa: PLR0917 - an operator of torch's takes its arguments by posi
     return kept.reshape(*seed.shape, *shape) >= p
 
 
-@_keep.register_fake
+@torch.library.register_fake("thalweg::keep", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _kept_shape(
     seed: Tensor, _: Tensor, __: int, shape: list[int], ___: float, device: torch.device
 ) -> Tensor:
     return torch.empty((*seed.shape, *shape), dtype=torch.bool, device=device)
 
 
-@_keep.register_vmap
+@torch.library.register_vmap("thalweg::keep", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _keep_in_lanes(_: Any, __: Any, *arguments: Any) -> tuple[Tensor, int]:  # noqa: ANN401
-    return _keep(*arguments), 0
+    return torch.ops.thalweg.keep(*arguments), 0
 
 
 class LaneFunctions(TorchFunctionMode):
@@ -107,7 +115,7 @@ class LaneFunctions(TorchFunctionMode):
         if not training or p == 0:
             return x
         self._calls += 1
-        kept = _keep(self._seed, self._step, self._calls, shape, p, x.device)
+        kept = torch.ops.thalweg.keep(self._seed, self._step, self._calls, shape, p, x.device)
         factor = kept.to(x.dtype) / (1 - p) if p < 1 else torch.zeros_like(x)
         return x.mul_(factor) if inplace else x * factor
 

@@ -1,8 +1,11 @@
 """Constant: the lowest validation loss of outputs that are the same for every example."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from thalweg.stack import Model, Parts
@@ -25,17 +28,20 @@ def best_constant(model: Model, placed: Parts) -> float | None:
     if model.task.step is not None:
         return None
     shape = outputs(model, few(model, placed.train)).shape[1:]
-    output = torch.zeros(shape, dtype=model.dtype, device=model.device).requires_grad_()
-    search = torch.optim.LBFGS([output], max_iter=100, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
-        search.zero_grad()
+    def constant(values: Any) -> Tensor:  # noqa: ANN401 - NumPy's
+        return torch.as_tensor(values, dtype=model.dtype, device=model.device).reshape(shape)
+
+    def slope(values: Any) -> tuple[float, Any]:  # noqa: ANN401
+        output = constant(values).requires_grad_()
         value = _loss(model, output, placed.train)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        (gradient,) = torch.autograd.grad(value, output)
+        return value.item(), gradient.double().cpu().numpy().ravel()
 
     try:
-        search.step(closure)  # type: ignore[no-untyped-call]
+        # torch's own L-BFGS loads torch's compiler, which takes a second.
+        search = minimize(slope, np.zeros(shape.numel()), jac=True, method="L-BFGS-B")
+        output = constant(search.x)
         found = _loss(model, output, placed.validation).item()
     except Exception:  # noqa: BLE001 - what a user's loss raises of numbers that it does not take
         return None
