@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from thalweg import data
+from thalweg.data import dates
 
 DAYS = pd.date_range("2023-01-09 07:05", periods=48, freq="15D9h")
 MONTHS = {
@@ -101,10 +103,27 @@ def test_points_follow_the_day_where_the_month_could_as_well(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "texts",
-    [["5 marbles", "3 junk", "7 mayday"], ["Q5 2024", "W60 2024"], ["5 jui 2024", "7 jui 2023"]],
+    [
+        ["5 marbles", "3 junk", "7 mayday"],
+        ["Q5 2024", "W60 2024"],
+        ["5 jui 2024", "7 jui 2023"],
+        ["1002Q1", "3500-W07"],
+    ],
 )
 def test_words_that_only_look_so_stay_words(tmp_path: Path, texts: list[str]) -> None:
     frame = pd.DataFrame({"b": texts * 12})
     frame["price"] = [0.5 + i for i in range(len(frame))]
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert data.load(tmp_path / "t.csv", target="price").X["b"].dtype.name == "category"
+
+
+def test_addresses_are_tried_as_dates_in_a_sample_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    times = dates._times
+    monkeypatch.setattr(
+        dates, "_times", lambda texts, form: (tried.append(len(texts)), times(texts, form))[1]
+    )
+    text = pa.chunked_array([[f"{i} Main Street" for i in range(1000)]])
+    assert dates.may_be(text)
+    assert dates.read(text)[0].null_count == 1000
+    assert max(tried) <= 300

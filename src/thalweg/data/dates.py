@@ -114,7 +114,10 @@ def read(text: pa.ChunkedArray, before: str | None = None) -> tuple[pa.ChunkedAr
         worded = [plain(each) for each in sample]
         form_of_words, twice_of_words, more = _form(worded, before)
         if more > known:
-            form, twice, written = form_of_words, twice_of_words, [plain(each) for each in written]
+            form, twice, known = form_of_words, twice_of_words, more
+            written = [plain(each) for each in written]
+    if not known:  # of many texts that only look so, such as addresses, none need be tried
+        return pa.chunked_array([pa.nulls(len(text), pa.timestamp("us"))]), form, ""
     times = _times(written, form).to_numpy(dtype="datetime64[us]")
     found = pc.take(pa.array(times), pc.index_in(text, value_set=texts))
     said = ", month before day" if twice else ""

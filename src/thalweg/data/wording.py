@@ -25,10 +25,10 @@ _SIGNS = str.maketrans({
     **dict.fromkeys("年月년월", "-"), **dict.fromkeys("日일", " "),
     **dict.fromkeys("時时시分분", ":"), **dict.fromkeys("秒초", ""),
 })  # fmt: skip
-_WEEK = r"(?i)(?P<y>\d{4})[- ]?(?:W|KW|CW)[- ]?(?P<w>\d\d?)(?:-(?P<d>[1-7]))?"
-_WEEK_FIRST = r"(?i)(?:W|KW|CW)[- ]?(?P<w>\d\d?)[-/ ](?P<y>\d{4})(?P<d>)"
-_QUARTER = r"(?i)(?P<y>\d{4})[- ]?Q(?P<q>[1-4])"
-_QUARTER_FIRST = r"(?i)Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})"
+_WEEK = r"(?i)(?P<y>(?:19|20)\d\d)[- ]?(?:W|KW|CW)[- ]?(?P<w>\d\d?)(?:-(?P<d>[1-7]))?"
+_WEEK_FIRST = r"(?i)(?:W|KW|CW)[- ]?(?P<w>\d\d?)[-/ ](?P<y>(?:19|20)\d\d)(?P<d>)"
+_QUARTER = r"(?i)(?P<y>(?:19|20)\d\d)[- ]?Q(?P<q>[1-4])"
+_QUARTER_FIRST = r"(?i)Q(?P<q>[1-4])[-/ ]?(?P<y>(?:19|20)\d\d)"
 _CHANGES = (
     (r"\s*[\[(][A-Za-z/_ ]+[\])]$", ""),  # the name of a zone
     (r" ?(?:GMT|UTC)([+-])(\d)(:\d\d)?$", r" \g<1>0\2\3"),  # GMT+1
