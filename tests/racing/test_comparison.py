@@ -142,6 +142,17 @@ def test_a_diverged_training_counts_as_the_best_constant() -> None:
     np.testing.assert_array_equal(diverged.high, constant.high)
 
 
+def test_a_rule_that_always_diverged_is_neither_the_winner_nor_could_be_best() -> None:
+    """Where nothing can be learned, the best constant output, as which it counts, is the best."""
+    lost, overfit = [np.nan, np.inf, 1e200, np.nan], [2.1, 2.2, 2.15, 2.1]
+    found = compare([lost, overfit], rows=100, constant=2.0)
+    assert found.winner == 1
+    assert found.could_be_best.tolist() == [False, True]
+    assert found.states(0.5) == [WORSE, AS_GOOD]
+    assert found.high[1] == 0
+    assert (found.price >= 0).all()
+
+
 def test_one_row_more_keeps_losses_near_zero_apart_from_nonsense() -> None:
     near = [[1e-9, 1e-3, 1e-6, 1e-4], [1e-5, 1e-3, 1e-9, 1e-5]]
     found = compare(near, rows=30, constant=1.0)

@@ -243,6 +243,8 @@ def test_a_rule_that_always_diverges_comes_last(tmp_path: Path) -> None:
     assert last["val_loss"] is None
     assert last["test_losses"] == [None, None]
     assert last["test_loss"]["typical"] == pytest.approx(20.0)  # as the best constant output
+    assert (last["state"], last["could_be_best"]) == ("worse", False)
+    assert results["sentence"].endswith(": exploding diverged in every repeat.")
     assert last["epochs_to_target"] is None
     assert last["probability"] == 0
     with pytest.raises(ValueError, match="no rule ended with a finite test loss"):

@@ -10,6 +10,7 @@ from thalweg.racing.sentence import decide, sentence
 
 def row(rule: str, state: str, low: float, high: float, **given: Any) -> dict[str, Any]:
     usual = {"hyper": {"lr": 0.012}, "schedule": "constant", "batch_size": 32, "repeats_needed": 40}
+    usual["test_losses"] = [1.0, 1.1]
     price = {"price": {"low": low, "high": high}}
     return {"rule": rule, "state": state, **usual, **price, **given}
 
@@ -101,3 +102,16 @@ def test_a_race_of_one_and_settings() -> None:
     assert alone == "sgd, lr 0.012, batch 32 is the best setting of the only rule that raced."
     cosine = row("own", "as good", 0.0, 0.0, schedule="cosine", hyper={})
     assert sentence([cosine], "own", 0.05).startswith("own, cosine, batch 32 is")
+
+
+def test_a_rule_that_diverged_in_every_repeat_is_said_to_have() -> None:
+    lost = {"test_losses": [math.nan, math.inf]}
+    rows = [row("yogi", "as good", 0.0, 0.0), row("adam", "worse", 0.0, 0.0, **lost)]
+    assert decide(rows, "yogi", 0.05) == "yogi"
+    assert sentence(rows, "yogi", 0.05) == (
+        "Take yogi, lr 0.012, batch 32: adam diverged in every repeat."
+    )
+    rows += [row("sgd", "worse", 0.0, 0.3, **lost), row("lion", "worse", 0.1, 0.3)]
+    assert sentence(rows, "yogi", 0.05).endswith(
+        "lion is 10 to 30 % worse; adam and sgd diverged in every repeat."
+    )

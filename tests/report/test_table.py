@@ -45,3 +45,14 @@ def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
         assert any(row["rule"] in line and "[" in line for line in lines)
     assert ("No room here for: good lr" in " ".join(lines)) == (width < 140)
     assert "worse by" in "".join(lines)
+
+
+def test_a_rule_that_diverged_in_every_repeat_has_no_loss(
+    race: tuple[dict[str, Any], pa.Table],
+) -> None:
+    *others, last = race[0]["rules"]
+    lost = {**race[0], "rules": [*others, {**last, "test_losses": [None, None, None]}]}
+    (row,) = [line for line in printed(lost).splitlines() if line.startswith(last["rule"])]
+    assert "diverged" in row
+    assert "[" not in row
+    assert "diverged" not in printed(race[0])

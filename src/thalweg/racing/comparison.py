@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AS_GOOD", "OVERLAP", "STATES", "UNDECIDED", "WORSE", "Comparison", "compare"]
+__all__ = ["AS_GOOD", "HUGE", "OVERLAP", "STATES", "UNDECIDED", "WORSE", "Comparison", "compare"]
 
 STATES = AS_GOOD, UNDECIDED, WORSE = "as good", "undecided", "worse"
 
 OVERLAP = 0.1  # of the variance of one repeat, all repeats share this: they share rows
 
+HUGE = 1e100  # a training with this loss or a higher one, or with none, has diverged
+
 _LEVEL = 0.95
-_HUGE = 1e100  # a training with this loss or a higher one, or with none, has diverged
 _LARGE = 1e6  # degrees of freedom that are as good as infinitely many
 _DRAWS = 10_000  # of the largest of several t statistics
 
@@ -42,6 +43,7 @@ class Comparison:
         high: highest price.
         could_be_best: whether the rule may be the best one.
         probability: share of the repeats in which its loss was below the winner's; 0.5 for itself.
+        lost: whether it diverged in every repeat. It is then neither the winner nor could be best.
     """
 
     winner: int
@@ -53,6 +55,7 @@ class Comparison:
     high: Array
     could_be_best: NDArray[np.bool_]
     probability: Array
+    lost: NDArray[np.bool_]
     _gap: Array = field(repr=False)  # to the rival that says most, on the scale of comparison
     _half: Array = field(repr=False)  # half the width of the interval of that gap
     _repeats: int = field(repr=False)
@@ -61,9 +64,9 @@ class Comparison:
         """Return the state of each rule.
 
         "as good": its price is at most ``margin``. "worse": its price is above 0 and not known to
-        be within the margin. "undecided": neither is known.
+        be within the margin, or it is lost. "undecided": neither is known.
         """
-        pairs = zip(self.high <= margin, self.low > 0, strict=True)
+        pairs = zip((self.high <= margin) & ~self.lost, (self.low > 0) | self.lost, strict=True)
         return [AS_GOOD if good else WORSE if worse else UNDECIDED for good, worse in pairs]
 
     def repeats_needed(self, margin: float) -> Array:
@@ -96,8 +99,9 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     If a loss is not positive, x is the loss itself, divided by the size of the lowest mean.
 
     Args:
-        losses: mean test losses, (rules, repeats), two repeats or more. A training that diverged
-            counts as the best constant output: whoever has it is no better off.
+        losses: mean test losses, (rules, repeats), two repeats or more; those of a rule at least
+            did not all diverge. A training that diverged counts as the best constant output:
+            whoever has it is no better off.
         rows: of the test part, >= 1.
         constant: loss of the best constant output, finite.
 
@@ -118,7 +122,9 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     losses = np.asarray(losses, dtype=np.float64)
     if losses.ndim != 2 or losses.shape[1] < 2:
         raise ValueError(f"losses must have two repeats or more, got shape {losses.shape}")
-    losses = np.where(np.abs(losses) < _HUGE, losses, constant)
+    ended = np.abs(losses) < HUGE
+    lost = ~ended.any(axis=1)
+    losses = np.where(ended, losses, constant)
     losses = (rows * losses + constant) / (rows + 1)
     positive = bool((losses > 0).all())
     scale = 1.0 if positive else float(np.abs(losses.mean(axis=1)).min()) or 1.0
@@ -130,11 +136,12 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     for j in range(rules):
         others = np.arange(rules) != j
         half[others, j] = _half_widths(x[others] - x[j]) * spread
-    best = np.array([(gap[:, j] + half[:, j] >= 0).all() for j in range(rules)])
+    lowest = np.array([(gap[:, j] + half[:, j] >= 0)[~lost].all() for j in range(rules)])
+    best = lowest & ~lost
     low = np.where(best, 0.0, np.maximum((gap - half)[:, best].min(axis=1), 0.0))
     rival = np.where(best & ~np.eye(rules, dtype=bool), gap + half, -np.inf)
     high = np.maximum(rival.max(axis=1), 0.0)
-    winner = int(typical.argmin())
+    winner = int(np.where(lost, np.inf, typical).argmin())
     says_most = np.where(np.arange(rules) == winner, rival.argmax(axis=1), winner)
     own = _half_widths(x) * spread
     price, value = (np.expm1, np.exp) if positive else (np.asarray, lambda at: scale * at)
@@ -142,7 +149,7 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     each = np.arange(rules)
     return Comparison(
         winner, value(typical), value(typical - own), value(typical + own),
-        price(gap[:, winner]), price(low), price(high), best, below,
+        price(np.maximum(gap[:, winner], 0.0)), price(low), price(high), best, below, lost,
         gap[each, says_most], half[each, says_most], repeats,
     )  # fmt: skip
 

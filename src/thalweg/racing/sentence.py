@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from thalweg.racing.comparison import AS_GOOD, UNDECIDED, WORSE
+from thalweg.racing.comparison import AS_GOOD, HUGE, UNDECIDED, WORSE
 from thalweg.tasks.schedule import CONSTANT
 from thalweg.words import listed, worse
 
@@ -31,7 +31,7 @@ def decide(rows: Sequence[Row], winner: str, margin: float) -> str:
         winner: the rule of the lowest loss.
         margin: how far the highest price of a familiar rule may lie above the lowest of any rule.
     """
-    highest = {row["rule"]: row["price"]["high"] for row in rows}
+    highest = {row["rule"]: row["price"]["high"] for row in rows if not _lost(row)}
     least = min(highest.values())
     if least > _LOOSE:
         return winner
@@ -51,8 +51,12 @@ def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
     others = [row for row in rows if row is not chosen]
     if not others:
         return f"{_setting(chosen)} is the best setting of the only rule that raced."
+    lost = [row for row in others if _lost(row)]
+    diverged = f"{_all_of([row['rule'] for row in lost])} diverged in every repeat"
+    if len(lost) == len(others):
+        return f"Take {_setting(chosen)}: {diverged}."
     of = {
-        state: [row for row in others if row["state"] == state]
+        state: [row for row in others if row["state"] == state and row not in lost]
         for state in (AS_GOOD, WORSE, UNDECIDED)
     }
     highest = chosen["price"]["high"]
@@ -74,7 +78,13 @@ def sentence(rows: Sequence[Row], take: str, margin: float) -> str:
         parts.append(_worse(of[WORSE]))
     if of[UNDECIDED]:
         parts.append(_undecided(of[UNDECIDED], alone=not of[WORSE] and not of[AS_GOOD]))
+    if lost:
+        parts.append(diverged)
     return "; ".join(parts) + "."
+
+
+def _lost(row: Row) -> bool:
+    return not any(abs(loss) < HUGE for loss in row["test_losses"])
 
 
 def _setting(row: Row) -> str:

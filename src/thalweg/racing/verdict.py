@@ -15,7 +15,7 @@ from thalweg import files, report
 from thalweg.kind import MATRICES
 from thalweg.racing import export
 from thalweg.racing.advice import batch_sizes, by_budget
-from thalweg.racing.comparison import STATES, Comparison, compare
+from thalweg.racing.comparison import HUGE, STATES, Comparison, compare
 from thalweg.racing.protocol import RERUNS, Protocol, Rules
 from thalweg.racing.run import Course, recommended
 from thalweg.racing.search import Found, finalists, second_round
@@ -24,7 +24,7 @@ from thalweg.racing.statistics import Sensitivity, epochs_to, middle, sensitivit
 from thalweg.racing.store import Store
 from thalweg.racing.trial import FINAL, PHASES, RERUN, Result
 from thalweg.report import curves
-from thalweg.report.record import SCHEMA, Record
+from thalweg.report.record import SCHEMA, Interval, Record
 from thalweg.rule import Rule
 from thalweg.tasks.schedule import CONSTANT, factor
 from thalweg.tasks.snippets import torch_class
@@ -161,9 +161,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(row.rule)}</td><td>{row.state}</td>"
-            f"<td>{worse(row.price.low, row.price.high)}</td>"
-            f"<td>{digits(row.test_loss.typical, 3)} ({digits(row.test_loss.low, 3)} to "
-            f"{digits(row.test_loss.high, 3)})</td>"
+            f"<td>{'–' if row.lost else worse(row.price.low, row.price.high)}</td>"
+            f"<td>{'diverged' if row.lost else _interval(row.test_loss)}</td>"
             f"<td>{digits(row.test_score, 4)}</td>"
             f"<td>{digits(row.epochs_to_target)}</td></tr>"
             for row in self.record.rules
@@ -175,6 +174,10 @@ class Verdict:
             f"<th>epochs to target</th></tr>{rows}</table>"
             f"<pre>{html.escape(self.code['torch'])}</pre>"
         )
+
+
+def _interval(of: Interval) -> str:
+    return f"{digits(of.typical, 3)} ({digits(of.low, 3)} to {digits(of.high, 3)})"
 
 
 def conclude(course: Course, command: str) -> Verdict:
@@ -192,7 +195,7 @@ def conclude(course: Course, command: str) -> Verdict:
         kept = [r for name in protocol.rules for p in PHASES for r in store.of(name, p)]
         curves.write(store.directory, export.curves(kept))
     losses = _losses(protocol, store)
-    if not np.isfinite(losses).any():
+    if not (np.abs(losses) < HUGE).any():
         where = ""
         if store.directory:
             shown = shlex.join(["thalweg", "results", str(store.directory), "--csv"])

@@ -163,6 +163,11 @@ class Row:
     space: Mapping[str, tuple[Number, Number, Literal["log", "one_minus_log", "linear"]]]
     defaults: Defaults
 
+    @property
+    def lost(self) -> bool:
+        """Whether it diverged in every repeat."""
+        return all(loss is None for loss in self.test_losses)
+
 
 @dataclass(frozen=True)
 class AtBudget:

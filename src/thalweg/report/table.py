@@ -125,8 +125,8 @@ _GROUPS = {"as good": "as good:", "undecided": "undecided:", "worse": "worse:"}
 _CELLS: dict[str, Callable[[Row], str]] = {
     "lr": lambda row: digits(row.hyper.get("lr")),
     "batch": lambda row: str(row.batch_size),
-    "test loss [95 %]": lambda row: _interval(row.test_loss),
-    "worse by": lambda row: worse(row.price.low, row.price.high),
+    "test loss [95 %]": lambda row: "diverged" if row.lost else _interval(row.test_loss),
+    "worse by": lambda row: "–" if row.lost else worse(row.price.low, row.price.high),
     "beat it": lambda row: percent(row.probability),
     "score": lambda row: digits(row.test_score, 3, "#"),
     "untuned": lambda row: percent(row.defaults.excess, "+"),
