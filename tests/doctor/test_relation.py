@@ -112,3 +112,18 @@ def test_what_comes_next_is_no_label_of_another_place() -> None:
     batches = [(x[:, :-1], x[:, 1:])]
     subject = Subject(model, optimizer, nn.CrossEntropyLoss(), batches)
     assert labels_of_other_places(subject) is None
+
+
+def test_targets_may_belong_to_any_of_several_inputs_or_to_how_two_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    numbers, other = torch.randn(2, 600, 4, generator=generator)
+    kind = torch.randint(0, 5, (600,), generator=generator)
+    apart = (numbers - other).abs().sum(1)
+    for given, y in (
+        ({"numbers": numbers, "kind": kind}, kind.float()),
+        ((numbers, other), apart),
+        ((numbers, kind), other.sum(1)),
+    ):
+        share = explained([(given, y)])
+        assert share is not None
+        assert share < 0.02 if y.equal(other.sum(1)) else share > 0.9

@@ -1,11 +1,13 @@
 """Relation: have targets anything to do with inputs? Asked without the model."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.baseline import constant_loss, loss_of
 from thalweg.doctor.checks.data import features, labels
@@ -22,6 +24,7 @@ _FEWEST = 100  # examples below which nothing is said
 _NUMBERS = 1024  # of a target that count
 _STRENGTHS = (0.1, 1.0, 10.0)  # of ridge regressions
 _RANDOM = 256  # random features
+_KINDS = 2000  # of tokens or categories
 _CLASSES = 50  # distinct targets that count as classes
 _FAR = 5.0  # ranges of the middle half, from the median
 _WIDTH, _STEPS, _BATCH, _RATE = 128, 300, 32, 3e-3  # of the plain network, trained by Adam
@@ -111,11 +114,30 @@ def explained_by_places(batches: Sequence[Batch], most: int) -> dict[int, float]
 def _read(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
     """Return inputs and single targets without examples that come again; None: there are none."""
     y = _single_or_rows(batches)
-    x = _together([first_tensor(inputs(batch)) for batch in batches])
-    if y is None or x is None or len(x) != len(y) or x.ndim < 2:
+    given = ([t for t in tree_leaves(inputs(b)) if isinstance(t, Tensor)] for b in batches)
+    parts = [_together(column) for column in zip(*given, strict=False)]
+    known = [part for part in parts if part is not None]
+    if y is None or len(known) < len(parts) or any(len(part) != len(y) for part in known):
+        return None
+    x = known[0] if len(known) == 1 else _joint(known)
+    if x.ndim < 2:
         return None
     places = first_places(x)[:_ROWS]  # an example that comes again would tell its own target
     return x[places], y.detach().cpu()[places]
+
+
+def _joint(parts: Sequence[Tensor]) -> Tensor:
+    """Return several inputs as rows of numbers: how two of a kind differ, numbers, and counts."""
+    rows = []
+    for part in parts:
+        one = part.reshape(len(part), -1)
+        if not part.is_floating_point() and int(one.min()) >= 0 and int(one.max()) < _KINDS:
+            counts = torch.zeros(len(one), int(one.max()) + 1)
+            one = counts.scatter_add_(1, one.long(), torch.ones(one.shape))
+        rows.append(one.float())
+    pairs = itertools.pairwise(rows)
+    between = [t for a, b in pairs if a.shape == b.shape for t in ((a - b).abs(), a * b)]
+    return torch.cat([*between, *rows], 1)
 
 
 def _together(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -211,7 +233,7 @@ def _features(x: Tensor) -> list[Tensor]:
     """Return several descriptions of inputs, a row an example."""
     if not x.is_floating_point():
         words = int(x.max()) + 1
-        if int(x.min()) < 0 or words > 2000:
+        if int(x.min()) < 0 or words > _KINDS:
             return [x.flatten(1).float()]
         hot = functional.one_hot(x.flatten(1).long(), words).float()
         places = hot.flatten(1) if hot[0].numel() <= 2000 else hot[:, -1]
