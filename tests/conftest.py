@@ -41,6 +41,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Free at the end what was left out, else Triton's library lists it as leaked."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the rules and wrappers that a test declares."""

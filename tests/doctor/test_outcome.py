@@ -1,18 +1,24 @@
 """What the doctor says of training and validation losses at the end."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import (
     _labels_unrelated,
     _names_the_median,
     _overfits,
     _validation_apart,
+    look_at_curves,
     look_at_outcome,
     noise_floor,
 )
+from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 
@@ -263,3 +269,52 @@ def test_a_floor_above_the_noise_of_the_targets_is_told(lr: float, *, told: bool
     if found is not None:
         assert 0.6 < float(found.evidence["loss at a tenth of the rate over loss"]) < 0.95
         assert float(found.evidence["share of what can be learned"]) > 0.1
+
+
+STEPS = np.arange(200.0)
+FALLS = 3 * np.exp(-STEPS / 30) + 0.5
+RISES = np.append(FALLS[:40:5], 1.2 + STEPS[40::5] / 100)
+
+
+@pytest.mark.parametrize(
+    ("held", "numbers", "before", "expected"),
+    [
+        (RISES, True, [], ["overfitting problem"]),
+        (RISES, False, [], []),  # its batches have told
+        (RISES, True, ["lr_too_high problem"], []),  # the losses follow from it
+        (0.1 * FALLS[::5], True, [], ["validation_of_other_distribution warning"]),
+        (0.1 * FALLS[::5], False, [], ["validation_of_other_distribution warning"]),
+        (0.1 * FALLS[::5], False, ["overfitting warning"], []),
+        (1.1 * FALLS[::5], True, [], []),
+        (RISES[:7], True, [], []),  # too few to show a shape
+    ],
+)
+def test_numbers_of_a_validation_part_speak_as_in_a_log(
+    held: Any,
+    numbers: bool,  # noqa: FBT001
+    before: list[str],
+    expected: list[str],
+) -> None:
+    curves = Curves("", STEPS, FALLS, STEPS[::5][: len(held)], held)
+    found = [Finding(*one.split(), "", {}, "", "") for one in before]  # type: ignore[arg-type]
+    said = look_at_curves(curves, found, numbers=numbers)
+    assert [f"{one.cause} {one.severity}" for one in said] == expected
+
+
+def test_the_doctor_is_told_of_overfitting_by_numbers_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, new = torch.randn(2, 20, 20, generator=generator)
+    y, others = torch.randint(2, (2, 20), generator=generator)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 2))
+    optimizer, loss_fn = torch.optim.Adam(model.parameters(), 0.03), nn.CrossEntropyLoss()
+    doctor = Doctor(model, optimizer, loss_fn)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+        with torch.no_grad():
+            doctor.validate(loss_fn(model(new), others))
+    assert [f.cause for f in doctor.findings if f.severity == "problem"] == ["overfitting"]

@@ -265,7 +265,7 @@ CAUSES: dict[str, Cause] = {
     "lr_too_low": Cause(
         "The rate is so small that the loss falls too slowly.",
         "F2",
-        "Raise the rate by a factor of 3 to 10.",
+        "Raise the rate 10 times at a time, or by the factor that the finding names.",
         'for group in optimizer.param_groups:\n    group["lr"] *= 10',
     ),
     "weight_decay_too_high": Cause(

@@ -21,7 +21,7 @@ from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, undivided, unlike_plain
-from thalweg.doctor.outcome import look_at_outcome, noise_floor
+from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
@@ -232,14 +232,9 @@ class Doctor:
             return Path(path)
         page.check(path)
         signals = self.signals
-        noted = np.array(self.validated, float).reshape(-1, 2).T
-        losses = np.array(signals.losses, float)
-        curves = Curves(
-            type(self.model).__name__, np.arange(len(losses), dtype=float), losses, *noted
-        )
         names = {id(p): name for name, p in self.model.named_parameters()}
         watched = Watched(
-            curves,
+            self._curves(),
             self.report(),
             (signals.norm_steps, signals.norms),
             signals.rates,
@@ -249,6 +244,13 @@ class Doctor:
             proof,
         )
         return page.write(path, watched)
+
+    def _curves(self) -> Curves:
+        """Return both losses, as a log would have them."""
+        noted = np.array(self.validated, float).reshape(-1, 2).T
+        losses = np.array(self.signals.losses, float)
+        steps = np.arange(len(losses), dtype=float)
+        return Curves(type(self.model).__name__, steps, losses, *noted)
 
     def _examine(self) -> Report:
         began = time.monotonic()
@@ -357,6 +359,7 @@ class Doctor:
             findings += look_at_outcome(trials, self.model, left, self.validated, findings)
         except Exception as error:  # noqa: BLE001 - what was found before is told all the same
             skipped["outcome"] = told(error)
+        findings += look_at_curves(self._curves(), findings, numbers=not self._validation)
         return findings + rivals, ruled_out
 
     def _ended_early(self, trials: Trials, left: float) -> Finding | None:

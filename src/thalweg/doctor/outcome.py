@@ -24,14 +24,17 @@ from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import explained, first_places, left_by_network
+from thalweg.doctor.signs import Curves, look
 from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.treatments import scaled_rate
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits, percent
 
-__all__ = ["look_at_outcome", "noise_floor"]
+__all__ = ["look_at_curves", "look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
+_PARTS = {"overfitting", "validation_preprocessed_differently"}
+_SAID = 0.3  # how sure it is that the parts differ, where the losses alone say so
 _RATES = {"lr_too_low", "lr_too_high"}
 _SMALL = 0.6  # how sure it is that the model is too small
 _SCALES = {"inputs_and_targets_not_scaled", "inputs_not_scaled"}  # may be true beside it
@@ -108,6 +111,25 @@ def look_at_outcome(
         overfitted = list(_overfits(trials, left, validated))
         apart = _validation_apart(trials, overfitted[0].severity) if overfitted else None
         yield from [apart] if apart else overfitted
+
+
+def look_at_curves(curves: Curves, found: Sequence[Finding], *, numbers: bool) -> Iterator[Finding]:
+    """Yield what training and validation loss say beside each other, as in a log.
+
+    Args:
+        curves: both losses.
+        found: what was found before; where something is wrong, the losses follow from it.
+        numbers: whether of the validation part only losses are known, and no batches.
+    """
+    known = {finding.cause for finding in found}
+    if any(finding.severity == "problem" for finding in found):
+        return
+    for one in look(curves, None)[0]:
+        if one.cause == "overfitting" and numbers:
+            yield one
+        elif one.cause == "validation_of_other_distribution" and not known & {*_PARTS, one.cause}:
+            # Augmented training batches are harder than validation batches, too.
+            yield replace(one, severity="warning", sure=_SAID)
 
 
 def _of_others(
