@@ -179,12 +179,23 @@ def test_repeats_needed_are_the_fewest_whose_interval_leaves_zero_out() -> None:
     assert low > 0  # so that both ends are those of the interval
     gap, half = (low + high) / 2, (high - low) / 2
 
-    def at(repeats: float) -> float:
-        return half * math.sqrt((1 / repeats + OVERLAP) / (1 / 12 + OVERLAP))
+    def at(repeats: float) -> float:  # of two rules the largest |t| is Student's own
+        points = stats.t.ppf(0.975, [repeats - 1, 11])
+        return half * points[0] / points[1] * np.sqrt((1 / repeats + OVERLAP) / (1 / 12 + OVERLAP))
 
     needed = found.repeats_needed(0.0)[1]
     assert 2 < needed <= 12
     assert at(needed) <= gap < at(needed - 1)
+
+
+def test_two_repeats_need_no_more_than_tell_the_same_rules_apart_later() -> None:
+    """Of two repeats the interval is wide because the spread is hardly known, not because it is."""
+    noise = np.random.default_rng(4).normal(0, 0.05, (2, 40))
+    losses = np.exp(np.add(noise, [[0.0], [0.3]]))
+    early = [compare(losses[:, k : k + 2], rows=MANY, constant=1.0) for k in range(0, 40, 2)]
+    needed = [found.repeats_needed(0.0)[1] for found in early]
+    assert np.median(needed) <= 4
+    assert compare(losses[:, :4], rows=MANY, constant=1.0).low[1] > 0
 
 
 def test_states_follow_the_margin() -> None:

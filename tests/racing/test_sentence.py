@@ -10,7 +10,7 @@ from thalweg.racing.sentence import decide, sentence
 
 def row(rule: str, state: str, low: float, high: float, **given: Any) -> dict[str, Any]:
     usual = {"hyper": {"lr": 0.012}, "schedule": "constant", "batch_size": 32, "repeats_needed": 40}
-    usual["test_losses"] = [1.0, 1.1]
+    usual["test_losses"] = [1.0] * 5
     price = {"price": {"low": low, "high": high}}
     return {"rule": rule, "state": state, **usual, **price, **given}
 
@@ -81,6 +81,12 @@ def test_what_could_not_be_told_is_said_with_what_would_tell(needed: float, reme
     assert sentence(rows, "adam", 0.05).endswith(
         f"; rprop is 50 to 120 % worse; the race cannot tell lion from it; {remedy}."
     )
+
+
+def test_a_race_of_few_repeats_is_told_that_more_might_help() -> None:
+    few = {"repeats_needed": math.inf, "test_losses": [1.0, 1.1]}
+    rows = [row("adam", "undecided", 0.0, 0.3), row("lion", "undecided", 0.0, 0.5, **few)]
+    assert sentence(rows, "adam", 0.05).endswith("; more repeats, rows or trials might.")
 
 
 def test_a_race_that_bounds_nothing_says_so() -> None:

@@ -58,6 +58,7 @@ class Comparison:
     lost: NDArray[np.bool_]
     _gap: Array = field(repr=False)  # to the rival that says most, on the scale of comparison
     _half: Array = field(repr=False)  # half the width of the interval of that gap
+    _free: Array = field(repr=False)  # the degrees of freedom of that width
     _repeats: int = field(repr=False)
 
     def states(self, margin: float) -> list[str]:
@@ -70,11 +71,18 @@ class Comparison:
         return [AS_GOOD if good else WORSE if worse else UNDECIDED for good, worse in pairs]
 
     def repeats_needed(self, margin: float) -> Array:
-        """Return about how many repeats would decide each rule; inf where no number would."""
+        """Return about how many repeats would decide each rule; inf if more than 1000.
+
+        More of them narrow an interval twice: the mean is known better, and its spread, too.
+        """
+        from scipy.special import stdtrit  # noqa: PLC0415 - takes a second to load
+
         goal = np.maximum(math.log1p(margin) - self._gap, self._gap)
-        shrink = np.divide(goal, self._half, out=np.full_like(goal, np.inf), where=self._half > 0)
-        part = shrink**2 * (1 / self._repeats + OVERLAP) - OVERLAP
-        return np.where(part > 0, np.maximum(np.ceil(1 / np.maximum(part, 1e-9)), 2.0), np.inf)
+        numbers = np.append(self._repeats, np.arange(2, 1001))
+        free = np.outer(self._free / (self._repeats - 1), numbers - 1)
+        widths = stdtrit(free, (1 + _LEVEL) / 2) * np.sqrt(1 / numbers + OVERLAP)
+        enough = self._half[:, None] * widths[:, 1:] / widths[:, :1] <= goal[:, None]
+        return np.where(enough.any(axis=1), numbers[1:][enough.argmax(axis=1)], np.inf)
 
 
 def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
@@ -132,10 +140,11 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     typical, (rules, repeats) = x.mean(axis=1), x.shape
     spread = math.sqrt(1 / repeats + OVERLAP)
     gap = typical[:, None] - typical
-    half = np.zeros((rules, rules))  # of rule i against rule j
+    half, free = np.zeros((rules, rules)), np.ones(rules)  # of rule i against rule j
     for j in range(rules):
         others = np.arange(rules) != j
-        half[others, j] = _half_widths(x[others] - x[j]) * spread
+        widths, free[j] = _half_widths(x[others] - x[j])
+        half[others, j] = widths * spread
     lowest = np.array([(gap[:, j] + half[:, j] >= 0)[~lost].all() for j in range(rules)])
     best = lowest & ~lost
     low = np.where(best, 0.0, np.maximum((gap - half)[:, best].min(axis=1), 0.0))
@@ -143,25 +152,27 @@ def compare(losses: ArrayLike, *, rows: int, constant: float) -> Comparison:
     high = np.maximum(rival.max(axis=1), 0.0)
     winner = int(np.where(lost, np.inf, typical).argmin())
     says_most = np.where(np.arange(rules) == winner, rival.argmax(axis=1), winner)
-    own = _half_widths(x) * spread
+    own = _half_widths(x)[0] * spread
     price, value = (np.expm1, np.exp) if positive else (np.asarray, lambda at: scale * at)
     below = (x < x[winner]).mean(axis=1) + (x == x[winner]).mean(axis=1) / 2
     each = np.arange(rules)
     return Comparison(
         winner, value(typical), value(typical - own), value(typical + own),
         price(np.maximum(gap[:, winner], 0.0)), price(low), price(high), best, below, lost,
-        gap[each, says_most], half[each, says_most], repeats,
+        gap[each, says_most], half[each, says_most], free[says_most], repeats,
     )  # fmt: skip
 
 
-def _half_widths(x: Array) -> Array:
-    """Return c·s of several means over repeats, such that all intervals hold at once with 95 %.
+def _half_widths(x: Array) -> tuple[Array, float]:
+    """Return c·s of several means over repeats, and the degrees of freedom of s.
+
+    All intervals of these half widths hold at once, with 95 %.
 
     Args:
         x: (means, repeats).
     """
     variances, free = _moderated(x.var(axis=1, ddof=1), x.shape[1] - 1)
-    return _largest_t(x, free) * np.sqrt(variances)
+    return _largest_t(x, free) * np.sqrt(variances), free
 
 
 def _moderated(variances: Array, free: int) -> tuple[Array, float]:

@@ -15,6 +15,7 @@ FAMILIAR = ("adam", "adamw", "sgd", "momentum")
 
 _NAMED = 3  # names of a kind at most, or one more; the table has all
 _LOOSE = 1.0  # a price of twice the best loss is a bound that helps nobody
+_FEW = 5  # repeats: fewer than a race has by default
 _MOST = 200  # repeats for which somebody might wait
 
 Row = dict[str, Any]
@@ -109,7 +110,8 @@ def _undecided(rows: Sequence[Row], *, alone: bool) -> str:
     names = [row["rule"] for row in rows]
     needed = [row["repeats_needed"] for row in rows]
     enough = max(needed)
-    remedy = "more rows or more trials might"
+    few = len(rows[0]["test_losses"]) < _FEW
+    remedy = f"more {'repeats, ' * few}rows or {'more ' * (not few)}trials might"
     if enough <= _MOST:
         remedy = f"some {enough:.0f} repeats would"
     whom = "any two rules" if alone else _all_of(names)
