@@ -467,6 +467,11 @@ def get(rule: str | Rule) -> Rule:
     if parts := split(rule):
         if around := named(parts[0]):
             return around(get(parts[1]))
+        if registered(parts[0]):
+            raise ValueError(
+                f"rule {parts[0]!r} takes no parentheses, got {rule!r}; name it alone, without "
+                "hyperparameters"
+            )
         raise ValueError(unknown(parts[0]))
     if named(re.split(r"\W", rule)[0]):
         first, _, rest = re.sub(r"\W+", " ", rule).strip().partition(" ")

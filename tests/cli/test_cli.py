@@ -117,6 +117,13 @@ def help_of(command: str) -> str:
     return " ".join(parameter.help for parameter in app.commands[command].params)
 
 
+def test_help_keeps_no_end_of_a_line_of_a_docstring() -> None:
+    app: Any = typer.main.get_command(cli.app)
+    for command in app.commands.values():
+        assert command.help
+        assert all("\n" not in lines for lines in command.help.split("\n\n"))
+
+
 def test_help_names_what_there_is() -> None:
     known = {name for name in schedules.__all__ if name not in {"Schedule", "values", "warmup"}}
     assert known == {*re.findall(r"\w+", help_of("schedule"))} & {*schedules.__all__} - {"warmup"}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from torch import nn
 
 import thalweg
 import thalweg.rule
@@ -332,6 +334,13 @@ def test_a_linear_model_is_raced_by_all_rules_that_can_train_it(
         ({"X": "iris", "batch_size": 4.5}, r"batch_size must be an integer .* got 4.5"),
         ({"X": "iris", "rules": ["sdg"]}, "unknown rule 'sdg'; did you mean"),
         ({"X": "iris", "workers": 0}, "workers must be an integer >= 1, got 0"),
+        ({"X": "iris", "rules": "sgd, lion"}, r"a sequence of names, such as \['sgd', 'lion'\]"),
+        (
+            {"X": "iris", "rules": ["adam(lr=0.1)"]},
+            "rule 'adam' takes no parentheses.* name it alo",
+        ),
+        ({"X": nn.Linear(1, 1), "y": [1]}, r"got the module Linear; give race\(thalweg.TorchTask"),
+        ({"X": pd.DataFrame({"a": [1]}), "target": "a"}, r"give race\(X without it, X\['a'\]\)"),
         ({"X": "irsi"}, "unknown data set 'irsi'"),
     ],
 )

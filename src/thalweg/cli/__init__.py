@@ -1,5 +1,6 @@
 """The command line: parse, call, print. The commands make slow imports when they are called."""
 
+import inspect
 import os
 import sqlite3
 import sys
@@ -38,6 +39,15 @@ app.command()(rules.rules)
 app.command()(folder.report)
 app.command()(folder.results)
 app.command()(folder.watch)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a docstring with a line for each paragraph: typer keeps the ends of its lines."""
+    return "\n\n".join(" ".join(lines.split()) for lines in inspect.cleandoc(text).split("\n\n"))
+
+
+for command in app.registered_commands:
+    command.help = _paragraphs(getattr(command.callback, "__doc__", None) or "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

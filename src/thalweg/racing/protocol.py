@@ -200,7 +200,8 @@ def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...
         rules: some; ``"all"``; or None for those that are usual and those of the user's own.
 
     Raises:
-        ValueError: no rule has that name; the message lists the closest ones.
+        ValueError: no rule has that name, and the message lists the closest ones; or several names
+            are one text.
         TypeError: what is given is neither a name nor a rule.
 
     Example:
@@ -210,6 +211,9 @@ def rules_of(rules: str | Rule | Sequence[str | Rule] | None) -> tuple[Rule, ...
     if rules is None or rules == "all":
         every = tuple(map(registry.get, registry.names()))
         return every if rules else tuple(one for one in every if catalog.of(one).usual)
+    if isinstance(rules, str) and "," in rules:
+        names = [name.strip() for name in rules.split(",")]
+        raise ValueError(f"rules must be a sequence of names, such as {names}, got {rules!r}")
     several = isinstance(rules, Iterable) and not isinstance(rules, str)
     chosen: Iterable[object] = rules if several else [rules]  # type: ignore[assignment] # Iterable
     return tuple(map(_rule_of, chosen))

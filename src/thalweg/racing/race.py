@@ -394,6 +394,16 @@ def _dataset(
     if isinstance(X, Dataset):
         _refuse("a Dataset", target=target, kind=kind)
         return X
+    if callable(getattr(X, "parameters", None)):
+        raise ValueError(  # noqa: TRY004 - as of other arrays
+            f"X must be a table or a TorchTask, got the module {type(X).__name__}; give "
+            "race(thalweg.TorchTask(model=..., loss=..., train=(X, y)))"
+        )
+    if target is not None and hasattr(X, "columns"):
+        raise ValueError(
+            f"target names a column of a file; of a data frame give race(X without it, "
+            f"X[{target!r}])"
+        )
     _refuse("arrays", target=target)
     if y is None:
         raise ValueError("y is missing: give race(X, y), a Dataset or the name of a data set")
