@@ -277,27 +277,29 @@ RISES = np.append(FALLS[:40:5], 1.2 + STEPS[40::5] / 100)
 
 
 @pytest.mark.parametrize(
-    ("held", "numbers", "before", "expected"),
+    ("held", "numbers", "judged", "before", "expected"),
     [
-        (RISES, True, [], ["overfitting problem"]),
-        (RISES, False, [], []),  # its batches have told
-        (RISES, True, ["lr_too_high problem"], []),  # the losses follow from it
-        (0.1 * FALLS[::5], True, [], ["validation_of_other_distribution warning"]),
-        (0.1 * FALLS[::5], False, [], ["validation_of_other_distribution warning"]),
-        (0.1 * FALLS[::5], False, ["overfitting warning"], []),
-        (1.1 * FALLS[::5], True, [], []),
-        (RISES[:7], True, [], []),  # too few to show a shape
+        (RISES, True, 0.5, [], ["overfitting problem"]),
+        (RISES, False, 0.5, [], []),  # its batches have told
+        (RISES, True, 0.5, ["lr_too_high problem"], []),  # the losses follow from it
+        (0.1 * FALLS[::5], True, 0.5, [], ["validation_of_other_distribution warning"]),
+        (0.1 * FALLS[::5], False, 0.5, [], ["validation_of_other_distribution warning"]),
+        (0.1 * FALLS[::5], True, 0.06, [], []),  # dropout made the training loss high
+        (0.1 * FALLS[::5], False, 0.5, ["overfitting warning"], []),
+        (1.1 * FALLS[::5], True, 0.5, [], []),
+        (RISES[:7], True, 0.5, [], []),  # too few to show a shape
     ],
 )
 def test_numbers_of_a_validation_part_speak_as_in_a_log(
     held: Any,
     numbers: bool,  # noqa: FBT001
+    judged: float,
     before: list[str],
     expected: list[str],
 ) -> None:
     curves = Curves("", STEPS, FALLS, STEPS[::5][: len(held)], held)
     found = [Finding(*one.split(), "", {}, "", "") for one in before]  # type: ignore[arg-type]
-    said = look_at_curves(curves, found, numbers=numbers)
+    said = look_at_curves(curves, found, judged, numbers=numbers)
     assert [f"{one.cause} {one.severity}" for one in said] == expected
 
 

@@ -357,9 +357,12 @@ class Doctor:
             findings = [one for one in (scale, floor) if one] or findings
         try:
             findings += look_at_outcome(trials, self.model, left, self.validated, findings)
+            with untouched([self.model], []):
+                judged = self._evaluate(self._memory.first)
+            numbers = not self._validation
+            findings += look_at_curves(self._curves(), findings, judged, numbers=numbers)
         except Exception as error:  # noqa: BLE001 - what was found before is told all the same
             skipped["outcome"] = told(error)
-        findings += look_at_curves(self._curves(), findings, numbers=not self._validation)
         return findings + rivals, ruled_out
 
     def _ended_early(self, trials: Trials, left: float) -> Finding | None:

@@ -33,7 +33,12 @@ from thalweg.words import digits, percent
 __all__ = ["look_at_curves", "look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
-_PARTS = {"overfitting", "validation_preprocessed_differently"}
+_PARTS = {
+    "overfitting",
+    "validation_of_other_distribution",
+    "validation_preprocessed_differently",
+}
+_EASIER = 0.6  # of the training loss, as in a log
 _SAID = 0.3  # how sure it is that the parts differ, where the losses alone say so
 _RATES = {"lr_too_low", "lr_too_high"}
 _SMALL = 0.6  # how sure it is that the model is too small
@@ -113,21 +118,25 @@ def look_at_outcome(
         yield from [apart] if apart else overfitted
 
 
-def look_at_curves(curves: Curves, found: Sequence[Finding], *, numbers: bool) -> Iterator[Finding]:
+def look_at_curves(
+    curves: Curves, found: Sequence[Finding], judged: float, *, numbers: bool
+) -> Iterator[Finding]:
     """Yield what training and validation loss say beside each other, as in a log.
 
     Args:
         curves: both losses.
         found: what was found before; where something is wrong, the losses follow from it.
+        judged: the loss of training batches in evaluation mode, in which dropout makes none harder.
         numbers: whether of the validation part only losses are known, and no batches.
     """
-    known = {finding.cause for finding in found}
     if any(finding.severity == "problem" for finding in found):
         return
+    known = _PARTS & {finding.cause for finding in found}
+    easier = bool(len(curves.validation)) and curves.validation[-1] < _EASIER * judged
     for one in look(curves, None)[0]:
         if one.cause == "overfitting" and numbers:
             yield one
-        elif one.cause == "validation_of_other_distribution" and not known & {*_PARTS, one.cause}:
+        elif one.cause == "validation_of_other_distribution" and easier and not known:
             # Augmented training batches are harder than validation batches, too.
             yield replace(one, severity="warning", sure=_SAID)
 
