@@ -146,6 +146,12 @@ def test_a_noise_floor_is_told_with_the_floor_of_theory() -> None:
     assert "By theory" in floor.sentence
 
 
+def test_a_noise_floor_is_told_where_noise_of_the_targets_keeps_most_of_the_loss() -> None:
+    doctor = regression(nn.MSELoss(), 0.05, size=2, steps=400, noise=4.0)
+    found = next(f for f in doctor.findings if f.cause == "noise_floor")
+    assert 0.1 < float(found.evidence["share of what can be learned"]) < 1
+
+
 def test_a_training_that_is_only_short_has_no_problem() -> None:
     model = net()
     doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.02), steps=40)

@@ -40,6 +40,7 @@ _VALIDATION = 32  # batches
 _APART = 32  # steps between copies of the training that are kept, at least
 _SHARE = 0.005  # of the time, for these copies
 _LITTLE, _FAILS, _HALF = 0.02, 0.1, 0.5  # of the loss of a constant
+_SOME = 0.9  # of the loss of a constant: where less is left, something was learned
 _MAY_BE_NOISE = {"ill_conditioned", "noise_floor"}
 
 
@@ -350,9 +351,9 @@ class Doctor:
             ruled_out, rivals = verdict.ruled_out, verdict.rivals
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
         vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)
-        if vague and _LITTLE < left < 0.7 and self._flat():
+        if vague and _LITTLE < left < _SOME and self._flat():
             now = self._subject(now=True)
-            floor = noise_floor(now, len(signals.losses) // 2, self._seconds / 20)
+            floor = noise_floor(now, len(signals.losses), self._seconds / 20)
             scale = unscaled(trials, left) if floor else None  # it makes the rate too high, too
             findings = [one for one in (scale, floor) if one] or findings
         try:

@@ -416,7 +416,7 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
         twin = subject.copy()
         scaled_rate(twin, factor)
         courses.append(twin.train(subject.batches[::-1], steps, Allowance(seconds)))
-    count = max(1, min(map(len, courses)) // 4)
+    count = max(1, min(map(len, courses)) // 2)
     one, other = (np.array(losses[-count:]) for losses in courses)
     gain, ratio = float((one - other).mean()), float(other.mean() / one.mean())
     if not gain > _CHANCE * float((one - other).std()) / math.sqrt(count):
