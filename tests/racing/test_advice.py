@@ -93,27 +93,36 @@ def test_batch_sizes_by_hand() -> None:
     # (1 + B / 8) / (1 + 4 / 8) times the epochs at 4
     assert [row["predicted_epochs"] for row in rows] == pytest.approx([2, 4, 12])
     assert found["noise_scale"] == 8
-    assert found["advice"] == ("Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB).")
+    assert found["advice"] == (
+        "In one repeat, batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB)."
+    )
 
 
 def test_the_largest_batch_that_needs_no_more_epochs_may_not_be_the_fastest() -> None:
     found = _compared({4: 7, 16: 2, 64: 2}, {7: 0.1, 9: 0.2, 11: 0.3})
     assert found["advice"] == (
-        "Batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB). 64 is the largest "
+        "In one repeat, "
+        "batch 16 reaches the target first (280 ms, 2 epochs, 16 KiB). 64 is the largest "
         "that needs at most 10 % more epochs than the fewest (800 ms, 2 epochs, 64 KiB)."
     )
 
 
 def test_batch_sizes_that_take_as_long_are_said() -> None:
     found = _compared({4: 1, 16: 4, 64: 9}, {7: 0.1, 9: 0.2, 11: 0.3})  # 500, 560 and 3,600 ms
-    assert found["advice"] == "Batch 4 reaches the target first (500 ms, 1 epoch, 4.0 KiB)."
+    assert (
+        found["advice"]
+        == "In one repeat, batch 4 reaches the target first (500 ms, 1 epoch, 4.0 KiB)."
+    )
     found = _compared({4: 9, 16: 32, 64: 9}, {7: 0.1, 9: 0.2, 11: 0.3})  # 4,500, 4,480, 3,600 ms
     assert "16" not in found["advice"]
     found = _compared({4: 8, 16: 9, 64: 10}, {7: 0.1, 9: 0.2, 11: 0.3})  # 4,000, 1,260, 4,000 ms
-    assert found["advice"].startswith("Batch 16 reaches the target first (1.3 s, 9 epochs")
+    assert found["advice"].startswith(
+        "In one repeat, batch 16 reaches the target first (1.3 s, 9 epochs"
+    )
     found = _compared({4: 2, 16: 7, 64: 10}, {7: 0.1, 9: 0.2, 11: 0.3})  # 1,000, 980, 4,000 ms
     assert found["advice"] == (
-        "Batch 16 reaches the target as soon as any (980 ms, 7 epochs, 16 KiB). 4 takes "
+        "In one repeat, "
+        "batch 16 reaches the target as soon as any (980 ms, 7 epochs, 16 KiB). 4 takes "
         "about as long. 4 is the largest that needs at most 10 % more epochs than the fewest "
         "(1.0 s, 2 epochs, 4.0 KiB)."
     )
@@ -121,16 +130,19 @@ def test_batch_sizes_that_take_as_long_are_said() -> None:
 
 def test_a_tenth_more_epochs_than_the_fewest_is_no_waste_and_a_fifth_is() -> None:
     found = _compared({4: 10, 16: 11, 64: 12}, {7: 0.1, 9: 0.2, 11: 0.3})
-    assert found["advice"] == "Batch 16 reaches the target first (1.5 s, 11 epochs, 16 KiB)."
+    assert (
+        found["advice"]
+        == "In one repeat, batch 16 reaches the target first (1.5 s, 11 epochs, 16 KiB)."
+    )
 
 
 def test_a_batch_size_is_shown_at_its_best_and_left_out_of_advice_if_it_never_arrives() -> None:
     found = _compared({4: None, 16: 3}, {7: 0.1, 9: 0.2})
     assert found["rows"][0]["seconds_to_target"] is None
     assert found["rows"][1]["predicted_epochs"] == 3
-    assert found["advice"].startswith("Batch 16 reaches the target first")
+    assert found["advice"].startswith("In one repeat, batch 16 reaches the target first")
     none = _compared({4: None, 16: None}, {7: 0.1, 9: 0.2})
-    assert none["advice"] == "No batch size reaches the target."
+    assert none["advice"] == "In one repeat, no batch size reaches the target."
     assert [row["predicted_epochs"] for row in none["rows"]] == [None, None]
 
 

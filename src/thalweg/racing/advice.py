@@ -105,7 +105,7 @@ def _predict(rows: Sequence[dict[str, Any]], noise: float) -> None:
 def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
     came = [row for row in rows if row["epochs_to_target"] is not None]
     if not came:
-        return "No batch size reaches the target."
+        return "In one repeat, no batch size reaches the target."
 
     def called(row: Mapping[str, Any]) -> str:
         epochs = row["epochs_to_target"]
@@ -115,7 +115,7 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
         )
 
     first = min(came, key=lambda row: row["seconds_to_target"])
-    said = f"Batch {first['batch_size']} reaches the target first ({called(first)})."
+    said = f"In one repeat, batch {first['batch_size']} reaches the target first ({called(first)})."
     enough = _WASTE * first["seconds_to_target"]
     others = [row for row in came if row is not first and row["seconds_to_target"] <= enough]
     if others:

@@ -99,7 +99,9 @@ class Records:
         self._connection = _connected(path)
         if not self._check():
             self._connection.close()
-            raise FileNotFoundError(f"{directory} holds a race that is only just beginning")
+            raise FileNotFoundError(
+                f"{directory} holds a race that is only just beginning, or never began"
+            )
 
     def _check(self) -> bool:
         """Return whether the file has its tables; raise ValueError if it is something else."""
