@@ -91,6 +91,22 @@ def test_examples_that_were_left_out_tell_overfitting_from_other_data(
     assert found is None or found.severity == "problem"
 
 
+def test_a_loss_of_the_hardest_of_a_batch_is_held_against_batches_of_its_size() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(320, 2, generator=generator)
+    y = x.sum(1, keepdim=True) + 0.3 * torch.randn(320, 1, generator=generator)
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+
+    def hardest(out: Tensor, target: Tensor) -> Tensor:
+        return (out - target).square().max().tanh()
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    given = [*zip(x[:160].split(8), y[:160].split(8), strict=True)]
+    subject = Subject(model, optimizer, hardest, given, [(x[160:], y[160:])])
+    assert _validation_apart(Trials(subject, 200, 1.0), "warning") is None
+
+
 @pytest.mark.parametrize(
     ("rightly", "expected"), [(0.6, ["class_imbalance"]), (0.8, []), (0.2, ["class_imbalance"])]
 )

@@ -349,7 +349,8 @@ def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
     twin.train(halves[0], len(trials.plain.losses), Allowance(trials.seconds))
     twin.model.eval()
     shares = []
-    for batches in (halves[1], subject.validation):
+    # A loss of pairs within a batch grows with it: both parts have batches of one size.
+    for batches in (halves[1], _regrouped(subject.validation, subject.examples)):
         best = constant_loss(subject, batches)
         with torch.no_grad():
             losses = [float(twin.loss(batch)) for batch in batches]
@@ -372,6 +373,17 @@ def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
         "an experiment: a copy trained on half of the training examples",
         sure=0.75,
     )
+
+
+def _regrouped(batches: Sequence[Batch], size: int) -> Sequence[Batch]:
+    """Return examples in batches of another size, where they are pairs of two tensors."""
+    tensors = all(len(inputs(b)) == 1 and isinstance(target(b), Tensor) for b in batches)
+    if not tensors or len({(inputs(b)[0].shape[1:], target(b).shape[1:]) for b in batches}) != 1:
+        return batches
+    x = torch.cat([inputs(batch)[0] for batch in batches]).split(size)
+    y = torch.cat([target(batch) for batch in batches]).split(size)
+    whole = [pair for pair in zip(x, y, strict=True) if len(pair[0]) == size]
+    return whole or batches
 
 
 def _halves(subject: Subject) -> tuple[list[Batch], list[Batch]] | None:
