@@ -302,6 +302,7 @@ RISES = np.append(FALLS[:40:5], 1.2 + STEPS[40::5] / 100)
         (0.1 * FALLS[::5], False, 0.5, [], ["validation_of_other_distribution warning"]),
         (0.1 * FALLS[::5], True, 0.06, [], []),  # dropout made the training loss high
         (0.1 * FALLS[::5], False, 0.5, ["overfitting warning"], []),
+        (0.1 * FALLS[::5], True, 0.5, ["loss_not_mean warning"], []),  # sums over fewer examples
         (1.1 * FALLS[::5], True, 0.5, [], []),
         (RISES[:7], True, 0.5, [], []),  # too few to show a shape
     ],

@@ -33,7 +33,8 @@ from thalweg.words import digits, percent
 __all__ = ["look_at_curves", "look_at_outcome", "noise_floor"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
-_PARTS = {
+_PARTS = {  # what explains losses that lie apart
+    "loss_not_mean",
     "overfitting",
     "validation_of_other_distribution",
     "validation_preprocessed_differently",
