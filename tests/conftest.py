@@ -13,6 +13,7 @@ import pytest
 # NumPy's reads it when it is loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # of a worker it is 80: tables would be narrower than elsewhere
 
 from thalweg import rule, rules, wrapper
 

@@ -78,7 +78,7 @@ def test_a_race_of_a_file_ends_in_a_verdict_and_its_files(raced: racing.Verdict)
     assert raced.winner in TERMS["rules"]
     assert raced.results["command"] == (
         "thalweg race small.py:task --rules sgd,adamw --batch-size 32 --epochs 2 --trials 4 "
-        "--repeats 2 --seeds 3 --seed 0"
+        "--repeats 2 --seeds 3 --seed 0 --margin 0.05"
     )
     assert raced.results["data"]["name"] == "small"
     assert (raced.directory / "report.html").exists()
