@@ -83,11 +83,16 @@ WORDS: list[tuple[str, set[str]]] = [
 
 
 def meant(text: str) -> set[str]:
-    """Return the causes that a package may mean; ours are their own names."""
+    """Return the causes that another package may mean."""
     for pattern, causes in WORDS:
         if re.search(pattern, text, re.IGNORECASE):
             return causes
-    return {text}
+    return set()
+
+
+def named(package: str, cause: str, text: str) -> bool:
+    """Return whether what a package says may mean a cause; thalweg says its name."""
+    return text == cause if package == "thalweg" else cause in meant(text)
 
 
 def norm(case: Case) -> float:
@@ -332,7 +337,7 @@ def main() -> None:
         sick = [row for row in own if row["group"] == "planted"]
         well = [row for row in own if row["group"] != "planted"]
         first, three = (
-            sum(any(row["cause"] in meant(text) for text in row["said"][:many]) for row in sick)
+            sum(any(named(name, row["cause"], text) for text in row["said"][:many]) for row in sick)
             for many in (1, 3)
         )
         alarms = sum(bool(row["said"]) for row in well)
