@@ -169,3 +169,24 @@ def test_a_root_of_zero_is_named() -> None:
     assert causes(report(Distance(), nn.MSELoss(), x, y.float())) == [
         "nan_gradient_of_sqrt_at_zero"
     ]
+
+
+class Half(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = net().half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x.half())
+        return out.float()
+
+
+@pytest.mark.parametrize(("eps", "expected"), [(1e-8, ["loss_not_finite"]), (1e-4, [])])
+def test_a_step_that_makes_weights_of_half_precision_nan_is_named(
+    eps: float, expected: list[str]
+) -> None:
+    x, y = classes()
+    x[:, 2] = 0.0  # no gradient: 0 over the root of 0 and eps
+    model = Half()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=eps)
+    assert causes(thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))) == expected

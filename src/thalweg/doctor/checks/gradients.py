@@ -46,9 +46,7 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
                 return None
             if not float(loss.detach().abs()) < _HUGE:
                 return None if _finite(loss) else _logarithm_of_zero(loss, step)
-            if not all(
-                float(p.detach().abs().amax()) < _HUGE for p in twin.parameters if p.numel()
-            ):
+            if not all(map(_sound, twin.parameters)):
                 return None
             loss.backward()
         named = dict(twin.model.named_parameters())
@@ -56,9 +54,46 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         if bad:
             return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
         let_step(twin.optimizer, partial(twin.gradients, batch))
+        bad = [name for name, p in named.items() if not _finite(p)]
+        if bad:
+            return _made_by_step(twin, bad, step)
         if allowance.over:
             return None
     return None
+
+
+def _made_by_step(twin: Copy, bad: list[str], step: int) -> Finding:
+    """Return the finding of weights that a rule makes NaN of finite weights and gradients.
+
+    In half precision the square of a gradient is 0 soon, and so is an eps of 1e-8.
+    """
+    first = twin.model.get_parameter(bad[0])
+    kind, rule = str(first.dtype).removeprefix("torch."), type(twin.optimizer).__name__
+    eps = float(twin.optimizer.param_groups[0].get("eps", 0.0))
+    lost = eps > 0 and float(torch.tensor(eps, dtype=first.dtype)) == 0
+    return Finding(
+        "loss_not_finite",
+        "problem",
+        f"The step of {rule} makes {len(bad)} parameters NaN or infinite, though weights, "
+        f"gradients and loss are finite. The weights are {kind}"
+        + (
+            f", in which its eps of {eps:.0e} is 0, and so is the square of a small gradient: 0/0. "
+            "Use torch.autocast with weights in float32, or a larger eps, such as 1e-4."
+            if lost
+            else ": train weights in float32, and compute in half precision under torch.autocast."
+        ),
+        {"parameters": float(len(bad)), "weights": kind, "eps": eps},
+        "a parameter that is finite before a step and not after it",
+        "an experiment: plain steps on a copy",
+        onset=step,
+        sure=0.9,
+    )
+
+
+def _sound(parameter: Tensor) -> bool:
+    """Return whether weights are far from what may overflow by itself."""
+    most = min(_HUGE, 0.01 * torch.finfo(parameter.dtype).max)
+    return not parameter.numel() or float(parameter.detach().abs().amax()) < most
 
 
 def _finding(loss: float, bad: list[str], operation: str, step: int) -> Finding:
