@@ -183,3 +183,19 @@ def test_a_closure_that_does_not_zero_gradients_is_seen(zeroed: bool) -> None:  
         optimizer.step(closure)
     assert signals.asked > 5
     assert signals.kept == (0 if zeroed else signals.asked)
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_what_another_loss_leaves_before_gradients_are_zeroed_is_no_fault(zeroed: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    signals, x = Signals(model, optimizer), torch.randn(8, 3)
+    for _ in range(8):
+        if zeroed:
+            optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+        model(-x).mean().backward()  # as that of a generator through its discriminator
+    assert signals.asked > 5
+    assert signals.kept == (0 if zeroed else signals.asked)

@@ -363,3 +363,32 @@ def test_a_course_that_is_behind_ends_halfway_where_only_half_of_the_loss_counts
     assert [len(trials.run(one).losses) for one in (slower, faster)] == [60, 60]
     trials.hurried = True
     assert [len(trials.run(one).losses) for one in (slower, faster)] == [30, 60]
+
+
+@pytest.mark.parametrize(("bound", "tried"), [(1.2, True), (1.2 / 30, False)])
+def test_first_weights_are_made_smaller_where_outputs_hang_on_the_last_digits_of_inputs(
+    bound: float, *, tried: bool
+) -> None:
+    class Sines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(4, 32), nn.Linear(32, 32), nn.Linear(32, 1)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers[:-1]:
+                x = torch.sin(30 * layer(x))
+            out: Tensor = self.layers[-1](x)
+            return out
+
+    torch.manual_seed(0)
+    model, x = Sines(), torch.randn(64, 4)
+    for layer in model.layers:
+        nn.init.uniform_(layer.weight, -bound / 32**0.5, bound / 32**0.5)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, x[:, :1])])
+    found = [t for t in treatments(subject) if t.cause == "init_too_large"]
+    assert bool(found) == tried
+    for one, factor in zip(found, (10, 30), strict=tried):
+        twin = subject.copy()
+        one.prepare(twin)
+        torch.testing.assert_close(twin.model.layers[0].weight * factor, model.layers[0].weight)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from thalweg.doctor.subject import Copy, Subject
+from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.subject import Copy, Subject, first_tensor
 
-__all__ = ["Activation", "activations", "fading", "gains", "replaced"]
+__all__ = ["Activation", "activations", "fading", "gains", "replaced", "sensitivity"]
 
 _RECTIFIERS = {"relu", "relu_"}
 _SATURATING = {"sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softsign"}
@@ -143,6 +144,31 @@ class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced
         if getattr(func, "__name__", "") in self._names and args and isinstance(args[0], Tensor):
             return self._by(*args[: self._operands])
         return func(*args, **(kwargs or {}))
+
+
+def sensitivity(subject: Subject, change: float = 0.01) -> float:
+    """Return how far outputs move, in their deviations, when inputs do by a share of theirs.
+
+    Deviations are over the examples of the first batch. NaN where inputs are no numbers.
+    """
+    given = inputs(subject.batch) if subject.pairs else ()
+    if not given or not all(isinstance(x, Tensor) and x.is_floating_point() for x in given):
+        return math.nan
+    twin, out = subject.copy(), []
+    generator = torch.Generator().manual_seed(0)
+    for factor in (0.0, change):
+        near = [
+            x + factor * x.std(0) * torch.randn(x.shape, generator=generator).to(x) for x in given
+        ]
+        torch.manual_seed(0)
+        with torch.no_grad():
+            out.append(first_tensor(twin.outputs((*near, target(subject.batch)))))
+    one, other = out
+    if one is None or other is None or one.ndim == 0 or len(one) < 2:
+        return math.nan
+    one, other = one.detach().double(), other.detach().double()
+    spread = (one - one.mean(0)).pow(2).mean().sqrt().clamp(min=1e-12)
+    return float((other - one).pow(2).mean().sqrt() / spread)
 
 
 def gains(model: nn.Module) -> dict[str, float]:

@@ -116,7 +116,7 @@ class Signals:
         norms: norms of the gradient, at the steps ``norm_steps``; NaN and inf as they are.
         eval_steps: steps taken while the module, or a layer of ``asleep``, was in evaluation mode.
         asleep: batch normalizations whose averages are those that they were made with.
-        kept: how often the first backward pass after a step met the gradient of the step before.
+        kept: how often all backward passes after a step met the gradient of the step before.
         asked: how often that was asked.
         noted: the parameters of which each is noted; of very many an even choice.
         notes: at most 512, thinned evenly.
@@ -149,7 +149,7 @@ class Signals:
         self._waits = False  # for the next step, to end what this one began
         self._within = False  # the backward pass is within the step, in a closure
         self._asking: list[Any] = []
-        self._fresh: set[int] = set()
+        self._met: dict[int, bool] = {}
         self._moving: Tensor | None = None  # elements of the parameters before the step
         self._moved: tuple[Tensor, Tensor] | None = None  # what they are after it, and the change
         self._slope: Tensor | None = None  # elements of their gradients, until the next ones
@@ -294,25 +294,28 @@ class Signals:
             self.undone.append(float(weighted.dot(after - self._sample.of(self.noted))) / size)
 
     def _ask(self) -> None:
-        """Let the next backward pass say whether it meets the gradient of this step.
+        """Let backward passes until the next step say whether they meet the gradient of this one.
 
-        Where that gradient is 0, as behind dead units, it cannot be told from one that was zeroed.
+        If one of them does not, it was zeroed before: what others left there, as a generator's loss
+        does in the discriminator, never reaches the step. Where that gradient is 0, as behind dead
+        units, it cannot be told from one that was zeroed.
         """
         telling = [p for p in self._few if p.grad is not None and bool(p.grad.any())]
-        self._waits, self._fresh = True, {id(p) for p in telling}
+        self._waits, self._met = True, {}
         self._asking = [p.register_hook(self._asker(p)) for p in telling]
 
     def _ask_no_more(self) -> None:
         for handle in self._asking:
             handle.remove()
         self._asking = []
+        self.asked += len(self._met)
+        self.kept += sum(self._met.values())
+        self._met = {}
 
     def _asker(self, p: Tensor) -> Any:  # noqa: ANN401 - a hook of torch's
         def ask(_: Tensor) -> None:
-            if id(p) in self._fresh:
-                self._fresh.discard(id(p))
-                self.asked += 1
-                self.kept += p.grad is not None and bool(p.grad.any())
+            if self._met.get(id(p), True):
+                self._met[id(p)] = p.grad is not None and bool(p.grad.any())
 
         return ask
 

@@ -18,7 +18,15 @@ from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
-from thalweg.doctor.layers import activations, constant_weights, gains, leaky, replaced, reset
+from thalweg.doctor.layers import (
+    activations,
+    constant_weights,
+    gains,
+    leaky,
+    replaced,
+    reset,
+    sensitivity,
+)
 from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
@@ -41,6 +49,7 @@ __all__ = [
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _RARE, _OUTLYING = 0.05, 20.0  # share of outliers, and quartile ranges from the median
 _DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
+_SENSITIVE = 0.3  # of outputs' deviation, for 1 % of that of inputs
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _UNLIKE = 50.0  # variance along the main direction of inputs over the median one
 _COLUMNS = 1024  # of inputs whose directions are asked for
@@ -459,6 +468,8 @@ def _start(subject: Subject) -> Iterator[Treatment]:
             f"more than {_GAIN}-fold: {most or 'the model'} {digits(large[most])}-fold.",
             reset,
         )
+    else:
+        yield from _sensitive(subject)
     yield from _embeddings(subject)
     alike = constant_weights(subject.start_model)
     if alike:  # in parts, as the means and the deviations of a mixture are, units may stay so
@@ -509,6 +520,29 @@ def _drawn(twin: Copy, names: Sequence[str]) -> None:
     torch.manual_seed(0)
     for name in names:
         nn.init.kaiming_uniform_(twin.model.get_parameter(name).detach(), a=math.sqrt(5))
+
+
+def _sensitive(subject: Subject) -> Iterator[Treatment]:
+    """Yield smaller first weights where outputs hang on the last digits of inputs.
+
+    What enlarges signals may stand beside the weights, as the frequency does in layers of sines.
+    """
+    moved = sensitivity(subject)
+    if moved > _SENSITIVE and not any(s.far for s in map(Scale.of, numbers(subject.batches))):
+        sign = (
+            f"Outputs of the first weights move by {moved:.0%} of their deviation where inputs "
+            "move by 1 % of theirs."
+        )
+        for factor in (10, 30):
+            change = partial(_weakened, factor=factor)
+            words = f"first weights divided by {factor}"
+            yield Treatment("init_too_large", 0, words, sign, change)
+
+
+def _weakened(twin: Copy, factor: float) -> None:
+    for weight in twin.parameters:
+        if weight.ndim > 1:
+            weight.detach().div_(factor)
 
 
 def _embeddings(subject: Subject) -> Iterator[Treatment]:

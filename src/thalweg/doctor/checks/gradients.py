@@ -58,7 +58,7 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         if bad:
             return _made_by_step(twin, bad, step)
         if allowance.over:
-            return None
+            break
     return None
 
 
