@@ -18,6 +18,11 @@ CITIES = {  # towns with letters that the language has, and encodings that peopl
     "Czech": ("Děčín Přerov Třebíč Chomutov Kroměříž Břeclav Žatec", "cp1250 iso8859_2 cp852"),
     "Hungarian": ("Győr Hódmezővásárhely Érd Kőszeg Fűzfő Békéscsaba", "cp1250 iso8859_2 cp852"),
     "Turkish": ("Diyarbakır Niğde Muş Kırşehir Çankırı Şanlıurfa", "cp1254 cp857"),
+    "Turkish capitals": ("Şehir İstanbul İzmir Eskişehir Muğla Şanlıurfa", "cp1254"),
+    "Latvian": ("Pilsēta Rīga Jūrmala Liepāja Jēkabpils Cēsis", "cp1257"),
+    "Lithuanian": ("Šiauliai Klaipėda Panevėžys Kėdainiai Mažeikiai", "cp1257"),
+    "Greek": ("Πόλη Αθήνα Θεσσαλονίκη Πάτρα Ηράκλειο", "cp1253"),
+    "Russian": ("Дата Температура Влажность Ветер СЗ ЮВ", "koi8_r cp1251 cp866"),
     "several": (
         "Köln Málaga Jaén León Ávila Lübeck Malmö Bogotá Zürich Mérida Córdoba Coruña",
         "cp1252",

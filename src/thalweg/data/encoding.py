@@ -5,6 +5,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from thalweg.words import argument
 
 __all__ = ["decoded"]
@@ -18,17 +20,18 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 _HEAD = 4096  # bytes in which UTF-16 is recognized
 _MORE = 1 << 17  # bytes in which other encodings are recognized
-_WESTERN = (  # letters beyond ASCII of languages, small ones
-    "äöüß", "àâæçéèêëîïôœùûü", "áéíñóúü", "áâãàçéêíóôõú", "àèéìíòóù", "åäöæøé", "áðéíóúýþæö",
+_WESTERN = (  # letters beyond ASCII of languages, small ones, the frequent first
+    "üäöß", "éàèêçùûâîôœëïüæ", "íóáéñúü", "ãçáéêóíõúâôà", "àèùòìéíó", "äåöé", "øåæé",
 )  # fmt: skip
 _LETTERS = (  # those of languages, and the encodings that have them
     (_WESTERN, ("cp1252", "mac_roman", "cp850")),
+    (("ðáíþöæóúéý",), ("cp1252", "mac_roman", "cp850")),
     (
-        ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţ"),
+        ("łęóążśćńź", "áíěéčřýžšůúóťňď", "áíéčýšžúľťôäňďóĺŕ", "éáóőöíüúű", "čšžćđ", "ăîşţâ"),
         ("cp1250", "iso8859_2", "cp852", "mac_latin2"),
     ),
-    (("çğıöşüâîi",), ("cp1254", "cp857")),
-    (("āčēģīķļņšūž", "ąčęėįšųūž", "äõöüšž"), ("cp1257",)),
+    (("ıüşiçğöâî",), ("cp1254", "cp857")),
+    (("āīēūšļņžģķč", "ėšįųžąūęč", "äõüöšž"), ("cp1257",)),
 )
 _SEVERAL = "äöüßàâæçéèêëîïôœùáíñóúãåø"  # western languages in one table
 _WORD = r"(?i)[^\x00-\x7f]*[a-z](?:[^\x00-\x7f]|[a-z])*"
@@ -36,7 +39,9 @@ _BESIDE = r"(?i)(?<=[a-z])[^\x00-\x7f]|[^\x00-\x7f](?=[a-z])"  # a letter of ASC
 _SIGNS = "°µ€’‘“”–—…«»·\u00a0ºª®™©²³"  # that stand beside one, the last seven behind it
 _SURE = 0.9  # share of the letters that must be those of one language
 _BETTER = 0.05  # than in Windows-1252
+_LIKELIER = np.log(30)  # than in Windows-1252
 _FEW = 3  # letters that tell nothing
+_FOREIGN = 100  # the rank of a letter that a language has not
 
 
 def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
@@ -128,30 +133,56 @@ def _likely(content: bytes) -> Iterator[tuple[str, str]]:
 def _of_accents(content: bytes) -> str | None:
     """Return the encoding in which the letters beyond ASCII are those of one language, if one is.
 
-    It is Windows-1252 unless another is clearly better. What are letters on a Mac and in DOS are
-    signs there, or letters of other languages.
+    It is Windows-1252 unless another is clearly better: more of its letters are those of one
+    language, or those that differ are frequent in one, and as Windows-1252 has them rare. What are
+    letters on a Mac and in DOS are signs there, or letters of other languages.
     """
-    head = content[:_MORE]
-    usual = _share(head, "cp1252", (*_WESTERN, _SEVERAL))
-    best, name = usual + _BETTER, "cp1252" if usual >= _SURE else None
+    western, usual_languages = content[:_MORE].decode("cp1252", "replace"), (*_WESTERN, _SEVERAL)
+    usual = _share(western, usual_languages)
+    best, name = (0.0, -np.inf), "cp1252" if usual >= _SURE else None
     for languages, codecs_of_them in _LETTERS:
         for codec in codecs_of_them:
-            share = _share(head, codec, languages)
-            if share >= _SURE and share > best:
-                best, name = share, codec
+            text = content[:_MORE].decode(codec, "replace")
+            if (share := _share(text, languages)) < _SURE or text == western:
+                continue
+            gain = _chance(text, languages, codec, "cp1252")
+            gain -= _chance(western, usual_languages, "cp1252", codec)
+            if (share > usual + _BETTER or gain > _LIKELIER) and (share, gain) > best:
+                best, name = (share, gain), codec
     return name
 
 
-def _share(content: bytes, codec: str, languages: tuple[str, ...]) -> float:
+def _share(text: str, languages: tuple[str, ...]) -> float:
     """Return which share of the characters in words are one language's; 0 if they are few."""
-    text = content.decode(codec, errors="replace")
-    beyond = re.sub(r"[\x00-\x7f]", "", "".join(re.findall(_WORD, text)))
-    small = beyond.replace("İ", "i").lower()
-    letters = [letter for letter in small if letter not in _SIGNS]
+    letters = _beyond("".join(re.findall(_WORD, text)))
     letters += re.findall(rf"[{_SIGNS[-7:]}](?=[a-z])", text)
     if len(letters) < _FEW:
         return 0.0
     return max(sum(letter in own for letter in letters) for own in languages) / len(letters)
+
+
+def _chance(text: str, languages: tuple[str, ...], codec: str, other: str) -> float:
+    """Return how likely the letters of different words are that another encoding has not there.
+
+    It is the logarithm of a product of probabilities, which fall as 1 / rank, in the language in
+    which it is greatest.
+    """
+    high = bytes(range(128, 256))
+    pairs = zip(high.decode(codec, "replace"), high.decode(other, "replace"), strict=True)
+    apart = _beyond("".join(one for one, another in pairs if one != another))
+    seen = [one for one in _beyond("".join({*re.findall(_WORD, text)})) if one in apart]
+    found = []
+    for own in languages:
+        total = sum(1 / rank for rank in range(1, len(own) + 1))
+        ranks = [own.find(letter) + 1 or _FOREIGN for letter in seen]
+        found.append(-sum(np.log(total * rank) for rank in ranks))
+    return float(max(found))
+
+
+def _beyond(text: str) -> list[str]:
+    """Return the small letters beyond ASCII."""
+    small = re.sub(r"[\x00-\x7f]", "", text).replace("İ", "i").lower()
+    return [letter for letter in small if letter not in _SIGNS]
 
 
 def _other_alphabet(content: bytes) -> list[str]:
@@ -162,7 +193,9 @@ def _other_alphabet(content: bytes) -> list[str]:
         return []
     import charset_normalizer  # noqa: PLC0415 - hardly a file needs it
 
-    return [found.encoding for found in charset_normalizer.from_bytes(head)]
+    cells = dict.fromkeys(re.split(rb'[,;\t\n"]+', head))  # numbers and repeats tell nothing
+    words = b"\n".join(cell for cell in cells if not cell.isascii())
+    return [found.encoding for found in charset_normalizer.from_bytes(words)]
 
 
 def _is_japanese(content: bytes) -> bool:
