@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
@@ -71,6 +72,21 @@ def zipped(name: str, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
+LETTERS = [*"xxyyzz"] * 2
+
+
+def merged(last: str) -> bytes:
+    """Return a workbook of which another column holds one word in each two merged cells."""
+    book = openpyxl.Workbook()
+    for i, row in enumerate([[*FRAME], *FRAME.to_numpy().tolist()]):
+        book.active.append([*row[:3], [last, *LETTERS][i], row[3]])
+        if i and not i % 2:
+            book.active.merge_cells(f"D{i}:D{i + 1}")
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
 LINES = csv().decode()
 HEADER, ROWS = LINES.split("\n", 1)
 SPACED = "size   rooms  town price\n" + "\n".join(
@@ -96,6 +112,11 @@ LATIN = FRAME.assign(town=FRAME["town"].str.replace("Ž", "É"))
 JAPAN = FRAME.assign(town=["東京", "大阪", "きょうと", "ナゴヤ", "札幌市", "福岡"] * 2)
 RUSSIA = FRAME.assign(town=["Москва", "Пермь", "Нижний Новгород", "Омск", "Томск", "Уфа"] * 2)
 CHINA = FRAME.assign(town=["北京", "上海", "广州", "深圳", "成都", "杭州"] * 2)
+GROUPED = FRAME.assign(group=np.repeat(["x", "y", "x"], 4), year=np.repeat([1, 2, 2, 1, 1, 2], 2))
+GROUPED = GROUPED[["group", "year", *FRAME]]
+ONCE = GROUPED.astype({"year": object})
+ONCE.loc[ONCE.index % 4 > 0, "group"] = ONCE.loc[ONCE.index % 2 > 0, "year"] = ""
+TWO_ROWS = FRAME.set_axis(["size", "in one", "in two", "price"], axis=1)
 DAMAGED = FRAME.assign(town=FRAME["town"].where(FRAME.index != 1, "\ufffdatec"))
 
 # name: content, and how the frame differs from FRAME
@@ -153,6 +174,9 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "Markdown": ("\n".join(MARKDOWN).encode(), PLAIN),
     "units below the names": (f"{HEADER}\nm2,-,,EUR\n{ROWS}".encode(), FRAME),
     "names twice": (f"{HEADER}\nmean,total,name,mean\n{ROWS}".encode(), FRAME),
+    "names of groups in their first rows alone": (ONCE.to_csv(index=False).encode(), GROUPED),
+    "merged cells": (merged("kind"), FRAME.assign(kind=LETTERS)[[*[*FRAME][:3], "kind", "price"]]),
+    "names in two rows": (f"size,in,,price\nm2,one,two,EUR\n{ROWS}".encode(), TWO_ROWS),
     "a comma that ends the header": (f"{HEADER},\n{ROWS}".encode(), FRAME),
     "a comma that ends every row": (ROWS.replace("\n", ",\n").encode(), FRAME),
     "an index without a name": (

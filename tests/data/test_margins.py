@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from thalweg import data
+from thalweg.data.margins import without_margins
 
 TOWNS = ("Bern", "Kiel", "Total", "Oslo")  # one of them is called as a sum is
 ROWS = [f"{TOWNS[i % 4]},{i % 7}.5,{(i * 5) % 11}" for i in range(24)]
@@ -66,7 +68,7 @@ def test_rows_of_units_and_questions_below_the_names_are_left_out(
     assert notes[0].count("left out: no values") == len(below)
 
 
-@pytest.mark.parametrize("name", ["Total", "", "Sum:"])
+@pytest.mark.parametrize("name", ["Total", "", "Sum:", "*", "Итого"])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_sum_of_all_rows_stands_at_one_end(tmp_path: Path, name: str, *, first: bool) -> None:
     rows = [row.replace("Total", "Rome") for row in ROWS]
@@ -83,3 +85,22 @@ def test_a_row_without_a_name_that_adds_nothing_up_stays(tmp_path: Path) -> None
     for name in ("Total", ""):
         found, _ = prices(tmp_path, "\n".join([HEADER, f"{name},2.5,7", *rows]))
         assert found == [7, *EXPECTED]
+
+
+@pytest.mark.parametrize(
+    ("cells", "filled"),
+    [
+        (["x....y....", "1.21......"], ["xxxxxyyyyy", "1.21......"]),  # none at y
+        (["x....y....", "1.2..1...."], ["xxxxxyyyyy", "1122211111"]),
+        (["x....x....", "1.2..1.3.."], ["x....x....", "1.2..1.3.."]),  # a word that comes again
+        ([".x...y....", "1.2..1.3.."], [".x...y....", "1.2..1.3.."]),
+        (["x.yz.xyzxy", "1.2..1.3.."], ["x.yz.xyzxy", "1.2..1.3.."]),  # mostly full
+    ],
+)
+def test_names_of_groups_are_told_from_gaps(cells: list[str], filled: list[str]) -> None:
+    columns = [*cells, "0123456789"]
+    texts = {str(i): ["" if c == "." else c for c in text] for i, text in enumerate(columns)}
+    table, _, said = without_margins(pa.table(texts), [], ["a", "b", "y"], "y")
+    found = ["".join(c or "." for c in column.to_pylist()) for column in table.columns]
+    assert found == [*filled, columns[-1]]
+    assert bool(said) == (cells != filled)

@@ -139,7 +139,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         table, ragged = _parsed(body, layout, target)
         layout.assumed.append("columns of fixed width")
     _check_quotes(table, ragged, layout, body)
-    table, ragged, said = without_margins(table, ragged, layout.names)
+    table, ragged, said = without_margins(table, ragged, layout.names, target)
     layout.assumed += said
     if ragged and not skip_bad_rows:
         raise ValueError(_ragged(text, layout, ragged[0]))

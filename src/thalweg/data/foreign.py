@@ -65,9 +65,14 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
             f"it is a spreadsheet, which {package} reads: pip install {package}, or save it as CSV"
         )
     try:
-        frames: dict[str, Any] = pd.read_excel(
-            io.BytesIO(content), None, header=None, dtype=object, na_filter=False, engine=module
-        )
+        merged = _has_merged(content)
+        how = {"read_only": False} if merged else None  # else openpyxl passes them over
+        with pd.ExcelFile(io.BytesIO(content), engine=module, engine_kwargs=how) as file:
+            frames: dict[str, Any] = pd.read_excel(
+                file, None, header=None, dtype=object, na_filter=False
+            )
+            for name, frame in frames.items() if merged else ():
+                _fill_merged(frame, file.book[name].merged_cells.ranges)
     except Exception as error:  # noqa: BLE001 - a library raises what it likes of bytes
         raise ValueError(f"it cannot be read as a spreadsheet: {error}; save it as CSV") from None
     filled = {name: frame for name, frame in frames.items() if frame.shape[0] > 1}
@@ -78,6 +83,22 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
     name = max(has or filled, key=lambda n: len(filled[n]))
     said = f"sheet {name} of {listed(list(frames), 3)}" if len(frames) > 1 else ""
     return filled[name].to_csv(index=False, header=False).encode(), said
+
+
+def _has_merged(content: bytes) -> bool:
+    """Return whether some cells of a workbook of Excel's are merged."""
+    sheets = [name for name in _inside(content) if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
+    if not sheets:
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return any(b"<mergeCell " in archive.read(name) for name in sheets)
+
+
+def _fill_merged(frame: "pd.DataFrame", ranges: Any) -> None:  # noqa: ANN401 - openpyxl's
+    """Write what cells that are merged from top to bottom hold into each of them."""
+    for place in ranges:
+        rows, column = slice(place.min_row - 1, place.max_row), place.min_col - 1
+        frame.iloc[rows, column] = frame.iloc[place.min_row - 1, column]
 
 
 def read(content: bytes, known: Sequence[str]) -> tuple[pa.Table, str] | None:

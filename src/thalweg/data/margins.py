@@ -1,6 +1,7 @@
 """Margins: rows of a table of texts that hold no example: units, sums, remarks, a header again."""
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,16 @@ __all__ = ["NUMBER", "without_margins"]
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 """A cell that is a number without a unit."""
 
-_SUM = r"(?:grand |sub[- ]?|zwischen|sous[- ])?(?:total|sum|summe|gesamt|gesamtsumme|totale)s?"
+_SUM = (
+    r"(?:grand |sub[- ]?|zwischen|sous[- ])?(?:total|sum|summe|gesamt|gesamtsumme|gesamtergebnis|"
+    r"totale|totaal|totalt|suma|razem|celkem|итого|всего|разом|σύνολο|toplam|合計|总计|iš viso|"
+    r"kopā)s?"
+)
 _FOOTER = re.compile(rf"(?i)({_SUM}|average|mean|count|overall)\s*:?")
 _SUBTOTAL = rf"(?i)^(?:{_SUM}|{_SUM}:? .+|.+ {_SUM}):?$"
 _ROWS = 300  # by which the first ones are judged
 _LEADING = 3  # columns in one of which a sum is called so
+_NAMELESS = r"^(?:[^\pL\pN]*|[∑Σ])$"  # as SAP marks a sum
 _RARELY = 0.1  # a gap that fewer rows have shows that another row is none of them
 _ROUNDED = 1e-6  # relative error of a sum that was rounded
 _HEADERS = 3  # rows of units, of questions and the like that stand below the names
@@ -29,21 +35,22 @@ _POWER = r"(?:1|(?:[x×] ?)?10 ?(?:\^|\*{1,2}|E|e)? ?\d+) ?/ ?[^\W\d_]"  # as in
 
 
 def without_margins(
-    table: pa.Table, ragged: list[Any], names: Sequence[str]
+    table: pa.Table, ragged: list[Any], names: list[str], target: str | None
 ) -> tuple[pa.Table, list[Any], list[str]]:
-    """Leave out the rows that hold no example.
+    """Leave out the rows that hold no example, and write a group's name into all of its rows.
 
     Args:
         table: of texts, "" in an empty cell.
         ragged: the rows of another length, as PyArrow gives them.
-        names: of the columns.
+        names: of the columns; those of two rows are joined in it.
+        target: one of them, which no name of a group is.
 
     Returns:
-        The table, the other rows of another length, and what was left out, in words.
+        The table, the other rows of another length, and what was done, in words.
 
     Example:
         >>> table = pa.table({"0": ["Bern", "Kiel", "Total"], "1": ["3", "4", "7"], "2": [""] * 3})
-        >>> table, _, said = without_margins(table, [], ["town", "rooms", "note"])
+        >>> table, _, said = without_margins(table, [], ["town", "rooms", "note"], None)
         >>> table["0"].to_pylist(), said
         (['Bern', 'Kiel'], ['1 closing line left out'])
     """
@@ -59,8 +66,13 @@ def without_margins(
             said.append(f"{count} more header{'s' * (count > 1)} among the rows left out")
     below = 0
     while below < _HEADERS and (units := _units(table)):
+        joined = _joined(names, [column[0].as_py().strip() for column in table.columns])
         table, below = table.slice(1), below + 1
-        said.append(f"the row below the names, {listed(units, 3)}, left out: no values")
+        if joined:
+            names[:] = joined
+            said.append(f"names of two rows joined: {listed(joined, 3)}")
+        else:
+            said.append(f"the row below the names, {listed(units, 3)}, left out: no values")
     if ends := _sums_at_ends(table):
         table = table.slice(ends[0], table.num_rows - sum(ends))
         said.append("a sum of all rows left out")
@@ -70,6 +82,11 @@ def without_margins(
         first = next(filter(None, (column.filter(sums)[0].as_py() for column in table.columns)))
         table = table.filter(pc.invert(sums))
         said.append(f"{count} sum{'s' * (count > 1)} among the rows, such as {first}, left out")
+    if groups := _groups(table, names, target):
+        for i, column in groups.items():
+            table = table.set_column(i, table.column_names[i], column)
+        named = [names[i] or f"column {i + 1}" for i in groups]
+        said.append(f"names of groups filled down in {listed(named, 3)}")
     return table, ragged, said
 
 
@@ -107,27 +124,70 @@ def _units(table: pa.Table) -> list[str]:
     return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
 
 
+def _joined(names: Sequence[str], below: Sequence[str]) -> list[str]:
+    """Return the names with those below them, where one name stands over several columns.
+
+    It does over columns that have no name, or the same again. Empty if none does.
+    """
+    groups: list[str] = []
+    for i, name in enumerate(names):
+        groups.append(name or (groups[i - 1] if i and below[i] else ""))
+    if len(set(filter(None, groups))) == len([*filter(None, groups)]):
+        return []
+    wide = {group for group in groups if groups.count(group) > 1}
+    pairs = zip(groups, below, strict=False)
+    joined = [f"{group} {text}".strip() if group in wide else group for group, text in pairs]
+    return joined if len(set(joined)) > len(set(groups)) else []
+
+
+def _groups(
+    table: pa.Table, names: Sequence[str], target: str | None
+) -> dict[int, pa.ChunkedArray]:
+    """Return the first columns whose values stand in the first row of each group, filled down.
+
+    Such a column has a value in the first row, in half of the rows at most, another one each time,
+    and in each row where the column before has one.
+    """
+    found: dict[int, pa.ChunkedArray] = {}
+    before = np.zeros(table.num_rows, dtype=bool)
+    for i, column in enumerate(table.columns[:-1]):
+        empty = pc.equal(pc.utf8_trim_whitespace(column), "")
+        filled = ~empty.to_numpy()
+        if not (count := int(filled.sum())):
+            continue
+        if names[i] == target or count < 2 or 2 * count > len(filled) or not filled[0]:
+            break
+        values = column.filter(pa.array(filled)).to_pylist()
+        begins = before[filled][1:]
+        again = [a == b for a, b in itertools.pairwise(values)]
+        if (before & ~filled).any() or (again & ~begins).any():
+            break
+        found[i], before = pc.fill_null_forward(pc.if_else(empty, None, column)), filled
+    return found
+
+
 def _sums_at_ends(table: pa.Table) -> tuple[int, int] | None:
     """Return whether the first and the last row add up all others, as 0 and 1; None if none does.
 
     Such a row is called a sum, or has no name where all others have one.
     """
-    if table.num_rows < 3 or table.num_columns < 2:
+    columns = [pc.utf8_trim_whitespace(column) for column in table.columns]
+    columns = [column for column in columns if pc.any(pc.not_equal(column, "")).as_py()]
+    if table.num_rows < 3 or len(columns) < 2:
         return None
-    names = pc.utf8_trim_whitespace(table.column(0))
-    gap_alone = pc.sum(pc.equal(names, "")).as_py() == 1
+    names = columns[0]
+    nameless = pc.match_substring_regex(names, _NAMELESS)
+    alone = pc.sum(nameless).as_py() == 1
     found = []
     for row in (0, len(names) - 1):
-        name = names[row].as_py()
-        called = re.match(_SUBTOTAL, name) or (not name and gap_alone)
-        found.append(int(bool(called) and _adds_up(table, row)))
+        called = re.match(_SUBTOTAL, names[row].as_py()) or (alone and nameless[row].as_py())
+        found.append(int(bool(called) and _adds_up(columns[1:], row)))
     return (found[0], found[1]) if any(found) else None
 
 
-def _adds_up(table: pa.Table, row: int) -> bool:
+def _adds_up(columns: Sequence[pa.ChunkedArray], row: int) -> bool:
     """Return whether a row has the sum of all others in a column of numbers."""
-    for column in table.columns[1:]:
-        text = pc.utf8_trim_whitespace(column)
+    for text in columns:
         if (style := numerals_of(text)) is None:
             continue
         values = style.parse(text).cast(pa.float64()).to_numpy()
