@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from thalweg import data
+from thalweg.data.margins import NUMBER
 
 
 def table(**changes: Any) -> dict[str, Any]:
@@ -356,7 +357,8 @@ def tables(draw: st.DrawFn) -> dict[str, list[float]]:
     text = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), min_size=1)
     name = text.filter(lambda s: s == s.strip() and s)
     finite = st.floats(allow_nan=False, allow_infinity=False)
-    names = draw(st.lists(name, min_size=2, max_size=4, unique=True))
+    several = st.lists(name, min_size=2, max_size=4, unique=True)
+    names = draw(several.filter(lambda names: not NUMBER.fullmatch(names[0])))  # the target
     column = st.lists(finite, min_size=n, max_size=n)
     return {name: draw(column) for name in names}
 
