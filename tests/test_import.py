@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_help_loads_nothing_heavy() -> None:
 def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(thalweg)
     assert getattr(thalweg, name) is getattr(thalweg, name)
+
+
+@pytest.mark.parametrize("package", [thalweg.doctor, thalweg.kernels, thalweg.linear])
+def test_what_is_imported_late_is_listed_early(package: ModuleType) -> None:
+    assert dir(package) == sorted(package.__all__)
 
 
 def test_functions_are_functions_and_modules_are_modules() -> None:

@@ -105,6 +105,19 @@ def later():
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "c", "b", "a"]
 
 
+def test_no_paragraph_of_a_docstring_is_indented_from_its_second_line_on() -> None:
+    # The site would take its first line for a term, and the others for its definition.
+    indented = re.compile(r"^(?=\S)(?!\w+:$|>>> ).*[^:\s]\n {4}\S", re.M)
+    wrong = [
+        f"{file}: {found[0]}"
+        for file, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        for found in indented.finditer(ast.get_docstring(node) or "")
+    ]
+    assert wrong == []
+
+
 # Modules without a test file of their own name, and the tests that hold them: most are a part of
 # what their users see through one other module.
 ELSEWHERE = {

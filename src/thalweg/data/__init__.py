@@ -34,14 +34,14 @@ def load(
     """Load a data set by name, or from a file, a folder of its parts or standard input.
 
     The format is found by the content of the file: delimited text (CSV, TSV and the like), Excel,
-        JSON, Parquet, ORC, Feather or Arrow, libsvm, Stata, SAS, SQLite, ARFF, arrays of NumPy or
-        MATLAB; also compressed by gzip, bzip2, xz, zip or Zstandard. How a text
-        is written is found too, and ``Dataset.notes`` says it: encoding, delimiter, quotes,
-        comments, titles above the header and sums below the rows; and for each column a decimal
-        comma, thousands, a currency, a percent sign or a unit. A column has numbers if more than
-        half of its values are numbers. Another value there, such as ``abc``, is a bad value and
-        never a category. The same is true of dates. All other texts are words. The project's
-        docs/data.md has the rules.
+    JSON, Parquet, ORC, Feather or Arrow, libsvm, Stata, SAS, SQLite, ARFF, arrays of NumPy or
+    MATLAB; also compressed by gzip, bzip2, xz, zip or Zstandard. How a text
+    is written is found too, and ``Dataset.notes`` says it: encoding, delimiter, quotes,
+    comments, titles above the header and sums below the rows; and for each column a decimal
+    comma, thousands, a currency, a percent sign or a unit. A column has numbers if more than
+    half of its values are numbers. Another value there, such as ``abc``, is a bad value and
+    never a category. The same is true of dates. All other texts are words. The project's
+    docs/data.md has the rules.
 
     Args:
         source: one of ``names()``, a path, or ``"-"``.

@@ -32,3 +32,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class or a function
     if name not in _MEMBERS:
         raise AttributeError(f"module 'thalweg.doctor' has no attribute {name!r}")
     return getattr(import_module(f"thalweg.doctor.{_MEMBERS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -43,7 +43,7 @@ def safe(path: Path) -> bool:
     """Return whether only the user and root can put a file or folder at this path.
 
     Others may write to a folder above it if that has the sticky bit, like /tmp: then only the owner
-        of a file in it can replace the file.
+    of a file in it can replace the file.
 
     Args:
         path: absolute, without links.

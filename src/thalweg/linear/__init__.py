@@ -28,3 +28,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - an estimator: they load sci
     if name in _ESTIMATORS:
         return getattr(import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module 'thalweg.linear' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

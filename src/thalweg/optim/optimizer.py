@@ -338,8 +338,8 @@ class CompiledOptimizer(Optimizer):
         """Step each parameter of a model as soon as its gradient is ready, and free the gradient.
 
         Gradients are never all in memory at the same time. You may call ``step`` as before: it
-            finds no gradient left. The loss must not be scaled. A schedule moves on at each
-            ``step``.
+        finds no gradient left. The loss must not be scaled. A schedule moves on at each
+        ``step``.
 
         Args:
             model: the model. Parameters that this optimizer does not have stay as they are.

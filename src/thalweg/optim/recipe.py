@@ -70,7 +70,7 @@ class Recipe:
         """Return the same with a decay that shrinks x by 1 - weight_decay at every rate except 0.
 
         A step at the rate 0 changes no parameter. Torch makes the state of a checkpoint in this
-            way.
+        way.
         """
         hyper = {n: 0.0 if n == "weight_decay" else value for n, value in self.hyper.items()}
         decay = 1.0 - self.weight_decay if self.hyper.get("lr", 1.0) else 1.0

@@ -48,8 +48,8 @@ def batch_sizes(
     """Compare the batch sizes, each at the best setting that the winner's search found for it.
 
     The prediction is that of McCandlish et al. 2018, section 2.3. To reach a given loss, batches of
-        B need (1 + B / B_noise) times as many examples as the smallest batches, where B_noise is
-        the gradient noise scale.
+    B need (1 + B / B_noise) times as many examples as the smallest batches, where B_noise is
+    the gradient noise scale.
 
     Args:
         task: measures the cost of a step at each batch size.

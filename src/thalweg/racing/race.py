@@ -79,11 +79,11 @@ def race(
     """Race update rules on your torch module, or a linear model of your data; say which to use.
 
     The race answers: if you train anew on data like yours, which rule gives the lowest loss on data
-        that it has not seen? And what do you lose if you take another? So the whole experiment is
-        repeated. Each repeat draws new training, validation and test parts. It searches each rule's
-        space anew, in two rounds with the same number of trials (``search``), and trains what it
-        chose on new seeds. The test losses of all repeats tell how much worse than the best rule
-        each one is, with 95 % confidence for all rules at once (``comparison``).
+    that it has not seen? And what do you lose if you take another? So the whole experiment is
+    repeated. Each repeat draws new training, validation and test parts. It searches each rule's
+    space anew, in two rounds with the same number of trials (``search``), and trains what it
+    chose on new seeds. The test losses of all repeats tell how much worse than the best rule
+    each one is, with 95 % confidence for all rules at once (``comparison``).
 
     Args:
         X: a ``TorchTask``, or ``"FILE.py:function"`` that returns one; or features (n, d), finite;

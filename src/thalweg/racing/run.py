@@ -342,7 +342,7 @@ class _Pool:
         """Make pieces of work for all workers, of as many rules as can be trained together.
 
         No more pieces than workers are made, so that trials that come later can join those that
-            wait. The earliest repeat comes first, so that few parts of the data are in memory.
+        wait. The earliest repeat comes first, so that few parts of the data are in memory.
         """
         while self.groups and (idle := self.width - len(self.pieces)) > 0:
             key = max(self.groups, key=lambda key: (-key[0], len(self.groups[key])))

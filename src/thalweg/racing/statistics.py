@@ -69,7 +69,7 @@ def sensitivity(
     """Measure how much a rule's loss depends on its setting.
 
     Only the first round counts for the shares, because its trials spread evenly over the declared
-        space, and later ones lie around the best. The range of rates is taken from all trials.
+    space, and later ones lie around the best. The range of rates is taken from all trials.
 
     Args:
         losses: final validation losses (trials,), inf for those that are not finite.

@@ -28,7 +28,7 @@ def write(directory: str | os.PathLike[str]) -> Path:
     """Write report.html into a race folder, from its results.json and curves.parquet.
 
     The page is complete in itself: it needs no font and makes no request. Its one script sorts the
-        table. It follows the reader's light or dark theme and fits a phone.
+    table. It follows the reader's light or dark theme and fits a phone.
 
     Args:
         directory: the folder of a race that has ended.

@@ -334,7 +334,7 @@ def _heights(results: Record, lowest: float) -> tuple[float, float]:
     """Return the foot and the top of the scale of trials, given the lowest loss of them all.
 
     A lucky trial far below every chosen one is drawn at the foot, so that it does not flatten the
-        others.
+    others.
     """
     known = [row.val_loss for row in results.rules if row.val_loss is not None]
     constant = _number(results.target.constant)

@@ -40,8 +40,8 @@ class Program:
     """A function of lanes, compiled by torch for each shape that it is called with.
 
     Its Python code runs once for each shape, and the operations that it calls then are compiled. So
-        a step runs no more Python than the calls of its kernels. ``torch.compile`` would also
-        compare everything that the function has read with what it read the first time.
+    a step runs no more Python than the calls of its kernels. ``torch.compile`` would also
+    compare everything that the function has read with what it read the first time.
 
     Args:
         function: of tensors, tuples and dicts of them.

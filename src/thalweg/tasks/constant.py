@@ -19,7 +19,7 @@ def best_constant(model: Model, placed: Parts) -> float | None:
     """Return the validation loss of the output that fits the training part best.
 
     None if there is none: the task has a step of its own, or the loss raises during the search, or
-        it has no lowest value.
+    it has no lowest value.
 
     Args:
         model: an untrained module.

@@ -60,11 +60,11 @@ def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Arr
     """Return the matrix M of a step on f = λx²/2: (states, x) ← M (states, x).
 
     It is found from the rule: each column is the result of a step from a basis vector, with g = λx
-        and t so large that bias corrections are gone. States on which x never depends are left out.
+    and t so large that bias corrections are gone. States on which x never depends are left out.
 
     An adaptive rule is analysed with its preconditioner P held constant. P is Adam's √v̂ + eps, or
-        any state that is made from squares of gradients. The eigenvalue is then one of the
-        preconditioned Hessian P⁻¹H. Nothing depends on eps and the memory of P any more.
+    any state that is made from squares of gradients. The eigenvalue is then one of the
+    preconditioned Hessian P⁻¹H. Nothing depends on eps and the memory of P any more.
 
     Args:
         rule: a Rule, or the name of one. It may be your own.

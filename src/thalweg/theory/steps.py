@@ -140,7 +140,7 @@ def _last_from(tops: Values, size: Callable[[Values], Values], level: float) -> 
     """Return the last integer >= 0 at which a size is above a level; −1 if there is none.
 
     Between two zeros the size has one top and falls on both sides of it. The integers beside the
-        top tell whether the size is above the level there at all.
+    top tell whether the size is above the level there at all.
     """
     beside = np.maximum(np.floor(tops)[:, None] + [0.0, 1.0], 0.0)
     above = beside[size(beside) > level]

@@ -57,9 +57,9 @@ def pointer(typingctx: Any, array: Any) -> Any:
     """Return the address of a contiguous array's first element, typed.
 
     Compiled helpers take pointers, because each call would count an array argument atomically. A
-        pointer keeps nothing alive, and Numba frees a driver's own array after its last use. So
-        write pointer(array) where it is used, inside the loop, and keep no pointer to such an
-        array.
+    pointer keeps nothing alive, and Numba frees a driver's own array after its last use. So
+    write pointer(array) where it is used, inside the loop, and keep no pointer to such an
+    array.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
