@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -167,8 +168,8 @@ def lines(form: str) -> str:
     return "".join(form.format(n, a, b) for n, (a, b) in enumerate(zip(TRAIN, HELD, strict=True)))
 
 
-# As pandas, nested records, fairseq, the first example of PyTorch, transformers, XGBoost, fastai
-# and a German table write the two losses of an epoch.
+# As pandas, nested records, fairseq, LightGBM, the first example of PyTorch, transformers, XGBoost,
+# fastai and a German table write the two losses of an epoch.
 ODD = {
     "pandas": json.dumps({"loss": dict(enumerate(TRAIN)), "val_loss": dict(enumerate(HELD))}),
     "nested": json.dumps({"train": {"loss": list(TRAIN)}, "val": {"loss": list(HELD)}}),
@@ -177,6 +178,11 @@ ODD = {
         "12:00:01 | INFO | train | epoch {0:03d} | loss {1} | ppl 33\n"
         "12:00:09 | INFO | valid | epoch {0:03d} | valid on 'valid' subset | loss {2} | ppl 40\n"
     ),
+    "fairseq's JSON": lines(
+        '12:00:01 | INFO | train | {{"epoch": {0}, "train_loss": "{1}", "train_ppl": "33"}}\n'
+        '12:00:09 | INFO | valid | {{"epoch": {0}, "valid_loss": "{2}", "valid_ppl": "40"}}\n'
+    ),
+    "LightGBM": lines("[{0}]\ttraining's l2 loss: {1}\tvalid_1's l2 loss: {2}\n"),
     "example": lines(
         "Train Epoch: {0} [0/60000 (0%)]\tLoss: {1}\n\n"
         "Test set: Average loss: {2}, Accuracy: 9/10 (90%)\n\n"
@@ -243,6 +249,22 @@ def test_event_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(curves.training, TRAIN, rtol=1e-6)
     np.testing.assert_allclose(curves.validation, HELD, rtol=1e-6)
     np.testing.assert_array_equal(curves.validation_steps, 5 * N)
+
+
+def test_metrics_of_a_run_of_mlflow_are_read(tmp_path: Path) -> None:
+    metrics = tmp_path / "mlruns" / "0" / "a1" / "metrics"
+    metrics.mkdir(parents=True)
+    for name, values in (("loss", TRAIN), ("val_loss", HELD)):
+        lines = [f"{1714550000000 + n} {value} {5 * n}\n" for n, value in enumerate(values)]
+        (metrics / name).write_text("".join(reversed(lines)))
+    for folder in (tmp_path / "mlruns", metrics.parent, metrics):
+        curves = read_curves(folder)
+        np.testing.assert_array_equal(curves.validation_steps, 5 * N)
+        np.testing.assert_allclose(curves.training, TRAIN)
+        np.testing.assert_allclose(curves.validation, HELD)
+    shutil.copytree(metrics, tmp_path / "mlruns" / "0" / "b2" / "metrics")
+    with pytest.raises(ValueError, match=r"several runs of MLflow \(0/a1, 0/b2\); name one"):
+        diagnose(tmp_path / "mlruns")
 
 
 def test_of_a_races_folder_the_finals_of_the_rule_to_take_are_read(tmp_path: Path) -> None:
@@ -322,6 +344,7 @@ def test_steps_that_begin_again_in_each_epoch_are_lines(tmp_path: Path) -> None:
         (b"Dear all,\nthe meeting is at noon.\n", "not a log that is known"),
         (b"1,2\n3,4\n", "not a log that is known"),
         (b"[[1, 2], [3, 4]]", "must hold records"),
+        (b"train 0.5 | valid 0.6 | took 3s\n" * 4, r"no column that is a .* \(train, valid\)"),
         (b"epoch,accuracy\n1,0.5\n2,0.6\n", "no column that is a loss .*a score is none"),
         (b"epoch,loss\n", "no"),
         (b"{", "no"),
@@ -339,6 +362,9 @@ def test_what_is_not_there_or_several_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist; give a log: a CSV file"):
         diagnose(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="holds no log that is known"):
+        diagnose(tmp_path)
+    written(tmp_path, "train.py", "import torch")
+    with pytest.raises(ValueError, match="no log that is known: it holds Python files, and thalwe"):
         diagnose(tmp_path)
     for name in ("a.csv", "b.csv"):
         written(tmp_path, name, table("step,loss", N, TRAIN))

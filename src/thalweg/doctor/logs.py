@@ -27,6 +27,11 @@ _FORMS = (
     "a CSV file with a header, JSON, JSON lines, TensorBoard event files, the folder of a race or "
     "of Lightning's CSVLogger, or text with lines such as 'epoch 3 loss: 0.51'"
 )
+_OTHERS = {  # what a folder may hold in place of a log, and what to do
+    "*.wandb": "wandb's own files are not read: download the curves from its page as CSV",
+    "wandb-summary.json": "wandb's summary has none: download the curves from its page as CSV",
+    "*.py": "it holds Python files, and thalweg check FILE.py:task looks at a training",
+}
 _MOST = 500_000_000  # bytes of a text that is read
 _HEAD = 1 << 16
 
@@ -62,7 +67,7 @@ def read(path: Path) -> Log:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give a log: {_FORMS}")
     if path.is_dir():
-        return _race(path)
+        return _race(path) if (path / "curves.parquet").exists() else _mlflow(path)
     if _EVENTS in path.name:
         return _events(path)
     if path.suffix == ".parquet":
@@ -91,7 +96,36 @@ def _within(folder: Path) -> Path:
         if found:
             names = listed([str(one.relative_to(folder)) for one in found], 3)
             raise ValueError(f"{folder} holds several logs ({names}); name one of them")
-    raise ValueError(f"{folder} holds no log that is known: {_FORMS}")
+    runs = sorted({one.parent.parent for one in folder.rglob("metrics/*") if _is_metric(one)})
+    if folder.name == "metrics" and any(map(_is_metric, folder.iterdir())):
+        runs = [folder.parent]
+    if len(runs) > 1:
+        names = listed([str(one.relative_to(folder)) for one in runs], 3)
+        raise ValueError(f"{folder} holds several runs of MLflow ({names}); name one of them")
+    if runs:
+        return runs[0]
+    other = (told for what, told in _OTHERS.items() if any(folder.rglob(what)))
+    raise ValueError(f"{folder} holds no log that is known: {next(other, _FORMS)}")
+
+
+def _is_metric(path: Path) -> bool:
+    """Return whether a file has lines of a time, a value and a step, as MLflow writes a metric."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return re.fullmatch(rb"\d{10,} \S+ \d+\s*", file.readline(_HEAD)) is not None
+
+
+def _mlflow(run: Path) -> Log:
+    """Return the metrics of a run of MLflow, each a file."""
+    records: list[dict[str, float | str]] = []
+    for path in sorted((run / "metrics").rglob("*")):
+        if _is_metric(path):
+            name = path.relative_to(run / "metrics").as_posix()
+            rows = map(str.split, path.read_text(encoding="utf-8").splitlines())
+            records += [{"step": step, name: value} for _, value, step in rows]
+    records.sort(key=lambda record: float(record["step"]))
+    return Log(str(run), _of_records(records), ["metrics of a run of MLflow"])
 
 
 def _race(folder: Path) -> Log:
@@ -367,27 +401,37 @@ def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
 # Text with words and numbers
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
-_LOSS = re.compile(
-    rf"([a-z][\w/.-]*(?: (?:loss|error))?)['\"]?(?:\s*[:=]\s*|(?<=loss)\s+)(?:tensor\()?"
-    rf"({_NUMBER})(?![\w.])",
-    re.IGNORECASE,
+_NAME = r"([a-z][\w/.-]*(?: (?:loss|error))?)['\"]?"
+_VALUE = rf"(?:tensor\()?['\"]?({_NUMBER})(?![\w.])"
+_LOSS = re.compile(rf"{_NAME}(?:\s*[:=]\s*|(?<=loss)\s+){_VALUE}", re.IGNORECASE)
+_ANY = re.compile(rf"{_NAME}(?:\s*[:=]\s*|\s+){_VALUE}", re.IGNORECASE)
+_PART = re.compile(
+    r"(?<![a-z])(?:train|(val|eval|test|dev))(?:ing|id|idation|uation)?(?![a-z])", re.IGNORECASE
 )
-_PART = re.compile(r"\b(?:train|(val|eval|test|dev))(?:ing|id|idation|uation)?\b", re.IGNORECASE)
-_PLACE = re.compile(r"\b(epoch|step|iter(?:ation)?)\b\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\b(epoch|step|iter(?:ation)?)\b['\"]?\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE
+)
+_SOME = 3  # lines with a number of one name, which make a log
 
 
 def _prose(content: bytes) -> dict[str, Column]:
     """Return what lines say in the form ``name: number``, where a name is that of a loss.
 
-    A line without an epoch or step has that of a line before.
+    A line without an epoch or step has that of a line before. Where no line names a loss, all
+    names that come more often count, so that the user can say which is one.
     """
+    lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
     records: list[dict[str, float]] = []
     place: dict[str, float] = {}
-    for line in re.split(r"[\r\n]+", content.decode("utf-8", "replace")):
+    for line in lines:
         place |= {name.lower(): float(value) for name, value in _PLACE.findall(line)}
         found = {_of_part(match, line): float(match[2]) for match in _LOSS.finditer(line)}
         if any("loss" in name for name in found):
             records.append(place | found)
+    if not records:
+        named = ({m[1]: float(m[2]) for m in _ANY.finditer(line)} for line in lines)
+        columns = _of_records(named)
+        return {name: one for name, one in columns.items() if len(one[0]) >= _SOME}
     return _of_records(records)
 
 
