@@ -43,6 +43,26 @@ def test_examples_of_several_inputs_that_are_mixed(over: int, *, mixed: bool) ->
     assert bool(found) == mixed
 
 
+def test_an_example_whose_other_inputs_are_not_read_is_replaced_by_one_that_tells() -> None:
+    class First(nn.Module):
+        """Reads the first token alone, and takes the mean of the batch off it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.table = nn.Embedding(9, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            read = self.table(tokens[:, 0])
+            return read - read.mean(0)
+
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 9, (N, TIME))
+    tokens[:, 0] = torch.tensor([4, 4, 4, *range(6), 5, 5, 5])  # neighbours of both ends are alike
+    batch = (tokens, torch.randint(0, 3, (N,)))
+    assert batch_dimension_mixed(subject(First(), nn.CrossEntropyLoss(), batch)) is not None
+
+
 def test_nodes_of_a_graph_may_touch_one_another() -> None:
     class Graph(nn.Module):
         def __init__(self) -> None:

@@ -146,6 +146,30 @@ def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> No
         assert looped(loss_of) == found
 
 
+def test_a_gradient_too_small_for_a_norm_is_no_cut_of_the_loop() -> None:
+    class Faded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x + 1e-25 * self.first(x))
+
+    model = Faded()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=0.5)
+    for x, y in batches(8):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    assert model.first.weight.grad is not None
+    assert bool(model.first.weight.grad.any())
+    assert "graph_cut_by_detach" not in {finding.cause for finding in doctor.findings}
+
+
 @pytest.mark.parametrize(
     ("made", "asleep", "found"),
     [(True, True, ["trained_in_eval_mode"]), (False, True, []), (True, False, [])],

@@ -24,6 +24,7 @@ _RAISED = 2.0  # times the first rate
 _TINY = 0.05  # of the norm of a gradient
 _STAYS = 0.8  # of its first value
 _ASKED = 8  # batches
+_FADED = 1e-6  # of the norm of all gradients
 _NOTED = 3  # steps, fewer of which say little of a gradient
 
 
@@ -161,9 +162,11 @@ def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
         return None
     names = {id(p): name for name, p in subject.model.named_parameters() if p.requires_grad}
     gradients, silent = subject.backward.gradients, []
+    whole = float(nn.utils.get_total_norm([g for g in gradients.values() if g is not None]))
     for place, p in enumerate(signals.noted):
         known = gradients.get(names.get(id(p), ""))
-        if known is not None and bool(known.any()):
+        # One that has all but faded has no norm that float32 can hold.
+        if known is not None and float(known.norm()) > _FADED * whole:
             some = any(note.gradients[place] > 0 for note in signals.notes)
             silent += [names[id(p)]] if not some and bool(p.isfinite().all()) else []
     if not silent or len(silent) == len(signals.noted):

@@ -1,6 +1,7 @@
 """Examples: do they influence one another, is the target in the input, is padding read."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ _SPOILED = 0.4  # with as many wrong labels as right ones it is a quarter
 _CARRIED = 0.1  # of what is explained within the parts
 _AWAY, _THERE, _COPIED = 3, 0.3, 0.9  # places; share that one of them explains; of equal numbers
 _TELLS, _FEWEST = 0.7, 50  # a correlation; examples
+_OTHERS = 8  # examples whose inputs are tried in the place of one
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -83,6 +85,40 @@ def _replaced(rows: Tensor, which: int, other: int) -> Tensor:
     return rows
 
 
+def _touched(
+    subject: Subject, rows: dict[int, tuple[Tensor, int]], old: Tensor, which: int
+) -> Tensor | None:
+    """Return how far outputs of the others move when one example has the inputs of another.
+
+    None where all have the same inputs. What reads memory in the wrong order may forget the first
+    example, so that the last is asked about too. The next one is taken, so that sorted ones stay
+    so, and others until the example's own output moves: it may differ in what is not read.
+
+    Args:
+        subject: the training.
+        rows: its inputs, examples first, and where these were.
+        old: its outputs.
+        which: the example, the first or the last.
+    """
+    n, most = subject.examples, None
+    others = range(1, n) if which == 0 else range(n - 2, -1, -1)
+    unlike = (i for i in others if any(not torch.equal(r[i], r[which]) for r, _ in rows.values()))
+    for other in islice(unlike, _OTHERS):
+        moved = {place: _replaced(r, which, other).movedim(0, d) for place, (r, d) in rows.items()}
+        try:
+            new = _answer(subject, moved)
+        except Exception:
+            if most is None:
+                raise
+            break  # they have to be sorted
+        change = _moved(new.reshape(n, -1), old.reshape(n, -1))
+        own, change[which] = float(change[which]), 0
+        most = change if most is None or float(change.max()) > float(most.max()) else most
+        if own > _MOVED:
+            break
+    return most
+
+
 def batch_dimension_mixed(subject: Subject) -> Finding | None:
     """Look for outputs that change with the other examples of the batch."""
     out, n = subject.output, subject.examples
@@ -92,29 +128,18 @@ def batch_dimension_mixed(subject: Subject) -> Finding | None:
     old = _answer(subject, {})
     if not bool((_answer(subject, {}) == old).all()):
         return None  # it draws at random in evaluation mode
-    changes = []
-    for which, others in ((0, range(1, n)), (n - 1, range(n - 2, -1, -1))):
-        # What reads memory in the wrong order may forget the first one. Of sorted ones the next is
-        # taken, so that they stay so.
-        unlike = (
-            i for i in others if any(not torch.equal(r[i], r[which]) for r, _ in rows.values())
-        )
-        other = next(unlike, None)
-        if other is None:
-            return None
-        moved = {place: _replaced(r, which, other).movedim(0, d) for place, (r, d) in rows.items()}
-        new = _answer(subject, moved)
-        change = _moved(new.reshape(n, -1), old.reshape(n, -1))
-        change[which] = 0
-        changes.append(change)
-    change = max(changes, key=lambda one: float(one.max()))
+    ends = {"first": _touched(subject, rows, old, 0), "last": _touched(subject, rows, old, n - 1)}
+    changes = {name: change for name, change in ends.items() if change is not None}
+    if not changes:
+        return None
+    which, change = max(changes.items(), key=lambda one: float(one[1].max()))
     touched = int((change > _MOVED).sum())
     if not touched:
         return None
     return Finding(
         "batch_dimension_mixed",
         "problem",
-        f"Another {'first' if change is changes[0] else 'last'} example changes the outputs of "
+        f"Another {which} example changes the outputs of "
         f"{touched} of the {n - 1} other examples of its batch, in evaluation mode.",
         {"examples touched": float(touched), "largest change": float(change.max())},
         f"an output moves by more than {_MOVED} of its size when another example changes",
