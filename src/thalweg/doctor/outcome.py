@@ -28,6 +28,7 @@ from thalweg.doctor.signs import Curves, look
 from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.treatments import scaled_rate
 from thalweg.doctor.trials import Trials
+from thalweg.doctor.unread import part_unread
 from thalweg.words import digits, percent
 
 __all__ = ["look_at_curves", "look_at_outcome", "noise_floor"]
@@ -145,9 +146,10 @@ def look_at_curves(
 def _of_others(
     trials: Trials, left: float, validated: Sequence[tuple[int, float]]
 ) -> Finding | None:
-    """Look for targets that belong to other places or other examples."""
+    """Look for targets that belong to other examples, other places, or to what is not read."""
     places = labels_of_other_places(trials.subject) if left > _WHOLE else None
     unrelated = places or _labels_unrelated(trials, left, validated)
+    unrelated = unrelated or (part_unread(trials.subject) if left > _STUCK else None)
     if unrelated is not None:
         return unrelated
     spoiled = labels_spoiled(trials.subject) if left > _STUCK else None

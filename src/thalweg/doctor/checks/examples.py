@@ -15,7 +15,7 @@ from thalweg.doctor.relation import carried, explained, explained_by_places
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "labels_of_other_places", "labels_spoiled", "lengths"]
+__all__ = ["CHECKS", "answer", "labels_of_other_places", "labels_spoiled", "lengths"]
 
 _COLUMNS = 4096
 _DUMMIES = 20  # classes that may have a column each
@@ -50,10 +50,10 @@ def _tensors(subject: Subject) -> dict[int, Tensor]:
 
 def _evaluated(subject: Subject, x: Tensor, place: int = 0) -> Tensor:
     """Return the outputs with another tensor at a place of the inputs."""
-    return _answer(subject, {place: x})
+    return answer(subject, {place: x})
 
 
-def _answer(subject: Subject, changed: dict[int, Tensor]) -> Tensor:
+def answer(subject: Subject, changed: dict[int, Tensor]) -> Tensor:
     """Return the outputs with other tensors at some places of the inputs, in evaluation mode."""
     model = subject.copy().model.eval()
     given, form = tree_flatten(inputs(subject.batch))
@@ -106,7 +106,7 @@ def _touched(
     for other in islice(unlike, _OTHERS):
         moved = {place: _replaced(r, which, other).movedim(0, d) for place, (r, d) in rows.items()}
         try:
-            new = _answer(subject, moved)
+            new = answer(subject, moved)
         except Exception:
             if most is None:
                 raise
@@ -125,8 +125,8 @@ def batch_dimension_mixed(subject: Subject) -> Finding | None:
     rows = _rows(subject)
     if out is None or not rows or n < 3 or len(out) % n or out.shape[:2] == (n, n):
         return None
-    old = _answer(subject, {})
-    if not bool((_answer(subject, {}) == old).all()):
+    old = answer(subject, {})
+    if not bool((answer(subject, {}) == old).all()):
         return None  # it draws at random in evaluation mode
     ends = {"first": _touched(subject, rows, old, 0), "last": _touched(subject, rows, old, n - 1)}
     changes = {name: change for name, change in ends.items() if change is not None}
@@ -404,7 +404,7 @@ def reads_padding(subject: Subject) -> Finding | None:
         for place, t in one.items()
     }
     try:
-        old, new = _answer(subject, one), _answer(subject, cut)
+        old, new = answer(subject, one), answer(subject, cut)
     except Exception:  # noqa: BLE001 - the model takes one length only, and says so in its own way
         return None
     spread = float(out.std(0).mean()) if len(out) > 1 else 0.0
