@@ -340,6 +340,16 @@ NO_PARTS = (
     ("arguments", "error", "message"),
     [
         (("bwl", "sgd"), ValueError, "unknown problem 'bwl'; did you mean bowl?"),
+        ((3, "sgd"), TypeError, "a problem must be a Problem or the name of one, got 3"),
+        (("bowl", 3), TypeError, "a rule must be a Rule or the name of one, got 3"),
+        (
+            ("bowl", "muon"),
+            ValueError,
+            (
+                "a rule of matrices steps no tensor of shape (2,), but those of a torch module: "
+                "thalweg.optim.Descent(model, rule, otherwise='adamw') steps its vectors by another"
+            ),
+        ),
         (("bowl", "adm"), ValueError, "unknown rule 'adm'; did you mean adam, radam, nadam?"),
         (
             ("bowl", "sgd", [1.0]),

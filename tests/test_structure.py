@@ -22,10 +22,15 @@ def _name(path: Path) -> str:
 FILES = {_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def imported(text: str) -> set[str]:
     """Return the files of thalweg that a text imports, anywhere in it and for types too."""
     found = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         match node:
             case ast.Import(names):
                 found |= {alias.name for alias in names}
@@ -107,11 +112,11 @@ def later():
 
 def test_no_paragraph_of_a_docstring_is_indented_from_its_second_line_on() -> None:
     # The site would take its first line for a term, and the others for its definition.
-    indented = re.compile(r"^(?=\S)(?!\w+:$|>>> ).*[^:\s]\n {4}\S", re.M)
+    indented = re.compile(r"^(?=\S)(?!\w+:$|>>> ).*[^:\s]\n {4}\S", re.MULTILINE)
     wrong = [
         f"{file}: {found[0]}"
         for file, path in FILES.items()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parsed(path.read_text("utf-8")))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         for found in indented.finditer(ast.get_docstring(node) or "")
     ]

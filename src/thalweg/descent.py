@@ -111,8 +111,8 @@ def descend(
         The path, with its exact values and gradient norms.
 
     Raises:
-        ValueError: a name is unknown, a value out of range, x0 of the wrong shape, or batch_size
-            given for a problem without parts.
+        ValueError: a name is unknown, a value out of range, x0 of the wrong shape, the rule one of
+            matrices, or batch_size given for a problem without parts.
         TypeError: the rule has no such hyperparameter, or a value is not a number.
 
     Example:

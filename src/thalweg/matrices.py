@@ -37,8 +37,8 @@ def _checked(a: Any) -> Any:  # noqa: ANN401 - an array or a tensor
     if np.ndim(a) < 2:
         shape = tuple(np.shape(a))
         raise ValueError(
-            f"a rule of matrices cannot step a tensor of shape {shape}: step vectors by another "
-            "one, as Descent(model, rule, otherwise='adamw') does"
+            f"a rule of matrices steps no tensor of shape {shape}, but those of a torch module: "
+            "thalweg.optim.Descent(model, rule, otherwise='adamw') steps its vectors by another"
         )
     return a
 

@@ -211,6 +211,7 @@ def get(rule: str | Rule, problem: Problem) -> Rule:
 
     Raises:
         ValueError: nothing has that name; the message lists the closest ones.
+        TypeError: it is neither.
 
     Example:
         >>> from thalweg import problems
@@ -219,8 +220,8 @@ def get(rule: str | Rule, problem: Problem) -> Rule:
         ...
         ValueError: unknown rule 'lbgfs'; did you mean lbfgs, bfgs?
     """
-    if isinstance(rule, Rule):
-        return rule
+    if not isinstance(rule, str):
+        return rules.get(rule)
     if rule in METHODS:
         return METHODS[rule](problem)
     known = (*rules.names(), *METHODS)

@@ -130,6 +130,8 @@ def test_rates_are_measured_above_the_least_floats_and_where_one_step_lands(
 ) -> None:
     far = said(capsys, "rates sgd --spectrum 1,3 --accuracy 1e-200")
     assert row_of(far, "sgd")[1:3] == [0.5, 0.5]
+    fast = row_of(said(capsys, "rates momentum --spectrum 0.01,1 --lr 0.1 --beta 0.5"), "momentum")
+    assert fast[1] == pytest.approx(fast[2], rel=1e-4)  # the coordinate of 1 stands still at 5e-324
     assert row_of(said(capsys, "rates sgd --spectrum 3"), "sgd")[1:] == [0, 0, 1, 1]
 
 

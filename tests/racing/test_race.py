@@ -330,6 +330,7 @@ def test_a_linear_model_is_raced_by_all_rules_that_can_train_it(
     [
         ({"X": "iris", "y": [1]}, "y must be None where X is a data set"),
         ({"X": [[1.0]]}, "y is missing: give race"),
+        ({"X": [[1.0]], "y": [1], "name": 3}, "name must be a text, got 3"),
         ({"X": "iris", "batch_size": 91}, r"batch_size must be an integer in \[1, 90\].* got 91"),
         ({"X": "iris", "batch_size": 4.5}, r"batch_size must be an integer .* got 4.5"),
         ({"X": "iris", "rules": ["sdg"]}, "unknown rule 'sdg'; did you mean"),

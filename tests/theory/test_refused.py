@@ -35,6 +35,11 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
         (lambda: T.noise_floor("sgd", [1.0, 2.0], 0.1, lr=0.1), ValueError,  # type: ignore[arg-type]
          "eigenvalue must be one number, got [1.0, 2.0]; call once for each"),
         (lambda: T.max_lr("sgd", -1.0), ValueError, "sharpness must be finite and > 0, got -1"),
+        (lambda: T.max_lr("sgd", "x"), TypeError,  # type: ignore[arg-type]
+         "sharpness must be numbers, got 'x'"),
+        (lambda: T.max_lr("cautious(sgd)", 1.0), ValueError,
+         ("rule 'cautious(sgd)' is not linear, so that it has no iteration matrix: where an "
+          "element goes depends on the others; descend measures what it does")),
         (lambda: T.max_lr("sgd", 1e-300), ValueError,
          "sharpness must be in [1e-200, 1e200], got 1e-300; scale f"),
         (lambda: T.max_lr("sgd", 1e300), ValueError,

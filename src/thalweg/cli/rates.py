@@ -24,6 +24,8 @@ EPILOG = (
 )
 _MOST_STEPS = 100_000  # of a descent that is measured; it takes a second or two
 _POINTS = 400  # points on each axis of the map
+_LEAST = 1e-250  # of a coordinate; below it floats lose their digits and then stand still
+_STRETCHED = 1e12  # beyond it a rate differs from 1 by little more than rounding does
 _FAR = 0.05  # a row is marked if the logarithms of its rates differ by a larger share
 
 
@@ -127,7 +129,7 @@ def _eigenvalues(spectrum: str | None, kappa: float | None) -> list[float]:
 
         return sorted(positive("spectrum", numbers("spectrum", spectrum, "0.2,4")).tolist())
     assert kappa is not None
-    number("kappa", kappa, Range(1.0, ends="[)"))
+    number("kappa", kappa, Range(1.0, _STRETCHED, "[]"))
     return [1 / kappa, 1.0]
 
 
@@ -163,7 +165,8 @@ def _measured_rate(trace: "Trace") -> float:
     size = np.abs(trace.x[: trace.diverged_at or None])
     if len(size) < 2:
         return math.inf
-    long = max(2, int((size.max(axis=1) > 1e-250).sum()))  # below it floats lose their digits
+    size[size < _LEAST] = 0.0
+    long = max(2, int(size.any(axis=1).sum()))
     quarter = max(1, long // 4)
     third = size[long - 2 * quarter : long - quarter].max(axis=0)
     fourth = size[long - quarter : long].max(axis=0)
@@ -229,7 +232,7 @@ def _draw(rows: Sequence[_Row], eigenvalues: Sequence[float], out: Path) -> Path
         return style.save(plots.loss([each.trace for each in rows]).figure.canvas.figure, out)
     best = theory.best(row.rule, eigenvalues[0], eigenvalues[-1])
     kept = {name: value for name, value in row.hyper.items() if name != "lr"}
-    memory = next((name for name in best.hyper if name != "lr"), None)
+    memory = next((n for n in best.hyper if n not in {"lr", "weight_decay"}), None)
     picture, (left, right) = style.figure(12.8, 5.2, ncols=2)
     plots.rates(row.rule, eigenvalues, left, **kept)
     if memory is None:

@@ -25,6 +25,7 @@ EPILOG = (
     "thalweg.schedules. The first or highest value is 1 unless you give another."
 )
 _MOST_STEPS = 1_000_000  # what is still drawn at once
+_SEVERAL = {"values", "boundaries"}  # arguments that are several numbers
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -89,13 +90,14 @@ def _make(name: str, given: Mapping[str, str], steps: int) -> "Schedule":
     arguments |= {each: _value(each, text) for each, text in given.items()}
     for each, parameter in parameters.items():
         if each not in arguments and parameter.default is parameter.empty:
-            raise ValueError(f"schedule {name!r} needs --{each.replace('_', '-')}, a number")
+            what = "numbers such as 1,0.1" if each in _SEVERAL else "a number"
+            raise ValueError(f"schedule {name!r} needs --{each.replace('_', '-')}, {what}")
     return make(**{each: value for each, value in arguments.items() if each in parameters})
 
 
 def _value(name: str, text: str) -> int | float | list[int | float]:
     """Read a number, or all numbers between commas for an argument that takes several."""
-    if name in {"values", "boundaries"}:
+    if name in _SEVERAL:
         return [_number(name, word) for word in text.split(",")]
     return _number(name, text)
 

@@ -40,6 +40,7 @@ def get(problem: str | Problem) -> Problem:
 
     Raises:
         ValueError: no problem has that name; the message lists the closest ones.
+        TypeError: it is neither.
 
     Example:
         >>> get("bwl")
@@ -49,6 +50,8 @@ def get(problem: str | Problem) -> Problem:
     """
     if isinstance(problem, Problem):
         return problem
+    if not isinstance(problem, str):
+        raise TypeError(f"a problem must be a Problem or the name of one, got {problem!r}")
     if problem in _PROBLEMS:
         return _PROBLEMS[problem]()
     hint = closest(problem, _PROBLEMS) or f"problems: {', '.join(_PROBLEMS)}"

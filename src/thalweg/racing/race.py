@@ -405,6 +405,8 @@ def _dataset(
             f"X[{target!r}])"
         )
     _refuse("arrays", target=target)
+    if not isinstance(name, str):
+        raise ValueError(f"name must be a text, got {name!r}")  # noqa: TRY004 - as of arrays
     if y is None:
         raise ValueError("y is missing: give race(X, y), a Dataset or the name of a data set")
     return Dataset.from_arrays(X, y, name=name, kind=kind)

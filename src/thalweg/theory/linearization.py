@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg import catalog, rules
-from thalweg.kind import MATRICES
+from thalweg.kind import MATRICES, SUMS
 from thalweg.rule import STEPS, Rule
 
 __all__ = [
@@ -93,8 +93,16 @@ def iteration_matrix(rule: Rule | str, eigenvalue: float, **hyper: float) -> Arr
 
 
 def positive(name: str, value: ArrayLike) -> Array:
-    """Return values as float64. Raise ValueError unless all are finite and > 0."""
-    array = np.asarray(value, dtype=np.float64)
+    """Return values as float64.
+
+    Raises:
+        TypeError: they are not numbers.
+        ValueError: one is not finite and > 0, or there is none.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be numbers, got {value!r}") from None
     wrong = ~(np.isfinite(array) & (array > 0))
     if not array.size:
         raise ValueError(f"{name} must have one value or more, got none")
@@ -124,6 +132,8 @@ def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:
         ) from None
     if not _same(settled, later):
         raise ValueError(_unsettled(rule, hyper))
+    if rule.kind == SUMS and not _moves_each_alone(rule):
+        raise ValueError(_not_linear(rule, "where an element goes depends on the others"))
     return settled
 
 
@@ -184,6 +194,18 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
     if not np.allclose(together, A @ weights + 0.7 * b, rtol=1e-9, atol=0):
         raise ValueError(_not_linear(rule, _DEGREE))
     return A, b
+
+
+@cache
+def _moves_each_alone(rule: Rule) -> bool:
+    """Return whether two elements take the steps that each would take if it were a tensor."""
+    pair = np.array([1.0, 0.5]) * _TINY
+    with np.errstate(all="ignore"):
+        step = _stepper(rule, rule.defaults, _LATE[0])
+        held = _held(rule, step, parities(rule)[1])
+        together = step(**held, g=pair)["x"]
+        alone = [step(**held, g=each)["x"] for each in pair.tolist()]
+    return np.allclose(together, alone, rtol=1e-9, atol=0)
 
 
 def _not_linear(rule: Rule, why: str) -> str:

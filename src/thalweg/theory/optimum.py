@@ -23,7 +23,7 @@ class Best:
     """The fastest hyperparameters, and how fast they are.
 
     Attributes:
-        hyper: lr, the memory if the rate depends on one, and those that were given.
+        hyper: lr, the memory if the rate depends on one, those that were given, and weight_decay.
         rate: the factor per step in the long run, for the worst quadratic.
         source: the paper of the closed form; "minimized numerically" where there is none.
     """
@@ -46,6 +46,9 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
     For nesterov this is the optimum for quadratics. For convex functions in general the usual
     choice is another, lr = 1/L and beta = (√κ − 1)/(√κ + 1), which is slower on quadratics.
 
+    A weight_decay that is not given is 0: it pulls to 0, where the minimizer of these quadratics
+    happens to lie, so that the fastest lr would be one that lets decay alone do the work.
+
     Args:
         rule: a Rule, or the name of one.
         mu: the least eigenvalue of the (preconditioned) Hessian, > 0.
@@ -62,6 +65,8 @@ def best(rule: Rule | str, mu: float, L: float, **hyper: float) -> Best:
         ({'lr': 0.25, 'beta': 0.25}, 0.5, 'Polyak 1964')
     """
     rule = rules.get(rule)
+    if "weight_decay" in rule.hyperparameters:
+        hyper = {"weight_decay": 0.0, **hyper}
     fixed = rule.resolve(hyper)
     mu, L = positive_number("mu", mu), positive_number("L", L)
     if mu > L:
