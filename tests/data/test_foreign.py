@@ -64,6 +64,14 @@ ARFF = (
 )  # fmt: skip
 ROOMS = [None if i == 1 else str(rooms) for i, rooms in enumerate(FRAME["rooms"])]
 
+PAIRS = "".join(
+    f'town="{r["town"]}" size={r["size"]}'
+    + f" rooms={r['rooms']}" * (i != 1)
+    + f" price={r['price']}\n"
+    for i, r in enumerate(FRAME.replace({"town": {'say "so"': "a=b"}}).to_dict("records"))
+)
+GAPS = FRAME.replace({"town": {'say "so"': "a=b"}}).assign(rooms=ROOMS).astype({"rooms": float})
+
 # name: content, the frame, and what is said
 FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     "JSON of records": (as_json(RECORDS), FRAME, "format JSON"),
@@ -74,6 +82,13 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     "JSON of rows": (as_json(ROWS), FRAME, "format JSON"),
     "JSON of rows of numbers": (as_json(NUMBERS.tolist()), UNNAMED, "format JSON"),
     "JSON within an object": (as_json({"n": 12, "data": RECORDS}), FRAME, "rows in data"),
+    "JSON within two objects": (
+        as_json({"meta": {"n": 1}, "data": {"of": RECORDS}}), FRAME, "rows in data.of"
+    ),
+    "JSON of pandas with a schema": (
+        FRAME.to_json(orient="table").encode(), FRAME, "rows in data"
+    ),
+    "key=value": (PAIRS.encode("cp1252"), GAPS, "format key=value"),
     "JSON lines": (FRAME.to_json(orient="records", lines=True).encode(), FRAME, "format JSON"),
     "JSON of nested records": (
         as_json(NESTED),

@@ -245,11 +245,14 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
         loaded(tmp_path)
 
 
-def test_parts_in_folders_of_a_year_have_the_year(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [parquet(), csv()], ids=["Parquet", "CSV"])
+def test_parts_in_folders_of_a_year_have_the_year(tmp_path: Path, content: bytes) -> None:
     for year in (2023, 2024):
-        (tmp_path / f"year={year}").mkdir()
-        (tmp_path / f"year={year}" / "0.parquet").write_bytes(parquet())
-    assert loaded(tmp_path)["year"].tolist() == [2023] * 12 + [2024] * 12
+        (tmp_path / f"year={year}" / "kind=a%20b").mkdir(parents=True)
+        (tmp_path / f"year={year}" / "kind=a%20b" / "0").write_bytes(content)
+    found = loaded(tmp_path)
+    assert found["year"].tolist() == [2023] * 12 + [2024] * 12
+    assert found["kind"].tolist() == ["a b"] * 24
 
 
 def test_parts_of_parquet_have_the_same_columns_of_types_that_fit(tmp_path: Path) -> None:

@@ -292,6 +292,7 @@ def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
     [
         (["4.5/5", "3/5", "1/5"], "words, though they begin with numbers, in b"),
         (["$5", "€6", "£7"], "words, though they begin with numbers, in b"),
+        (['{"a": 1}', "[1, 2]", "{}"], "lists or objects of JSON, taken as words, in b"),
         (["01234", "90210", "00501"], "codes with leading zeros, taken as words, in b"),
         (["0100", "0200", "1000"], "codes with leading zeros, taken as words, in b"),
         (["007", "012", "100"], "leading zeros left out in b"),

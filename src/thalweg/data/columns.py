@@ -25,6 +25,7 @@ _BOOLEAN = r"^(?i:true|false)$"
 _MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: it is neither a number nor a date
 _NUMBERED = r"^[^\pL\pN]*\pN"
 _BOUND = r"^(?:[<>]=?|[≤≥~≈]) ?"  # a limit of what can be measured
+_JSON = r"^(\{.*:.*\}|\[.*,.*\])$"
 _FEW = 40  # words below which each becomes a feature
 _MARKS = 5  # bad texts that a message names
 
@@ -248,6 +249,7 @@ def _of_text(
         if asked == "date" or 2 * known > len(text) - text.null_count:
             return Column(name, "date", values, _bad(text, values), said, form)
     said = "words, though they begin with numbers," if most(text, _NUMBERED) else ""
+    said = "lists or objects of JSON, taken as words," if most(text, _JSON) else said
     said = "codes with leading zeros, taken as words," if codes else said
     return Column(name, "words", text, assumed=said)
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thalweg.data import arff
+from thalweg.data.encoding import decoded
 from thalweg.words import listed
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ _ENGINES = {  # what pandas reads a spreadsheet with, by a part of it, and its p
 }
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 _HEAD = 1 << 16  # bytes by which a file is told
+_LINES = 20  # by which lines of key=value are told
 _TITLES = 50  # rows of a sheet in which the column names are sought
 JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
+_PAIR = re.compile(r'([A-Za-z_][\w.-]*)=("[^"]*"|[^\s"]*)')
+_PAIRS = re.compile(rb'(?:[ \t]*[A-Za-z_][\w.-]*=("[^"\n]*"|[^\s"]*)){2,}[ \t\r]*')
 ARFF = re.compile(rb"(?im)^\s*@relation\b")
 
 
@@ -118,6 +122,9 @@ def read(content: bytes, known: Sequence[str]) -> tuple[pa.Table, str] | None:
         return _tried("JSON", _json, content, known)
     if ARFF.search(content[:_HEAD]):
         return _tried("ARFF", lambda held, _: (arff.read(held), ""), content, known)
+    lines = content[:_HEAD].split(b"\n")[:_LINES]
+    if lines[0] and all(_PAIRS.fullmatch(line) for line in lines if line.strip()):
+        return _tried("key=value", _pairs, content, known)
     return _tried("NumPy", _archive, content, known) if _is_npz(content) else None
 
 
@@ -192,9 +199,10 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
     if isinstance(held, dict) and {"columns", "data"} <= held.keys():  # as pandas splits a frame
         held = [held["columns"], *held["data"]]
     if isinstance(held, dict):
-        inner = [name for name, value in held.items() if _are(dict, value) or _are(list, value)]
+        inner = _lists(held)
         if len(inner) == 1:
-            place, held = f", rows in {inner[0]}", held[inner[0]]
+            [(name, held)] = inner.items()
+            place = f", rows in {name}"
     held = _unnamed(held, known)
     if _are(dict, held):
         return pd.json_normalize(held), place
@@ -206,6 +214,26 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
     if isinstance(held, dict) and (_are(list, [*held.values()]) or _are(dict, [*held.values()])):
         return pd.DataFrame(held), place
     raise _HoldsNoTableError("holds no list of records; write its table as CSV")
+
+
+def _lists(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lists of objects or of rows in an object by name, or those in objects in it."""
+    found = {name: value for name, value in held.items() if _are(dict, value) or _are(list, value)}
+    if not found:
+        for name, value in held.items():
+            inner = _lists(value) if isinstance(value, dict) else {}
+            found |= {f"{name}.{more}": rows for more, rows in inner.items()}
+    return found
+
+
+def _pairs(content: bytes, _: Sequence[str]) -> "_Read":
+    """Read lines of key=value, as programs log; a line without a key has a gap there."""
+    text = decoded(content)[0]
+    rows = [
+        {key: value.strip('"') for key, value in _PAIR.findall(line)} for line in text.splitlines()
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in rows if row]) for name in names}), ""
 
 
 def _unnamed(held: Any, known: Sequence[str]) -> Any:  # noqa: ANN401 - what JSON holds

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -145,11 +146,25 @@ def _parts(folder: Path, dialect: Dialect, target: str | None, *, skip: bool) ->
     order = tables[0].columns.column_names
     try:
         columns = pa.concat_tables(
-            [table.columns.select(order) for table in tables], promote_options="permissive"
+            [
+                _with_folders(table.columns.select(order), path.relative_to(folder))
+                for path, table in parts.items()
+            ],
+            promote_options="permissive",
         )
     except pa.ArrowException as error:
         raise ValueError(f"the parts in {folder} do not agree: {_first(error)}") from None
     return replace(tables[0], columns=columns, dropped=sum(table.dropped for table in tables))
+
+
+def _with_folders(table: pa.Table, path: Path) -> pa.Table:
+    """Return a part with a column for each of its folders such as year=2024."""
+    for name, equals, value in (part.partition("=") for part in path.parts[:-1]):
+        if equals and name not in table.column_names:
+            text = "" if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+            column = pa.array([text] * table.num_rows, pa.large_string())
+            table = table.append_column(name, column)
+    return table
 
 
 def _parquet_parts(folder: Path, paths: list[Path]) -> pa.Table:

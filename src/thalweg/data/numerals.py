@@ -14,12 +14,13 @@ MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
     "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
     "-1.#QNAN", "\\N", "(null)", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!",
+    "k.A.", "k. A.", "n/d", "N/D", "s/d", "S/D", "н/д",
     "NAN", "Nan", "NaT", "(NULL)", "[NULL]", "<NULL>", "<null>", "(blank)",
     "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#VALEUR!", "#NOMBRE!", "#N/D", "#VALORE!", "#VALOR!",
     "#¡VALOR!", "#¡DIV/0!", "#Н/Д", "#ЗНАЧ!", "#ДЕЛ/0!",
 )  # fmt: skip
-"""What stands for a missing value in any column: words of pandas, skrub, SQL, and Excel's errors in
-several languages."""
+"""What stands for a missing value in any column: words of pandas, skrub, SQL, and people's and
+Excel's in several languages."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 """Numbers as Python reads them."""
@@ -39,7 +40,11 @@ _CODES = (
 )
 _NAMES = r"S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?|Rp\.?|RM|KSh|TL|S/\.?|B/\."
 _MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|{_NAMES})"
-_UNIT = rf"(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+_RATE = r"(?:/ ?|(?:per|pro|par) )[^\W\d_]{1,8}"  # as in € / month
+_UNIT = (
+    rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}(?:(?<=[^\W\d_])[23])?"  # m2 as well
+    rf"(?: {_RATE})?|{_RATE})"
+)
 _TIMES = {
     **dict.fromkeys(("k", "K", "Tsd", "thousand"), 1e3),
     **dict.fromkeys(("Lac", "Lakh"), 1e5),
@@ -49,7 +54,7 @@ _TIMES = {
 }
 _SAMPLE = 3_000  # distinct texts by which a column is judged
 _SPACE = "[ \u00a0\u2009\u202f]"
-_EXPONENT = r"(?:[eE][+-]?\d+)?"
+_EXPONENT = r"(?:[eE][+-]?\d+|[dD][+-]\d+)?"  # the latter of Fortran
 
 
 @functools.cache
@@ -108,7 +113,7 @@ class Numerals:
             return None
         groups = rf"{',' if self.decimal == '.' else '[.]'}|['’]|{_SPACE}"
         digits = re.sub(groups, "", found["digits"])
-        value = float(digits.replace(",", ".")) * (
+        value = float(digits.translate(_PYTHON)) * (
             _TIMES[times.upper() if times in "mb" else times] if times and self.scaled else 1
         )
         return -value if signs and signs[0] != "+" else value
@@ -168,6 +173,7 @@ class Numerals:
         return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}{scaled}"
 
 
+_PYTHON = str.maketrans(",dD", ".ee")  # how Python writes a number
 _SIGNS = ("open", "sign", "inner", "trailing")
 
 
