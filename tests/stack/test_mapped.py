@@ -1,7 +1,7 @@
 """Compiled steps: the numbers of steps that are not, whoever runs beside a lane."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,7 @@ def net() -> nn.Module:
 
 def pooled() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.AvgPool2d(4),
-        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d((2, 3)),
+        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Tanh(), nn.AvgPool2d(8),
         nn.Flatten(), nn.Linear(72, 3),
     )  # fmt: skip
 
@@ -53,18 +52,36 @@ def trained(
         torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def _traced_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the operations of a program as they are: C++ takes seconds, and is the others' matter."""
-    monkeypatch.setattr("torch._inductor.standalone_compile", lambda graph, _, **__: graph)
+def test_compiled_convolutions_learn_what_others_do() -> None:
+    """In C++; also of average pooling, and of a validation part of more than one chunk."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(190, 1, 48, 48, generator=generator)
+    task = classes("lenet", torch.float32, model=pooled, train=(x, torch.arange(190) % 3))
+    hyper = [{"lr": 0.1}, {"lr": 0.01}]
+    found, expected = (
+        in_lanes(replace(task, compile=compiled), "sgd", hyper, epochs=1, batch_size=32)
+        for compiled in (True, False)
+    )
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
+    np.testing.assert_allclose(found.validation_loss, expected.validation_loss, rtol=1e-5)
+    whole = one_by_one(task, lambda p: torch.optim.SGD(p, lr=0.1), epochs=1, batch_size=32)[2]
+    np.testing.assert_allclose(found.validation_loss[:, 0], whole, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
-def five() -> Outcome:
+def _traced_alone() -> Iterator[None]:
+    """Run the operations of a program as they are: in C++ each group of them takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch._inductor.standalone_compile", lambda graph, _, **__: graph)
+        yield
+
+
+@pytest.fixture(scope="module")
+def five(_traced_alone: None) -> Outcome:
     return trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=True)
 
 
-def test_compiled_lanes_learn_what_others_do(five: Outcome) -> None:
+def test_lanes_of_a_program_learn_what_others_do(five: Outcome) -> None:
     expected = trained([0.3, 0.1, 0.03, 0.01, 0.003], compiled=False)
     np.testing.assert_allclose(five.train_loss, expected.train_loss, rtol=1e-5)
     np.testing.assert_allclose(five.validation_loss, expected.validation_loss, rtol=1e-5)
@@ -156,22 +173,6 @@ def compare_compiled(function: Callable[[Tensor], Tensor], x: Tensor) -> None:
         found = Program(grad(weighted, has_aux=True))((0, 0), lanes, weights, stacked=True)
     torch.testing.assert_close(found[1], expected.detach(), equal_nan=True)
     torch.testing.assert_close(found[0], gradients)
-
-
-def test_compiled_convolutions_learn_what_others_do() -> None:
-    """Also of average pooling, and of a validation part of more than one chunk."""
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(190, 1, 48, 48, generator=generator)
-    task = classes("lenet", torch.float32, model=pooled, train=(x, torch.arange(190) % 3))
-    hyper = [{"lr": 0.1}, {"lr": 0.01}]
-    found, expected = (
-        in_lanes(replace(task, compile=compiled), "sgd", hyper, epochs=1, batch_size=32)
-        for compiled in (True, False)
-    )
-    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol=1e-5)
-    np.testing.assert_allclose(found.validation_loss, expected.validation_loss, rtol=1e-5)
-    whole = one_by_one(task, lambda p: torch.optim.SGD(p, lr=0.1), epochs=1, batch_size=32)[2]
-    np.testing.assert_allclose(found.validation_loss[:, 0], whole, rtol=1e-5)
 
 
 def test_lanes_of_several_rules_fill_a_stack_and_leave_it(five: Outcome) -> None:
