@@ -92,14 +92,15 @@ class Masked(nn.Module):
         return self.out((self.table(tokens) * keep[..., None]).sum(1) / keep.sum(1, keepdim=True))
 
 
-@pytest.mark.parametrize("heeds", [True, False])
-def test_padding_that_a_mask_names_is_not_read(*, heeds: bool) -> None:
+@pytest.mark.parametrize(("heeds", "inverted"), [(True, False), (False, False), (True, True)])
+def test_padding_that_a_mask_names_is_not_read(*, heeds: bool, inverted: bool) -> None:
     torch.manual_seed(0)
-    mask = torch.arange(TIME) < (1 + torch.arange(N) % TIME)[:, None]
+    mask = torch.arange(TIME) < (1 + torch.arange(N) % (TIME - 1))[:, None]
     tokens = torch.randint(1, 9, (N, TIME)) * mask
-    batch = (tokens, mask, torch.randint(0, 3, (N,)))
-    model = Masked(heeds=heeds)
-    assert bool(reads_padding(subject(model, nn.CrossEntropyLoss(), batch))) != heeds
+    batch = (tokens, ~mask if inverted else mask, torch.randint(0, 3, (N,)))
+    found = reads_padding(subject(Masked(heeds=heeds), nn.CrossEntropyLoss(), batch))
+    assert bool(found) == (not heeds or inverted)
+    assert found is None or ("no number" in found.sentence) == inverted
 
 
 class Decoder(nn.Module):

@@ -187,6 +187,33 @@ def test_absolute_errors_ask_for_the_median(
     assert found is None or (found.cause, found.severity) == ("loss_unsuited", "problem")
 
 
+@pytest.mark.parametrize(("apart", "heeds", "told"), [(7, 0, True), (0, 0, False), (7, 1, False)])
+def test_views_of_others_are_told_where_no_target_says_what_to_learn(
+    apart: int, heeds: int, *, told: bool
+) -> None:
+    class Alike(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 4)
+
+        def forward(self, views: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return self.inner(views[0]), self.inner(views[1])
+
+    torch.manual_seed(0)
+    x, y = torch.randn(200, 3), torch.zeros(200)
+    other = (x + 0.1 * torch.randn(200, 3)).roll(apart, 0)
+    batches = [*zip(zip(x.split(20), other.split(20), strict=True), y.split(20), strict=True)]
+    model = Alike()
+
+    def loss_fn(out: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
+        places = torch.arange(len(y))
+        return nn.functional.cross_entropy(out[0] @ out[1].T, places) + heeds * y.sum()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, loss_fn, batches)
+    assert bool(_labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])) == told
+
+
 @pytest.mark.parametrize(
     ("noise", "cause"), [(0.01, "inputs_constant"), (1.0, "labels_do_not_match_inputs")]
 )

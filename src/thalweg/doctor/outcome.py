@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
@@ -471,6 +472,8 @@ def _labels_unrelated(
     if not subject.pairs or subject.game or carries or (left < _CARRIES and not validated):
         return None
     share = explained(subject.batches)
+    if share is None and left > _WHOLE:
+        return _views_unrelated(subject)
     if share is None or share > _RELATED:
         return None
     other = explained(subject.validation) if subject.validation else None
@@ -488,6 +491,39 @@ def _labels_unrelated(
         "an experiment: ridge regressions from one half of the examples to the other",
         sure=0.8,
     )
+
+
+def _views_unrelated(subject: Subject) -> Finding | None:
+    """Look for two inputs that say nothing of one another, where no target says what to learn."""
+    given = [[t for t in tree_leaves(inputs(b)) if isinstance(t, Tensor)] for b in subject.batches]
+    if any(len(views) != 2 for views in given) or _heeds_targets(subject):
+        return None
+    told = [explained(list(map(tuple, part))) for part in (given, [v[::-1] for v in given])]
+    shares = [share for share in told if share is not None]
+    if not shares or max(shares) > _RELATED:
+        return None
+    return Finding(
+        "labels_do_not_match_inputs",
+        "problem",
+        f"The loss asks for no targets, and regressions on one of the two inputs explain "
+        f"{digits(max(shares), 2)} of the variance of the other, on other examples: do pairs "
+        "belong together?",
+        {"share explained": max(shares)},
+        "less than 2 % explained, and a loss that stays as it is",
+        "an experiment: ridge regressions from one half of the examples to the other",
+        sure=0.8,
+    )
+
+
+def _heeds_targets(subject: Subject) -> bool:
+    """Return whether the loss of the first batch is another with other targets."""
+    y, twin, found = target(subject.batch), subject.copy(), []
+    twin.model.eval()
+    for one in (y, tree_map(lambda t: ~t if t.dtype == torch.bool else t + 1, y)):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found.append(float(twin.loss((*inputs(subject.batch), one))))
+    return found[0] != found[1]
 
 
 def _inputs_alike(subject: Subject, share: float) -> Finding | None:

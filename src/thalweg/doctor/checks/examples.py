@@ -408,16 +408,23 @@ def reads_padding(subject: Subject) -> Finding | None:
     except Exception:  # noqa: BLE001 - the model takes one length only, and says so in its own way
         return None
     spread = float(out.std(0).mean()) if len(out) > 1 else 0.0
-    moved = float((new - old).abs().mean())
+    alone = bool(old.isfinite().all()) and not bool(new.isfinite().all())
+    moved = float("inf") if alone else float((new - old).abs().mean())
     if not moved > 0.05 * max(spread, 1e-12):
         return None
+    places = x.shape[1] - int(ends[shortest])
     return Finding(
         "reads_padding",
         "problem" if moved > 0.5 * spread else "warning",
-        f"An example of length {int(ends[shortest])} gets another output when the "
-        f"{x.shape[1] - int(ends[shortest])} places of padding behind its end are left out.",
+        f"An example of length {int(ends[shortest])} gets "
+        + (
+            f"no number without the {places} places of padding behind its end: its output is made "
+            "of these. In torch's masks of padding, True is what is left out."
+            if alone
+            else f"another output when the {places} places of padding behind its end are left out."
+        ),
         {
-            "change of the output": moved,
+            "change of the output": "not a number" if alone else moved,
             "spread of outputs between examples": spread,
             "share of padded examples": float((ends < x.shape[1]).float().mean()),
         },
