@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.doctor.checks.data import class_imbalance, tokens_differ, validation_differs
+from thalweg.doctor.checks.data import class_imbalance
 from thalweg.doctor.checks.examples import validation_unlike
+from thalweg.doctor.checks.parts import tokens_differ, validation_differs
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject

@@ -16,6 +16,7 @@ from thalweg.doctor.checks import (
     losses,
     outputs,
     parameters,
+    parts,
     shapes,
     start,
 )
@@ -94,7 +95,7 @@ def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
     """Yield the checks that fit a subject, by name."""
     general = [*parameters.CHECKS, *start.CHECKS, *gradients.CHECKS, *losses.CHECKS]
     if subject.pairs:
-        general = [*data.CHECKS, *general]
+        general = [*data.CHECKS, *parts.CHECKS, *general]
     for one in general:
         yield one.__name__, partial(one, subject)
     if subject.pairs and subject.output is not None:

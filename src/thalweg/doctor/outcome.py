@@ -17,9 +17,9 @@ from thalweg.doctor.checks.data import (
     features,
     labels,
     tagged,
-    unlike_in_shape,
 )
 from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoiled
+from thalweg.doctor.checks.parts import unlike_in_shape
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.loaders import Batch, inputs, target

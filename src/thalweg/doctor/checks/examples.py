@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from thalweg.doctor.baseline import class_dimension
-from thalweg.doctor.checks.data import features, labels, unlike_in_shape
+from thalweg.doctor.checks.data import features, labels
+from thalweg.doctor.checks.parts import unlike_in_shape
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.relation import carried, explained, explained_by_places
