@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import (
-    _labels_unrelated,
     _names_the_median,
     _overfits,
     _validation_apart,
@@ -21,6 +20,7 @@ from thalweg.doctor.outcome import (
 from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
+from thalweg.doctor.unrelated import labels_unrelated
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_pairs_that_carry_over_have_something_to_do_with_their_targets(
     subject = Subject(model, optimizer, lambda out, y: loss_fn(*out, y), batches, batches[:4])
     trials = Trials(subject, 2, 1.0)
     assert trials.plain.losses[0] > 0.3
-    assert bool(_labels_unrelated(trials, 0.1, [(1, last)])) == told
+    assert bool(labels_unrelated(trials, 0.1, [(1, last)])) == told
 
 
 @pytest.mark.parametrize(("named", "expected"), [(1, ["class_imbalance"]), (4, [])])
@@ -211,7 +211,7 @@ def test_views_of_others_are_told_where_no_target_says_what_to_learn(
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     subject = Subject(model, optimizer, loss_fn, batches)
-    assert bool(_labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])) == told
+    assert bool(labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])) == told
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_one_example_with_noise_is_not_many(noise: float, cause: str) -> None:
     model = nn.Linear(8, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     subject = Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)])
-    found = _labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])
+    found = labels_unrelated(Trials(subject, 2, 1.0), 1.0, [])
     assert found is not None
     assert found.cause == cause
 
@@ -261,8 +261,8 @@ def test_pictures_of_others_are_told_though_their_mean_is_learned() -> None:
     model = nn.Conv2d(1, 1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trials = Trials(Subject(model, optimizer, nn.MSELoss(), batches, batches), 2, 1.0)
-    assert _labels_unrelated(trials, 0.1, [(1, 0.1)]) is not None
-    assert _labels_unrelated(trials, 0.1, [(1, 0.01)]) is None
+    assert labels_unrelated(trials, 0.1, [(1, 0.1)]) is not None
+    assert labels_unrelated(trials, 0.1, [(1, 0.01)]) is None
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -274,7 +274,7 @@ def test_what_a_generator_is_shown_need_not_belong_to_its_noise(*, trained: bool
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loss_fn = lambda out, _: nn.functional.softplus(-critic(out)).mean()  # noqa: E731
     trials = Trials(Subject(model, optimizer, loss_fn, batches, batches), 2, 1.0)
-    assert bool(_labels_unrelated(trials, 1.0, [(1, 2.0)])) != trained
+    assert bool(labels_unrelated(trials, 1.0, [(1, 2.0)])) != trained
 
 
 @pytest.mark.parametrize(("hidden", "expected"), [(1, ["underfitting"]), (64, [])])
