@@ -42,11 +42,18 @@ def _column(indices, wide, q):
 
 @inlined
 def _fetch_entries(X, i):
-    """Ask for the entries of a row that is read soon."""
-    data, indices, indptr, wide = X[0], X[1], X[2], X[3]
-    for at, item in ((data, 8 if wide[0] else 4), (indices, 8 if wide[1] else 4)):
-        for here in range((at + indptr[i] * item) & -LINE, at + indptr[i + 1] * item, LINE):
-            fetch(here)
+    """Ask for the entries of a row that is read soon.
+
+    How often depends on how many they are, not on where lines begin: rows are about as long as
+    their neighbours, so that the processor foresees it.
+    """
+    data, indices, first, last = X[0], X[1], X[2][i], X[2][i + 1]
+    item, index = 8 if X[3][0] else 4, 8 if X[3][1] else 4
+    for q in range(first, last, LINE // 8):
+        fetch(data + q * item)
+        fetch(indices + q * index)
+    fetch(data + last * item - 1)
+    fetch(indices + last * index - 1)
 
 
 @inlined
