@@ -144,6 +144,7 @@ ELSEWHERE = {
     "kernels/cpu/half": "test_half",  # of optim: torch rounds
     "kernels/cpu/loss": "test_losses",
     "kernels/cpu/moments": "test_columns",  # of linear: their moments are what is compared
+    "kernels/cpu/products": "test_linear",
     "kernels/cpu/rows": "test_progressive",
     "kernels/cpu/sparse_rows": "test_progressive",
     "kernels/cpu/vector": "test_simd",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.kernels.cpu.dense_rows import learn_dense
-from thalweg.kernels.cpu.kernel import compiled, compiled_pass
+from thalweg.kernels.cpu.kernel import compiled, compiled_loss, compiled_pass
 from thalweg.kernels.cpu.rows import finite_lanes
 from thalweg.kernels.cpu.vector import LANES, aligned_zeros
 from thalweg.linear.columns import Columns
@@ -153,11 +153,12 @@ class Progressive:
             )  # fmt: skip
         else:
             kernel = compiled(self._rule, np.dtype(np.float32))
+            loss = compiled_loss(self._loss, np.dtype(np.float32))
             place = X.ctypes.data, X.strides, X.itemsize == 8, self._centre, self._inverse
             self.steps = learn_dense(
                 self._outputs if self._outputs > 1 else None,
                 np.array(kernel.passes, np.intp), kernel.slots, kernel.steady,
-                (self._loss.number, self._parameter),
+                (loss.slopes, loss.values, self._parameter),
                 *place, int(self._intercept), order, y, weights, batch_size, self.steps,
                 self._table, self._hyper, np.empty((self._blocks, kernel.powers, LANES)),
                 self._uniform, self._l2, self._l1, self._strength, self.averaged, sums,

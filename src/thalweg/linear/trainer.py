@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.checks import Hyperparameter
-from thalweg.kernels.cpu.kernel import compiled
+from thalweg.kernels.cpu.kernel import compiled, compiled_loss
 from thalweg.kernels.cpu.linear import evaluate_blocks, train_blocks
 from thalweg.kernels.cpu.vector import LANES, aligned_zeros
 from thalweg.linear.examples import Examples
@@ -144,10 +144,11 @@ class Trainer:
     def evaluate(self, team: Team, examples: Examples) -> NDArray[np.float64]:
         """Return the mean loss on the examples, one per lane, where its rule's answer is."""
         answer = self._answer()
-        result = np.empty((self.count, LANES))
+        result, dtype = np.empty((self.count, LANES)), self._kernel.dtype
+        loss = compiled_loss(self._loss, dtype).values, dtype.type(0)
         team.run(
             lambda first, last: evaluate_blocks(
-                self._numbers, examples.X, examples.y, answer, first, last, result
+                loss, examples.X, examples.y, answer, first, last, result
             ),
             len(examples.X) * self._size,
         )

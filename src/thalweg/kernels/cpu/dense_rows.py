@@ -7,8 +7,6 @@ where it lies, in the order of its rows that is asked for, and scaled as it is r
 
 import numpy as np
 
-from thalweg.kernels.cpu.linear import add_gradient, add_gradient_of_one, outputs, outputs_of_one
-from thalweg.kernels.cpu.loss import slopes, softmax_slopes, softmax_values, values
 from thalweg.kernels.cpu.memory import (
     fetch,
     get_float32,
@@ -18,9 +16,14 @@ from thalweg.kernels.cpu.memory import (
     pointer,
     store,
     typed,
-    wide,
 )
-from thalweg.kernels.cpu.rows import LINE, ROWS, add_losses, copy, fetch_rows, penalty, weigh
+from thalweg.kernels.cpu.products import (
+    add_gradient,
+    add_gradient_of_one,
+    outputs,
+    outputs_of_one,
+)
+from thalweg.kernels.cpu.rows import LINE, ROWS, add_lanes, copy, fetch_rows, penalty, weigh
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     call,
@@ -35,9 +38,6 @@ from thalweg.kernels.cpu.vector import LANES
 __all__ = ["learn_dense"]
 
 _TILE = 8  # rows whose outputs are computed together
-
-
-_plain = wide(LANES)
 
 
 @inlined
@@ -101,7 +101,7 @@ def _average(w, mean, size, share):
 
 
 @spliced
-def _measure(outputs, values, loss, near, z, kept, mean, rows, m, d, k, one, sums):
+def _measure(outputs, loss, near, z, kept, mean, rows, m, d, k, one, sums):
     """Add the losses of m rows, whose outputs are z, of the parameters and of their average."""
     target, numbers, weight = rows
     for i in range(2):
@@ -109,8 +109,8 @@ def _measure(outputs, values, loss, near, z, kept, mean, rows, m, d, k, one, sum
             copy(z, kept, 0, m * k)
         else:
             outputs(near, numbers, m, d, k, mean, kept)
-        own = offset(sums, i * LANES)
-        add_losses(values, loss, kept, target, numbers, weight, m, k, LANES, _plain, one, own)
+        call(loss[1], (loss[2], kept, target, numbers, weight, m, k, one))
+        add_lanes(one, LANES, offset(sums, i * LANES))
 
 
 @inlined
@@ -132,10 +132,10 @@ def _predict(outputs, X, strides, order, a, m, d, features, k, near, numbers, w,
 
 
 @spliced
-def _descend(slopes, add_gradient, loss, near, rows, m, d, k, z, w, g, fresh, scale, none):
+def _descend(add_gradient, loss, near, rows, m, d, k, z, w, g, fresh, scale, none):
     """Add the gradient of m rows, whose outputs are z, to g."""
     target, numbers, weight = rows
-    slopes(loss, z, target, numbers, m, k, scale)
+    call(loss[0], (loss[2], z, target, numbers, m, k, scale))
     weigh(z, numbers, weight, m, k)
     add_gradient(near, numbers, m, d, k, z, g, fresh, w, none, 0)
 
@@ -144,10 +144,12 @@ def _descend(slopes, add_gradient, loss, near, rows, m, d, k, z, w, g, fresh, sc
 def _addresses(table, g, whole):
     """Return where each block's arrays lie, ``whole`` bytes each: its gradient's first."""
     blocks, arrays = table.shape[:2]
-    addresses = np.arange(blocks * arrays).reshape(blocks, arrays) * whole
-    addresses += np.intp(table.ctypes.data)
-    for b in range(blocks):  # no rule steps the average
-        addresses[b, 1], addresses[b, 0] = addresses[b, 0], np.intp(g.ctypes.data) + b * whole
+    addresses = np.empty((blocks, arrays), np.intp)
+    for b in range(blocks):
+        here = table.ctypes.data + b * arrays * whole
+        for i in range(2, arrays):
+            addresses[b, i] = here + i * whole
+        addresses[b, 0], addresses[b, 1] = g.ctypes.data + b * whole, here  # no rule steps a mean
     return addresses
 
 
@@ -174,7 +176,8 @@ def learn_dense(
     table (blocks, 2 + states, columns, k, L): parameters, their average and the state; hyper
     (blocks, hyperparameters, L), powers and uniform alike; l2 and l1 (columns,): penalties of each
     column, or l1 or both of length 0, and strength (blocks, 2, L): each lane's factors of them.
-    The average is kept up to date only if averaged.
+    The average is kept up to date only if averaged. loss: the addresses of its ``slopes`` and
+    ``values``, and its own number.
     Before they are learned, the weighted losses of the rows are added to sums (blocks, 2, L), of
     the parameters and of their average, or (0, 2, L).
     """
@@ -184,14 +187,13 @@ def learn_dense(
     # The constant 1 lets the compiler drop the loops over outputs. Softmax alone has several.
     if several is None:
         t = _learn_dense(
-            outputs_of_one, slopes, values, add_gradient_of_one, 1, passes, slot_count, steady,
+            outputs_of_one, add_gradient_of_one, 1, passes, slot_count, steady,
             loss, rows, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
         )  # fmt: skip
     else:
         t = _learn_dense(
-            outputs, softmax_slopes, softmax_values, add_gradient, several, passes, slot_count,
-            steady, loss, rows, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged,
-            sums,
+            outputs, add_gradient, several, passes, slot_count, steady,
+            loss, rows, batch, t, table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
         )  # fmt: skip
     set_float_mode(mode)
     return t
@@ -199,7 +201,7 @@ def learn_dense(
 
 @spliced
 def _learn_dense(
-    outputs, slopes, values, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t,
+    outputs, add_gradient, k, passes, slot_count, steady, loss, rows, batch, t,
     table, hyper, powers, uniform, l2, l1, strength, averaged, sums,
 ):  # fmt: skip
     X, strides, wide, centre, inverse, intercept, order, y, weights = rows
@@ -229,12 +231,12 @@ def _learn_dense(
                 )  # fmt: skip
                 if sums.shape[0]:
                     _measure(
-                        outputs, values, loss, pointer(near), pointer(z), pointer(kept),
+                        outputs, loss, pointer(near), pointer(z), pointer(kept),
                         offset(w, size * LANES), known, m, d, k, pointer(one),
                         offset(pointer(sums), 2 * b * LANES),
                     )  # fmt: skip
                 _descend(
-                    slopes, add_gradient, loss, pointer(near), known, m, d, k, pointer(z), w,
+                    add_gradient, loss, pointer(near), known, m, d, k, pointer(z), w,
                     offset(pointer(g), b * size * LANES), a == first,
                     kind.type(1.0 / (last - first)), kind.type(0),
                 )  # fmt: skip

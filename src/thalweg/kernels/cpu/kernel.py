@@ -21,7 +21,7 @@ from thalweg.files import write
 from thalweg.kernels import agreement, functions
 from thalweg.kernels.body import PLAIN, Wrap
 from thalweg.kernels.cache import load_module
-from thalweg.kernels.cpu.generate import Generated, generate, generate_pass
+from thalweg.kernels.cpu.generate import Generated, generate, generate_loss, generate_pass
 from thalweg.kernels.cpu.generate_passes import GeneratedPasses, generate_passes
 from thalweg.kernels.cpu.machine_code import callback
 from thalweg.kernels.cpu.simd import FINGERPRINT
@@ -33,8 +33,8 @@ from thalweg.rule import Rule
 from thalweg.rules import get
 
 __all__ = [
-    "Kernel", "KernelStep", "PassKernel", "check", "compiled", "compiled_pass", "compiled_passes",
-    "held_over_fork", "source",
+    "Kernel", "KernelStep", "LossKernel", "PassKernel", "check", "compiled", "compiled_loss",
+    "compiled_pass", "compiled_passes", "held_over_fork", "source",
 ]  # fmt: skip
 
 _NUMBERS = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
@@ -88,6 +88,21 @@ class PassKernel:
     form: Form
     generated: GeneratedPasses
     passes: tuple[tuple[int, int], ...]
+    functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
+
+
+@dataclass(frozen=True)
+class LossKernel:
+    """The compiled form of a loss for one element type, as ``loss.of`` has it.
+
+    Attributes:
+        slopes: the address of ``slopes(parameter, z, y, rows, m, k, scale)``.
+        values: that of ``values(parameter, z, y, rows, weights, m, k, total)``, which writes the
+            sum to total.
+    """
+
+    slopes: int
+    values: int
     functions: tuple[Any, ...] = field(repr=False)  # keeps the machine code alive
 
 
@@ -157,6 +172,27 @@ def compiled_pass(
             module = _pass(rule, generate_pass(rule, loss, single=single))
     learn: Callable[..., int] = getattr(module, f"learn_{lanes}")
     return learn
+
+
+def compiled_loss(loss: Loss, dtype: np.dtype[Any]) -> LossKernel:
+    """Compile a loss for an element type, or load its machine code from the cache."""
+    with _one_at_a_time:
+        return _compiled_loss(loss, dtype)
+
+
+@functools.cache
+def _compiled_loss(loss: Loss, dtype: np.dtype[Any]) -> LossKernel:
+    module, cached = load_module(loss.name, generate_loss(loss), FINGERPRINT)
+    number = _NUMBERS[dtype]
+    pointer = f"CPointer({number})"
+    rows, counts = f"{pointer}, {pointer}, CPointer(intp)", "intp, intp"
+    arguments = {"slopes": f"{counts}, {number}", "values": f"{pointer}, {counts}, {pointer}"}
+    made = [
+        callback(getattr(module, name), f"void({number}, {rows}, {more})", cached=cached)
+        for name, more in arguments.items()
+    ]
+    slopes, values = (int(one.address) for one in made)  # type: ignore[arg-type] # they have one
+    return LossKernel(slopes, values, tuple(made))
 
 
 def compiled_passes(rule: Rule, dtype: np.dtype[Any], wrap: Wrap, form: Form) -> PassKernel:

@@ -8,8 +8,14 @@ and k outputs.
 
 import numpy as np
 
-from thalweg.kernels.cpu.loss import slopes, softmax_slopes, softmax_values, values
+from thalweg.kernels.cpu.loss import slopes, softmax_slopes
 from thalweg.kernels.cpu.memory import load, offset, pointer, store
+from thalweg.kernels.cpu.products import (
+    add_gradient,
+    add_gradient_of_one,
+    outputs,
+    outputs_of_one,
+)
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     any_not_finite,
@@ -23,133 +29,21 @@ from thalweg.kernels.cpu.simd import (
 from thalweg.kernels.cpu.vector import LANES
 
 __all__ = [
-    "add_gradient", "add_gradient_of_one", "evaluate_blocks", "outputs", "outputs_of_one",
-    "shuffle", "shuffle_nearby", "train_blocks",
+    "evaluate_blocks", "shuffle", "shuffle_nearby", "train_blocks",
 ]  # fmt: skip
 
 _ROWS = 64  # rows that are handled together: their outputs stay in the nearest cache
 
 
-@inlined
-def _so_far(fresh, g, i, w, l2):
-    """Return the gradient so far; before the first stretch of rows, that of the penalty."""
-    return l2 * load(w, i) if fresh else load(g, i)
-
-
-# Tiles of matrix products: a line that names {i} or {c} stands for one line per row or column.
-_OUTPUTS = """
-def tile(X, rows, d, k, w, z, p, c):
-    a{i} = rows[p + {i}] * d
-    w{c} = load(w, c + {c})
-    z{i}{c} = X[a{i}] * w{c}
-    for j in range(1, d):
-        w{c} = load(w, j * k + c + {c})
-        z{i}{c} = z{i}{c} + X[a{i} + j] * w{c}
-    store(z, (p + {i}) * k + c + {c}, z{i}{c})
-"""
-_GRADIENT = """
-def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c):
-    s{i} = l2 if j + {i} < penalized else l2 - l2
-    g{i}{c} = _so_far(fresh, g, (j + {i}) * k + c + {c}, w, s{i})
-    for p in range(m):
-        a = rows[p] * d + j
-        r{c} = load(r, p * k + c + {c})
-        g{i}{c} = g{i}{c} + X[a + {i}] * r{c}
-    store(g, (j + {i}) * k + c + {c}, g{i}{c})
-"""
-# A sum waits for its last addition, so the rest is one tile and not several smaller ones.
-_GRADIENT_REST = """
-def tile(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
-    if d & 7 == {i} + 1: tile_{i}(X, rows, m, d, k, r, g, fresh, w, l2, penalized, d & ~7, 0)
-"""
-
-
-def _tile(template, rows, columns, **names):
-    """Write out a template for a tile of rows x columns. Eight sums keep the multipliers busy."""
-    lines = template.splitlines()
-    for mark, count in (("{i}", rows), ("{c}", columns)):
-        lines = [
-            line.replace(mark, str(number))
-            for line in lines
-            for number in range(count if mark in line else 1)
-        ]
-    names |= {"load": load, "store": store, "_so_far": _so_far}
-    exec("\n".join(lines), names)  # noqa: S102 - the three templates above
-    return inlined(names["tile"])
-
-
-_outputs_4x2, _outputs_1x2 = _tile(_OUTPUTS, 4, 2), _tile(_OUTPUTS, 1, 2)
-_outputs_8, _outputs_4, _outputs_2, _outputs_1 = (_tile(_OUTPUTS, i, 1) for i in (8, 4, 2, 1))
-_gradient_4x2, _gradient_1x2 = _tile(_GRADIENT, 4, 2), _tile(_GRADIENT, 1, 2)
-_gradients = [_tile(_GRADIENT, i, 1) for i in range(1, 9)]
-_gradient_1, _gradient_4, _gradient_8 = _gradients[0], _gradients[3], _gradients[7]
-_gradient_rest = _tile(
-    _GRADIENT_REST, 7, 1, **{f"tile_{i}": tile for i, tile in enumerate(_gradients)}
-)
-
-
-@inlined
-def outputs(X, rows, m, d, k, w, z):
-    """z[p, c] = sum_j X[p, j] w[j, c]."""
-    for p in range(0, m - 3, 4):
-        for c in range(0, k - 1, 2):
-            _outputs_4x2(X, rows, d, k, w, z, p, c)
-    for p in range(m & ~3, m):
-        for c in range(0, k - 1, 2):
-            _outputs_1x2(X, rows, d, k, w, z, p, c)
-    if k & 1:
-        for p in range(0, m - 3, 4):
-            _outputs_4(X, rows, d, k, w, z, p, k - 1)
-        for p in range(m & ~3, m):
-            _outputs_1(X, rows, d, k, w, z, p, k - 1)
-
-
-@inlined
-def outputs_of_one(X, rows, m, d, k, w, z):
-    """As ``outputs``, for k = 1."""
-    for p in range(0, m - 7, 8):
-        _outputs_8(X, rows, d, 1, w, z, p, 0)
-    if m & 4:
-        _outputs_4(X, rows, d, 1, w, z, m & ~7, 0)
-    if m & 2:
-        _outputs_2(X, rows, d, 1, w, z, m & ~3, 0)
-    if m & 1:
-        _outputs_1(X, rows, d, 1, w, z, m & ~1, 0)
-
-
-@inlined
-def add_gradient(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
-    """g[j, c] += sum_p X[p, j] r[p, c]."""
-    for j in range(0, d - 3, 4):
-        for c in range(0, k - 1, 2):
-            _gradient_4x2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c)
-    for j in range(d & ~3, d):
-        for c in range(0, k - 1, 2):
-            _gradient_1x2(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, c)
-    if k & 1:
-        for j in range(0, d - 3, 4):
-            _gradient_4(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
-        for j in range(d & ~3, d):
-            _gradient_1(X, rows, m, d, k, r, g, fresh, w, l2, penalized, j, k - 1)
-
-
-@inlined
-def add_gradient_of_one(X, rows, m, d, k, r, g, fresh, w, l2, penalized):
-    """As ``add_gradient``, for k = 1."""
-    for j in range(0, d - 7, 8):
-        _gradient_8(X, rows, m, d, 1, r, g, fresh, w, l2, penalized, j, 0)
-    _gradient_rest(X, rows, m, d, 1, r, g, fresh, w, l2, penalized)
-
-
 @spliced
-def _evaluate(outputs, values, loss, X, y, n, d, k, w, rows, ones, z, total, result):
+def _evaluate(outputs, loss, X, y, n, d, k, w, rows, ones, z, total, result):
     """Write the mean loss over n rows into result, a row of LANES numbers."""
     for lane in range(LANES):
         result[lane] = 0.0
     for first in range(0, n, _ROWS):
         m = min(_ROWS, n - first)
         outputs(offset(X, first * d), rows, m, d, k, w, z)
-        store(total, 0, values(loss, z, offset(y, first), rows, ones, m, k))
+        call(loss[0], (loss[1], z, offset(y, first), rows, ones, m, k, total))
         for lane in range(LANES):
             result[lane] += total[lane]  # float64: a float32 sum over many rows loses digits
     for lane in range(LANES):
@@ -197,7 +91,10 @@ def _mark(w, size, t, diverged):
 
 @compiled_driver()
 def evaluate_blocks(loss, X, y, w, first, last, result):
-    """Write the mean loss of the blocks from first to last: result has shape (blocks, LANES)."""
+    """Write the mean loss of the blocks from first to last: result has shape (blocks, LANES).
+
+    loss: the address of its ``values`` and its own number, of X's type.
+    """
     n, d = X.shape
     k = w.shape[2]
     z = np.empty((_ROWS * k, LANES), X.dtype)
@@ -208,12 +105,12 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
         own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)
         if k == 1:
             _evaluate(
-                outputs_of_one, values, loss, pointer(X), pointer(y), n, d, 1, own,
+                outputs_of_one, loss, pointer(X), pointer(y), n, d, 1, own,
                 pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
         else:
             _evaluate(
-                outputs, softmax_values, loss, pointer(X), pointer(y), n, d, k, own,
+                outputs, loss, pointer(X), pointer(y), n, d, k, own,
                 pointer(rows), pointer(ones), pointer(z), pointer(total), sums,
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.simd import inlined
 from thalweg.losses import LOSSES, exp_of_negative
 
-__all__ = ["of", "slopes", "softmax_slopes", "softmax_values", "values"]
+__all__ = ["of", "slopes", "softmax_slopes"]
 
 
 @inlined
@@ -82,39 +82,26 @@ def slopes(loss, z, y, rows, m, k, scale):
     if loss[0] == {number}: return slopes_{number}(loss[1], z, y, rows, m, k, scale)
     return _softmax_slopes(loss[1], z, y, rows, m, k, scale)
 """
-_VALUES = """
-def values(loss, z, y, rows, weights, m, k):
-    if loss[0] == {number}: return values_{number}(loss[1], z, y, rows, weights, m, k)
-    return _softmax_values(loss[1], z, y, rows, weights, m, k)
-"""
 
 
-def _written(template, name):
-    """Write a function out."""
+def _written(template):
+    """Write the function out."""
     names, single = dict(globals()), [n for n in LOSSES if n != "softmax"]
     for loss in single:
-        i = LOSSES[loss].number
-        names[f"slopes_{i}"], names[f"values_{i}"] = of(loss)
+        names[f"slopes_{LOSSES[loss].number}"], _ = of(loss)
     lines = [
         line.replace("{number}", str(LOSSES[loss].number))
         for line in template.splitlines()
         for loss in (single if "{number}" in line else single[:1])
     ]
-    exec("\n".join(lines), names)  # noqa: S102 - the two templates above
-    return inlined(names[name])
+    exec("\n".join(lines), names)  # noqa: S102 - the template above
+    return inlined(names["slopes"])
+
+
+slopes = _written(_SLOPES)  # replaces outputs by derivatives in them, times scale
 
 
 @inlined
 def softmax_slopes(loss, z, y, rows, m, k, scale):
     """As ``slopes`` of several outputs, which softmax alone has."""
     _softmax_slopes(loss[1], z, y, rows, m, k, scale)
-
-
-@inlined
-def softmax_values(loss, z, y, rows, weights, m, k):
-    """As ``values`` of several outputs."""
-    return _softmax_values(loss[1], z, y, rows, weights, m, k)
-
-
-slopes = _written(_SLOPES, "slopes")  # replaces outputs by derivatives in them, times scale
-values = _written(_VALUES, "values")  # returns the sum of the weighted losses of m rows

@@ -5,18 +5,17 @@ from thalweg.kernels.cpu.memory import fetch, load, offset, pointer, store
 from thalweg.kernels.cpu.simd import compiled_driver, inlined, product
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["LINE", "ROWS", "add_losses", "copy", "fetch_rows", "finite_lanes", "penalty", "weigh"]
+__all__ = ["LINE", "ROWS", "add_lanes", "copy", "fetch_rows", "finite_lanes", "penalty", "weigh"]
 
 ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 LINE = 64  # bytes that come from memory together
 
 
 @inlined
-def add_losses(values, loss, z, y, rows, weights, m, k, lanes, view, one, sums):
-    """Add the weighted losses of m rows to sums, one for each lane; z is lost."""
-    store(view(one), 0, values(loss, z, y, rows, weights, m, k))
+def add_lanes(values, lanes, sums):
+    """Add a number of each lane to sums."""
     for lane in range(lanes):
-        sums[lane] += one[lane]  # float64: a float32 sum over many rows loses digits
+        sums[lane] += values[lane]  # float64: a float32 sum over many rows loses digits
 
 
 @inlined

@@ -26,7 +26,7 @@ from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector, suffix
 
 __all__ = [
-    "FINGERPRINT", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
+    "FINGERPRINT", "FLAGS", "SUBNORMALS_ARE_ZERO", "any_not_finite", "call", "compiled_driver",
     "float_mode", "inlined", "power", "product", "set_float_mode", "spliced",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ OPTIONS = {"error_model": "numpy", "nogil": True}
 
 # Multiply-add may be contracted, as in torch's own kernels, but for a ``product``; nothing is
 # reassociated.
-_FLAGS = ("contract",)
+FLAGS = ("contract",)
 
 
 @intrinsic
@@ -221,7 +221,7 @@ def _numbers(lanes: range) -> Any:
 
 
 def _arithmetic(name: str) -> Callable[..., Any]:
-    return lambda builder, *operands: getattr(builder, name)(*operands, flags=_FLAGS)
+    return lambda builder, *operands: getattr(builder, name)(*operands, flags=FLAGS)
 
 
 def _comparison(symbol: str) -> Callable[..., Any]:

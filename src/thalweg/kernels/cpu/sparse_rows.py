@@ -19,7 +19,7 @@ from thalweg.kernels.cpu.memory import (
     pointer,
     store,
 )
-from thalweg.kernels.cpu.rows import LINE, ROWS, add_losses, copy, fetch_rows, penalty, weigh
+from thalweg.kernels.cpu.rows import LINE, ROWS, add_lanes, copy, fetch_rows, penalty, weigh
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     float_mode,
@@ -243,11 +243,12 @@ def learn_rows(
             view(pointer(nothing)),
         )  # fmt: skip
         for i in range(sums.shape[0]):
-            add_losses(
-                values, parameter, mean if i else kept, pointer(target), pointer(numbers),
-                pointer(weight), r, k, lanes, view, pointer(one),
-                offset(pointer(sums), i * lanes),
+            losses = values(
+                parameter, mean if i else kept, pointer(target), pointer(numbers), pointer(weight),
+                r, k,
             )  # fmt: skip
+            store(view(pointer(one)), 0, losses)
+            add_lanes(pointer(one), lanes, offset(pointer(sums), i * lanes))
     set_float_mode(mode)
     return t
 
