@@ -1,5 +1,6 @@
 """The loss of the best constant against the entropy of the targets."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -67,3 +68,15 @@ def test_what_a_constant_fits_exactly_has_no_best_constant() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         found = constant_loss(Subject(model, optimizer, loss_fn, [(t, y)]))
         assert found == (least and pytest.approx(least, rel=0.01))
+
+
+def test_the_best_constant_of_a_loss_that_compares_examples_is_that_of_each_batch() -> None:
+    def nearest(out: Tensor, _: Tensor) -> Tensor:  # of equal outputs it is the log of their number
+        return functional.cross_entropy(out @ out.T, torch.arange(len(out)))
+
+    model, x = nn.Linear(3, 4), torch.zeros(48, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for size in (4, 8):
+        given = [(part, part.sum(1)) for part in x.split(size)]
+        least = constant_loss(Subject(model, optimizer, nearest, given))
+        assert least == pytest.approx(math.log(size), rel=1e-5)

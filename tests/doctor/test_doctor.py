@@ -300,6 +300,45 @@ def test_a_term_that_drowns_another_under_clipping_is_named() -> None:
     assert float(found.evidence["left balanced"]) < 0.4  # even gradients leave 1.1
 
 
+class Swing(nn.Module):
+    """Gives a curve, its slope, and what is left of the equation u'' = -16 u."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            t = t.clone().requires_grad_()
+            u = self.net(t)
+            slope = torch.autograd.grad(u.sum(), t, create_graph=True)[0]
+            bend = torch.autograd.grad(slope.sum(), t, create_graph=True)[0]
+            return torch.cat([u, slope, bend + 16 * u], 1)
+
+
+def test_an_equation_that_drowns_its_first_values_is_named() -> None:
+    t = torch.linspace(0, 1, 64)[torch.randperm(64, generator=torch.Generator().manual_seed(0))]
+    t[::4] = 0
+    data = [(part[:, None], (part == 0).float()) for part in t.split(16)]
+
+    def loss_fn(out: Tensor, begin: Tensor) -> Tensor:
+        first = begin * ((out[:, 0] - 1) ** 2 + out[:, 1] ** 2 / 16)
+        return 10 * (out[:, 2] ** 2).mean() + first.mean()
+
+    torch.manual_seed(0)
+    model = Swing()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for step in range(160):
+        batch = data[step % 4]
+        optimizer.zero_grad()
+        loss = loss_fn(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=batch)
+    assert causes(doctor) == ["loss_terms_unbalanced"]
+
+
 def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
     images = load_digits().data[:640] / 16
     data = [(x, x) for x in torch.tensor(images, dtype=torch.float32).split(32)]

@@ -137,13 +137,19 @@ def test_frozen_parameters_are_named_where_training_them_helps() -> None:
         assert ("parameters_frozen" in [f.cause for f in doctor.findings[:1]]) == freeze
 
 
-@pytest.mark.parametrize(("place", "severity"), [(0, "warning"), (2, "problem")])
-def test_frozen_vectors_of_words_alone_may_be_meant(place: int, severity: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "given", "severity"),
+    [(0, True, "warning"), (2, True, "problem"), (2, False, "warning")],
+)
+def test_frozen_vectors_of_words_and_layers_that_the_optimizer_is_not_given_may_be_meant(
+    place: int, *, given: bool, severity: str
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(30, 8), nn.Flatten(), nn.Linear(32, 16), nn.Linear(16, 2))
     model[place].requires_grad_(requires_grad=False)
     batch = (torch.randint(0, 30, (12, 4)), torch.randint(0, 2, (12,)))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    held = [p for p in model.parameters() if p.requires_grad or given]
+    optimizer = torch.optim.SGD(held, lr=0.1)
     found = parameters_frozen(Subject(model, optimizer, nn.CrossEntropyLoss(), [batch]))
     assert found is not None
     assert found.severity == severity

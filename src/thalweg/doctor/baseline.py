@@ -15,6 +15,7 @@ from thalweg.doctor.subject import LossFn, Subject, first_tensor
 __all__ = ["constant_loss", "guesses", "ignores_targets", "loss_of", "scores", "squares"]
 
 _MOST = 32  # batches whose targets count
+_ALIKE = 0.01  # of a loss
 _EXACTLY = 1e-9  # of the loss a deviation away
 _CONFIDENT = 20.0  # a score whose softmax or sigmoid is 0 or 1 to float32
 
@@ -123,7 +124,9 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
     output, loss_fn = subject.output, subject.loss_fn
     if output is None or loss_fn is None:
         return None
-    targets = _joined([target(b) for b in (batches or subject.batches)[:_MOST]])
+    targets = [target(b) for b in (batches or subject.batches)[:_MOST]]
+    if _by_example(subject, output, targets):
+        targets = [torch.cat(targets)]
     shape = tuple(_shape(output, target((batches or subject.batches)[0]), loss_fn))
     rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
     per_row = len(output) / max(1, subject.examples)  # a flattened sequence has more
@@ -150,11 +153,23 @@ def _away(subject: Subject, constant: Tensor) -> float:
     return loss_of(subject.loss_fn, constant + (unit or 1.0) * noise, y)
 
 
-def _joined(targets: list[Any]) -> list[Any]:
-    """Return targets as one, where they are tensors of like shape."""
+def _by_example(subject: Subject, output: Tensor, targets: list[Any]) -> bool:
+    """Return whether targets are tensors, and the loss of two batches is the mean of both.
+
+    One that compares the examples of a batch has another value for all of them, and may need more
+    memory than there is.
+    """
     plain = all(isinstance(y, Tensor) and y.ndim for y in targets)
-    alike = plain and len({(y.shape[1:], y.dtype) for y in targets}) == 1
-    return [torch.cat(targets)] if alike else targets
+    if not plain or len({(y.shape[1:], y.dtype) for y in targets}) != 1:
+        return False
+    generator, pair = torch.Generator().manual_seed(0), targets[:2]
+    rows = [round(len(y) * len(output) / max(1, subject.examples)) for y in pair]
+    drawn = [torch.randn((n, *output.shape[1:]), generator=generator).to(output) for n in rows]
+    assert subject.loss_fn is not None
+    both = loss_of(subject.loss_fn, torch.cat(drawn), torch.cat(pair))
+    each = [loss_of(subject.loss_fn, out, y) for out, y in zip(drawn, pair, strict=True)]
+    mean = sum(n * loss for n, loss in zip(rows, each, strict=True)) / max(1, sum(rows))
+    return not abs(both - mean) > _ALIKE * abs(mean)
 
 
 def _shape(output: Tensor, y: Any, loss_fn: LossFn) -> list[int]:  # noqa: ANN401

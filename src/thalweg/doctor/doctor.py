@@ -336,7 +336,7 @@ class Doctor:
             summed = undivided(signals, trials, left)
             findings += [summed] if summed else []
         fails = not findings and (not math.isfinite(left) or left > _FAILS)
-        if fails or (not findings and subject.output is None):  # whose best constant is not known
+        if fails or (not findings and not trials.known):
             unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)
             findings += [unbalanced] if unbalanced else []
         if fails:

@@ -140,39 +140,40 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     """Look for a term that stays where it is, and falls when terms are balanced."""
     twin = subject.copy()
     sizes = _sizes(twin, total.terms(twin, subject.batch))
-    moving = [i for i, size in enumerate(sizes) if size > 0 and i != total.penalty]
-    small = min(moving, key=sizes.__getitem__, default=None)
-    if small is None or max(sizes) < _RATIO * sizes[small]:
+    small = [
+        i for i, size in enumerate(sizes)
+        if 0 < _RATIO * size < max(sizes) and i != total.penalty
+        and _reads_targets(subject, total, i)  # a penalty is meant to be small
+    ]  # fmt: skip
+    plain = _course(subject, total, [1.0] * len(sizes), steps, seconds) if small else []
+    stays = [i for i in small if plain and plain[i] > _STAYS]
+    if not stays:
         return None
-    if not _reads_targets(subject, total, small):
-        return None  # a penalty is meant to be small
-    plain = _course(subject, total, [1.0] * len(sizes), steps, seconds)
-    if not plain or not plain[small] > _STAYS:
-        return None
-    weights = [sizes[small] / size if size > 0 else 1.0 for size in sizes]
+    which = min(stays, key=sizes.__getitem__)
+    weights = [min(1.0, sizes[which] / size) if size > 0 else 1.0 for size in sizes]
     most = 1 / min(weights)
 
     def falls(weights: list[float]) -> float | None:
         balanced = _course(subject, total, weights, steps, seconds)
-        return balanced[small] if balanced and balanced[small] < _FALLS else None
+        return balanced[which] if balanced and balanced[which] < _FALLS else None
 
     left = falls([w * most**0.5 for w in weights])
     if left is None and falls([most] * len(sizes)) is None:  # nor does a higher rate help it
         left = falls([w * most for w in weights])
     if left is None:  # gradients that are even at the start are so no more when it has fallen
-        left = falls([w if i == small else _LESSER * w for i, w in enumerate(weights)])
+        left = falls([w if i == which else _LESSER * w for i, w in enumerate(weights)])
     if left is None:
         return None
     return Finding(
         "loss_terms_unbalanced",
         "problem",
         f"The loss is a sum of {len(sizes)} terms, and the gradient of one is "
-        f"{digits(max(sizes) / sizes[small])} times that of another, of which "
-        f"{digits(plain[small])} is left after {steps} steps; with balanced gradients "
+        f"{digits(max(sizes) / sizes[which])} times that of another, of which "
+        f"{digits(plain[which])} is left after {steps} steps; with balanced gradients "
         f"{digits(left)}.",
         {
-            "ratio of gradients": max(sizes) / sizes[small],
-            "left": plain[small],
+            "ratio of gradients": max(sizes) / sizes[which],
+            "left": plain[which],
             "left balanced": left,
         },
         f"gradients {_RATIO:.0f}-fold apart, and a term that falls only when they are balanced",

@@ -111,6 +111,11 @@ class Trials:
     def _constant(self) -> float | None:
         return constant_loss(self.subject)
 
+    @property
+    def known(self) -> bool:
+        """Whether the loss of the best constant is known."""
+        return self._constant is not None
+
     def left(self, losses: Sequence[float], batches: Sequence[Batch] | None = None) -> float:
         """Return the share of the constant's loss that is left at the end."""
         end = tail(losses)

@@ -183,9 +183,12 @@ def parameters_frozen(subject: Subject) -> Finding | None:
         return None
     # Random vectors tell words apart too: whether training them helps is asked after the training.
     vectors = all(isinstance(module, nn.Embedding) for module in frozen.values())
+    # So does a layer of random features, which an optimizer is not given.
+    held = _in_optimizer(subject)
+    meant = not any(id(p) in held for module in frozen.values() for p in module.parameters())
     return Finding(
         "parameters_frozen",
-        "warning" if vectors else "problem",
+        "warning" if vectors or meant else "problem",
         f"{len(frozen)} parameters are frozen (requires_grad is False), and their values are those "
         f"of a first random draw: {listed(list(frozen), _NAMED)}.",
         {"frozen and untrained": float(len(frozen))},
