@@ -337,6 +337,7 @@ def test_an_equation_that_drowns_its_first_values_is_named() -> None:
         optimizer.step()
         doctor.step(loss, batch=batch)
     assert causes(doctor) == ["loss_terms_unbalanced"]
+    assert float(doctor.findings[0].evidence["left"]) > 0.8
 
 
 def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
