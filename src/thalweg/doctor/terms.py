@@ -26,6 +26,7 @@ _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take o
 _LESSER = 0.1  # of a term's gradient, of those of the others
 _ASIDE = 1e-6  # weight of a term that is all but left out
 _HELD = 8  # batches
+_SHAKEN = 1e-3  # by which inputs are moved
 
 
 class _Terms(TorchFunctionMode):
@@ -89,11 +90,11 @@ class _Sum:
 
     def __init__(self, subject: Subject) -> None:
         twin = subject.copy()
-        here, there = (
+        here, there, near = (
             [float(t.detach()) for t in _every_term(twin, batch)]
-            for batch in (subject.batch, subject.batches[-1])
+            for batch in (subject.batch, subject.batches[-1], _shaken(subject))
         )
-        moves = [a != b for a, b in zip(here, there, strict=False)]
+        moves = [a != b or a != c for a, b, c in zip(here, there, near, strict=False)]
         still = [i for i, moved in enumerate(moves) if not moved]
         self._count = len(here) if len(here) == len(there) else 0
         self._groups = [[i] for i, moved in enumerate(moves) if moved] + ([still] if still else [])
@@ -110,6 +111,22 @@ class _Sum:
         if len(found) != self._count:
             return []
         return [torch.stack([found[i] for i in group]).sum() for group in self._groups]
+
+
+def _shaken(subject: Subject) -> Batch:
+    """Return the first batch with inputs a little aside, where they are numbers.
+
+    Where all examples are one batch, no other one tells what depends on them.
+    """
+    torch.manual_seed(0)
+    aside = lambda x: x + _SHAKEN * torch.randn_like(x)  # noqa: E731
+    if not subject.pairs:
+        return subject.batch
+    moved = tree_map(
+        lambda x: aside(x) if isinstance(x, Tensor) and x.is_floating_point() else x,
+        inputs(subject.batch),
+    )
+    return (*moved, target(subject.batch))
 
 
 def _sizes(twin: Copy, terms: list[Tensor]) -> list[float]:
