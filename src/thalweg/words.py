@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 __all__ = [
+    "MOST",
     "argument",
     "closest",
     "digits",
@@ -22,6 +23,7 @@ __all__ = [
     "worse",
 ]
 
+MOST = 10  # an upper end so many times above what it is compared with says nothing more
 OPTIONS = {"types": "--as", "x0": "--start"}  # of arguments whose options have another name
 
 _typed: ContextVar[bool] = ContextVar("typed", default=False)
@@ -190,7 +192,7 @@ def worse(low: float | None, high: float | None) -> str:
     """
     if low is None:
         return "–"
-    if high is None or high > 10:
+    if high is None or high > MOST:
         return f"{_share(low)} % or more" if low > 0 else "not known"
     ends = _share(low), _share(high)
     return f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"

@@ -47,6 +47,19 @@ def test_table_is_cut_by_columns_and_never_inside_a_name_or_number(
     assert "worse by" in "".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [((1e-18, 1e23), "[not known]"), ((0.0, None), "[not known]"), ((-0.5, 9.0), "[-0.500, 9.00]")],
+)
+def test_ends_that_say_nothing_are_not_known(
+    race: tuple[dict[str, Any], pa.Table], ends: tuple[float, float | None], shown: str
+) -> None:
+    first, *others = race[0]["rules"]
+    loss = {"typical": 0.1, "low": ends[0], "high": ends[1]}
+    results = {**race[0], "rules": [{**first, "test_loss": loss}, *others]}
+    assert f"0.100 {shown}" in printed(results)
+
+
 def test_a_rule_that_diverged_in_every_repeat_has_no_loss(
     race: tuple[dict[str, Any], pa.Table],
 ) -> None:

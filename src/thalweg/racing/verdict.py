@@ -177,7 +177,8 @@ class Verdict:
 
 
 def _interval(of: Interval) -> str:
-    return f"{digits(of.typical, 3)} ({digits(of.low, 3)} to {digits(of.high, 3)})"
+    ends = f"{digits(of.low, 3)} to {digits(of.high, 3)}" if of.known else "not known"
+    return f"{digits(of.typical, 3)} ({ends})"
 
 
 def conclude(course: Course, command: str) -> Verdict:

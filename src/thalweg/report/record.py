@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from thalweg import files
+from thalweg.words import MOST
 
 __all__ = [
     "SCHEMA",
@@ -44,6 +45,13 @@ class Interval:
     typical: Number
     low: Number
     high: Number
+
+    @property
+    def known(self) -> bool:
+        """Whether the ends say anything: two repeats may leave [1e-18, 1e23] of a loss of 0.1."""
+        if self.typical is None or (self.low or 0.0) < 0:
+            return True
+        return self.high is not None and self.high <= (1 + MOST) * self.typical
 
 
 @dataclass(frozen=True)

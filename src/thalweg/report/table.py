@@ -108,7 +108,8 @@ def _table(
 
 
 def _interval(of: Interval) -> str:
-    return "{} [{}, {}]".format(*(digits(n, 3, "#") for n in (of.typical, of.low, of.high)))
+    typical, low, high = (digits(number, 3, "#") for number in (of.typical, of.low, of.high))
+    return f"{typical} [{low}, {high}]" if of.known else f"{typical} [not known]"
 
 
 def _text(words: str, style: str = "") -> "Text":
