@@ -20,7 +20,6 @@ from optim_pairs import (
     follow,
     members,
     new_parameters,
-    scalars_in,
     set_gradients,
 )
 from thalweg import optim, rules, wrapper
@@ -66,7 +65,8 @@ def assert_follows(
     for p, x, state in zip(members(optimizer), points, states, strict=True):
         assert_close(p.detach(), x, 1e-12)
         for name, key in keys.items():
-            assert_close(optimizer.state[p][key], torch.as_tensor(state[name]), 1e-12)
+            dtype = None if isinstance(state[name], Tensor) else torch.float64
+            assert_close(optimizer.state[p][key], torch.as_tensor(state[name], dtype=dtype), 1e-12)
 
 
 @pytest.mark.parametrize("name", rules.names("element-wise"))
@@ -74,11 +74,10 @@ def assert_follows(
 def test_descent_takes_any_rule(name: str, *, maximize: bool) -> None:
     of = rules.get(name)
     hyper = of.defaults | {"lr": 0.02}
-    with scalars_in(torch.float64):
-        optimizer = optim.Descent(new_parameters(), of, lr=0.02, maximize=maximize)
-        follow(optimizer, 1, 12)
-        points, states = reference(of, hyper, 12, turn=-1.0 if maximize else 1.0)
-        assert_follows(optimizer, points, states, {n: n for n in (*of.state, *of.uniform_state)})
+    optimizer = optim.Descent(new_parameters(), of, lr=0.02, maximize=maximize)
+    follow(optimizer, 1, 12)
+    points, states = reference(of, hyper, 12, turn=-1.0 if maximize else 1.0)
+    assert_follows(optimizer, points, states, {n: n for n in (*of.state, *of.uniform_state)})
 
 
 @pytest.mark.parametrize("decoupled", [False, True])
@@ -117,13 +116,12 @@ def own_rule() -> Rule:
 
 def test_descent_takes_a_users_own_rule() -> None:
     own = own_rule()
-    with scalars_in(torch.float64):
-        optimizer = optim.Descent(new_parameters(), own, lr=0.05, floor=0.9, weight_decay=0.1)
-        follow(optimizer, 1, 12)
-        hyper = {"lr": 0.05, "beta": 0.5, "floor": 0.9}
-        points, states = reference(own, hyper, 12, decay=0.1)
-        assert states[1]["scale"].min() == 0.9  # the bound was reached
-        assert_follows(optimizer, points, states, {n: n for n in ("m", "scale", "used")})
+    optimizer = optim.Descent(new_parameters(), own, lr=0.05, floor=0.9, weight_decay=0.1)
+    follow(optimizer, 1, 12)
+    hyper = {"lr": 0.05, "beta": 0.5, "floor": 0.9}
+    points, states = reference(own, hyper, 12, decay=0.1)
+    assert states[1]["scale"].min() == 0.9  # the bound was reached
+    assert_follows(optimizer, points, states, {n: n for n in ("m", "scale", "used")})
 
 
 def named_step(g, x, step, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201

@@ -31,6 +31,7 @@ class Recipe:
         as_given: whether a rule that looks at whole tensors sees one of more than two dimensions as
             it is, and not as a matrix.
         like_parameter: whether its states have the parameter's shape and format from the start.
+        in_torch: whether torch has the class, so that numbers of the state are in its format.
         fitted: makes of this one that of a parameter, where parameters of a group differ.
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     split: int = 1
     as_given: bool = False
     like_parameter: bool = False
+    in_torch: bool = True
     fitted: Callable[["Recipe", Tensor], "Recipe"] | None = None
 
     def of(self, p: Tensor) -> "Recipe":
@@ -99,6 +101,7 @@ def recipe(rule: Rule, known: TorchClass, options: Mapping[str, Any]) -> Recipe:
     return Recipe(
         rule, values, known.state, weight_decay, decoupled, decay,
         options.get("maximize", False), split=int(options.get("split", 1)),
+        in_torch=known.in_torch,
     )  # fmt: skip
 
 

@@ -61,9 +61,9 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
             state.pop(key, None)
         elif name not in rule.state:
             start = 0.0 if name == "step" else rule.start_of(name, recipe.hyper)
-            number = state.get(key, start)
-            if not _is_number(number, p.device):  # torch loads some states in the parameter's dtype
-                state[key] = torch.tensor(float(number), dtype=_scalar_dtype(), device="cpu")
+            number, dtype = state.get(key, start), _number_dtype(name, p, recipe)
+            if not _is_number(number, dtype, p.device):  # torch loads some in the parameter's dtype
+                state[key] = torch.tensor(float(number), dtype=dtype, device="cpu")
         elif state.get(key) is None:
             if begun and name in catalog.of(rule).decays:
                 warnings.warn(_NOT_KEPT, stacklevel=2)
@@ -74,11 +74,11 @@ def prepare(state: dict[str, Any], p: Tensor, recipe: Recipe, options: Options) 
         state[LOST] = torch.zeros_like(p, memory_format=torch.preserve_format).detach()
 
 
-def _is_number(value: Any, device: torch.device) -> bool:  # noqa: ANN401 - whatever is loaded
+def _is_number(value: Any, dtype: torch.dtype, device: torch.device) -> bool:  # noqa: ANN401 - whatever is loaded
     """Return whether a value is one number, as at torch's start, which kernels can change."""
     return (
         isinstance(value, Tensor)
-        and value.dtype is _scalar_dtype()
+        and value.dtype is dtype
         and value.numel() == 1
         and value.device in (torch.device("cpu"), device)
     )
@@ -106,5 +106,8 @@ def _full(p: Tensor, value: float, options: Options) -> Tensor:
     return torch.full_like(p, fill, dtype=dtype, memory_format=torch.preserve_format).detach()
 
 
-def _scalar_dtype() -> torch.dtype:
-    return torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+def _number_dtype(name: str, p: Tensor, recipe: Recipe) -> torch.dtype:
+    """Return the format of a number of the state: torch's, or where it has none, of the step."""
+    if name != "step" and not recipe.in_torch:
+        return computed(p)
+    return torch.promote_types(torch.float32, torch.get_default_dtype())
