@@ -73,11 +73,22 @@ WRONG = {
     ),
     "returns": (
         "def task():\n    return 3\n",
-        "wrong.py:task must return a thalweg.TorchTask, got int\n",
+        "wrong.py:task must return a thalweg.TorchTask, got int; write return thalweg.TorchTask(",
     ),
     "dict": (
         "def task():\n    return {'model': 1}\n",
         "wrong.py:task must return a thalweg.TorchTask, got dict; thalweg check takes a dict\n",
+    ),
+    "generator": (
+        "def task():\n    yield 3\n",
+        "wrong.py:task must return a thalweg.TorchTask, got generator; write return in place of ",
+    ),
+    "relative": (
+        "from .nets import Net\n",
+        (
+            "wrong.py:1: ImportError: attempted relative import with no known parent package; "
+            "leave out the dot, for files beside it can be imported by their names\n"
+        ),
     ),
     "raises": (
         "def task():\n    return 1 / 0\n",
@@ -98,11 +109,25 @@ WRONG = {
         SMALL.replace("model=net, loss=", "net, loss="),
         "wrong.py:16: TypeError: TorchTask takes its arguments by name: TorchTask(model=Net, ",
     ),
+    "model's arguments": (
+        SMALL.replace("model=net,", "model=nn.Linear,"),
+        (
+            "wrong.py:16: TypeError: model is called without arguments, and needs in_features, "
+            "out_features; write model=lambda: Net(in_features=..., out_features=...)\n"
+        ),
+    ),
+    "a file": (
+        SMALL.replace("train=", "train='a.csv' or "),
+        "wrong.py:16: TypeError: train must be examples, such as (X, y), got 'a.csv'; read the ",
+    ),
     "forward": (
         SMALL.replace("def net():\n    return", "class Net(nn.Module):\n    def __init__(self):\n"
                       "        super().__init__()\n        self.layer = nn.Linear(4, 3)\n\n"
                       "    def forward(self, x):\n        return self.layer(x[:, :3])\n\n\n"
                       "def net():\n    return Net()\n    return"),
-        "wrong.py:14: RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x3 and 4x3)",
+        (
+            "wrong.py:14: RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x3 and 4x3); "
+            "the model is called as model(inputs), here with float32 [8, 4]\n"
+        ),
     ),
 }  # fmt: skip

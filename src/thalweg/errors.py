@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["TaskError", "blamed", "defined_at", "given_to_loss", "told", "user_line"]
+__all__ = [
+    "TaskError", "blamed", "defined_at", "given_to_loss", "given_to_model", "needed", "told",
+    "user_line",
+]  # fmt: skip
 
 _HERE = Path(__file__).parent  # thalweg itself
 _PACKAGES = {"site-packages", "dist-packages"}
 _DEVELOPED = {"easy-install.pth", "conda.pth"}  # they name what is worked on, as setuptools' did
+_NO_CLASS = -100  # what torch's losses pass over
 _LONGEST = 400  # characters of a message that are shown: some messages of torch are pages long
 
 
@@ -144,6 +149,29 @@ def _recorded(file: Path) -> bool:
     return False
 
 
+def needed(function: Callable[..., object]) -> list[str]:
+    """Return the arguments that a function cannot do without.
+
+    Args:
+        function: what the user gave.
+
+    Example:
+        >>> needed(lambda size, *more, depth=2: None)
+        ['size']
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # it is not written in Python
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+
+
+def given_to_model(inputs: object) -> str:
+    """Return the half of a sentence that says what a model was called with."""
+    return f"; the model is called as model(inputs), here with {_form(inputs)}"
+
+
 def given_to_loss(outputs: object, targets: object) -> str:
     """Return the half of a sentence that says what a loss was called with.
 
@@ -152,7 +180,20 @@ def given_to_loss(outputs: object, targets: object) -> str:
         '; the loss is called as loss(outputs, targets), here with list and NoneType'
     """
     given = " and ".join(_form(value) for value in (outputs, targets))
-    return f"; the loss is called as loss(outputs, targets), here with {given}"
+    called = f"; the loss is called as loss(outputs, targets), here with {given}"
+    return called + _as_classes(outputs, targets)
+
+
+def _as_classes(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - what the user's code gives
+    """Return what to do about targets that look like classes and cannot be those of the outputs."""
+    if getattr(targets, "ndim", -1) + 1 != getattr(outputs, "ndim", 0) or not targets.shape[0]:
+        return ""
+    if "float" in str(targets.dtype):
+        return "; where targets are classes, give them as integers: targets.long()"
+    last, least, most = outputs.shape[1] - 1, int(targets.min()), int(targets.max())
+    if most > last or (least < 0 and least != _NO_CLASS):
+        return f"; number the classes from 0 to {last}: they go from {least} to {most}"
+    return ""
 
 
 def _form(value: object) -> str:

@@ -189,7 +189,7 @@ def test_results_prints_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(rows) == 8
     assert cli.main(["results", str(tmp_path), "--csv", "--json"]) == 2
     assert "either --csv or --json" in capsys.readouterr().err
-    assert cli.main(["results", str(tmp_path)]) == 1
+    assert cli.main(["results", str(tmp_path)]) == 2
     assert "no race has ended" in capsys.readouterr().err
 
 
@@ -241,7 +241,7 @@ def test_watch_of_a_race_that_has_ended_is_its_verdict(
     for command in ("watch", "results"):
         shown = " ".join(_said(capsys, command, tmp_path).split())
         assert shown.startswith(results["sentence"])
-    assert cli.main(["watch", str(tmp_path / "nowhere")]) == 1
+    assert cli.main(["watch", str(tmp_path / "nowhere")]) == 2
     assert "holds no race" in capsys.readouterr().err
 
 

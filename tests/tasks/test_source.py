@@ -254,7 +254,7 @@ def test_a_file_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["race", "none.py:task"]) == 1
+    assert cli.main(["race", "none.py:task"]) == 2
     assert capsys.readouterr().err == (
         "error: there is no file none.py; give the Python file of your task\n"
     )

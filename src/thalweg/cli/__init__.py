@@ -53,7 +53,8 @@ for command in app.registered_commands:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 
-    Every mistake of a user ends in a sentence on stderr. A traceback is a bug of ours.
+    A file that is not there is a wrong argument. Every mistake of a user ends in a sentence on
+    stderr. A traceback is a bug of ours.
 
     Args:
         arguments: the words after ``thalweg``; by default those that the process was started with.
@@ -77,7 +78,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except (OSError, ImportError, sqlite3.Error) as error:
         _complain(error)
-        return 1
+        return 2 if isinstance(error, FileNotFoundError) else 1
     except ValueError as error:
         _complain(_as_typed(str(error), words))
         return 2

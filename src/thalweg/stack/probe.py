@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.errors import TaskError, blamed, defined_at, given_to_loss
+from thalweg.errors import TaskError, blamed, defined_at, given_to_loss, given_to_model
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
@@ -154,7 +154,9 @@ def _apart(task: TorchTask, module: nn.Module, batch: Batch) -> Iterator[None]:
         return defined_at(task.model) or "model"
 
     def advice() -> str:
-        return given_to_loss(returned[-1], batch[1]) if returned and task.loss else ""
+        if task.loss is None:
+            return ""
+        return given_to_loss(returned[-1], batch[1]) if returned else given_to_model(batch[0])
 
     try:
         with blamed(place, advice):

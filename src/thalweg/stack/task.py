@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.checks import NOT_NEGATIVE, POSITIVE, Range, count, number
-from thalweg.words import closest
+from thalweg.errors import needed
+from thalweg.words import closest, listed
 
 __all__ = ["TorchTask"]
 
@@ -121,10 +123,20 @@ class TorchTask:
                 "model must be a function that returns a new module, got "
                 f"{type(self.model).__name__}; write model=lambda: Net()"
             )
+        if lacking := needed(self.model):
+            raise TypeError(
+                f"model is called without arguments, and needs {listed(lacking, 5)}; write "
+                f"model=lambda: Net({', '.join(f'{name}=...' for name in lacking)})"
+            )
         self._check_functions()
-        for name in ("validation", "test"):
+        for name in ("train", "validation", "test"):
             share = getattr(self, name)
-            if isinstance(share, (int, float)) and not 0 < share < 1:
+            if isinstance(share, (str, os.PathLike)):
+                raise TypeError(
+                    f"{name} must be examples, such as (X, y), got {str(share)!r}; read the file "
+                    "first, or race it as a table: thalweg race FILE --target COL"
+                )
+            if name != "train" and isinstance(share, (int, float)) and not 0 < share < 1:
                 raise ValueError(f"{name} must be a share in (0, 1) or examples, got {share}")
         if self.examples_per_epoch is not None:
             count("examples_per_epoch", self.examples_per_epoch)

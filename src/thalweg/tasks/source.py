@@ -4,14 +4,14 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from thalweg.errors import TaskError, told, user_line
+from thalweg.errors import TaskError, needed, told, user_line
 from thalweg.files import absent
 from thalweg.words import closest, listed
 
@@ -84,13 +84,23 @@ def load_task(text: str) -> "TorchTask":
     from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
 
     if not isinstance(task, TorchTask):
-        form = f"{place} must return a thalweg.TorchTask, got {type(task).__name__}"
-        remedy = "; end it with return" if task is None else ""
-        remedy = "; thalweg check takes a dict" if isinstance(task, dict) else remedy
-        raise TaskError(form + remedy)
+        raise TaskError(
+            f"{place} must return a thalweg.TorchTask, got {type(task).__name__}; {_instead(task)}"
+        )
     if type(task) is not TorchTask:  # what a class of the user's own does is done
         return TorchTask(**{field.name: getattr(task, field.name) for field in fields(TorchTask)})
     return task
+
+
+def _instead(task: object) -> str:
+    """Return what to do where a function returns something other than a TorchTask."""
+    if task is None:
+        return "end it with return"
+    if isinstance(task, (dict, tuple)):
+        return f"thalweg check takes a {type(task).__name__}"
+    if inspect.isgenerator(task):
+        return "write return in place of yield"
+    return "write return thalweg.TorchTask(model=Net, loss=loss, train=(X, y))"
 
 
 def returned(text: str) -> tuple[object, str]:
@@ -118,9 +128,9 @@ def returned(text: str) -> tuple[object, str]:
         has = f"it has {listed(own, 5)}; " if own else ""
         hint = closest(name, own) or f"{has}write one that returns a TorchTask"
         raise TaskError(f"{file} has no function {name!r}; {hint}")
-    if needed := _needed(function):
+    if lacking := needed(function):
         raise TaskError(
-            f"{file}:{name} is called without arguments, and needs {listed(needed, 5)}; give a "
+            f"{file}:{name} is called without arguments, and needs {listed(lacking, 5)}; give a "
             "default, or write a function that calls it"
         )
     try:
@@ -144,16 +154,6 @@ def _script(file: Path) -> Iterator[None]:
         sys.argv = before
 
 
-def _needed(function: Callable[..., object]) -> list[str]:
-    """Return the arguments that a function cannot do without."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # it is not written in Python
-        return []
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]
-
-
 def _is_own(held: object, module: ModuleType) -> bool:
     return inspect.isfunction(held) and held.__module__ == module.__name__
 
@@ -161,6 +161,8 @@ def _is_own(held: object, module: ModuleType) -> bool:
 def _told(error: Exception, place: str) -> str:
     """Return what failed in a task's file, and where; if a package is missing, what to do."""
     said = told(error, place)
+    if "attempted relative import" in said:
+        return f"{said}; leave out the dot, for files beside it can be imported by their names"
     if not isinstance(error, ModuleNotFoundError) or "pip" in said:
         return said
     if (error.name or "").split(".")[0] == "torch":
