@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -185,6 +186,27 @@ def test_inputs_that_no_mean_and_scale_make_alike_come_from_elsewhere() -> None:
         subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(images, y[200:])])
         found = validation_differs(subject)
         assert (found and found.cause) == cause
+
+
+@pytest.mark.parametrize(
+    ("power", "cause"), [(1, "preprocessed_differently"), (4, "of_other_distribution")]
+)
+def test_columns_scaled_by_the_range_of_each_part_are_prepared_in_two_ways(
+    power: int, cause: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(600, 4, generator=generator)
+    x[500:] = x[500:] ** power
+    x[:4] = 5 * torch.eye(4)  # outliers that the validation part has none of
+    parts = [(x - x.amin(0)) / (x.amax(0) - x.amin(0)) for x in (x[:500], x[500:])]
+    y = torch.arange(500) % 2
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(parts[0].split(50), y.split(50), strict=True))
+    held = [(parts[1], y[:100])]
+    found = validation_differs(Subject(model, optimizer, nn.CrossEntropyLoss(), known, held))
+    assert found is not None
+    assert found.cause == f"validation_{cause}"
 
 
 class Transposed(nn.Module):

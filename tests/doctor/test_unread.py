@@ -33,17 +33,19 @@ def batches(*columns: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("place", "beside", "told"),
+    ("place", "beside", "few", "told"),
     [
-        (0, False, "places 1 to 5 of input 0"),
-        (-1, False, None),  # the target is not in the number
-        (2, True, "places 3 to 5 of input 0"),
-        (-1, True, None),
+        (0, False, False, "places 1 to 5 of input 0"),
+        (0, False, True, "what is read is of too few kinds"),
+        (-1, False, False, None),  # the target is not in the number
+        (2, True, False, "places 3 to 5 of input 0"),
+        (-1, True, False, None),
     ],
 )
-def test_places_that_are_not_read(place: int, told: str | None, *, beside: bool) -> None:
+def test_places_that_are_not_read(place: int, told: str | None, *, beside: bool, few: bool) -> None:
     torch.manual_seed(1)
     x, age = torch.randn(N, TIME, 2), torch.randn(N)
+    x[:, 0] = x[:, 0].sign() if few else x[:, 0]
     y = x[:, -2:].sum((1, 2))[:, None]
     given: list[Any] = batches(x, age, y)
     model = Last(place, beside=beside)

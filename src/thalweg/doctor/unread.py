@@ -33,15 +33,19 @@ def part_unread(subject: Subject) -> Finding | None:
     if not read or not unread or not bool((answer(subject, {}) == old).all()):
         return None
     there, here = (explained([_only(b, part) for b in subject.batches]) for part in (unread, read))
-    if there is None or here is None or there < _TELLS or here > _LESS * there:
+    if there is None or there < _TELLS or (here or 0.0) > _LESS * there:
         return None
+    told = (
+        "what is read is of too few kinds to ask"
+        if here is None
+        else f"on what is read {digits(here, 2)}"
+    )
     return Finding(
         "inputs_ignored",
         "problem",
         f"No output depends on {_told(unread)}. Regressions on that explain {digits(there, 2)} of "
-        f"the targets' variance on other examples, and on what is read {digits(here, 2)}: is it a "
-        "wrong index?",
-        {"explained by what is not read": there, "explained by what is read": here},
+        f"the targets' variance on other examples, and {told}: is it a wrong index?",
+        {"explained by what is not read": there, "explained by what is read": here or 0.0},
         f"{_TELLS} explained by what is not read, and half as much or less by what is",
         "an experiment: parts of the inputs are exchanged between examples; ridge regressions",
         sure=0.85,

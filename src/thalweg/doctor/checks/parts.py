@@ -19,6 +19,8 @@ _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of the
 _CHANNELS, _CERTAIN = 4, 8.0  # at most, and standard errors
 _MOVED = 5.0  # deviations
 _SHAPE, _UNIT = 0.1, 5.0  # in deviations; times as large, which another unit makes
+_COLUMNS = 1024  # whose shapes are compared
+_OUTLYING = 3.0  # ranges of the middle half, from the median
 _QUANTILES, _VALUES = 199, 50_000  # that are compared, of so many values
 _FEW, _EVEN = 50, 0.1  # classes; of an equal share
 
@@ -39,17 +41,19 @@ def validation_differs(subject: Subject) -> Finding | None:
     shift = float((held.mean() - middle).abs() / spread)
     scale = float(held.std() / spread)
     error = float((train.mean(1).std() + held.mean(1).std()) / spread) / len(held) ** 0.5
+    first = first_tensor(inputs(subject.batch))
+    rows = first is not None and first.ndim <= 3  # tables and series, whose columns have scales
+    shapes = _each(train, held) if rows else ()
     if shift < 0.5 + 6 * error and 0.5 < scale < 2:
-        return _channels_swapped(subject) or _columns_differ(train, held) or _labels_differ(subject)
+        columns = _columns_differ(train, held, *shapes)
+        return _channels_swapped(subject) or columns or _labels_differ(subject)
     if 0.5 < scale < 2:  # no preprocessing of inputs moves targets, or some columns alone
-        first = first_tensor(inputs(subject.batch))
-        rows = first is not None and first.ndim <= 3  # tables and series
-        found = [_labels_differ(subject), _columns_differ(train, held) if rows else None]
+        found = [_labels_differ(subject), _columns_differ(train, held, *shapes) if rows else None]
         others = next((f for f in found if f is not None and f.severity == "problem"), None)
         if others is not None and others.cause == "validation_of_other_distribution":
             return others
     return Finding(
-        _cause(train, held),
+        _cause(train, held, *shapes),
         "problem",
         f"Validation inputs have mean {digits(float(held.mean()))} and deviation "
         f"{digits(float(held.std()))}, training inputs {digits(float(middle))} and "
@@ -60,13 +64,33 @@ def validation_differs(subject: Subject) -> Finding | None:
     )
 
 
-def _cause(train: Tensor, held: Tensor) -> str:
-    """Return what made validation inputs another: their preparation, or where they come from."""
+def _cause(train: Tensor, held: Tensor, *shapes: Tensor) -> str:
+    """Return what made validation inputs another: their preparation, or where they come from.
+
+    Args:
+        train: inputs, a row an example.
+        held: those of the validation data.
+        shapes: of both, where each column has a scale of its own; else they are taken as they are.
+    """
     scale = float(held.std() / train.std().clamp(min=1e-12))
     moderate = 1 / _UNIT < scale < _UNIT
-    if moderate and unlike_in_shape(train, held):
+    if moderate and unlike_in_shape(*(shapes or (train, held))):
         return "validation_of_other_distribution"
     return "validation_preprocessed_differently"
+
+
+def _each(train: Tensor, held: Tensor) -> tuple[Tensor, ...]:
+    """Return both parts, each column from its median and in ranges of its middle half.
+
+    So a scaler of columns that was fitted to each part leaves both alike, outliers or not.
+    """
+    parts = []
+    every = -(-train.shape[1] // _COLUMNS)
+    for part in (train[:, ::every], held[:, ::every]):
+        low, middle, high = torch.quantile(part, torch.tensor([0.25, 0.5, 0.75]), dim=0)
+        parts.append(((part - middle) / (high - low)).clamp(-_OUTLYING, _OUTLYING))
+    known = parts[0].isfinite().all(0) & parts[1].isfinite().all(0)
+    return tuple(part[:, known] for part in parts) if bool(known.any()) else (train, held)
 
 
 def unlike_in_shape(train: Tensor, held: Tensor) -> bool:
@@ -128,8 +152,9 @@ def _channels_swapped(subject: Subject) -> Finding | None:
     )
 
 
-def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
-    """Look for columns of other mean or scale, beyond chance."""
+def _columns_differ(*parts: Tensor) -> Finding | None:
+    """Look for columns of other mean or scale, beyond chance; see _cause for what it is given."""
+    train, held = parts[:2]
     spread = train.std(0)
     alive = spread > 1e-6 * spread.max().clamp(min=1e-12)
     if not bool(alive.any()):
@@ -147,7 +172,7 @@ def _columns_differ(train: Tensor, held: Tensor) -> Finding | None:
     moved = float(shift.abs().median()) > _MOVED
     alike = share > 0.5 and (rescaled or moved)
     return Finding(
-        _cause(train, held) if alike else "validation_of_other_distribution",
+        _cause(*parts) if alike else "validation_of_other_distribution",
         "problem",
         f"{share:.0%} of the input columns have another mean or deviation in the validation data "
         f"than in the training data; the largest shift is {digits(float(shift.abs().max()))} "
