@@ -274,6 +274,31 @@ def test_what_cannot_be_written_is_looked_at() -> None:
     assert losses == sorted(losses, reverse=True)
 
 
+def test_the_hardest_may_have_several_inputs_outputs_and_targets() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            return self.inner(given["a"] + given["b"]), given["b"]
+
+    def loss_fn(out: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.cross_entropy(out[0], y[0]) + (out[1] - y[1]).square().mean()
+
+    torch.manual_seed(0)
+    given = {"a": torch.randn(12, 3), "b": torch.zeros(12, 3)}
+    goal = (torch.randint(0, 2, (12,)), torch.zeros(12, 3))
+    goal[1][7] = 100.0
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, loss_fn, [(given, goal)])
+    first = prove([finding("labels_do_not_match_inputs")], subject, steps=1).hardest[0]
+    assert first.place == 7
+    assert torch.equal(first.x["a"], given["a"][7])
+    assert torch.equal(first.y[1], goal[1][7])
+
+
 def fingerprint(doctor: thalweg.Doctor, data: Batches) -> str:
     """Return a hash of all that is the user's, random states too."""
     grads = [p.grad for p in doctor.model.parameters()]

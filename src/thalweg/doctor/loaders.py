@@ -15,7 +15,17 @@ from torch.utils._pytree import tree_map
 from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import arrays
 
-__all__ = ["Part", "halves", "inputs", "merged", "read", "size_of", "target", "untouched"]
+__all__ = [
+    "Part",
+    "halves",
+    "inputs",
+    "merged",
+    "read",
+    "rows_of",
+    "size_of",
+    "target",
+    "untouched",
+]
 
 Batch = Any  # what the loader gives: a pair (x, y), or what the user's own step takes
 
@@ -98,7 +108,7 @@ def halves(batch: Batch) -> tuple[Batch, Batch, int] | None:
     size = rows.pop() // 2 if len(rows) == 1 else 0
     if size == 0:
         return None
-    return _rows(batch, slice(size)), _rows(batch, slice(size, 2 * size)), size
+    return rows_of(batch, slice(size)), rows_of(batch, slice(size, 2 * size)), size
 
 
 def merged(batches: Sequence[Batch], times: int) -> list[Batch]:
@@ -115,15 +125,16 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
             yield from _tensors(one)
 
 
-def _rows(batch: Batch, part: slice) -> Batch:
-    if isinstance(batch, Tensor):
-        return batch[part]
-    if isinstance(batch, dict):
-        return {name: _rows(one, part) for name, one in batch.items()}
-    if isinstance(batch, list | tuple):
-        make = getattr(batch, "_make", type(batch))  # of a named tuple
-        return make([_rows(one, part) for one in batch])
-    return batch
+def rows_of(tree: Any, part: slice | int) -> Any:  # noqa: ANN401 - tensors in tuples and dicts
+    """Return some examples of a tensor, or of those in tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return tree[part]
+    if isinstance(tree, dict):
+        return {name: rows_of(one, part) for name, one in tree.items()}
+    if isinstance(tree, list | tuple):
+        make = getattr(tree, "_make", type(tree))  # of a named tuple
+        return make([rows_of(one, part) for one in tree])
+    return tree
 
 
 @contextmanager

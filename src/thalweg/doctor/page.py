@@ -9,6 +9,7 @@ from pathlib import Path
 from thalweg import files
 from thalweg.doctor import pictures
 from thalweg.doctor.causes import CAUSES
+from thalweg.doctor.subject import first_tensor
 from thalweg.doctor.watched import Watched
 from thalweg.report.page import drawn, template
 
@@ -45,7 +46,9 @@ def write(path: str | os.PathLike[str], watched: Watched) -> Path:
         causes=CAUSES,
         figures=figures,
         measured=list(_measured(watched)),
-        hardest=[(hard, pictures.image(hard.x)) for hard in proof.hardest] if proof else [],
+        hardest=[(hard, pictures.image(first_tensor(hard.x))) for hard in proof.hardest]
+        if proof
+        else [],
         mark=_MARK.decode(),
     )
     return files.write(path, page.encode(), _MARK)

@@ -269,12 +269,14 @@ def _course(onset: int, losses: Sequence[float]) -> tuple[Floats, Floats]:
     return _thin(np.arange(onset, onset + len(losses), dtype=float), losses)
 
 
-def image(x: "Tensor") -> str | None:
+def image(x: "Tensor | None") -> str | None:
     """Return an example as the address of a picture that is in the page; None if it is no image.
 
     Args:
         x: height times width, or with one or three channels before or behind them.
     """
+    if x is None:
+        return None
     pixels = np.nan_to_num(x.detach().cpu().double().numpy())
     if pixels.ndim == 3 and pixels.shape[0] in {1, 3}:
         pixels = np.moveaxis(pixels, 0, -1)

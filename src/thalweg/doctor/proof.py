@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,8 @@ from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.causes import CAUSES
 from thalweg.doctor.cures import cures, like
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import Batch, inputs, target, untouched
-from thalweg.doctor.subject import Copy, Subject, let_step
+from thalweg.doctor.loaders import Batch, inputs, rows_of, target, untouched
+from thalweg.doctor.subject import Copy, Subject, first_tensor, let_step
 from thalweg.doctor.treatments import NOTHING, Treatment
 from thalweg.doctor.trials import Course, Trials
 from thalweg.errors import TaskError
@@ -72,15 +73,15 @@ class Hard:
         batch: its place among the batches that the doctor holds, from 0.
         place: within the batch, from 0.
         loss: of it alone.
-        x: what the model gets.
-        y: its target.
+        x: what the model gets: a tensor, or such in a tuple or dict.
+        y: its target, alike.
     """
 
     batch: int
     place: int
     loss: float
-    x: Tensor = field(repr=False)
-    y: Tensor = field(repr=False)
+    x: Any = field(repr=False)
+    y: Any = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -315,10 +316,15 @@ def _hardest(subject: Subject) -> tuple[Hard, ...]:
         try:
             with torch.no_grad():
                 out, y = model(*inputs(batch)), target(batch)
-                for i in range(len(y)):
-                    loss = float(subject.loss_fn(out[i : i + 1], y[i : i + 1]))
+                first = first_tensor(y)
+                for i in range(0 if first is None else len(first)):
+                    one, goal = (rows_of(tree, slice(i, i + 1)) for tree in (out, y))
+                    loss = float(subject.loss_fn(one, goal))
                     if math.isfinite(loss):
-                        found.append(Hard(number, i, loss, inputs(batch)[0][i], y[i]))
+                        x = rows_of(inputs(batch), i)
+                        found.append(
+                            Hard(number, i, loss, x[0] if len(x) == 1 else x, rows_of(y, i))
+                        )
         except Exception:  # noqa: BLE001 - what is not made of single examples has none
             return ()
     return tuple(sorted(found, key=lambda each: -each.loss)[:_HARDEST])
