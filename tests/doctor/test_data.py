@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.doctor.checks.data import class_imbalance
+from thalweg.doctor.checks.data import class_imbalance, labels_all_equal
 from thalweg.doctor.checks.examples import validation_unlike
 from thalweg.doctor.checks.parts import tokens_differ, validation_differs
 from thalweg.doctor.examination import ordered
@@ -207,6 +207,24 @@ def test_columns_scaled_by_the_range_of_each_part_are_prepared_in_two_ways(
     found = validation_differs(Subject(model, optimizer, nn.CrossEntropyLoss(), known, held))
     assert found is not None
     assert found.cause == f"validation_{cause}"
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_targets_that_the_loss_does_not_read_may_all_be_equal(*, read: bool) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.inner(x), self.inner(x + 1)
+
+    def loss_fn(out: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+        return (out[0] - out[1] - read * y[:, None]).square().mean()
+
+    model, batch = Two(), (torch.randn(16, 3), torch.zeros(16))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert bool(labels_all_equal(Subject(model, optimizer, loss_fn, [batch]))) == read
 
 
 class Transposed(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thalweg.doctor.loaders import Batch, target
+from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import LossFn, Subject, first_tensor
 
 __all__ = ["constant_loss", "guesses", "ignores_targets", "loss_of", "scores", "squares"]
@@ -33,10 +33,24 @@ def loss_of(loss_fn: LossFn, output: Tensor, y: Any) -> float:  # noqa: ANN401 -
 def ignores_targets(subject: Subject) -> bool:
     """Return whether a loss is the same for other targets, as a likelihood of the inputs is."""
     y, out, loss_fn = target(subject.batch), subject.output, subject.loss_fn
-    if out is None or loss_fn is None or not isinstance(y, Tensor):
+    if loss_fn is None or not isinstance(y, Tensor):
         return False
     others = ~y if y.dtype == torch.bool else y + 1
+    if out is None:  # several outputs: the loss is asked as a whole
+        return _whole(subject, others) == _whole(subject, y)
     return loss_of(loss_fn, out, others) == loss_of(loss_fn, out, y)
+
+
+def _whole(subject: Subject, y: Tensor) -> float:
+    """Return the loss of the first batch with other targets; NaN where it refuses them."""
+    twin = subject.copy()
+    twin.model.eval()
+    torch.manual_seed(0)
+    try:
+        with torch.no_grad():
+            return float(twin.loss((*inputs(subject.batch), y)))
+    except Exception:  # noqa: BLE001 - what a loss refuses, it refuses in its own way
+        return float("nan")
 
 
 def squares(loss_fn: LossFn, output: Tensor, y: Tensor, far: float) -> bool:

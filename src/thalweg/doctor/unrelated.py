@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
-from thalweg.doctor.baseline import constant_loss, loss_of
+from thalweg.doctor.baseline import constant_loss, ignores_targets, loss_of
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
@@ -66,7 +66,7 @@ def labels_unrelated(
 def _views_unrelated(subject: Subject) -> Finding | None:
     """Look for two inputs that say nothing of one another, where no target says what to learn."""
     given = [[t for t in tree_leaves(inputs(b)) if isinstance(t, Tensor)] for b in subject.batches]
-    if any(len(views) != 2 for views in given) or _heeds_targets(subject):
+    if any(len(views) != 2 for views in given) or not ignores_targets(subject):
         return None
     told = [explained(list(map(tuple, part))) for part in (given, [v[::-1] for v in given])]
     shares = [share for share in told if share is not None]
@@ -83,17 +83,6 @@ def _views_unrelated(subject: Subject) -> Finding | None:
         "an experiment: ridge regressions from one half of the examples to the other",
         sure=0.8,
     )
-
-
-def _heeds_targets(subject: Subject) -> bool:
-    """Return whether the loss of the first batch is another with other targets."""
-    y, twin, found = target(subject.batch), subject.copy(), []
-    twin.model.eval()
-    for one in (y, tree_map(lambda t: ~t if t.dtype == torch.bool else t + 1, y)):
-        torch.manual_seed(0)
-        with torch.no_grad():
-            found.append(float(twin.loss((*inputs(subject.batch), one))))
-    return found[0] != found[1]
 
 
 def _inputs_alike(subject: Subject, share: float) -> Finding | None:
