@@ -1,3 +1,4 @@
+import html
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from thalweg.cli import main
+from thalweg.words import digits
 
 TASKS = """
 import torch
@@ -209,7 +211,8 @@ def test_what_cannot_be_looked_at_ends_in_a_sentence_and_code_2(
 def test_cures_are_proved_and_a_page_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     got = run("doctor train.py:twice --steps 20 --prove --out page.html", capsys)
     assert got.code == 1
-    proof, page, what, why, cure = got.lines[:5]
+    what, why, cure = got.lines[:3]
+    proof, page = got.lines[-2:]
     assert proof.startswith("proof: softmax_before_cross_entropy: with no softmax at the end, the ")
     assert page == "page: page.html"
     assert what.startswith("problem: softmax_before_cross_entropy. The 2 outputs")
@@ -217,6 +220,11 @@ def test_cures_are_proved_and_a_page_is_written(capsys: pytest.CaptureFixture[st
     assert cure.startswith("cure: ")
     text = Path("page.html").read_text(encoding="utf-8")
     assert "Does the cure work?" in text
+    assert proof.removeprefix("proof: softmax_before_cross_entropy: ") in html.unescape(text)
+    told = run("doctor train.py:twice --steps 20 --prove --json --out page.html", capsys)
+    (cured,) = json.loads(told.out)["cures"]
+    assert cured["cause"] == "softmax_before_cross_entropy"
+    assert f"the loss goes from {digits(cured['before'])} to {digits(cured['after'])} (" in proof
     assert run("doctor bad.csv --out page.html", capsys).code == 1
     assert "overfitting" in Path("page.html").read_text(encoding="utf-8")
     Path("page.html").write_text("mine", encoding="utf-8")

@@ -3,6 +3,7 @@ import hashlib
 import math
 import pickle
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.subject import Subject
 from thalweg.errors import TaskError
+from thalweg.words import digits
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -359,3 +361,20 @@ def test_validation_data_are_scaled_as_the_training_data_were() -> None:
     assert cure.before == pytest.approx(np.mean(first))
     assert cure.left * 0 == 0
     assert np.mean(right) < cure.before / 2
+    said = f"the validation loss is {digits(cure.after)} instead of {digits(cure.before)}; that wo"
+    assert said in found.said(cure)
+
+
+def test_a_cure_is_told_beside_the_course_as_it_was() -> None:
+    """From its own start: a loss of other outputs begins elsewhere."""
+    found = proved("softmax_before_cross_entropy", net(3, nn.Softmax(1)), batches())
+    (cure,) = found.cures
+    last = np.mean(found.losses[-6:])
+    assert found.after == pytest.approx(last)
+    assert cure.before == cure.losses[0] != found.losses[0]
+    assert found.said(cure) == (
+        f"with no softmax at the end, the loss goes from {digits(cure.losses[0])} to "
+        f"{digits(cure.after)} (as it was, from {digits(found.losses[0])} to {digits(last)}); "
+        "that worked"
+    )
+    assert "to no number); that worked" in replace(found, after=math.inf).said(cure)

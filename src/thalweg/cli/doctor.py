@@ -1,7 +1,7 @@
 """``thalweg doctor``: why does a training fail? Asked of its curves, or by training it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,10 +9,6 @@ from thalweg.checks import count
 from thalweg.cli.check import BATCH_SIZE, set_up
 from thalweg.cli.findings import failing, show
 from thalweg.cli.terminal import say
-from thalweg.words import digits
-
-if TYPE_CHECKING:
-    from thalweg.doctor import Report
 
 __all__ = ["doctor"]
 
@@ -75,10 +71,14 @@ def doctor(
             from thalweg.doctor import page  # noqa: PLC0415 - refused before the work
 
             page.check(out)
+        proof, unit = None, "step"
         if is_task_file(source):
-            report, unit = _trained(
-                source, 500 if steps is None else steps, batch_size, out, prove=prove
-            )
+            many = 500 if steps is None else count("steps", steps)
+            watched = set_up(source, batch_size).train(many)
+            report = watched.report()
+            proof = watched.prove() if prove and report.findings else None
+            if out is not None:
+                watched.to_html(out, proof)
         else:
             from thalweg.doctor.curves import diagnose, read_curves  # noqa: PLC0415
 
@@ -90,22 +90,4 @@ def doctor(
                 from thalweg.doctor.watched import Watched  # noqa: PLC0415
 
                 page.write(out, Watched(curves, report))
-    if out is not None and not json:
-        say(f"page: {out}")
-    show(report, unit=unit, json=json, verbose=verbose)
-
-
-def _trained(
-    source: str, steps: int, batch_size: int, out: Path | None, *, prove: bool
-) -> "tuple[Report, str]":
-    count("steps", steps)
-    watched = set_up(source, batch_size).train(steps)
-    report = watched.report()
-    proof = watched.prove() if prove and report.findings else None
-    for cure in proof.cures if proof else ():
-        ends = f"the loss ends at {digits(cure.after)} instead of {digits(cure.before)}"
-        worked = "worked" if cure.worked else "did not help enough"
-        say(f"proof: {cure.cause}: with {cure.words}, {ends}; that {worked}")
-    if out is not None:
-        watched.to_html(out, proof)
-    return report, "step"
+    show(report, proof, out, unit=unit, json=json, verbose=verbose)

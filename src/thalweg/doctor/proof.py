@@ -21,6 +21,7 @@ from thalweg.doctor.subject import Copy, Subject, first_tensor, let_step
 from thalweg.doctor.treatments import NOTHING, Treatment
 from thalweg.doctor.trials import Course, Trials
 from thalweg.errors import TaskError
+from thalweg.words import digits
 
 __all__ = ["Cure", "Hard", "Moment", "Proof", "prove"]
 
@@ -112,6 +113,23 @@ class Proof:
     def worked(self) -> list[str]:
         """The causes whose cure worked, the best first."""
         return [cure.cause for cure in self.cures if cure.worked]
+
+    def said(self, cure: Cure) -> str:
+        """Return what a cure did in words, beside the course as it was.
+
+        Each is told from its own beginning: a cure may change what the loss is.
+        """
+        if cure.losses:
+            ends = f"the loss goes {_course(cure.before, cure.after)}"
+            if self.losses:
+                ends += f" (as it was, {_course(self.losses[0], self.after)})"
+        else:
+            ends = f"the validation loss is {digits(cure.after)} instead of {digits(cure.before)}"
+        return f"with {cure.words}, {ends}; that {'worked' if cure.worked else 'did not help enough'}"
+
+
+def _course(first: float, last: float) -> str:
+    return f"from {digits(first)} to {digits(last) if math.isfinite(last) else 'no number'}"
 
 
 @dataclass(frozen=True)
