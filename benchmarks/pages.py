@@ -232,6 +232,13 @@ def optima() -> Iterator[str]:
     yield from table(["to 1e-3 of the least objective, seconds", *sets], lines)
 
 
+def first_fits() -> Iterator[str]:
+    """Yield how long first fits of linear models take, and later ones."""
+    rows = results("first_fit")
+    lines = [[row["fit"], f"{row['first']:.1f}", f"{row['second']:.2f}"] for row in rows]
+    yield from table(["a first fit, seconds", "empty caches", "a later process"], lines)
+
+
 def shares(row: Row) -> str:
     return f"{row['value']:.2g}" if "value" in row else f"{row['hits']:,} of {row['of']:,}"
 
@@ -265,7 +272,7 @@ PAGES: dict[str, list[Callable[[], Iterator[str]]]] = {
     "optim.md": [optimizers],
     "speed.md": [races, modules, arrays, epochs, busy],
     "verdicts.md": [repeats, synthetic],
-    "linear.md": [one_pass, small, peers, optima],
+    "linear.md": [one_pass, small, peers, optima, first_fits],
 }
 
 

@@ -57,12 +57,12 @@ class Columns:
         """
         d = X.shape[1]
         if issparse(X):
-            sums = np.zeros((d, 3))
+            sums = np.zeros((d, 4))
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
             arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
             sparse_moments(*arrays, wide, weights, sums)
             _check_finite(X, sums, user)
-            squares, counts, total = sums.T
+            squares, counts, total, _ = sums.T
             scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
             share = counts / weights.sum()
             _refuse_large(scale, 1e37, np.dtype(np.float32))  # as they are read

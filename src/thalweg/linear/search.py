@@ -15,6 +15,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import indexable
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
@@ -212,8 +213,10 @@ class LinearSearch(GridSearchCV):  # type: ignore[misc] # scikit-learn has no ty
     ) -> list[dict[str, Any]]:
         (X, y), (X_test, y_test) = parts
         began = time.perf_counter()
-        for model in models:
-            model._validate_params()  # noqa: SLF001 - the first one's fit asks for its own alone
+        for model in models[1:]:  # the first one's fit asks for its own
+            given = {name: getattr(model, name) for name in _OWN}  # all else is the same
+            known = {name: model._parameter_constraints[name] for name in _OWN}  # noqa: SLF001 - a part of it
+            validate_parameter_constraints(known, given, type(model).__name__)
         models[0]._beside = models[1:]  # noqa: SLF001 - its own fit takes them
         models[0].fit(X, y, **params)
         seconds = (time.perf_counter() - began) / len(models)

@@ -23,7 +23,16 @@ from thalweg.kernels.cpu.products import (
     outputs,
     outputs_of_one,
 )
-from thalweg.kernels.cpu.rows import LINE, ROWS, add_lanes, copy, fetch_rows, penalty, weigh
+from thalweg.kernels.cpu.rows import (
+    LINE,
+    ROWS,
+    add_lanes,
+    copy,
+    counted,
+    fetch_rows,
+    penalty,
+    weigh,
+)
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     call,
@@ -208,10 +217,12 @@ def _learn_dense(
     kind, n, blocks, d = table.dtype, order.size, table.shape[0], table.shape[2]
     size, most = d * k, min(ROWS, batch)
     centre_32, inverse_32 = centre.astype(kind), inverse.astype(kind)
-    near, g = np.ones((most, d), kind), np.empty((blocks, size, LANES), kind)
+    near, g = np.empty((most, d), kind), np.empty((blocks * size, LANES), kind)
     z, kept = np.empty((most * k, LANES), kind), np.empty((most * k, LANES), kind)
-    one, slots = np.empty(LANES, kind), np.empty((blocks, slot_count, LANES), kind)
-    numbers, target, weight = np.arange(most), np.empty(most, kind), np.empty(most, kind)
+    one, slots = np.empty(LANES, kind), np.empty((blocks * slot_count, LANES), kind)
+    numbers, target, weight = counted(most), np.empty(most, kind), np.empty(most, kind)
+    for p in range(most):
+        near[p, d - 1] = 1  # of the intercept; else it is overwritten
     addresses = _addresses(table, g, size * LANES * table.itemsize)
     for first in range(0, n, batch):
         last = min(first + batch, n)

@@ -16,6 +16,7 @@ from thalweg.kernels.cpu.products import (
     outputs,
     outputs_of_one,
 )
+from thalweg.kernels.cpu.rows import counted
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     any_not_finite,
@@ -99,7 +100,9 @@ def evaluate_blocks(loss, X, y, w, first, last, result):
     k = w.shape[2]
     z = np.empty((_ROWS * k, LANES), X.dtype)
     total = np.empty(LANES, X.dtype)
-    rows, ones = np.arange(_ROWS), np.ones(_ROWS, X.dtype)
+    rows, ones = counted(_ROWS), np.empty(_ROWS, X.dtype)
+    for p in range(_ROWS):
+        ones[p] = 1
     size = d * k * LANES
     for b in range(first, last):
         own, sums = offset(pointer(w), b * size), offset(pointer(result), b * LANES)

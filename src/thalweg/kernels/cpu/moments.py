@@ -4,6 +4,8 @@ import numpy as np
 
 from thalweg.elementwise import where
 from thalweg.kernels.cpu.memory import (
+    address,
+    fetch,
     get_float32,
     get_float64,
     get_int32,
@@ -13,31 +15,44 @@ from thalweg.kernels.cpu.memory import (
     pointer,
     store,
     typed,
+    wide,
 )
 from thalweg.kernels.cpu.simd import compiled_driver, inlined
-from thalweg.kernels.cpu.vector import LANES
+from thalweg.kernels.cpu.vector import LANES, packed
 
 __all__ = ["dense_moments", "sparse_moments", "sparse_products"]
 
+_NEAR = 1 << 20  # bytes of sums that near caches hold
+_AHEAD = 32  # entries by which memory is asked for before it is used
 _ROWS = 32  # rows whose sums are added to those in float64 together
 
 
-@compiled_driver()
-def sparse_moments(data, indices, indptr, wide, weights, sums):
-    """Add weight x², the weight of what is not 0, and weight x to sums (d, 3).
+_view = wide(4)
 
-    X is read as ``learn_sparse`` does.
+
+@inlined
+def _column(indices, large, q):
+    return get_int64(indices + 8 * q) if large else np.int64(get_int32(indices + 4 * q))
+
+
+@compiled_driver()
+def sparse_moments(data, indices, indptr, large, weights, sums):
+    """Add weight x², the weight of what is not 0, and weight x to the first of sums (d, 4).
+
+    X is read as ``learn_rows`` does. The numbers of a column are read and written together.
     """
-    into = pointer(sums)
+    into, last = _view(pointer(sums)), indptr[indptr.size - 1] - 1
+    far = sums.size * sums.itemsize > _NEAR
     for row in range(indptr.size - 1):
         weight = weights[row]
         for q in range(indptr[row], indptr[row + 1]):
-            x = get_float64(data + 8 * q) if wide[0] else np.float64(get_float32(data + 4 * q))
-            j = get_int64(indices + 8 * q) if wide[1] else np.int64(get_int32(indices + 4 * q))
-            column = offset(into, 3 * j)
-            column[0] += weight * x * x
-            column[1] += weight if x != 0 else 0.0
-            column[2] += weight * x
+            x = get_float64(data + 8 * q) if large[0] else np.float64(get_float32(data + 4 * q))
+            j = _column(indices, large[1], q)
+            if far:
+                soon = _column(indices, large[1], min(q + _AHEAD, last))
+                fetch(address(offset(pointer(sums), 4 * soon)))
+            own = packed((x * x, 1.0 if x != 0 else 0.0, x, 0.0))
+            store(into, j, load(into, j) + weight * own)
 
 
 @compiled_driver()
@@ -79,6 +94,14 @@ def _add_row(x, d, shift, weight, near):
         shares[j] += weight if x[j] != 0 else 0.0
 
 
+@inlined
+def _empty(near, sums, count):
+    """Add numbers to sums, and leave 0 in their place."""
+    for i in range(count):
+        sums[i] += near[i]
+        near[i] = 0
+
+
 @compiled_driver()
 def dense_moments(X, strides, wide, shift, weights, sums):
     """Add weight (x - shift), weight (x - shift)² and the weight of x != 0 to sums (3, d).
@@ -110,5 +133,4 @@ def dense_moments(X, strides, wide, shift, weights, sums):
                     pointer(near),
                 )  # fmt: skip
         if not wide:
-            sums += near
-            near[:] = 0
+            _empty(pointer(near), pointer(sums), 3 * d)

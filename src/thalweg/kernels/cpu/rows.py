@@ -1,11 +1,16 @@
 """What passes over dense and over sparse rows share: losses, penalties, and memory asked for."""
 
+import numpy as np
+
 from thalweg.elementwise import sign
 from thalweg.kernels.cpu.memory import fetch, load, offset, pointer, store
 from thalweg.kernels.cpu.simd import compiled_driver, inlined, product
 from thalweg.kernels.cpu.vector import LANES
 
-__all__ = ["LINE", "ROWS", "add_lanes", "copy", "fetch_rows", "finite_lanes", "penalty", "weigh"]
+__all__ = [
+    "LINE", "ROWS", "add_lanes", "copy", "counted", "fetch_rows", "finite_lanes", "penalty",
+    "weigh",
+]  # fmt: skip
 
 ROWS = 64  # rows handled at a time: their outputs stay in the nearest cache
 LINE = 64  # bytes that come from memory together
@@ -16,6 +21,15 @@ def add_lanes(values, lanes, sums):
     """Add a number of each lane to sums."""
     for lane in range(lanes):
         sums[lane] += values[lane]  # float64: a float32 sum over many rows loses digits
+
+
+@inlined
+def counted(n):
+    """Return the numbers from 0 to n - 1. It compiles sooner than NumPy's arange."""
+    numbers = np.empty(n, np.int64)
+    for i in range(n):
+        numbers[i] = i
+    return numbers
 
 
 @inlined

@@ -19,7 +19,16 @@ from thalweg.kernels.cpu.memory import (
     pointer,
     store,
 )
-from thalweg.kernels.cpu.rows import LINE, ROWS, add_lanes, copy, fetch_rows, penalty, weigh
+from thalweg.kernels.cpu.rows import (
+    LINE,
+    ROWS,
+    add_lanes,
+    copy,
+    counted,
+    fetch_rows,
+    penalty,
+    weigh,
+)
 from thalweg.kernels.cpu.simd import (
     SUBNORMALS_ARE_ZERO,
     float_mode,
@@ -31,6 +40,7 @@ from thalweg.kernels.cpu.simd import (
 
 __all__ = ["in_batches", "learn_rows", "singly"]
 
+_FIRST = np.int64(0)  # row; for a 0 that is written into a call Numba compiles a copy of its own
 _AHEAD = 8  # rows by which memory is asked for before it is read
 _NEAR = 1 << 21  # bytes of a table that near caches hold, so that nobody needs to ask for it
 
@@ -205,10 +215,12 @@ def learn_rows(
     order, y, weights = rows
     l2, l1, strength = penalties
     kind, block = table.dtype, max(ROWS // batch, 1) * batch
-    numbers, ends = np.arange(block), np.zeros(block + 1, np.int64)
+    numbers, ends = counted(block), np.empty(block + 1, np.int64)
     target, weight = np.empty(block, kind), np.empty(block, kind)
-    outputs = np.empty((3, block * k, lanes), kind)
-    one, nothing = np.empty(lanes, kind), np.zeros(lanes, kind)
+    outputs = np.empty((3 * block * k, lanes), kind)
+    one, nothing = np.empty(lanes, kind), np.empty(lanes, kind)
+    store(view(pointer(nothing)), 0, 0.0)
+    ends[0] = 0
     slots, powers = np.empty((sizes[0], lanes), kind), np.empty((sizes[1], lanes))
     xs, at = np.empty(0, kind), np.empty(0, np.int32)
     g, touched = np.empty((0, lanes), kind), np.empty(0, np.int32)
@@ -277,7 +289,9 @@ def in_batches(
     mark, slot, touched, g = scratch
     hyper, powers, uniform, slots = rule
     m = min(batch, r)
-    _read_rows(X, constant, order, begin, 0, m, xs, at, ends, k, lanes, w, width, far, averaged)
+    _read_rows(
+        X, constant, order, begin, _FIRST, m, xs, at, ends, k, lanes, w, width, far, averaged
+    )
     for first in range(0, r, batch):
         m = min(batch, r - first)
         so_far = 0.5 * t * (t + 1.0)
@@ -330,7 +344,23 @@ def singly(
     _, kept, mean, measured = outputs
     target, _, weight = rows
     hyper, powers, uniform, slots = rule
-    _read_rows(X, constant, order, begin, 0, 1, xs, at, ends, 1, lanes, w, width, far, averaged)
+    _read_rows(
+        X,
+        constant,
+        order,
+        begin,
+        _FIRST,
+        _FIRST + 1,
+        xs,
+        at,
+        ends,
+        1,
+        lanes,
+        w,
+        width,
+        far,
+        averaged,
+    )
     for p in range(r):
         so_far = 0.5 * t * (t + 1.0)
         t += 1

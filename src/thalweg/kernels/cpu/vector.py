@@ -17,8 +17,8 @@ from numba.extending import intrinsic, models, register_model
 from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
-    "FEATURES", "LANES", "WIDE", "Vector", "aligned_zeros", "as_vector", "splat", "suffix",
-    "widened",
+    "FEATURES", "LANES", "WIDE", "Vector", "aligned_zeros", "as_vector", "packed", "splat",
+    "suffix", "widened",
 ]  # fmt: skip
 
 LANES = 8  # one 256-bit register of float32; a block of lanes is never split
@@ -79,6 +79,20 @@ def widened(typingctx: Any, vector: Any) -> Any:
         return builder.shuffle_vector(args[0], args[0], numbers)
 
     return Vector(vector.element, WIDE)(vector), codegen
+
+
+@intrinsic
+def packed(typingctx: Any, numbers: Any) -> Any:
+    """Return a vector that holds the numbers of a tuple."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.Constant(context.get_value_type(sig.return_type), ir.Undefined)
+        for i in range(len(numbers)):
+            number = builder.extract_value(args[0], i)
+            vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), i))
+        return vector
+
+    return Vector(numbers.dtype, len(numbers))(numbers), codegen
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
