@@ -125,7 +125,8 @@ class Proof:
                 ends += f" (as it was, {_course(self.losses[0], self.after)})"
         else:
             ends = f"the validation loss is {digits(cure.after)} instead of {digits(cure.before)}"
-        return f"with {cure.words}, {ends}; that {'worked' if cure.worked else 'did not help enough'}"
+        ended = "worked" if cure.worked else "did not help enough"
+        return f"with {cure.words}, {ends}; that {ended}"
 
 
 def _course(first: float, last: float) -> str:
