@@ -231,6 +231,19 @@ def test_the_same_table_comes_out_of_every_form(tmp_path: Path, name: str) -> No
     agrees(loaded(path), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("merged cells", "merged cells filled down"),
+        ("names of groups in their first rows alone", "names of groups filled down in group, year"),
+        ("names in two rows", "names of two rows joined: size, in one, in two, price"),
+    ],
+)
+def test_what_was_filled_in_is_said(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "t").write_bytes(FORMS[name][0])
+    assert data.load(tmp_path / "t", target="price").notes[0] == f"assumed: {said}"
+
+
 def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
     for i, part in enumerate((csv(), gzip.compress(csv(sep=";")), csv("utf-16"))):
         (tmp_path / f"part-{i}").write_bytes(part)

@@ -23,7 +23,7 @@ def test_of_classes_the_score_the_weights_and_the_calibration_are_of_rows_not_se
     found = fit(data.Dataset.from_arrays(FRAME, LABELS))
     assert found.held_out == 400
     assert found.score > found.constant + 0.1
-    assert found.sentence.startswith("The model labels 8")
+    assert found.sentence.startswith("The model is right for 8")
     weights = dict(found.weights)
     assert next(iter(weights)) == "size"
     np.testing.assert_allclose(weights["size"], 0.1 * SIZE.std(), rtol=0.25)

@@ -75,8 +75,10 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
             frames: dict[str, Any] = pd.read_excel(
                 file, None, header=None, dtype=object, na_filter=False
             )
-            for name, frame in frames.items() if merged else ():
-                _fill_merged(frame, file.book[name].merged_cells.ranges)
+            filled_down = {
+                name for name, frame in frames.items()
+                if merged and _fill_merged(frame, file.book[name].merged_cells.ranges)
+            }  # fmt: skip
     except Exception as error:  # noqa: BLE001 - a library raises what it likes of bytes
         raise ValueError(f"it cannot be read as a spreadsheet: {error}; save it as CSV") from None
     filled = {name: frame for name, frame in frames.items() if frame.shape[0] > 1}
@@ -85,8 +87,9 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
     tops = {name: set(frame.iloc[:_TITLES].to_numpy().ravel()) for name, frame in filled.items()}
     has = [name for name, top in tops.items() if known and top.issuperset(known)]
     name = max(has or filled, key=lambda n: len(filled[n]))
-    said = f"sheet {name} of {listed(list(frames), 3)}" if len(frames) > 1 else ""
-    return filled[name].to_csv(index=False, header=False).encode(), said
+    said = [f"sheet {name} of {listed(list(frames), 3)}"] * (len(frames) > 1)
+    said += ["merged cells filled down"] * (name in filled_down)
+    return filled[name].to_csv(index=False, header=False).encode(), "; ".join(said)
 
 
 def _has_merged(content: bytes) -> bool:
@@ -98,11 +101,13 @@ def _has_merged(content: bytes) -> bool:
         return any(b"<mergeCell " in archive.read(name) for name in sheets)
 
 
-def _fill_merged(frame: "pd.DataFrame", ranges: Any) -> None:  # noqa: ANN401 - openpyxl's
-    """Write what cells that are merged from top to bottom hold into each of them."""
-    for place in ranges:
+def _fill_merged(frame: "pd.DataFrame", ranges: Any) -> bool:  # noqa: ANN401 - openpyxl's
+    """Write what cells that are merged from top to bottom hold into each of them, if some are."""
+    tall = [place for place in ranges if place.max_row > place.min_row]
+    for place in tall:
         rows, column = slice(place.min_row - 1, place.max_row), place.min_col - 1
         frame.iloc[rows, column] = frame.iloc[place.min_row - 1, column]
+    return bool(tall)
 
 
 def read(content: bytes, known: Sequence[str]) -> tuple[pa.Table, str] | None:

@@ -70,7 +70,7 @@ class Fitted:
         rows = f"{self.held_out} rows that it had not seen"
         if self.dataset.classes is not None:
             return (
-                f"The model labels {percent(self.score)} of {rows} right; the most frequent class "
+                f"The model is right for {percent(self.score)} of {rows}; the most frequent class "
                 f"alone is right for {percent(self.constant)}."
             )
         if self.score <= 0:
