@@ -427,3 +427,21 @@ def test_what_cannot_be_descended_is_refused(
     with pytest.raises(error) as refusal:
         descend(*positional, **keywords)
     assert str(refusal.value) == message
+
+
+def test_what_a_users_rule_does_wrong_is_told() -> None:
+    def deciding(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return x - lr if g > 0 else x + lr
+
+    def forgetting(g, x, *, t, lr=0.1):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        x - lr * g
+
+    def undeclared(g, x, *, t, rate):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return x - rate * g
+
+    with pytest.raises(ValueError, match="keyword without a default is a state, as rate here"):
+        descend("bowl", rules.rule("a rate without a default")(undeclared))
+    with pytest.raises(ValueError, match=r"test_descent.py:\d+: rule 'deciding' .* where\(test"):
+        descend("bowl", rules.rule("a test of g")(deciding))
+    with pytest.raises(ValueError, match=r"'forgetting' must return an x of shape \(2,\), got No"):
+        descend("bowl", rules.rule("no return")(forgetting))

@@ -441,7 +441,7 @@ def test_a_users_rule_may_not_be_called_like_a_second_order_method(method: str) 
     [
         ("m, ", "x, m, m", "rule 'mine' must return 2 values, x, m, and returns 3"),
         ("m, ", "x", "rule 'mine' must return 2 values, x, m, and returns 1"),
-        ("", "x, x", "rule 'mine' must return 1 values, x, and returns 2"),
+        ("", "x, x", "rule 'mine' must return one value, x, and returns 2"),
     ],
 )
 @pytest.mark.usefixtures("registry")

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg import problems, schedules, second_order
 from thalweg.checks import NOT_NEGATIVE, Hyperparameter, count, number
+from thalweg.errors import user_line
 from thalweg.problems import Problem
 from thalweg.rule import Rule
 from thalweg.schedules import Hyper
@@ -149,9 +151,28 @@ def descend(
             inputs = _inputs(problem, batch, noise * random.standard_normal(x.size))
             now = {name: each[t] for name, each in values.items()}
             g = inputs["gradient"](x)
-            x, state = rule.advance(g, x, state, t=t + 1, hyper=now, inputs=inputs)
-            x = problem.project(x)
+            with _told(rule):
+                moved, state = rule.advance(g, x, state, t=t + 1, hyper=now, inputs=inputs)
+            if np.shape(moved) != x.shape:
+                raise ValueError(
+                    f"rule {rule.name!r} must return an x of shape {x.shape}, got {moved!r}"
+                )
+            x = problem.project(moved)
     return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm, state, end)
+
+
+@contextmanager
+def _told(rule: Rule) -> Iterator[None]:
+    """Say what to write where a rule asks whether an array is true."""
+    try:
+        yield
+    except ValueError as error:
+        if "truth value of an array" not in str(error):
+            raise
+        raise ValueError(
+            f"{user_line(error) or 'somewhere'}: rule {rule.name!r} decides for all elements at "
+            "once; write where(test, a, b), of thalweg.elementwise, which decides for each"
+        ) from None
 
 
 def _inputs(

@@ -306,11 +306,16 @@ def check_count(rule: Rule, count: int) -> None:
     """Raise ValueError if a rule's function does not return x and each state."""
     names = ("x", *rule.state, *rule.uniform_state)
     if count != len(names):
-        code = rule.function.__code__
+        code, uniform = rule.function.__code__, ", ".join(rule.uniform_state)
         raise ValueError(
             f"{code.co_filename}, line {code.co_firstlineno}: rule {rule.name!r} must return "
-            f"{len(names)} values, {', '.join(names)}, and returns {count}"
+            f"{_counted(len(names))}, {', '.join(names)}, and returns {count}"
+            + (f"; a keyword without a default is a state, as {uniform} here" if uniform else "")
         )
+
+
+def _counted(values: int) -> str:
+    return "one value" if values == 1 else f"{values} values"
 
 
 def _asked(rule: Rule, name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a function
