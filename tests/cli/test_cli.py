@@ -53,6 +53,14 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, trainings: int) -> None:
     assert (code, err) == (1, "error: standard output: No space left on device\n")
 
 
+def test_an_output_that_is_closed_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["schedule", "cosine"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_bug_shows_its_traceback(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: Any, **__: Any) -> None:
         raise TypeError("a bug")

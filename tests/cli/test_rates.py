@@ -58,6 +58,17 @@ def test_rates_are_the_closed_forms_beside_what_a_descent_measures(
     assert counted == pytest.approx(k, abs=3)
 
 
+def test_no_terminal_is_too_narrow_for_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = said(capsys, "rates averaged(momentum) --spectrum 0.2,4")
+    monkeypatch.setenv("COLUMNS", "30")
+    narrow = said(capsys, "rates averaged(momentum) --spectrum 0.2,4")
+    assert "beta 0.402605" in wide
+    assert "…" not in narrow
+    assert set(wide.split()) == set(narrow.split())
+
+
 def test_rates_compares_rules_and_marks_an_adaptive_one_that_strays(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after ``thalweg``; by default those that the process was started with.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # ★ on an ASCII terminal
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it, as >&- does
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        getattr(sys, name).reconfigure(errors="replace")  # ★ on an ASCII terminal
     code = _flushed(_answer(arguments))
     if code == INTERRUPTED and arguments is None:
         # Python's own end can wait for ever for threads that are compiling.

@@ -10,7 +10,7 @@ import typer
 
 from thalweg.checks import Range, number
 from thalweg.cli.arguments import numbers, rules_and_hyper
-from thalweg.cli.terminal import console, say
+from thalweg.cli.terminal import say, show
 
 if TYPE_CHECKING:
     from thalweg.descent import Trace
@@ -189,13 +189,13 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
 
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
     shown.add_column("rule", no_wrap=True)
-    shown.add_column("hyperparameters")
+    shown.add_column("hyperparameters", no_wrap=True)
     shown.add_column("found by")
     for name in (
         "limit\nof lr", "rate\npredicted", "\nmeasured", f"steps to {accuracy:g}\npredicted",
         "\nmeasured",
     ):  # fmt: skip
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(
             row.rule.name,
@@ -207,7 +207,7 @@ def _print(rows: Sequence[_Row], accuracy: float) -> None:
             "never" if row.steps is None else f"{row.steps:,}",
             f"{row.measured_steps:,}" if row.measured_steps else f"> {len(row.trace.x) - 1:,}",
         )
-    console().print(shown)
+    show(shown)
     if held := [row.rule.name for row in rows if row.adaptive]:
         typer.echo(
             f"{', '.join(held)}: predicted with the preconditioner held fixed at 1. With a "

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from thalweg.cli.terminal import console, say
+from thalweg.cli.terminal import say, show
 
 __all__ = ["kernel", "rules"]
 
@@ -58,15 +58,15 @@ def rules() -> None:
         theory = theory if theory in {"linear", "preconditioned"} else "-"
         shown = map(str, rule.hyperparameters.values())
         listed.add_row(name, Text("\n".join(shown)), theory, Text(rule.source))
-    console().print(listed)
+    show(listed)
     around = _table("wrapper", "what it does", "source")
     for one in wrapper.declared():
         said = (one.__doc__ or "").partition("\n")[0]
         around.add_row(
             one.name, Text("\n".join(map(str, one.hyperparameters))), Text(said), Text(one.source)
         )
-    console().print()
-    console().print(around)
+    say("")
+    show(around)
     say("\na wrapper goes around a rule or around another wrapper: lookahead(cautious(adamw))")
 
 

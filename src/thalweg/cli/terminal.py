@@ -15,8 +15,9 @@ from thalweg.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say"]
+__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say", "show"]
 
 STDOUT = "standard output"  # the name in messages of an output that has none
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
@@ -36,6 +37,21 @@ def console() -> "Console":
 
     elsewhere = shutil.get_terminal_size(fallback=(100, 24)).columns
     return Console(width=None if sys.stdout.isatty() else elsewhere, highlight=False)
+
+
+def show(table: "Table") -> None:
+    """Print a table. Words, and columns that do not wrap, are whole: if need be, it is too wide."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    screen = console()
+    for column in table.columns:
+        text = "\n".join(map(str, (column.header, *column.cells)))
+        whole = text.splitlines() if column.no_wrap else text.split()
+        column.min_width = max(map(cell_len, whole))
+    gap = table.padding[1]
+    least = sum((column.min_width or 0) + gap for column in table.columns)
+    screen.width = max(screen.width, least)
+    screen.print(table)
 
 
 @contextmanager
