@@ -87,26 +87,30 @@ def load(typingctx: Any, pointer: Any, block: Any) -> Any:
     return vector_behind(pointer)(pointer, types.intp), codegen
 
 
-def _prefetch(builder: Any, address: Any) -> None:
+def _prefetch(builder: Any, address: Any, near: int) -> None:
+    """Ask for memory, into the nearest cache, 3, or the next one, 2."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     there = builder.bitcast(address, byte)
-    builder.call(function, [there, number(0), number(3), number(1)])  # read, keep, data
+    builder.call(function, [there, number(0), number(near), number(1)])  # read, data
 
 
 def fetch_ahead(builder: Any, address: Any) -> None:
     """Ask for the memory _AHEAD bytes behind an address. Nothing needs to be there."""
     start = builder.bitcast(address, ir.IntType(8).as_pointer())
-    _prefetch(builder, builder.gep(start, [ir.Constant(ir.IntType(64), _AHEAD)]))
+    _prefetch(builder, builder.gep(start, [ir.Constant(ir.IntType(64), _AHEAD)]), 3)
 
 
 @intrinsic
 def fetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the memory at an address, a number. Nothing needs to be there."""
+    """Ask for the memory at an address, a number. Nothing needs to be there.
+
+    It comes into the second cache: what is computed meanwhile needs all of the first.
+    """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        _prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), 2)
         return context.get_dummy_value()
 
     return types.void(types.intp), codegen
