@@ -14,7 +14,8 @@ from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.diagnosis import _faded, _rated, also_helped, betters, unscaled
 from thalweg.doctor.layers import fading
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.treatments import NOTHING, Treatment, treatments
+from thalweg.doctor.treatment import NOTHING, Treatment
+from thalweg.doctor.treatments import treatments
 from thalweg.doctor.trials import Course, Trials
 
 

@@ -15,8 +15,8 @@ from thalweg.doctor.layers import leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.rates import evened, rates
 from thalweg.doctor.subject import Copy, Subject, leaves
+from thalweg.doctor.treatment import Treatment
 from thalweg.doctor.treatments import (
-    Treatment,
     adam,
     clipping,
     decorrelating,

@@ -9,9 +9,9 @@ from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.layers import fading
 from thalweg.doctor.rates import evened, higher_rates, rates
 from thalweg.doctor.subject import Subject
+from thalweg.doctor.treatment import Treatment
 from thalweg.doctor.treatments import (
     DECORRELATED,
-    Treatment,
     adam,
     clipping,
     decorrelating,

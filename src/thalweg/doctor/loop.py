@@ -12,7 +12,8 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import merged
 from thalweg.doctor.signals import Signals
 from thalweg.doctor.subject import Copy, Subject
-from thalweg.doctor.treatments import Treatment, clipping
+from thalweg.doctor.treatment import Treatment
+from thalweg.doctor.treatments import clipping
 from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 

@@ -18,7 +18,7 @@ from thalweg.doctor.cures import cures, like
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, rows_of, target, untouched
 from thalweg.doctor.subject import Copy, Subject, first_tensor, let_step
-from thalweg.doctor.treatments import NOTHING, Treatment
+from thalweg.doctor.treatment import NOTHING, Treatment
 from thalweg.doctor.trials import Course, Trials
 from thalweg.errors import TaskError
 from thalweg.words import digits

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from thalweg.doctor.subject import Copy, Subject
-from thalweg.doctor.treatments import Treatment, scaled_rate
+from thalweg.doctor.treatment import Treatment
+from thalweg.doctor.treatments import scaled_rate
 from thalweg.words import digits
 
 __all__ = ["evened", "higher_rates", "rates"]

@@ -1,9 +1,6 @@
 """Treatments: what is tried on a copy for each cause, and the signs that a cause needs first."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,28 +12,18 @@ from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.parameters import missing
 from thalweg.doctor.checks.shapes import loss_not_mean
-from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
-from thalweg.doctor.layers import (
-    activations,
-    constant_weights,
-    gains,
-    leaky,
-    replaced,
-    reset,
-    sensitivity,
-)
+from thalweg.doctor.first_weights import activating, drawing
 from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
 from thalweg.doctor.subject import Copy, Subject, first_tensor
+from thalweg.doctor.treatment import Treatment
 from thalweg.words import digits, listed
 
 __all__ = [
     "DECORRELATED",
-    "NOTHING",
-    "Treatment",
     "adam",
     "clipping",
     "decorrelating",
@@ -46,44 +33,15 @@ __all__ = [
     "treatments",
 ]
 
-_GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _RARE, _OUTLYING = 0.05, 20.0  # share of outliers, and quartile ranges from the median
-_DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
-_SENSITIVE = 0.3  # of outputs' deviation, for 1 % of that of inputs
-_LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _UNLIKE = 50.0  # variance along the main direction of inputs over the median one
 _COLUMNS = 1024  # of inputs whose directions are asked for
 _NOISY = 8  # examples of batches that may be too small
 _CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
 _ROWS = 4096  # examples whose quartiles are taken
 _ROUNDING = 1e-3  # above 1
-_SATURATED = 3  # activations with a bounded range, one behind the other
 
 
-@dataclass(frozen=True)
-class Treatment:
-    """A change that is tried on a copy.
-
-    Args:
-        cause: that it cures.
-        rank: 0 for what is wrong by itself; a higher one yields where it helps as much.
-        words: what is changed.
-        sign: what was seen that makes the cause likely, as a sentence.
-        prepare: changes the copy.
-        data: changes the batches.
-        around: what the training happens in.
-    """
-
-    cause: str
-    rank: int
-    words: str
-    sign: str
-    prepare: Callable[[Copy], object] = lambda _: None
-    data: Callable[[list[Batch]], list[Batch]] = lambda batches: batches
-    around: Callable[[], AbstractContextManager[object]] = nullcontext
-
-
-NOTHING = Treatment("", 0, "nothing", "")
 DECORRELATED = 3  # rank of decorrelated inputs
 
 
@@ -104,8 +62,8 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
     yield from _unfreezing(subject)
     yield from _holding(subject)
     yield from _attaching(subject)
-    yield from _start(subject)
-    yield from _activating(subject)
+    yield from drawing(subject)
+    yield from activating(subject)
     decays = [float(g.get("weight_decay", 0.0)) for g in subject.optimizer.param_groups]
     if max(decays, default=0.0) > 0:
         yield Treatment(
@@ -449,138 +407,6 @@ def _decorrelated(batches: list[Batch]) -> list[Batch]:
     turn = axes @ (factors[:, None] * axes.T)
     turned = [(x.double() @ turn).to(x.dtype) for x in xs]
     return [(x, *inputs(b)[1:], target(b)) for x, b in zip(turned, batches, strict=True)]
-
-
-# Initial weights and activations
-
-
-def _start(subject: Subject) -> Iterator[Treatment]:
-    """Yield other first weights where they are too large, too small, or alike."""
-    sizes = gains(subject.start_model)
-    large = {name: g for name, g in sizes.items() if g > _GAIN}
-    if large and 2 * len(large) >= len(sizes):
-        most = max(large, key=lambda name: large[name])
-        yield Treatment(
-            "init_too_large",
-            0,
-            "weights drawn anew as torch does",
-            f"{len(large)} of {len(sizes)} layers start with weights that enlarge their input "
-            f"more than {_GAIN}-fold: {most or 'the model'} {digits(large[most])}-fold.",
-            reset,
-        )
-    else:
-        yield from _sensitive(subject)
-    yield from _embeddings(subject)
-    alike = constant_weights(subject.start_model)
-    if alike:  # in parts, as the means and the deviations of a mixture are, units may stay so
-        yield Treatment(
-            "constant_init",
-            1,
-            "those weights drawn at random",
-            f"All units of {listed(alike, 4)} start with the same weights.",
-            partial(_drawn, names=alike),
-        )
-    small = [name for name, g in sizes.items() if 0 < g < _LOSS]
-    if small and 2 * len(small) >= len(sizes):
-        sign = (
-            f"{len(small)} of {len(sizes)} layers start with weights that shrink their input more "
-            f"than {round(1 / _LOSS)}-fold: neither signals nor gradients come through."
-        )
-        yield Treatment("plateau", 0, "weights drawn anew as torch does", sign, reset)
-        # Through many layers torch's own draw fades too.
-        yield Treatment("plateau", 0, "weights drawn anew as He does", sign, _rectified)
-
-
-def _activating(subject: Subject) -> Iterator[Treatment]:
-    """Yield other activations where they are bounded one after the other, or dead."""
-    found = activations(subject)
-    bounded = [a for a in found if a.kind != "relu"]
-    if len(bounded) >= _SATURATED:
-        yield Treatment(
-            "vanishing_gradient_sigmoid",
-            0,
-            f"ReLU instead of {bounded[0].kind}",
-            f"{len(bounded)} activations with a bounded range follow one another.",
-            _rectified,
-            around=partial(replaced, {"sigmoid", "tanh"}, torch.relu),
-        )
-    dead = max((a.dead for a in found), default=0.0)
-    if dead > 0.5:
-        yield Treatment(
-            "dead_relu",
-            1,
-            "leaky rectifiers",
-            f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
-            around=partial(replaced, {"relu", "relu_"}, leaky),
-        )
-
-
-def _drawn(twin: Copy, names: Sequence[str]) -> None:
-    """Draw weights as torch does."""
-    torch.manual_seed(0)
-    for name in names:
-        nn.init.kaiming_uniform_(twin.model.get_parameter(name).detach(), a=math.sqrt(5))
-
-
-def _sensitive(subject: Subject) -> Iterator[Treatment]:
-    """Yield smaller first weights where outputs hang on the last digits of inputs.
-
-    What enlarges signals may stand beside the weights, as the frequency does in layers of sines.
-    """
-    moved = sensitivity(subject)
-    if moved > _SENSITIVE and not any(s.far for s in map(Scale.of, numbers(subject.batches))):
-        sign = (
-            f"Outputs of the first weights move by {moved:.0%} of their deviation where inputs "
-            "move by 1 % of theirs."
-        )
-        for factor in (10, 30):
-            change = partial(_weakened, factor=factor)
-            words = f"first weights divided by {factor}"
-            yield Treatment("init_too_large", 0, words, sign, change)
-
-
-def _weakened(twin: Copy, factor: float) -> None:
-    for weight in twin.parameters:
-        if weight.ndim > 1:
-            weight.detach().div_(factor)
-
-
-def _embeddings(subject: Subject) -> Iterator[Treatment]:
-    """Yield smaller embeddings where the loss starts high, as sums of their products make it."""
-    high = loss_starts_high(subject)
-    drawn = dict(_large_embeddings(subject.start_model)) if high is not None else {}
-    if high is not None and drawn:
-        yield Treatment(
-            "init_too_large",
-            0,
-            f"embeddings divided by {round(1 / _SMALLER)}",
-            f"{high.sentence} Embeddings are drawn with deviation 1, and products of them are "
-            f"summed: {listed(list(drawn), 4)}.",
-            _divided,
-        )
-
-
-def _large_embeddings(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and _size(module.weight) > _DRAWN:
-            yield name, module.weight
-
-
-def _size(weight: Tensor) -> float:
-    return float(weight.detach().pow(2).mean().sqrt())
-
-
-def _divided(twin: Copy) -> None:
-    for _, weight in list(_large_embeddings(twin.model)):
-        weight.detach().mul_(_SMALLER)
-
-
-def _rectified(twin: Copy) -> None:
-    """Draw weights as He does, which suits rectifiers."""
-    torch.manual_seed(0)
-    for module in twin.model.modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
 # Order and size of batches

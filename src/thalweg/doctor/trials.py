@@ -11,7 +11,7 @@ from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.treatments import NOTHING, Treatment
+from thalweg.doctor.treatment import NOTHING, Treatment
 
 __all__ = ["Course", "Trials", "tail"]
 
