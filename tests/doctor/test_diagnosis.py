@@ -92,6 +92,24 @@ def test_no_rate_is_a_problem_where_the_loss_need_not_fall() -> None:
     assert [f.severity for f in found if f.cause == "lr_too_high"] == ["warning"]
 
 
+@pytest.mark.parametrize("stable", [True, False])
+def test_a_logarithm_of_what_is_too_small_is_named(*, stable: bool) -> None:
+    def by_hand(out: Tensor, y: Tensor) -> Tensor:
+        if stable:
+            return nn.functional.binary_cross_entropy_with_logits(out, y)
+        p = out.sigmoid()  # 1 for scores above 17
+        return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 1), 10 * torch.randn(160, 4)
+    nn.init.normal_(model.weight)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    found = thalweg.check(model, optimizer, by_hand, batches(x, (x[:, :1] > 0).float())).findings
+    told = [f for f in found if "A logarithm takes" in f.sentence]
+    assert [(f.cause, f.severity) for f in told] == [("loss_not_finite", "problem")] * (not stable)
+    assert [f.cause for f in found[:1]] == [f.cause for f in told[:1]] or stable
+
+
 def trained(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -16,6 +16,7 @@ from thalweg.doctor.treatments import (
     clipping,
     decorrelating,
     larger_batches,
+    logarithms,
     one_batch,
     treatments,
 )
@@ -184,15 +185,16 @@ def first_steps(subject: Subject) -> list[Finding]:
     trials = Trials(subject, _FIRST, _FIRST_SECONDS)
     if trials.plain.learned >= 0.05:
         return []
-    given = list(treatments(subject))
+    given = list(_given(trials))
     lower = [one for factor, one in rates() if factor < 1]
     decays = [one for one in given if one.rank > 0]
-    stages = ([one for one in given if one.rank == 0], decays, lower)
+    stages = ([one for one in given if one.rank <= 0], decays, lower)
     for number, stage in enumerate(stages):
         good = [c for c in map(trials.run, stage) if c.learned > 0.3]
         if not good:
             continue
-        good.sort(key=lambda c: -c.learned)
+        best = max(c.learned for c in good)
+        good.sort(key=lambda c: (min(0, c.treatment.rank) * (c.learned > _NEAR * best), -c.learned))
         found = [_finding(c, trials.plain, i, None) for i, c in enumerate(good)]
         clipped = _clipped(trials) if stage is lower else None
         if clipped and clipped.treatment.rank == _REUSED and clipped.left < _SOUND:
@@ -204,8 +206,8 @@ def first_steps(subject: Subject) -> list[Finding]:
         if number == 0 and _only_slow(trials, good[0]):
             found = [replace(finding, severity="warning") for finding in found]
         return _doubted(found, subject)
-    best = min(map(trials.run, one_batch()), key=lambda course: course.left)
-    return [] if best.learned > 0.3 else [_not_by_heart(best, trials.subject)]
+    heart = min(map(trials.run, one_batch()), key=lambda course: course.left)
+    return [] if heart.learned > 0.3 else [_not_by_heart(heart, trials.subject)]
 
 
 def _clipped(trials: Trials) -> Course | None:
@@ -254,8 +256,14 @@ def _vanishing(course: Course, share: float) -> Finding:
 
 
 def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
-    yield from treatments(trials.subject)
+    yield from _given(trials)
     yield from _clipping(trials, norms)
+
+
+def _given(trials: Trials) -> Iterator[Treatment]:
+    yield from treatments(trials.subject)
+    if not math.isfinite(trials.plain.left):
+        yield logarithms()
 
 
 def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:

@@ -220,7 +220,10 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     present = {finding.cause for finding in found}
     explained = {cause for one in present for cause in _EXPLAINS.get(one, ())}
     scaled = bool(present & _FIRST)
-    found = [f for f in found if f.cause not in explained and not (scaled and may_follow(f))]
+    follows = {
+        id(f) for f in found if scaled and may_follow(f) and "left with the cure" not in f.evidence
+    }
+    found = [f for f in found if f.cause not in explained and id(f) not in follows]
     found += [f for f in _rivals(found) if f.cause not in present]
     kept: dict[str, Finding] = {}
     for finding in sorted(found, key=lambda f: (f.severity != "problem", -f.sure)):

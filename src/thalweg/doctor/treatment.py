@@ -16,7 +16,8 @@ class Treatment:
 
     Args:
         cause: that it cures.
-        rank: 0 for what is wrong by itself; a higher one yields where it helps as much.
+        rank: 0 for what is wrong by itself, below for what is wrong in the loss; a higher one
+            yields where it helps as much.
         words: what is changed.
         sign: what was seen that makes the cause likely, as a sentence.
         prepare: changes the copy.

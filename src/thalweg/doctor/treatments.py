@@ -15,6 +15,7 @@ from thalweg.doctor.checks.shapes import loss_not_mean
 from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.first_weights import activating, drawing
+from thalweg.doctor.layers import replaced
 from thalweg.doctor.loaders import Batch, inputs, merged, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
@@ -28,6 +29,7 @@ __all__ = [
     "clipping",
     "decorrelating",
     "larger_batches",
+    "logarithms",
     "one_batch",
     "scaled_rate",
     "treatments",
@@ -40,6 +42,7 @@ _NOISY = 8  # examples of batches that may be too small
 _CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
 _ROWS = 4096  # examples whose quartiles are taken
 _ROUNDING = 1e-3  # above 1
+_TINY = 1e-12  # in place of 0
 
 
 DECORRELATED = 3  # rank of decorrelated inputs
@@ -98,6 +101,26 @@ def clipping(subject: Subject, norm: float) -> Treatment:
 
 def _clipped(twin: Copy, norm: float) -> None:
     twin.clip = norm
+
+
+def logarithms() -> Treatment:
+    """Return the treatment that keeps what logarithms take off 0.
+
+    It comes before scales and first weights, which keep exponentials from being too small, too.
+    """
+    return Treatment(
+        "loss_not_finite",
+        -1,
+        "every logarithm's argument kept above 0",
+        "A logarithm takes a number that is 0 or below, as an exponential, a softmax or 1 minus a "
+        "sigmoid is where it is too small for its precision: use logsumexp, log_softmax, "
+        "logsigmoid, or a loss that takes scores.",
+        around=partial(replaced, {"log"}, _above_zero),
+    )
+
+
+def _above_zero(x: Tensor) -> Tensor:
+    return x.clamp(min=_TINY).log()
 
 
 def adam(subject: Subject) -> Iterator[Treatment]:

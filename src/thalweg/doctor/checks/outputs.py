@@ -1,5 +1,6 @@
 """Outputs against the loss: last activations that the loss does not expect, found by experiment."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -180,7 +181,7 @@ def _constant_loss(subject: Subject) -> bool:
     assert subject.loss_fn is not None
     y = target(subject.batch)
     losses = [loss_of(subject.loss_fn, _noise(subject.output, s), y) for s in (0.1, 1.0, 10.0)]
-    return losses[0] == losses[1] == losses[2]
+    return math.isfinite(losses[0]) and losses[0] == losses[1] == losses[2]
 
 
 def relu_output_into_log(subject: Subject, values: Reach) -> Finding | None:
