@@ -300,7 +300,7 @@ def binary_loss_for_classes(subject: Subject, _: Reach) -> Finding | None:
         return None
     # log(1 + exp(-s)) with a target above 1 has no lower bound: -(y - 1) s for large s.
     high = loss_of(subject.loss_fn, torch.full_like(out, 1e4), y * 0 + classes.max())
-    refused = not abs(loss_of(subject.loss_fn, out.sigmoid(), y)) < float("inf")
+    refused = math.isnan(loss_of(subject.loss_fn, out.sigmoid(), y))
     # -y log p - (1 - y) log(1 - p) is 0 near p = 1 for the class 1, and far below it for 2.
     near = torch.full_like(out, 1 - 1e-6)
     one, most = (loss_of(subject.loss_fn, near, y * 0 + c) for c in (1, classes.max()))
