@@ -392,3 +392,20 @@ def test_first_weights_are_made_smaller_where_outputs_hang_on_the_last_digits_of
         twin = subject.copy()
         one.prepare(twin)
         torch.testing.assert_close(twin.model.layers[0].weight * factor, model.layers[0].weight)
+
+
+@pytest.mark.parametrize(("first", "tried"), [(-6.0, True), (1.0, False)])
+def test_biases_that_shut_gates_are_put_at_zero(first: float, *, tried: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 12), nn.GRUCell(12, 8))
+    nn.init.constant_(model[1].bias_ih, first)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = torch.randn(16, 4)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, torch.randn(16, 8))])
+    found = [t for t in treatments(subject) if t.cause == "plateau"]
+    assert bool(found) == tried
+    for one in found:
+        twin = subject.copy()
+        one.prepare(twin)
+        assert not bool(twin.model[1].bias_ih.any())
+        assert torch.equal(twin.model[1].bias_hh, model[1].bias_hh)

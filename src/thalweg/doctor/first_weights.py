@@ -28,6 +28,7 @@ _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
 _SENSITIVE = 0.3  # of outputs' deviation, for 1 % of that of inputs
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
+_SHUT = 3.0  # of a bias: the sigmoid of more is within 5 % of its end
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -56,6 +57,16 @@ def drawing(subject: Subject) -> Iterator[Treatment]:
             "those weights drawn at random",
             f"All units of {listed(alike, 4)} start with the same weights.",
             partial(_drawn, names=alike),
+        )
+    shut = [name for name, p in subject.start_model.named_parameters() if _outweighs(name, p)]
+    if shut:
+        yield Treatment(
+            "plateau",
+            0,
+            "those biases at 0",
+            f"Biases start at {_SHUT} or more below or above 0, where gates and bounded units are "
+            f"shut or open whatever the inputs are: {listed(shut, 4)}.",
+            partial(_unbiased, names=shut),
         )
     small = [name for name, g in sizes.items() if 0 < g < _LOSS]
     if small and 2 * len(small) >= len(sizes):
@@ -90,6 +101,16 @@ def activating(subject: Subject) -> Iterator[Treatment]:
             f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
             around=partial(replaced, {"relu", "relu_"}, leaky),
         )
+
+
+def _outweighs(name: str, parameter: Tensor) -> bool:
+    bias = parameter.ndim == 1 and "bias" in name and parameter.numel() > 1
+    return bias and float(parameter.detach().abs().max()) >= _SHUT
+
+
+def _unbiased(twin: Copy, names: Sequence[str]) -> None:
+    for name in names:
+        twin.model.get_parameter(name).detach().zero_()
 
 
 def _drawn(twin: Copy, names: Sequence[str]) -> None:
