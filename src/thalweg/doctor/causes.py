@@ -121,7 +121,7 @@ CAUSES: dict[str, Cause] = {
         "x = x.float() / 255  # not x // 255",
     ),
     "inputs_ignored": Cause(
-        "The output does not depend on the input.",
+        "The output does not depend on the input, or on a part of it that tells the target.",
         "F11",
         "Look for a layer that is multiplied by 0, a wrong index, or a variable that is not used.",
         "print((model(x) - model(x[torch.randperm(len(x))])).abs().max())",
