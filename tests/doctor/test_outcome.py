@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.doctor.doctor import Doctor
+from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import (
     _names_the_median,
@@ -16,6 +17,7 @@ from thalweg.doctor.outcome import (
     look_at_curves,
     look_at_outcome,
     noise_floor,
+    scales_doubted,
 )
 from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import Subject
@@ -295,6 +297,32 @@ def test_a_model_too_small_is_not_explained_by_a_rate_that_helps_a_little(
     assert all(f.sure > slow.sure for f in told)
     other = [Finding("ill_conditioned", "warning", "", evidence, "", "")]
     assert list(look_at_outcome(trials, model, 0.95, [], other)) == []
+
+
+@pytest.mark.parametrize(
+    ("scale", "left", "expected"),
+    [
+        (1.0, 0.8, ["inputs_not_scaled", "underfitting"]),
+        (1.0, 0.4, ["inputs_not_scaled"]),  # its cure helps
+        (1e-4, 0.8, ["inputs_not_scaled"]),  # nothing learns from them
+    ],
+)
+def test_scales_explain_little_where_a_plain_network_needs_none(
+    scale: float, left: float, expected: list[str]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 6, generator=generator)
+    y = (x[:, 0] > x[:, 1]).long() + 2 * (x[:, 2] > x[:, 3]).long()
+    model = nn.Sequential(nn.Linear(6, 1), nn.ReLU(), nn.Linear(1, 4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    given = list(zip((scale * x).split(50), y.split(50), strict=True))
+    trials = Trials(Subject(model, optimizer, nn.CrossEntropyLoss(), given), 300, 1.0)
+    scales = Finding(
+        "inputs_not_scaled", "problem", "Far.", {"left with the cure": left}, "", "", sure=0.9
+    )
+    found = scales_doubted(trials, [scales])
+    assert [f.cause for f in ordered(found)] == expected[::-1]
+    assert (scales in found) == (len(expected) == 1)
 
 
 @pytest.mark.parametrize(("lr", "told"), [(0.05, True), (0.001, False)])

@@ -21,7 +21,7 @@ from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
 from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, undivided, unlike_plain
-from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor
+from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor, scales_doubted
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
@@ -347,7 +347,7 @@ class Doctor:
                 # It learned for a while; experiments begin shortly before it broke.
                 tried = Trials(self._subject(last), 200, self._seconds / 10)
             verdict = treat(tried, left, signals.norms, self._seconds, self._onset())
-            findings += verdict.findings
+            findings += scales_doubted(trials, verdict.findings)
             ruled_out, rivals = verdict.ruled_out, verdict.rivals
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
         vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)

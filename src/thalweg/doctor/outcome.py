@@ -32,7 +32,7 @@ from thalweg.doctor.unread import part_unread
 from thalweg.doctor.unrelated import labels_unrelated
 from thalweg.words import digits, percent
 
-__all__ = ["look_at_curves", "look_at_outcome", "noise_floor"]
+__all__ = ["look_at_curves", "look_at_outcome", "noise_floor", "scales_doubted"]
 
 _CLASSES = 20  # distinct whole numbers that may be classes
 _PARTS = {  # what explains losses that lie apart
@@ -199,6 +199,32 @@ def _underfits(trials: Trials, left: float, found: Sequence[Finding]) -> Iterato
             "an experiment: the treatments that were ruled out",
             sure=0.5,
         )
+
+
+def scales_doubted(trials: Trials, found: Sequence[Finding]) -> list[Finding]:
+    """Return findings, scales as warnings where a plain network learns without their cure.
+
+    Where scaled inputs leave most of the loss, and a plain network learns from the inputs as they
+    are, the model is too small, whatever the scale.
+
+    Args:
+        trials: of the training.
+        found: what was found so far.
+    """
+    scales = [f for f in found if f.cause in _SCALES and f.severity == "problem"]
+    known = {*_SCALES, "dead_relu"}  # units may be dead for the scale of what they get
+    others = any(f.cause not in known and f.severity == "problem" for f in found)
+    cured = [
+        share for f in scales if isinstance(share := f.evidence.get("left with the cure"), float)
+    ]
+    left = min(cured, default=0.0)
+    if others or left < _PLAIN:
+        return list(found)
+    plain = left_by_network(trials.subject, scaled=False)
+    if plain is None or not plain < min(_PLAIN * left, left - _LEFT):
+        return list(found)
+    doubted = [replace(f, severity="warning", sure=0.5) if f in scales else f for f in found]
+    return [*doubted, *_underfits(trials, left, scales)]
 
 
 def _shows(finding: Finding) -> bool:

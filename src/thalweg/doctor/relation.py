@@ -179,7 +179,7 @@ def _goal(y: Tensor, distinct: Tensor) -> Tensor:
     return y.clamp(middle - far, middle + far)
 
 
-def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
+def left_by_network(subject: Subject, steps: int = _STEPS, *, scaled: bool = True) -> float | None:
     """Return what a plain network leaves of the constant's loss on examples it has not seen.
 
     It has one hidden layer of 128 rectifiers, and is trained by Adam on half of the examples.
@@ -187,6 +187,7 @@ def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
     Args:
         subject: the training, whose loss is asked.
         steps: of the network's training, at most 300.
+        scaled: whether inputs are standardized.
 
     Returns:
         The share; None where inputs are no rows of numbers, outputs neither scores nor rows of
@@ -205,7 +206,7 @@ def left_by_network(subject: Subject, steps: int = _STEPS) -> float | None:
         return None
     generator = torch.Generator().manual_seed(0)
     order = torch.tensor(places)[torch.randperm(len(places), generator=generator)]
-    x, y = _unit(rows[order]), y[order]
+    x, y = _unit(rows[order]) if scaled else rows[order], y[order]
     half = len(x) // 2
     torch.manual_seed(0)
     layers = (
