@@ -267,7 +267,7 @@ def test_animations_that_cannot_be_made_leave_no_file(tmp_path: Path) -> None:
         ValueError, match=r"frames_per_second must be an integer in \[1, 50\], got 0"
     ):
         plots.animate([trace], tmp_path / "a.gif", frames_per_second=0)
-    with pytest.raises(ValueError, match="paths needs one trace or more"):
+    with pytest.raises(ValueError, match="animate needs one trace or more"):
         plots.animate([], tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
 

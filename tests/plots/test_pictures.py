@@ -91,12 +91,26 @@ def test_pictures_are_drawn_on_the_axes_that_are_given() -> None:
         assert draw(ax) is ax
 
 
+def test_one_is_drawn_as_a_list_of_one() -> None:
+    bowl = descend("bowl", "sgd")
+    for alone, listed in (
+        (plots.loss(bowl), plots.loss([bowl])),
+        (plots.paths(bowl), plots.paths([bowl])),
+        (plots.schedule(0.1, 5), plots.schedule([0.1], 5)),
+        (plots.leaky_weights(0.9), plots.leaky_weights([0.9])),
+    ):
+        drawn, expected = ([line.get_xydata() for line in ax.lines] for ax in (alone, listed))
+        assert len(drawn) == len(expected) > 0
+        assert all(map(np.array_equal, drawn, expected))
+
+
 def test_what_makes_no_picture_is_refused() -> None:
     bowl, saddle = descend("bowl", "sgd"), descend("saddle", "sgd")
     far = theory.rate_map("momentum", 1.0, over={"lr": [5.0, 6.0], "beta": [0.1, 0.2]})
     point = theory.rate_map("momentum", 1.0, over={"lr": [0.1], "beta": [0.1]})
     refusals: list[tuple[Callable[[], Axes], str]] = [
         (lambda: plots.loss([]), "loss needs one trace or more, got none"),
+        (lambda: plots.schedule([], 9), "schedule needs one curve or more, got none"),
         (
             lambda: plots.loss([bowl, saddle]),
             "loss needs a known minimum, problem 'saddle' has none",

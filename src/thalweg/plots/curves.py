@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 
 import numpy as np
@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from thalweg import schedules, style, theory
 from thalweg.checks import count
-from thalweg.plots.legend import below, near_one
+from thalweg.plots.legend import below, near_one, several
+from thalweg.schedules import Hyper
 
 __all__ = ["leaky_weights", "schedule"]
 
@@ -18,25 +19,23 @@ _AGES = 4000  # points that are drawn at most
 
 
 @style.styled()
-def schedule(
-    curves: Sequence[float | Callable[[int], float]], steps: int, ax: Axes | None = None
-) -> Axes:
+def schedule(curves: Hyper | Sequence[Hyper], steps: int, ax: Axes | None = None) -> Axes:
     """Draw schedules: the value that each gives to a hyperparameter at each step.
 
     Args:
-        curves: one or more schedules, callables step -> value or numbers.
+        curves: one, or several in a list: schedules, callables step -> value or numbers.
         steps: the last step drawn, >= 1.
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
-        ValueError: ``steps`` is not an integer >= 1.
+        ValueError: there is no curve, or ``steps`` is not an integer >= 1.
 
     Example:
         >>> ax = schedule([schedules.cosine(0.1, steps=100)], 100)
         >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
         ('step', 'cosine(initial=0.1, steps=100, final=0.0)')
     """
-    steps = count("steps", steps)
+    steps, curves = count("steps", steps), several("schedule", "curve", curves)
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(curves))[1]
     at = np.arange(steps + 1)
     for curve in curves:
@@ -49,7 +48,9 @@ def schedule(
 
 
 @style.styled()
-def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None = None) -> Axes:
+def leaky_weights(
+    betas: float | Sequence[float], n: int | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the weights of a leaky average, βⁱ of the newest one for the value i steps before it.
 
     The newest value has age 1. The large marker is at the effective window 1/(1 − β), where a
@@ -57,7 +58,7 @@ def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None 
     ages are on a log axis.
 
     Args:
-        betas: one memory β or more, each in [0, 1).
+        betas: one memory β, or several in a list, each in [0, 1).
         n: the last age, an integer >= 1; three times the longest window by default.
         ax: where to draw; a new figure by default (``ax.figure``).
 
@@ -69,8 +70,7 @@ def leaky_weights(betas: Sequence[float], n: int | None = None, ax: Axes | None 
         >>> ax.get_legend().get_texts()[0].get_text()
         'beta 0.9, effective window 10 steps'
     """
-    if not len(betas):
-        raise ValueError("leaky_weights needs one beta or more, got none")
+    betas = several("leaky_weights", "beta", betas)
     windows = [theory.effective_window(beta) for beta in betas]
     n = math.ceil(3 * max(windows)) if n is None else count("n", n)
     ax = ax or style.figure(6.4, 3.0 + 0.2 * len(betas))[1]

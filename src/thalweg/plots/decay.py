@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from thalweg import style, theory
 from thalweg.descent import Trace
-from thalweg.plots.legend import below, label_of, near_one
+from thalweg.plots.legend import below, label_of, near_one, several
 from thalweg.problems import Problem
 from thalweg.second_order import METHODS
 from thalweg.theory.linearization import adaptive
@@ -26,7 +26,7 @@ _TOP = 1e4  # a share too: a diverging descent must not flatten the others
 
 
 @style.styled()
-def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
+def loss(traces: Trace | Sequence[Trace], ax: Axes | None = None) -> Axes:
     """Draw f − minimum at each step on a log axis, and the line that theory predicts.
 
     The thin line starts where the descent does and falls by rate² per step, because f is quadratic
@@ -36,7 +36,7 @@ def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
     descents have very different lengths, the steps are on a log axis from 10 on.
 
     Args:
-        traces: one or more, on problems whose minimum is known.
+        traces: one, or several in a list, on problems whose minimum is known.
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Raises:
@@ -44,12 +44,11 @@ def loss(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
 
     Example:
         >>> from thalweg.descent import descend
-        >>> ax = loss([descend("bowl", "sgd", lr=0.3)])
+        >>> ax = loss(descend("bowl", "sgd", lr=0.3))
         >>> ax.get_legend().get_texts()[0].get_text()
         'sgd  lr 0.3  →  f = 3e-15, predicted rate 0.4'
     """
-    if not traces:
-        raise ValueError("loss needs one trace or more, got none")
+    traces = several("loss", "trace", traces)
     ax = ax or style.figure(6.4, 3.6 + 0.2 * len(traces))[1]
     heights = [trace.f - _minimum(trace.problem) for trace in traces]
     if not all(height[0] > 0 for height in heights):

@@ -19,7 +19,7 @@ from PIL import Image
 from thalweg import files, style
 from thalweg.checks import count
 from thalweg.descent import Trace
-from thalweg.plots.legend import below, label_of
+from thalweg.plots.legend import below, label_of, several
 from thalweg.problems import Problem
 
 __all__ = ["animate", "paths"]
@@ -36,7 +36,7 @@ _FRAMES = 120  # frames of an animation: one for each step, or for several
 
 
 @style.styled()
-def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
+def paths(traces: Trace | Sequence[Trace], ax: Axes | None = None) -> Axes:
     """Draw the paths of descents over the contours of their problem, or along its curve.
 
     A ring is a start, a large marker an end, and a cross a minimizer. Small markers are points of
@@ -48,7 +48,7 @@ def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
     they are evenly spaced.
 
     Args:
-        traces: one or more, all on the same problem of one variable or two.
+        traces: one, or several in a list, all on one problem of one variable or two.
         ax: where to draw; a new figure by default (``ax.figure``).
 
     Returns:
@@ -65,12 +65,12 @@ def paths(traces: Sequence[Trace], ax: Axes | None = None) -> Axes:
         >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
         ('x₁', 'momentum  lr 0.1, beta 0.5  →  f = 4.8e-06')
     """
-    return _draw(traces, ax)[0]
+    return _draw(several("paths", "trace", traces), ax)[0]
 
 
 @style.styled()
 def animate(
-    traces: Sequence[Trace], path: str | os.PathLike[str], *, frames_per_second: int = 10
+    traces: Trace | Sequence[Trace], path: str | os.PathLike[str], *, frames_per_second: int = 10
 ) -> Path:
     """Write the picture of ``paths`` as a GIF that grows step by step and stops at its end.
 
@@ -98,7 +98,7 @@ def animate(
     if path.suffix.lower() != ".gif":
         raise ValueError(f"an animation's name must end in .gif, got {path}")
     frames_per_second = count("frames_per_second", frames_per_second, 1, 50)
-    ax, lines, ends = _draw(traces, None)
+    ax, lines, ends = _draw(several("animate", "trace", traces), None)
     whole = [np.column_stack(line.get_data()) for line in lines]
     heads = [ax.plot([], [], **_look_of(line) | _END)[0] for line in lines]
     last = max(len(points) for points in whole) - 1
@@ -200,8 +200,6 @@ def _fill(ax: Axes, low: Array, high: Array) -> tuple[Array, Array]:
 
 
 def _problem_of(traces: Sequence[Trace]) -> Problem:
-    if not traces:
-        raise ValueError("paths needs one trace or more, got none")
     problem = traces[0].problem
     d = problem.start.size
     if d > 2:

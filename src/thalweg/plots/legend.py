@@ -1,7 +1,7 @@
-"""Legends: they are below the picture, where they cover nothing. And the labels of descents."""
+"""What pictures share: legends below them, where they cover nothing, labels, and what is drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -9,7 +9,23 @@ from matplotlib.axes import Axes
 
 from thalweg.descent import Trace
 
-__all__ = ["below", "digits", "label_of", "near_one"]
+__all__ = ["below", "digits", "label_of", "near_one", "several"]
+
+
+def several(picture: str, what: str, given: Any) -> list[Any]:  # noqa: ANN401 - one or some
+    """Return what a picture draws as a list: one alone may be given without one.
+
+    Raises:
+        ValueError: there is none.
+
+    Example:
+        >>> several("leaky_weights", "beta", 0.9), several("leaky_weights", "beta", (0.9, 0.99))
+        ([0.9], [0.9, 0.99])
+    """
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if not found:
+        raise ValueError(f"{picture} needs one {what} or more, got none")
+    return found
 
 
 def below(ax: Axes, handles: Sequence[Artist] | None = None) -> None:

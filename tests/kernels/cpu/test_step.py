@@ -77,6 +77,7 @@ def test_hyperparameters_may_change_between_steps() -> None:
     ("arrays", "gradients", "message"),
     [
         ([], [], "arrays must hold at least one array, got none"),
+        (np.zeros(2), [], "arrays must be a list of NumPy arrays, got float64 in it"),
         ([np.zeros(2), np.zeros(2, np.float32)], [], "array 0 is float64, array 1 is float32"),
         ([np.zeros(2, np.int64)], [], "dtype must be float32 or float64, got int64"),
         ([np.zeros((4, 4))[:, ::2]], [], "array 0 must be C-contiguous and writable"),

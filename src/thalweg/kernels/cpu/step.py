@@ -138,6 +138,10 @@ def _common_dtype(arrays: Sequence[NDArray[Any]]) -> np.dtype[Any]:
     if not arrays:
         raise ValueError("arrays must hold at least one array, got none")
     for index, array in enumerate(arrays):
+        if not isinstance(array, np.ndarray):
+            raise ValueError(  # noqa: TRY004 - as of arrays that do not fit
+                f"arrays must be a list of NumPy arrays, got {type(array).__name__} in it"
+            )
         if array.dtype != arrays[0].dtype:
             raise ValueError(
                 f"arrays must share one dtype; array 0 is {arrays[0].dtype}, "
