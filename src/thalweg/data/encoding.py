@@ -3,7 +3,7 @@
 import codecs
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -37,9 +37,11 @@ _SEVERAL = "äöüßàâæçéèêëîïôœùáíñóúãåø"  # western langu
 _WORD = r"(?i)[^\x00-\x7f]*[a-z](?:[^\x00-\x7f]|[a-z])*"
 _BESIDE = r"(?i)(?<=[a-z])[^\x00-\x7f]|[^\x00-\x7f](?=[a-z])"  # a letter of ASCII
 _SIGNS = "°µ€’‘“”–—…«»·\u00a0ºª®™©²³"  # that stand beside one, the last seven behind it
+_WITHIN = r"(?i)(?<=[a-z])[°µ€“”…«»ºª®™©²³](?=[a-z])"  # that are no signs there
 _SURE = 0.9  # share of the letters that must be those of one language
 _BETTER = 0.05  # than in Windows-1252
-_LIKELIER = np.log(30)  # than in Windows-1252
+_LIKELIER = np.log(100)  # than in Windows-1252
+_RARE = np.log(100)  # how much likelier what Windows did not write must be
 _FEW = 3  # letters that tell nothing
 _FOREIGN = 100  # the rank of a letter that a language has not
 
@@ -134,43 +136,52 @@ def _of_accents(content: bytes) -> str | None:
     """Return the encoding in which the letters beyond ASCII are those of one language, if one is.
 
     It is Windows-1252 unless another is clearly better: more of its letters are those of one
-    language, or those that differ are frequent in one, and as Windows-1252 has them rare. What are
-    letters on a Mac and in DOS are signs there, or letters of other languages.
+    language, or they are frequent in one, and as Windows-1252 has them rare. What are letters on a
+    Mac and in DOS are signs there, or letters of other languages.
     """
     western, usual_languages = content[:_MORE].decode("cp1252", "replace"), (*_WESTERN, _SEVERAL)
     usual = _share(western, usual_languages)
-    best, name = (0.0, -np.inf), "cp1252" if usual >= _SURE else None
+    best, name = -np.inf, "cp1252" if usual >= _SURE else None
     for languages, codecs_of_them in _LETTERS:
         for codec in codecs_of_them:
             text = content[:_MORE].decode(codec, "replace")
             if (share := _share(text, languages)) < _SURE or text == western:
                 continue
-            gain = _chance(text, languages, codec, "cp1252")
-            gain -= _chance(western, usual_languages, "cp1252", codec)
-            if (share > usual + _BETTER or gain > _LIKELIER) and (share, gain) > best:
-                best, name = (share, gain), codec
+            differ = _differ(codec, "cp1252")
+            gain = [
+                _chance(text, languages, kept) - _chance(western, usual_languages, kept)
+                for kept in (None, differ)
+            ]
+            better = gain[0] - _RARE * (not codec.startswith("cp125"))
+            likelier = min(gain) > 0 and better > _LIKELIER
+            if (share > usual + _BETTER or likelier) and better > best:
+                best, name = better, codec
     return name
 
 
 def _share(text: str, languages: tuple[str, ...]) -> float:
     """Return which share of the characters in words are one language's; 0 if they are few."""
-    letters = _beyond("".join(re.findall(_WORD, text)))
+    letters = _letters(re.findall(_WORD, text))
     letters += re.findall(rf"[{_SIGNS[-7:]}](?=[a-z])", text)
     if len(letters) < _FEW:
         return 0.0
     return max(sum(letter in own for letter in letters) for own in languages) / len(letters)
 
 
-def _chance(text: str, languages: tuple[str, ...], codec: str, other: str) -> float:
-    """Return how likely the letters of different words are that another encoding has not there.
-
-    It is the logarithm of a product of probabilities, which fall as 1 / rank, in the language in
-    which it is greatest.
-    """
+def _differ(codec: str, other: str) -> set[str]:
+    """Return the letters of two encodings whose bytes are others in the other one."""
     high = bytes(range(128, 256))
     pairs = zip(high.decode(codec, "replace"), high.decode(other, "replace"), strict=True)
-    apart = _beyond("".join(one for one, another in pairs if one != another))
-    seen = [one for one in _beyond("".join({*re.findall(_WORD, text)})) if one in apart]
+    return {*_letters(one + another for one, another in pairs if one != another)}
+
+
+def _chance(text: str, languages: tuple[str, ...], kept: set[str] | None) -> float:
+    """Return how likely the letters of different words are in the language they suit best.
+
+    It is the logarithm of a product of probabilities, which fall as 1 / rank.
+    """
+    seen = _letters({*re.findall(_WORD, text)})
+    seen = [letter for letter in seen if kept is None or letter in kept]
     found = []
     for own in languages:
         total = sum(1 / rank for rank in range(1, len(own) + 1))
@@ -179,10 +190,11 @@ def _chance(text: str, languages: tuple[str, ...], codec: str, other: str) -> fl
     return float(max(found))
 
 
-def _beyond(text: str) -> list[str]:
-    """Return the small letters beyond ASCII."""
+def _letters(words: Iterable[str]) -> list[str]:
+    """Return the small letters beyond ASCII, and signs within words."""
+    text = " ".join(words)
     small = re.sub(r"[\x00-\x7f]", "", text).replace("İ", "i").lower()
-    return [letter for letter in small if letter not in _SIGNS]
+    return [letter for letter in small if letter not in _SIGNS] + re.findall(_WITHIN, text)
 
 
 def _other_alphabet(content: bytes) -> list[str]:
