@@ -39,8 +39,9 @@ def show(
         from thalweg.doctor.spoken import spoken  # noqa: PLC0415 - no command needs all
 
         say(spoken(report, unit, verbose=verbose))
-        for cure in proof.cures if proof else ():
-            say(f"proof: {cure.cause}: {proof.said(cure)}")
+        if proof is not None:
+            for cure in proof.cures:
+                say(f"proof: {cure.cause}: {proof.said(cure)}")
         if page is not None:
             say(f"page: {page}")
     if any(one.severity == "problem" for one in report.findings):

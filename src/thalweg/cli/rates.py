@@ -20,7 +20,7 @@ __all__ = ["EPILOG", "rates"]
 
 EPILOG = (
     "Hyperparameters are options too. Those that you give are kept; the others are chosen so that "
-    "the rate is lowest. If you give --lr, nothing is chosen."
+    "the rate is lowest, without weight decay. If you give --lr, nothing is chosen."
 )
 _MOST_STEPS = 100_000  # of a descent that is measured; it takes a second or two
 _POINTS = 400  # points on each axis of the map
