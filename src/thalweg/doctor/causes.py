@@ -375,7 +375,8 @@ CAUSES: dict[str, Cause] = {
     "plateau": Cause(
         "The gradient is nearly 0 where the loss is still high.",
         "F4",
-        "Try another initialization, momentum, or an adaptive rule.",
+        "Where the loss never fell, let thalweg check look at the wiring first; else try another "
+        "initialization, momentum, or an adaptive rule.",
         "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
     ),
     "underfitting": Cause(
