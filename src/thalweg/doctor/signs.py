@@ -426,7 +426,7 @@ def _uneven(training: Shape, held: Shape) -> Said:
             0.7,
             held.step(0),
         )
-    return f"the validation loss is {digits(late)} times the training loss in the second half"
+    return f"the validation loss is {digits(early)} times the training loss in the first tenth"
 
 
 def _plateau(shape: Shape, unit: str, constant: float | None) -> Said:
