@@ -192,7 +192,7 @@ def _as_classes(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - what the u
         return "; where targets are classes, give them as integers: targets.long()"
     last, least, most = outputs.shape[1] - 1, int(targets.min()), int(targets.max())
     if most > last or (least < 0 and least != _NO_CLASS):
-        return f"; number the classes from 0 to {last}: they go from {least} to {most}"
+        return f"; number the classes from 0 to {last}: here they go from {least} to {most}"
     return ""
 
 

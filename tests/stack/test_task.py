@@ -147,7 +147,7 @@ HERE = r"test_(task|batch)\.py:\d+"
             ),
         ),
         ({"train": (X, Y * 0.5)}, r"\[8\]; where targets are classes, .*: targets.long\(\)$"),
-        ({"train": (X, Y + 2)}, r"number the classes from 0 to 3: they go from 2 to 5$"),
+        ({"train": (X, Y + 2)}, r"number the classes from 0 to 3: here they go from 2 to 5$"),
         ({"loss": wrong_shape}, r"^loss\(.* must return one number, .* got shape \(8,\)$"),
         ({"loss": None, "step": steps}, r"^step\(model, batch\) must return the loss alone; "),
         ({"loss": zero}, r"^loss\(.* must return one number, .* got float$"),

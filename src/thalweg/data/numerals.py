@@ -42,7 +42,8 @@ _NAMES = r"S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?|Rp\.?|RM|KSh|TL|S/\.?|B/\."
 _MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|{_NAMES})"
 _RATE = r"(?:/ ?|(?:per|pro|par) )[^\W\d_]{1,8}"  # as in € / month
 _UNIT = (
-    rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}(?:(?<=[^\W\d_])[23])?"  # m2 as well
+    rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+    r"(?:(?<=[^\W\d_])[23](?:/[^\W\d_]{1,3})?)?"  # m2 and m3/h as well
     rf"(?: {_RATE})?|{_RATE})"
 )
 _TIMES = {
