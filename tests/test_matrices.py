@@ -202,5 +202,5 @@ def test_matrices_of_a_model_are_treated_one_by_one() -> None:
     sorted({*matrices.__all__} - {"descending", "symmetric", "take", "power", "products_in"}),
 )
 def test_a_vector_is_refused_with_a_remedy(name: str) -> None:
-    with pytest.raises(ValueError, match=r"tensor of shape \(3,\): .*otherwise='adamw'"):
+    with pytest.raises(ValueError, match=r"tensor of shape \(3,\), .*otherwise='adamw'"):
         getattr(matrices, name)(np.ones(3))

@@ -186,7 +186,8 @@ def given_to_loss(outputs: object, targets: object) -> str:
 
 def _as_classes(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - what the user's code gives
     """Return what to do about targets that look like classes and cannot be those of the outputs."""
-    if getattr(targets, "ndim", -1) + 1 != getattr(outputs, "ndim", 0) or not targets.shape[0]:
+    places = getattr(targets, "ndim", 0)
+    if not places or 0 in targets.shape or getattr(outputs, "ndim", 0) != places + 1:
         return ""
     if "float" in str(targets.dtype):
         return "; where targets are classes, give them as integers: targets.long()"

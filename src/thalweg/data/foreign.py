@@ -128,7 +128,7 @@ def read(content: bytes, known: Sequence[str]) -> tuple[pa.Table, str] | None:
     if ARFF.search(content[:_HEAD]):
         return _tried("ARFF", lambda held, _: (arff.read(held), ""), content, known)
     lines = content[:_HEAD].split(b"\n")[:_LINES]
-    if lines[0] and all(_PAIRS.fullmatch(line) for line in lines if line.strip()):
+    if lines[0].strip() and all(_PAIRS.fullmatch(line) for line in lines if line.strip()):
         return _tried("key=value", _pairs, content, known)
     return _tried("NumPy", _archive, content, known) if _is_npz(content) else None
 
