@@ -21,6 +21,7 @@ from thalweg.progress import Progress
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Store, races
 from thalweg.racing.trial import Result, Trial
+from thalweg.tasks.task import Target
 
 DOCS = Path(__file__).parents[2] / "docs" / "store.md"
 CURVE = np.array([2.0, 1.0, np.nan, np.inf])
@@ -42,7 +43,10 @@ def test_documented_columns_are_those_of_the_file(tmp_path: Path) -> None:
         assert f"**{table}**" in text
         section = re.split(r"\n\*\*|\n## ", text.split(f"**{table}**")[1])[0]
         for _, column, *_ in kept.execute(f"PRAGMA table_info({table})"):
-            if table in {"race", "trials", "evaluations"} and (table, column) != ("race", "id"):
+            if table in {"race", "targets", "trials", "evaluations"} and (table, column) != (
+                "race",
+                "id",
+            ):
                 assert column in section, (table, column)
     kept.close()
 
@@ -86,13 +90,13 @@ def test_reading_does_not_keep_a_race_from_its_end(tmp_path: Path) -> None:
         assert len(store.of("adam", "final")) == 1
 
 
-@pytest.mark.parametrize("version", [0, 3, 5])
+@pytest.mark.parametrize("version", [0, SCHEMA - 1, SCHEMA + 1])
 def test_a_file_of_another_schema_is_refused_and_kept(tmp_path: Path, version: int) -> None:
     other = sqlite3.connect(tmp_path / "race.sqlite")
     other.executescript(f"CREATE TABLE trials (rule TEXT); PRAGMA user_version = {version}")
     other.close()
     for kind in (Store, Records):
-        with pytest.raises(ValueError, match=rf"must have schema 4, got {version}: another ver"):
+        with pytest.raises(ValueError, match=rf"must have schema {SCHEMA}, got {version}: ano"):
             kind(tmp_path)
     assert not races(tmp_path)
 
@@ -307,6 +311,15 @@ def test_store_gives_back_the_bits(tmp_path: Path) -> None:
         assert result.test_score == 0.1
         with pytest.raises(ValueError, match="choose another folder"):
             store.get(replace(trial, seed=1))
+
+
+def test_targets_are_given_back_also_those_that_are_no_numbers(tmp_path: Path) -> None:
+    given = {0: Target(0.1 + 0.2, np.inf, 1e-300, "a rule"), 2: Target(np.nan, 1.0, np.nan, "")}
+    with Store(tmp_path) as store:
+        for repeat, target in given.items():
+            store.aim(repeat, target)
+    with Records(tmp_path) as records:
+        assert repr(records.targets()) == repr(given)
 
 
 def test_a_piece_of_work_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -213,6 +213,17 @@ def test_a_file_that_changed_is_not_resumed(raced: racing.Verdict, folder: Path)
     assert racing.resume(copy, on="threads", trust=True).sentence == raced.sentence
 
 
+def test_a_race_that_has_ended_is_judged_anew_without_a_training(
+    raced: racing.Verdict, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert raced.directory
+    copy = shutil.copytree(raced.directory, folder / "ended")
+    monkeypatch.setattr("thalweg.tasks.modules.train", None)
+    found = racing.resume(copy, on="threads", trust=True)
+    assert found.results["target"] == raced.results["target"]
+    assert found.sentence == raced.sentence
+
+
 def test_a_task_of_a_program_goes_on_by_its_program(folder: Path) -> None:
     scope: dict[str, Any] = {}
     exec(SMALL, scope)  # noqa: S102 - the user's program

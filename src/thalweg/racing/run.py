@@ -79,7 +79,7 @@ def run(
         kept = list(store.results())
         meter.foresee(result.trial for result in kept)
         meter.count(kept, new=False)
-        aims = _targets(task, protocol, workers, meter)
+        aims = _targets(task, protocol, store, workers, meter)
         contests = {
             (name, repeat): _contest(rules[name], repeat, counts[name], protocol, task)
             for repeat in range(protocol.repeats)
@@ -128,21 +128,23 @@ def _telling(store: Store, tell: Callable[[Progress], None] | None) -> Callable[
     return told
 
 
-def _targets(task: Task, protocol: Protocol, workers: Workers, meter: Meter) -> list[Target]:
+def _targets(
+    task: Task, protocol: Protocol, store: Store, workers: Workers, meter: Meter
+) -> list[Target]:
     """Return the target of each repeat."""
-    epochs = task.target_epochs
-    work = epochs / protocol.epochs
-    if epochs:
-        meter.total += protocol.repeats * work
+    epochs, found = task.target_epochs, store.targets()
+    work, missing = epochs / protocol.epochs, [r for r in range(protocol.repeats) if r not in found]
+    if epochs and missing:
+        meter.total += len(missing) * work
         meter.show("targets")
-    for repeat in range(protocol.repeats):
+    for repeat in missing:
         # Pieces of work have numbers from 1.
         ticker = meter.begin(-repeat, epochs, work)
         workers.submit(repeat, _target, repeat, epochs_ended=ticker)
-    found: dict[int, Target] = {}
-    for _ in range(protocol.repeats):
+    for _ in missing:
         repeat, target = workers.next(meter.look)
         found[repeat] = target
+        store.aim(repeat, target)
         meter.end(-repeat, work)
         if epochs:
             meter.show(f"target of repeat {repeat + 1}")

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from thalweg import files
 from thalweg.progress import Progress
 from thalweg.racing.protocol import MAX_TRIALS, Terms
 from thalweg.racing.trial import FINAL, Result, Trial
+from thalweg.tasks.task import Target
 from thalweg.words import listed
 
 __all__ = [
@@ -25,7 +27,7 @@ __all__ = [
     "races",
 ]
 
-SCHEMA = 4  # docs/store.md says what each table holds; the number is the file's user_version
+SCHEMA = 5  # docs/store.md says what each table holds; the number is the file's user_version
 
 _TABLES = f"""
 BEGIN;
@@ -33,6 +35,9 @@ CREATE TABLE race (
   id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, source TEXT, lanes INTEGER NOT NULL,
   workers INTEGER NOT NULL);
 CREATE TABLE counts (rule TEXT PRIMARY KEY, trials INTEGER NOT NULL);
+CREATE TABLE targets (
+  repeat INTEGER PRIMARY KEY, validation_loss REAL, constant REAL, reference REAL,
+  rule TEXT NOT NULL);
 CREATE TABLE trials (
   id INTEGER PRIMARY KEY, rule TEXT NOT NULL, phase TEXT NOT NULL, repeat INTEGER NOT NULL,
   number INTEGER NOT NULL, round TEXT NOT NULL, seed INTEGER NOT NULL,
@@ -163,6 +168,17 @@ class Records:
         found = dict(self._connection.execute("SELECT rule, trials FROM counts"))
         return msgspec.convert(found, dict[str, Annotated[int, Meta(ge=1, le=MAX_TRIALS)]])
 
+    def targets(self) -> dict[int, Target]:
+        """Return the targets of the repeats for which they are known."""
+        rows = msgspec.convert(
+            self._connection.execute("SELECT * FROM targets").fetchall(),
+            list[tuple[_Count, float | None, float | None, float | None, str]],
+        )
+        return {
+            repeat: Target(*(np.nan if loss is None else loss for loss in losses), rule)
+            for repeat, *losses, rule in rows
+        }
+
     def timings(self) -> dict[str, list[float]]:
         """Return the seconds per epoch of each rule, for each turn in which it was measured."""
         query = "SELECT rule, seconds_per_epoch FROM timings ORDER BY turn"
@@ -282,6 +298,12 @@ class Store(Records):
             row = (_json(terms), source, lanes, workers)
             self._connection.execute("INSERT INTO race VALUES (1, ?, ?, ?, ?)", row)
             self._connection.executemany("INSERT INTO counts VALUES (?, ?)", counts.items())
+
+    def aim(self, repeat: int, target: Target) -> None:
+        """Keep the target of a repeat."""
+        with self._connection:
+            row = (repeat, *astuple(target))
+            self._connection.execute("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", row)
 
     def time(self, rule: str, turn: int, seconds_per_epoch: float) -> None:
         """Keep a timing."""
