@@ -174,10 +174,11 @@ class Records:
             self._connection.execute("SELECT * FROM targets").fetchall(),
             list[tuple[_Count, float | None, float | None, float | None, str]],
         )
-        return {
-            repeat: Target(*(np.nan if loss is None else loss for loss in losses), rule)
-            for repeat, *losses, rule in rows
-        }
+        found = {}
+        for repeat, *losses, rule in rows:
+            loss, constant, reference = np.array(losses, float).tolist()  # SQL's NULL is NaN
+            found[repeat] = Target(loss, constant, reference, rule)
+        return found
 
     def timings(self) -> dict[str, list[float]]:
         """Return the seconds per epoch of each rule, for each turn in which it was measured."""
