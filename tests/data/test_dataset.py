@@ -33,7 +33,7 @@ Y12 = [0.5 * i for i in range(12)]
         (X12, Y12[:11], "X has 12 rows and y has 11; they must agree"),
         (X12[:9], Y12[:9], "at least 10 rows are needed, got 9"),
         (X12[:, 0], Y12, r"X must have the shape \(rows, features\), got \(12,\); use X.reshape"),
-        (X12[:, :0], Y12, r"X must have the shape \(rows, features\), got \(12, 0\)"),
+        (X12[:, :0], Y12, r"X must have the shape \(rows, features\), got \(12, 0\); at least one"),
         (X12 + np.inf, Y12, r"X must be finite, got X\[0, 0\] = inf"),
         ([["a", 1.0]] * 12, Y12, "X must be a table of numbers: could not convert string"),
         ([[1.0], [1.0, 2.0]], Y12, "X must be an array: "),

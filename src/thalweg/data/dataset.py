@@ -302,7 +302,8 @@ def _matrix(X: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"X must be a table of numbers: {error}") from None
     if matrix.ndim != 2 or matrix.shape[1] == 0:
-        hint = "; use X.reshape(-1, 1) for a single feature" if matrix.ndim == 1 else ""
+        hints = {1: "; use X.reshape(-1, 1) for a single feature", 2: "; at least one is needed"}
+        hint = hints.get(matrix.ndim, "")
         raise ValueError(f"X must have the shape (rows, features), got {matrix.shape}{hint}")
     bad = np.argwhere(~np.isfinite(matrix))
     if len(bad):
