@@ -1,7 +1,6 @@
 """What check and Doctor cost on the digits MLP, LeNet and a small transformer.
 
     python benchmarks/doctor_cost.py
-    python benchmarks/doctor_cost.py --model "digits MLP" --save doctor_cost_mlp
     python benchmarks/doctor_cost.py --large     # a model of 10⁸ parameters, some steps
 
 Printed for each model: processor seconds of `thalweg.check`; the processor time of a training with
