@@ -146,7 +146,10 @@ def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> No
         assert looped(loss_of) == found
 
 
-def test_a_gradient_too_small_for_a_norm_is_no_cut_of_the_loop() -> None:
+@pytest.mark.parametrize("zeroed", [False, True])
+def test_a_gradient_too_small_for_a_norm_is_no_cut_of_the_loop(zeroed: bool) -> None:  # noqa: FBT001
+    """Nor is one that is zeroed before the step, with all others."""
+
     class Faded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,11 +166,15 @@ def test_a_gradient_too_small_for_a_norm_is_no_cut_of_the_loop() -> None:
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)
         loss.backward()
+        assert model.first.weight.grad is not None
+        assert bool(model.first.weight.grad.any())
+        if zeroed:
+            optimizer.zero_grad(set_to_none=False)
         optimizer.step()
         doctor.step(loss, batch=(x, y))
-    assert model.first.weight.grad is not None
-    assert bool(model.first.weight.grad.any())
-    assert "graph_cut_by_detach" not in {finding.cause for finding in doctor.findings}
+    found = [finding.cause for finding in doctor.findings]
+    assert "graph_cut_by_detach" not in found
+    assert (found[:1] == ["gradients_lost_before_step"]) == zeroed
 
 
 @pytest.mark.parametrize(

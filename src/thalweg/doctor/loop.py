@@ -164,13 +164,15 @@ def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
     names = {id(p): name for name, p in subject.model.named_parameters() if p.requires_grad}
     gradients, silent = subject.backward.gradients, []
     whole = float(nn.utils.get_total_norm([g for g in gradients.values() if g is not None]))
-    for place, p in enumerate(signals.noted):
+    reached = [
+        any(n.gradients[place] > 0 for n in signals.notes) for place in range(len(signals.noted))
+    ]
+    for p, some in zip(signals.noted, reached, strict=True):
         known = gradients.get(names.get(id(p), ""))
         # One that has all but faded has no norm that float32 can hold.
         if known is not None and float(known.norm()) > _FADED * whole:
-            some = any(note.gradients[place] > 0 for note in signals.notes)
             silent += [names[id(p)]] if not some and bool(p.isfinite().all()) else []
-    if not silent or len(silent) == len(signals.noted):
+    if not silent or not any(reached):
         return None
     return Finding(
         "graph_cut_by_detach",
