@@ -200,18 +200,14 @@ def signals(make: Make, steps: int) -> Iterator[tuple[str, str, float, int]]:
         yield "rate and mode", "every step", _each(hooks), steps
     measure = _each(own._measure)  # noqa: SLF001
     yield "norm of the gradient", "sampled", measure, measured
-    yield "norms of each parameter", "sampled", _each(own._note), noted  # noqa: SLF001
-    slope, moving = own._slope, own._moving  # noqa: SLF001
-
-    def turn() -> None:
-        own._slope = slope  # noqa: SLF001
-        own._turn()  # noqa: SLF001
+    own._looks = True  # noqa: SLF001 - else a step that was looked at is only ended
+    yield "norms, and cosine with the next", "sampled", _each(own._sampled), noted  # noqa: SLF001
+    moving = own._moving  # noqa: SLF001
 
     def move() -> None:
         own._moving = moving  # noqa: SLF001
         own._move()  # noqa: SLF001
 
-    yield "cosine with the next gradient", "sampled", _each(turn), noted
     yield "updates", "sampled", _each(move), noted
     yield "gradients zeroed", "sampled", _each(ask), noted
     add = _each(lambda: doctor._kept.add(steps, doctor.model, optimizer), 20)  # noqa: SLF001

@@ -105,16 +105,17 @@ class Doctor:
                 nothing can be tried on copies.
         """
         value = _number("loss", loss)
-        self.signals.losses.append(value)
-        made = isinstance(loss, Tensor) and loss.requires_grad and loss.is_leaf
-        self.signals.rootless += made
+        signals = self.signals
+        signals.losses.append(value)
         if isinstance(loss, Tensor):
-            self.signals.trace(loss)
+            signals.rootless += loss.is_leaf and loss.requires_grad
+            signals.trace(loss)
         self._report = None
         if batch is not None:
             self._memory.add(batch)
             self._keeps = self._keeps and math.isfinite(value)
-            if self._keeps and self._pace.due(self._memory.count):
+            count = self._memory.count
+            if self._keeps and count >= self._pace.next and self._pace.due(count):
                 self._keep(value)
 
     def _keep(self, loss: float) -> None:

@@ -20,7 +20,7 @@ __all__ = ["Memory", "Note", "Pace", "Signals"]
 
 _FIRST = 4  # steps of which everything is noted
 _FIRST_NORMS = 16  # steps of which the norm of the gradient is
-_SHARE = 0.005  # of the time, for these norms, and as much again for everything else
+_SHARE = 0.0025  # of the time, for these norms, and as much again for everything else
 _PARAMETERS = 256  # of which each is noted
 _ELEMENTS = 4096  # of a parameter, where what it was before is held
 _NOTES = 512
@@ -57,23 +57,26 @@ class Pace:
         share: of the training's time.
         least: steps between two times, at least; a power of two.
         first: so many steps at the start are all of them due.
+
+    Attributes:
+        next: before this step it is not due.
     """
 
     def __init__(self, share: float, least: int = 1, first: int = 0) -> None:
         self._share, self._least, self._first = share, least, first
         self._began, self._spent, self._times = time.thread_time(), 0.0, 0
-        self._last, self._next = -1, 0
+        self._last, self.next = -1, 0
 
     def due(self, step: int) -> bool:
         """Return whether it may be done at this step, counted from 0, or is overdue."""
-        if step < self._next:
+        if step < self.next:
             return False
         if step >= self._first:
             training = max(time.thread_time() - self._began - self._spent, 1e-9) / max(step, 1)
             wanted = self._spent / max(self._times, 1) / (self._share * training)
             apart = max(self._least, 1 << max(0, math.ceil(wanted) - 1).bit_length())
-            self._next = (self._last // apart + 1) * apart
-        return step >= self._next
+            self.next = (self._last // apart + 1) * apart
+        return step >= self.next
 
     def charge(self, began: float, done: int | None = None) -> None:
         """Count processor time that was spent, from a reading of time.thread_time() on.
@@ -85,7 +88,7 @@ class Pace:
         self._spent += time.thread_time() - began
         if done is not None:
             self._times += 1
-            self._last, self._next = done, done + 1
+            self._last, self.next = done, done + 1
 
 
 def _as_made(module: nn.Module) -> bool:
@@ -103,7 +106,7 @@ class Signals:
     """Notes of each step of the user's optimizer.
 
     Losses, rates and modes are noted at every step; norms of the gradient and, apart from them, all
-    else of as many steps as 0.5 % of the time allows. Updates and cosines are read off at most
+    else of as many steps as 0.25 % of the time allows. Updates and cosines are read off at most
     4096 elements of each parameter, evenly spaced.
 
     Args:
@@ -154,6 +157,7 @@ class Signals:
         self._moved: tuple[Tensor, Tensor] | None = None  # what they are after it, and the change
         self._slope: Tensor | None = None  # elements of their gradients, until the next ones
         self._weights: list[float] = []  # norms of the noted ones before the step
+        self._sizes: list[float] = []  # of gradients, where they were last measured
         self._sample: _Sample | None = None
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
@@ -178,7 +182,7 @@ class Signals:
     def trace(self, loss: Tensor) -> None:
         """Follow the graph of a loss to its leaves: at the first, second, fourth, eighth, ..."""
         count = len(self.losses)
-        if loss.grad_fn is None or count & (count - 1):
+        if count & (count - 1) or loss.grad_fn is None:
             return
         own = {id(p) for p in [*self.held, *self.model.parameters()]}
         found = leaves(loss)
@@ -190,17 +194,20 @@ class Signals:
         """Note what a step is about to do; a copy's step calls this too, and is passed over."""
         if optimizer is not self.optimizer:
             return
-        self._within = any(map(callable, (*args[1:], *kwargs.values())))
+        given = (*args[1:], *kwargs.values()) if len(args) > 1 or kwargs else ()
+        self._within = bool(given) and any(map(callable, given))
         self.rates.append(float(optimizer.param_groups[0].get("lr", math.nan)))
-        self.asleep = [m for m in self.asleep if not m.training]
+        if self.asleep:
+            self.asleep = [m for m in self.asleep if not m.training]
         if not self.model.training or self.asleep:
             self.eval_steps += 1
             self.first_eval = self.steps if self.first_eval is None else self.first_eval
-        self._looks = self._pace.due(self.steps)
-        if self._norm_pace.due(self.steps):
+        step = self.steps
+        self._looks = step >= self._pace.next and self._pace.due(step)
+        if step >= self._norm_pace.next and self._norm_pace.due(step):
             began = time.thread_time()
             self._try(self._measure)
-            self._norm_pace.charge(began, self.steps)
+            self._norm_pace.charge(began, step)
         if self._looks or self._waits:
             began = time.thread_time()
             self._look()
@@ -209,15 +216,15 @@ class Signals:
 
     def _try(self, look: Callable[[], None]) -> None:
         try:
-            with torch.no_grad():
-                look()
+            look()
         except Exception as error:  # noqa: BLE001 - what cannot be looked at is trained all the same
             self.failed, self._slope, self._moving = told(error), None, None
             self._moved = None
 
     def _measure(self) -> None:
         """Note the norm of the gradient."""
-        self.norms.append(math.hypot(*_norms([p.grad for p in self.held])))
+        self._sizes = _norms([p.grad for p in self.held])
+        self.norms.append(math.hypot(*self._sizes))
         self.norm_steps.append(self.steps)
         self.empty += self.norms[-1] == 0
 
@@ -225,38 +232,47 @@ class Signals:
         if not self._within:
             self._ask_no_more()
         self._waits = False
+        if not self.failed:
+            self._try(self._sampled)
+
+    @torch.no_grad()
+    def _sampled(self) -> None:
+        """End what the step before began, and begin what this one is asked."""
+        if self._sample is None:
+            self._sample = _Sample(self.noted)
+        values = self._sample.of(self.noted)
+        slope = self._sample.of([p.grad for p in self.noted])
         if self._slope is not None:
-            self._try(self._turn)
+            self._turn(slope)
         if self._moved is not None:
-            self._try(self._return)
-        if self._looks and not self.failed:
-            self._try(self._note)
+            self._return(values)
+        if self._looks:
+            self._note()
+            self._moving, self._slope = values, slope
 
     def _note(self) -> None:
-        """Note norms of gradients and parameters, and hold what the step will change."""
-        norms = _norms([*(p.grad for p in self.noted), *self.held])
-        norms, weights = norms[: len(self.noted)], norms[len(self.noted) :]
-        own = weights[:: self._every]
-        shares = [g / w if w else math.nan for g, w in zip(norms, own, strict=True)]
+        """Note norms of gradients and parameters."""
+        if self.norm_steps and self.norm_steps[-1] == self.steps:
+            sizes, weights = self._sizes, _norms(self.held)
+        else:
+            norms = _norms([*(p.grad for p in self.held), *self.held])
+            sizes, weights = norms[: len(self.held)], norms[len(self.held) :]
+        sizes, own = sizes[:: self._every], weights[:: self._every]
+        shares = [g / w if w else math.nan for g, w in zip(sizes, own, strict=True)]
         if len(self.notes) >= _NOTES:
             self.notes = self.notes[::2]
         self.notes.append(Note(self.steps, math.hypot(*weights), shares, []))
         self._weights = own
-        if self._sample is None:
-            self._sample = _Sample(self.noted)
-        self._moving = self._sample.of(self.noted)
-        self._slope = self._sample.of([p.grad for p in self.noted])
 
-    def _turn(self) -> None:
+    def _turn(self, now: Tensor) -> None:
         """Note the angle between the gradient that is held and the one that is there now."""
         assert self._slope is not None
         assert self._sample is not None
-        before, now = self._slope, self._sample.of([p.grad for p in self.noted])
+        both = torch.stack([self._slope, now])
         self._slope = None
-        one, other = self._sample.weighted(before), self._sample.weighted(now)
-        both, here, there = torch.stack([one.dot(now), one.dot(before), other.dot(now)]).tolist()
+        (here, across), (_, there) = (self._sample.weighted(both) @ both.T).tolist()
         if here > 0 and there > 0:
-            self.notes[-1].cosine = both / math.sqrt(here * there)
+            self.notes[-1].cosine = across / math.sqrt(here * there)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG002
         if optimizer is not self.optimizer:
@@ -269,6 +285,7 @@ class Signals:
             self._ask()
             self._pace.charge(began, self.steps - 1)
 
+    @torch.no_grad()
     def _move(self) -> None:
         """Note how far a step has moved the parameters."""
         if self._moving is None:
@@ -282,16 +299,16 @@ class Signals:
             c / w if w else math.nan for c, w in zip(changes, self._weights, strict=True)
         ]
 
-    def _return(self) -> None:
+    def _return(self, now: Tensor) -> None:
         """Note which share of what a step changed was taken back before the next one."""
         assert self._moved is not None
         assert self._sample is not None
         after, change = self._moved
         self._moved = None
-        weighted = self._sample.weighted(change)
-        size = float(weighted.dot(change))
+        both = torch.stack([change, after - now])
+        size, back = (both @ self._sample.weighted(change)).tolist()
         if size > 0:
-            self.undone.append(float(weighted.dot(after - self._sample.of(self.noted))) / size)
+            self.undone.append(back / size)
 
     def _ask(self) -> None:
         """Let backward passes until the next step say whether they meet the gradient of this one.
@@ -329,20 +346,26 @@ def _dense(gradients: Iterable[Tensor | None]) -> list[Tensor]:
 def _norms(tensors: Iterable[Tensor | None]) -> list[float]:
     """Return the norm of each tensor, of half precision in single."""
     dense = _dense(tensors)
-    if any(t.element_size() < 4 for t in dense):
-        precise = [torch.float if t.element_size() < 4 else None for t in dense]
+    if any(t.itemsize < 4 for t in dense):
+        precise = [torch.float if t.itemsize < 4 else None for t in dense]
         pairs = zip(dense, precise, strict=True)
         return _numbers([torch.linalg.vector_norm(t, dtype=p) for t, p in pairs])
     return _numbers(list(torch._foreach_norm(dense)))  # noqa: SLF001 - as torch's own clipping does
 
 
 def _numbers(norms: list[Tensor]) -> list[float]:
-    """Return one number for each tensor of one, all of them fetched at once."""
-    if not norms:
-        return []
-    place = norms[0].device
-    found: list[float] = torch.stack([n.to(place) for n in norms]).tolist()
+    """Return one number for each tensor of one; of other devices than the CPU all at once."""
+    if all(n.is_cpu for n in norms):
+        return [n.item() for n in norms]
+    found: list[float] = torch.stack(_beside(norms)).tolist()
     return found
+
+
+def _beside(tensors: list[Tensor]) -> list[Tensor]:
+    """Return tensors on the device of the first one."""
+    place = tensors[0].device
+    alike = all(t.device == place for t in tensors)
+    return tensors if alike else [t.to(place) for t in tensors]
 
 
 class _Sample:
@@ -359,7 +382,9 @@ class _Sample:
         self._none = [one.new_zeros(1).expand(len(one)) for one in flat]
         counts = [t.numel() / max(1, size) for t, size in zip(like, self._sizes, strict=True)]
         self._factors = [math.sqrt(count) for count in counts]
-        self._counts = torch.cat([torch.full_like(f, c) for f, c in zip(flat, counts, strict=True)])
+        self._counts = torch.cat(
+            [torch.full_like(_exact(f), c) for f, c in zip(flat, counts, strict=True)]
+        )
 
     def of(self, tensors: list[Tensor | None]) -> Tensor:
         """Return the elements of tensors; 0 for one that is not there, or is sparse."""
@@ -367,8 +392,7 @@ class _Sample:
             none if t is None or t.is_sparse else _flat(t, every)
             for t, every, none in zip(tensors, self._apart, self._none, strict=True)
         ]
-        place = flat[0].device
-        return torch.cat([one.to(place) for one in flat])
+        return _exact(torch.cat(_beside(flat)))
 
     def weighted(self, sample: Tensor) -> Tensor:
         """Return a sample in which an element counts for all those that it stands for."""
@@ -390,11 +414,16 @@ def _apart(tensor: Tensor) -> int:
 
 
 def _flat(tensor: Tensor, every: int) -> Tensor:
-    """Return every so many elements of a tensor, flat and exact enough to sum."""
+    """Return every so many elements of a tensor, flat."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    flat = tensor.detach().reshape(-1)[::every]
-    return flat.float() if flat.element_size() < 4 else flat
+    flat = tensor.reshape(-1)
+    return flat[::every] if every > 1 else flat
+
+
+def _exact(numbers: Tensor) -> Tensor:
+    """Return numbers exact enough to sum."""
+    return numbers.float() if numbers.element_size() < 4 else numbers
 
 
 class Memory:
