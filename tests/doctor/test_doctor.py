@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import thalweg
 import thalweg.optim
+from thalweg.doctor.checks.shapes import summed
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.terms import terms_unbalanced
 from thalweg.errors import TaskError
@@ -137,6 +138,41 @@ def test_a_sum_in_place_of_a_mean_comes_before_the_rate_that_it_raises() -> None
     summed = regression(nn.MSELoss(reduction="sum"), 0.05, size=32, steps=60)
     assert causes(summed)[:2] == ["loss_not_mean", "lr_too_high"]
     assert causes(regression(nn.MSELoss(reduction="sum"), 0.003, size=32, steps=60)) == []
+
+
+def test_a_sum_over_the_numbers_of_outputs_too_is_divided_by_all_of_them() -> None:
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(8, 64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for loss_fn, sizes in (
+        (nn.MSELoss(reduction="sum"), [1024, 16]),
+        (lambda o, y: (o - y).pow(2).mean(1).sum(), [16]),
+        (nn.MSELoss(), []),
+    ):
+        assert summed(Subject(model, optimizer, loss_fn, [(x, x.repeat(1, 8))])) == sizes
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.01, ["loss_terms_unbalanced"]), (1.0, [])])
+def test_a_term_that_stays_while_the_sum_falls_is_a_warning(
+    weight: float, expected: list[str]
+) -> None:
+    x = torch.randn(40, 16, 4, generator=torch.Generator().manual_seed(0))
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        one, other = (out - y).pow(2).mean(0)
+        return weight * one + other
+
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for part in x:
+        optimizer.zero_grad()
+        loss = loss_fn(model(part), part[:, :2])
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(part, part[:, :2]))
+    assert [(f.cause, f.severity) for f in doctor.findings] == [(c, "warning") for c in expected]
 
 
 def test_a_noise_floor_is_told_with_the_floor_of_theory() -> None:

@@ -190,3 +190,24 @@ def test_a_step_that_makes_weights_of_half_precision_nan_is_named(
     model = Half()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=eps)
     assert causes(thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))) == expected
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0.0, ["loss_not_finite"]), (1.0, [])])
+def test_a_batch_whose_mask_is_empty_is_named(least: float, expected: list[str]) -> None:
+    x, _ = classes(512)
+    y = torch.stack([x.sum(1), torch.ones(len(x))], 1)
+    y[480:512, 1] = 0.0  # no batch of the first eight
+
+    def masked(out: Tensor, y: Tensor) -> Tensor:
+        errors = (out[:, 0] - y[:, 0]) ** 2 * y[:, 1]
+        return errors.sum() / y[:, 1].sum().clamp(min=least)
+
+    torch.manual_seed(0)
+    model = nn.Linear(x.shape[1], 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = list(zip(x.split(32), y.split(32), strict=True))
+    found = thalweg.check(model, optimizer, masked, data)
+    assert causes(found) == expected
+    if expected:
+        told = found.findings[0]
+        assert (told.onset, told.evidence["function"]) == (15, "div")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from thalweg.doctor.checks.shapes import summed
 from thalweg.doctor.cuts import CUTS
 from thalweg.doctor.layers import leaky, replaced, reset
 from thalweg.doctor.loaders import Batch, inputs, merged, target
@@ -46,9 +47,10 @@ def cures(cause: str, subject: Subject) -> Iterator[Treatment]:
         found = [g for g in subject.backward.gradients.values() if g is not None]
         for norm in (1.0, float(nn.utils.get_total_norm(found))):
             yield clipping(subject, norm)
-    if cause == "loss_not_mean" and subject.examples:
-        words = "the rate divided by the number of examples, as the mean would"
-        yield Treatment(cause, 0, words, "", prepare=partial(_divide_rate, by=subject.examples))
+    if cause == "loss_not_mean" and subject.output is not None:
+        for size in summed(subject):
+            words = f"the rate divided by {size}, as the mean would"
+            yield Treatment(cause, 0, words, "", prepare=partial(_divide_rate, by=size))
     for words, names, by, operands in _FUNCTIONS.get(cause, ()):
         yield Treatment(cause, 0, words, "", around=partial(replaced, names, by, operands))
 

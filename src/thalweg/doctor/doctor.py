@@ -27,7 +27,7 @@ from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
 from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
-from thalweg.doctor.terms import terms_unbalanced
+from thalweg.doctor.terms import lags, terms_unbalanced
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.watched import Watched
 from thalweg.errors import TaskError, blamed, told
@@ -337,9 +337,11 @@ class Doctor:
             summed = undivided(signals, trials, left)
             findings += [summed] if summed else []
         fails = not findings and (not math.isfinite(left) or left > _FAILS)
-        if fails or (not findings and not trials.known):
+        behind = not fails and not findings and trials.known and lags(subject)
+        if fails or behind or (not findings and not trials.known):
             unbalanced = terms_unbalanced(subject, len(trials.plain.losses), self._seconds / 10)
-            findings += [unbalanced] if unbalanced else []
+            if unbalanced is not None:  # a term that is let lie may be meant to count for little
+                findings.append(replace(unbalanced, severity="warning") if behind else unbalanced)
         if fails:
             tried = trials
             last = self._kept.last

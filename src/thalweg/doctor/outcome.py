@@ -110,7 +110,7 @@ def look_at_outcome(
         yield unrelated
     else:
         rest = _left_at_best(left, found)
-        if rest is not None and rest > _LEFT:
+        if rest is not None and _LEFT < rest < math.inf:
             yield from _underfits(trials, rest, found)
     if unrelated is None:
         overfitted = list(_overfits(trials, left, validated))
@@ -275,6 +275,8 @@ def _named_rightly(
     twin = cloned(model).eval()
     with torch.no_grad():
         out = torch.cat([twin(*inputs(batch)) for batch in batches])
+    if not bool(out.isfinite().all()):  # of weights that are not: they name nothing
+        return 1.0, 1.0
     dimension = class_dimension(subject.output, target(subject.batch), subject.loss_fn)
     distinct, counts = known.unique(return_counts=True)
     if dimension is None:  # a score, or a probability where all lie in [0, 1]

@@ -15,7 +15,7 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, let_step
 from thalweg.words import digits, percent
 
-__all__ = ["terms_unbalanced"]
+__all__ = ["lags", "terms_unbalanced"]
 
 _ADDING, _TAKING = {"add", "radd", "iadd"}, {"sub", "isub"}
 _LINEAR = {"mean", "sum", "mul", "rmul", "div", "truediv", "true_divide"}
@@ -137,6 +137,26 @@ def _sizes(twin: Copy, terms: list[Tensor]) -> list[float]:
         grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         found.append(math.sqrt(sum(float(g.pow(2).sum()) for g in grads if g is not None)))
     return found
+
+
+def lags(subject: Subject) -> bool:
+    """Return whether a term that reads targets is hardly less than at the start, as the sum hides.
+
+    Args:
+        subject: a training whose loss has fallen.
+    """
+    total = _Sum(subject)
+    if not total.known:
+        return False
+    sums = []
+    for twin in (subject.copy(), subject.now().copy()):
+        twin.model.eval()
+        found = [total.terms(twin, batch) for batch in subject.batches[:_HELD]]
+        if not all(found):
+            return False
+        sums.append([float(sum(values).detach()) for values in zip(*found, strict=True)])
+    stays = [i for i, (begin, end) in enumerate(zip(*sums, strict=True)) if end > _STAYS * begin]
+    return any(_reads_targets(subject, total, i) for i in stays)
 
 
 def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | None:

@@ -11,7 +11,7 @@ from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.parameters import missing
-from thalweg.doctor.checks.shapes import loss_not_mean
+from thalweg.doctor.checks.shapes import loss_not_mean, summed
 from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.first_weights import activating, drawing
@@ -277,10 +277,11 @@ def _summed(subject: Subject) -> Iterator[Treatment]:
     groups = subject.optimizer.param_groups
     if not subject.pairs or subject.output is None or any(_adapts(group) for group in groups):
         return
-    summed = loss_not_mean(subject)
-    if summed is not None:
-        lower = partial(scaled_rate, factor=1 / subject.examples)
-        yield Treatment("loss_not_mean", 1, "the mean over the batch", summed.sentence, lower)
+    found = loss_not_mean(subject)
+    if found is not None:
+        for size in summed(subject):
+            lower = partial(scaled_rate, factor=1 / size)
+            yield Treatment("loss_not_mean", 1, f"the sum divided by {size}", found.sentence, lower)
 
 
 def _adapts(group: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Gradients: finite where the loss is, and right where the user wrote the backward pass."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
@@ -27,6 +30,7 @@ _ROOTS = (  # infinite derivative at 0; that of acos and asin is 1 over such a r
     *("Acos", "Asin"),
 )
 _LOGARITHMS = {"Log", "Log2", "Log10"}
+_DIVISIONS = {"div", "divide", "truediv", "true_divide"}
 _RECTIFIERS = {"Relu", "Threshold", "Hardtanh", "Clamp", "ClampMin"}
 _ZERO_STAYS = {  # operations after which a 0 is a 0 still
     *("Alias", "Cat", "Clone", "Div", "Expand", "Gather", "Index", "Mul", "Permute", "Select"),
@@ -45,7 +49,7 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
             if not loss.requires_grad:
                 return None
             if not float(loss.detach().abs()) < _HUGE:
-                return None if _finite(loss) else _logarithm_of_zero(loss, step)
+                return None if _finite(loss) else _broken(subject, loss, step)
             if not all(map(_sound, twin.parameters)):
                 return None
             loss.backward()
@@ -60,6 +64,11 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
         if allowance.over:
             break
     return None
+
+
+def _broken(subject: Subject, loss: Tensor, step: int) -> Finding | None:
+    """Look for what makes a loss of sound weights infinite or NaN."""
+    return _logarithm_of_zero(loss, step) or _made_by_batch(subject, step)
 
 
 def _made_by_step(twin: Copy, bad: list[str], step: int) -> Finding:
@@ -133,6 +142,57 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
                 onset=step,
             )
     return None
+
+
+class _Breaks(TorchFunctionMode):
+    """Notes the first function that makes NaN of numbers without NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        out = func(*args, **(kwargs or {}))
+        if not self.name and _nan(out) and not _nan((args, kwargs)):
+            self.name = getattr(func, "__name__", "").strip("_")
+        return out
+
+
+def _nan(tree: Any) -> bool:  # noqa: ANN401 - tensors in tuples and dicts
+    floats = (t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.is_floating_point())
+    return any(bool(t.isnan().any()) for t in floats)
+
+
+def _made_by_batch(subject: Subject, step: int) -> Finding | None:
+    """Look for a batch whose loss is not finite with weights with which those of others are."""
+    others = [batch for place, batch in enumerate(subject.batches) if place != step]
+    twin, breaks = subject.copy(), _Breaks()
+    with torch.no_grad():
+        usual = float(twin.loss(others[0])) if others else math.nan
+        with breaks:
+            own = float(twin.loss(subject.batches[step]))
+    if not math.isfinite(usual) or math.isfinite(own):
+        return None
+    name = breaks.name or "not found"
+    nothing = " It divides by 0, as a mean over an empty mask does." if name in _DIVISIONS else ""
+    return Finding(
+        "loss_not_finite",
+        "problem",
+        f"The loss of batch {step} is {own}, and that of another batch {digits(usual)}, with the "
+        "same weights, those before any step: what this batch holds, or lacks, makes it so. The "
+        f"first function to give NaN is {name}.{nothing}",
+        {"loss": str(own), "loss of another batch": usual, "function": name},
+        "a loss that is not finite on one batch and finite on another, with the same weights",
+        "an experiment: plain steps on a copy",
+        onset=step,
+        sure=0.92,
+    )
 
 
 def _kind(node: Any) -> str:  # noqa: ANN401 - torch has no public class of it

@@ -11,10 +11,11 @@ from thalweg.doctor.loaders import target
 from thalweg.doctor.subject import LossFn, Subject
 from thalweg.words import digits
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "loss_not_mean", "summed"]
 
 _FEW = 20  # distinct targets
 _VARIED, _LARGER = 0.1, 3.0  # of the mean size of targets; times the outputs
+_ADDED = 1e-3  # of a loss
 _SHARE = 0.05  # of the examples
 
 
@@ -203,25 +204,43 @@ def loss_ignores_size(subject: Subject) -> Finding | None:
     )
 
 
+def summed(subject: Subject) -> list[int]:
+    """Return by how much a loss that is a sum over the first batch may be more than its mean.
+
+    By the number of examples; where it adds the numbers of an output too, also by that of all.
+    """
+    out, y, loss_fn = subject.output, target(subject.batch), subject.loss_fn
+    assert out is not None
+    assert loss_fn is not None
+    if not isinstance(y, Tensor) or len(y) < 8 or len(out) != len(y):
+        return []
+    half = len(y) // 2
+    one, other, whole = (
+        loss_of(loss_fn, out[s], y[s])
+        for s in (slice(half), slice(half, 2 * half), slice(2 * half))
+    )
+    if not abs(one + other - whole) <= _ADDED * abs(whole) or whole == 0 or one == 0:
+        return []
+    if out.shape != y.shape or out.numel() == len(out):
+        return [len(y)]
+    wide = loss_of(loss_fn, *(torch.cat([t[: 2 * half]] * 2, -1) for t in (out, y)))
+    return [out.numel(), len(y)] if abs(wide - 2 * whole) <= _ADDED * abs(whole) else [len(y)]
+
+
 def loss_not_mean(subject: Subject) -> Finding | None:
     """Look for a loss that grows with the number of examples."""
-    out, y = subject.output, target(subject.batch)
-    assert out is not None
-    assert subject.loss_fn is not None
-    if not isinstance(y, Tensor) or len(y) < 8 or len(out) != len(y):
+    sizes = summed(subject)
+    if not sizes:
         return None
-    half = len(y) // 2
-    parts = [loss_of(subject.loss_fn, out[s], y[s]) for s in (slice(half), slice(half, 2 * half))]
-    whole = loss_of(subject.loss_fn, out[: 2 * half], y[: 2 * half])
-    if not abs(sum(parts) - whole) <= 1e-3 * abs(whole) or whole == 0 or parts[0] == 0:
-        return None
+    what = "examples" if len(sizes) == 1 else "numbers of its outputs"
     return Finding(
         "loss_not_mean",
         "warning",
-        f"The loss of {2 * half} examples is the sum of those of its halves: it grows with the "
-        f"batch, and so does the step; a batch of {len(y)} acts as a rate {len(y)} times as high.",
-        {"loss of the batch": whole, "of its first half": parts[0], "of its second": parts[1]},
-        f"the loss of a batch is that of its halves added, within 0.1 % ({digits(whole)})",
+        "The loss of a batch is the sum of those of its halves: it grows with the batch, and so "
+        f"does the step; it acts as a rate {sizes[0]} times as high as that of the mean over all "
+        f"{what}.",
+        {"times the mean": float(sizes[0])},
+        f"the loss of a batch is that of its halves added, within {_ADDED:.1%}",
         "an experiment: the loss of two halves",
         sure=0.4,
     )
