@@ -74,7 +74,7 @@ def blocks(page: Path) -> list[Block]:
 def shortened(words: list[str]) -> list[str]:
     """Return the command; with a few short trainings if it races, a few steps if it animates.
 
-    One worker races, since each that is a process loads torch for itself.
+    Threads race, since each process loads torch for itself.
 
     What would open a browser opens none.
 
@@ -87,7 +87,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, "--no-open"]
     if words[0] != "race" or "--resume" in words:
         return words
-    few = ["--epochs", "2", "--seeds", "2", "--repeats", "2", "--workers", "1"]
+    few = ["--epochs", "2", "--seeds", "2", "--repeats", "2", "--on", "threads"]
     few += ["--budget", "80epochs"] if "--budget" in words else ["--trials", "4"]
     return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
 

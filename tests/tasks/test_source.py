@@ -96,7 +96,7 @@ def test_the_verdict_is_that_of_other_workers_and_other_pieces(
     raced: racing.Verdict, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ModuleTask, "lanes", 2)
-    found = thalweg.race("small.py", out="pieces", on="processes", workers=2, **TERMS)
+    found = thalweg.race("small.py", out="pieces", on="processes", workers=1, **TERMS)
     assert found.directory
     with Records(found.directory) as records:
         assert records.lanes() == 2
@@ -144,7 +144,7 @@ def own_raced(own_rule: Path) -> Path:
     return found.directory
 
 
-def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(
+def test_a_race_of_a_rule_of_the_task_s_file_goes_on_in_processes(
     own_rule: Path, own_raced: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = dict(rule._rules)
@@ -154,10 +154,9 @@ def test_a_rule_of_the_task_s_file_races_in_processes_and_goes_on(
         if any(standing.trainings for standing in progress.standings.values()):
             raise KeyboardInterrupt
 
-    how = {"on": "processes", "workers": 1, "on_progress": stop}
     out = own_rule.with_name("own-rule")
     with pytest.raises(KeyboardInterrupt):
-        thalweg.race("own_rule.py", out=out, **how, **OWN)
+        thalweg.race("own_rule.py", out=out, on="threads", on_progress=stop, **OWN)
     assert _count(out) > 0
     assert not (out / "results.json").exists()
     monkeypatch.setattr(rule, "_rules", known)  # as in another process
