@@ -3,7 +3,6 @@
 import math
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,19 +12,6 @@ from thalweg import optim
 
 EXAMPLE = Path(__file__).parents[1] / "benchmarks" / "lenet.py"
 IMAGES = "t10k-images-idx3-ubyte.gz"
-
-
-def run(folder: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, *arguments],
-        env={**os.environ, "PYTHONUTF8": "1", "THALWEG_DATA": folder},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # LeNet has vectors, which Muon does not take.
@@ -74,8 +60,15 @@ def test_it_reads_mnist(capsys: pytest.CaptureFixture[str]) -> None:
     assert images.std().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(tmp_path: Path) -> None:
-    printed = run(str(tmp_path), "--epochs", "1", "--images", "500")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("one_thread")
+def test_each_class_learns_as_torch_does_and_digits_stand_in_for_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("THALWEG_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["lenet.py", "--epochs", "1", "--images", "500"])
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    printed = capsys.readouterr().out
     assert printed.startswith("scikit-learn's digits stand in for MNIST:")
     assert IMAGES in printed.splitlines()[0]
     assert "digits: 400 to train on, 100 to test with" in printed

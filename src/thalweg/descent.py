@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,11 +147,15 @@ def descend(
             if t == steps or end != "finished":
                 break
             batch = next(batches, None)
-            inputs = _inputs(problem, batch, noise * random.standard_normal(x.size))
+            drawn = noise * random.standard_normal(x.size) if noise else 0.0
+            inputs = _inputs(problem, batch, drawn)
             now = {name: each[t] for name, each in values.items()}
-            g = inputs["gradient"](x)
-            with _told(rule):
+            g = g + drawn if batch is None else inputs["gradient"](x)
+            try:
                 moved, state = rule.advance(g, x, state, t=t + 1, hyper=now, inputs=inputs)
+            except ValueError as error:
+                _tell(rule, error)
+                raise
             if np.shape(moved) != x.shape:
                 raise ValueError(
                     f"rule {rule.name!r} must return an x of shape {x.shape}, got {moved!r}"
@@ -161,14 +164,9 @@ def descend(
     return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm, state, end)
 
 
-@contextmanager
-def _told(rule: Rule) -> Iterator[None]:
-    """Say what to write where a rule asks whether an array is true."""
-    try:
-        yield
-    except ValueError as error:
-        if "truth value of an array" not in str(error):
-            raise
+def _tell(rule: Rule, error: ValueError) -> None:
+    """Say what to write where the rule has asked whether an array is true."""
+    if "truth value of an array" in str(error):
         raise ValueError(
             f"{user_line(error) or 'somewhere'}: rule {rule.name!r} decides for all elements at "
             "once; write where(test, a, b), of thalweg.elementwise, which decides for each"
@@ -176,7 +174,7 @@ def _told(rule: Rule) -> Iterator[None]:
 
 
 def _inputs(
-    problem: Problem, batch: NDArray[np.int64] | None, noise: Vector
+    problem: Problem, batch: NDArray[np.int64] | None, noise: Vector | float
 ) -> dict[str, Callable[[Vector], Vector]]:
     """Return the gradient, and the Hessian's diagonal, of a step's parts as functions of x.
 
