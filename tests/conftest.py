@@ -62,6 +62,14 @@ def _same_draws() -> None:
         sys.modules["torch"].default_generator.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the pictures of a race's page in tests of reports alone: a small race takes less."""
+    if "report" not in request.path.parts:
+        none = {"wide": "", "narrow": ""}
+        monkeypatch.setattr("thalweg.report.page.drawn", lambda *_: none)
+
+
 @pytest.fixture(params=["in compiled code", "in Python"])
 def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask tensors where they lie both ways: there are systems without the first."""

@@ -98,6 +98,9 @@ def _frame() -> pd.DataFrame:
     return pd.DataFrame({"rooms": x % 5, "town": ["Ulm", "Bern"] * 20, "price": 100 + x})
 
 
+_PRINTED: dict[str, str] = {}  # by commands that several pages have, that leave no file
+
+
 @dataclass
 class Run:
     """A page that is run in a folder.
@@ -155,9 +158,11 @@ class Run:
             assert any(line.startswith(start) for start in LEFT_OUT), f"{where}: {line}"
             return
         self.capsys.readouterr()
-        status = cli.main(shortened(words))
+        if line not in _PRINTED:
+            assert cli.main(shortened(words)) == 0, f"{where}: {line}"
         self.printed, self.command = self.capsys.readouterr().out, words[0]
-        assert status == 0, f"{where}: {line}"
+        if words[0] == "rates" and "--out" not in words:
+            self.printed = _PRINTED.setdefault(line, self.printed)
 
     def hold(self, text: str, where: str) -> None:
         """Compare with what the last command printed; of a race, the titles of the table alone."""

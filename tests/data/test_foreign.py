@@ -196,7 +196,10 @@ def test_a_database_is_read_where_one_table_has_the_target(tmp_path: Path) -> No
         (b"-- of May\n/* a dump */\nCREATE TABLE t (a INT);\n", "it is SQL; read it into a SQLite"),
         (b"---\n- size: 1\n  price: 2\n", "it is YAML; write it as JSON or CSV"),
         (b"$FL2rest", r"it is an SPSS file; save it as CSV or Stata \(.dta\)"),
-        (gzip.compress(b"X\n\0\0\0\3rest", mtime=0), "it is an object of R; write the table with write.csv"),
+        (
+            gzip.compress(b"X\n\0\0\0\3rest", mtime=0),
+            "it is an object of R; write the table with write.csv",
+        ),
         (b"HEADER RECORD*******LIBV8   HEADER", "SAS transport file of version 8; write version 5"),
         (b"size,1.5,2\nrooms,3,4\nprice,a,b\n", "begins with 'price'; if the names stand in the"),
         (b"\x80\x04\x95rest", "it is a pickle, which can run code; write it as Parquet"),

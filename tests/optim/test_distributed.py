@@ -38,9 +38,7 @@ from thalweg import optim
 Pair = Callable[..., list[Any]]
 OURS = (Configuration("Lion", {"lr": 0.02}), Configuration("Descent", {"rule": "adabelief"}))
 # One of each kind of state: none beside x, of elements, of a number, of both, by its rule's name.
-KINDS = tuple(
-    c for c in ONE_EACH + OURS if c.name in {"SGD", "Adam", "NAdam", "ASGD", "Descent"}
-)
+KINDS = tuple(c for c in ONE_EACH + OURS if c.name in {"SGD", "Adam", "NAdam", "ASGD", "Descent"})
 every_kind = pytest.mark.parametrize("configuration", KINDS, ids=lambda c: c.name)
 
 

@@ -16,4 +16,4 @@ def test_commands_end_in_a_sentence_whatever_the_folder_holds(
     for draw in ("loss_curves", "learning_rates", "time_to_target"):  # they take most of the time
         monkeypatch.setattr(pictures, draw, lambda *_: None)
     monkeypatch.setattr(style, "svg", lambda *_: "")
-    assert list(fuzz_folder.run(25, 1, whole, tmp_path)) == []
+    assert list(fuzz_folder.run(15, 1, whole, tmp_path)) == []

@@ -27,7 +27,7 @@ NOT_LINEAR = {
 def test_stability_limits_are_those_of_the_literature(name: str, beta: float) -> None:
     hyper = SETTLED.get(name, {}) | dict.fromkeys(memory_of(name), beta)
     expected = eval(LIMITS[name], {"b": beta})  # noqa: S307 - the formulas above
-    for eigenvalue in (1e-200, 1e-3, 1.0, 40.0, 1e200):
+    for eigenvalue in (1e-200, 40.0, 1e200):
         limit = theory.max_lr(name, eigenvalue, **hyper)
         assert limit == pytest.approx(expected / eigenvalue, rel=1e-11)
 
