@@ -27,6 +27,7 @@ CITIES = {  # towns with letters that the language has, and encodings that peopl
     "Latvian": ("Pilsēta Rīga Jūrmala Liepāja Jēkabpils Cēsis", "cp1257"),
     "Lithuanian": ("Šiauliai Klaipėda Panevėžys Kėdainiai Mažeikiai", "cp1257"),
     "Greek": ("Πόλη Αθήνα Θεσσαλονίκη Πάτρα Ηράκλειο", "cp1253"),
+    "Chinese, short": ("名字,性别,价格\n张三,男,北京 李四,女,上海 王五,男,广州", "gb18030"),
     "Russian": ("Дата Температура Влажность Ветер СЗ ЮВ", "koi8_r cp1251 cp866"),
     "several": (
         "Köln Málaga Jaén León Ávila Lübeck Malmö Bogotá Zürich Mérida Córdoba Coruña",
@@ -53,3 +54,13 @@ def test_units_and_few_letters_tell_nothing() -> None:
 def test_japanese_words_beside_latin_letters_are_no_accents() -> None:
     text = "品名,型\nTシャツ,Lサイズ\n電池,AA型\n椅子,Bランク\n"
     assert decoded((text * 3).encode("cp932")) == (text * 3, "Shift-JIS")
+
+
+def test_a_known_word_tells_the_encoding() -> None:
+    for text, encoding in (("עיר,מחיר\nחיפה,5\n", "cp1255"), ("城市,價格\n臺中,5\n", "big5hkscs")):
+        assert decoded(text.encode(encoding), word=text[: text.index(",")])[0] == text
+
+
+def test_a_backslash_before_a_number_is_the_sign_of_the_yen() -> None:
+    text = "店,円\n渋谷店,¥1200\n新宿店,¥80\n"
+    assert decoded(text.replace("¥", "\\").encode("cp932"))[0] == text

@@ -119,6 +119,14 @@ ONCE.loc[ONCE.index % 4 > 0, "group"] = ONCE.loc[ONCE.index % 2 > 0, "year"] = "
 TWO_ROWS = FRAME.set_axis(["size", "in one", "in two", "price"], axis=1)
 DAMAGED = FRAME.assign(town=FRAME["town"].where(FRAME.index != 1, "\ufffdatec"))
 
+PAGES = [f"Report, page {i}\n\n{HEADER}\n" for i in (1, 2, 3)]
+RULE = "-" * 30 + "\n"
+BARS = [f"|{row}|\n" for row in PLAIN.to_csv(index=False, sep="|").splitlines()]
+SAP = [RULE, BARS[0], RULE, *BARS[1:6], RULE, *BARS[6:], RULE]
+MIXED = (csv() + ROWS.encode()).split(b"\n")
+MIXED[:8] = [line.decode().encode("cp1252") for line in MIXED[:8]]
+ANSWERS = FRAME.assign(other="x")[["size", "town", "other", "price"]]
+
 # name: content, and how the frame differs from FRAME
 FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "comma": (csv(), FRAME),
@@ -166,6 +174,15 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame]] = {
     "files with headers, joined": (csv() * 2, pd.concat([FRAME] * 2, ignore_index=True)),
     "fixed width": (FIXED.encode(), GAPS),
     "fixed width with more words than names": (LONG_FIXED.encode(), LONG),
+    "pages": ("".join(PAGES[0] + ROWS + page for page in PAGES[1:]).encode() + ROWS.encode(),
+              pd.concat([FRAME] * 3, ignore_index=True)),
+    "another table below": (csv() + b"\n\nFit of May\na,b\nx,0.5\ny,1.5\n", FRAME),
+    "rules among the rows": ("".join(SAP).encode(), PLAIN),
+    "lines of two encodings": (b"\n".join(MIXED), pd.concat([FRAME] * 2, ignore_index=True)),
+    "names in two rows, without units": (
+        b"size,in,,price\n,one,two,\n" + ANSWERS.to_csv(index=False, header=False).encode(),
+        ANSWERS.set_axis(["size", "in one", "in two", "price"], axis=1),
+    ),
     "a rule below the names": (
         (f" {HEADER}\n".replace(",", " | ") + "------+--\n" + csv(sep="|", header=False).decode()
          + "(12 rows)\n").encode(),
@@ -396,6 +413,14 @@ def test_years_as_names_are_no_row_of_data(tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text(f"town,{years}\n{rows}")
         found = data.load(tmp_path / "t.csv", target=years[-4:])
         assert found.features == ("town", years[:4], years[5:9])
+
+
+def test_numbers_between_spaces_may_have_words_behind_a_tab(tmp_path: Path) -> None:
+    rows = "".join(f'{i}.5   {i}   -{i}.0   7\t"ford torino"\n' for i in range(12))
+    (tmp_path / "auto-mpg.data").write_text(rows)
+    found = data.load(tmp_path / "auto-mpg.data", target="column1", keep=["column3", "column5"])
+    assert found.y.tolist() == [i + 0.5 for i in range(12)]
+    assert found.X["column3"].tolist() == [-i for i in range(12)]
 
 
 def test_double_colons_within_names_part_no_columns(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ EXPECTED = [float((i * 5) % 11) for i in range(24)]
 
 @pytest.mark.parametrize(
     "name",
-    ["Subtotal", "Bern Total", "Total Bern", "Sub-total:", "Zwischensumme", "Summe: Kiel", "TOTAL"],
+    [
+        *("Subtotal", "Bern Total", "Total Bern", "Sub-total:", "Zwischensumme", "Summe: Kiel"),
+        *("TOTAL", "Bern Ergebnis", "Total général", "Celkový součet", "総計"),
+    ],
 )
 def test_sums_among_the_rows_are_left_out_and_a_town_of_that_name_stays(
     tmp_path: Path, name: str

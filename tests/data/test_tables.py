@@ -337,10 +337,36 @@ def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) 
         data.load(written(tmp_path, b=[*texts[:119], "<much"]), target="price")
 
 
+def test_a_note_behind_a_number_is_left_out_where_most_have_none(tmp_path: Path) -> None:
+    texts = ["5*", "12 e", "1,500.5 bp", "7 [2]", "8†", *"123456789012345"] * 6
+    found = data.load(written(tmp_path, b=texts), target="price")
+    assert found.X["b"].tolist()[:7] == [5, 12, 1500.5, 7, 8, 1, 2]
+    assert "* and [2] and bp and e and † behind a number left out in b" in found.notes[0]
+    with pytest.raises(ValueError, match="'5 m' is not a number"):  # metres
+        data.load(written(tmp_path, b=["5 m", *texts[1:]]), target="price")
+
+
+def test_a_unit_alone_is_missing_and_another_one_is_named(tmp_path: Path) -> None:
+    texts = ["bhp", "null bhp", *(f"{i} bhp" for i in range(118))]
+    assert data.load(written(tmp_path, b=texts), target="price").missing == 2
+    message = r"row 9: '5 kW' is not in bhp, as most are \(write all of them in bhp, na="
+    with pytest.raises(ValueError, match=message):
+        data.load(written(tmp_path, b=[*texts[:8], "5 kW", *texts[9:]]), target="price")
+
+
+def test_names_that_lack_two_columns_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{i} {i}.5 24 {i}.25 24\n" for i in range(12))
+    (tmp_path / "t").write_text(f"day temp wind\n{rows}")
+    with pytest.raises(ValueError, match="line 1: 5 values stand below 3 names, and nobody") as e:
+        data.load(tmp_path / "t", target="temp")
+    assert "header_row=0" in str(e.value)
+    assert data.load(tmp_path / "t", target="column2", header_row=0).y[:2].tolist() == [0.5, 1.5]
+
+
 def test_a_message_counts_what_else_is_wrong(tmp_path: Path) -> None:
-    path = written(tmp_path, b=[*B[:100], *(f"{i} p" for i in range(20))])
+    path = written(tmp_path, b=[*B[:100], *(f"{i} q" for i in range(20))])
     with pytest.raises(
-        ValueError, match=r"row 101: '0 p' is not a number, nor are 19 more of its t"
+        ValueError, match=r"row 101: '0 q' is not a number, nor are 19 more of its t"
     ):
         data.load(path, target="price")
     path = written(tmp_path, b=[*B[:119], "x"], c=[*B[:119], "y"], d=[*B[:119], "z"])
@@ -372,6 +398,22 @@ def test_a_bad_date_is_named(tmp_path: Path) -> None:
     days[6] = "2024-13-45"
     with pytest.raises(ValueError, match="column 'days' row 7: '2024-13-45' is not a date"):
         data.load(written(tmp_path, days=days), target="price")
+
+
+def test_dates_of_two_forms_are_read_where_no_text_fits_both(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=120)
+    texts = [f"{day:%d.%m.%Y}" if i % 3 else f"{day:%Y-%m-%d}" for i, day in enumerate(days)]
+    found = data.load(written(tmp_path, days=texts), target="price")
+    assert (found.X["days"] == days).all()
+    assert found.notes[0] == "assumed: dates as %d.%m.%Y and %Y-%m-%d in days"
+    new = tables.encodable(
+        pa.table({"days": ["2024-02-01", "03.02.2024"]}), {"days": "date"}, found.options,
+        comma=False, styles=found.styles,
+    )  # fmt: skip
+    assert new["days"].dt.day.tolist() == [1, 3]
+    either = [f"{day:%m/%d/%Y}" if i % 3 else f"{day:%d/%m/%Y}" for i, day in enumerate(days)]
+    with pytest.raises(ValueError, match="is not a date"):
+        data.load(written(tmp_path, days=either), target="price")
 
 
 def test_keep_leaves_all_others_out(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ FORMS: dict[str, tuple[Callable[[pd.Timestamp], str], str]] = {  # and how exact
     "Chinese with a time": (
         lambda d: f"{d.year}年{d.month}月{d.day}日 {d.hour}时{d.minute}分", "min"
     ),
+    "Japan's years": (lambda d: f"令和{d.year - 2018}年{d.month}月{d.day}日", "D"),
     "Korean": (lambda d: f"{d.year}년 {d.month}월 {d.day}일", "D"),
     "SAS": (lambda d: f"{d:%d%b%Y:%H:%M:%S}".upper(), "min"),
     "a form of Google": (lambda d: f"{d:%Y/%m/%d} {d.hour % 12 or 12}:{d:%M:%S %p} GMT+2", "+2"),

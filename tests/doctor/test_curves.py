@@ -196,6 +196,12 @@ ODD = {
     + lines("{0:<9d} {1:.9f}    {2:.9f}    00:03     \n"),
     "numpy": "# a run of today\n# epoch loss val_loss\n" + lines("{0} {1:.9e} {2:.9e}\n"),
     "numpy with commas": "# epoch,loss,val_loss\n" + lines("{0},{1:.9e},{2:.9e}\n"),
+    "lists": f"train_losses = {list(TRAIN)}\nval_losses = {list(HELD)}\n",
+    "lists of NumPy's numbers": str({"loss": [*TRAIN], "val_loss": [*HELD]}),
+    "quickstart": lines("Epoch {0}\n-----\nloss: {1}  [0/60000]\nTest Error: \n Avg loss: {2}\n"),
+    "LightGBM, stopped": lines("[{0}]\ttraining's l2 loss: {1}\tvalid_1's l2 loss: {2}\n")
+    + "Early stopping, best iteration is:\n[3]\ttraining's l2 loss: 9\tvalid_1's l2 loss: 9\n",
+    "MLflow's rows": "run,Metric,step,value\n" + lines("a,loss,{0},{1}\na,val_loss,{0},{2}\n"),
     "decimal": "Epoche;loss;val_loss\n" + lines("{0};{1};{2}\n").replace(".", ","),
 }
 
@@ -301,6 +307,10 @@ def test_several_losses_are_asked_about(tmp_path: Path) -> None:
         ValueError, match=r"several columns may be meant \(train/box_loss, train/cls"
     ):
         read_curves(written(tmp_path, "a.csv", text))
+    parts = "train/box_loss,train/cls_loss,val/box_loss,val/cls_loss"
+    text = table(f"epoch,{parts}", N, TRAIN, HELD, HELD, TRAIN)
+    curves = read_curves(written(tmp_path, "b.csv", text), train="train/box_loss")
+    np.testing.assert_allclose(curves.validation, HELD)
     text = table("Step,one - loss,two - loss", N, TRAIN, HELD)
     with pytest.raises(ValueError, match="several columns may be meant"):
         read_curves(written(tmp_path, "b.csv", text))

@@ -25,6 +25,7 @@ _BOOLEAN = r"^(?i:true|false)$"
 _MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: it is neither a number nor a date
 _NUMBERED = r"^[^\pL\pN]*\pN"
 _BOUND = r"^(?:[<>]=?|[≤≥~≈]) ?"  # a limit of what can be measured
+_NOTE = r"(?: ?[*†‡§^]+| ?\[[^\]\d]?\d?\]| ?\([a-z]\)| [bceinpruz]{1,3})$"  # a footnote or flag
 _JSON = r"^(\{.*:.*\}|\[.*,.*\])$"
 _FEW = 40  # words below which each becomes a feature
 _MARKS = 5  # bad texts that a message names
@@ -256,17 +257,23 @@ def _of_text(
 
 def _of_numbers(name: str, text: pa.ChunkedArray, style: Numerals) -> Column:
     """Return the numbers of texts in a style; of a bound such as <5 the number."""
+    if style.unit:  # alone, it stands for a missing number
+        alone = rf"^(?i:null|nan|none|n/?a|[-–—])? ?{re.escape(style.unit)}$"
+        text = pc.if_else(pc.match_substring_regex(text, alone), None, text)
     values = style.parse(text)
     odd = pc.and_(pc.is_valid(values), pc.invert(pc.match_substring_regex(text, PLAIN)))
     said = [str(style)] if pc.any(odd).as_py() else []
     if not said and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
         said.append("leading zeros left out")
-    bounds = pc.and_(pc.is_null(values), pc.match_substring_regex(text, _BOUND))
-    if pc.any(bounds).as_py():
-        bare = pc.if_else(bounds, pc.replace_substring_regex(text, _BOUND, ""), None)
-        values = pc.coalesce(values.cast(pa.float64()), style.parse(bare).cast(pa.float64()))
-        signs = pc.utf8_slice_codeunits(text.filter(bounds), 0, 1).unique().to_pylist()
-        said.append(f"{' and '.join(sorted(signs))} before a number left out")
+    for pattern, place in ((_BOUND, "before"), (_NOTE, "behind")):
+        marked = pc.and_(pc.is_null(values), pc.match_substring_regex(text, pattern))
+        if pc.any(marked).as_py():
+            bare = pc.if_else(marked, pc.replace_substring_regex(text, pattern, ""), None)
+            read = style.parse(bare).cast(pa.float64())
+            if len(marks := text.filter(pc.and_(marked, pc.is_valid(read))).unique()):
+                values = pc.coalesce(values.cast(pa.float64()), read)
+                signs = {m[0].strip() for t in marks.to_pylist() if (m := re.search(pattern, t))}
+                said.append(f"{' and '.join(sorted(signs))} {place} a number left out")
     return Column(name, "number", values, _bad(text, values), ", ".join(said), style.settled())
 
 
@@ -340,10 +347,18 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
         missing = argument("na", marks if plain else "TEXT")
         kept = argument("types", {column.name: "category"})
         counted = "them" if len(marks) > 1 else "it"
-        mark = f"{missing} counts {counted} as missing, {kept} takes texts as they are, "
+        unit = _other_unit(column, str(value).strip())
+        mark = f"write all of them in {unit}, " * bool(unit)
+        mark += f"{missing} counts {counted} as missing, {kept} takes texts as they are, "
     if others := [repr(c.name) for c in columns if len(c.bad) and c is not column]:
         said += f"; {listed(others, 3)} {'have' if len(others) > 1 else 'has'} such values too"
     return f"{said} ({mark}{skipping()})"
+
+
+def _other_unit(column: Column, text: str) -> str:
+    """Return the unit of a column if a number in it has another one, else ""."""
+    style = column.style
+    return style.unit if isinstance(style, Numerals) and style.has_other_unit(text) else ""
 
 
 def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str]:
@@ -358,6 +373,8 @@ def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str
         word = "date" if column.type == "date" else "number"
         endless = word == "number" and "inf" in shown.lower()
         what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
+        if unit := _other_unit(column, shown):
+            what = f"{shown!r} is not in {unit}, as most are"
     return column, f"column {column.name!r} row {row + 1}: {what}"
 
 

@@ -1,5 +1,6 @@
 """Dates: texts that are dates or times, read by the one format that fits most of them."""
 
+import functools
 import re
 import warnings
 from collections import Counter
@@ -36,7 +37,8 @@ _PARTS = (
     r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"  # a day, a month and a year
     r"|^\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?$"  # a time
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
-    r"|^\d{4} ?[年년]|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}|^\d{8}T\d{4}"
+    r"|^(\d{4}|[令平昭]\pL(\d\d?|元)) ?[年년]|^\d{8}T\d{4}"
+    r"|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}"
     r"|^\d{4}[- ]?(W|CW|KW|Q)[- ]?\d\d?|^(W|CW|KW|Q)[- ]?\d\d?[-/ ]\d{4}$"  # a week, a quarter
 )
 DURATIONS = "durations"  # the style of a column that has them
@@ -49,6 +51,7 @@ _SHORT = rf"|^\d\d?:\d\d:\d\d(\.\d+)?$|^{_UNITS}$"
 _WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
 _SHORT_YEAR = r"^(\d\d?[-/. ](?:\d\d?|[^\W\d_]{3,})[-/. ])(\d\d)(?!\d)"  # 24 for 2024
 _HOUR = r"%H([^ ]*)"  # in a format
+_AND = " and "  # between two formats of one column
 _SAMPLE = 300  # distinct texts by which a format is found
 
 
@@ -115,13 +118,25 @@ def read(text: pa.ChunkedArray, before: str | None = None) -> tuple[pa.ChunkedAr
         form_of_words, twice_of_words, more = _form(worded, before)
         if more > known:
             form, twice, known = form_of_words, twice_of_words, more
-            written = [plain(each) for each in written]
+            written, sample = [plain(each) for each in written], worded
     if not known:  # of many texts that only look so, such as addresses, none need be tried
         return pa.chunked_array([pa.nulls(len(text), pa.timestamp("us"))]), form, ""
+    if known < len(sample) and (second := _second(sample, form)):
+        form, twice = form + _AND + second[0], twice or second[1]
     times = _times(written, form).to_numpy(dtype="datetime64[us]")
     found = pc.take(pa.array(times), pc.index_in(text, value_set=texts))
     said = ", month before day" if twice else ""
-    return found, form, f"dates as {form}{said}" if twice or form == _FORMS[-1] else ""
+    doubt = twice or form == _FORMS[-1] or _AND in form
+    return found, form, f"dates as {form}{said}" if doubt else ""
+
+
+def _second(sample: Sequence[str], form: str) -> tuple[str, bool] | None:
+    """Return the format of what a format does not read, if none of it reads the other's texts."""
+    unread = _times(sample, form).isna()
+    rest = [text for text, is_rest in zip(sample, unread, strict=True) if is_rest]
+    others = [text for text, is_rest in zip(sample, unread, strict=True) if not is_rest]
+    second, twice, known = _form(rest, None)
+    return (second, twice) if known and not _times(others, second).notna().any() else None
 
 
 def _form(sample: Sequence[str], before: str | None) -> tuple[str, bool, int]:
@@ -155,5 +170,9 @@ def _guessed(texts: Sequence[str]) -> list[str]:
 def _times(texts: Sequence[str], form: str) -> "pd.DatetimeIndex":
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
-    read = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
-    return read.tz_localize(None)
+    index = pd.Index(texts)
+    times = [
+        pd.to_datetime(index, format=each, errors="coerce", utc=True).tz_localize(None)
+        for each in form.split(_AND)
+    ]
+    return functools.reduce(lambda first, second: first.where(first.notna(), second), times)

@@ -37,7 +37,8 @@ _HEAD = 1 << 17  # characters by which the dialect of a file is found
 _ROWS = 300  # and rows
 _TITLES = 50  # the header is in one of so many rows
 _QUOTED = re.compile(r'"(?=[^"]*[,;\t|])(?:[^"]|"")*"')  # a line that is one quoted cell
-_RULE = re.compile(r"\A[-+=|: ]*-{3}[-+=|: ]*\n")  # below the names, as of psql and in Markdown
+_NUMBERS = re.compile(r"([-+.\d]+ +){3}")  # in one cell: spaces part them
+_RULE = re.compile(r"(?m)^[-+=|: ]*-{3}[-+=|: ]*(?:\n|\Z)")  # as of psql, SAP and in Markdown
 _BLOCK = 1 << 26  # bytes that PyArrow parses at a time; a row must fit
 
 
@@ -122,7 +123,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         >>> text.table.to_pydict(), text.assumed
         ({'a': ['1', '2'], 'b': ['x', 'y']}, ('delimiter ;',))
     """
-    text, encoding = decoded(content, dialect.encoding)
+    text, encoding = decoded(content, dialect.encoding, target)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii():  # marks that cannot be seen; there are some where files were joined
         text = text.replace("\ufeff", "").replace("\u200b", "")
@@ -131,14 +132,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     text, dialect, doubled = _single(_unwrapped(text), dialect)
     layout = layout_of(text, dialect, target)
     layout.assumed += doubled
-    body = _body(text, layout)
-    table, ragged = _parsed(body, layout, target)
-    apart = ragged or len(layout.names) < layout.width
-    if apart and layout.delimiter == _SPACES and (fixed := _fixed(text, layout)):
-        body = fixed
-        table, ragged = _parsed(body, layout, target)
-        layout.assumed.append("columns of fixed width")
-    _check_quotes(table, ragged, layout, body)
+    table, ragged = _rows(text, layout, target)
     table, ragged, said = without_margins(table, ragged, layout.names, target)
     layout.assumed += said
     if ragged and not skip_bad_rows:
@@ -147,6 +141,41 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
         layout.assumed.insert(0, f"encoding {encoding}")
     if target is not None and layout.names.count(target) > 1:
         raise ValueError(f"two columns have the name {target!r} of the target; rename one")
+    if (lacking := layout.width - len(layout.names)) > 1:
+        raise ValueError(
+            f"line {layout.start}: {layout.width} values stand below {len(layout.names)} names, "
+            f"and nobody knows which {lacking} have none; name all columns there, or give "
+            f"{argument('header_row', 0)}: they are then called column1, column2, ..."
+        )
+    table = _titled(table, layout)
+    return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
+
+
+def _rows(text: str, layout: Layout, target: str | None) -> tuple[pa.Table, list[Any]]:
+    """Return the rows of the right length, and the others."""
+    body = _body(text, layout)
+    table, ragged = _parsed(body, layout, target)
+    apart = ragged or len(layout.names) < layout.width
+    if apart and layout.delimiter == _SPACES and (fixed := _fixed(text, layout)):
+        body = fixed
+        table, ragged = _parsed(body, layout, target)
+        layout.assumed.append("columns of fixed width")
+    if ragged and (above := _above_another(body, table, ragged)):
+        body = above
+        table, last = _parsed(body, layout, target)
+        below = len(ragged) - len(last)
+        layout.assumed.append(f"the last {below} lines left out: of another length, below a blank")
+        ragged = last
+    _check_quotes(table, ragged, layout, body)
+    return table, ragged
+
+
+def _titled(table: pa.Table, layout: Layout) -> pa.Table:
+    """Return the table with names: a blank one of an empty column is a delimiter that ends lines.
+
+    Raises:
+        ValueError: two or more columns have no place in the header.
+    """
     full = [bool(pc.any(pc.not_equal(column, "")).as_py()) for column in table.columns]
     if len(layout.names) < layout.width:
         # a delimiter ends every line, or the names of rows have no name, as R writes them
@@ -157,8 +186,7 @@ def read(content: bytes, dialect: Dialect, *, target: str | None, skip_bad_rows:
     if twice := [new for old, new in zip(layout.names, names, strict=True) if old and new != old]:
         layout.assumed.append(f"second columns of a name called {listed(twice, 3)}")
     kept = [i for i, name in enumerate(layout.names) if name or full[i]]
-    table = table.select(kept).rename_columns([names[i] for i in kept])
-    return Text(table, len(ragged), tuple(layout.assumed), layout.delimiter)
+    return table.select(kept).rename_columns([names[i] for i in kept])
 
 
 def _single(text: str, dialect: Dialect) -> tuple[str, Dialect, list[str]]:
@@ -260,7 +288,8 @@ class _Way:
         width = max(counts, key=lambda count: (counts[count], count), default=0)
         share = counts[width] / len(rows) if width > 1 else 0.0
         titled = target is not None and any(target in row for _, row in rows[:_TITLES])
-        parted = width > 1
+        spaced = sum(any(map(_NUMBERS.match, row)) for _, row in rows) if delimiter == "\t" else 0
+        parted = width > 1 and 2 * spaced <= len(rows)
         rank = (titled and parted, share >= 0.5, delimiter != _SPACES and parted, share, width)
         return cls(delimiter, quote, rows, width, rank)
 
@@ -393,7 +422,9 @@ def _body(text: str, layout: Layout) -> str:
         at = text.find("\n", at) + 1
         if not at:
             return ""
-    body = re.sub(_RULE, "", text[at:], count=1)
+    body = text[at:]
+    if _RULE.match(body):
+        body = re.sub(_RULE, "", body)
     if layout.comment:
         body = re.sub(rf"(?m)^{re.escape(layout.comment)}.*\n?", "", body)
     if layout.delimiter == _SPACES:
@@ -446,6 +477,20 @@ def _parsed(body: str, layout: Layout, target: str | None) -> tuple[pa.Table, li
         mark = comments[0].text.lstrip()[0]
         layout.assumed.append(f"{len(comments)} comments that begin with {mark} left out")
     return table, ragged
+
+
+def _above_another(body: str, table: pa.Table, ragged: Sequence[Any]) -> str | None:
+    """Return the rows above a blank line below which all have another length; None if some have.
+
+    There the table ends, and another one begins, as in the files of instruments.
+    """
+    count = table.num_rows + len(ragged)
+    last = [row for i, row in enumerate(reversed(ragged)) if row.number == count - i]
+    for row in reversed(last[1:]):  # one row alone may be a damaged one
+        first = row.text.split("\n")[0].rstrip("\r")
+        if (at := body.rfind(f"\n\n{first}\n")) > 0:
+            return body[: at + 1]
+    return None
 
 
 def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:

@@ -38,6 +38,12 @@ _WORD = r"(?i)[^\x00-\x7f]*[a-z](?:[^\x00-\x7f]|[a-z])*"
 _BESIDE = r"(?i)(?<=[a-z])[^\x00-\x7f]|[^\x00-\x7f](?=[a-z])"  # a letter of ASCII
 _SIGNS = "°µ€’‘“”–—…«»·\u00a0ºª®™©²³"  # that stand beside one, the last seven behind it
 _WITHIN = r"(?i)(?<=[a-z])[°µ€“”…«»ºª®™©²³](?=[a-z])"  # that are no signs there
+_SEQUENCE = rb"[\xc3-\xf4][\x80-\xbf]+"  # of UTF-8
+_OTHERS = (  # in which a word is looked for, those with letters of their own first
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("gb18030", "big5hkscs", "cp932", "euc_jp", "cp949", "koi8_r", "iso8859_2", "iso8859_5"),
+    *("mac_roman", "mac_cyrillic", "cp850", "cp852", "cp866", "utf-16-le", "utf-16-be"),
+)
 _SURE = 0.9  # share of the letters that must be those of one language
 _BETTER = 0.05  # than in Windows-1252
 _LIKELIER = np.log(100)  # than in Windows-1252
@@ -46,18 +52,22 @@ _FEW = 3  # letters that tell nothing
 _FOREIGN = 100  # the rank of a letter that a language has not
 
 
-def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
+def decoded(
+    content: bytes, encoding: str | None = None, word: str | None = None
+) -> tuple[str, str]:
     """Return the text and the name of its encoding.
 
     A byte order mark tells it. Otherwise it is UTF-8 if most bytes beyond ASCII fit, UTF-16 if
     every second byte is mostly 0, or Shift-JIS if the bytes read as Japanese. Otherwise it depends
     on letters beyond ASCII. If they stand alone, like letters with accents, it is the encoding in
     which they are those of one language; else Windows-1252, or Latin-1 if that lacks a character.
-    If they stand together, like those of other alphabets, it is what charset_normalizer finds.
+    If they stand together, like those of other alphabets, it is what charset_normalizer finds. An
+    encoding in which the text has a known word goes before all others.
 
     Args:
         content: bytes.
         encoding: its name in Python, if it is known.
+        word: that the text has.
 
     Raises:
         ValueError: there is no such encoding, or the bytes do not fit it.
@@ -68,6 +78,8 @@ def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     """
     if encoding is None:
         text, encoding = _found(content)
+        if word and word not in text:
+            text, encoding = _with(word, content) or (text, encoding)
     else:
         try:
             name = codecs.lookup(encoding).name
@@ -82,6 +94,8 @@ def decoded(content: bytes, encoding: str | None = None) -> tuple[str, str]:
         except UnicodeError as error:
             raise ValueError(f"it is not in the encoding {encoding} ({error})") from None
         text = text if marked else text.removeprefix("\ufeff")
+    if encoding.lower() in ("shift-jis", "cp932", "shift_jis"):  # Japan's mark of the yen is there
+        text = re.sub(r"\\(?=\d)", "¥", text)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(
@@ -105,12 +119,45 @@ def _found(content: bytes) -> tuple[str, str]:
         text = content.decode("utf-8", errors="replace")
         if not (bad := text.count("\ufffd") - content.count("\ufffd".encode())):
             return text, "UTF-8"
-        if 2 * bad < len(re.findall(rb"[\xc3-\xf4][\x80-\xbf]+", content)):  # others hardly
+        if lines := _by_lines(content):
+            return lines
+        if 2 * bad < len(re.findall(_SEQUENCE, content)):  # others hardly have them
             return text, f"UTF-8 but for {bad} bytes"
     for name, codec in _likely(content):
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode(codec), name
     return content.decode("latin-1"), "Latin-1"
+
+
+def _by_lines(content: bytes) -> tuple[str, str] | None:
+    """Return the text if most lines beyond ASCII are UTF-8, and others all of another encoding."""
+    lines = content.split(b"\n")
+    beyond = [line for line in lines if not line.isascii()]
+    other = [line for line in beyond if not _is_utf8(line)]
+    few = len(other) < _FEW  # they may be damaged
+    if few or 2 * len(other) > len(beyond) or any(re.search(_SEQUENCE, line) for line in other):
+        return None
+    text, name = _found(b"\n".join(other))
+    known = iter(text.split("\n"))
+    texts = [line.decode() if _is_utf8(line) else next(known) for line in lines]
+    return "\n".join(texts), f"UTF-8, and {name} in {len(other)} lines"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _with(word: str, content: bytes) -> tuple[str, str] | None:
+    """Return the text in the first encoding in which it has a word, if it has it in one."""
+    for name in _OTHERS:
+        with contextlib.suppress(UnicodeDecodeError):
+            if word in (text := content.decode(name)):
+                return text, name
+    return None
 
 
 def _has_zeros(content: bytes) -> bool:
@@ -127,8 +174,11 @@ def _likely(content: bytes) -> Iterator[tuple[str, str]]:
         yield "UTF-8", "utf-8"
     if _is_japanese(content):
         yield "Shift-JIS", "cp932"
-    found = _of_accents(content)
-    for name in ([found] if found else _other_alphabet(content)) + ["cp1252"]:
+    found = _other_alphabet(content, 4)  # letters with accents hardly ever stand so many together
+    if not found:
+        accents = _of_accents(content)
+        found = [accents] if accents else _other_alphabet(content, 3)
+    for name in [*found, "cp1252"]:
         yield name, name
 
 
@@ -197,11 +247,11 @@ def _letters(words: Iterable[str]) -> list[str]:
     return [letter for letter in small if letter not in _SIGNS] + re.findall(_WITHIN, text)
 
 
-def _other_alphabet(content: bytes) -> list[str]:
-    """Return the likely encodings of words that have hardly an ASCII letter, none of others."""
+def _other_alphabet(content: bytes, together: int) -> list[str]:
+    """Return the likely encodings of words with so many letters beyond ASCII together."""
     head = content[:_MORE] if len(content) <= _MORE else content[: content.rfind(b"\n", 0, _MORE)]
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", head)]
-    if 2 * sum(run for run in runs if run > 2) <= sum(runs):
+    if 2 * sum(run for run in runs if run >= together) <= sum(runs):
         return []
     import charset_normalizer  # noqa: PLC0415 - hardly a file needs it
 

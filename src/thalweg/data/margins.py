@@ -18,10 +18,12 @@ __all__ = ["NUMBER", "without_margins"]
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 """A cell that is a number without a unit."""
 
-_SUM = (
-    r"(?:grand |sub[- ]?|zwischen|sous[- ])?(?:total|sum|summe|gesamt|gesamtsumme|gesamtergebnis|"
-    r"totale|totaal|totalt|suma|razem|celkem|итого|всего|разом|σύνολο|toplam|合計|总计|iš viso|"
-    r"kopā)s?"
+_SUM = (  # as people, Excel and Calc call it in their languages
+    r"(?:(?:grand |sub[- ]?|zwischen|sous[- ]|eind|hoved)?(?:total|sum|summe|summa|gesamt|totale|"
+    r"totaal|totalt|suma|razem|celkem|součet|итого?|всего|разом|σύνολο|toplam|合計|小計|総計|集計|总计|"
+    r"合计|小计|汇总|iš viso|kopā|ergebnis|result)s?|gesamtsumme|totalsumma|"
+    r"(?:total |gesamt)(?:ergebnis|result)|total g[eé]n[eé]ral|total geral|totale complessivo|"
+    r"suma końcowa|celkový součet|общий итог|genel toplam)"
 )
 _FOOTER = re.compile(rf"(?i)({_SUM}|average|mean|count|overall)\s*:?")
 _SUBTOTAL = rf"(?i)^(?:{_SUM}|{_SUM}:? .+|.+ {_SUM}):?$"
@@ -62,10 +64,12 @@ def without_margins(
         same = zip(table.columns, names, strict=False)
         again = functools.reduce(pc.and_, [pc.equal(column, name) for column, name in same])
         if count := pc.sum(again).as_py():
+            before, ragged = len(ragged), _without_titles(again.to_numpy(), ragged)
             table = table.filter(pc.invert(again))
-            said.append(f"{count} more header{'s' * (count > 1)} among the rows left out")
+            above = f", {before - len(ragged)} lines above," * (len(ragged) < before)
+            said.append(f"{count} more header{'s' * (count > 1)} among the rows{above} left out")
     below = 0
-    while below < _HEADERS and (units := _units(table)):
+    while below < _HEADERS and (units := _units(table, names)):
         joined = _joined(names, [column[0].as_py().strip() for column in table.columns])
         table, below = table.slice(1), below + 1
         if joined:
@@ -112,14 +116,32 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
     return table.slice(0, keep), ragged, left_out
 
 
-def _units(table: pa.Table) -> list[str]:
-    """Return the texts of a first row that has units, or names again, where others have numbers."""
+def _without_titles(again: np.ndarray[Any, Any], ragged: Sequence[Any]) -> list[Any]:
+    """Leave out rows of another length right above a row that is the header again, as of pages."""
+    short = {row.number for row in ragged}
+    rows = [i for i in range(1, len(again) + len(ragged) + 1) if i not in short]
+    titles = set()
+    for row in np.array(rows)[again]:
+        while (row := row - 1) in short:
+            titles.add(row)
+    return [row for row in ragged if row.number not in titles]
+
+
+def _units(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """Return the texts of a first row that has units, or names again, where others have numbers.
+
+    It may also be empty there, and have a name where the row above has none.
+    """
     rest, above = table.slice(1, _ROWS), []
     for name in table.column_names if rest.num_rows > 1 else []:
         if most(rest[name], r"^[^\pL\pN]{0,3}\pN"):
             above.append(table[name][0].as_py().strip())
             if re.match(r"\W{0,3}\d", above[-1]) and not re.match(_POWER, above[-1]):
                 return []  # a row of data, so that no other column need be looked at
+    if above and not any(above):
+        first = [column[0].as_py().strip() for column in table.columns]
+        named = any(below and not name for name, below in zip(names, first, strict=False))
+        return [text for text in first if text] if named else []
     texts = [text for text in above if re.search(r"[^\W\d_]|[%°$€£]", text) and text not in MISSING]
     return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
 

@@ -14,6 +14,7 @@ MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
     "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
     "-1.#QNAN", "\\N", "(null)", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!",
+    "#N/A Field Not Applicable", "#N/A Invalid Security", "N/M", "n/m",
     "k.A.", "k. A.", "n/d", "N/D", "s/d", "S/D", "н/д",
     "NAN", "Nan", "NaT", "(NULL)", "[NULL]", "<NULL>", "<null>", "(blank)",
     "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#VALEUR!", "#NOMBRE!", "#N/D", "#VALORE!", "#VALOR!",
@@ -42,16 +43,18 @@ _NAMES = r"S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?|Rp\.?|RM|KSh|TL|S/\.?|B/\."
 _MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|{_NAMES})"
 _RATE = r"(?:/ ?|(?:per|pro|par) )[^\W\d_]{1,8}"  # as in € / month
 _UNIT = (
-    rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ])[^\s\d,;()]{{0,7}}"
+    rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ℃℉㎀-㏟])[^\s\d,;()]{{0,7}}"
     r"(?:(?<=[^\W\d_])[23](?:/[^\W\d_]{1,3})?)?"  # m2 and m3/h as well
     rf"(?: {_RATE})?|{_RATE})"
 )
 _TIMES = {
-    **dict.fromkeys(("k", "K", "Tsd", "thousand"), 1e3),
+    **dict.fromkeys(("k", "K", "Tsd", "tys", "тыс", "thousand"), 1e3),
+    **dict.fromkeys(("万", "萬", "만"), 1e4),
     **dict.fromkeys(("Lac", "Lakh"), 1e5),
-    **dict.fromkeys(("M", "mn", "Mn", "Mio", "million"), 1e6),
+    **dict.fromkeys(("M", "mn", "Mn", "mln", "млн", "Mio", "million"), 1e6),
     "Cr": 1e7,
-    **dict.fromkeys(("B", "bn", "Bn", "Mrd", "billion"), 1e9),
+    **dict.fromkeys(("亿", "億", "억"), 1e8),
+    **dict.fromkeys(("B", "bn", "Bn", "mld", "mrd", "Mrd", "млрд", "billion"), 1e9),
 }
 _SAMPLE = 3_000  # distinct texts by which a column is judged
 _SPACE = "[ \u00a0\u2009\u202f]"
@@ -118,6 +121,18 @@ class Numerals:
             _TIMES[times.upper() if times in "mb" else times] if times and self.scaled else 1
         )
         return -value if signs and signs[0] != "+" else value
+
+    def has_other_unit(self, text: str) -> bool:
+        """Return whether a text is a number with another unit than those of this style.
+
+        Example:
+            >>> kilograms = Numerals(unit="kg")
+            >>> [kilograms.has_other_unit(text) for text in ("800 g", "1 kg", "heavy")]
+            [True, False, False]
+        """
+        found = _pattern(self.decimal).fullmatch(text)
+        other = found and (_unit(found) or found["times"])
+        return bool(other and self.unit and self.number(text) is None)
 
     def settled(self) -> "Numerals":
         """Return the same with nothing open: that is how the column was read."""

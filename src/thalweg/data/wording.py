@@ -25,6 +25,8 @@ _SIGNS = str.maketrans({
     **dict.fromkeys("年月년월", "-"), **dict.fromkeys("日일", " "),
     **dict.fromkeys("時时시分분", ":"), **dict.fromkeys("秒초", ""),
 })  # fmt: skip
+_ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925}  # the year before the first of each
+_ERA = rf"({'|'.join(_ERAS)})(\d\d?|元)(?=年)"
 _WEEK = r"(?i)(?P<y>(?:19|20)\d\d)[- ]?(?:W|KW|CW)[- ]?(?P<w>\d\d?)(?:-(?P<d>[1-7]))?"
 _WEEK_FIRST = r"(?i)(?:W|KW|CW)[- ]?(?P<w>\d\d?)[-/ ](?P<y>(?:19|20)\d\d)(?P<d>)"
 _QUARTER = r"(?i)(?P<y>(?:19|20)\d\d)[- ]?Q(?P<q>[1-4])"
@@ -56,6 +58,7 @@ def plain(text: str) -> str:
         return f"{found['y']}-W{int(found['w']):02}-{found['d'] or 1}"
     if found := re.fullmatch(_QUARTER, text) or re.fullmatch(_QUARTER_FIRST, text):
         return f"{found['y']}-{3 * int(found['q']) - 2:02}"
+    text = re.sub(_ERA, lambda era: str(_ERAS[era[1]] + int(era[2].replace("元", "1"))), text)
     text = re.sub(r"([-:]) +", r"\1", text.translate(_SIGNS)).strip(" :-")
     text = re.sub(r"[^\W\d_]{3,}\.?", lambda word: _month(word[0]), text)
     for pattern, new in _CHANGES:

@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 
 _TRAINING = {"train", "training", "trn", "fit"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "holdout"}
-_LOSS = {"loss", "nll", "crossentropy", "mse", "objective", "cost"}
+_LOSS = {"loss", "losses", "nll", "crossentropy", "mse", "objective", "cost"}
+_ROLES = _TRAINING | _VALIDATION | {"loss", "losses"}
 _SCORES = {
     "accuracy",
     "acc",
@@ -91,11 +92,12 @@ def read_curves(
 ) -> Curves:
     """Return the curves of a log; see ``diagnose``."""
     log = logs.read(Path(path))
-    chosen = {
-        "train": _named(log, "--train", train) or _found(log, "--train", _trained),
-        "validation": _named(log, "--validation", validation)
-        or _found(log, "--validation", _validated),
-    }
+    chosen = {"train": _named(log, "--train", train) or _found(log, "--train", _trained)}
+    like = chosen["train"] and _tokens(chosen["train"]) - _TRAINING
+    beside = [n for n in log.columns if _validated(n) and _tokens(n) - _VALIDATION == like]
+    chosen["validation"] = _named(log, "--validation", validation) or (
+        beside[0] if len(beside) == 1 else _found(log, "--validation", _validated)
+    )
     if not any(chosen.values()):
         scored = any(map(_is_score, log.columns))
         raise ValueError(
@@ -183,7 +185,7 @@ def _found(log: Log, option: str, fits: Callable[[str], bool]) -> str | None:
     """
     names = [name for name in log.columns if fits(name)]
     for preferred in _PREFERRED:
-        best = [n for n in names if preferred(_tokens(n) - _TRAINING - _VALIDATION - {"loss"})]
+        best = [n for n in names if preferred(_tokens(n) - _ROLES)]
         best = [n for n in best if "test" not in _tokens(n)] or best  # beside a validation part
         if preferred is not _PREFERRED[-1]:
             best = _fullest(log, best)

@@ -32,6 +32,7 @@ _OTHERS = {  # what a folder may hold in place of a log, and what to do
     "wandb-summary.json": "wandb's summary has none: download the curves from its page as CSV",
     "*.py": "it holds Python files, and thalweg check FILE.py:task looks at a training",
 }
+_KEYS = ("metric", "metric_name", "key", "tag")  # beside a value: a row for each metric
 _MOST = 500_000_000  # bytes of a text that is read
 _HEAD = 1 << 16
 
@@ -193,6 +194,7 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     notes: list[str] = []
     if first in {b"{", b"["}:
         columns = _json(path, content)
+    columns = columns or _of_lists(content)
     if not columns and first != b"{":  # lines may begin with [their time]
         columns, notes = _delimited(content)
     columns = columns or _prose(content)
@@ -370,6 +372,10 @@ def _arrow(content: bytes, delimiter: str) -> pa.Table | None:
 
 def _of_table(table: pa.Table) -> dict[str, Column]:
     columns: dict[str, Column] = {}
+    names = {name.strip().lower(): name for name in table.column_names}
+    if "value" in names and (key := next((names[k] for k in _KEYS if k in names), None)):
+        rows = table.rename_columns({names["value"]: "value", key: "key"}).to_pylist()
+        return _of_records({**row, str(row["key"]): row["value"], "value": None} for row in rows)
     for name, column in zip(table.column_names, table.columns, strict=True):
         found = _of_array(column)
         if found is not None:
@@ -411,7 +417,24 @@ _PART = re.compile(
 _PLACE = re.compile(
     r"\b(epoch|step|iter(?:ation)?)\b['\"]?\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE
 )
+_LIST = re.compile(
+    r"(?m)(?:^|[{,(])\s*['\"]?([a-z_][\w/. -]*?)['\"]?\s*[:=]\s*\[([^][]*)\]", re.IGNORECASE
+)
+_ITEM = re.compile(rf"(?:tensor\(|[\w.]+\()?({_NUMBER})[^,]*", re.IGNORECASE)
+_BEST = re.compile(r"best iteration", re.IGNORECASE)  # it was printed before
 _SOME = 3  # lines with a number of one name, which make a log
+
+
+def _of_lists(content: bytes) -> dict[str, Column]:
+    """Return lists of numbers that were printed: train_losses = [0.5, 0.4], or a dict of them."""
+    lists: dict[str, list[Any]] = {}
+    for name, inner in _LIST.findall(content.decode("utf-8", "replace")):
+        items = [re.fullmatch(_ITEM, item.strip()) for item in inner.strip(", \n").split(",")]
+        numbers = [item[1] for item in items if item]
+        if len(numbers) == len(items) >= _SOME:
+            lists[name.strip()] = numbers
+    rows = _transposed(list(lists.values())) if lists else ()
+    return _of_records(dict(zip(lists, row, strict=True)) for row in rows)
 
 
 def _prose(content: bytes) -> dict[str, Column]:
@@ -423,7 +446,13 @@ def _prose(content: bytes) -> dict[str, Column]:
     lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
     records: list[dict[str, float]] = []
     place: dict[str, float] = {}
-    for line in lines:
+    above = ""
+    for each in lines:
+        line, above = above + each, ""
+        if line.rstrip().endswith(":") and not re.search(r"\d", line):
+            above = line  # it says what the next line is of
+        if _BEST.search(line):
+            continue
         place |= {name.lower(): float(value) for name, value in _PLACE.findall(line)}
         found = {_of_part(match, line): float(match[2]) for match in _LOSS.finditer(line)}
         if any("loss" in name for name in found):
