@@ -27,7 +27,7 @@ CITIES = {  # towns with letters that the language has, and encodings that peopl
     "Latvian": ("Pilsēta Rīga Jūrmala Liepāja Jēkabpils Cēsis", "cp1257"),
     "Lithuanian": ("Šiauliai Klaipėda Panevėžys Kėdainiai Mažeikiai", "cp1257"),
     "Greek": ("Πόλη Αθήνα Θεσσαλονίκη Πάτρα Ηράκλειο", "cp1253"),
-    "Chinese, short": ("朝向,面积,地铁 龙湖天街,朝北,㎡ 万科城,朝南,元/平 阳光花园,西,亩", "gb18030"),
+    "Chinese, short": ("朝向,面积,地铁 龙湖天街,朝北,㎡ 万科城,朝南,元/平 花园,西,亩", "gb18030"),
     "Russian": ("Дата Температура Влажность Ветер СЗ ЮВ", "koi8_r cp1251 cp866"),
     "several": (
         "Köln Málaga Jaén León Ávila Lübeck Malmö Bogotá Zürich Mérida Córdoba Coruña",
