@@ -246,3 +246,29 @@ def test_what_looks_much_the_same_is_told_as_a_warning() -> None:
     for cause in explain:
         one = replace(mild, cause=cause)
         assert ordered([found, one]) == [one]
+
+
+@pytest.mark.parametrize(
+    ("noise", "shape", "severity"),
+    [
+        (0.3, (1, 6, 6), "warning"),
+        (0.0, (1, 6, 6), None),
+        (-0.3, (1, 6, 6), "problem"),
+        (0.3, (36,), "problem"),
+    ],
+)
+def test_pictures_that_training_alone_widens_are_a_warning(
+    noise: float, shape: tuple[int, ...], severity: str | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(512, 36, generator=generator)
+    pictures[:, :15] *= 0.05  # the border
+    x, held = pictures.split(256)
+    wider = torch.rand(256, 36, generator=generator) * abs(noise)
+    x, held = (x + wider, held + noise / 2) if noise >= 0 else (x - noise / 2, held + wider)
+    y, model = torch.zeros(256).long(), nn.Flatten()
+    y[::2] = 1
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    parts = [[(part.view(-1, *shape), y)] for part in (x, held)]
+    found = validation_differs(Subject(model, optimizer, nn.CrossEntropyLoss(), *parts))
+    assert (found and found.severity) == severity

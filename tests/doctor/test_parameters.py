@@ -211,3 +211,32 @@ def test_an_operation_without_slope_cuts_the_graph(
     batch = (5 * torch.randn(16, 3), torch.randn(16, 1))
     found = graph_cut_by_detach(Subject(model, optimizer, nn.MSELoss(), [batch]))
     assert (found and found.evidence["operation"]) == operation
+
+
+class Heads(nn.Module):
+    """Two outputs of one body, the second of which may be dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.one, self.other = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.body(x)
+        return torch.cat([self.one(hidden), self.other(hidden).relu()], 1)
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(True, 2), (False, None)])
+def test_a_term_that_is_detached_cuts_the_graph_of_its_head(
+    *, cut: bool, expected: int | None
+) -> None:
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        one, other = (out[:, :2] - y).square().mean(), out[:, 2].square().mean()
+        return (one.detach() if cut else one) + other + 0.1 * (out[:, 2] - 1).square().mean()
+
+    torch.manual_seed(0)
+    model = Heads()
+    nn.init.constant_(model.other.bias, 1.0 if cut else -9.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = (torch.randn(16, 3), torch.randn(16, 2))
+    found = graph_cut_by_detach(Subject(model, optimizer, loss_fn, [batch]))
+    assert (found and found.evidence["cut off"]) == expected

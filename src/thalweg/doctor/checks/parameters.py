@@ -16,6 +16,7 @@ __all__ = ["CHECKS", "missing", "untrained"]
 
 _FLAT = {"Round", "Sign", "Sgn", "Floor", "Ceil", "Trunc"}
 _NAMED = 4  # names in a sentence
+_NEAR, _ROUNDING = 1e-3, 1e-6  # of a parameter's size, and of a loss
 _IDENTITY = "identity of tensors"
 
 
@@ -222,10 +223,14 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
     """Look for parameters that the loss depends on and that get no gradient."""
     back, held = subject.backward, _in_optimizer(subject)
     mine = dict(subject.model.named_parameters())
-    silent = [n for n, p in mine.items() if p.requires_grad and back.gradients.get(n) is None]
     known = any(id(p) in held for p in mine.values())
-    silent = [n for n in silent if id(mine[n]) in held or not known]
-    cut = [name for name in silent if _matters(subject, name)]
+    asked = {n: back.gradients.get(n) for n, p in mine.items() if p.requires_grad}
+    asked = {n: g for n, g in asked.items() if id(mine[n]) in held or not known}
+    some = any(g is not None and bool(g.any()) for g in asked.values())
+    cut = [name for name, g in asked.items() if g is None and _matters(subject, name)]
+    # A detached term of several outputs leaves zeros, as units that are dead do.
+    zeros = [n for n, g in asked.items() if g is not None and some and not bool(g.any())]
+    cut += [name for name in zeros if _slopes(subject, name)]
     if not cut:
         return _flattened(subject, list(mine))
     return Finding(
@@ -234,7 +239,8 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
         f"The loss changes with {len(cut)} of {len(mine)} parameters and gives them no gradient: "
         f"{listed(cut, _NAMED)}. The graph is cut on the way.",
         {"cut off": float(len(cut)), "parameters": float(len(mine))},
-        "a changed parameter changes the loss, and its gradient is None",
+        "a changed parameter changes the loss, and its gradient is None; or 0, though the loss "
+        "rises to one side and falls to the other",
         "an experiment: the loss before and after a change of the parameter",
     )
 
@@ -277,6 +283,22 @@ def _matters(subject: Subject, name: str) -> bool:
         p.add_(noise * (p.abs().mean() + 0.1))
     torch.manual_seed(0)
     return float(twin.loss(subject.batch).detach()) != before
+
+
+def _slopes(subject: Subject, name: str) -> bool:
+    """Return whether the loss of a training step has a slope along a parameter's direction."""
+    twin = subject.copy()
+    p = dict(twin.model.named_parameters())[name]
+    start, generator = p.detach().clone(), torch.Generator().manual_seed(0)
+    way = _NEAR * torch.randn(p.shape, generator=generator).to(p) * (p.detach().abs().mean() + 0.1)
+    values = []
+    for side in (-1, 0, 1):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            p.copy_(start + side * way)
+        values.append(float(twin.loss(subject.batch).detach()))
+    rises, falls = sorted((values[2] - values[1], values[0] - values[1]), reverse=True)
+    return min(rises, -falls) > _ROUNDING * abs(values[1])
 
 
 def step_changes_nothing(subject: Subject) -> Finding | None:
