@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.diagnosis import _faded, _rated, also_helped, betters, unscaled
-from thalweg.doctor.layers import fading
+from thalweg.doctor.diagnosis import _faded, _ranked, _rated, also_helped, betters, unscaled
+from thalweg.doctor.layers import fading, fading_along
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatment import NOTHING, Treatment
 from thalweg.doctor.treatments import treatments
@@ -235,15 +235,25 @@ def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:
     assert not also_helped(courses, [], plain, 0.6, None)
 
 
-@pytest.mark.parametrize("depth", [2, 7])
+def test_clipping_that_helps_a_little_comes_before_what_helps_anything() -> None:
+    """Where weights are used again and again, it keeps a training that explodes sound."""
+    rule = Course(Treatment("ill_conditioned", 5, "", ""), [1.0], 0.5)
+    for rank, first in ((2, True), (5, False)):
+        clipped = Course(Treatment("exploding_gradient_no_clipping", rank, "", ""), [1.0], 0.93)
+        assert (_ranked([rule], [clipped, rule], 0.0)[0] is clipped) == first
+
+
+@pytest.mark.parametrize("depth", [2, 0])
 def test_gradients_that_fade_are_told_where_no_change_helps(depth: int) -> None:
+    """They do along a sequence, through the recurrent network in place of layers."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(320, 6, generator=generator), torch.randn(320, 1, generator=generator)
     torch.manual_seed(0)
     hidden = [layer for _ in range(depth) for layer in (nn.Linear(6, 6), nn.Sigmoid())]
-    model = nn.Sequential(*hidden, nn.Linear(6, 1))
+    model = nn.Sequential(*hidden, nn.Linear(6, 1)) if depth else Recurrent(batch_first=True)
+    x = x if depth else torch.randn(320, 16, 2, generator=generator)
     found = trained(model, torch.optim.Adam(model.parameters(), lr=1e-3), x, y, 60).findings
-    assert ("vanishing_gradient_sigmoid" in [f.cause for f in found]) == (depth == 7)
+    assert ("vanishing_gradient_sigmoid" in [f.cause for f in found]) == (depth == 0)
 
 
 class Cell(nn.Module):
@@ -262,6 +272,21 @@ class Cell(nn.Module):
         return out
 
 
+class Recurrent(nn.Module):
+    """The same by torch's own network, whose activations are not seen."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.out = nn.RNN(2, 8, batch_first=batch_first), nn.Linear(8, 1)
+        self.places = 1 if batch_first else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.rnn(x if self.places else x.transpose(0, 1))[0]
+        out: Tensor = self.out(states.select(self.places, -1))
+        return out
+
+
 @pytest.mark.parametrize(("length", "fades"), [(2, False), (16, True)])
 def test_gradients_that_fade_along_a_sequence_show_at_its_ends(length: int, *, fades: bool) -> None:
     x = torch.randn(160, length, 2, generator=torch.Generator().manual_seed(0))
@@ -269,7 +294,14 @@ def test_gradients_that_fade_along_a_sequence_show_at_its_ends(length: int, *, f
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     subject = Subject(model, optimizer, nn.MSELoss(), [*batches(x, x[:, 0, :1])])
     assert (fading(subject) < 0.01) == fades
-    assert (_faded(subject) < 0.01) == fades
+    bounded = Course(Treatment("vanishing_gradient_sigmoid", 0, "", ""), [1.0], 1.0)
+    assert (_faded(subject, [bounded])[1] < 0.01) == fades
+    for batch_first in (True, False):
+        own = Recurrent(batch_first=batch_first)
+        optimizer = torch.optim.SGD(own.parameters(), lr=0.01)
+        known = Subject(own, optimizer, nn.MSELoss(), subject.batches)
+        assert (fading_along(known) < 0.01) == fades
+        assert _faded(known, [])[1] == fading_along(known)
 
 
 @pytest.mark.parametrize(

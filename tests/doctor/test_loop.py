@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
+from thalweg.doctor.loop import look_at_loop
 
 
 def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
@@ -144,6 +145,21 @@ def test_a_graph_that_the_loop_cuts_is_told_from_gradients_that_it_loses() -> No
         (lambda model, x, y: functional.cross_entropy(model(x), y), []),
     ):
         assert looped(loss_of) == found
+
+
+def test_gradients_that_end_as_a_step_saturates_the_model_are_neither_cut_nor_lost() -> None:
+    model = nn.Sequential(*net(), nn.Tanh())
+    nn.init.zeros_(model.get_parameter("2.bias"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e9)
+    doctor = thalweg.Doctor(model, optimizer, nn.MSELoss())
+    for x, y in batches(12):
+        optimizer.zero_grad()
+        loss = functional.mse_loss(model(x), functional.one_hot(y, 3).float())
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        doctor.step(loss, batch=(x, functional.one_hot(y, 3).float()))
+    assert doctor.signals.norms[0] > 0 == doctor.signals.norms[-1]
+    assert not list(look_at_loop(doctor.signals, doctor._subject()))
 
 
 @pytest.mark.parametrize("zeroed", [False, True])

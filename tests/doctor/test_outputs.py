@@ -78,8 +78,11 @@ def test_a_loss_that_asks_for_no_target_has_no_wrong_sign() -> None:
     def unlike(made: Tensor, y: Tensor) -> Tensor:
         return functional.softplus((made * y).sum(1)).mean()
 
+    def acted(made: Tensor, y: Tensor) -> Tensor:  # what it is told of differs each time
+        return unlike(made, y) + 0.01 * torch.rand(())
+
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for loss_fn, wrong in ((judged, False), (unlike, True)):
+    for loss_fn, wrong in ((judged, False), (unlike, True), (acted, False)):
         subject = Subject(model, optimizer, loss_fn, [batch])
         values = reach(subject)
         assert values is not None

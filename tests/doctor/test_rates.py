@@ -6,7 +6,7 @@ from examined import loader
 from torch import Tensor, nn
 
 from thalweg.doctor.diagnosis import treat
-from thalweg.doctor.rates import evened
+from thalweg.doctor.rates import evened, warmed
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 
@@ -50,3 +50,17 @@ def test_rates_are_evened_where_they_are_far_apart(
         twin = subject.copy()
         one.prepare(twin)
         assert [group["lr"] for group in twin.optimizer.param_groups] == [rate] * 2
+
+
+@pytest.mark.parametrize(("first", "tried"), [(0.001, True), (0.5, False), (0.0, False)])
+def test_the_rate_that_a_warm_up_goes_to_is_tried(first: float, *, tried: bool) -> None:
+    """From 0 a copy has it anyhow."""
+    model, optimizer = grouped(1e-3, 1e-2)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: first)
+    subject = Subject(model, optimizer, nn.BCEWithLogitsLoss(), [ring(16)])
+    found = list(warmed(subject))
+    assert [one.cause for one in found] == ["lr_too_low"] * tried
+    for one in found:
+        twin = subject.copy()
+        one.prepare(twin)
+        assert [group["lr"] for group in twin.optimizer.param_groups] == [1e-3, 1e-2]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.finding import Finding, Severity
-from thalweg.doctor.layers import fading
-from thalweg.doctor.rates import evened, higher_rates, rates
+from thalweg.doctor.layers import fading, fading_along
+from thalweg.doctor.rates import evened, higher_rates, rates, warmed
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatment import Treatment
 from thalweg.doctor.treatments import (
@@ -106,7 +106,7 @@ def treat(
     learned = max(plain.learned, own)
     trials.hurried = learned > _HALF  # then only what halves the loss that is left is told
     courses = trials.all(_without_rate(trials, norms), most)
-    courses += trials.all(evened(trials.subject), most)
+    courses += trials.all([*evened(trials.subject), *warmed(trials.subject)], most)
     rated = _rated(trials, most)
     best = _best_rate(rated)
     courses += [best] if best is not None else []
@@ -128,10 +128,9 @@ def treat(
     if mends and learned > 0.2:  # it learns, only slowly
         findings = [replace(finding, severity="warning") for finding in findings]
     if learned < _STUCK and (not good or good[0].treatment.rank >= _ANY):
-        saturates = [c for c in courses if c.treatment.cause == "vanishing_gradient_sigmoid"]
-        share = _faded(trials.subject) if saturates else 1.0
+        sign, share = _faded(trials.subject, courses)
         if not good:
-            findings = [_vanishing(saturates[0], share)] if share < _FADED else []
+            findings = [_vanishing(sign, share)] if share < _FADED else []
         else:
             cause = "vanishing_gradient_sigmoid" if share < _FADED else "plateau"
             findings[0] = replace(findings[0], cause=cause)
@@ -233,23 +232,32 @@ def _not_by_heart(course: Course, subject: Subject) -> Finding:
     )
 
 
-def _faded(subject: Subject) -> float:
-    """Return the size of the first gradient over that of the last: of layers, of activations."""
-    gradients = [g for g in subject.backward.gradients.values() if g is not None and g.ndim > 1]
-    sizes = [float(g.pow(2).mean().sqrt()) for g in gradients]
-    layers = sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] > 0 else 1.0
-    return min(layers, fading(subject))
+def _faded(subject: Subject, courses: Sequence[Course]) -> tuple[str, float]:
+    """Return where gradients fade, and the size of the first one over that of the last.
+
+    Args:
+        subject: the training.
+        courses: those with another activation say that several bounded ones follow one another.
+    """
+    signs = [c.treatment.sign for c in courses if c.treatment.cause == "vanishing_gradient_sigmoid"]
+    if signs:
+        gradients = [g for g in subject.backward.gradients.values() if g is not None and g.ndim > 1]
+        sizes = [float(g.pow(2).mean().sqrt()) for g in gradients]
+        layers = sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] > 0 else 1.0
+        return signs[0], min(layers, fading(subject))
+    return "A recurrent network goes along sequences.", fading_along(subject)
 
 
-def _vanishing(course: Course, share: float) -> Finding:
+def _vanishing(sign: str, share: float) -> Finding:
     """Return a warning of gradients that fade, where no change that was tried helps."""
     return Finding(
         "vanishing_gradient_sigmoid",
         "warning",
-        f"{course.treatment.sign} The gradient at the first of them is {digits(share)} times that "
-        "at the last, and nothing has been learned.",
+        f"{sign} The gradient at the first of them is {digits(share)} times that at the last, and "
+        "nothing has been learned.",
         {"gradient at the first over that at the last": share},
-        f"less than {_FADED} times as large, and three or more activations with a bounded range",
+        f"less than {_FADED} times as large, at the first of three or more activations with a "
+        "bounded range, or at the first element of a sequence",
         "one backward pass at the start",
         sure=0.6,
     )
@@ -292,7 +300,8 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
     lines = {_REUSED: 0.0, DECORRELATED: middle}
     near = [c for c in good if c.learned >= lines.get(c.treatment.rank, line)]
     if all(c.treatment.rank >= _ANY for c in near):  # what helps anything explains the least
-        signed = [c for c in courses if c.treatment.rank == 0 and c.learned - learned > _SOME]
+        own = (0, _REUSED)  # of what was seen in this training
+        signed = [c for c in courses if c.treatment.rank in own and c.learned - learned > _SOME]
         return [*signed, *(c for c in good if c not in signed)]
     return [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
 

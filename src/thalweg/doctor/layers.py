@@ -13,7 +13,15 @@ from torch.overrides import TorchFunctionMode
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 
-__all__ = ["Activation", "activations", "fading", "gains", "replaced", "sensitivity"]
+__all__ = [
+    "Activation",
+    "activations",
+    "fading",
+    "fading_along",
+    "gains",
+    "replaced",
+    "sensitivity",
+]
 
 _RECTIFIERS = {"relu", "relu_"}
 _SATURATING = {"sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softsign"}
@@ -119,6 +127,37 @@ def fading(subject: Subject) -> float:
     ends = torch.autograd.grad(loss, [watch.found[0], watch.found[-1]], allow_unused=True)
     first, last = (0.0 if g is None else float(g.pow(2).mean().sqrt()) for g in ends)
     return first / last if last > 0 else 1.0
+
+
+def fading_along(subject: Subject) -> float:
+    """Return the least gradient at the first element of a sequence, over the largest at any.
+
+    It is asked of what goes into torch's recurrent networks, whose activations are not seen. 1
+    without one, and of packed sequences.
+    """
+    twin, given = subject.copy(), []
+
+    def follow(module: nn.RNNBase, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = args[0]
+        if not isinstance(x, Tensor) or x.ndim < 3:
+            return args
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        given.append((x, 1 if module.batch_first else 0))
+        return (x, *args[1:])
+
+    for module in twin.model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.register_forward_pre_hook(follow)
+    loss = twin.loss(subject.batch)
+    if not given:
+        return 1.0
+    found = torch.autograd.grad(loss, [x for x, _ in given], allow_unused=True)
+    sizes = [
+        g.movedim(along, 0).flatten(1).pow(2).mean(1).sqrt()
+        for g, (_, along) in zip(found, given, strict=True)
+        if g is not None
+    ]
+    return min((float(s[0] / s.max()) for s in sizes if s.max() > 0), default=1.0)
 
 
 class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced("sigmoid", by)

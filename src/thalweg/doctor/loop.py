@@ -115,7 +115,7 @@ def _lost(signals: Signals, subject: Subject) -> Finding | None:
     looked = len(signals.norms)
     if signals.rootless or looked < 3 or signals.empty < 0.5 * looked:
         return None
-    if not any(g is not None and bool(g.any()) for g in subject.backward.gradients.values()):
+    if not _given(subject) or not _given(subject.now()):  # the model may be dead by now
         return None
     held = {id(p) for p in signals.held}
     if not any(id(p) in held for p in subject.model.parameters()):
@@ -132,6 +132,11 @@ def _lost(signals: Signals, subject: Subject) -> Finding | None:
         _SEEN,
         onset=0,
     )
+
+
+def _given(subject: Subject) -> set[str]:
+    """Return the parameters that get a gradient on a copy."""
+    return {n for n, g in subject.backward.gradients.items() if g is not None and bool(g.any())}
 
 
 def _from_elsewhere(signals: Signals, subject: Subject) -> Finding:
@@ -172,6 +177,8 @@ def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
         # One that has all but faded has no norm that float32 can hold.
         if known is not None and float(known.norm()) > _FADED * whole:
             silent += [names[id(p)]] if not some and bool(p.isfinite().all()) else []
+    # Behind units that died or saturated at the first step there is none on a copy any more.
+    silent = sorted(_given(subject.now()).intersection(silent), key=silent.index) if silent else []
     if not silent or not any(reached):
         return None
     return Finding(

@@ -8,7 +8,7 @@ from thalweg.doctor.treatment import Treatment
 from thalweg.doctor.treatments import scaled_rate
 from thalweg.words import digits
 
-__all__ = ["evened", "higher_rates", "rates"]
+__all__ = ["evened", "higher_rates", "rates", "warmed"]
 
 _APART = 10.0  # times: groups whose rates are so far apart may be meant to learn alike
 
@@ -50,3 +50,23 @@ def evened(subject: Subject) -> Iterator[Treatment]:
 def _even(twin: Copy, rate: float) -> None:
     for group in twin.optimizer.param_groups:
         group["lr"] = rate
+
+
+def warmed(subject: Subject) -> Iterator[Treatment]:
+    """Yield the rate that a schedule goes up to, where it begins far below it.
+
+    A copy has the rate of its first step. Where the warm-up is longer than the training, so has
+    all of it, nearly.
+    """
+    groups = subject.copy().optimizer.param_groups
+    given = [(float(g.get("lr", 0.0)), float(g.get("initial_lr", 0.0))) for g in groups]
+    far = max((high / low for low, high in given if low > 0), default=1.0)
+    if far >= _APART:
+        sign = f"The schedule begins at {digits(1 / far)} times the rate that it was made with."
+        words = "that rate from the first step on"
+        yield Treatment("lr_too_low", 4, words, sign, _at_full_rate)
+
+
+def _at_full_rate(twin: Copy) -> None:
+    for group in twin.optimizer.param_groups:
+        group["lr"] = group.get("initial_lr", group["lr"])

@@ -377,10 +377,16 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
 
 
 def _compares(loss_fn: LossFn, out: Tensor, y: Any) -> bool:  # noqa: ANN401 - what a loss takes
-    """Return whether a loss asks which target an output belongs to, as a generator's does not."""
+    """Return whether a loss asks which target an output belongs to, as a generator's does not.
+
+    Nor does one that is another each time, as it is where a policy draws what it does.
+    """
+    here = loss_of(loss_fn, out, y)
+    if here != loss_of(loss_fn, out, y):
+        return False
     if not isinstance(y, Tensor) or y.ndim == 0 or torch.equal(y.roll(1, 0), y):
         return True
-    return loss_of(loss_fn, out, y) != loss_of(loss_fn, out, y.roll(1, 0))
+    return here != loss_of(loss_fn, out, y.roll(1, 0))
 
 
 def _falls_both_ways(subject: Subject) -> Finding | None:
