@@ -17,6 +17,7 @@ from thalweg.optim.layout import Layout
 __all__ = [
     "BOTH",
     "CONFIGURATIONS",
+    "KINDS",
     "ONE_EACH",
     "PRECISIONS",
     "SHAPES",
@@ -29,6 +30,7 @@ __all__ = [
     "ends",
     "every_class",
     "every_configuration",
+    "every_kind",
     "every_precision",
     "every_whole",
     "follow",
@@ -130,6 +132,9 @@ every_precision = pytest.mark.parametrize(
     ("dtype", "tolerance"), PRECISIONS, ids=["float64", "float32"]
 )
 every_class = pytest.mark.parametrize("configuration", ONE_EACH, ids=lambda c: c.name)
+# One for each kind of state: elements (SGD), a count too (Adam), numbers (NAdam, ASGD), own rates.
+KINDS = tuple(c for c in ONE_EACH if c.name in {"SGD", "Adam", "NAdam", "ASGD", "Rprop"})
+every_kind = pytest.mark.parametrize("configuration", KINDS, ids=lambda c: c.name)
 
 
 @contextmanager

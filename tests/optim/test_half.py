@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from optim_pairs import (
     Configuration,
     assert_close,
-    every_class,
+    every_kind,
     idle,
     members,
     new_parameters,
@@ -25,7 +25,7 @@ HALVES = [torch.bfloat16, torch.float16]
 PER_TENSOR = {"step", "mu_product", "eta", "mu"}  # stay in float32
 
 
-@every_class
+@every_kind
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_a_step_is_the_step_in_float32_rounded(
     configuration: Configuration, dtype: torch.dtype

@@ -12,7 +12,7 @@ from optim_pairs import (
     Configuration,
     assert_close,
     assert_same,
-    every_class,
+    every_kind,
     idle,
     members,
     new_parameters,
@@ -69,7 +69,7 @@ def whole(dtype: torch.dtype) -> Tensor:
     return torch.linspace(1.0, 2.0, 40).reshape(4, 10).to(dtype)
 
 
-@every_class
+@every_kind
 def test_state_in_bfloat16_is_that_of_float32_rounded(configuration: Configuration) -> None:
     lr = 0.0625  # where Rprop starts: a number of bfloat16
     ours = configuration.ours(new_parameters(torch.float32), lr=lr, state_dtype=torch.bfloat16)
@@ -89,7 +89,7 @@ def test_state_in_bfloat16_is_that_of_float32_rounded(configuration: Configurati
                 torch.testing.assert_close(kept.float(), value, rtol=2**-8, atol=1e-6)
 
 
-@every_class
+@every_kind
 def test_state_in_float32_keeps_what_bfloat16_parameters_would_lose(
     configuration: Configuration,
 ) -> None:
@@ -138,7 +138,7 @@ def test_stochastic_rounding_goes_to_a_neighbour_and_follows_torchs_seed() -> No
     assert not torch.equal(drawn[0], drawn[2])
 
 
-@every_class
+@every_kind
 def test_kahan_follows_float32(configuration: Configuration) -> None:
     """Without it the distance would be ten times as large."""
     ours = configuration.ours(
