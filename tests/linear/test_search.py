@@ -68,8 +68,9 @@ def test_other_settings_scores_and_targets_are_searched_too() -> None:
     assert ours.best_params_ == theirs.best_params_
     iris = load_iris(return_X_y=True)
     exact = LinearClassifier("squared_hinge", tol=0.1, random_state=0)
-    alphas = {"alpha": [1e-3, 1.0]}
-    same(*(kind(exact, alphas, cv=2).fit(*iris) for kind in (LinearSearch, GridSearchCV)))
+    for lr in ("auto", 0.3):  # the second in one pack, in which rows are right by a way of our own
+        grids = {"alpha": [1e-3, 1.0], "lr": [lr]}
+        same(*(kind(exact, grids, cv=2).fit(*iris) for kind in (LinearSearch, GridSearchCV)))
 
 
 def test_a_setting_that_diverges_leaves_its_neighbours_alone() -> None:
