@@ -62,7 +62,7 @@ def learned(
     X = csr_array(TABLE) if sparse else TABLE
     cut = 2 * batch  # that rows come in parts changes nothing
     for order in (np.arange(cut), np.arange(cut, N)):
-        training.learn(X, order, y, WEIGHTS.astype(np.float32), batch_size=batch, measured=True)
+        training.learn(X, order, y, WEIGHTS.astype(np.float32), batch_size=batch, measured_from=0)
     return training
 
 
@@ -161,7 +161,7 @@ def test_parameters_go_on_without_an_average(batch: int, sparse: bool) -> None: 
     X, order = (csr_array(TABLE) if sparse else TABLE), np.arange(N)
     for training in (both, alone):
         y, weights = (CODES % 2).astype(np.float32), WEIGHTS.astype(np.float32)
-        training.learn(X, order, y, weights, batch_size=batch, measured=False)
+        training.learn(X, order, y, weights, batch_size=batch, measured_from=len(order))
     np.testing.assert_array_equal(alone._part(0), both._part(0))
     np.testing.assert_array_equal(alone._part(2), both._part(2))
     np.testing.assert_array_equal(alone._part(1), before)
@@ -186,7 +186,7 @@ def test_a_batch_may_have_more_rows_than_are_handled_at_a_time(*, sparse: bool) 
         )  # fmt: skip
         X, order = csr_array(TABLE) if sparse else TABLE, np.tile(np.arange(N), often)
         for _ in range(3):
-            training.learn(X, order, y, weights, batch_size=len(order), measured=False)
+            training.learn(X, order, y, weights, batch_size=len(order), measured_from=len(order))
         assert training.steps == 3
         found.append(training.parameters(0, 0))
     np.testing.assert_allclose(*found, rtol=1e-4)

@@ -1,5 +1,6 @@
 """What the estimators share: passes at eight rates, the choice among them, and the finish."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from thalweg.checks import count
 from thalweg.kernels.cpu.generate import WIDTHS
@@ -68,6 +69,13 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         "random_state": ["random_state"],
     }
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the settings; scikit-learn reads them off ``__init__`` each time."""
+        names: list[str] = super()._get_param_names()
+        return names
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -93,6 +101,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
             data = data.copy()
             data.sum_duplicates()
         return (data, *checked[1:]) if isinstance(checked, tuple) else data
+
+    def _weights(self, given: Any, X: Any) -> NDArray[np.float64]:
+        """Return the weights of rows, checked; None: each counts 1."""
+        if given is None:
+            return np.ones(X.shape[0])
+        weights: NDArray[np.float64] = _check_sample_weight(
+            given, X, dtype=np.float64, ensure_non_negative=True
+        )
+        return weights
 
     def _begin(
         self, rows: Rows, loss: Loss, k: int, unknown: float, beside: Sequence["Linear"] = ()
@@ -147,14 +164,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         """Return the lanes of a training where it begins: at the best constant."""
         columns, batch = self._columns, self._step_size(rows.X)
         factor = columns.square**-0.5 if self.rule == "auto" else 1.0
-        hyper = self.hyper or {}
+        each = [float(rate * factor) for rate in rates]
+        hyper = chosen.resolve({**(self.hyper or {}), "lr": each[0]})
         training = Progressive(
             chosen,
             loss,
             parameter,
             columns,
             outputs=k,
-            lanes=[chosen.resolve({**hyper, "lr": float(rate * factor)}) for rate in rates],
+            lanes=[hyper | {"lr": chosen.hyperparameters["lr"].check(lr)} for lr in each],
             sparse=issparse(rows.X),
             penalties=columns.penalties(batch, own=self._own) if strength.any() else None,
             strength=strength,
@@ -226,16 +244,15 @@ class Linear(Callbacks, BaseEstimator):  # type: ignore[misc] # scikit-learn has
         for problem, y in zip(self._problems, rows.targets, strict=True):
             target = problem.unit.targets(problem.loss, y)
             constants = problem.unit.constants(problem.loss, target)
-            for part, measured in ((order[:measured_from], False), (order[measured_from:], True)):
-                problem.training.learn(
-                    rows.X,
-                    part,
-                    target.astype(np.float32),
-                    weights,
-                    batch_size=batch,
-                    measured=measured,
-                    constants=constants,
-                )
+            problem.training.learn(
+                rows.X,
+                order,
+                target.astype(np.float32),
+                weights,
+                batch_size=batch,
+                measured_from=measured_from,
+                constants=constants,
+            )
 
     def _fit(self, rows: Rows, loss: Loss, k: int, validation: Rows | None) -> None:
         """Train, and all that ``LinearSearch`` trains beside: passes, then the finish."""

@@ -38,7 +38,10 @@ def _distinct(y: NDArray[Any]) -> NDArray[Any]:
     """Return the sorted distinct values of y, without a sort of all if they are few."""
     try:
         few = np.unique(y.ravel()[:1000])
-        return np.unique(y) if len(few) > _FEW else np.union1d(few, y[~np.isin(y, few)])
+        if len(few) > _FEW:
+            return np.unique(y)
+        others = np.logical_and.reduce([y != label for label in few])
+        return np.union1d(few, y[others]) if others.any() else few
     except TypeError:
         kinds = ", ".join(sorted({type(label).__name__ for label in y.ravel()}))
         raise ValueError(
@@ -196,8 +199,9 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
         # Numbers that are not finite are found where the columns are measured, if all rows are.
         checked = sample_weight is not None or self.early_stopping
         X, y = self._rows(X, y=y, reset=True, multi_output=True, ensure_all_finite=checked)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not (counted := weights > 0).all():  # else class weights would ask for what nobody has
+        weights = self._weights(sample_weight, X)
+        # Class weights would ask for what nobody has.
+        if sample_weight is not None and not (counted := weights > 0).all():
             X, y, weights = X[counted], y[counted], weights[counted]
         known = _distinct(y)
         if not _are_labels(y, known):
@@ -273,7 +277,7 @@ class LinearClassifier(ClassifierMixin, Linear):  # type: ignore[misc]
                 f"y must hold labels among classes, got {sorted(strange)}; classes must name all "
                 "that will ever come"
             )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = self._weights(sample_weight, X)
         self._counts = getattr(self, "_counts", 0) + np.bincount(
             np.searchsorted(self.classes_, y), weights, len(self.classes_)
         )

@@ -61,8 +61,8 @@ class Columns:
             wide = X.data.itemsize == 8, X.indices.itemsize == 8
             arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64)
             sparse_moments(*arrays, wide, weights, sums)
-            _check_finite(X, sums, user)
-            squares, counts, total, _ = sums.T
+            squares, counts, total = np.ascontiguousarray(sums[:, :3].T)
+            _check_finite(X, squares, user)
             scale = np.sqrt(squares / np.where(counts > 0, counts, 1))
             share = counts / weights.sum()
             _refuse_large(scale, 1e37, np.dtype(np.float32))  # as they are read

@@ -60,9 +60,9 @@ class Course:
             self._shares = model._shares()  # noqa: SLF001 - its own part
             self._choice = [divmod(int(each.argmax()), each.shape[1]) for each in self._shares]
             model._note(self._choice)  # noqa: SLF001 - its own part
-        watched = np.nan
-        if first or self._seen:
-            watched = model._progressive(self._choice)  # noqa: SLF001 - the same
+            watched = model.progressive_loss_
+        else:
+            watched = model._progressive(self._choice) if self._seen else np.nan  # noqa: SLF001
         model.loss_curve_.append(watched)
         if self._validation is not None:
             watched, self._choice = model._validated(self._validation)  # noqa: SLF001 - the same

@@ -1,6 +1,6 @@
 """One pass of eight rates side by side, each row predicted before it is learned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,8 @@ class Progressive:
         self._rule, self.sparse, self._intercept = rule, sparse, columns.intercept
         self._centre = columns.centre
         self._inverse = np.append(1 / columns.scale, [1.0] * columns.intercept)
+        if sparse:  # as its entries are read
+            self._inverse = self._inverse.astype(np.float32)
         self._loss, self._parameter, self._outputs = loss, np.float32(parameter), outputs
         self.lanes, self._side = len(lanes), len(lanes) if sparse else LANES
         self._blocks = self.lanes // self._side
@@ -125,7 +127,7 @@ class Progressive:
         weights: NDArray[np.float32],
         *,
         batch_size: int,
-        measured: bool,
+        measured_from: int,
         constants: NDArray[np.float64] | None = None,
     ) -> None:
         """Learn rows in an order.
@@ -136,38 +138,49 @@ class Progressive:
             y: (n,), targets as the loss has them.
             weights: (n,).
             batch_size: rows per step.
-            measured: whether their progressive loss counts.
+            measured_from: from which place in the order on the progressive loss counts.
             constants: (n,), what is added to the loss of a row where it counts; None: nothing.
         """
-        self._known, sums = None, np.zeros((self._blocks * measured, 2, self._side))
-        if self.sparse:
-            wide = X.data.itemsize == 8, X.indices.itemsize == 8
-            arrays = X.data.ctypes.data, X.indices.ctypes.data, X.indptr.astype(np.int64), wide
-            single = batch_size == 1 and self._loss.name != "softmax"
-            self.steps = compiled_pass(self._rule, self._loss, self.lanes, single=single)(
-                self._parameter,
-                (*arrays, self._inverse.astype(np.float32), self._intercept),
-                (order, y, weights), batch_size, self.steps, self._table, self._mark, self._slot,
-                self._hyper, self._uniform, (self._l2, self._l1, self._strength), self.averaged,
-                sums.reshape(-1, self.lanes),
-            )  # fmt: skip
-        else:
-            kernel = compiled(self._rule, np.dtype(np.float32))
-            loss = compiled_loss(self._loss, np.dtype(np.float32))
-            place = X.ctypes.data, X.strides, X.itemsize == 8, self._centre, self._inverse
-            self.steps = learn_dense(
-                self._outputs if self._outputs > 1 else None,
-                np.array(kernel.passes, np.intp), kernel.slots, kernel.steady,
-                (loss.slopes, loss.values, self._parameter),
-                *place, int(self._intercept), order, y, weights, batch_size, self.steps,
-                self._table, self._hyper, np.empty((self._blocks, kernel.powers, LANES)),
-                self._uniform, self._l2, self._l1, self._strength, self.averaged, sums,
-            )  # fmt: skip
-        if measured:
-            own = weights[order].astype(np.float64)
-            self._weight[1] += own.sum()
-            self._sums[1] += sums.swapaxes(0, 1).reshape(2, -1)
-            self._sums[1] += 0.0 if constants is None else own @ constants[order]
+        self._known = None
+        take_steps = self._sparse_pass(X, batch_size) if self.sparse else self._dense_pass(X)
+        for rows, measured in ((order[:measured_from], False), (order[measured_from:], True)):
+            if not len(rows):
+                continue
+            sums = np.zeros((self._blocks * measured, 2, self._side))
+            self.steps = take_steps(rows, y, weights, batch_size, sums)
+            if measured:
+                own = weights[rows]
+                self._weight[1] += own.sum(dtype=np.float64)
+                self._sums[1] += sums.swapaxes(0, 1).reshape(2, -1)
+                if constants is not None:
+                    self._sums[1] += own.astype(np.float64) @ constants[rows]
+
+    def _sparse_pass(self, X: Any, batch_size: int) -> Callable[..., int]:  # noqa: ANN401
+        """Return what learns rows of X: of their order, y, weights, batch and sums."""
+        wide = X.data.itemsize == 8, X.indices.itemsize == 8
+        places = X.indptr.astype(np.int64)
+        arrays = X.data.ctypes.data, X.indices.ctypes.data, places, wide, self._inverse
+        single = batch_size == 1 and self._loss.name != "softmax"
+        kernel = compiled_pass(self._rule, self._loss, self.lanes, single=single)
+        return lambda order, y, weights, batch, sums: kernel(
+            self._parameter, (*arrays, self._intercept), (order, y, weights), batch, self.steps,
+            self._table, self._mark, self._slot, self._hyper, self._uniform,
+            (self._l2, self._l1, self._strength), self.averaged, sums.reshape(-1, self.lanes),
+        )  # fmt: skip
+
+    def _dense_pass(self, X: NDArray[Any]) -> Callable[..., int]:
+        """Return what learns rows of X: of their order, y, weights, batch and sums."""
+        kernel = compiled(self._rule, np.dtype(np.float32))
+        loss = compiled_loss(self._loss, np.dtype(np.float32))
+        return lambda order, y, weights, batch, sums: learn_dense(
+            self._outputs if self._outputs > 1 else None,
+            np.array(kernel.passes, np.intp), kernel.slots, kernel.steady,
+            (loss.slopes, loss.values, self._parameter),
+            X.ctypes.data, X.strides, X.itemsize == 8, self._centre, self._inverse,
+            int(self._intercept), order, y, weights, batch, self.steps,
+            self._table, self._hyper, np.empty((self._blocks, kernel.powers, LANES)),
+            self._uniform, self._l2, self._l1, self._strength, self.averaged, sums,
+        )  # fmt: skip
 
     def average(self, others: Sequence["Progressive"], shares: NDArray[np.float64]) -> None:
         """Become the average of trainings that went on from the same start.
@@ -272,10 +285,10 @@ class Progressive:
     def parameters(self, which: int, lane: int) -> NDArray[np.float64]:
         """Return the parameters of a lane (0) or their average (1), (columns, outputs)."""
         place = divmod(lane, self._side)
-        w, mean = (self._part(i)[:, :, *place].astype(np.float64) for i in (0, 1))
-        if which == 0:
-            return w
-        return w - mean / max(self._area, 1) if self.sparse else mean
+        found = self._part(which)[:, :, *place].astype(np.float64)
+        if which == 0 or not self.sparse:
+            return found
+        return self.parameters(0, lane) - found / max(self._area, 1)
 
     def mixed(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of the parameters by such shares, (columns, outputs)."""

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
 
 from thalweg import losses
 from thalweg.linear.base import Linear
@@ -215,7 +214,7 @@ class LinearRegressor(RegressorMixin, Linear):  # type: ignore[misc]
         if self._single != (y.ndim == 1) or (outputs and outputs != len(self._targets(y))):
             raise ValueError(f"y must have {outputs or 'as many'} columns as before, got {y.shape}")
         losses.get(self.loss).outputs(y, "")
-        return X, y, _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, self._weights(weights, X)
 
     def _again(self, X: Any, y: Any, weights: Any) -> Any:
         return self._checked(X, y, weights, reset=False)

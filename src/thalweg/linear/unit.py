@@ -108,7 +108,11 @@ def first_outputs(
     """
     if loss.name not in {"logistic", "softmax"}:
         return np.zeros(outputs)
-    counts = np.bincount(y.astype(np.int64), weights, max(outputs, 2))
+    if outputs == 1:
+        second = float(weights @ y)
+        counts = np.array([weights.sum() - second, second])
+    else:
+        counts = np.bincount(y, weights, outputs)
     logs = np.log(np.maximum(counts / max(counts.sum(), 1e-300), _RARE))
     return np.asarray(logs[1:] - logs[0] if outputs == 1 else logs - logs.mean())
 
@@ -133,6 +137,11 @@ def first_squares(
         parameter: the loss's own number in the unit of the training.
     """
     some = slice(None, None, max(1, len(y) // _ENOUGH))
-    targets = unit.targets(loss, y[some])
+    targets: NDArray[Any] = unit.targets(loss, y[some])
+    squares: NDArray[np.float64] = weights[some] ** 2
+    count = len(squares)
+    if not loss.degree and loss.power is None:  # labels, which are few
+        squares = np.asarray(np.bincount(targets.astype(np.int64), squares), np.float64)
+        targets = np.arange(len(squares))
     slopes = loss.rows(np.tile(first, (len(targets), 1)), targets, parameter)[1]
-    return np.asarray(np.mean((slopes * weights[some, None]) ** 2, axis=0))
+    return np.asarray(squares @ slopes**2 / count)
