@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.doctor.checks.gradients import surrogate
-from thalweg.doctor.diagnosis import _faded, _ranked, _rated, also_helped, betters, unscaled
+from thalweg.doctor.diagnosis import (
+    _best_rate,
+    _certain,
+    _faded,
+    _ranked,
+    _rated,
+    also_helped,
+    betters,
+    unscaled,
+)
 from thalweg.doctor.layers import fading, fading_along
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.treatment import NOTHING, Treatment
@@ -308,6 +318,11 @@ def test_gradients_that_fade_along_a_sequence_show_at_its_ends(length: int, *, f
     ("plain", "left", "tried"),
     [
         (1.0, {}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # of what learns at no rate, all are asked
+        (0.9, {0.1: 0.05}, [0.1]),  # it decides
+        (0.9, {0.1: 0.8, 10: 0.05}, [0.1, 0.01, 0.001, 10]),
+        (0.3, {0.1: 0.05}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # much is learned without it
+        (0.15, {0.1: 0.2}, [0.1, 0.01, 0.001]),  # no higher rate would be told
+        (0.15, {0.1: 0.05}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # but beside a lower one that is
         (0.5, {0.1: 0.9}, [0.1, 10, 100, 1000]),  # it learns, and less at a lower rate
         (0.5, {0.1: 0.6, 0.01: 0.9}, [0.1, 0.01, 10, 100, 1000]),
         (1.0, {10: 1.4, 100: 1.6}, [0.1, 0.01, 0.001, 10, 100]),
@@ -320,6 +335,22 @@ def test_no_rate_is_tried_behind_one_that_is_far_worse(
     plain: float, left: dict[float, float], tried: list[float]
 ) -> None:
     factors = iter(tried)
-    run = lambda one: Course(one, [1.0], left.get(next(factors), 1.0))  # noqa: E731
-    trials = SimpleNamespace(plain=Course(NOTHING, [1.0], plain), used=0.0, run=run)
-    assert list(_rated(trials, 1.0)) == tried  # type: ignore[arg-type]
+    run = lambda one: Course(one, [1.0] * 4, left.get(next(factors), min(plain, 1.0)))  # noqa: E731
+    without = Course(NOTHING, [2.0] * 4, plain)
+    trials: Any = SimpleNamespace(plain=without, used=0.0, run=run)
+    assert list(_rated(trials, 1.0, without.learned, certain=False)) == tried
+
+
+def test_beside_what_is_certain_one_lower_rate_that_helps_is_enough() -> None:
+    wrong = Course(Treatment("inputs_not_scaled", 0, "scaled", ""), [1.0], 0.2)
+    assert _certain([wrong], 0.1)
+    assert not _certain([replace(wrong, left=0.4)], 0.1)  # a rate could explain more
+    assert not _certain([replace(wrong, treatment=Treatment("plateau", 5, "", ""))], 0.1)
+    for lower, tried in ((0.5, [0.1]), (1.0, [0.1, 0.01, 0.001])):
+        run = lambda one, left=lower: Course(one, [1.0], left)  # noqa: E731
+        trials: Any = SimpleNamespace(plain=Course(NOTHING, [1.0], 1.0), used=0.0, run=run)
+        rated = _rated(trials, 1.0, 0.0, certain=True)
+        assert list(rated) == tried
+        best = _best_rate(rated, 0.0, certain=True)
+        assert best is not None
+        assert best.left == lower

@@ -371,7 +371,7 @@ def test_numbers_of_a_validation_part_speak_as_in_a_log(
 ) -> None:
     curves = Curves("", STEPS, FALLS, STEPS[::5][: len(held)], held)
     found = [Finding(*one.split(), "", {}, "", "") for one in before]  # type: ignore[arg-type]
-    said = look_at_curves(curves, found, judged, numbers=numbers)
+    said = look_at_curves(curves, found, lambda: judged, numbers=numbers)
     assert [f"{one.cause} {one.severity}" for one in said] == expected
 
 

@@ -1,5 +1,7 @@
 """Which treatments the doctor tries: those whose sign is seen."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -363,6 +365,29 @@ def test_a_course_that_is_behind_ends_halfway_where_only_half_of_the_loss_counts
     assert [len(trials.run(one).losses) for one in (slower, faster)] == [60, 60]
     trials.hurried = True
     assert [len(trials.run(one).losses) for one in (slower, faster)] == [30, 60]
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps"),
+    [
+        ([1.0], 20),  # nothing is learned halfway
+        ([1.0] * 19 + [0.9], 40),
+        ([2.0], 10),  # far more than a constant, and it does not fall
+        ([float(loss) for loss in range(40, 0, -1)], 40),  # it falls
+    ],
+)
+def test_a_rate_that_teaches_nothing_ends_early(losses: list[float], steps: int) -> None:
+    told = itertools.chain([1.0] * 40, losses, itertools.repeat(losses[-1]))
+
+    def step(model: nn.Module, _: Tensor) -> Tensor:
+        loss: Tensor = sum(p.sum() for p in model.parameters()) * 0 + next(told)
+        return loss
+
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trials = Trials(Subject(model, optimizer, None, [torch.ones(1)], step=step), 40, 10.0)
+    vars(trials)["_constant"] = 1.0
+    assert len(trials.run(next(rates())[1]).losses) == steps
 
 
 @pytest.mark.parametrize(("bound", "tried"), [(1.2, True), (1.2 / 30, False)])

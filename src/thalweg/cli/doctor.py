@@ -8,7 +8,7 @@ import typer
 from thalweg.checks import count
 from thalweg.cli.check import BATCH_SIZE, set_up
 from thalweg.cli.findings import failing, show
-from thalweg.cli.terminal import say
+from thalweg.cli.terminal import say, waiting
 
 __all__ = ["doctor"]
 
@@ -74,11 +74,16 @@ def doctor(
         proof, unit = None, "step"
         if is_task_file(source):
             many = 500 if steps is None else count("steps", steps)
-            watched = set_up(source, batch_size).train(many)
-            report = watched.report()
-            proof = watched.prove() if prove and report.findings else None
+            setup = set_up(source, batch_size)
+            with waiting(f"training {many} steps"):
+                watched = setup.train(many)
+            with waiting("trying changes on copies"):
+                report = watched.report()
+            with waiting("proving cures"):
+                proof = watched.prove() if prove and report.findings else None
             if out is not None:
-                watched.to_html(out, proof)
+                with waiting("measuring what the page shows"):
+                    watched.to_html(out, proof)
         else:
             from thalweg.doctor.curves import diagnose, read_curves  # noqa: PLC0415
 

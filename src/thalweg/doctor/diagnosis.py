@@ -40,6 +40,7 @@ _MUCH = 0.2  # of the loss of a constant, where something is left to win
 _NEAR = 0.75  # of the best gain: another treatment that helps as much
 _WORSE = 1.5  # times what the plain course leaves, or the loss of a constant
 _FAR = 1000.0  # times the rate; more is tried where so much is best
+_DECIDED = 0.9  # learned at another rate, where little is without: no further rate is tried
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
 _SCALES = ("inputs_not_scaled", "inputs_and_targets_not_scaled")
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
@@ -107,12 +108,13 @@ def treat(
     trials.hurried = learned > _HALF  # then only what halves the loss that is left is told
     courses = trials.all(_without_rate(trials, norms), most)
     courses += trials.all([*evened(trials.subject), *warmed(trials.subject)], most)
-    rated = _rated(trials, most)
-    best = _best_rate(rated)
+    certain = _certain(courses, learned)
+    rated = _rated(trials, most, learned, certain=certain)
+    best = _best_rate(rated, learned, certain=certain)
     courses += [best] if best is not None else []
     others = larger_batches if _lower_helps(best, plain, learned) else decorrelating
     courses += trials.all(others(trials.subject), most)
-    if not any(helps(course, learned) for course in courses):
+    if 1 - learned > _MUCH and not any(helps(course, learned) for course in courses):
         courses += trials.all(adam(trials.subject), most)
     good = sorted((c for c in courses if helps(c, learned)), key=lambda c: -c.learned)
     good = _ranked(good, courses, learned) if good else []
@@ -306,23 +308,49 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
     return [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
 
 
-def _rated(trials: Trials, most: float) -> dict[float, Course]:
+def _certain(courses: Sequence[Course], learned: float) -> bool:
+    """Return whether what is wrong by itself explains so much that no rate could explain more."""
+    least = learned + _NEAR * (1 - learned)
+    own = [c for c in courses if c.treatment.rank <= 1 and helps(c, learned)]
+    return any(course.learned >= least for course in own)
+
+
+def _rated(trials: Trials, most: float, learned: float, *, certain: bool) -> dict[float, Course]:
     """Return courses by the factor of their rate, further ones where the largest helps most.
 
     A side ends with a course that is far worse than the plain one: those behind it are worse still.
+    Both end with one that decides. Where a higher rate can be no finding, it is tried beside a
+    lower one that helps alone.
+
+    Args:
+        trials: has the plain course.
+        most: seconds of work after which no course is begun.
+        learned: what the training as it is learned.
+        certain: whether something else explains more: then rates that are too high are told beside
+            it, and one that helps is enough.
     """
     found: dict[float, Course] = {}
     both, plain = [*rates(), *higher_rates()], trials.plain
     for side in ([one for one in both if one[0] < 1], [one for one in both if one[0] > 1]):
+        lower = [c for c in found.values() if helps(c, learned) or betters(c, plain, 1 - learned)]
+        if side[0][0] > 1 and (certain or (1 - learned <= _MUCH and not lower)):
+            break
         for factor, one in side:
             best = min(found, key=lambda f: found[f].left, default=0.0)
             if trials.used >= most or (factor > _FAR and best != max(found)):
                 break
             course = found[factor] = trials.run(one)
+            if _decides(course, learned) or (certain and helps(course, learned)):
+                return found
             slower = factor < 1 and plain.learned > _LEAST
             if course.learned < _HALF * plain.learned if slower else _breaks(course, plain, factor):
                 break
     return found
+
+
+def _decides(course: Course, learned: float) -> bool:
+    """Return whether a course learns nearly all where less than half is learned without it."""
+    return learned <= _HALF and course.learned >= max(_DECIDED, learned + _LEAST)
 
 
 def _breaks(course: Course, plain: Course, factor: float) -> bool:
@@ -331,10 +359,18 @@ def _breaks(course: Course, plain: Course, factor: float) -> bool:
     return factor > 1 and not course.left <= _WORSE * max(1.0, without)
 
 
-def _best_rate(rated: dict[float, Course]) -> Course | None:
-    """Return the course of the rate that helps most, of both directions."""
+def _best_rate(rated: dict[float, Course], learned: float, *, certain: bool) -> Course | None:
+    """Return the course of the rate that helps most, of both directions unless one decides.
+
+    Where something else is certain, higher rates are not asked for.
+    """
     lower = [c for factor, c in rated.items() if factor < 1]
     higher = [c for factor, c in rated.items() if factor > 1]
+    deciding = next((c for c in rated.values() if _decides(c, learned)), None)
+    if deciding is not None:
+        return deciding
+    if lower and certain:
+        return max(lower, key=lambda c: c.learned)
     if not lower or not higher:
         return None
     low, high = (max(side, key=lambda c: c.learned) for side in (lower, higher))

@@ -37,6 +37,7 @@ __all__ = ["Doctor"]
 _BYTES = 32_000_000  # of batches that are held, first and last
 _BATCHES = 1024
 _VALIDATION = 32  # batches
+_JUDGED = 64  # training batches in evaluation mode
 _APART = 32  # steps between copies of the training that are kept, at least
 _SHARE = 0.005  # of the time, for these copies
 _LITTLE, _FAILS, _HALF = 0.02, 0.1, 0.5  # of the loss of a constant
@@ -361,13 +362,17 @@ class Doctor:
             findings = [one for one in (scale, floor) if one] or findings
         try:
             findings += look_at_outcome(trials, self.model, left, self.validated, findings)
-            with untouched([self.model], []):
-                judged = self._evaluate(self._memory.first)
             numbers = not self._validation
-            findings += look_at_curves(self._curves(), findings, judged, numbers=numbers)
+            findings += look_at_curves(self._curves(), findings, self._judged, numbers=numbers)
         except Exception as error:  # noqa: BLE001 - what was found before is told all the same
             skipped["outcome"] = told(error)
         return findings + rivals, ruled_out
+
+    def _judged(self) -> float:
+        """Return the mean loss of some training batches in evaluation mode, evenly chosen."""
+        held = self._memory.first
+        with untouched([self.model], []):
+            return self._evaluate(held[:: -(-len(held) // _JUDGED)])
 
     def _ended_early(self, trials: Trials, left: float) -> Finding | None:
         """Look for a schedule that ended before the loss had fallen."""

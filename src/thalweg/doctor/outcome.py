@@ -1,11 +1,12 @@
 """Outcome: training against validation loss, once the training has learned what it could."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
@@ -119,20 +120,23 @@ def look_at_outcome(
 
 
 def look_at_curves(
-    curves: Curves, found: Sequence[Finding], judged: float, *, numbers: bool
+    curves: Curves, found: Sequence[Finding], judged: Callable[[], float], *, numbers: bool
 ) -> Iterator[Finding]:
     """Yield what training and validation loss say beside each other, as in a log.
 
     Args:
         curves: both losses.
         found: what was found before; where something is wrong, the losses follow from it.
-        judged: the loss of training batches in evaluation mode, in which dropout makes none harder.
+        judged: gives the loss of training batches in evaluation mode, in which dropout makes none
+            harder.
         numbers: whether of the validation part only losses are known, and no batches.
     """
     if any(finding.severity == "problem" for finding in found):
         return
     known = _PARTS & {finding.cause for finding in found}
-    easier = bool(len(curves.validation)) and curves.validation[-1] < _EASIER * judged
+    if not len(curves.validation):
+        return
+    easier = curves.validation[-1] < _EASIER * judged()
     for one in look(curves, None)[0]:
         if one.cause == "overfitting" and numbers:
             yield one
@@ -452,15 +456,9 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
         steps: of each of two courses.
         seconds: of work for each, at most.
     """
-    courses = []
-    for factor in (1.0, 0.1):
-        twin = subject.copy()
-        scaled_rate(twin, factor)
-        courses.append(twin.train(subject.batches[::-1], steps, Allowance(seconds)))
-    count = max(1, min(map(len, courses)) // 2)
-    one, other = (np.array(losses[-count:]) for losses in courses)
+    one, other = _at_both_rates(subject, steps, seconds)
     gain, ratio = float((one - other).mean()), float(other.mean() / one.mean())
-    if not gain > _CHANCE * float((one - other).std()) / math.sqrt(count):
+    if not gain > _CHANCE * float((one - other).std()) / math.sqrt(len(one)):
         return None
     best = constant_loss(subject) or 0.0
     share = gain / (best - float(other.mean())) if best > other.mean() else 0.0
@@ -483,6 +481,29 @@ def noise_floor(subject: Subject, steps: int, seconds: float) -> Finding | None:
         + ("; theory.noise_floor of the gradient's measured noise" if known else ""),
         sure=0.6,
     )
+
+
+def _at_both_rates(
+    subject: Subject, steps: int, seconds: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the last halves of two courses, at the rate and at a tenth of it.
+
+    Where half of the steps show no gain, no more are taken.
+    """
+    twins = subject.copy(), subject.copy()
+    losses: tuple[list[float], list[float]] = ([], [])
+    scaled_rate(twins[1], 0.1)
+    allowances = [Allowance(seconds), Allowance(seconds)]
+    batches, one, other = subject.batches[::-1], np.zeros(1), np.zeros(1)
+    for part in (max(1, steps // 2), steps - steps // 2):
+        turn = len(losses[0]) % len(batches)
+        for twin, noted, allowance in zip(twins, losses, allowances, strict=True):
+            noted.extend(twin.train(batches[turn:] + batches[:turn], part, allowance))
+        count = max(1, min(map(len, losses)) // 2)
+        one, other = (np.array(noted[-count:]) for noted in losses)
+        if not one.mean() > other.mean():
+            break
+    return one, other
 
 
 def _overfits(

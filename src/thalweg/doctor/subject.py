@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -61,12 +61,21 @@ def let_step(optimizer: Optimizer, again: Callable[[], Tensor]) -> None:
         optimizer: of torch.optim, thalweg.optim, or any subclass.
         again: computes loss and gradients once more, for rules that ask for them, as LBFGS and SAM.
     """
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    needed = closure is not None and closure.default is closure.empty
+    own = vars(optimizer).get("step")
+    needed = _asks(own) if own is not None else _asks_of_class(type(optimizer).step)
     if needed or (isinstance(optimizer, CompiledOptimizer) and optimizer.asking):
         optimizer.step(lambda: again().detach())  # type: ignore[arg-type,return-value]
     else:
         optimizer.step()
+
+
+def _asks(step: Callable[..., Any]) -> bool:
+    """Return whether a step needs a closure."""
+    closure = inspect.signature(step).parameters.get("closure")
+    return closure is not None and closure.default is closure.empty
+
+
+_asks_of_class = cache(_asks)  # else it would take as long as a small step does
 
 
 def cloned(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:

@@ -15,7 +15,11 @@ from thalweg.doctor.treatment import NOTHING, Treatment
 
 __all__ = ["Course", "Trials", "tail"]
 
-_HURRIED = {"lr_too_high", "lr_too_low", "weight_decay_too_high"}
+_RATES = {"lr_too_high", "lr_too_low"}
+_HURRIED = {*_RATES, "weight_decay_too_high", "ill_conditioned"}
+_STEPS = {*_RATES, "exploding_gradient_no_clipping"}  # change how far steps go, and nothing else
+_NOTHING, _FALLING = 0.97, 0.98  # of the loss of a constant; of what it was before
+_FAR = 1.5  # times the loss of a constant
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ class Trials:
 
     Attributes:
         used: seconds of work of all courses so far.
-        hurried: whether courses with another rate or decay end halfway where they are behind the
-            plain one by then. What leaves less than half of the loss in the end is ahead before.
+        hurried: whether courses with another rate, rule or decay end halfway where they are behind
+            the plain one by then. What leaves less than half of the loss in the end is ahead
+            before.
     """
 
     def __init__(self, subject: Subject, steps: int, seconds: float) -> None:
@@ -96,16 +101,30 @@ class Trials:
             batches = treatment.data(self.subject.batches)
             treatment.prepare(twin)
             with treatment.around():
-                losses = twin.train(batches, steps, allowance, partial(self._behind, treatment))
+                losses = twin.train(batches, steps, allowance, partial(self._hopeless, treatment))
             return Course(treatment, losses, self.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)
         finally:
             self.used += allowance.used
 
-    def _behind(self, treatment: Treatment, losses: Sequence[float]) -> bool:
-        half = self.hurried and treatment.cause in _HURRIED and len(losses) == self.steps // 2
-        return half and tail(losses) >= tail(self.plain.losses[: len(losses)])
+    def _hopeless(self, treatment: Treatment, losses: Sequence[float]) -> bool:
+        """Return whether a course is behind the plain one halfway, or other steps teach nothing.
+
+        That is so of a loss that halfway is no less than a constant's, or after a quarter far more,
+        and has not fallen meanwhile.
+        """
+        done = len(losses)
+        if treatment.cause not in (_HURRIED if self.hurried else _STEPS) or done < 2:
+            return False
+        half = done == self.steps // 2
+        if self.hurried:
+            return half and tail(losses) >= tail(self.plain.losses[:done])
+        if not half and done != self.steps // 4:
+            return False
+        left = self.left(losses)
+        falling = tail(losses) < _FALLING * tail(losses[: done // 2])
+        return not falling and left > (_NOTHING if half else _FAR)
 
     @cached_property
     def _constant(self) -> float | None:
