@@ -269,11 +269,15 @@ def _ridge(rows: Tensor, goal: Tensor, parts: Sequence[tuple[slice, slice]]) -> 
     for fitted, held in parts:
         a, b = rows[fitted].double(), goal[fitted].double()
         mean, centre = b.mean(0), a.mean(0)
-        kernel = (a - centre) @ (a - centre).T
-        across = (rows[held].double() - centre) @ (a - centre).T
+        a, other, b = a - centre, rows[held].double() - centre, b - mean
         total += float((goal[held] - mean).pow(2).sum())
+        if rows.shape[1] > len(a):  # a weight for each example is less, and predicts the same
+            other, a = other @ a.T, a @ a.T
+            square, given = a, b
+        else:
+            square, given = a.T @ a, a.T @ b
         for place, strength in enumerate(_STRENGTHS):
-            damped = kernel + strength * rows.shape[1] * torch.eye(len(a)).double()
-            weights = torch.cholesky_solve(b - mean, torch.linalg.cholesky(damped))
-            error[place] += float((across @ weights + mean - goal[held]).pow(2).sum())
+            damped = square + strength * rows.shape[1] * torch.eye(len(square)).double()
+            weights = torch.cholesky_solve(given, torch.linalg.cholesky(damped))
+            error[place] += float((other @ weights + mean - goal[held]).pow(2).sum())
     return max(0.0, 1 - min(error) / total) if total > 0 else 0.0
