@@ -17,7 +17,6 @@ __all__ = ["Course", "Trials", "tail"]
 
 _RATES = {"lr_too_high", "lr_too_low"}
 _HURRIED = {*_RATES, "weight_decay_too_high", "ill_conditioned"}
-_STEPS = {*_RATES, "exploding_gradient_no_clipping"}  # change how far steps go, and nothing else
 _NOTHING, _FALLING = 0.97, 0.98  # of the loss of a constant; of what it was before
 _FAR = 1.5  # times the loss of a constant
 
@@ -109,13 +108,13 @@ class Trials:
             self.used += allowance.used
 
     def _hopeless(self, treatment: Treatment, losses: Sequence[float]) -> bool:
-        """Return whether a course is behind the plain one halfway, or other steps teach nothing.
+        """Return whether a course is behind the plain one halfway, or a rate teaches nothing.
 
         That is so of a loss that halfway is no less than a constant's, or after a quarter far more,
         and has not fallen meanwhile.
         """
         done = len(losses)
-        if treatment.cause not in (_HURRIED if self.hurried else _STEPS) or done < 2:
+        if treatment.cause not in (_HURRIED if self.hurried else _RATES) or done < 2:
             return False
         half = done == self.steps // 2
         if self.hurried:
