@@ -376,7 +376,10 @@ def test_a_course_that_is_behind_ends_halfway_where_only_half_of_the_loss_counts
         ([float(loss) for loss in range(40, 0, -1)], 40),  # it falls
     ],
 )
-def test_a_rate_that_teaches_nothing_ends_early(losses: list[float], steps: int) -> None:
+def test_a_rate_that_teaches_nothing_ends_early(
+    losses: list[float], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thalweg.doctor.trials._TELLING", 10)
     told = itertools.chain([1.0] * 40, losses, itertools.repeat(losses[-1]))
 
     def step(model: nn.Module, _: Tensor) -> Tensor:

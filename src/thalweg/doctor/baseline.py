@@ -137,21 +137,20 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
         The loss; None where outputs are not one tensor, or a constant fits all targets exactly,
         as one fits values and slopes of a differential equation: it is nothing to compare with.
     """
-    given = batches or subject.batches
-    same = len(given) == len(subject.batches) and all(
-        target(one) is target(other) for one, other in zip(given, subject.batches, strict=True)
-    )
-    if not same:
-        return _constant(subject, given)
+    if subject.output is None or subject.loss_fn is None:
+        return None
+    pairs = zip(batches or (), subject.batches, strict=False)
+    same = all(target(one) is target(other) for one, other in pairs)
+    if batches and not (same and len(batches) == len(subject.batches)):
+        return _constant(subject, subject.output, batches)
     if subject not in _KNOWN:
-        _KNOWN[subject] = _constant(subject, given)
+        _KNOWN[subject] = _constant(subject, subject.output, subject.batches)
     return _KNOWN[subject]
 
 
-def _constant(subject: Subject, batches: Sequence[Batch]) -> float | None:
-    output, loss_fn = subject.output, subject.loss_fn
-    if output is None or loss_fn is None:
-        return None
+def _constant(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> float | None:
+    loss_fn = subject.loss_fn
+    assert loss_fn is not None
     targets = [target(b) for b in batches[:_MOST]]
     if _by_example(subject, output, targets):
         targets = [torch.cat(targets)]

@@ -19,6 +19,7 @@ _RATES = {"lr_too_high", "lr_too_low"}
 _HURRIED = {*_RATES, "weight_decay_too_high", "ill_conditioned"}
 _NOTHING, _FALLING = 0.97, 0.98  # of the loss of a constant; of what it was before
 _FAR = 1.5  # times the loss of a constant
+_TELLING = 100  # steps, of fewer of which the last tenth is mostly noise
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Trials:
         half = done == self.steps // 2
         if self.hurried:
             return half and tail(losses) >= tail(self.plain.losses[:done])
-        if not half and done != self.steps // 4:
+        if done < _TELLING or not (half or done == self.steps // 4):
             return False
         left = self.left(losses)
         falling = tail(losses) < _FALLING * tail(losses[: done // 2])
