@@ -524,7 +524,7 @@ CELLS = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(CELLS, max_size=5), max_size=16), st.binary(max_size=8), st.booleans())
 def test_a_mutated_file_is_read_or_refused_in_a_sentence(
     tmp_path_factory: pytest.TempPathFactory,

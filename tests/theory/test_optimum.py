@@ -56,7 +56,7 @@ def test_a_search_finds_the_closed_forms_and_beats_them_nowhere(name: str, kappa
     assert found == pytest.approx(hyper, rel=1e-6)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.sampled_from(["sgd", "momentum", "nesterov", "adam"]),
     st.floats(-1, 1),

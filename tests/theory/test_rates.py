@@ -118,7 +118,7 @@ def measured_rate(x: np.ndarray) -> float | None:
     return float(np.abs(np.linalg.eigvals(fitted)).max())
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.sampled_from(LINEAR),
     st.integers(1, 20),

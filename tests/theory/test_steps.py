@@ -68,7 +68,7 @@ def test_steps_where_eigenvalues_meet_are_those_of_a_plain_loop(name: str, kappa
     assert steps == max(looped_steps(each, 1e-6, 2 * steps) for each in matrices)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.tuples(st.floats(0.05, 0.97), st.floats(0.05, 0.97) | st.floats(-0.97, -0.05)),
     st.sampled_from([1, -1]),
