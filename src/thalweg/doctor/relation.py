@@ -69,7 +69,7 @@ def carried(batches: Sequence[Batch], others: Sequence[Batch]) -> float | None:
     if known is None or other is None:
         return None
     (x, y), (held, goal) = ((one[:_FITTED], two[:_FITTED]) for one, two in (known, other))
-    few = min(len(x), len(held)) < _FEWEST
+    few = min(len(x), len(held)) < _FEWEST or y.shape[1:] != goal.shape[1:]
     if few or x.shape[1:] != held.shape[1:] or len(y.unique()) < 2 or len(goal.unique()) < 2:
         return None
     distinct = torch.cat([y, goal]).unique()
@@ -162,10 +162,21 @@ def _single_or_rows(batches: Sequence[Batch]) -> Tensor | None:
     if single is not None:
         return single
     found = [target(batch) for batch in batches]
-    if not all(isinstance(y, Tensor) and y.is_floating_point() and y.ndim > 1 for y in found):
+    if not all(isinstance(y, Tensor) and y.ndim > 1 for y in found):
         return None
-    alike = len({y.shape[1:] for y in found}) == 1
-    return torch.cat([y.flatten(1) for y in found])[:, :_NUMBERS] if alike else None
+    if len({(y.shape[1:], y.dtype) for y in found}) > 1:
+        return None
+    y = torch.cat([y.flatten(1) for y in found])
+    return (y if y.is_floating_point() else _indicators(y))[:, :_NUMBERS]
+
+
+def _indicators(y: Tensor) -> Tensor:
+    """Return which class each place is of; places that are left out, below 0, are of none."""
+    count = int(y.max()) + 1
+    if not 1 < count <= _CLASSES:
+        return y.float()
+    hot = functional.one_hot(y.long().clamp(min=0), count).float()
+    return torch.where(y[..., None] < 0, 0.0, hot).flatten(1)
 
 
 def _goal(y: Tensor, distinct: Tensor) -> Tensor:
