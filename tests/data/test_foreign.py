@@ -90,6 +90,9 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     ),
     "key=value": (PAIRS.encode("cp1252"), GAPS, "format key=value"),
     "JSON lines": (FRAME.to_json(orient="records", lines=True).encode(), FRAME, "format JSON"),
+    "JSON on several lines each": (
+        "\n".join(json.dumps(record, indent=1) for record in RECORDS).encode(), FRAME, "format JSON"
+    ),
     "JSON of nested records": (
         as_json(NESTED),
         FRAME[["price", "size", "town"]].set_axis(["price", "in.size", "in.a.t"], axis=1),

@@ -281,6 +281,8 @@ UNUSABLE = [
     (b"BZh9rest", "it cannot be unpacked: "),
     (b"\xfd7zXZ\x00rest", "it cannot be unpacked: "),
     (b"\xd0\xcf\x11\xe0rest", "it is a spreadsheet, which xlrd reads: pip install xlrd, or"),
+    ("{'a': 1, 'b': 2}\n" * 9, "it is a dict as Python prints it; write it with json.dumps"),
+    ('[{"in": {"b": 1}}]', "it has no column 'b'; did you mean in.b? its columns are"),
     ("<!DOCTYPE html><html>a,b</html>", "it is a web page or XML, not a table"),
     (b"a,b".ljust(257, b"\0") + b"ustar", "it is a tar archive; unpack it, and give the file or"),
     ("\ufeffa,b\n".encode("utf-16-le")[:-1], "it has the byte order mark of UTF-16"),

@@ -312,6 +312,9 @@ def test_a_libsvm_file_needs_no_target(tmp_path: Path) -> None:
     assert found.classes == ("-1", "1")
     expected = [[i + 0.5, 0, 1, 2 * (i % 3 == 0)] for i in range(12)]
     np.testing.assert_array_equal(found.X, expected)
+    queries = [line.replace(" ", f" qid:{i // 3} ", 1) for i, line in enumerate(lines)]
+    (tmp_path / "a9a").write_text("\n".join(queries))
+    assert data.load(tmp_path / "a9a").notes[0] == "assumed: format libsvm, qid left out"
     loose = ["# of May", "1  ", *(line.replace(" ", "   ") + " # a note" for line in lines[1:])]
     (tmp_path / "a9a").write_text("\n".join(loose))
     expected[0] = [0, 0, 0, 0]  # an example of which all features are 0
@@ -413,6 +416,14 @@ def test_years_as_names_are_no_row_of_data(tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text(f"town,{years}\n{rows}")
         found = data.load(tmp_path / "t.csv", target=years[-4:])
         assert found.features == ("town", years[:4], years[5:9])
+
+
+def test_names_that_come_again_are_joined_to_the_groups_above(tmp_path: Path) -> None:
+    rows = "".join(f"x{i % 3};{i};{i}.5;;{2 * i};{i}.25;\n" for i in range(12))
+    (tmp_path / "t.csv").write_text(f";2023;;;2024;;\ntown;Q1;Q2;;Q1;Q2;\n{rows}")
+    found = data.load(tmp_path / "t.csv", target="2024 Q2")
+    assert found.features == ("town", "2023 Q1", "2023 Q2", "2024 Q1")
+    assert "names of two rows joined: town, 2023 Q1, 2023 Q2 and" in found.notes[0]
 
 
 def test_numbers_between_spaces_may_have_words_behind_a_tab(tmp_path: Path) -> None:

@@ -131,6 +131,11 @@ SUSPECTS: list[tuple[str, Any, str]] = [
     ("k", [""] * 120, "assumed: columns without a value left out: k"),
     ("leak", PRICE * 2 + 1, "column 'leak' tells the target all alone; if .* with drop=.'leak'"),
     ("rank", PRICE.argsort().argsort() ** 2 / 3, "column 'rank' tells the target all alone"),
+    (
+        "near",
+        PRICE + RNG.normal(0, 0.02 * PRICE.std(), 120),
+        "column 'near' tells nearly all of the",
+    ),
     ("a,b", [5] * 120, r"column 'a,b' has one value in every row; drop=\['a,b'\] leaves it"),
 ]
 
@@ -175,19 +180,22 @@ def test_what_databases_and_excel_write_for_no_value_is_missing(tmp_path: Path, 
         ([1, 2, 3, -9, 8, -9], "-9"),
         ([0, 1, 0, 99, 1, 99], "99"),
         ([3.5, 2.5, -99.9, 4.5, -99.9, 3.0], "-99.9"),
+        ([*range(20, 40), -1, -1], "-1"),
     ],
 )
 def test_a_number_of_nines_far_from_all_others_is_named_and_may_be_missing(
     tmp_path: Path, values: list[float], mark: str
 ) -> None:
-    path = written(tmp_path, b=values * 20)
+    values = (values * 20)[:120]
+    path = written(tmp_path, b=values)
     found = data.load(path, target="price")
-    note = f"the number {mark} in column 'b' may be a missing value (40 cells); na=['{mark}'] count"
+    cells = f"({values.count(float(mark))} cells)"
+    note = f"the number {mark} in column 'b' may be a missing value {cells}; na=['{mark}'] count"
     assert any(said.startswith(note) for said in found.notes)
     pd.read_csv(path).to_parquet(tmp_path / "t.parquet")
     for source in (path, tmp_path / "t.parquet"):
         given = data.load(source, target="price", na=mark)
-        assert given.X["b"].isna().tolist() == [value == float(mark) for value in values * 20]
+        assert given.X["b"].isna().tolist() == [value == float(mark) for value in values]
         assert not any("may be a missing" in said for said in given.notes)
 
 
@@ -198,11 +206,28 @@ def test_a_number_of_nines_far_from_all_others_is_named_and_may_be_missing(
         [1, 99, 1, 99, 1, 99],  # one of two values
         [9, 1, 9, 2, 3, 9],
         [0.5, 1.5, -998, -998, 2.5, 3.5],
+        [*range(28), -3, -4] * 2,
     ],
 )
 def test_what_may_be_a_number_is_not_named(tmp_path: Path, values: list[float]) -> None:
-    path = written(tmp_path, b=values * 20, once=[-999, *B[1:]])
+    path = written(tmp_path, b=(values * 20)[:120], once=[-999, *B[1:]])
     assert "may be a missing" not in " ".join(data.load(path, target="price").notes)
+
+
+def test_rows_that_belong_together_are_named(tmp_path: Path) -> None:
+    drawn = "have alike targets, but the parts are drawn at random: expect a higher loss on"
+    days = pd.date_range("2024-01-01", periods=120)
+    for price in (np.sin(np.arange(120) / 9), np.repeat(["yes", "no", "yes"], 40)):
+        path = written(tmp_path, day=days, price=price)
+        said = f"rows stand in the order of 'day' and neighbours {drawn} later rows"
+        assert data.load(path, target="price").notes == (said,)
+        mixed = written(tmp_path, day=days, price=RNG.permutation(price))
+        assert data.load(mixed, target="price").notes == ()
+    groups = np.arange(120) % 10
+    path = written(tmp_path, **{"subject#": groups, "price": groups**2 % 7 + RNG.random(120)})
+    assert data.load(path, target="price").notes == (f"rows of one 'subject#' {drawn} new ones",)
+    path = written(tmp_path, **{"subject#": groups})
+    assert data.load(path, target="price").notes == ()
 
 
 def test_words_that_differ_in_capitals_alone_are_named(tmp_path: Path) -> None:
@@ -291,6 +316,7 @@ def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
     ("values", "said"),
     [
         (["4.5/5", "3/5", "1/5"], "words, though they begin with numbers, in b"),
+        (["1. male", "2. female", "1. male"], "words, though they begin with numbers, in b"),
         (["$5", "€6", "£7"], "words, though they begin with numbers, in b"),
         (['{"a": 1}', "[1, 2]", "{}"], "lists or objects of JSON, taken as words, in b"),
         (["01234", "90210", "00501"], "codes with leading zeros, taken as words, in b"),

@@ -169,6 +169,7 @@ class Dataset:
             why = ", ".join(f"{count} {reason}" for reason, count in gone.items())
             notes.append(f"rows left out: {why}")
         notes += suspects.suspects(found.X, y, classes=classes is not None)
+        notes += suspects.kinships(found.X, y, classes=classes is not None)
         notes += suspects.stand_ins({**found.X, target: found.y})
         words = {n: [*c.cat.categories] for n, c in found.X.items() if c.dtype.name == "category"}
         texts = {target: classes} if classes and found.y.dtype.kind == "O" else {}

@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from thalweg.checks import count
 from thalweg.data.encoding import decoded
-from thalweg.data.margins import NUMBER, without_margins
+from thalweg.data.margins import NUMBER, joined, without_margins
 from thalweg.words import argument, listed
 
 __all__ = ["Dialect", "EmptyError", "Layout", "Text", "layout_of", "read", "skipping"]
@@ -235,6 +235,8 @@ def layout_of(text: str, dialect: Dialect, target: str | None) -> Layout:
             f"{argument('delimiter')}"
         )
     names, start = _header(best, lines, dialect.header_row, target, comment)
+    names, said = _below_groups(best, names, start)
+    assumed += said
     if best.delimiter != "," and dialect.delimiter is None:
         shown = {"\t": "tab", " ": "spaces"}.get(best.delimiter, best.delimiter)
         assumed.append(f"delimiter {shown}")
@@ -352,6 +354,21 @@ def _header(
             return row, after
     first = next((n for n, row in full if len(row) == width), full[0][0])
     return None, first - 1
+
+
+def _below_groups(
+    way: _Way, names: list[str] | None, start: int
+) -> tuple[list[str] | None, list[str]]:
+    """Return names that come again, such as Q1, joined to those in the row above, and say so."""
+    known = [name for name in names or [] if name]
+    above = [row for line, row in way.rows if line < start]
+    if names is None or len({*known}) == len(known) or [*map(len, above[-1:])] != [len(names)]:
+        return names, []
+    both = joined(above[-1], names)
+    known = [name for name in both if name]
+    if not both or len({*known}) < len(known):
+        return names, []
+    return both, [f"names of two rows joined: {listed(both, 3)}"]
 
 
 def _is_title(

@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,7 +200,7 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise
-        held = [json.loads(line) for line in text.splitlines() if line.strip()]
+        held = [*_one_after_the_other(text)]
     if isinstance(held, dict) and {"columns", "data"} <= held.keys():  # as pandas splits a frame
         held = [held["columns"], *held["data"]]
     if isinstance(held, dict):
@@ -219,6 +219,16 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
     if isinstance(held, dict) and (_are(list, [*held.values()]) or _are(dict, [*held.values()])):
         return pd.DataFrame(held), place
     raise _HoldsNoTableError("holds no list of records; write its table as CSV")
+
+
+def _one_after_the_other(text: str) -> Iterator[Any]:
+    """Yield values of JSON that stand on a line each, or on several."""
+    decoder, at = json.JSONDecoder(), 0
+    text = text.strip()
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        yield value
+        at = len(text) - len(text[at:].lstrip())
 
 
 def _lists(held: Mapping[str, Any]) -> dict[str, Any]:

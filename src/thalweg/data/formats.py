@@ -60,6 +60,10 @@ _OTHERS = (
         re.compile(rb"(?i)\s*((--|/\*|#).*\s+)*(create (table|database)|insert into|drop table)\s"),
         "SQL; read it into a SQLite database and give that, or export the table as CSV",
     ),
+    (
+        re.compile(rb"\s*[\[(]?\{'[^'\n]*': "),
+        "a dict as Python prints it; write it with json.dumps, or as CSV",
+    ),
     (re.compile(rb"\s*(---\s+)?- +[\w-]+: .*\n +[\w-]+: "), "YAML; write it as JSON or CSV"),
 )
 _LIBSVM = re.compile(  # an example without features is only its label
@@ -324,7 +328,9 @@ def _libsvm(content: bytes) -> Table:
     from sklearn.datasets import load_svmlight_file  # noqa: PLC0415 - takes a second to load
 
     try:
-        X, y, *_ = load_svmlight_file(io.BytesIO(content), query_id=b" qid:" in content[:_HEAD])
+        X, y, *queries = load_svmlight_file(
+            io.BytesIO(content), query_id=b" qid:" in content[:_HEAD]
+        )
     except ValueError as error:
         raise ValueError(f"it cannot be read as libsvm: {_first(error)}") from None
     rows, columns = X.shape
@@ -336,4 +342,5 @@ def _libsvm(content: bytes) -> Table:
     dense: Any = X.toarray()
     table = {str(j + 1): dense[:, j] for j in range(columns)}
     label = y.astype("int64") if (y == y.astype("int64")).all() else y
-    return Table(pa.table({**table, LABEL: label}), assumed=("format libsvm",), target=LABEL)
+    assumed = "format libsvm" + ", qid left out" * bool(queries)
+    return Table(pa.table({**table, LABEL: label}), assumed=(assumed,), target=LABEL)

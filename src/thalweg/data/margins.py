@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from thalweg.data.numerals import MISSING, most, numerals_of
 from thalweg.words import listed
 
-__all__ = ["NUMBER", "without_margins"]
+__all__ = ["NUMBER", "joined", "without_margins"]
 
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 """A cell that is a number without a unit."""
@@ -70,11 +70,11 @@ def without_margins(
             said.append(f"{count} more header{'s' * (count > 1)} among the rows{above} left out")
     below = 0
     while below < _HEADERS and (units := _units(table, names)):
-        joined = _joined(names, [column[0].as_py().strip() for column in table.columns])
+        both = joined(names, [column[0].as_py().strip() for column in table.columns])
         table, below = table.slice(1), below + 1
-        if joined:
-            names[:] = joined
-            said.append(f"names of two rows joined: {listed(joined, 3)}")
+        if both:
+            names[:] = both
+            said.append(f"names of two rows joined: {listed(both, 3)}")
         else:
             said.append(f"the row below the names, {listed(units, 3)}, left out: no values")
     if ends := _sums_at_ends(table):
@@ -146,7 +146,7 @@ def _units(table: pa.Table, names: Sequence[str]) -> list[str]:
     return texts if len(texts) > 1 and 2 * len(texts) >= len(above) else []
 
 
-def _joined(names: Sequence[str], below: Sequence[str]) -> list[str]:
+def joined(names: Sequence[str], below: Sequence[str]) -> list[str]:
     """Return the names with those below them, where one name stands over several columns.
 
     It does over columns that have no name, or the same again. Empty if none does.
@@ -158,8 +158,8 @@ def _joined(names: Sequence[str], below: Sequence[str]) -> list[str]:
         return []
     wide = {group for group in groups if groups.count(group) > 1}
     pairs = zip(groups, below, strict=False)
-    joined = [f"{group} {text}".strip() if group in wide else group for group, text in pairs]
-    return joined if len(set(joined)) > len(set(groups)) else []
+    both = [f"{group} {text}".strip() if group in wide else group or text for group, text in pairs]
+    return both if len(set(both)) > len(set(groups)) else []
 
 
 def _groups(

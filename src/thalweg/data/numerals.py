@@ -264,6 +264,8 @@ def _found(text: pa.ChunkedArray, decimal: str | None) -> Numerals | None:
     style, explained = max(styles, key=lambda found: found[1].total())
     if 2 * explained.total() <= counts.total():
         return None
+    if len(explained) == 1 and any(map(style.has_other_unit, counts)):  # labels such as 1. male
+        return None
     others = [found.keys() for other, found in styles if other.decimal != style.decimal]
     shown = decimal is not None or any(explained.keys() - found for found in others)
     written = "".join(explained)

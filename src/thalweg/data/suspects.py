@@ -12,7 +12,7 @@ from thalweg.words import argument, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["spellings", "stand_ins", "suspects"]
+__all__ = ["kinships", "spellings", "stand_ins", "suspects"]
 
 _INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__|index|level_\d+", re.IGNORECASE)
 _ID = re.compile(
@@ -22,6 +22,14 @@ _ID = re.compile(
 _ROWS = 10_000  # that are looked at for leaks
 _LEAST = 30  # rows below which chance alone tells the target
 _LEAK = 0.9999  # a correlation above which a column tells a number
+_NEAR = 0.999  # above which it tells nearly all
+_MANY = 10  # other numbers beside which the only negative one may be none
+_ALIKE = 0.5  # share of the target's variance that neighbours, or rows of one group, have in common
+_GROUP = re.compile(
+    r"(?i)(.*[_\W])?(subject|patient|person|participant|user|customer|client|household|speaker|"
+    r"animal|session|cow|mouse|student|employee|machine|engine|unit|well|store)s?[_\W]*"
+    r"(id|nr|no|number|key|code)?[_\W]*"
+)
 _SHOWN = 5
 _NINES = re.compile(r"-9|-?9{2,7}(\.9{1,2})?")
 
@@ -29,11 +37,18 @@ _WHY = {
     "constant": ("has one value in every row", "have one value in every row"),
     "index": ("only counts the rows", "only count the rows"),
     "id": ("is another one in every row, as a name is", "are others in every row, as names are"),
+    "near": (
+        "tells nearly all of the target; if it is not known before the target is, leave it out",
+        "each tell nearly all of the target; if not known before the target is, leave them out",
+    ),
     "leak": (
         "tells the target all alone; if it is not known before the target is, leave it out",
         "each tell the target all alone; if not known before the target is, leave them out",
     ),
 }
+
+
+_LEAKS = ("leak", "near")
 
 
 def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
@@ -59,10 +74,46 @@ def suspects(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
     return [_sentence(why, found[why]) for why in _WHY if why in found]
 
 
-def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[str]:
-    """Return a sentence about each number of nines that may stand for a missing value.
+def kinships(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
+    """Return a sentence if rows near in time, or of one subject, have alike targets.
 
-    It comes twice or more, and is farther from all other values than they are from each other.
+    The parts are drawn at random, so that such rows are in training and in the test part.
+
+    Example:
+        >>> import pandas as pd
+        >>> X = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=40)})
+        >>> print(*kinships(X, np.arange(40.0), classes=False))
+        rows stand in the order of 'day' and neighbours have alike targets, but the parts are drawn
+        at random: expect a higher loss on later rows
+    """
+    if len(y) < _LEAST:
+        return []
+    targets = np.eye(y.max() + 1)[y] if classes else y.astype(np.float64)[:, None]
+    spread = ((targets - targets.mean(axis=0)) ** 2).mean() * 2
+    drawn = "but the parts are drawn at random: expect a higher loss on"
+    for name, column in X.items():
+        ordered = column.is_monotonic_increasing or column.is_monotonic_decreasing
+        if column.dtype.kind == "M" and ordered and column.nunique() > 2:
+            apart = (np.diff(targets, axis=0) ** 2).mean()
+            if apart < (1 - _ALIKE) * spread:
+                order = f"rows stand in the order of {name!r} and neighbours have alike targets"
+                return [f"{order}, {drawn} later rows"]
+        if not _GROUP.fullmatch(str(name)) or 2 * column.nunique() > len(y):
+            continue
+        codes = np.unique(column.astype(str), return_inverse=True)[1]
+        counts = np.bincount(codes)[:, None]
+        means = np.stack([np.bincount(codes, each) for each in targets.T], axis=1) / counts
+        within = ((targets - means[codes]) ** 2).sum(axis=0).mean() / (len(y) - len(counts))
+        if len(counts) > 2 and 2 * within < (1 - _ALIKE) * spread:
+            return [f"rows of one {name!r} have alike targets, {drawn} new ones"]
+    return []
+
+
+def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[str]:
+    """Return a sentence about each number that may stand for a missing value, such as -999.
+
+    It comes twice or more, and is farther from all other values than they are from each other. So
+    may the only negative number, if it is whole, among many others.
 
     Args:
         columns: by name; those that hold no numbers are passed over.
@@ -95,7 +146,11 @@ def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[st
 
 def _stands_in(mark: float, values: NDArray[np.float64]) -> bool:
     others = values[values != mark]
-    if not _NINES.fullmatch(f"{mark:.10g}") or len(values) - len(others) < 2 or not len(others):
+    if len(values) - len(others) < 2 or not len(others):
+        return False
+    if mark < 0 <= others.min() and mark % 1 == 0 and len(np.unique(others)) > _MANY:
+        return True
+    if not _NINES.fullmatch(f"{mark:.10g}"):
         return False
     spread = float(np.ptp(others))
     return bool(0 < spread < np.abs(others - mark).min())
@@ -130,9 +185,9 @@ def _sentence(why: str, names: list[str]) -> str:
     one, several = _WHY[why]
     drop = argument("drop", names[:_SHOWN])
     if len(names) == 1:
-        end = f" with {drop}" if why == "leak" else f"; {drop} leaves it out"
+        end = f" with {drop}" if why in _LEAKS else f"; {drop} leaves it out"
         return f"column {some} {one}{end}"
-    end = f" with {drop}" if why == "leak" else f"; {drop} leaves them out"
+    end = f" with {drop}" if why in _LEAKS else f"; {drop} leaves them out"
     return f"columns {some} {several}{end}"
 
 
@@ -149,7 +204,7 @@ def _why(
         return "index"
     if every and (column.dtype.name == "category" or (integers and _ID.fullmatch(name))):
         return "id"
-    return "leak" if _tells(column, rows, y, classes=classes) else None
+    return _tells(column, rows, y, classes=classes)
 
 
 def _are_whole(column: "pd.Series[Any]") -> bool:
@@ -162,24 +217,30 @@ def _in_step(values: NDArray[Any]) -> bool:
     return bool((np.diff(values[:_ROWS]) == 1).all())
 
 
-def _tells(column: "pd.Series[Any]", rows: NDArray[Any], y: NDArray[Any], *, classes: bool) -> bool:
-    """Return whether a column fixes the target: each value its own, or in one order or line."""
+def _tells(
+    column: "pd.Series[Any]", rows: NDArray[Any], y: NDArray[Any], *, classes: bool
+) -> str | None:
+    """Return "leak" if a column fixes the target: each value its own, or in one order or line.
+
+    It is "near" if it lies near one line.
+    """
     words = column.dtype.name == "category"
     values = (column.cat.codes if words else column).to_numpy()[rows]
     known = values >= 0 if words else ~np.isnan(values)
     x, y = values[known].astype(np.float64), y[known]
     if len(y) < _LEAST or 2 * len(y) < len(rows):
-        return False
+        return None
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     same_x, same_y = np.diff(x) == 0, np.diff(y) == 0
-    if not same_y[same_x].all():  # one value, two targets
-        return False
+    one = bool(same_y[same_x].all())  # and not one value, two targets
     if words:
-        return bool(2 * same_x.sum() >= len(x))
+        return "leak" if one and 2 * same_x.sum() >= len(x) else None
     if classes:
-        return bool(len(y) - same_y.sum() == len(np.unique(y)))
+        return "leak" if one and len(y) - same_y.sum() == len(np.unique(y)) else None
     steps = np.diff(y)[~same_x]
     with np.errstate(all="ignore"):  # of numbers near the ends of float64
         line = abs(np.corrcoef(x / abs(x).max(), y / abs(y).max())[0, 1])
-    return bool((steps >= 0).all() or (steps <= 0).all() or line > _LEAK)
+    if one and ((steps >= 0).all() or (steps <= 0).all() or line > _LEAK):
+        return "leak"
+    return "near" if line > _NEAR else None

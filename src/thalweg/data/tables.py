@@ -125,7 +125,8 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
         named = argument("target", "COL")
         raise ValueError(f"it needs a target ({named}); its columns are: {_listed(columns)}")
     if target not in columns:
-        hint = _at_place(target, columns) or closest(target, columns)
+        within = [f"did you mean {name}?" for name in columns if name.endswith(f".{target}")]
+        hint = _at_place(target, columns) or next(iter(within), closest(target, columns))
         raise ValueError(
             f"it has no column {target!r}; {hint and hint + ' '}its columns are: {_listed(columns)}"
         )
