@@ -62,6 +62,14 @@ def misspelt():
     return {**parts(), "lodaer": 1}
 
 
+def switched():
+    return tuple(parts()[name] for name in ("model", "loader", "loss_fn", "optimizer"))
+
+
+class Lit:
+    configure_optimizers = None
+
+
 def half():
     return {"model": net()}
 
@@ -181,7 +189,15 @@ def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
         ("check good.csv", "a task must be FILE.py:function, got 'good.csv'"),
         ("check nope.py", "there is no file nope.py"),
         ("check train.py:number", "train.py:number must return a thalweg.TorchTask, or a dict"),
-        ("check train.py:misspelt", "train.py:misspelt returns lodaer; return a thalweg.TorchTask"),
+        (
+            "check train.py:misspelt",
+            "returns lodaer; leave out what is none of model, optimizer, lo",
+        ),
+        (
+            "check train.py:switched",
+            "got Sequential and DataLoader; a tuple is in the order model, opt",
+        ),
+        ("check train.py:Lit", "or give Lightning's Trainer callbacks=[thalweg.doctor.Lightnin"),
         ("check train.py:half", "train.py:half returns no optimizer"),
         ("check train.py:none", "train.py has no function 'none'"),
         ("check train.py:empty", "loader"),

@@ -102,19 +102,36 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(_NAMES):
         returned = dict(zip(_NAMES, returned, strict=False))
     if not isinstance(returned, Mapping):
-        remedy = "; end it with return" if returned is None else ""
-        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{remedy}")
+        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{_instead(returned)}")
     if unknown := set(returned) - set(_NAMES):
-        raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {_FORMS}")
+        whole = {"model", "optimizer", "loader"} <= returned.keys()
+        remedy = f"leave out what is none of {', '.join(_NAMES)}" if whole else _FORMS
+        raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {remedy}")
     given: dict[str, Any] = {"loss_fn": None, **returned}
     if missing := [n for n in ("model", "optimizer", "loader") if given.get(n) is None]:
         raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
     made = Setup(**given)
     if not isinstance(made.model, nn.Module) or not isinstance(made.optimizer, Optimizer):
-        raise TaskError(f"{name} must return a torch module as model and a torch optimizer")
+        raise TaskError(
+            f"{name} must return a torch module as model and a torch optimizer, got "
+            f"{type(made.model).__name__} and {type(made.optimizer).__name__}; a tuple is in the "
+            f"order {', '.join(_NAMES)}"
+        )
     if made.loss_fn is None and made.step is None:
         raise TaskError(f"{name} returns neither loss_fn nor step; {_FORMS}")
     return made
+
+
+def _instead(returned: object) -> str:
+    """Return what to do where a function returns something other than a training."""
+    if returned is None:
+        return "; end it with return"
+    parts = returned if isinstance(returned, tuple) else (returned,)
+    if any(hasattr(part, "configure_optimizers") for part in parts):
+        return "; or give Lightning's Trainer callbacks=[thalweg.doctor.LightningCallback()]"
+    if hasattr(returned, "train_dataset") and hasattr(returned, "add_callback"):
+        return "; or give this Trainer callbacks=[thalweg.doctor.TrainerCallback()]"
+    return ""
 
 
 def _of_task(task: TorchTask, batch_size: int) -> Setup:
