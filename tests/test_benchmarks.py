@@ -187,6 +187,16 @@ def test_what_learns_does_not_count_as_a_planted_failure(monkeypatch: pytest.Mon
     assert not entry.counts(learned())
 
 
+def test_what_learns_nothing_does_not_count_as_cured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    entries: Any = importlib.import_module("doctor_suite.entries")
+    (entry,) = itertools.islice(entries.references(["calibration"], range(1), {"lr_too_low"}), 1)
+    case, learned = entry.make()
+    assert not entry.counts(learned())
+    importlib.import_module("doctor_suite.training").run(case)
+    assert entry.counts(learned())
+
+
 @pytest.mark.parametrize(
     ("gap", "noise", "word"),
     [(0.05, 0.02, "muon better"), (-0.05, 0.02, "adamw better"), (0.0, 0.01, "as good"),

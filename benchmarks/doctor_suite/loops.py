@@ -251,7 +251,7 @@ def clipped_hard(training: Training, *, strong: bool) -> None:
 def _small_batches(variant: str, half: str, seed: int) -> Training:
     """Return a training in small batches whose rate falls to 0."""
     training = usual(variant, half, seed)
-    training.rule, training.options = torch.optim.SGD, {"lr": 0.1}
+    training.rule, training.options = torch.optim.SGD, {"lr": 0.03}
     training.batch, training.steps = 2, 600
     training.schedule = partial(lr_scheduler.CosineAnnealingLR, T_max=600)
     return training
@@ -261,4 +261,4 @@ def _small_batches(variant: str, half: str, seed: int) -> Training:
 def no_decay(training: Training, *, strong: bool) -> None:
     training.schedule = None
     if strong:
-        training.options = {"lr": 0.1, "momentum": 0.5}
+        training.options = {"lr": 0.03, "momentum": 0.5}
