@@ -151,26 +151,31 @@ def descend(
             inputs = _inputs(problem, batch, drawn)
             now = {name: each[t] for name, each in values.items()}
             g = g + drawn if batch is None else inputs["gradient"](x)
-            try:
-                moved, state = rule.advance(g, x, state, t=t + 1, hyper=now, inputs=inputs)
-            except ValueError as error:
-                _tell(rule, error)
-                raise
-            if np.shape(moved) != x.shape:
-                raise ValueError(
-                    f"rule {rule.name!r} must return an x of shape {x.shape}, got {moved!r}"
-                )
+            moved, state = _moved(rule, g, x, state, t=t + 1, hyper=now, inputs=inputs)
             x = problem.project(moved)
     return Trace(problem, rule, rule.defaults | hyper, points, f, gradient_norm, state, end)
 
 
-def _tell(rule: Rule, error: ValueError) -> None:
-    """Say what to write where the rule has asked whether an array is true."""
-    if "truth value of an array" in str(error):
+def _moved(
+    rule: Rule,
+    g: Vector,
+    x: Vector,
+    state: Mapping[str, Any],
+    **given: Any,  # noqa: ANN401 - as Rule.advance has them
+) -> tuple[Vector, dict[str, Any]]:
+    """Take a step of the rule, and say what to write where it cannot take one."""
+    try:
+        moved, state = rule.advance(g, x, state, **given)
+    except ValueError as error:
+        if "truth value of an array" not in str(error):
+            raise
         raise ValueError(
             f"{user_line(error) or 'somewhere'}: rule {rule.name!r} decides for all elements at "
             "once; write where(test, a, b), of thalweg.elementwise, which decides for each"
         ) from None
+    if np.shape(moved) != x.shape:
+        raise ValueError(f"rule {rule.name!r} must return an x of shape {x.shape}, got {moved!r}")
+    return moved, state
 
 
 def _inputs(
