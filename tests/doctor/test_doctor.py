@@ -140,16 +140,18 @@ def test_a_sum_in_place_of_a_mean_comes_before_the_rate_that_it_raises() -> None
     assert causes(regression(nn.MSELoss(reduction="sum"), 0.003, size=32, steps=60)) == []
 
 
-def test_a_sum_over_the_numbers_of_outputs_too_is_divided_by_all_of_them() -> None:
+def test_a_sum_over_numbers_or_places_of_targets_too_is_divided_by_all_of_them() -> None:
     x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
-    model = nn.Linear(8, 64)
+    y = x.repeat(1, 8).unflatten(1, (4, 16))
+    model = nn.Sequential(nn.Linear(8, 64), nn.Unflatten(1, (4, 16)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    for loss_fn, sizes in (
-        (nn.MSELoss(reduction="sum"), [1024, 16]),
-        (lambda o, y: (o - y).pow(2).mean(1).sum(), [16]),
-        (nn.MSELoss(), []),
+    for loss_fn, goal, sizes in (
+        (nn.MSELoss(reduction="sum"), y, [1024, 16]),
+        (lambda o, y: (o - y).pow(2).mean(2).sum(), y, [16]),
+        (nn.MSELoss(), y, []),
+        (nn.CrossEntropyLoss(reduction="sum"), y.argmax(1), [256, 16]),
     ):
-        assert summed(Subject(model, optimizer, loss_fn, [(x, x.repeat(1, 8))])) == sizes
+        assert summed(Subject(model, optimizer, loss_fn, [(x, goal)])) == sizes
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.01, ["loss_terms_unbalanced"]), (1.0, [])])

@@ -207,7 +207,7 @@ def loss_ignores_size(subject: Subject) -> Finding | None:
 def summed(subject: Subject) -> list[int]:
     """Return by how much a loss that is a sum over the first batch may be more than its mean.
 
-    By the number of examples; where it adds the numbers of an output too, also by that of all.
+    By the number of examples; where it adds the numbers or places of a target too, by that of all.
     """
     out, y, loss_fn = subject.output, target(subject.batch), subject.loss_fn
     assert out is not None
@@ -221,10 +221,10 @@ def summed(subject: Subject) -> list[int]:
     )
     if not abs(one + other - whole) <= _ADDED * abs(whole) or whole == 0 or one == 0:
         return []
-    if out.shape != y.shape or out.numel() == len(out):
+    if y.numel() == len(y):
         return [len(y)]
     wide = loss_of(loss_fn, *(torch.cat([t[: 2 * half]] * 2, -1) for t in (out, y)))
-    return [out.numel(), len(y)] if abs(wide - 2 * whole) <= _ADDED * abs(whole) else [len(y)]
+    return [y.numel(), len(y)] if abs(wide - 2 * whole) <= _ADDED * abs(whole) else [len(y)]
 
 
 def loss_not_mean(subject: Subject) -> Finding | None:
@@ -232,7 +232,7 @@ def loss_not_mean(subject: Subject) -> Finding | None:
     sizes = summed(subject)
     if not sizes:
         return None
-    what = "examples" if len(sizes) == 1 else "numbers of its outputs"
+    what = "examples" if len(sizes) == 1 else "numbers or places of its targets"
     return Finding(
         "loss_not_mean",
         "warning",
