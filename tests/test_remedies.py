@@ -5,7 +5,9 @@ import inspect
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +63,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return the folder of a race that has ended; its name needs quotes."""
-    out = tmp_path / "my race"
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a race that has ended, which no test may change."""
+    out = tmp_path_factory.mktemp("raced") / "race"
     thalweg.race("iris", out=out, **TERMS)
     return out
+
+
+@pytest.fixture
+def folder(raced: Path, tmp_path: Path) -> Path:
+    """Return a copy of it; its name needs quotes."""
+    return shutil.copytree(raced, tmp_path / "my race")
 
 
 # -- every name in every message -----------------------------------------------------------------
 
 
-def _texts() -> Iterator[tuple[str, str]]:
-    """Yield the file and the text of every string in the source but docstrings."""
+@cache
+def _texts() -> list[tuple[str, str]]:
+    """Return the file and the text of every string in the source but docstrings."""
+    found = []
     for path in sorted(SOURCE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docs = {
@@ -86,7 +96,8 @@ def _texts() -> Iterator[tuple[str, str]]:
         for node in ast.walk(tree):
             text = node.value if isinstance(node, ast.Constant) else None
             if isinstance(text, str) and id(node) not in docs:
-                yield path.name, text
+                found.append((path.name, text))
+    return found
 
 
 def _options() -> set[str]:

@@ -80,3 +80,21 @@ def test_the_best_constant_of_a_loss_that_compares_examples_is_that_of_each_batc
         given = [(part, part.sum(1)) for part in x.split(size)]
         least = constant_loss(Subject(model, optimizer, nearest, given))
         assert least == pytest.approx(math.log(size), rel=1e-5)
+
+
+def test_the_best_constant_is_found_once_for_the_same_targets_and_anew_for_others() -> None:
+    asked = []
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        asked.append(1)
+        return functional.mse_loss(out, y)
+
+    model, x, y = nn.Linear(2, 1), torch.zeros(8, 2), torch.arange(8.0)[:, None]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, loss_fn, [(x, y)])
+    least = constant_loss(subject)
+    count = len(asked)
+    assert constant_loss(subject, [(x + 1, y)]) == least == pytest.approx(5.25)
+    assert len(asked) == count
+    assert constant_loss(subject, [(x, 2 * y)]) == pytest.approx(21.0)
+    assert constant_loss(subject, [(x[:4], y[:4]), (x[4:], y[4:])]) == pytest.approx(5.25)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
-import thalweg.optim
 from thalweg.doctor.checks.shapes import summed
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.terms import terms_unbalanced
@@ -32,7 +31,7 @@ def watched(
     optimizer: torch.optim.Optimizer,
     *,
     zero: bool = True,
-    steps: int = 80,
+    steps: int = 40,
     after: Callable[[int], None] = lambda _: None,
 ) -> thalweg.Doctor:
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
@@ -54,9 +53,8 @@ def causes(doctor: thalweg.Doctor) -> list[str]:
 
 
 def test_a_sound_training_has_no_finding() -> None:
-    for kind in (torch.optim.Adam, thalweg.optim.Adam):
-        model = net()
-        assert causes(watched(model, kind(model.parameters(), lr=1e-2))) == []
+    model = net()
+    assert causes(watched(model, torch.optim.Adam(model.parameters(), lr=1e-2))) == []
 
 
 def test_gradients_that_are_not_zeroed_are_seen() -> None:
@@ -76,7 +74,7 @@ def test_accumulated_gradients_are_no_fault() -> None:
     model, data = net(), batches()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
-    for step in range(120):
+    for step in range(60):
         x, y = data[step % len(data)]
         loss = functional.cross_entropy(model(x), y)
         (loss / 2).backward()
@@ -96,7 +94,7 @@ def test_evaluation_mode_is_a_fault_where_it_matters() -> None:
             if step == 20:
                 model.eval()
 
-        doctor = watched(model, optimizer, after=leave)
+        doctor = watched(model, optimizer, after=leave, steps=80)
         assert causes(doctor) == found
         assert all(finding.onset == 21 for finding in doctor.findings)
 
@@ -178,14 +176,14 @@ def test_a_term_that_stays_while_the_sum_falls_is_a_warning(
 
 
 def test_a_noise_floor_is_told_with_the_floor_of_theory() -> None:
-    found = regression(nn.MSELoss(), 0.15, size=2, steps=400, noise=1.0).findings
+    found = regression(nn.MSELoss(), 0.15, size=2, steps=200, noise=1.0).findings
     floor = next(f for f in found if f.cause == "noise_floor")
     assert 0.05 < float(floor.evidence["floor by theory"]) < 5
     assert "By theory" in floor.sentence
 
 
 def test_a_noise_floor_is_told_where_noise_of_the_targets_keeps_most_of_the_loss() -> None:
-    doctor = regression(nn.MSELoss(), 0.05, size=2, steps=400, noise=4.0)
+    doctor = regression(nn.MSELoss(), 0.05, size=2, steps=200, noise=4.0)
     found = next(f for f in doctor.findings if f.cause == "noise_floor")
     assert 0.1 < float(found.evidence["share of what can be learned"]) < 1
 
@@ -276,7 +274,7 @@ def test_a_term_that_drowns_another_is_named() -> None:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
+        found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 80, 10.0)
         assert (found and (found.cause, found.severity)) == (cause and (cause, "problem"))
 
 
@@ -294,7 +292,7 @@ def test_a_term_that_drowns_another_is_named_where_examples_are_averaged() -> No
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 11))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 150, 10.0)
+    found = terms_unbalanced(Subject(model, optimizer, loss_fn, data), 80, 10.0)
     assert found is not None
     assert found.cause == "loss_terms_unbalanced"
 
@@ -436,7 +434,7 @@ def test_numbers_of_classes_come_before_other_findings(
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     doctor = thalweg.Doctor(model, optimizer, loss_fn)
-    for batch in list(zip(x.split(32), y.split(32), strict=True)) * 5:
+    for batch in list(zip(x.split(32), y.split(32), strict=True)) * 2:
         optimizer.zero_grad()
         loss = loss_fn(model(batch[0]), batch[1])
         loss.backward()
@@ -475,7 +473,7 @@ def test_training_labels_that_were_spoiled_are_held_against_validation_labels() 
         model = net()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
-        for inputs, labels in spoiled * 3:
+        for inputs, labels in spoiled * 2:
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(inputs), labels)
             loss.backward()
@@ -489,7 +487,7 @@ def test_a_rare_class_that_is_never_named_is_found() -> None:
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
-    for x, _ in batches(80):
+    for x, _ in batches():
         y = (x.sum(1) > 4).long()
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)

@@ -60,7 +60,7 @@ def test_a_penalty_that_the_loop_adds_may_drown_the_loss(
     model, data = net(), batches()
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
-    for step in range(120):
+    for step in range(60):
         x, y = data[step % len(data)]
         optimizer.zero_grad()
         penalty = torch.stack([p.abs().sum() for p in model.parameters()]).sum()
@@ -225,7 +225,7 @@ def test_a_moving_average_that_is_copied_back_takes_the_steps_back(decay: float)
     average = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy)
-    for step in range(120):
+    for step in range(60):
         x, y = data[step % len(data)]
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)

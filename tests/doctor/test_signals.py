@@ -2,6 +2,7 @@
 
 import copy
 import math
+from array import array
 from itertools import pairwise
 
 import pytest
@@ -16,14 +17,22 @@ def flat(tensors: list[Tensor]) -> Tensor:
     return torch.cat([t.detach().flatten() for t in tensors])
 
 
-@pytest.mark.parametrize("hidden", [5, 300])  # all elements are looked at, or every few
-def test_notes_are_norms_of_what_a_step_does(hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
+# All elements are looked at, or every few; gradients are measured apart from notes, or not at all.
+@pytest.mark.parametrize(("hidden", "measured"), [(5, True), (300, True), (5, False)])
+def test_notes_are_norms_of_what_a_step_does(
+    hidden: int,
+    measured: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "_FIRST", 6)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, hidden), nn.Tanh(), nn.Linear(hidden, 3)).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     signals = Signals(model, optimizer)
     x = torch.randn(6, 30, 20, dtype=torch.float64)
+    signals._norm_pace.next = 0 if measured else 6
+    if not measured:
+        signals._sizes, signals.norm_steps = [1.0] * 4, array("q", [-1])
     gradients, weights, moved = [], [], []
     held = list(model.parameters())
     for one in x:
@@ -33,13 +42,14 @@ def test_notes_are_norms_of_what_a_step_does(hidden: int, monkeypatch: pytest.Mo
         weights.append([p.detach().clone() for p in held])
         optimizer.step()
         moved.append([p.detach() - w for p, w in zip(held, weights[-1], strict=True)])
-    assert [note.step for note in signals.notes] == list(signals.norm_steps) == list(range(6))
+    assert [note.step for note in signals.notes] == list(range(6))
+    assert list(signals.norm_steps) == (list(range(6)) if measured else [-1])
     near = 1e-9 if hidden == 5 else 0.03
     for i, note in enumerate(signals.notes):
         assert note.weights == pytest.approx(float(flat(weights[i]).norm()))
         shares = [float(g.norm() / w.norm()) for g, w in zip(gradients[i], weights[i], strict=True)]
         assert note.gradients == pytest.approx(shares)
-        assert signals.norms[i] == pytest.approx(float(flat(gradients[i]).norm()))
+        assert not measured or signals.norms[i] == pytest.approx(float(flat(gradients[i]).norm()))
         updates = [float(m.norm() / w.norm()) for m, w in zip(moved[i], weights[i], strict=True)]
         assert note.updates == pytest.approx(updates, rel=near)
     for i, note in enumerate(signals.notes[:-1]):
@@ -48,6 +58,21 @@ def test_notes_are_norms_of_what_a_step_does(hidden: int, monkeypatch: pytest.Mo
             float(here @ there / here.norm() / there.norm()), abs=near
         )
     assert math.isnan(signals.notes[-1].cosine)
+
+
+def test_a_share_of_a_step_that_is_taken_back_is_noted() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    signals = Signals(model, optimizer)
+    for _ in range(3):
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            for p, own in zip(model.parameters(), before, strict=True):
+                p.lerp_(own, 0.25)
+    assert list(signals.undone) == pytest.approx([0.25, 0.25], rel=1e-4)
 
 
 def test_a_copy_is_passed_over_and_hooks_go() -> None:
