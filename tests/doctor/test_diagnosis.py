@@ -20,6 +20,7 @@ from thalweg.doctor.diagnosis import (
     _rated,
     also_helped,
     betters,
+    first_steps,
     unscaled,
 )
 from thalweg.doctor.layers import fading, fading_along
@@ -243,6 +244,26 @@ def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:
     assert all(f.severity == "warning" for f in found)
     assert found[0].sure > found[1].sure
     assert not also_helped(courses, [], plain, 0.6, None)
+
+
+@pytest.mark.parametrize(
+    ("helpful", "severity"),
+    [({"lr_too_high"}, "problem"), ({"lr_too_high", "noise_floor"}, "warning")],
+)
+def test_a_rate_is_doubted_where_a_loop_may_accumulate_small_batches(
+    helpful: set[str], severity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    given = [(torch.randn(4, 2), torch.randn(4, 1))]
+    trials = SimpleNamespace(
+        subject=Subject(model, optimizer, nn.MSELoss(), given),
+        plain=Course(NOTHING, [1.0], 1.4),
+        run=lambda one: Course(one, [1.0], 0.2 if one.cause in helpful else 1.2),
+    )
+    monkeypatch.setattr("thalweg.doctor.diagnosis.Trials", lambda *_: trials)
+    found = first_steps(trials.subject)
+    assert [(f.cause, f.severity) for f in found] == [("lr_too_high", severity)]
 
 
 def test_clipping_that_helps_a_little_comes_before_what_helps_anything() -> None:

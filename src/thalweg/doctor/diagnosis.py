@@ -200,7 +200,7 @@ def first_steps(subject: Subject) -> list[Finding]:
         clipped = _clipped(trials) if stage is lower else None
         if clipped and clipped.treatment.rank == _REUSED and clipped.left < _SOUND:
             return [replace(_finding(clipped, trials.plain, 0, None, "warning"), sure=0.4)]
-        if clipped and clipped.learned > 0.3:
+        if (clipped and clipped.learned > 0.3) or (stage is lower and _accumulated(trials)):
             return [replace(found[0], severity="warning", sure=0.4)]
         # The first steps tell less of a rate than the whole training, which Doctor sees.
         found = found if number == 0 else [replace(found[0], sure=0.5)]
@@ -218,6 +218,14 @@ def _clipped(trials: Trials) -> Course | None:
     is no problem yet; where weights are used again and again, clipping is usual.
     """
     return trials.run(clipping(trials.subject, 1.0)) if trials.plain.left >= 1 else None
+
+
+def _accumulated(trials: Trials) -> bool:
+    """Return whether larger batches learn: a loop that accumulates gradients has them.
+
+    That is not seen before it runs.
+    """
+    return any(c.learned > 0.3 for c in map(trials.run, larger_batches(trials.subject)))
 
 
 def _not_by_heart(course: Course, subject: Subject) -> Finding:
