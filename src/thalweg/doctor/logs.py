@@ -418,7 +418,9 @@ _PLACE = re.compile(
     r"\b(epoch|step|iter(?:ation)?)\b['\"]?\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE
 )
 _LIST = re.compile(
-    r"(?m)(?:^|[{,(])\s*['\"]?([a-z_][\w/. -]*?)['\"]?\s*[:=]\s*\[([^][]*)\]", re.IGNORECASE
+    r"(?m)(?:^|[{,(])[ \t]{0,9}['\"]?([a-z_][\w/. -]{0,60}?)['\"]?[ \t]{0,9}[:=][ \t]{0,9}"
+    r"\[([^][]*)\]",
+    re.IGNORECASE,
 )
 _ITEM = re.compile(rf"(?:tensor\(|[\w.]+\()?({_NUMBER})[^,]*", re.IGNORECASE)
 _BEST = re.compile(r"best iteration", re.IGNORECASE)  # it was printed before
