@@ -356,9 +356,12 @@ def bad_value(columns: Sequence[Column], table: pa.Table) -> str:
 
 
 def _other_unit(column: Column, text: str) -> str:
-    """Return the unit of a column if a number in it has another one, else ""."""
+    """Return the unit of a column if a bad number in it has another one or none, else ""."""
     style = column.style
-    return style.unit if isinstance(style, Numerals) and style.has_other_unit(text) else ""
+    if not isinstance(style, Numerals):
+        return ""
+    bare = Numerals(style.decimal).number(text) is not None
+    return style.unit if bare or style.has_other_unit(text) else ""
 
 
 def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str]:
@@ -374,7 +377,7 @@ def wrong_value(columns: Sequence[Column], table: pa.Table) -> tuple[Column, str
         endless = word == "number" and "inf" in shown.lower()
         what = f"{reprlib.repr(shown)} is not {'finite' if endless else f'a {word}'}"  # may be long
         if unit := _other_unit(column, shown):
-            what = f"{shown!r} is not in {unit}, as most are"
+            what = f"{shown!r} is not in {unit}"
     return column, f"column {column.name!r} row {row + 1}: {what}"
 
 
