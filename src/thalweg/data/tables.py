@@ -112,9 +112,7 @@ def encodable(
             )
     if any(len(column.bad) for column in found):
         said = wrong_value(found, table)[1]
-        raise ValueError(
-            f"{said}, unlike those that the model was trained on; mend it or empty it"
-        )
+        raise ValueError(f"{said}, unlike those that the model was trained on; mend it or empty it")
     return _frame(found, np.ones(table.num_rows, dtype=bool))
 
 
