@@ -79,8 +79,9 @@ def doctor(
                 watched = setup.train(many)
             with waiting("trying changes on copies"):
                 report = watched.report()
-            with waiting("proving cures"):
-                proof = watched.prove() if prove and report.findings else None
+            if prove and report.findings:
+                with waiting("proving cures"):
+                    proof = watched.prove()
             if out is not None:
                 with waiting("measuring what the page shows"):
                     watched.to_html(out, proof)
