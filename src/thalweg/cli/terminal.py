@@ -68,13 +68,11 @@ def waiting(doing: str) -> Iterator[None]:
     from rich.live import Live  # noqa: PLC0415
     from rich.spinner import Spinner  # noqa: PLC0415
 
-    # What a task of the user's prints goes where it would have gone.
-    piped = not sys.stdout.isatty()
     with Live(
         Spinner("dots", doing),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=not piped,
+        redirect_stdout=sys.stdout.isatty(),  # what is piped goes where it would have gone
     ):
         yield
 

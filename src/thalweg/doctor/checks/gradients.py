@@ -179,14 +179,15 @@ def _made_by_batch(subject: Subject, step: int) -> Finding | None:
             own = float(twin.loss(subject.batches[step]))
     if not math.isfinite(usual) or math.isfinite(own):
         return None
-    name = breaks.name or "not found"
-    nothing = " It divides by 0, as a mean over an empty mask does." if name in _DIVISIONS else ""
+    name = breaks.name
+    told = f" The first function to give NaN is {name}." if name else ""
+    if name in _DIVISIONS:
+        told += " It divides by 0, as a mean over an empty mask does."
     return Finding(
         "loss_not_finite",
         "problem",
         f"The loss of batch {step} is {own}, and that of another batch {digits(usual)}, with the "
-        "same weights, those before any step: what this batch holds, or lacks, makes it so. The "
-        f"first function to give NaN is {name}.{nothing}",
+        f"same weights, those before any step: what this batch holds, or lacks, makes it so.{told}",
         {"loss": str(own), "loss of another batch": usual, "function": name},
         "a loss that is not finite on one batch and finite on another, with the same weights",
         "an experiment: plain steps on a copy",
