@@ -211,3 +211,4 @@ def test_a_batch_whose_mask_is_empty_is_named(least: float, expected: list[str])
     if expected:
         told = found.findings[0]
         assert (told.onset, told.evidence["function"]) == (15, "div")
+        assert "function to give NaN is div. It divides by 0, as a mean over an" in told.sentence
