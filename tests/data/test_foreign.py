@@ -89,6 +89,10 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
         FRAME.to_json(orient="table").encode(), FRAME, "rows in data"
     ),
     "key=value": (PAIRS.encode("cp1252"), GAPS, "format key=value"),
+    "key=value in a log": (
+        PAIRS.replace("town=", "2024-01-03 12:00:00 INFO town=").encode("cp1252"), GAPS,
+        "format key=value, what stands before the first key left out",
+    ),
     "JSON lines": (FRAME.to_json(orient="records", lines=True).encode(), FRAME, "format JSON"),
     "JSON on several lines each": (
         "\n".join(json.dumps(record, indent=1) for record in RECORDS).encode(), FRAME, "format JSON"

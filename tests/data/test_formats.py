@@ -273,6 +273,15 @@ UNUSABLE = [
     ("a,b\n" + "1,\n" * 12, "none of its 12 rows is left: 12 without b"),
     ("a,b\n1,\0\n", "line 2 has a NUL character"),
     ("a,b\n" + "".join(f"{i},x{i}\n" for i in range(1001)), "1001 distinct values; at most 1000"),
+    ("a,b\n" + "".join(f"{i},{i}k-{i}k\n" for i in range(40)), "40 different texts in 40 rows"),
+    (
+        "a,c\n" + "1,b\n2,d\n" * 12,
+        "it is a value of 'c': make columns of them first (pandas: pivot)",
+    ),
+    (
+        "a,c\nb,2\n" + "d,2\n" * 12,
+        "it is a value of 'a': turn rows into columns first (pandas: .T)",
+    ),
     ("a,b\n" + "".join(f"{i},2021-01-{i % 28 + 1}\n" for i in range(40)), "target 'b' is dates"),
     (b"PAR1\x15\x04\x15", "cannot be read: "),
     (b"ARROW1\x15\x04\x15", "cannot be read: "),

@@ -232,9 +232,10 @@ def test_rows_that_belong_together_are_named(tmp_path: Path) -> None:
 
 def test_words_that_differ_in_capitals_alone_are_named(tmp_path: Path) -> None:
     said = "' has {} as different words; write them alike if they mean the same"
-    path = written(tmp_path, colour=["Kiel", "KIEL", "Bern"] * 40, k=["yes", "Yes", "no"] * 40)
+    colour = ["Kiel", "KIEL", "Bern", "A-1", "Bern.", "A-2"]
+    path = written(tmp_path, colour=colour * 20, k=["yes", "Yes", "no"] * 40)
     notes = " ".join(data.load(path, target="k").notes)
-    assert "'colour" + said.format("Kiel and KIEL") in notes
+    assert "'colour" + said.format("Kiel and KIEL, Bern and Bern.") in notes
     assert "'k" + said.format("Yes and yes") in notes
     assert "different words" not in " ".join(data.load(written(tmp_path), target="price").notes)
 
@@ -289,12 +290,23 @@ def test_a_date_is_understood_however_it_is_written(tmp_path: Path, form: str) -
 
 @pytest.mark.parametrize(
     "form",
-    ["{h}:{m:02}:{s:02}", "P{d}DT{r}H{m}M{s}S", "{h}h {m}m {s}s", "{h} hours {m} min {s} sec"],
+    [
+        "{h}:{m:02}:{s:02}",
+        "P{d}DT{r}H{m}M{s}S",
+        "{h}h {m}m {s}s",
+        "{h} hours {m} min {s} sec",
+        "{d}d {r:02}:{m:02}:{s:02}",
+        "{d}-{r:02}:{m:02}:{s:02}",
+        "{d} days, {r}:{m:02}:{s:02}",
+        "{n}:{s:02}",
+    ],
 )
 def test_a_duration_is_its_seconds_however_it_is_written(tmp_path: Path, form: str) -> None:
     lengths = [100 + 7919 * i for i in range(120)]
     texts = [
-        form.format(d=s // 86400, r=s // 3600 % 24, h=s // 3600, m=s // 60 % 60, s=s % 60)
+        form.format(
+            d=s // 86400, r=s // 3600 % 24, h=s // 3600, m=s // 60 % 60, s=s % 60, n=s // 60
+        )
         for s in lengths
     ]
     found = data.load(written(tmp_path, b=texts), target="price")
@@ -306,10 +318,18 @@ def test_a_duration_is_its_seconds_however_it_is_written(tmp_path: Path, form: s
     assert new["b"].isna().tolist() == [False, False, True]
 
 
-def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
-    path = written(tmp_path, b=["10:05 AM", "11:59 PM", "7:30 am"] * 40)
+@pytest.mark.parametrize(
+    "times",
+    [["10:05 AM", "11:59 PM", "7:30 am"], ["10.05.00", "23.59.00", "07.30.00"],
+     ["10:05:00.000", "23:59:00.000", "07:30:00.0"]],
+)  # fmt: skip
+def test_a_time_of_day_may_have_a_half(tmp_path: Path, times: list[str]) -> None:
+    path = written(tmp_path, b=times * 40)
     hours = data.load(path, target="price").X["b"].dt.strftime("%H:%M")
     assert hours.tolist() == ["10:05", "23:59", "07:30"] * 40
+    found = data.load(path, target="b", kind="regression")
+    assert found.y[:3].tolist() == [36300, 86340, 27000]
+    assert "times taken as seconds in b" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -322,6 +342,10 @@ def test_a_time_of_day_may_have_a_half(tmp_path: Path) -> None:
         (["01234", "90210", "00501"], "codes with leading zeros, taken as words, in b"),
         (["0100", "0200", "1000"], "codes with leading zeros, taken as words, in b"),
         (["007", "012", "100"], "leading zeros left out in b"),
+        (["5*", "7*", "-1.5*"], "* behind a number left out in b"),
+        (["5 kg", "300 g", "2 kg"], "decimal point and kg left out, g turned into kg in b"),
+        (["6'2\"", "5'11\"", "6'"], "feet and inches, as inches in b"),
+        (["25:10", "18:32", "31:45"], "durations in b"),
     ],
 )
 def test_what_may_not_be_meant_so_is_said(tmp_path: Path, values: list[str], said: str) -> None:
@@ -350,7 +374,7 @@ def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) 
     texts = texts[:120]
     found = data.load(written(tmp_path, b=texts), target="price")
     assert found.X["b"].tolist()[:8] == [5, 12, 500, 7.5, 88, 1024, 3, 1]
-    said = "< and > and ~ and ≤ before a number left out in b"
+    said = "<, >, ~, ≤ before a number left out in b"
     assert found.notes[0].startswith(f"assumed: {said}")
     new = tables.encodable(
         pa.table({"b": ["<5", "<0.5"]}), {"b": "number"}, found.options, comma=False,
@@ -367,7 +391,7 @@ def test_a_note_behind_a_number_is_left_out_where_most_have_none(tmp_path: Path)
     texts = ["5*", "12 e", "1,500.5 bp", "7 [2]", "8†", *"123456789012345"] * 6
     found = data.load(written(tmp_path, b=texts), target="price")
     assert found.X["b"].tolist()[:7] == [5, 12, 1500.5, 7, 8, 1, 2]
-    assert "* and [2] and bp and e and † behind a number left out in b" in found.notes[0]
+    assert "*, [2], bp, e, † behind a number left out in b" in found.notes[0]
     with pytest.raises(ValueError, match="'5 m' is not a number"):  # metres
         data.load(written(tmp_path, b=["5 m", *texts[1:]]), target="price")
 

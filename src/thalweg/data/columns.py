@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.data import dates
+from thalweg.data.compounds import COMPOUNDS, compounds
 from thalweg.data.delimited import skipping
 from thalweg.data.digits import missing_texts, plain_columns
-from thalweg.data.numerals import PLAIN, Numerals, most, numerals_of
+from thalweg.data.numerals import NO_NUMBER, PLAIN, Numerals, most, numerals_of
 from thalweg.words import argument, closest, listed
 
 __all__ = ["Column", "Style", "bad_value", "chosen", "typed", "wrong_value"]
@@ -22,10 +23,10 @@ Style = Numerals | str  # of numbers, or the format of dates
 
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
-_MARK = r"^[^\pL\pN]*$"  # without a letter or a digit: it is neither a number nor a date
 _NUMBERED = r"^[^\pL\pN]*\pN"
 _BOUND = r"^(?:[<>]=?|[≤≥~≈]) ?"  # a limit of what can be measured
-_NOTE = r"(?: ?[*†‡§^]+| ?\[[^\]\d]?\d?\]| ?\([a-z]\)| [bceinpruz]{1,3})$"  # a footnote or flag
+_MARKED = r"(?: ?[*†‡§^]+| ?\[[^\]\d]{0,5}\d{0,3}\])$"  # a footnote
+_NOTE = rf"{_MARKED}| ?\([a-z]\)$| [bceinpruz]{{1,3}}$"  # or a flag
 _JSON = r"^(\{.*:.*\}|\[.*,.*\])$"
 _FEW = 40  # words below which each becomes a feature
 _MARKS = 5  # bad texts that a message names
@@ -134,6 +135,7 @@ def typed(
     }
     numerals = {
         name: numerals_of(text, decimal, before.get(name))
+        or numerals_of(_unmarked(text), decimal, before.get(name))
         for name, text in texts.items()
         if types.get(name, "number") == "number"
     }
@@ -222,6 +224,11 @@ def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(text, value_set=missing), None, text)
 
 
+def _unmarked(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts without footnotes, where most have some."""
+    return pc.replace_substring_regex(text, _MARKED, "") if most(text, _MARKED) else text
+
+
 def _of_text(
     name: str,
     text: pa.ChunkedArray,
@@ -232,13 +239,8 @@ def _of_text(
     """Return the type of a column of texts: numbers, booleans, dates or words."""
     if asked in ("category", "text"):
         return Column(name, asked, text)
-    if asked in (None, "number") and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
-        return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
-    lengths = dates.DURATIONS
-    if asked is None or before == lengths:
-        seconds = dates.durations(text, sure=before == lengths)
-        if seconds is not None:
-            return Column(name, "number", seconds, _bad(text, seconds), lengths, lengths)
+    if known := _of_parts(name, text, asked, style, before):
+        return known
     if asked is None and style and dates.are_whole(text):
         asked, style = "date", None
     codes = asked is None and style is not None and _are_codes(text)
@@ -253,6 +255,29 @@ def _of_text(
     said = "lists or objects of JSON, taken as words," if most(text, _JSON) else said
     said = "codes with leading zeros, taken as words," if codes else said
     return Column(name, "words", text, assumed=said)
+
+
+def _of_parts(
+    name: str,
+    text: pa.ChunkedArray,
+    asked: str | None,
+    style: Numerals | None,
+    before: Style | None,
+) -> Column | None:
+    """Return the numbers of booleans, durations and the like, None where a column is none."""
+    if asked in (None, "number") and pc.all(pc.match_substring_regex(text, _BOOLEAN)).as_py():
+        return Column(name, "number", pc.equal(pc.utf8_lower(text), "true"))
+    lengths = dates.DURATIONS
+    if asked is None or before == lengths:
+        seconds = dates.durations(text, sure=before == lengths)
+        if seconds is not None:
+            return Column(name, "number", seconds, _bad(text, seconds), lengths, lengths)
+    sided = style is not None and style.unit in (*"NSEW",)
+    if (asked is None and (style is None or sided)) or before in COMPOUNDS:
+        found = compounds(text, before)
+        if found is not None:
+            return Column(name, "number", found[0], _bad(text, found[0]), found[1], found[1])
+    return None
 
 
 def _of_numbers(name: str, text: pa.ChunkedArray, style: Numerals) -> Column:
@@ -273,7 +298,7 @@ def _of_numbers(name: str, text: pa.ChunkedArray, style: Numerals) -> Column:
             if len(marks := text.filter(pc.and_(marked, pc.is_valid(read))).unique()):
                 values = pc.coalesce(values.cast(pa.float64()), read)
                 signs = {m[0].strip() for t in marks.to_pylist() if (m := re.search(pattern, t))}
-                said.append(f"{' and '.join(sorted(signs))} {place} a number left out")
+                said.append(f"{listed(sorted(signs), 5)} {place} a number left out")
     return Column(name, "number", values, _bad(text, values), ", ".join(said), style.settled())
 
 
@@ -295,7 +320,7 @@ def _bad(text: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray[Any, np.d
     """Return the rows whose text is neither missing nor a value."""
     if not values.null_count:
         return np.zeros(0, np.int64)
-    missing = pc.fill_null(pc.match_substring_regex(text, _MARK), fill_value=True)
+    missing = pc.fill_null(pc.match_substring_regex(text, NO_NUMBER), fill_value=True)
     bad = pc.and_(pc.is_null(values), pc.invert(missing))
     return np.flatnonzero(bad.to_numpy())
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.data.options import Options
-from thalweg.words import listed
+from thalweg.words import argument, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -313,6 +313,21 @@ def _matrix(X: ArrayLike) -> NDArray[np.float64]:
     return matrix
 
 
+def _check_classes(name: str, distinct: NDArray[Any], rows: int, *, sure: bool) -> None:
+    """Raise ValueError where there are too many classes, or most rows have a text of their own."""
+    if len(distinct) > MAX_VALUES:
+        raise ValueError(
+            f"target {name!r} has {len(distinct)} distinct values; "
+            f"at most {MAX_VALUES} can be classes"
+        )
+    if not sure and 2 * len(distinct) > rows > 2 * MIN_ROWS:
+        raise ValueError(
+            f"target {name!r} has {len(distinct)} different texts in {rows} rows, such as "
+            f"{str(distinct[0])!r}; a target is numbers, or classes of several rows each "
+            f"({argument('kind', 'classification')} takes them as they are)"
+        )
+
+
 def _target(
     y: ArrayLike, name: str, kind: str | None
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
@@ -341,9 +356,5 @@ def _target(
     few = len(distinct) <= min(20, len(values) / 3) and numeric and not (distinct % 1).any()
     if kind == "regression" or (kind is None and numeric and not few):
         return values.astype(np.float64), None
-    if len(distinct) > MAX_VALUES:
-        raise ValueError(
-            f"target {name!r} has {len(distinct)} distinct values; "
-            f"at most {MAX_VALUES} can be classes"
-        )
+    _check_classes(name, distinct, len(values), sure=numeric or kind is not None)
     return codes.astype(np.int64), tuple(map(str, distinct))

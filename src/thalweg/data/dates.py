@@ -17,12 +17,14 @@ from thalweg.data.wording import plain
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DURATIONS", "are_whole", "durations", "may_be", "read"]
+__all__ = ["DURATIONS", "are_times", "are_whole", "durations", "may_be", "read"]
 
 _FORMS = (
     "ISO8601",
     "%H:%M",
     "%H:%M:%S",
+    "%H:%M:%S.%f",
+    "%H.%M.%S",
     "%I:%M %p",
     "%I:%M:%S %p",
     "%Y-%m",
@@ -35,7 +37,7 @@ _FORMS = (
 )
 _PARTS = (
     r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"  # a day, a month and a year
-    r"|^\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?$"  # a time
+    r"|^\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?$"  # a time
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
     r"|^(\d{4}|[令平昭]\pL(\d\d?|元)) ?[年년]|^\d{8}T\d{4}"
     r"|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}"
@@ -43,11 +45,13 @@ _PARTS = (
 )
 DURATIONS = "durations"  # the style of a column that has them
 _UNITS = r"(\d+(\.\d+)? ?(d|days?|h|hr|hours?|m|min|minutes?|s|sec|seconds?) ?)"
-_LONG = (
-    r"^\d+ days? \d\d?:\d\d:\d\d|^(2[4-9]|[3-9]\d|\d{3,}):\d\d:\d\d"  # longer than a day
-    rf"|^P(\d+D)?T(\d\d?H)?(\d\d?M)?(\d\d?(\.\d+)?S)?$|^{_UNITS}{{2,}}$"
+_DAYS = r"^(\d+)(?: ?d(?:ays?)?,? |-)"  # before a time, as Python, pandas and clusters write them
+_LONG = (  # too long for a time of day, or sure to be none
+    rf"{_DAYS}\d\d?:\d\d:\d\d|^(2[4-9]|[3-9]\d|\d{{3,}}):\d\d(:\d\d)?(\.\d+)?$"
+    rf"|^P(\d+D)?T(\d\d?H)?(\d\d?M)?(\d\d?(\.\d+)?S)?$|^{_UNITS}{{2,}}$|^\d\d?:\d\d\.\d+$"
 )
-_SHORT = rf"|^\d\d?:\d\d:\d\d(\.\d+)?$|^{_UNITS}$"
+_SHORT = rf"|^(\d\d?:)?\d\d?:\d\d(\.\d+)?$|^{_UNITS}$"
+_MINUTES = r"^(\d+):(\d\d(?:\.\d+)?)$"  # and seconds
 _WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
 _SHORT_YEAR = r"^(\d\d?[-/. ](?:\d\d?|[^\W\d_]{3,})[-/. ])(\d\d)(?!\d)"  # 24 for 2024
 _HOUR = r"%H([^ ]*)"  # in a format
@@ -65,6 +69,11 @@ def are_whole(text: pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.match_substring_regex(text, _WHOLE)).as_py())
 
 
+def are_times(form: str) -> bool:
+    """Return whether a format is one of times of day, without a date."""
+    return "%M" in form and not re.search("%[yYmbBdGV]", form)
+
+
 def may_be(text: pa.ChunkedArray) -> bool:
     """Return whether most texts have the parts of a date or a time."""
     return most(text, _PARTS)
@@ -73,7 +82,8 @@ def may_be(text: pa.ChunkedArray) -> bool:
 def durations(text: pa.ChunkedArray, *, sure: bool = False) -> pa.ChunkedArray | None:
     """Return the seconds of durations, null for other texts; None if most are none.
 
-    Some must be longer than a day or have units: 12:30:00 alone is a time of day.
+    Some must be longer than a day or have units: 12:30:00 alone is a time of day, and so is 12:30
+    unless others begin with 24 and more, as minutes do.
 
     Args:
         text: stripped texts, null for missing ones.
@@ -92,7 +102,11 @@ def durations(text: pa.ChunkedArray, *, sure: bool = False) -> pa.ChunkedArray |
     import pandas as pd  # noqa: PLC0415 - takes a second to load
 
     texts = pc.unique(text).drop_null()
-    spans = pd.to_timedelta(pd.Index(texts.to_pylist(), dtype=object), errors="coerce")
+    spelled = [
+        re.sub(rf"{_DAYS}(?=\d+:)", r"\1 days ", re.sub(_MINUTES, r"\1 min \2 s", each))
+        for each in texts.to_pylist()
+    ]
+    spans = pd.to_timedelta(pd.Index(spelled, dtype=object), errors="coerce")
     seconds = pa.array(spans.total_seconds(), pa.float64(), from_pandas=True)
     return pc.take(seconds, pc.index_in(text, value_set=texts))
 

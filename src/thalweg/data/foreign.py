@@ -34,7 +34,10 @@ _LINES = 20  # by which lines of key=value are told
 _TITLES = 50  # rows of a sheet in which the column names are sought
 JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)=("[^"]*"|[^\s"]*)')
-_PAIRS = re.compile(rb'(?:[ \t]*[A-Za-z_][\w.-]*=("[^"\n]*"|[^\s"]*)){2,}[ \t\r]*')
+_ONE = rb'[A-Za-z_][\w.-]*=(?:"[^"\n]*"|[^\s"]*)[,;]?'
+_PAIRS = re.compile(  # behind a time and a level, as in logs, or alone
+    rb'[ \t]*(?P<before>(?:[^\s="]+[ \t]+){0,8})%s(?:[ \t]+%s)+[ \t\r]*' % (_ONE, _ONE)
+)
 ARFF = re.compile(rb"(?im)^\s*@relation\b")
 
 
@@ -245,10 +248,14 @@ def _pairs(content: bytes, _: Sequence[str]) -> "_Read":
     """Read lines of key=value, as programs log; a line without a key has a gap there."""
     text = decoded(content)[0]
     rows = [
-        {key: value.strip('"') for key, value in _PAIR.findall(line)} for line in text.splitlines()
+        {key: value.rstrip(",;").strip('"') for key, value in _PAIR.findall(line)}
+        for line in text.splitlines()
     ]
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: pa.array([row.get(name) for row in rows if row]) for name in names}), ""
+    first = _PAIRS.match(content)
+    said = ", what stands before the first key left out" if first and first["before"] else ""
+    table = {name: pa.array([row.get(name) for row in rows if row]) for name in names}
+    return pa.table(table), said
 
 
 def _unnamed(held: Any, known: Sequence[str]) -> Any:  # noqa: ANN401 - what JSON holds

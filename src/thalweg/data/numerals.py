@@ -3,12 +3,13 @@
 import functools
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["EITHER", "INTEGER", "MISSING", "PLAIN", "Numerals", "most", "numerals_of"]
+__all__ = ["EITHER", "INTEGER", "MISSING", "NO_NUMBER", "PLAIN", "Numerals", "most", "numerals_of"]
 
 MISSING = (
     "", "NA", "N/A", "n/a", "n.a.", "N.A.", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN",
@@ -32,7 +33,9 @@ INTEGER = r"^-?\d{1,18}$"
 EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"
 """Numbers such as 1.234, which may be a thousand and more."""
 
-_NO_NUMBER = r"^[^\pL\pN]*$"  # stands for a missing one among numbers, such as "-"
+NO_NUMBER = r"^[^\pL\pN]*$|^[\[(](\pL|NA|na)[\])]$"
+"""What stands for a missing one among numbers and dates, such as - and (X)."""
+
 _INFINITE = r"^[+-]?(?i:inf|infinity)$"
 
 _CODES = (
@@ -56,6 +59,21 @@ _TIMES = {
     **dict.fromkeys(("亿", "億", "억"), 1e8),
     **dict.fromkeys(("B", "bn", "Bn", "mld", "mrd", "Mrd", "млрд", "billion"), 1e9),
 }
+_KINDS: Mapping[str, Mapping[str, float]] = {  # what is measured, and how much of it a unit is
+    "mass": {"mg": 1e-3, "g": 1.0, "gr": 1.0, "kg": 1e3, "t": 1e6},
+    "length": {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3},
+    "volume": {"ml": 1e-3, "cl": 1e-2, "dl": 0.1, "l": 1.0},
+    "weight": {"oz": 1.0, "lb": 16.0},
+    "height": {"in": 1.0, "inch": 1.0, "ft": 12.0},
+    "data": {"kb": 1.0, "mb": 1e3, "gb": 1e6, "tb": 1e9},
+    "frequency": {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
+    "time": {
+        "s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hr": 3600.0,
+        "hour": 3600.0, "d": 86400.0, "day": 86400.0, "wk": 604800.0, "week": 604800.0,
+        "mo": 2629800.0, "month": 2629800.0, "y": 31557600.0, "yr": 31557600.0, "year": 31557600.0,
+    },
+}  # fmt: skip
+_MEASURES = {unit: (kind, size) for kind, of in _KINDS.items() for unit, size in of.items()}
 _SAMPLE = 3_000  # distinct texts by which a column is judged
 _SPACE = "[ \u00a0\u2009\u202f]"
 _EXPONENT = r"(?:[eE][+-]?\d+|[dD][+-]\d+)?"  # the latter of Fortran
@@ -90,6 +108,7 @@ class Numerals:
         shown: some number shows that this is the decimal mark.
         open: the mark in numbers such as 1,234 or 1.234, if they leave open what it parts.
         scaled: a K, an M and their like are multiplied, for not all numbers have the same.
+        others: units of the same kind that are there too, such as g beside kg.
     """
 
     decimal: str = "."
@@ -97,6 +116,7 @@ class Numerals:
     shown: bool = False
     open: str = ""
     scaled: bool = False
+    others: tuple[str, ...] = ()
 
     def number(self, text: str) -> float | None:
         """Return a number, None where the text is none in this style.
@@ -112,22 +132,34 @@ class Numerals:
             return 0.0 if nothing and nothing[1] == self.unit else None
         unit, times = _unit(found), found["times"] or ""
         signs = [sign for name in _SIGNS if (sign := found[name])]
-        units = {"", self.unit} if _may_lack(self.unit) else {self.unit}
-        if len(signs) > 1 or (unit if self.scaled else unit + times) not in units:
+        ratio = self.ratio(unit if self.scaled else unit + times)
+        if len(signs) > 1 or ratio is None:
             return None
         groups = rf"{',' if self.decimal == '.' else '[.]'}|['’]|{_SPACE}"
         digits = re.sub(groups, "", found["digits"])
         value = float(digits.translate(_PYTHON)) * (
-            _TIMES[times.upper() if times in "mb" else times] if times and self.scaled else 1
+            _TIMES[times.upper() if times in "mb" else times] if times and self.scaled else ratio
         )
         return -value if signs and signs[0] != "+" else value
+
+    def ratio(self, unit: str) -> float | None:
+        """Return how many of the column's unit another one is, None if that is another kind.
+
+        Example:
+            >>> [Numerals(unit="kg").ratio(unit) for unit in ("g", "Kg", "cm")]
+            [0.001, 1.0, None]
+        """
+        if unit == self.unit or (not unit and _may_lack(self.unit)):
+            return 1.0
+        (kind, size), (own, one) = _measure(unit), _measure(self.unit)
+        return size / one if unit and self.unit and kind == own else None
 
     def has_other_unit(self, text: str) -> bool:
         """Return whether a text is a number with another unit than those of this style.
 
         Example:
             >>> kilograms = Numerals(unit="kg")
-            >>> [kilograms.has_other_unit(text) for text in ("800 g", "1 kg", "heavy")]
+            >>> [kilograms.has_other_unit(text) for text in ("800 m", "1 kg", "heavy")]
             [True, False, False]
         """
         found = _pattern(self.decimal).fullmatch(text)
@@ -186,7 +218,8 @@ class Numerals:
     def __str__(self) -> str:
         unit = f" and {self.unit} left out" if self.unit else ""
         scaled = " and K, M and the like multiplied" if self.scaled else ""
-        return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}{scaled}"
+        made = f", {', '.join(self.others)} turned into {self.unit}" if self.others else ""
+        return f"decimal {'comma' if self.decimal == ',' else 'point'}{unit}{scaled}{made}"
 
 
 _PYTHON = str.maketrans(",dD", ".ee")  # how Python writes a number
@@ -201,6 +234,14 @@ def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _unit(found: re.Match[str]) -> str:
     """Return what stands beside the digits: a currency, a percent sign or a unit."""
     return "".join(found[name] or "" for name in ("lead", "before", "after", "tail"))
+
+
+def _measure(unit: str) -> tuple[str, float]:
+    """Return what a unit measures and how much of it; star and Stars are of one kind, too."""
+    bare = unit.rstrip(".")
+    one = bare.removesuffix("s") if len(bare) > 2 else bare
+    alike = one.casefold() if len(one) > 2 else one  # mW is no MW
+    return _MEASURES.get(one.casefold(), (alike, 1.0))
 
 
 def _may_lack(unit: str) -> bool:
@@ -234,12 +275,12 @@ def numerals_of(
 
     Example:
         >>> numerals_of(pa.chunked_array([["$5,120.50", "$80", "unknown"]]))
-        Numerals(decimal='.', unit='$', shown=True, open='', scaled=False)
+        Numerals(decimal='.', unit='$', shown=True, open='', scaled=False, others=())
         >>> numerals_of(pa.chunked_array([["red", "5", "blue"]])) is None
         True
     """
     text = text.filter(pc.is_valid(text))
-    text = text.filter(pc.invert(pc.match_substring_regex(text, _NO_NUMBER)))
+    text = text.filter(pc.invert(pc.match_substring_regex(text, NO_NUMBER)))
     if not isinstance(before, Numerals):
         return _found(text, decimal)
     clear = before.shown or before.unit or before.scaled
@@ -283,8 +324,16 @@ def _style(counts: Counter[str], decimal: str) -> tuple[Numerals, Counter[str]]:
             times.setdefault(_unit(found), Counter())[found["times"] or ""] += count
     if not units:
         return Numerals(decimal), Counter()
-    unit = max([unit for unit in units if _may_lack(unit)] or units, key=units.__getitem__)
+    kinds_of: Counter[str] = Counter()
+    for each, count in units.items():
+        kinds_of[_measure(each)[0]] += count
+    unit = max(
+        [unit for unit in units if _may_lack(unit)] or units,
+        key=lambda each: (kinds_of[_measure(each)[0]], units[each]),
+    )
     kinds = times[unit] + (times.get("", Counter()) if _may_lack(unit) else Counter())
     scaled = len(kinds) > 1
     style = Numerals(decimal, unit if scaled else unit + next(iter(kinds)), scaled=scaled)
+    others = [each for each in units if each != unit and style.ratio(each) not in (None, 1.0)]
+    style = replace(style, others=tuple(sorted(others)))
     return style, Counter({v: n for v, n in counts.items() if style.number(v) is not None})

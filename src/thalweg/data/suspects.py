@@ -30,6 +30,7 @@ _GROUP = re.compile(
     r"animal|session|cow|mouse|student|employee|machine|engine|unit|well|store)s?[_\W]*"
     r"(id|nr|no|number|key|code)?[_\W]*"
 )
+_BETWEEN = re.compile(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])|[.,;:!?]+$")  # what words differ in
 _SHOWN = 5
 _NINES = re.compile(r"-9|-?9{2,7}(\.9{1,2})?")
 
@@ -156,7 +157,7 @@ def _stands_in(mark: float, values: NDArray[np.float64]) -> bool:
 
 
 def spellings(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a sentence about words that differ in capitals and blanks alone.
+    """Return a sentence about words that differ in capitals, blanks and points alone.
 
     Args:
         columns: the different words of each, by name.
@@ -167,15 +168,16 @@ def spellings(columns: Mapping[str, Sequence[str]]) -> list[str]:
     """
     found = []
     for name, words in columns.items():
-        first: dict[str, str] = {}
+        alike: dict[str, list[str]] = {}
         for word in words:
-            plain = " ".join(word.casefold().split())
-            if first.setdefault(plain, word) != word:
-                found.append(
-                    f"{name!r} has {first[plain]} and {word} as different words; write them alike "
-                    "if they mean the same"
-                )
-                break
+            plain = _BETWEEN.sub(" ", word.casefold()).strip()
+            alike.setdefault(plain, []).append(word)
+        pairs = [" and ".join(same) for same in alike.values() if len(same) > 1]
+        if pairs:
+            found.append(
+                f"{name!r} has {listed(pairs, 3)} as different words; write them alike if they "
+                "mean the same"
+            )
     return found
 
 

@@ -1,15 +1,18 @@
 """Tables: columns, missing values and bad rows of a table, ready to be split and encoded."""
 
+import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from thalweg.data import dates
 from thalweg.data.columns import Column, Style, bad_value, chosen, typed, wrong_value
 from thalweg.data.options import Options
 from thalweg.words import argument, closest, listed
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "encodable", "prepared"]
 
+_MIDNIGHT = dt.datetime(1900, 1, 1)  # the day of times without a date  # noqa: DTZ001
 _SHOWN = 30  # columns in a message: a table may have thousands
 
 
@@ -58,6 +62,11 @@ def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bo
     found = typed(table, [*names, target], types=options.types, decimal=options.decimal,
                   na=options.na, comma=comma)  # fmt: skip
     *features, answer = found
+    if answer.type == "date" and dates.are_times(str(answer.style)):
+        since = pc.subtract(answer.data, pa.scalar(_MIDNIGHT, answer.data.type))
+        seconds = pc.divide(since.cast(pa.int64()).cast(pa.float64()), 1e6)
+        said = "times taken as seconds"
+        answer = replace(answer, type="number", data=seconds, assumed=said)
     if answer.type == "date":
         raise ValueError(
             f"target {target!r} is dates; a target is numbers or classes, so make one of it first"
@@ -67,7 +76,7 @@ def prepared(table: pa.Table, target: str | None, options: Options, *, comma: bo
     if not features:
         raise ValueError(f"no column beside the target {target!r} has a value")
     kept, dropped = _rows(table, features, answer, options)
-    assumed = _assumed(found)
+    assumed = _assumed([*found[:-1], answer])
     if empty:
         assumed.append(f"columns without a value left out: {listed(empty, 5)}")
     styles = {column.name: column.style for column in features if column.style is not None}
@@ -125,6 +134,7 @@ def _checked(table: pa.Table, target: str | None, options: Options) -> str:
     if target not in columns:
         within = [f"did you mean {name}?" for name in columns if name.endswith(f".{target}")]
         hint = _at_place(target, columns) or next(iter(within), closest(target, columns))
+        hint = hint or ("" if columns[:1] == ["column1"] else _among_values(target, table))
         raise ValueError(
             f"it has no column {target!r}; {hint and hint + ' '}its columns are: {_listed(columns)}"
         )
@@ -150,6 +160,19 @@ def _at_place(target: str, columns: Sequence[str]) -> str:
     if not 1 <= abs(place) <= len(columns) or columns[0] != "column1":
         return ""
     return f"did you mean {columns[place - (place > 0)]}?"
+
+
+def _among_values(target: str, table: pa.Table) -> str:
+    """Return a hint where a target is a value, as where what is measured has a row of its own."""
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
+            found = pc.sum(pc.equal(pc.utf8_trim_whitespace(column), target)).as_py() or 0
+            if found == 1:
+                return f"it is a value of {name!r}: turn rows into columns first (pandas: .T);"
+            if found:
+                return f"it is a value of {name!r}: make columns of them first (pandas: pivot);"
+    return ""
 
 
 def _listed(columns: Sequence[str]) -> str:

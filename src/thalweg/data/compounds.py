@@ -1,0 +1,72 @@
+"""Compounds: texts of several numbers that are one, such as 5'11" and 47°30'N."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from thalweg.data.numerals import most
+
+__all__ = ["COMPOUNDS", "compounds"]
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_FEET = r"(?:['’′]|ft\.?|feet|foot)"
+_INCHES = r"""(?:["”″]|''|in\.?|inch(?:es)?)"""
+_POUNDS, _OUNCES = r"(?:lbs?\.?|pounds?)", r"(?:oz\.?|ounces?)"
+_DEGREES = (
+    rf"^(?P<from>[-NSEW])? ?(?P<a>{_NUMBER}) ?[°º]?(?: ?(?P<b>{_NUMBER}) ?['’′]"
+    rf"""(?: ?(?P<c>{_NUMBER}) ?(?:["”″]|''))?)? ?(?P<to>[NSEW])?$"""
+)
+_NO_MORE = "(?P<c>)(?P<from>)(?P<to>)$"
+COMPOUNDS = {  # the style of a column: what its texts look like, and the size of each part
+    "feet and inches, as inches": (
+        rf"^(?P<a>\d+) ?{_FEET}(?:,? ?(?P<b>{_NUMBER}) ?{_INCHES}?)?{_NO_MORE}",
+        (12.0, 1.0, 0.0),
+    ),
+    "pounds and ounces, as ounces": (
+        rf"^(?P<a>\d+) ?{_POUNDS}(?:,? ?(?P<b>{_NUMBER}) ?{_OUNCES})?{_NO_MORE}",
+        (16.0, 1.0, 0.0),
+    ),
+    "degrees, negative in the south and west": (_DEGREES, (1.0, 1 / 60, 1 / 3600)),
+}
+
+
+def compounds(text: pa.ChunkedArray, before: object = None) -> tuple[pa.ChunkedArray, str] | None:
+    """Return the numbers of such texts, null for others, and their style; None if most are none.
+
+    Some must have a second part, or lie on both sides of the equator or of Greenwich: 5 ft and 12 W
+    alone have a unit.
+
+    Args:
+        text: stripped texts, null for missing ones.
+        before: the style of a table before, which makes sure what they are.
+
+    Example:
+        >>> for texts in (["5 ft 11 in", "6 ft"], ["47°30'N", "8.5 S"]):
+        ...     print(compounds(pa.chunked_array([texts]))[0].to_pylist())
+        [71.0, 72.0]
+        [47.5, -8.5]
+    """
+    for style, (pattern, sizes) in COMPOUNDS.items():
+        if before != style and not most(text, pattern):
+            continue
+        parts = pc.extract_regex(text, pattern)
+        a, b, c = (_number(pc.struct_field(parts, [name])) for name in "abc")
+        side = pc.binary_join_element_wise(
+            *(pc.struct_field(parts, [name]) for name in ("from", "to")), pa.scalar("", text.type)
+        )
+        sides = {*pc.unique(side).to_pylist()}
+        if (
+            before != style
+            and not pc.any(pc.greater(b, 0)).as_py()
+            and not ({"N", "S"} <= sides or {"E", "W"} <= sides)
+        ):
+            continue
+        size = [pc.multiply(part, factor) for part, factor in zip((a, b, c), sizes, strict=True)]
+        total = pc.add(pc.add(size[0], size[1]), size[2])
+        below = pc.is_in(side, value_set=pa.array(["S", "W", "-"], side.type))
+        return pc.if_else(below, pc.negate(total), total), style
+    return None
+
+
+def _number(part: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the number of a part, 0 where it is empty."""
+    return pc.if_else(pc.equal(part, ""), "0", part).cast(pa.float64())
