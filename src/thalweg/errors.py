@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +24,10 @@ __all__ = [
 _HERE = Path(__file__).parent  # thalweg itself
 _PACKAGES = {"site-packages", "dist-packages"}
 _DEVELOPED = {"easy-install.pth", "conda.pth"}  # they name what is worked on, as setuptools' did
+_MIXED = re.compile(  # what torch says where types of numbers differ
+    r"(?i)have the same dtype|expected scalar type|expected .*scalar types|"
+    r"input type .* should be the same|found dtype|not implemented for '(Long|Byte|Int)'"
+)
 _NO_CLASS = -100  # what torch's losses pass over
 _LONGEST = 400  # characters of a message that are shown: some messages of torch are pages long
 
@@ -181,7 +185,20 @@ def given_to_loss(outputs: object, targets: object) -> str:
     """
     given = " and ".join(_form(value) for value in (outputs, targets))
     called = f"; the loss is called as loss(outputs, targets), here with {given}"
-    return called + _as_classes(outputs, targets)
+    return called + (_tensor_of(outputs) or _as_classes(outputs, targets))
+
+
+def _tensor_of(outputs: object) -> str:
+    """Return how to give the loss a tensor where a model returns several, in a tuple or by name."""
+    if hasattr(outputs, "logits"):
+        part = "outputs.logits"
+    elif isinstance(outputs, Mapping) and outputs:
+        part = f"outputs[{next(iter(outputs))!r}]"
+    elif isinstance(outputs, (tuple, list)) and outputs and hasattr(outputs[0], "dtype"):
+        part = "outputs[0]"
+    else:
+        return ""
+    return f"; give the loss the tensor that it needs: lambda outputs, targets: f({part}, targets)"
 
 
 def _as_classes(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - what the user's code gives
@@ -191,10 +208,29 @@ def _as_classes(outputs: Any, targets: Any) -> str:  # noqa: ANN401 - what the u
         return ""
     if "float" in str(targets.dtype):
         return "; where targets are classes, give them as integers: targets.long()"
+    if places == 1 and outputs.shape[1] == 1:  # one score for two classes, or a number
+        return "; give the targets the outputs' shape and type: targets[:, None].float()"
     last, least, most = outputs.shape[1] - 1, int(targets.min()), int(targets.max())
     if most > last or (least < 0 and least != _NO_CLASS):
         return f"; number the classes from 0 to {last}: here they go from {least} to {most}"
     return ""
+
+
+def no_loss(value: object) -> str:
+    """Return the class of what was returned in place of a loss, and what to do.
+
+    Example:
+        >>> no_loss({"loss": 0.5})
+        "dict; return the loss alone, its entry 'loss'"
+    """
+    kind = type(value).__name__
+    if value is None:
+        return f"{kind}; end it with return"
+    if isinstance(value, (int, float)):
+        return f"{kind}; return the tensor, without .item(), backward() and an optimizer's step"
+    if isinstance(value, Mapping) and "loss" in value:
+        return f"{kind}; return the loss alone, its entry 'loss'"
+    return f"{kind}; return the loss alone, outputs.loss" if hasattr(value, "loss") else kind
 
 
 def _form(value: object) -> str:
@@ -226,4 +262,6 @@ def blamed(what: str | Callable[[], str], advice: str | Callable[[], str] = "") 
             advice = "; take a smaller batch_size"
         place = what if isinstance(what, str) else what()
         advice = advice if isinstance(advice, str) else advice()
+        if _MIXED.search(str(error)) and ".float()" not in advice:
+            advice += "; give numbers of one type: .float(), as weights are, or .long() for indices"
         raise TaskError(told(error, place) + advice) from error

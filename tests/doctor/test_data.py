@@ -148,6 +148,10 @@ def test_a_class_that_most_places_of_sequences_have_is_told_of() -> None:
         loss_fn = nn.CrossEntropyLoss(torch.tensor([1.0, weight]))
         batches = list(zip(x.split(20), y.split(20), strict=True))
         assert bool(class_imbalance(Subject(model, optimizer, loss_fn, batches))) == told
+    passed_over = torch.where(x < 2, 255, x % 2)
+    batches = list(zip(x.split(20), passed_over.split(20), strict=True))
+    loss_fn = nn.CrossEntropyLoss(ignore_index=255)
+    assert class_imbalance(Subject(model, optimizer, loss_fn, batches)) is None
 
 
 def test_tags_of_which_few_are_true_are_told_of() -> None:

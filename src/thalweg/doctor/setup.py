@@ -111,6 +111,11 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     if missing := [n for n in ("model", "optimizer", "loader") if given.get(n) is None]:
         raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
     made = Setup(**given)
+    if isinstance(made.optimizer, (list, tuple)):
+        raise TaskError(
+            f"{name} must return one optimizer, got {len(made.optimizer)}; give the part of the "
+            "model that one of them trains, its optimizer, and a step(model, batch) for its loss"
+        )
     if not isinstance(made.model, nn.Module) or not isinstance(made.optimizer, Optimizer):
         raise TaskError(
             f"{name} must return a torch module as model and a torch optimizer, got "

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch, inputs, target
-from thalweg.errors import TaskError, blamed, given_to_loss
+from thalweg.errors import TaskError, blamed, given_to_loss, no_loss
 from thalweg.optim.optimizer import CompiledOptimizer
 
 __all__ = [
@@ -412,14 +412,19 @@ class Subject:
         """The output on the first batch in evaluation mode; None where there is not just one."""
         if not self.pairs:
             return None
-        model = self.copy().model.eval()
-        with torch.no_grad(), blamed("model"):
-            out = model(*inputs(self.batch))
+        out = self._returned()
         return out.detach() if isinstance(out, Tensor) and out.is_floating_point() else None
 
+    def _returned(self) -> Any:  # noqa: ANN401 - whatever the user's model returns
+        model = self.copy().model.eval()
+        with torch.no_grad(), blamed("model"):
+            return model(*inputs(self.batch))
+
     def _given_to_loss(self) -> str:
-        out = self.output
-        return "" if out is None else given_to_loss(out, target(self.batch))
+        if not self.pairs:
+            return ""
+        out = self._returned() if self.output is None else self.output
+        return given_to_loss(out, target(self.batch))
 
     @cached_property
     def backward(self) -> Backward:
@@ -429,7 +434,7 @@ class Subject:
         with blamed("loss", self._given_to_loss):
             loss = twin.loss(self.batch)
         if not isinstance(loss, Tensor):
-            raise TaskError(f"the loss must be a tensor of one number, got {type(loss).__name__}")
+            raise TaskError(f"the loss must be a tensor of one number, got {no_loss(loss)}")
         if loss.numel() != 1:
             raise TaskError(
                 f"the loss must be one number, got the shape {tuple(loss.shape)}; take its mean"

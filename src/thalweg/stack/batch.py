@@ -86,7 +86,11 @@ def count(batch: Batch, name: str) -> int:
     lengths = {len(tensor) if tensor.ndim else 0 for tensor in leaves(batch)}
     if len(lengths) != 1 or 0 in lengths:
         found = ", ".join(map(str, sorted(lengths))) or "none"
-        raise TaskError(f"{name} must have one row per example in every tensor, got rows: {found}")
+        joined = len(lengths) > 2  # as graphs are, whose nodes and edges are put behind each other
+        raise TaskError(
+            f"{name} must have one row per example in every tensor, got rows: {found}"
+            + "; pad what has other sizes in each example to one, with a mask" * joined
+        )
     return lengths.pop()
 
 
@@ -123,6 +127,8 @@ def read(source: Any, name: str, most: int | None = None) -> Batch:  # noqa: ANN
         raise
     except Exception as error:
         remedy = "; a DataLoader's collate_fn can make one" if collate is default_collate else ""
+        if "PIL." in str(error):
+            remedy = "; make arrays of the images first, as torchvision's ToTensor() does"
         raise TaskError(
             f"{told(error)} (the examples of {name}, made one batch{remedy})"
         ) from error
@@ -283,8 +289,12 @@ def _tensor(value: Any, name: str) -> Tensor:  # noqa: ANN401
                 f"{name} has texts such as {text[:40]!r}; give numbers in their place, or leave "
                 "them out"
             ) from None
+        kind = type(value).__name__
+        remedy = ""
+        if any(isinstance(held, Tensor) for held in getattr(value, "__dict__", {}).values()):
+            remedy = f"; make a dict of the tensors of each {kind}, padded to one size"
         raise TaskError(
             f"{name} must be tensors or arrays of numbers, a list of examples, a Dataset or a "
-            f"DataLoader, got {type(value).__name__}"
+            f"DataLoader, got {kind}{remedy}"
         ) from None
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.errors import TaskError, blamed, defined_at, given_to_loss, given_to_model
+from thalweg.errors import TaskError, blamed, defined_at, given_to_loss, given_to_model, no_loss
 from thalweg.stack.batch import Batch, arrays, each
 from thalweg.stack.functional import Functional
 from thalweg.stack.mapped import mapped
@@ -168,7 +168,7 @@ def _apart(task: TorchTask, module: nn.Module, batch: Batch) -> Iterator[None]:
 def _check(loss: Any, function: Functional) -> None:  # noqa: ANN401
     what = "step(model, batch)" if function.task.loss is None else "loss(outputs, targets)"
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else no_loss(loss)
         raise TaskError(f"{what} must return one number, the mean over the batch, got {got}")
     if not loss.requires_grad:
         raise TaskError(f"{what} does not depend on any parameter that is trained")

@@ -198,11 +198,14 @@ def class_imbalance(subject: Subject) -> Finding | None:
     y = classes(subject, subject.batches)
     if y is None or subject.output is None or subject.loss_fn is None or ignores_targets(subject):
         return None
+    first = target(subject.batch)
+    dimension = class_dimension(subject.output, first, subject.loss_fn)
+    scored = dimension is not None
+    if dimension is not None:  # other labels are passed over, as 255 and -100 are in maps
+        y = y[(y >= 0) & (y < subject.output.shape[dimension])]
     distinct, counts = y.unique(return_counts=True)
     if not 2 <= len(distinct) <= 50 or bool((distinct != distinct.round()).any()):
         return None
-    first = target(subject.batch)
-    scored = class_dimension(subject.output, first, subject.loss_fn) is not None
     if not scored and first.numel() != subject.output.numel():
         return None  # a flag beside outputs of another kind
     share = float(counts.max()) / len(y)
