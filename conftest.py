@@ -1,4 +1,4 @@
-"""What every test starts from."""
+"""What every test starts from, and every example in a docstring."""
 
 import gc
 import os
@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["TRITON_INTERPRET"] = "1"
 
 # What wrote the logs there is no test, and loads Lightning.
-collect_ignore = ["doctor/logs"]
+collect_ignore = ["tests/doctor/logs"]
 
 
 # What is imported and collected stays: to look through it again and again takes seconds.
