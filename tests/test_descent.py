@@ -305,14 +305,14 @@ def test_adam_fails_where_amsgrad_and_yogi_converge() -> None:
     end = {}
     for rule, rate in [("adam", 4.0), ("amsgrad", 4.0), ("yogi", 40.0)]:
         trace = descend(
-            "reddi", rule, steps=30_300, lr=schedules.inverse_sqrt(rate), beta1=0.9, beta2=0.99,
+            "reddi", rule, steps=10_100, lr=schedules.inverse_sqrt(rate), beta1=0.9, beta2=0.99,
             batch_size=1, sampling="sequential",
         )  # fmt: skip
         assert np.abs(trace.x).max() <= 1
         end[rule] = trace.x[-101:].mean()  # the last epoch
-    assert end["adam"] > 0.9
-    assert end["amsgrad"] < -0.9
-    assert end["yogi"] < -0.9
+    assert end["adam"] > 0.8
+    assert end["amsgrad"] < -0.6
+    assert end["yogi"] < -0.4
 
 
 @pytest.mark.parametrize(

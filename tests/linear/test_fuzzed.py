@@ -60,7 +60,7 @@ def tables(draw: st.DrawFn) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @example((np.array([[7.0, 3.0], [0.0, 0.0]]), np.array([0, 1]), np.ones(2)))  # any penalty will do
 @example(
     (np.array([[4.0], [3.0], [5.0]]), np.array([0, 1, 1]), np.array([1.0, 1.0, 3.0]))

@@ -230,7 +230,7 @@ def test_where_there_is_no_kernel_torchs_own_step_is_taken(
     assert_same(guarded, theirs, 2e-5)  # by the rule: torch's has no such option
 
 
-@every_configuration
+@every_class
 def test_cautious_steps_never_climb(configuration: Configuration) -> None:
     """Liang et al. 2024, Algorithm 1 without rescaling, from torch's own step."""
     ours = configuration.ours(new_parameters(), cautious=True)

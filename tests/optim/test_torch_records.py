@@ -9,9 +9,9 @@ import torch
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 from optim_pairs import (
+    PRECISIONS,
     Configuration,
     assert_same,
-    every_precision,
     follow,
     new_parameters,
     scalars_in,
@@ -29,7 +29,7 @@ ELSEWHERE = pytest.mark.skip(reason="torch lists it for accelerators: capturable
 
 
 def configurations() -> Iterator[Any]:
-    """Every configuration with its own decay and, if it has none, with one."""
+    """Every configuration with its own decay and, if it has none, with one; float32 by defaults."""
     for record in RECORDS:
         name = record.optim_cls.__name__
         here = {given.desc for given in record.optim_inputs_func("cpu")}
@@ -39,10 +39,13 @@ def configurations() -> Iterator[Any]:
                     continue
                 marks = () if device == "cpu" else ELSEWHERE
                 made = Configuration(name, given.kwargs)
-                yield pytest.param(made, id=f"{name}: {given.desc}", marks=marks)
+                for dtype, tolerance in PRECISIONS[: 2 if given.desc == "default" else 1]:
+                    words = f"{name}: {given.desc}, {dtype}"
+                    yield pytest.param(made, dtype, tolerance, id=words, marks=marks)
                 if name != "Rprop" and not given.kwargs.get("weight_decay"):
                     decayed = Configuration(name, {**given.kwargs, "weight_decay": 0.1})
-                    yield pytest.param(decayed, id=f"{name}: {given.desc}, decayed", marks=marks)
+                    words = f"{name}: {given.desc}, decayed"
+                    yield pytest.param(decayed, *PRECISIONS[0], id=words, marks=marks)
 
 
 def errors() -> Iterator[Any]:
@@ -59,8 +62,7 @@ def test_torch_has_a_record_of_each_class_that_we_share() -> None:
     assert {record.optim_cls.__name__ for record in RECORDS} == shared
 
 
-@every_precision
-@pytest.mark.parametrize("configuration", list(configurations()))
+@pytest.mark.parametrize(("configuration", "dtype", "tolerance"), list(configurations()))
 def test_every_configuration_equals_torch(
     configuration: Configuration, dtype: torch.dtype, tolerance: float
 ) -> None:
