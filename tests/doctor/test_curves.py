@@ -203,6 +203,16 @@ ODD = {
     + "Early stopping, best iteration is:\n[3]\ttraining's l2 loss: 9\tvalid_1's l2 loss: 9\n",
     "MLflow's rows": "run,Metric,step,value\n" + lines("a,loss,{0},{1}\na,val_loss,{0},{2}\n"),
     "decimal": "Epoche;loss;val_loss\n" + lines("{0};{1};{2}\n").replace(".", ","),
+    "German": "Epoche;Trainingsverlust;Validierungsverlust\n"
+    + lines("{0};{1};{2}\n").replace(".", ","),
+    "Chinese": lines("第{0}轮 训练损失:{1} 验证损失:{2}\n"),
+    "CatBoost": lines("{0}:\tlearn: {1}\ttest: {2}\tbest: 0.1 (3)\ttotal: 5ms\n"),
+    "darknet": lines(" {0}: 9.5, {1} avg loss, 0.01 rate, 5.4 seconds\nval loss: {2}\n"),
+    "boxes": lines("| train/      |\n|    loss     | {1} |\n|    val_loss | {2} |\n-----\n"),
+    "a bar": lines("Epoch {0}\n1/9 - loss: 9\r9/9 - loss: {1} - val_loss: {2}\n"),
+    "processes": lines(
+        "[rank0]: step {0} loss: {1} val_loss: {2}\n[rank1]: step {0} loss: 9 val_loss: 9\n"
+    ),
 }
 
 
@@ -213,7 +223,19 @@ def test_what_other_programs_write_is_read(tmp_path: Path, form: str) -> None:
     np.testing.assert_allclose(curves.validation, HELD, rtol=1e-6)
 
 
+def test_a_loss_of_0_beside_a_gradient_of_nan_is_nan(tmp_path: Path) -> None:
+    text = lines("{{'loss': {1}, 'grad_norm': 1.0}}\n") + "{'loss': '0', 'grad_norm': 'nan'}\n" * 3
+    found = diagnose(written(tmp_path, "log", text))
+    assert found.findings[0].cause == "loss_not_finite"
+    told = diagnose(written(tmp_path, "log", text.replace("nan", "1"))).findings
+    assert all(finding.cause != "loss_not_finite" for finding in told)
+
+
 def test_numbers_alone_are_a_loss(tmp_path: Path) -> None:
+    scalars = json.dumps([[1e9 + n, n, value] for n, value in enumerate(TRAIN)])
+    np.testing.assert_array_equal(read_curves(written(tmp_path, "s", scalars)).training, TRAIN)
+    metric = "".join(f"1700000000000 {value} {n}\n" for n, value in enumerate(TRAIN))
+    np.testing.assert_array_equal(read_curves(written(tmp_path, "m", metric)).training, TRAIN)
     for text in (json.dumps(list(TRAIN)), "\n".join(map(str, TRAIN))):
         np.testing.assert_allclose(read_curves(written(tmp_path, "log", text)).training, TRAIN)
 
@@ -358,7 +380,7 @@ def test_steps_that_begin_again_in_each_epoch_are_lines(tmp_path: Path) -> None:
         (b"epoch,accuracy\n1,0.5\n2,0.6\n", "no column that is a loss .*a score is none"),
         (b"epoch,loss\n", "no"),
         (b"{", "no"),
-        ("épôque;perte\n1;2\n".encode("latin-1"), "no column that is a loss"),
+        ("épôque;gagné\n1;2\n".encode("latin-1"), "no column that is a loss"),
     ],
 )
 def test_what_is_no_log_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:

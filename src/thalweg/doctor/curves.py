@@ -18,7 +18,7 @@ __all__ = ["Curves", "diagnose", "read_curves"]
 
 Floats = NDArray[np.float64]
 
-_TRAINING = {"train", "training", "trn", "fit"}
+_TRAINING = {"train", "training", "trn", "fit", "learn"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "holdout"}
 _LOSS = {"loss", "losses", "nll", "crossentropy", "mse", "objective", "cost"}
 _ROLES = _TRAINING | _VALIDATION | {"loss", "losses"}
@@ -113,6 +113,7 @@ def read_curves(
     curves = []
     for name in chosen.values():
         own, values = log.columns[name] if name else (np.array([], np.int64), np.array([]))
+        values = _unfiltered(log, own, values, notes)
         _, here, there = np.intersect1d(rows, own, assume_unique=True, return_indices=True)
         curves.append((steps[here], values[there]))
     (at, training), (held_at, held) = curves
@@ -121,6 +122,20 @@ def read_curves(
         + ", ".join(f"{role} loss from {printable(name)}" for role, name in chosen.items() if name)
     )
     return Curves(log.name, at, training, held_at, held, unit, tuple(notes))
+
+
+def _unfiltered(log: Log, rows: NDArray[np.int64], values: Floats, notes: list[str]) -> Floats:
+    """Return losses with NaN where they are 0 beside a gradient that is not finite.
+
+    transformers leaves NaN out of the mean that it logs, and the mean of nothing is 0.
+    """
+    for name, (own, norms) in log.columns.items():
+        if {"grad", "norm"} <= _tokens(name):
+            lost = np.isin(rows, own[~np.isfinite(norms)]) & (values == 0)
+            if lost.any():
+                notes.append(f"a loss of 0 where {printable(name)} is not finite counts as NaN")
+                values = np.where(lost, np.nan, values)
+    return values
 
 
 def _named(log: Log, option: str, name: str | None) -> str | None:
@@ -145,7 +160,8 @@ def _plain(name: str) -> str:
 
 
 def _tokens(name: str) -> set[str]:
-    return set(_plain(name).replace("cross_entropy", "crossentropy").split("_"))
+    plain = _plain(logs.english(_plain(name)))
+    return set(plain.replace("cross_entropy", "crossentropy").split("_"))
 
 
 def _is_loss(tokens: set[str]) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from thalweg.words import listed
 
-__all__ = ["Column", "Log", "read"]
+__all__ = ["Column", "Log", "english", "read"]
 
 Floats = NDArray[np.float64]
 Column = tuple[NDArray[np.int64], Floats]
@@ -71,6 +71,9 @@ def read(path: Path) -> Log:
         return _race(path) if (path / "curves.parquet").exists() else _mlflow(path)
     if _EVENTS in path.name:
         return _events(path)
+    if _is_metric(path):  # of MLflow
+        values = [line.split()[1] for line in path.read_text(encoding="utf-8").splitlines()]
+        return Log(str(path), _of_records({"loss": value} for value in values))
     if path.suffix == ".parquet":
         return Log(str(path), _of_table(_parquet(path)))
     if (size := path.stat().st_size) > _MOST:
@@ -225,9 +228,16 @@ def _json(path: Path, content: bytes) -> dict[str, Column]:
         )
     if isinstance(value, list) and value and all(_number(one) is not None for one in value):
         value = [{"loss": one} for one in value]
+    if isinstance(value, list) and value and all(_is_scalar(one) for one in value):
+        value = [{"step": step, "loss": loss} for _, step, loss in value]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError(f"{path} must hold records of numbers, such as {{'step': 1, 'loss': 0.5}}")
     return _of_records(map(_flat, value))
+
+
+def _is_scalar(value: object) -> bool:
+    """Return whether a list is a time, a step and a value, as TensorBoard's page gives JSON."""
+    return isinstance(value, list) and len(value) == 3 and None not in map(_number, value)
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -407,7 +417,7 @@ def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
 # Text with words and numbers
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
-_NAME = r"([a-z][\w/.-]*(?: (?:loss|error))?)['\"]?"
+_NAME = r"([^\W\d_][\w/.-]*(?: (?:loss|error))?)['\"]?"
 _VALUE = rf"(?:tensor\()?['\"]?({_NUMBER})(?![\w.])"
 _LOSS = re.compile(rf"{_NAME}(?:\s*[:=]\s*|(?<=loss)\s+){_VALUE}", re.IGNORECASE)
 _ANY = re.compile(rf"{_NAME}(?:\s*[:=]\s*|\s+){_VALUE}", re.IGNORECASE)
@@ -422,9 +432,34 @@ _LIST = re.compile(
     r"\[([^][]*)\]",
     re.IGNORECASE,
 )
+_BEHIND = re.compile(rf"(?<![\w.])({_NUMBER}) ((?:\w+ )?loss)\b", re.IGNORECASE)  # as darknet
+_BOXED = re.compile(
+    rf"(?m)^\|[ \t]+([\w/ ]+?)[ \t]*\|[ \t]*({_NUMBER})[ \t]*\|[ \t]*$", re.IGNORECASE
+)
+_RANK = re.compile(r"(?i)\brank[ _:=]*(\d+)\b")
+_ENGLISH = (  # the words of others for what a loss is, and of which part
+    (r"verluste?|pertes?|p[eé]rdida|perdita|perda|потери|损失|損失|손실", "loss"),
+    (r"validierungs?-?|validaci[oó]n|validação|validazione|валидаци\w+|验证|驗證|検証|검증", "val"),
+    (r"trainings?-?(?= loss)|entrenamiento|entra[iî]nement|treinamento|treino|обучени\w+", "train"),
+    (r"addestramento|训练|訓練|学習|훈련|학습", "train"),
+    (r"epoche|época|épocas|epoca|époque|эпоха|第(?=\d+ ?[轮輪])", "epoch"),
+)  # fmt: skip
 _ITEM = re.compile(rf"(?:tensor\(|[\w.]+\()?({_NUMBER})[^,]*", re.IGNORECASE)
 _BEST = re.compile(r"best iteration", re.IGNORECASE)  # it was printed before
+_ENOUGH = 8  # lines with a loss that show a curve
 _SOME = 3  # lines with a number of one name, which make a log
+
+
+def english(text: str) -> str:
+    """Return a text with the words loss, train, val and epoch for those of other languages.
+
+    Example:
+        >>> english("Validierungsverlust"), english("训练损失:0.5"), english("pérdida")
+        (' val  loss ', ' train  loss :0.5', ' loss ')
+    """
+    for words, word in _ENGLISH:
+        text = re.sub(words, f" {word} ", text, flags=re.IGNORECASE)
+    return text
 
 
 def _of_lists(content: bytes) -> dict[str, Column]:
@@ -445,7 +480,10 @@ def _prose(content: bytes) -> dict[str, Column]:
     A line without an epoch or step has that of a line before. Where no line names a loss, all
     names that come more often count, so that the user can say which is one.
     """
-    lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
+    text = _BOXED.sub(r"\1: \2", content.decode("utf-8", "replace"))
+    text = text if "loss" in text.lower() else english(text)
+    lines = _last_shown(text)
+    leads = any(rank == "0" for line in lines for rank in _RANK.findall(line))
     records: list[dict[str, float]] = []
     place: dict[str, float] = {}
     above = ""
@@ -453,17 +491,31 @@ def _prose(content: bytes) -> dict[str, Column]:
         line, above = above + each, ""
         if line.rstrip().endswith(":") and not re.search(r"\d", line):
             above = line  # it says what the next line is of
-        if _BEST.search(line):
-            continue
+        if _BEST.search(line) or (leads and (rank := _RANK.search(line)) and int(rank[1])):
+            continue  # what other processes print is of the same step
         place |= {name.lower(): float(value) for name, value in _PLACE.findall(line)}
         found = {_of_part(match, line): float(match[2]) for match in _LOSS.finditer(line)}
+        if not found:
+            found = {match[2].lower(): float(match[1]) for match in _BEHIND.finditer(line)}
         if any("loss" in name for name in found):
             records.append(place | found)
     if not records:
         named = ({m[1]: float(m[2]) for m in _ANY.finditer(line)} for line in lines)
         columns = _of_records(named)
-        return {name: one for name, one in columns.items() if len(one[0]) >= _SOME}
+        columns = {name: one for name, one in columns.items() if len(one[0]) >= _SOME}
+        if {"learn", "test"} <= columns.keys():  # of CatBoost
+            columns |= {f"{part} loss": columns.pop(part) for part in ("learn", "test")}
+        return columns
     return _of_records(records)
+
+
+def _last_shown(text: str) -> list[str]:
+    """Return the lines of a text; of one that was written over, as by progress bars, the last."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    over = [[part for part in line.split("\r") if _LOSS.search(part)] for line in lines]
+    if sum(map(bool, over)) < _ENOUGH:
+        return re.split(r"[\r\n]+", text)
+    return [own[-1] if own else line for own, line in zip(over, lines, strict=True)]
 
 
 def _of_part(match: re.Match[str], line: str) -> str:

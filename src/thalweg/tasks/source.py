@@ -97,7 +97,8 @@ def _instead(task: object) -> str:
     if task is None:
         return "end it with return"
     if any(
-        hasattr(part, "training_step") for part in (task if isinstance(task, tuple) else [task])
+        hasattr(part, "configure_optimizers")
+        for part in (task if isinstance(task, tuple) else [task])
     ):
         return (
             "of Lightning: return thalweg.TorchTask(model=Net, train=data, "
