@@ -1,4 +1,4 @@
-"""The live view of a race: how each rule stands, how far the race is, and the time left."""
+"""What is shown while work goes on: how a race stands, or in words what is waited for."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from thalweg.progress import Progress, Standing
 
-__all__ = ["View", "live", "sparkline", "view"]
+__all__ = ["View", "live", "sparkline", "view", "waiting"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20  # characters
@@ -200,6 +200,29 @@ def live(*, shown: bool = True) -> Iterator[View]:
     ready = Spinner("dots", "getting ready")
     with Live(ready, console=Console(stderr=True), transient=True) as terminal:
         yield View(terminal)
+
+
+@contextlib.contextmanager
+def waiting(doing: str) -> Iterator[None]:
+    """Show on a terminal what is done, until it is; elsewhere nothing.
+
+    Args:
+        doing: in words, such as ``"training 500 steps"``.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.spinner import Spinner  # noqa: PLC0415
+
+    with Live(
+        Spinner("dots", doing),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what is piped goes where it would have gone
+    ):
+        yield
 
 
 def _in_notebook() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Told
-from thalweg import cli, racing
+from thalweg import cli, live, racing
 from thalweg.cli import terminal
 
 
@@ -43,7 +43,7 @@ def test_what_is_waited_for_is_shown_on_a_terminal_alone(
     monkeypatch.setattr(sys, "stderr", errors)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("TERM", "xterm")
-    with terminal.waiting("training 5 steps"):
+    with live.waiting("training 5 steps"):
         sys.stdout.write("a task's own words\n")
     assert ("training 5 steps" in errors.getvalue()) == shown
     assert out.getvalue() == "a task's own words\n"

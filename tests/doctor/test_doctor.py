@@ -1,3 +1,5 @@
+import io
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -57,10 +59,18 @@ def test_a_sound_training_has_no_finding() -> None:
     assert causes(watched(model, torch.optim.Adam(model.parameters(), lr=1e-2))) == []
 
 
-def test_gradients_that_are_not_zeroed_are_seen() -> None:
-    model = net()
+@pytest.mark.parametrize("terminal", [True, False])
+def test_gradients_that_are_not_zeroed_are_seen(
+    terminal: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, errors = net(), io.StringIO()
     doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.05), zero=False, steps=30)
+    errors.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", errors)
+    monkeypatch.setenv("TERM", "xterm")
     assert causes(doctor) == ["gradients_not_zeroed"]
+    assert ("trying changes on copies" in errors.getvalue()) == terminal
 
 
 def test_a_step_that_is_never_taken_is_seen() -> None:

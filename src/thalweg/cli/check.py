@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thalweg.cli.findings import failing, show
-from thalweg.cli.terminal import waiting
 
 if TYPE_CHECKING:
     from thalweg.doctor.setup import Setup
@@ -38,15 +37,14 @@ def check(
         setup = set_up(task, batch_size)
         from thalweg.doctor.examination import check as look  # noqa: PLC0415 - loads torch
 
-        with waiting("trying changes on copies"):
-            report = look(
-                setup.model,
-                setup.optimizer,
-                setup.loss_fn,
-                setup.loader,
-                setup.val_loader,
-                step=setup.step,
-            )
+        report = look(
+            setup.model,
+            setup.optimizer,
+            setup.loss_fn,
+            setup.loader,
+            setup.val_loader,
+            step=setup.step,
+        )
     if not report.findings and (why := report.skipped.get("step changes nothing")):
         raise ValueError(f"no step can be taken: {why}")
     show(report, json=json)

@@ -8,7 +8,8 @@ import typer
 from thalweg.checks import count
 from thalweg.cli.check import BATCH_SIZE, set_up
 from thalweg.cli.findings import failing, show
-from thalweg.cli.terminal import say, waiting
+from thalweg.cli.terminal import say
+from thalweg.live import waiting
 
 __all__ = ["doctor"]
 
@@ -77,14 +78,11 @@ def doctor(
             setup = set_up(source, batch_size)
             with waiting(f"training {many} steps"):
                 watched = setup.train(many)
-            with waiting("trying changes on copies"):
-                report = watched.report()
+            report = watched.report()
             if prove and report.findings:
-                with waiting("proving cures"):
-                    proof = watched.prove()
+                proof = watched.prove()
             if out is not None:
-                with waiting("measuring what the page shows"):
-                    watched.to_html(out, proof)
+                watched.to_html(out, proof)
         else:
             from thalweg.doctor.curves import diagnose, read_curves  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say", "show", "waiting"]
+__all__ = ["INTERRUPTED", "STDOUT", "console", "no_interrupt_lost", "say", "show"]
 
 STDOUT = "standard output"  # the name in messages of an output that has none
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
@@ -52,29 +52,6 @@ def show(table: "Table") -> None:
     least = sum((column.min_width or 0) + gap for column in table.columns)
     screen.width = max(screen.width, least)
     screen.print(table)
-
-
-@contextmanager
-def waiting(doing: str) -> Iterator[None]:
-    """Show on a terminal what a command does, until it is done; elsewhere nothing.
-
-    Args:
-        doing: in words, such as ``"training 500 steps"``.
-    """
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
-    from rich.spinner import Spinner  # noqa: PLC0415
-
-    with Live(
-        Spinner("dots", doing),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # what is piped goes where it would have gone
-    ):
-        yield
 
 
 @contextmanager

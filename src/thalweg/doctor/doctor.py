@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from thalweg.doctor.checks.gradients import gradient_not_finite
 from thalweg.doctor.diagnosis import compare, treat, unscaled
 from thalweg.doctor.dynamics import Dynamics, measure
-from thalweg.doctor.examination import examine, may_follow, ordered
+from thalweg.doctor.examination import TRYING, examine, may_follow, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
@@ -31,6 +31,7 @@ from thalweg.doctor.terms import lags, terms_unbalanced
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.watched import Watched
 from thalweg.errors import TaskError, blamed, told
+from thalweg.live import waiting
 
 __all__ = ["Doctor"]
 
@@ -173,7 +174,7 @@ class Doctor:
         if not _first_process():
             return Report((), (), {}, {"the training": "the first process reports"})
         if self._report is None:
-            with untouched([self.model]), warnings.catch_warnings():
+            with waiting(TRYING), untouched([self.model]), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._report = self._examine()
         return self._report
@@ -195,7 +196,8 @@ class Doctor:
         rates = self.signals.rates[begin.step :]
         highest = max(self.signals.rates) / rates[0] if rates and rates[0] > 0 else 1.0
         moment = Moment(begin.step, begin.random, rates, highest)
-        return prove(findings, self._subject(begin), moment, steps=steps)
+        with waiting("proving cures"):
+            return prove(findings, self._subject(begin), moment, steps=steps)
 
     def dynamics(self) -> list[Dynamics]:
         """Measure the training on the copies that were kept along its way.
@@ -236,17 +238,19 @@ class Doctor:
         page.check(path)
         signals = self.signals
         names = {id(p): name for name, p in self.model.named_parameters()}
-        watched = Watched(
-            self._curves(),
-            self.report(),
-            (signals.norm_steps, signals.norms),
-            signals.rates,
-            [names.get(id(p), "not in the model") for p in signals.noted],
-            signals.notes,
-            self.dynamics(),
-            proof,
-        )
-        return page.write(path, watched)
+        report = self.report()
+        with waiting("measuring what the page shows"):
+            watched = Watched(
+                self._curves(),
+                report,
+                (signals.norm_steps, signals.norms),
+                signals.rates,
+                [names.get(id(p), "not in the model") for p in signals.noted],
+                signals.notes,
+                self.dynamics(),
+                proof,
+            )
+            return page.write(path, watched)
 
     def _curves(self) -> Curves:
         """Return both losses, as a log would have them."""

@@ -25,9 +25,11 @@ from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
 from thalweg.doctor.subject import LossFn, Step, Subject, bare
 from thalweg.errors import TaskError, told
+from thalweg.live import waiting
 
-__all__ = ["check", "examine", "may_follow", "ordered"]
+__all__ = ["TRYING", "check", "examine", "may_follow", "ordered"]
 
+TRYING = "trying changes on copies"  # what a terminal shows meanwhile
 _READING = 1.0  # seconds for training batches, half as many for validation batches
 _HELD = 64_000_000  # bytes of batches that are held
 _MOST = 64  # batches
@@ -61,7 +63,8 @@ def check(
         TaskError: a loader is empty or an iterator, or the model cannot be copied.
     """
     began = time.monotonic()
-    with untouched([bare(model)], [loader, val_loader]), warnings.catch_warnings():
+    left_alone = untouched([bare(model)], [loader, val_loader])
+    with waiting(TRYING), left_alone, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a loss says of shapes is looked for below
         part = read(loader, "loader", _READING, _HELD, _MOST)
         held = read(val_loader, "val_loader", _READING / 2, _HELD, _MOST) if val_loader else None
