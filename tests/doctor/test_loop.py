@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
@@ -9,7 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
-from thalweg.doctor.loop import look_at_loop
+from thalweg.doctor.loop import look_at_loop, undivided
+from thalweg.doctor.trials import Course
+
+if TYPE_CHECKING:
+    from thalweg.doctor.signals import Signals
+    from thalweg.doctor.trials import Trials
 
 
 def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
@@ -48,6 +56,18 @@ def test_gradients_that_are_added_undivided_raise_the_rate(
         return
     assert [f.cause for f in problems] == ["lr_too_high"]
     assert "Divide each loss by 16" in problems[0].sentence
+
+
+@pytest.mark.parametrize(("total", "named"), [(0.7, True), (0.3, False)])
+def test_a_sum_of_gradients_is_no_fault_where_a_copy_learns_by_it(
+    total: float,
+    named: bool,  # noqa: FBT001
+) -> None:
+    lefts = iter((0.05, total))  # of the mean, and of the sum
+    trials = SimpleNamespace(run=lambda treatment: Course(treatment, [1.0], next(lefts)))
+    signals = SimpleNamespace(losses=[1.0] * 32, steps=2)
+    found = undivided(cast("Signals", signals), cast("Trials", trials), 0.7)
+    assert (found is not None) == named
 
 
 @pytest.mark.parametrize(
@@ -107,6 +127,16 @@ def test_a_schedule_that_raises_the_rate_too_far_is_told_by_following_it() -> No
 
 def test_a_schedule_that_keeps_a_little_of_the_rate_ends_too_early_too() -> None:
     assert scheduled(0.05, lambda step: max(0.5**step, 0.011)) == ["schedule_ends_too_early"]
+
+
+def test_a_warm_up_that_is_longer_than_the_training_keeps_the_rate_too_low() -> None:
+    model, steps = net(), count(1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+    def warm_up() -> None:
+        optimizer.param_groups[0]["lr"] = 0.05 * next(steps) / 20_000
+
+    assert watched(model, optimizer, before=warm_up) == ["lr_too_low"]
 
 
 def looped(loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> list[str]:

@@ -276,6 +276,8 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
             return
         if max(factors) > _RAISED:
             yield _raised(max(signals.rates), first, trials, course)
+        elif max(factors) < 1 / _RAISED:
+            yield _held_down(max(signals.rates), first, trials, course)
         else:
             low = sum(factor < 1 / _RAISED for factor in factors) / len(factors)
             yield too_early((factors.index(min(factors)), low), left, trials.plain.left)
@@ -414,6 +416,26 @@ def undivided(signals: Signals, trials: Trials, left: float) -> Finding | None:
         },
         "a copy with the sum learns less than half of what one with the mean does",
         "an experiment: the same steps with the sum and with the mean",
+        onset=0,
+    )
+
+
+def _held_down(top: float, first: float, trials: Trials, course: Course) -> Finding:
+    return Finding(
+        "lr_too_low",
+        "problem",
+        f"The loop keeps the rate at or below {digits(top)}, as a warm-up that is longer than the "
+        f"training does; the optimizer was made with {digits(first)}. A copy that follows the loop "
+        f"leaves {digits(course.left)} of the loss of a constant, one with the optimizer's rate "
+        f"{digits(trials.plain.left)}.",
+        {
+            "largest rate": top,
+            "the optimizer's rate": first,
+            "loss left with the loop's rates": course.left,
+            "loss left with the optimizer's rate": trials.plain.left,
+        },
+        "less than half of the optimizer's rate at every step, and a copy with it learns more",
+        "an experiment: the same steps with the loop's rates and with the optimizer's",
         onset=0,
     )
 
