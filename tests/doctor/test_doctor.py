@@ -1,4 +1,5 @@
 import io
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -202,6 +203,18 @@ def test_a_training_that_is_only_short_has_no_problem() -> None:
     model = net()
     doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.02), steps=40)
     assert [(f.cause, f.severity) for f in doctor.findings[:1]] == [("lr_too_low", "warning")]
+
+
+@pytest.mark.parametrize(("last", "severity"), [(2, "warning"), (0, "problem")])
+def test_a_loss_that_is_not_finite_is_told_though_no_copy_shows_why(
+    last: int, severity: str
+) -> None:
+    model = net()
+    doctor = watched(model, torch.optim.Adam(model.parameters(), lr=1e-2), steps=20)
+    for loss in (math.nan, *[0.3] * last):
+        doctor.step(loss, batch=batches()[0])
+    told = [(f.cause, f.severity, f.onset) for f in doctor.findings]
+    assert ("loss_not_finite", severity, 20) in told
 
 
 def test_decay_is_named_when_a_copy_without_it_learns() -> None:

@@ -1,5 +1,6 @@
 """What check finds of gradients: wrong ones, and such as are not finite."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
+from thalweg.doctor.checks.gradients import gradient_not_finite
+from thalweg.doctor.subject import Subject
 
 
 class Cube(torch.autograd.Function):
@@ -179,6 +182,27 @@ class Half(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x.half())
         return out.float()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (torch.sqrt, "sqrt"),
+        (torch.log, "log"),
+        (lambda out: out.exp() ** 0.5, None),
+        (lambda out: 1e38 * out * 1e38 - 1e38 * out * 1e38, None),  # overflow is another fault
+    ],
+    ids=["root", "logarithm", "defined", "overflow"],
+)
+def test_a_function_that_has_no_value_for_a_number_is_named(
+    function: Callable[[Tensor], Tensor], name: str | None
+) -> None:
+    torch.manual_seed(0)
+    model, batch = nn.Linear(3, 1), (torch.randn(16, 3), torch.randn(16, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, lambda out, y: (function(out) - y).mean(), [batch])
+    found = gradient_not_finite(subject)
+    assert (found and found.evidence["function"]) == name
 
 
 @pytest.mark.parametrize(("eps", "expected"), [(1e-8, ["loss_not_finite"]), (1e-4, [])])

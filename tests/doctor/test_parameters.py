@@ -99,16 +99,19 @@ def test_what_a_loss_uses_is_no_part_of_the_model() -> None:
         def __init__(self) -> None:
             self.judge = judge
 
-        def loss(self, made: Tensor, _: Tensor) -> Tensor:
+        def __call__(self, made: Tensor, _: Tensor) -> Tensor:
             return functional.softplus(-self.judge(made)).mean()
 
     def judged(by: nn.Module, made: Tensor, _: Tensor) -> Tensor:
         return functional.softplus(-by(made)).mean()
 
+    both = {"model": model, "judge": judge}
     for loss_fn in (
         lambda made, _: functional.softplus(-judge(made)).mean(),
+        lambda made, _: functional.softplus(-both["judge"](made)).mean(),
         partial(judged, judge),
-        Judged().loss,
+        Judged(),
+        Judged().__call__,
     ):
         assert parameters_not_registered(Subject(model, optimizer, loss_fn, [batch])) is None
 
@@ -185,6 +188,17 @@ class Applied(nn.Module):
         return self.function(self.inner(x))
 
 
+class Coded(nn.Module):
+    """A layer that reads rounded numbers, and learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x.round())  # type: ignore[no-any-return]
+
+
 def straight_through(out: Tensor) -> Tensor:
     return out + (out.round() - out).detach()
 
@@ -194,13 +208,23 @@ def straight_through(out: Tensor) -> Tensor:
     [
         (torch.round, "round"),
         (torch.sign, "sign"),
+        (Coded(), "round"),
         (lambda out: 3 * out.floor() + 1, "floor"),
         (straight_through, None),
         (lambda out: out + out.round(), None),  # gradients come through the other way
         (torch.tanh, None),
         (lambda out: 0 * out, None),  # nothing moves the loss
     ],
-    ids=["round", "sign", "floor", "straight through", "beside it", "tanh", "zero"],
+    ids=[
+        "round",
+        "sign",
+        "rounded inside",
+        "floor",
+        "straight through",
+        "beside it",
+        "tanh",
+        "zero",
+    ],
 )
 def test_an_operation_without_slope_cuts_the_graph(
     function: Callable[[Tensor], Tensor], operation: str | None

@@ -4,7 +4,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from thalweg.doctor.trials import Trials
 from thalweg.doctor.watched import Watched
 from thalweg.errors import TaskError, blamed, told
 from thalweg.live import waiting
+from thalweg.words import digits
 
 __all__ = ["Doctor"]
 
@@ -285,6 +286,8 @@ class Doctor:
                 looked_at += ["rate", "weight decay", "scales", "initial weights", "validation"]
             except Exception as error:  # noqa: BLE001 - what was found before is told all the same
                 skipped["rate and dynamics"] = told(error)
+        if onset is not None and not any(f.severity == "problem" for f in findings):
+            findings.append(_unexplained(self.signals.losses, onset))
         findings = ordered(findings)
         if onset is not None:
             findings = self._placed(findings, onset)
@@ -416,6 +419,21 @@ def _number(name: str, value: Tensor | float) -> float:
 def _first_process() -> bool:
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     return alone or torch.distributed.get_rank() == 0
+
+
+def _unexplained(losses: Sequence[float], onset: int) -> Finding:
+    """Return the finding of a loss that is not finite, where no experiment told why."""
+    before = f"; it was {digits(losses[onset - 1])} before" if onset else ""
+    return Finding(
+        "loss_not_finite",
+        "warning" if math.isfinite(losses[-1]) else "problem",
+        f"The loss is {losses[onset]} at step {onset}{before}. Steps on copies did not tell why.",
+        {"loss": str(losses[onset]), "last loss": str(losses[-1])},
+        "a loss is a finite number",
+        "the losses that were noted",
+        onset=onset,
+        sure=0.5,
+    )
 
 
 def _stops(finding: Finding) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from types import CellType, FunctionType, MethodType
@@ -28,6 +28,7 @@ __all__ = [
     "leaves",
     "let_step",
     "nodes",
+    "operation_of",
 ]
 
 _OFTEN = 4  # uses of one parameter in one pass
@@ -168,13 +169,25 @@ def _modules(loss_fn: object) -> Iterator[nn.Module]:
         for value in (loss_fn.func, *loss_fn.args, *loss_fn.keywords.values()):
             yield from _modules(value)
     elif isinstance(loss_fn, MethodType):
-        yield from (v for v in _members(loss_fn.__self__) if isinstance(v, nn.Module))
+        yield from _among(_members(loss_fn.__self__))
         yield from _modules(loss_fn.__func__)
     elif isinstance(loss_fn, FunctionType):
         cells = [c.cell_contents for c in loss_fn.__closure__ or () if not _empty(c)]
         used = [loss_fn.__globals__.get(name) for name in loss_fn.__code__.co_names]
-        held = [*cells, *used, *(loss_fn.__defaults__ or ())]
-        yield from (value for value in held if isinstance(value, nn.Module))
+        yield from _among([*cells, *used, *(loss_fn.__defaults__ or ())])
+    else:
+        yield from _among(_members(loss_fn))
+
+
+def _among(values: Iterable[object]) -> Iterator[nn.Module]:
+    """Yield modules among values, and in lists, tuples and dicts that are among them."""
+    for value in values:
+        members: Iterable[object] = [value]
+        if isinstance(value, dict):
+            members = value.values()
+        elif isinstance(value, list | tuple):
+            members = value
+        yield from (member for member in members if isinstance(member, nn.Module))
 
 
 def _members(thing: object) -> Iterator[object]:
@@ -476,18 +489,28 @@ class Subject:
         return max(uses.values(), default=0) >= _OFTEN
 
 
-def nodes(loss: Tensor) -> Iterator[Any]:
-    """Yield the nodes of a loss's graph."""
+def nodes(loss: Tensor, without: Collection[str] = ()) -> Iterator[Any]:
+    """Yield the nodes of a loss's graph.
+
+    Args:
+        loss: at which the graph ends.
+        without: operations, such as ``"Round"``, that are not passed through.
+    """
     seen, waiting = set(), [loss.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in seen or operation_of(node) in without:
             continue
         seen.add(node)
         yield node
         waiting += [following for following, _ in node.next_functions]
 
 
-def leaves(loss: Tensor) -> list[Tensor]:
-    """Return the leaves that a loss's graph reaches."""
-    return [node.variable for node in nodes(loss) if hasattr(node, "variable")]
+def operation_of(node: Any) -> str:  # noqa: ANN401 - torch has no public class of it
+    """Return what a node is the derivative of, such as ``"Round"``."""
+    return str(node.name()).split("Backward", maxsplit=1)[0]
+
+
+def leaves(loss: Tensor, without: Collection[str] = ()) -> list[Tensor]:
+    """Return the leaves that a loss's graph reaches, not by way of some operations."""
+    return [node.variable for node in nodes(loss, without) if hasattr(node, "variable")]

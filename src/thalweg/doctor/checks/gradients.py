@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.subject import Copy, Subject, let_step, nodes
+from thalweg.doctor.loaders import Batch
+from thalweg.doctor.subject import Copy, Subject, let_step, nodes, operation_of
 from thalweg.words import digits
 
 __all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
@@ -31,6 +32,13 @@ _ROOTS = (  # infinite derivative at 0; that of acos and asin is 1 over such a r
 )
 _LOGARITHMS = {"Log", "Log2", "Log10"}
 _DIVISIONS = {"div", "divide", "truediv", "true_divide"}
+_UNDEFINED = {  # functions that give NaN of a number outside of where they are defined
+    **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "log10"), "a number below 0"),
+    **dict.fromkeys(("pow", "rpow"), "a fractional power of a number below 0"),
+    **dict.fromkeys(("acos", "arccos", "asin", "arcsin"), "a number beyond -1 and 1"),
+    **dict.fromkeys(("atanh", "arctanh"), "a number beyond -1 and 1"),
+    "log1p": "a number below -1",
+}
 _RECTIFIERS = {"Relu", "Threshold", "Hardtanh", "Clamp", "ClampMin"}
 _ZERO_STAYS = {  # operations after which a 0 is a 0 still
     *("Alias", "Cat", "Clone", "Div", "Expand", "Gather", "Index", "Mul", "Permute", "Select"),
@@ -49,7 +57,7 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
             if not loss.requires_grad:
                 return None
             if not float(loss.detach().abs()) < _HUGE:
-                return None if _finite(loss) else _broken(subject, loss, step)
+                return None if _finite(loss) else _broken(subject, twin, loss, step)
             if not all(map(_sound, twin.parameters)):
                 return None
             loss.backward()
@@ -66,9 +74,33 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
     return None
 
 
-def _broken(subject: Subject, loss: Tensor, step: int) -> Finding | None:
+def _broken(subject: Subject, twin: Copy, loss: Tensor, step: int) -> Finding | None:
     """Look for what makes a loss of sound weights infinite or NaN."""
-    return _logarithm_of_zero(loss, step) or _made_by_batch(subject, step)
+    return (
+        _logarithm_of_zero(loss, step) or _made_by_batch(subject, step)
+        or _undefined(twin, subject.batches[step], step)
+    )  # fmt: skip
+
+
+def _undefined(twin: Copy, batch: Batch, step: int) -> Finding | None:
+    """Look for a function of a finite number that it has no value for, as a root of -1."""
+    breaks = _Breaks()
+    with torch.no_grad(), breaks:
+        twin.loss(batch)
+    if breaks.name not in _UNDEFINED or not breaks.finite:
+        return None
+    return Finding(
+        "loss_not_finite",
+        "problem",
+        f"The loss is NaN, and all weights and inputs are finite: {breaks.name} takes "
+        f"{_UNDEFINED[breaks.name]}. Keep its argument where it is defined, as softplus or a clamp "
+        "does.",
+        {"function": breaks.name},
+        "the first function that gives NaN, of finite numbers",
+        "an experiment: plain steps on a copy",
+        onset=step,
+        sure=0.9,
+    )
 
 
 def _made_by_step(twin: Copy, bad: list[str], step: int) -> Finding:
@@ -126,7 +158,7 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
     So one column of the outputs is seen, such as a variance beside a mean, and one of several.
     """
     for node in nodes(loss):
-        if _kind(node) not in _LOGARITHMS:
+        if operation_of(node) not in _LOGARITHMS:
             continue
         share = float((node._saved_self == 0).float().mean())  # noqa: SLF001 - torch documents it
         if share > 0 and _rectified(node):
@@ -145,11 +177,11 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
 
 
 class _Breaks(TorchFunctionMode):
-    """Notes the first function that makes NaN of numbers without NaN."""
+    """Notes the first function that makes NaN of numbers without NaN, and if they are finite."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.name = ""
+        self.name, self.finite = "", False
 
     def __torch_function__(
         self,
@@ -159,14 +191,16 @@ class _Breaks(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         out = func(*args, **(kwargs or {}))
-        if not self.name and _nan(out) and not _nan((args, kwargs)):
+        if not self.name and _any(out, torch.isnan) and not _any((args, kwargs), torch.isnan):
             self.name = getattr(func, "__name__", "").strip("_")
+            self.finite = not _any((args, kwargs), torch.isinf)
         return out
 
 
-def _nan(tree: Any) -> bool:  # noqa: ANN401 - tensors in tuples and dicts
+def _any(tree: Any, of: Callable[[Tensor], Tensor]) -> bool:  # noqa: ANN401 - tuples and dicts
+    """Return whether any number of the tensors in a tree is so."""
     floats = (t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.is_floating_point())
-    return any(bool(t.isnan().any()) for t in floats)
+    return any(bool(of(t).any()) for t in floats)
 
 
 def _made_by_batch(subject: Subject, step: int) -> Finding | None:
@@ -196,17 +230,13 @@ def _made_by_batch(subject: Subject, step: int) -> Finding | None:
     )
 
 
-def _kind(node: Any) -> str:  # noqa: ANN401 - torch has no public class of it
-    return str(node.name()).split("Backward", maxsplit=1)[0]
-
-
 def _rectified(node: Any) -> bool:  # noqa: ANN401
     """Return whether a rectifier's zeros reach an operation as they are."""
     ahead = [given for given, _ in node.next_functions if given is not None]
     for given in ahead:
-        if _kind(given) in _RECTIFIERS:
+        if operation_of(given) in _RECTIFIERS:
             return True
-        if _kind(given) in _ZERO_STAYS:
+        if operation_of(given) in _ZERO_STAYS:
             ahead += [one for one, _ in given.next_functions if one not in (None, *ahead)]
     return False
 
@@ -226,7 +256,7 @@ def _first(loss: Tensor) -> str:
             found.append(name)
 
     for node in nodes(loss):
-        node.register_hook(partial(note, name=_kind(node)))
+        node.register_hook(partial(note, name=operation_of(node)))
     loss.backward()
     return found[0] if found else ""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.subject import Subject, nodes
+from thalweg.doctor.subject import Subject, leaves, nodes, operation_of
 from thalweg.words import listed
 
 __all__ = ["CHECKS", "missing", "untrained"]
@@ -232,7 +232,7 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
     zeros = [n for n, g in asked.items() if g is not None and some and not bool(g.any())]
     cut += [name for name in zeros if _slopes(subject, name)]
     if not cut:
-        return _flattened(subject, list(mine))
+        return _flattened(subject)
     return Finding(
         "graph_cut_by_detach",
         "problem",
@@ -245,28 +245,30 @@ def graph_cut_by_detach(subject: Subject) -> Finding | None:
     )
 
 
-def _flattened(subject: Subject, names: list[str]) -> Finding | None:
-    """Look for an operation whose derivative is 0 everywhere, and that all gradients come through.
+def _flattened(subject: Subject) -> Finding | None:
+    """Look for parameters that reach the loss by way of an operation without slope alone.
 
-    The parameters still move the outputs, by jumps.
+    They still move the outputs, by jumps.
     """
-    found = [g for g in subject.backward.gradients.values() if g is not None]
-    if not found or any(bool(g.any()) for g in found):
+    twin = subject.copy()
+    loss = twin.loss(subject.batch)
+    flat = sorted({operation_of(node) for node in nodes(loss)} & _FLAT)
+    if not flat:
         return None
-    passed = {
-        node.name().removesuffix("Backward0") for node in nodes(subject.copy().loss(subject.batch))
-    }
-    flat = sorted(passed & _FLAT)
-    if not flat or not any(_matters(subject, name) for name in names):
+    reached, sloped = ({id(p) for p in leaves(loss, without)} for without in ((), _FLAT))
+    named = twin.model.named_parameters()
+    behind = [name for name, p in named if id(p) in reached - sloped]
+    if not behind:
         return None
     return Finding(
         "graph_cut_by_detach",
         "problem",
-        f"All gradients are 0, and the loss changes with the parameters: it comes through "
-        f"{listed([one.lower() for one in flat], _NAMED)}, whose derivative is 0 everywhere.",
-        {"operation": flat[0].lower(), "parameters": float(len(names))},
-        "every gradient is exactly 0, and a changed parameter changes the loss",
-        "an experiment: the loss before and after a change of a parameter; the graph's operations",
+        f"The loss comes from {listed(behind, _NAMED)} through "
+        f"{listed([one.lower() for one in flat], _NAMED)}, whose derivative is 0 everywhere: "
+        "their gradients are 0.",
+        {"operation": flat[0].lower(), "parameters": float(len(behind))},
+        "every way from a parameter to the loss passes an operation whose derivative is 0",
+        "the graph's operations",
     )
 
 
