@@ -7,7 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from thalweg.doctor.allowance import Allowance
+from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.checks.start import loss_starts_high
+from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import (
     activations,
     constant_weights,
@@ -20,15 +23,17 @@ from thalweg.doctor.layers import (
 from thalweg.doctor.scale import Scale, numbers
 from thalweg.doctor.subject import Copy, Subject
 from thalweg.doctor.treatment import Treatment
-from thalweg.words import digits, listed
+from thalweg.doctor.trials import Trials
+from thalweg.words import digits, listed, percent
 
-__all__ = ["activating", "drawing"]
+__all__ = ["activating", "drawing", "drawn_too_large"]
 
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
 _SENSITIVE = 0.3  # of outputs' deviation, for 1 % of that of inputs
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _SHUT = 3.0  # of a bias: the sigmoid of more is within 5 % of its end
+_CARRIES = 0.5  # of what is left on validation data
 _SATURATED = 3  # activations with a bounded range, one behind the other
 
 
@@ -101,6 +106,41 @@ def activating(subject: Subject) -> Iterator[Treatment]:
             f"{dead:.0%} of the units of a layer are 0 for every example at the start.",
             around=partial(replaced, {"relu", "relu_"}, leaky),
         )
+
+
+def drawn_too_large(trials: Trials, last: float) -> Finding | None:
+    """Look for first weights that are too large to learn what carries over.
+
+    Args:
+        trials: of a training that has learned its own data alone.
+        last: its validation loss at the end.
+    """
+    subject = trials.subject
+    large = next((one for one in drawing(subject) if one.cause == "init_too_large"), None)
+    best = constant_loss(subject, subject.validation)
+    if large is None or not best:
+        return None
+    torch.manual_seed(0)
+    twin = subject.copy()
+    large.prepare(twin)
+    twin.train(subject.batches, len(trials.plain.losses), Allowance(trials.seconds))
+    twin.model.eval()
+    with torch.no_grad():
+        losses = [float(twin.loss(batch)) for batch in subject.validation]
+    left, held = sum(losses) / len(losses) / best, last / best
+    if not left < _CARRIES * held:
+        return None
+    return Finding(
+        "init_too_large",
+        "problem",
+        f"{large.sign} With {large.words}, {digits(left)} of the loss of a constant output is left "
+        f"on validation data; as it is, {digits(held)}.",
+        {"left on validation data": held, "left with the cure": left},
+        f"a copy with other first weights leaves less than {percent(_CARRIES)} of that",
+        "an experiment: a copy trained from other first weights",
+        onset=0,
+        sure=0.8,
+    )
 
 
 def _outweighs(name: str, parameter: Tensor) -> bool:

@@ -22,6 +22,7 @@ from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoile
 from thalweg.doctor.checks.parts import unlike_in_shape
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding, Severity
+from thalweg.doctor.first_weights import drawn_too_large
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
 from thalweg.doctor.relation import first_places, left_by_network
@@ -116,6 +117,9 @@ def look_at_outcome(
     if unrelated is None:
         overfitted = list(_overfits(trials, left, validated))
         apart = _validation_apart(trials, overfitted[0].severity) if overfitted else None
+        if apart is None and any(one.severity == "problem" for one in overfitted):
+            large = drawn_too_large(trials, validated[-1][1])
+            overfitted[:0] = [large] if large else []
         yield from [apart] if apart else overfitted
 
 
