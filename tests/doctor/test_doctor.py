@@ -13,7 +13,7 @@ from torch.nn import functional
 import thalweg
 from thalweg.doctor.checks.shapes import summed
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.terms import terms_unbalanced
+from thalweg.doctor.terms import _heeded, _Sum, terms_unbalanced
 from thalweg.errors import TaskError
 
 
@@ -440,6 +440,22 @@ def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
             doctor.step(loss, batch=(x, y))
         found = terms_unbalanced(doctor._subject(), 80, 10.0)
         assert (found and found.cause) == expected
+
+
+@pytest.mark.parametrize("shift", [-0.9, 0.9])
+def test_a_term_below_0_is_owed_to_the_inputs_too(shift: float) -> None:
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(3, 3)
+    model.load_state_dict({"weight": torch.eye(3), "bias": torch.zeros(3)})
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        return (shift - functional.cosine_similarity(out, y)).mean() + out.pow(2).mean()
+
+    subject = Subject(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, [(x, x), (x, x)])
+    share, penalty = _heeded(subject.copy(), subject, _Sum(subject))
+    # The cosine is 1 with an example's own inputs and about 0 with another's.
+    assert math.isnan(share) if shift > 0 else share > 0.5  # of two signs, nothing is told
+    assert penalty == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(

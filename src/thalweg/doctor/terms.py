@@ -27,6 +27,7 @@ _LESSER = 0.1  # of a term's gradient, of those of the others
 _ASIDE = 1e-6  # weight of a term that is all but left out
 _HELD = 8  # batches
 _SHAKEN = 1e-3  # by which inputs are moved
+_LEAST = 1e-30  # in place of 0, to divide by
 
 
 class _Terms(TorchFunctionMode):
@@ -269,7 +270,9 @@ def _heeded(twin: Copy, subject: Subject, total: _Sum) -> list[float]:
         if not here or not there:
             return []
         own, other = own + torch.stack(here).detach(), other + torch.stack(there).detach()
-    shares: list[float] = torch.where(own == other, 0.0, 1 - own / other).tolist()
+    comparable = (own == other) | (own * other > 0)  # a score's value has no sign of its own
+    share = (other - own) / torch.maximum(own.abs(), other.abs()).clamp(min=_LEAST)
+    shares: list[float] = torch.where(comparable, share, math.nan).tolist()
     return shares
 
 
