@@ -190,9 +190,10 @@ class Half(nn.Module):
         (torch.sqrt, "sqrt"),
         (torch.log, "log"),
         (lambda out: out.exp() ** 0.5, None),
-        (lambda out: 1e38 * out * 1e38 - 1e38 * out * 1e38, None),  # overflow is another fault
+        (lambda out: (1e38 * out * 1e38).log(), None),  # overflow is another fault
+        (lambda out: (out - out) / (out - out), None),  # and so is a division by 0
     ],
-    ids=["root", "logarithm", "defined", "overflow"],
+    ids=["root", "logarithm", "defined", "overflow", "division"],
 )
 def test_a_function_that_has_no_value_for_a_number_is_named(
     function: Callable[[Tensor], Tensor], name: str | None

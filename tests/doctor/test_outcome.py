@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.first_weights import drawn_too_large
 from thalweg.doctor.outcome import (
     _names_the_median,
     _overfits,
@@ -94,14 +93,20 @@ def test_examples_that_were_left_out_tell_overfitting_from_other_data(
     assert found is None or found.severity == "problem"
 
 
-@pytest.mark.parametrize(("size", "named"), [(1.0, True), (0.05, False)])
+@pytest.mark.parametrize(
+    ("size", "noise", "expected"),
+    [
+        (1.0, 0.0, ["init_too_large", "overfitting"]),
+        (1.0, 1.0, ["overfitting"]),  # there is little to learn with other weights, too
+        (0.05, 0.0, ["overfitting"]),
+    ],
+)
 def test_first_weights_that_learn_nothing_that_carries_over_are_too_large(
-    size: float,
-    named: bool,  # noqa: FBT001
+    size: float, noise: float, expected: list[str]
 ) -> None:
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(300, 40, generator=draws)
-    y = (x[:, :1] > 0).float()
+    y = (x[:, :1] + noise * torch.randn(300, 1, generator=draws) > 0).float()
     model = nn.Sequential(
         nn.Linear(40, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)
     )
@@ -110,8 +115,8 @@ def test_first_weights_that_learn_nothing_that_carries_over_are_too_large(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     data = list(zip(x.split(20), y.split(20), strict=True))
     subject = Subject(model, optimizer, nn.BCEWithLogitsLoss(), data[:10], data[10:])
-    found = drawn_too_large(Trials(subject, 100, 2.0), last=2.0)
-    assert (found is not None) == named
+    found = look_at_outcome(Trials(subject, 100, 2.0), model, 0.05, [(100, 1.0)], [])
+    assert [f.cause for f in found if f.severity == "problem"] == expected
 
 
 def test_a_loss_of_the_hardest_of_a_batch_is_held_against_batches_of_its_size() -> None:
