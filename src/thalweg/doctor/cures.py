@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.checks.shapes import summed
 from thalweg.doctor.cuts import CUTS
@@ -24,6 +23,7 @@ from thalweg.doctor.treatments import (
     larger_batches,
     treatments,
 )
+from thalweg.stack.calls import Calls
 
 __all__ = ["cures", "like"]
 
@@ -78,7 +78,7 @@ def _others(cause: str, subject: Subject) -> Iterator[Treatment]:
         yield from (replace(one, cause=cause) for factor, one in rates() if factor < 1)
 
 
-class _Last(TorchFunctionMode):
+class _Last(Calls):
     """Notes what went into the last of some functions."""
 
     def __init__(self, names: set[str]) -> None:
@@ -87,15 +87,15 @@ class _Last(TorchFunctionMode):
         self.taken: Tensor | None = None
         self.given: Tensor | None = None
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - torch prescribes the signature
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in self._names and args and isinstance(args[0], Tensor):
+        out = function(*args, **named)
+        if (
+            getattr(function, "__name__", "") in self._names
+            and args
+            and isinstance(args[0], Tensor)
+        ):
             self.taken, self.given = args[0], out
         return out
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.layers import replaced
 from thalweg.doctor.subject import Subject
+from thalweg.stack.calls import Calls
 
 __all__ = ["CUTS", "cuts", "differentiated", "graphless", "uncut"]
 
@@ -43,7 +43,7 @@ def uncut(model: nn.Module) -> None:
     model.forward = forward
 
 
-class differentiated(TorchFunctionMode):  # noqa: N801 - used as a word: with differentiated()
+class differentiated(Calls):  # noqa: N801 - used as a word: with differentiated()
     """While it is entered, derivatives that torch.autograd.grad gives have a graph of their own.
 
     Attributes:
@@ -54,18 +54,13 @@ class differentiated(TorchFunctionMode):  # noqa: N801 - used as a word: with di
         super().__init__()
         self.without = 0
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - torch prescribes the signature
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        named = kwargs or {}
-        if func is torch.autograd.grad and not named.get("create_graph", args[4:5] == (True,)):
+        if function is torch.autograd.grad and not named.get("create_graph", args[4:5] == (True,)):
             self.without += 1
             args, named = args[:4], {**named, "create_graph": True}
-        return func(*args, **named)
+        return function(*args, **named)
 
 
 def graphless(subject: Subject) -> int:

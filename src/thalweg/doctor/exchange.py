@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.subject import Subject
+from thalweg.stack.calls import Calls
 
 __all__ = ["PAIRS", "compares_sides", "exchanged"]
 
@@ -16,7 +16,7 @@ _TRIPLETS = {"triplet_margin_loss", "triplet_margin_with_distance_loss"}
 PAIRS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1}
 
 
-class exchanged(TorchFunctionMode):  # noqa: N801 - used as a word: with exchanged()
+class exchanged(Calls):  # noqa: N801 - used as a word: with exchanged()
     """While it is entered, what losses drew together is driven apart, and the other way round.
 
     Attributes:
@@ -27,14 +27,10 @@ class exchanged(TorchFunctionMode):  # noqa: N801 - used as a word: with exchang
         super().__init__()
         self.calls = 0
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - torch prescribes the signature
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        name, given, named = getattr(func, "__name__", ""), list(args), dict(kwargs or {})
+        name, given, named = getattr(function, "__name__", ""), list(args), dict(named)
         if name in _TRIPLETS:
             self.calls += 1
             sides = [*given[1:3], *(named.pop(k) for k in ("positive", "negative") if k in named)]
@@ -46,7 +42,7 @@ class exchanged(TorchFunctionMode):  # noqa: N801 - used as a word: with exchang
                 given[place] = -given[place]
             else:
                 named["target"] = -named["target"]
-        return func(*given, **named)
+        return function(*given, **named)
 
 
 def compares_sides(subject: Subject) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.subject import Copy, Subject, first_tensor
+from thalweg.stack.calls import Calls
 
 __all__ = [
     "Activation",
@@ -44,24 +44,20 @@ class Activation:
     size: float
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(Calls):
     """Notes what goes in and comes out of activations, in the order of the pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Activation] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - torch prescribes the signature
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        name = getattr(func, "__name__", "")
+        name = getattr(function, "__name__", "")
         watched = name in _RECTIFIERS | _SATURATING and args and isinstance(args[0], Tensor)
         size = float(args[0].detach().float().pow(2).mean().sqrt()) if watched else 0.0
-        out = func(*args, **(kwargs or {}))
+        out = function(*args, **named)
         if watched and out.ndim > 0 and len(out):
             self.found.append(_activation(name.removesuffix("_"), out.detach().float(), size))
         return out
@@ -93,22 +89,18 @@ def activations(subject: Subject, model: nn.Module | None = None) -> list[Activa
     return watch.found
 
 
-class _Bounded(TorchFunctionMode):
+class _Bounded(Calls):
     """Notes what activations with a bounded range return, in the order of the pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Tensor] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _SATURATING and isinstance(out, Tensor):
+        out = function(*args, **named)
+        if getattr(function, "__name__", "") in _SATURATING and isinstance(out, Tensor):
             self.found += [out] if out.requires_grad else []
         return out
 
@@ -160,7 +152,7 @@ def fading_along(subject: Subject) -> float:
     return min((float(s[0] / s.max()) for s in sizes if s.max() > 0), default=1.0)
 
 
-class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced("sigmoid", by)
+class replaced(Calls):  # noqa: N801 - used as a word: with replaced("sigmoid", by)
     """While it is entered, one activation of torch is another function.
 
     Args:
@@ -173,16 +165,16 @@ class replaced(TorchFunctionMode):  # noqa: N801 - used as a word: with replaced
         super().__init__()
         self._names, self._by, self._operands = names, by, operands
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        if getattr(func, "__name__", "") in self._names and args and isinstance(args[0], Tensor):
+        if (
+            getattr(function, "__name__", "") in self._names
+            and args
+            and isinstance(args[0], Tensor)
+        ):
             return self._by(*args[: self._operands])
-        return func(*args, **(kwargs or {}))
+        return function(*args, **named)
 
 
 def sensitivity(subject: Subject, change: float = 0.01) -> float:

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Copy, Subject, let_step
+from thalweg.stack.calls import Calls
 from thalweg.words import digits, percent
 
 __all__ = ["lags", "terms_unbalanced"]
@@ -30,7 +30,7 @@ _SHAKEN = 1e-3  # by which inputs are moved
 _LEAST = 1e-30  # in place of 0, to divide by
 
 
-class _Terms(TorchFunctionMode):
+class _Terms(Calls):
     """Notes which numbers a loss is the sum of, also where examples are summed or it is scaled."""
 
     def __init__(self) -> None:
@@ -38,15 +38,11 @@ class _Terms(TorchFunctionMode):
         self._sums: dict[int, list[Tensor]] = {}
         self._held: list[Tensor] = []  # so that no id is used twice
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "").strip("_")
+        out = function(*args, **named)
+        name = getattr(function, "__name__", "").strip("_")
         if not isinstance(out, Tensor) or out.ndim > 1:
             return out
         if name in _ADDING | _TAKING:
@@ -60,7 +56,7 @@ class _Terms(TorchFunctionMode):
                 given = (
                     [t.expand_as(whole) if a is whole else a for a in args] for t in self.of(whole)
                 )
-                self._note(out, [func(*each, **(kwargs or {})) for each in given])
+                self._note(out, [function(*each, **named) for each in given])
         return out
 
     def _note(self, out: Tensor, terms: list[Tensor]) -> None:

@@ -1,6 +1,6 @@
 """LaneFunctions: what replaces some of torch's functions while a module is computed in lanes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from thalweg.stack.calls import Calls
 
 __all__ = ["LaneFunctions"]
 
@@ -46,7 +47,7 @@ def _keep_in_lanes(_: Any, __: Any, *arguments: Any) -> tuple[Tensor, int]:  # n
     return torch.ops.thalweg.keep(*arguments), 0
 
 
-class LaneFunctions(TorchFunctionMode):
+class LaneFunctions(Calls):
     """A context in which some functions of torch are computed otherwise, with the same result.
 
     What dropout draws in a lane depends only on the lane's seed and step. Attention is written as
@@ -75,15 +76,10 @@ class LaneFunctions(TorchFunctionMode):
             functional.max_pool2d: self._max_pool,
         }
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        """Call the function, or what replaces it."""
-        return self._instead.get(function, function)(*args, **(kwargs or {}))
+        return self._instead.get(function, function)(*args, **named)
 
     def _dropout(
         self,

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Copy, Subject, let_step, nodes, operation_of
+from thalweg.stack.calls import Calls
 from thalweg.words import digits
 
 __all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
@@ -176,24 +176,20 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
     return None
 
 
-class _Breaks(TorchFunctionMode):
+class _Breaks(Calls):
     """Notes the first function that makes NaN of numbers without NaN, and if they are finite."""
 
     def __init__(self) -> None:
         super().__init__()
         self.name, self.finite = "", False
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        if not self.name and _any(out, torch.isnan) and not _any((args, kwargs), torch.isnan):
-            self.name = getattr(func, "__name__", "").strip("_")
-            self.finite = not _any((args, kwargs), torch.isinf)
+        out = function(*args, **named)
+        if not self.name and _any(out, torch.isnan) and not _any((args, named), torch.isnan):
+            self.name = getattr(function, "__name__", "").strip("_")
+            self.finite = not _any((args, named), torch.isinf)
         return out
 
 

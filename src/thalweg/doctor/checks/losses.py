@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from thalweg.doctor.checks.outputs import SCALES, enlarge, normalized
 from thalweg.doctor.exchange import PAIRS
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
+from thalweg.stack.calls import Calls
 from thalweg.words import digits
 
 __all__ = ["CHECKS"]
@@ -48,29 +48,24 @@ class _Call:
     goal: Tensor
 
 
-class _Notes(TorchFunctionMode):
+class _Notes(Calls):
     """Notes the calls of loss functions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[str, Tensor, Tensor]] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        named = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(function, "__name__", "")
         if name in _NOTED:
             place = _SIDES.get(name, 1)
             given = args[0] if args else named.get("input", named.get("input1"))
             goal = args[place] if len(args) > place else named.get("target")
             if isinstance(given, Tensor) and isinstance(goal, Tensor):
                 self.calls.append((name, given.detach(), goal.detach()))
-        return func(*args, **named)
+        return function(*args, **named)
 
 
 def _calls(subject: Subject) -> list[_Call]:
@@ -208,7 +203,7 @@ _LOOKS: Sequence[Callable[[_Call], Finding | None]] = (
 )
 
 
-class _Joined(TorchFunctionMode):
+class _Joined(Calls):
     """Notes where a row of n numbers meets a column of the same n: n times n pairs come of it.
 
     Args:
@@ -227,20 +222,16 @@ class _Joined(TorchFunctionMode):
         self._examples, self._place, self._change = examples, place, change
         self.shapes: list[tuple[torch.Size, torch.Size]] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
-        given, named = list(args), kwargs or {}
-        if getattr(func, "__name__", "").strip("_") in _JOINS and self._squares(given[:2]):
+        given = list(args)
+        if getattr(function, "__name__", "").strip("_") in _JOINS and self._squares(given[:2]):
             row, column = sorted((0, 1), key=lambda i: given[i].ndim)
             self.shapes.append((given[row].shape, given[column].shape))
             if self._place == len(self.shapes) - 1:
                 given[row] = self._change(given[row], given[column].shape)
-        return func(*given, **named)
+        return function(*given, **named)
 
     def _squares(self, pair: list[Any]) -> bool:
         """Return whether every example of one side meets every example of the other."""
@@ -287,7 +278,7 @@ def every_pair(subject: Subject) -> Finding | None:
     return None
 
 
-def _loss_within(subject: Subject, mode: TorchFunctionMode) -> float:
+def _loss_within(subject: Subject, mode: Calls) -> float:
     twin = subject.copy()
     twin.model.eval()
     torch.manual_seed(0)
