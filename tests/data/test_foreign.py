@@ -186,7 +186,8 @@ def test_a_database_is_read_where_one_table_has_the_target(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": 1, "b": "x"}', "file of JSON that holds no list of records; write its table as"),
+        (b'{"a": 1, "b": {}}', "file of JSON that holds no list of records; write its table as"),
+        (b'{"a": 1, "b": "x"}', "it has no column 'price'; its columns are: a, b .assumed: "),
         (b'[{"a": 1}, {"a": ', "it cannot be read as JSON: Expecting value: line 1 column 18"),
         (b"ORC" + b"\0" * 50, "it cannot be read as ORC: "),
         (b"<stata_dta>rest", "it cannot be read as Stata: "),

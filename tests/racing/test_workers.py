@@ -349,6 +349,20 @@ def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> No
         _race(**arguments)
 
 
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError("timed out")
+
+    lost = dict.fromkeys(("WorkerCrashedError", "OutOfMemoryError", "ObjectLostError"), OSError)
+    ray = SimpleNamespace(
+        exceptions=SimpleNamespace(**lost), is_initialized=lambda: False, init=init
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    said = r"no cluster answers on='ray://head' \(timed out\); give the HOST:PORT of one that runs"
+    with pytest.raises(ValueError, match=said):
+        _race(on="ray://head")
+
+
 def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))

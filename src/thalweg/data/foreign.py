@@ -212,6 +212,12 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
             [(name, held)] = inner.items()
             place = f", rows in {name}"
     held = _unnamed(held, known)
+    if (
+        isinstance(held, dict)
+        and held
+        and not any(isinstance(v, (dict, list)) for v in held.values())
+    ):
+        held = [held]  # one row, as of a service that is asked for a prediction
     if _are(dict, held):
         return pd.json_normalize(held), place
     if _are(list, held):

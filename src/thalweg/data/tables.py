@@ -105,9 +105,10 @@ def encodable(
     """
     lacking = [name for name in kinds if name not in table.column_names]
     if lacking:
+        hint = closest(lacking[0], [name for name in table.column_names if name not in kinds])
         raise ValueError(
             f"it has no column {listed([repr(name) for name in lacking], 5)}, which the model "
-            f"needs; its columns are: {_listed(table.column_names)}"
+            f"needs; {hint and hint + ' '}its columns are: {_listed(table.column_names)}"
         )
     found = typed(table, list(kinds), types=kinds, decimal=options.decimal, na=options.na,
                   comma=comma, styles=styles)  # fmt: skip

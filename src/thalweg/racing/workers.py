@@ -25,6 +25,7 @@ from thalweg.racing.trial import FINAL, TIMING, Result, Trial
 from thalweg.rule import Rule
 from thalweg.tasks.task import Checkpoint, Lanes, Task
 from thalweg.tasks.timing import TIMED, seconds
+from thalweg.words import argument
 
 __all__ = ["Piece", "Workers", "hired", "timed", "train"]
 
@@ -400,7 +401,8 @@ class _Ray:
         if self.own:
             where = {"address": f"ray://{address}"} if address else {"num_cpus": count}
             quiet = {} if address else {"include_dashboard": False, "logging_level": "ERROR"}
-            ray.init(**where, **quiet, log_to_driver=False)
+            with _reaching("ray", address):
+                ray.init(**where, **quiet, log_to_driver=False)
         self.count = int(ray.cluster_resources()["CPU"])
         self.parcel = ray.put(_packed(raced))
         self.remote = ray.remote(max_retries=_TRIES)(_remote)
@@ -438,7 +440,8 @@ class _Dask:
                 silence_logs=50,
             )
         )
-        self.client = distributed.Client(self.cluster or f"tcp://{address}")
+        with _reaching("dask", address):
+            self.client = distributed.Client(self.cluster or f"tcp://{address}")
         threads = self.client.nthreads().values()
         if raced.task.processes and (most := max(threads, default=1)) > 1:
             self.client.close()
@@ -474,6 +477,21 @@ class _Dask:
         self.client.close()
         if self.cluster:
             self.cluster.close()
+
+
+@contextmanager
+def _reaching(name: str, address: str) -> Iterator[None]:
+    """Say in one sentence that no cluster answers at an address."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not address:
+            raise
+        raise ValueError(
+            f"no cluster answers {argument('on', f'{name}://{address}')} "
+            f"({_line(error).rstrip('.')}); give the HOST:PORT of one that runs, or "
+            f"{argument('on', name)}, which begins one on this machine"
+        ) from error
 
 
 def _library(name: str, extra: str) -> Any:  # noqa: ANN401 - a module
