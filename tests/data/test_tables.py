@@ -237,6 +237,8 @@ def test_words_that_differ_in_capitals_alone_are_named(tmp_path: Path) -> None:
     notes = " ".join(data.load(path, target="k").notes)
     assert "'colour" + said.format("Kiel and KIEL, Bern and Bern.") in notes
     assert "'k" + said.format("Yes and yes") in notes
+    path = written(tmp_path, k=["yes", "Y", "no"] * 40)
+    assert "'k" + said.format("Y and yes") in " ".join(data.load(path, target="k").notes)
     assert "different words" not in " ".join(data.load(written(tmp_path), target="price").notes)
 
 
@@ -346,6 +348,11 @@ def test_a_time_of_day_may_have_a_half(tmp_path: Path, times: list[str]) -> None
         (["5 kg", "300 g", "2 kg"], "decimal point and kg left out, g turned into kg in b"),
         (["6'2\"", "5'11\"", "6'"], "feet and inches, as inches in b"),
         (["25:10", "18:32", "31:45"], "durations in b"),
+        (["(1994)", "(2008)", "(1972)"], "brackets of years left out in b"),
+        (["1st", "2nd", "23rd"], "st, nd, rd and th left out in b"),
+        (["5.0 CR", "7.5 DR", "9 Cr"], "DR is negative in b"),
+        (["1.2×10^3", "5 x 10^-2", "2"], "powers of 10 in b"),
+        (["1.0.3", "2.0.1", "1.12.0"], "words, though they begin with numbers, in b"),
     ],
 )
 def test_what_may_not_be_meant_so_is_said(tmp_path: Path, values: list[str], said: str) -> None:

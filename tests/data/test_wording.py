@@ -63,6 +63,8 @@ FORMS: dict[str, tuple[Callable[[pd.Timestamp], str], str]] = {  # and how exact
     "a zone by its letters": (lambda d: f"{d:%b %d, %Y %I:%M:%S %p} PST", "min"),
     "a zone in brackets": (lambda d: f"{d:%Y-%m-%dT%H:%M:%S}+02:00[Europe/Athens]", "+2"),
     "UTC": (lambda d: f"{d:%Y-%m-%d %H:%M} UTC", "min"),
+    "Apache": (lambda d: f"[{d:%d/%b/%Y:%H:%M:%S} +0200]", "+2"),
+    "Oracle": (lambda d: f"{d:%d-%b-%y %I.%M.%S.000000000 %p}".upper(), "min"),
     "RFC 2822": (lambda d: f"{d:%a, %d %b %Y %H:%M:%S} +0200", "+2"),
     "a short year and a half day": (lambda d: f"{d:%m/%d/%y %I:%M:%S %p}", "min"),
     "a short year and a time": (lambda d: f"{d:%d.%m.%y %H:%M}", "min"),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from thalweg.data import dates
-from thalweg.data.compounds import COMPOUNDS, compounds
+from thalweg.data.compounds import COMPOUNDS, compounds, spelled_out
 from thalweg.data.delimited import skipping
 from thalweg.data.digits import missing_texts, plain_columns
 from thalweg.data.numerals import NO_NUMBER, PLAIN, Numerals, most, numerals_of
@@ -133,6 +133,10 @@ def typed(
         for name in names
         if name not in plain and _is_text(table[name].type)
     }
+    rewritten = {}
+    for name, text in texts.items():
+        if types.get(name, "number") == "number" and (spelled := spelled_out(text)):
+            texts[name], rewritten[name] = spelled
     numerals = {
         name: numerals_of(text, decimal, before.get(name))
         or numerals_of(_unmarked(text), decimal, before.get(name))
@@ -155,6 +159,9 @@ def typed(
             commas = "," in shown or (style.open == "," and comma)
             style = numerals_of(texts[name], ",") if commas else style
         column = _of_text(name, texts[name], types.get(name), style, before.get(name))
+        if name in rewritten and column.type == "number":
+            said = f"{rewritten[name]}, {column.assumed}" if column.assumed else rewritten[name]
+            column = replace(column, assumed=said)
         found.append(_without(column, na))
     return found
 

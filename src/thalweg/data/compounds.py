@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 
 from thalweg.data.numerals import most
 
-__all__ = ["COMPOUNDS", "compounds"]
+__all__ = ["COMPOUNDS", "compounds", "spelled_out"]
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _FEET = r"(?:['’′]|ft\.?|feet|foot)"
@@ -27,6 +27,40 @@ COMPOUNDS = {  # the style of a column: what its texts look like, and the size o
     ),
     "degrees, negative in the south and west": (_DEGREES, (1.0, 1 / 60, 1 / 3600)),
 }
+
+
+_SPELLED = (  # what most texts look like, what some must, how it is written, and what is said
+    (r"^\((?:1[89]|20)\d\d\)$", "", ((r"^\((\d+)\)$", r"\1"),), "brackets of years left out"),
+    (r"^\d+(?:st|nd|rd|th)$", "", ((r"^(\d+)\pL\pL$", r"\1"),), "st, nd, rd and th left out"),
+    (r"^# ?\d+$", "", ((r"^# ?", ""),), "# left out"),
+    (
+        r"(?i)\d ?[cd]r\.?$",
+        r"(?i)dr\.?$",
+        ((r"(?i)^(.*\d) ?cr\.?$", r"\1"), (r"(?i)^(.*\d) ?dr\.?$", r"-\1")),
+        "DR is negative",
+    ),
+    (
+        r"^-?\d+(?:\.\d+)? ?[×x*] ?10\^?[-+−]?\d+$",
+        "",
+        ((" ?[×x*] ?10\\^?", "e"), ("e−", "e-")),
+        "powers of 10",
+    ),
+)
+
+
+def spelled_out(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str] | None:
+    """Return texts such as #5, 2nd, (1994) and 350.00 DR as numbers are written, and what was done.
+
+    Example:
+        >>> spelled_out(pa.chunked_array([["5.00 CR", "3.50 DR", "none"]]))[0].to_pylist()
+        ['5.00', '-3.50', 'none']
+    """
+    for pattern, some, changes, said in _SPELLED:
+        if most(text, pattern) and pc.any(pc.match_substring_regex(text, some)).as_py():
+            for old, new in changes:
+                text = pc.replace_substring_regex(text, old, new)
+            return text, said
+    return None
 
 
 def compounds(text: pa.ChunkedArray, before: object = None) -> tuple[pa.ChunkedArray, str] | None:

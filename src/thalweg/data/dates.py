@@ -24,8 +24,9 @@ _FORMS = (
     "%H:%M",
     "%H:%M:%S",
     "%H:%M:%S.%f",
-    "%H.%M.%S",
     "%I:%M %p",
+    "%I%p",
+    "%I %p",
     "%I:%M:%S %p",
     "%Y-%m",
     "%m/%Y",
@@ -37,7 +38,7 @@ _FORMS = (
 )
 _PARTS = (
     r"\d+[-/. ]+(\d+|\pL+)[-/. ,]+\d+|\pL{3,}[. ]+\d+,? +\d+"  # a day, a month and a year
-    r"|^\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?$"  # a time
+    r"|^\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?$|^\d\d? ?[AaPp][Mm]$"  # a time
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
     r"|^(\d{4}|[令平昭]\pL(\d\d?|元)) ?[年년]|^\d{8}T\d{4}"
     r"|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}"
@@ -54,6 +55,7 @@ _SHORT = rf"|^(\d\d?:)?\d\d?:\d\d(\.\d+)?$|^{_UNITS}$"
 _MINUTES = r"^(\d+):(\d\d(?:\.\d+)?)$"  # and seconds
 _WHOLE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"  # a date without delimiters
 _SHORT_YEAR = r"^(\d\d?[-/. ](?:\d\d?|[^\W\d_]{3,})[-/. ])(\d\d)(?!\d)"  # 24 for 2024
+_POINTED = r"\d\d?\.\d\d\.\d\d"
 _HOUR = r"%H([^ ]*)"  # in a format
 _AND = " and "  # between two formats of one column
 _SAMPLE = 300  # distinct texts by which a format is found
@@ -156,6 +158,8 @@ def _second(sample: Sequence[str], form: str) -> tuple[str, bool] | None:
 def _form(sample: Sequence[str], before: str | None) -> tuple[str, bool, int]:
     """Return the format that reads most texts, whether days may be months in it, and how many."""
     forms = [*([before] if before else []), *_guessed(sample), *_FORMS]
+    if all(re.fullmatch(_POINTED, text) for text in sample):  # else versions, such as 1.0.3
+        forms.append("%H.%M.%S")
     known = [int(_times(sample, form).notna().sum()) for form in forms]
     form = forms[int(np.argmax(known))]  # the first of equal ones: the month before the day
     as_many = {f for f, count in zip(forms, known, strict=True) if count == max(known)}

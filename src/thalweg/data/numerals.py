@@ -16,7 +16,8 @@ MISSING = (
     "-nan", "NULL", "Null", "null", "None", "none", "?", "...", "1.#IND", "-1.#IND", "1.#QNAN",
     "-1.#QNAN", "\\N", "(null)", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!",
     "#N/A Field Not Applicable", "#N/A Invalid Security", "N/M", "n/m",
-    "k.A.", "k. A.", "n/d", "N/D", "s/d", "S/D", "н/д",
+    "n.a", "N.A", "not available", "Not Available", "NOT AVAILABLE", "no data", "No data",
+    "No Data", "keine Angabe", "keine Angaben", "k.A.", "k. A.", "n/d", "N/D", "s/d", "S/D", "н/д",
     "NAN", "Nan", "NaT", "(NULL)", "[NULL]", "<NULL>", "<null>", "(blank)",
     "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#VALEUR!", "#NOMBRE!", "#N/D", "#VALORE!", "#VALOR!",
     "#¡VALOR!", "#¡DIV/0!", "#Н/Д", "#ЗНАЧ!", "#ДЕЛ/0!",
@@ -43,7 +44,7 @@ _CODES = (
     "MYR|SGD|HKD|TWD|PHP|VND|AUD|NZD|CAD|MXN|BRL|ARS|CLP|COP|PEN|ZAR|NGN|KES|EGP|AED|SAR|ILS"
 )
 _NAMES = r"S?Fr\.?|[Kk]r\.?|zł|Kč|Ft|Rs\.?|Rp\.?|RM|KSh|TL|S/\.?|B/\."
-_MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾])|{_CODES}|{_NAMES})"
+_MONEY = rf"(?:(?:[A-Z]{{0,3}}[$€£¥₹₽₩₺₫₴฿₦₱₪₡¢₸₼₾元円圆원])|{_CODES}|{_NAMES})"
 _RATE = r"(?:/ ?|(?:per|pro|par) )[^\W\d_]{1,8}"  # as in € / month
 _UNIT = (
     rf"(?:(?:{_MONEY}|[%‰+]|[^\W\d_]|[°µ℃℉㎀-㏟])[^\s\d,;()]{{0,7}}"
@@ -93,7 +94,8 @@ def _pattern(decimal: str) -> re.Pattern[str]:
     return re.compile(
         rf"(?:(?P<lead>{_MONEY}){_SPACE}*(?=\())?(?P<open>\({_SPACE}*)?(?P<sign>{sign})?{_SPACE}*"
         rf"(?:(?P<before>{_MONEY}){_SPACE}*)?(?P<inner>{sign})?(?P<digits>{digits})(?:[.,:][-–—]{{1,2}})?"
-        rf"(?:{_SPACE}*(?P<times>{times})\.?)?(?:{_SPACE}*(?P<after>{_UNIT}))?(?P<trailing>-)?"
+        rf"(?:\+(?={_SPACE}*[^\W\d_]))?"  # as in 10+ years
+        rf"(?:{_SPACE}*(?P<times>{times})\.?)?(?:{_SPACE}*(?P<after>{_UNIT}))?(?:{_SPACE}?(?P<trailing>-))?"
         rf"(?(open){_SPACE}*\)(?:{_SPACE}*(?P<tail>{_UNIT}))?)"
     )
 
@@ -303,7 +305,7 @@ def _found(text: pa.ChunkedArray, decimal: str | None) -> Numerals | None:
     counts = Counter({row["values"]: row["counts"] for row in sample.to_pylist()})
     styles = [_style(counts, mark) for mark in ((decimal,) if decimal else (".", ","))]
     style, explained = max(styles, key=lambda found: found[1].total())
-    if 2 * explained.total() <= counts.total():
+    if 2 * explained.total() <= counts.total() or style.unit.lower() in ("am", "pm"):
         return None
     if len(explained) == 1 and any(map(style.has_other_unit, counts)):  # labels such as 1. male
         return None

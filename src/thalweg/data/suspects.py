@@ -31,6 +31,16 @@ _GROUP = re.compile(
     r"(id|nr|no|number|key|code)?[_\W]*"
 )
 _BETWEEN = re.compile(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])|[.,;:!?]+$")  # what words differ in
+_YES = {
+    "y": "yes",
+    "n": "no",
+    "true": "yes",
+    "false": "no",
+    "t": "yes",
+    "f": "no",
+    "1": "yes",
+    "0": "no",
+}
 _SHOWN = 5
 _NINES = re.compile(r"-9|-?9{2,7}(\.9{1,2})?")
 
@@ -169,8 +179,10 @@ def spellings(columns: Mapping[str, Sequence[str]]) -> list[str]:
     found = []
     for name, words in columns.items():
         alike: dict[str, list[str]] = {}
+        short = {word.casefold() for word in words} <= {*_YES, *_YES.values()}
         for word in words:
             plain = _BETWEEN.sub(" ", word.casefold()).strip()
+            plain = _YES.get(plain, plain) if short else plain
             alike.setdefault(plain, []).append(word)
         pairs = [" and ".join(same) for same in alike.values() if len(same) > 1]
         if pairs:
