@@ -540,9 +540,10 @@ class Thresholded(nn.Module):
         torch.manual_seed(0)
         self.hidden, self.out = nn.Linear(6, 24), nn.Linear(24, 3)
         self.threshold = nn.Parameter(torch.full((24,), threshold))
+        self.shut = nn.Parameter(torch.zeros(3))  # rectified too, and no layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(torch.relu(self.hidden(x) - self.threshold))
+        return self.out(torch.relu(self.hidden(x) - self.threshold)) + torch.relu(self.shut)
 
 
 def test_units_under_a_threshold_are_dead_at_any_weights() -> None:

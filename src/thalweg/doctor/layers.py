@@ -44,6 +44,11 @@ class Activation:
     size: float
 
 
+def _is_layer(given: object) -> bool:
+    """Return whether what an activation takes is made of inputs: a gate of weights is not."""
+    return isinstance(given, Tensor) and not isinstance(given, nn.Parameter)
+
+
 class _Watch(Calls):
     """Notes what goes in and comes out of activations, in the order of the pass."""
 
@@ -55,7 +60,7 @@ class _Watch(Calls):
         self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
         name = getattr(function, "__name__", "")
-        watched = name in _RECTIFIERS | _SATURATING and args and isinstance(args[0], Tensor)
+        watched = name in _RECTIFIERS | _SATURATING and bool(args) and _is_layer(args[0])
         size = float(args[0].detach().float().pow(2).mean().sqrt()) if watched else 0.0
         out = function(*args, **named)
         if watched and out.ndim > 0 and len(out):
@@ -100,7 +105,7 @@ class _Bounded(Calls):
         self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:  # noqa: ANN401
         out = function(*args, **named)
-        if getattr(function, "__name__", "") in _SATURATING and isinstance(out, Tensor):
+        if getattr(function, "__name__", "") in _SATURATING and args and _is_layer(args[0]):
             self.found += [out] if out.requires_grad else []
         return out
 
