@@ -63,8 +63,7 @@ def check(
         TaskError: a loader is empty or an iterator, or the model cannot be copied.
     """
     began = time.monotonic()
-    left_alone = untouched([bare(model)], [loader, val_loader])
-    with waiting(TRYING), left_alone, warnings.catch_warnings():
+    with untouched([bare(model)], [loader, val_loader]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a loss says of shapes is looked for below
         part = read(loader, "loader", _READING, _HELD, _MOST)
         held = read(val_loader, "val_loader", _READING / 2, _HELD, _MOST) if val_loader else None
@@ -79,15 +78,16 @@ def check(
         )
         if subject.refusal:
             raise TaskError(f"loader: {subject.refusal}")
-        findings, looked_at, skipped = examine(subject)
-        asleep = start.evaluation_mode(subject)
-        findings += [asleep] if asleep else []
-        if not any(f.severity == "problem" and not may_follow(f) for f in findings):
-            try:
-                findings += first_steps(subject)
-                looked_at += ["scales", "initial weights", "saturation"]
-            except Exception as error:  # noqa: BLE001 - what was found before is told all the same
-                skipped["first steps on a copy"] = told(error)
+        with waiting(TRYING):  # after reading: workers are forked best before a thread runs
+            findings, looked_at, skipped = examine(subject)
+            asleep = start.evaluation_mode(subject)
+            findings += [asleep] if asleep else []
+            if not any(f.severity == "problem" and not may_follow(f) for f in findings):
+                try:
+                    findings += first_steps(subject)
+                    looked_at += ["scales", "initial weights", "saturation"]
+                except Exception as error:  # noqa: BLE001 - what was found before is told all the same
+                    skipped["first steps on a copy"] = told(error)
     return Report(tuple(ordered(findings)), tuple(looked_at), {}, skipped, time.monotonic() - began)
 
 
