@@ -217,27 +217,36 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
 
 
 def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Finding | None:
-    """Look for a term without which the others learn from the inputs, where they do not."""
+    """Look for a term without which the others learn from the inputs, where they do not.
+
+    Terms that read no target, such as differences along both sides of images, may do it together.
+    """
     if not subject.pairs or subject.start_model is subject.model:
         return None
     own = _heeded(subject.now().copy(), subject, total)
     if not own or any(not heeded < _NOTHING for heeded in own):
         return None
 
-    def course(aside: int | None) -> list[float]:
-        weights = [_ASIDE if i == aside else 1.0 for i in range(len(own))]
+    def course(aside: tuple[int, ...]) -> float:
+        weights = [_ASIDE if i in aside else 1.0 for i in range(len(own))]
         twin, _ = _train(subject, total, weights, steps, seconds)
-        return [h for i, h in enumerate(_heeded(twin, subject, total)) if i != aside]
+        heeded = enumerate(_heeded(twin, subject, total))
+        return max((h for i, h in heeded if i not in aside), default=0.0)
 
-    best = {which: max(course(which), default=0.0) for which in range(len(own))}
-    which = max(best, key=lambda i: best[i])
-    if not best[which] > _SOME or max(course(None), default=0.0) > _NOTHING:
+    best: dict[tuple[int, ...], float] = {(i,): course((i,)) for i in range(len(own))}
+    if not max(best.values()) > _SOME:
+        silent = tuple(i for i in range(len(own)) if not _reads_targets(subject, total, i))
+        best |= {silent: course(silent)} if 1 < len(silent) < len(own) else {}
+    which = max(best, key=lambda aside: best[aside])
+    if not best[which] > _SOME or course(()) > _NOTHING:
         return None
-    return _stifling(len(own), max(own), best[which], penalty=which == total.penalty)
+    penalty = which == (total.penalty,)
+    return _stifling(len(own), len(which), max(own), best[which], penalty=penalty)
 
 
-def _stifling(count: int, own: float, others: float, *, penalty: bool) -> Finding:
-    what = "the penalty of the weights" if penalty else f"one of its {count} terms"
+def _stifling(count: int, aside: int, own: float, others: float, *, penalty: bool) -> Finding:
+    what = f"{aside} of its {count} terms" if aside > 1 else f"one of its {count} terms"
+    what = "the penalty of the weights" if penalty else what
     return Finding(
         "weight_decay_too_high" if penalty else "loss_terms_unbalanced",
         "problem",
