@@ -1,5 +1,6 @@
 """What the doctor finds of examples whose inputs are several tensors, in a tuple or dict."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from thalweg.doctor.checks.data import inputs_constant, nan_in_inputs
 from thalweg.doctor.checks.examples import (
     batch_dimension_mixed,
+    inputs_ignored,
     reads_padding,
     target_leaks_into_input,
 )
@@ -61,6 +63,34 @@ def test_an_example_whose_other_inputs_are_not_read_is_replaced_by_one_that_tell
     tokens[:, 0] = torch.tensor([4, 4, 4, *range(6), 5, 5, 5])  # neighbours of both ends are alike
     batch = (tokens, torch.randint(0, 3, (N,)))
     assert batch_dimension_mixed(subject(First(), nn.CrossEntropyLoss(), batch)) is not None
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda f: f[:1].expand_as(f), ["inputs_ignored"]),  # of one example, all have its features
+        (lambda f: f.mean(0, keepdim=True).expand_as(f), ["batch_dimension_mixed"]),
+        (lambda f: 0 * f, ["inputs_ignored"]),
+        (lambda f: f + ((0.1 * f).round() - f).detach(), []),  # still alike, and it will learn
+    ],
+    ids=["the first", "their mean", "none", "straight through"],
+)
+def test_outputs_that_are_alike_for_all_examples(
+    made: Callable[[Tensor], Tensor], expected: list[str]
+) -> None:
+    class Made(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(made(self.inner(x)))
+
+    asked = subject(Made(), nn.CrossEntropyLoss(), (torch.randn(N, 3), torch.arange(N) % 2))
+    found = [check(asked) for check in (batch_dimension_mixed, inputs_ignored)]
+    told = [f.cause for f in found if f is not None]
+    assert told[:1] == expected
 
 
 def test_nodes_of_a_graph_may_touch_one_another() -> None:

@@ -27,6 +27,7 @@ _CARRIED = 0.1  # of what is explained within the parts
 _AWAY, _THERE, _COPIED = 3, 0.3, 0.9  # places; share that one of them explains; of equal numbers
 _TELLS, _FEWEST = 0.7, 50  # a correlation; examples
 _OTHERS = 8  # examples whose inputs are tried in the place of one
+_MOST = 0.5  # of the examples
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -135,7 +136,8 @@ def batch_dimension_mixed(subject: Subject) -> Finding | None:
         return None
     which, change = max(changes.items(), key=lambda one: float(one[1].max()))
     touched = int((change > _MOVED).sum())
-    if not touched:
+    of_one = bool((old == old[:1]).all()) and any(not bool(c.any()) for c in changes.values())
+    if not touched or of_one:  # where all have one example's outputs, their inputs are ignored
         return None
     return Finding(
         "batch_dimension_mixed",
@@ -435,6 +437,26 @@ def reads_padding(subject: Subject) -> Finding | None:
     )
 
 
+def _sloped(subject: Subject, given: dict[int, Tensor]) -> bool:
+    """Return whether outputs have a slope along the inputs of most examples.
+
+    So have those of a code that is rounded and lets gradients through: it may be alike for all
+    at the start, and is learned.
+    """
+    floats = {
+        i: x.detach().clone().requires_grad_() for i, x in given.items() if x.is_floating_point()
+    }
+    leaves, form = tree_flatten(inputs(subject.batch))
+    leaves = [floats.get(place, own) for place, own in enumerate(leaves)]
+    out = subject.copy().model.eval()(*tree_unflatten(leaves, form))
+    if not floats or not out.requires_grad:
+        return False
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
+    slopes = torch.autograd.grad(out, list(floats.values()), weights, allow_unused=True)
+    alive = [(s != 0).flatten(1).any(1).float().mean() for s in slopes if s is not None]
+    return any(float(share) > _MOST for share in alive)
+
+
 def inputs_ignored(subject: Subject) -> Finding | None:
     """Look for outputs that are the same for different inputs."""
     given, out = _tensors(subject), subject.output
@@ -451,6 +473,8 @@ def inputs_ignored(subject: Subject) -> Finding | None:
     with torch.no_grad():
         later = twin.model.eval()(*inputs(subject.batch))
     if bool(later.isfinite().all()) and not bool((later == later[:1]).all()):
+        return None
+    if _sloped(subject, given):
         return None
     return Finding(
         "inputs_ignored",
