@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg.doctor.checks.data import class_imbalance, labels_all_equal
 from thalweg.doctor.checks.examples import validation_unlike
-from thalweg.doctor.checks.parts import tokens_differ, validation_differs
+from thalweg.doctor.checks.parts import as_in_validation, tokens_differ, validation_differs
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
@@ -54,10 +54,52 @@ def test_classes_that_a_sampler_draws_alike_are_no_problem() -> None:
         (x[held] + 6, y[held], "problem"),  # beside the classes, inputs differ
         (x[held[:220]], y[held[:220]], "problem"),  # a class is missing
     ):
-        subject = Subject(model, optimizer, nn.CrossEntropyLoss(), known, [(given, targets)])
-        found = validation_differs(subject)
-        assert found is not None
-        assert found.severity == severity
+        for parts in ((known, [(given, targets)]), ([(given, targets)], known)):
+            subject = Subject(model, optimizer, nn.CrossEntropyLoss(), *parts)
+            found = validation_differs(subject)
+            assert found is not None
+            assert found.severity == severity
+
+
+def test_examples_are_taken_in_the_shares_that_classes_have_in_validation_data() -> None:
+    y = torch.cat([torch.zeros(300), torch.ones(100)]).long()
+    x = torch.arange(400.0)[:, None]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    known = list(zip(x.split(100), y.split(100), strict=True))
+    for classes, expected in (
+        (torch.arange(200) % 2, (100, 100)),
+        (torch.arange(200) % 4 == 0, (300, 100)),  # the same shares: all of them
+        (torch.arange(200) % 2 + 1, (300, 100)),  # other classes
+        (torch.arange(4) > 0, (300, 100)),  # too few to say
+        (torch.arange(900) < 10, (300, 3)),
+    ):
+        held = [(torch.zeros(len(classes), 1), classes.long())]
+        subject = Subject(nn.Linear(1, 2), optimizer, nn.CrossEntropyLoss(), known, held)
+        parts = as_in_validation(subject, known)
+        given = torch.cat([b[1] for b in parts])
+        assert tuple(given.bincount().tolist()) == expected
+        if len(parts) == 1:
+            assert torch.equal(y[parts[0][0][:, 0].long()], parts[0][1])
+            assert float(parts[0][0][given == 0].median()) == pytest.approx(149.5, abs=5)
+    assert as_in_validation(subject, [(x[285:315], y[285:315])]) == []  # too few would be left
+
+
+@pytest.mark.parametrize(
+    ("held", "cause"),
+    [("level", "of_other_distribution"), ("scaled", "preprocessed_differently")],
+)
+def test_a_level_that_rises_is_no_preprocessing(held: str, cause: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.rand(400, 1, generator=generator)
+    levels[300:] = 1 + 0.1 * levels[300:]
+    waves = 0.2 * torch.randn(400, 8, generator=generator)
+    x, optimizer = 5 * levels + waves, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    others = {"level": x[300:], "scaled": 3 + 0.4 * x[:100]}[held]
+    y = torch.arange(300) % 2
+    parts = [[(x[:300], y)], [(others, y[:100])]]
+    found = validation_differs(Subject(nn.Linear(8, 2), optimizer, nn.CrossEntropyLoss(), *parts))
+    assert found is not None
+    assert found.cause == f"validation_{cause}"
 
 
 def test_flags_beside_outputs_of_another_kind_are_no_classes() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
-from thalweg.doctor.baseline import class_dimension, constant_loss, loss_of
+from thalweg.doctor.baseline import constant_loss, loss_of
 from thalweg.doctor.checks.data import (
     class_imbalance,
     classes,
@@ -19,7 +19,7 @@ from thalweg.doctor.checks.data import (
     tagged,
 )
 from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoiled
-from thalweg.doctor.checks.parts import unlike_in_shape
+from thalweg.doctor.checks.parts import as_in_validation, unlike_in_shape
 from thalweg.doctor.dynamics import measure
 from thalweg.doctor.finding import Finding, Severity
 from thalweg.doctor.first_weights import drawn_too_large
@@ -31,7 +31,7 @@ from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.treatments import scaled_rate
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.unread import part_unread
-from thalweg.doctor.unrelated import labels_unrelated
+from thalweg.doctor.unrelated import labels_unrelated, named
 from thalweg.words import digits, percent
 
 __all__ = ["look_at_curves", "look_at_outcome", "noise_floor", "scales_doubted"]
@@ -57,7 +57,8 @@ _FLOOR, _KEPT = 0.6, 0.1  # of the loss at the same rate; of what can be learned
 _CHANCE = 3.0  # standard errors
 _MOST = 32  # batches
 _RARE = {"training": 0.3, "validation": 0.5}  # share of the rare that are named rightly
-_HARDLY = 0.1  # of rare tags in training data that are named, or of the way to rare targets
+_HARDLY = 0.1  # of rare tags in training data that are named
+_WAY = 0.3  # to rare targets
 _MOSTLY, _OUT, _ROUNDING = 0.5, 10.0, 0.02  # share of one target; deviations; of a ratio
 _WHOLE = 0.8  # of the loss of a constant: where more is left, little was learned
 _BEHIND = 0.3  # by which it is less than that of the most frequent class
@@ -235,11 +236,15 @@ def scales_doubted(trials: Trials, found: Sequence[Finding]) -> list[Finding]:
     return [*doubted, *_underfits(trials, left, scales)]
 
 
+def _cures(finding: Finding) -> bool:
+    """Return whether a change that was tried leaves little of the loss."""
+    left = finding.evidence.get("left with the cure", math.inf)
+    return isinstance(left, float) and left < _CURED
+
+
 def _shows(finding: Finding) -> bool:
     """Return whether a change that was tried explains that one class is named always."""
-    left = finding.evidence.get("left with the cure", math.inf)
-    cured = isinstance(left, float) and left < _CURED
-    return finding.severity == "problem" and (cured or finding.cause in _BESIDE)
+    return finding.severity == "problem" and (_cures(finding) or finding.cause in _BESIDE)
 
 
 def _names_one_class(subject: Subject, model: nn.Module) -> Finding | None:
@@ -278,22 +283,11 @@ def _named_rightly(
 ) -> tuple[float, float]:
     """Return the share that is named rightly of all but the most frequent class, and of that."""
     known, y = classes(subject, subject.batches), classes(subject, batches)
-    if known is None or y is None or subject.output is None:
+    told = None if known is None or y is None else named(subject, model, batches)
+    if known is None or y is None or told is None:
         return 1.0, 1.0
-    twin = cloned(model).eval()
-    with torch.no_grad():
-        out = torch.cat([twin(*inputs(batch)) for batch in batches])
-    if not bool(out.isfinite().all()):  # of weights that are not: they name nothing
-        return 1.0, 1.0
-    dimension = class_dimension(subject.output, target(subject.batch), subject.loss_fn)
-    distinct, counts = known.unique(return_counts=True)
-    if dimension is None:  # a score, or a probability where all lie in [0, 1]
-        line = 0.5 if bool(((out >= 0) & (out <= 1)).all()) else 0.0
-        named = torch.where(out.flatten() > line, distinct.max(), distinct.min())
-    else:
-        named = out.argmax(dimension).flatten().to(y.dtype)
-    rare = y != distinct[counts.argmax()]
-    right = (named == y).float()
+    rare = y != known.mode().values
+    right = (told == y).float()
     one, other = (float(right[part].mean()) if bool(part.any()) else 1.0 for part in (rare, ~rare))
     return one, other
 
@@ -317,7 +311,7 @@ def _names_the_median(subject: Subject, model: nn.Module) -> Finding | None:
     with torch.no_grad():
         named = torch.cat([twin(*inputs(batch)).flatten() for batch in subject.batches])
     moved, asked = (float((v[other] - most).abs().mean()) for v in (named, y))
-    if not moved < _HARDLY * asked:
+    if not moved < _WAY * asked:
         return None
     return Finding(
         "loss_unsuited",
@@ -327,7 +321,7 @@ def _names_the_median(subject: Subject, model: nn.Module) -> Finding | None:
         f"on average, outputs are {digits(moved)} away: naming it always is best wherever another "
         "target is less likely than half. Squared error asks for the mean; or weight the others.",
         {"share of that target": share, "outputs away": moved, "targets away": asked},
-        f"more than {_MOSTLY:.0%} of one target, and outputs that go less than a tenth of the way",
+        f"more than {_MOSTLY:.0%} of one target, and outputs less than {_WAY:.0%} of the way off",
         "an experiment: the loss at twice the distance, and the outputs of the model as it is",
         sure=0.85,
     )
@@ -379,7 +373,8 @@ def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
     """
     subject = trials.subject
     halves = _halves(subject)
-    if halves is None:
+    judged = as_in_validation(subject, halves[1]) if halves else []  # rare classes weigh otherwise
+    if halves is None or not judged:
         return None
     torch.manual_seed(0)
     twin = subject.copy()
@@ -387,7 +382,7 @@ def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
     twin.model.eval()
     shares = []
     # A loss of pairs within a batch grows with it: both parts have batches of one size.
-    for batches in (halves[1], _regrouped(subject.validation, subject.examples)):
+    for batches in (_regrouped(one, subject.examples) for one in (judged, subject.validation)):
         best = constant_loss(subject, batches)
         with torch.no_grad():
             losses = [float(twin.loss(batch)) for batch in batches]

@@ -4,23 +4,24 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from thalweg.doctor.baseline import constant_loss, ignores_targets, loss_of
-from thalweg.doctor.checks.data import features
+from thalweg.doctor.baseline import class_dimension, constant_loss, ignores_targets, loss_of
+from thalweg.doctor.checks.data import classes, features
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import inputs, target
+from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.relation import explained
-from thalweg.doctor.subject import Subject
+from thalweg.doctor.subject import Subject, cloned
 from thalweg.doctor.trials import Trials
 from thalweg.words import digits
 
-__all__ = ["labels_unrelated"]
+__all__ = ["labels_unrelated", "named"]
 
 _ALIKE = 0.05  # of the size of inputs, by which those of different examples differ
 _CARRIES = 0.95  # of the loss of a constant
 _RELATED = 0.02  # share of the targets' variance
+_CHANCE = 5.0  # standard errors
 _WHOLE = 0.8  # of the loss of a constant: where more is left, little was learned
 
 
@@ -39,6 +40,7 @@ def labels_unrelated(
     if best is None and trials.plain.losses:  # of several outputs: what the training starts from
         best = trials.plain.losses[0]
     carries = bool(validated and best and validated[-1][1] < _CARRIES * best)
+    carries = carries or _names_classes(subject)
     if not subject.pairs or subject.game or carries or (left < _CARRIES and not validated):
         return None
     share = explained(subject.batches)
@@ -61,6 +63,44 @@ def labels_unrelated(
         "an experiment: ridge regressions from one half of the examples to the other",
         sure=0.8,
     )
+
+
+def named(subject: Subject, model: nn.Module, batches: Sequence[Batch]) -> Tensor | None:
+    """Return the classes that a model names, as targets number them; None where there are none.
+
+    Args:
+        subject: the training.
+        model: names them.
+        batches: whose examples it is given.
+    """
+    known = classes(subject, subject.batches)
+    if known is None or subject.output is None:
+        return None
+    twin = cloned(model).eval()
+    with torch.no_grad():
+        out = torch.cat([twin(*inputs(batch)) for batch in batches])
+    if not bool(out.isfinite().all()):  # of weights that are not: they name nothing
+        return None
+    dimension = class_dimension(subject.output, target(subject.batch), subject.loss_fn)
+    if dimension is not None and out.shape[dimension] > 1:  # a loss may squeeze one score
+        return out.argmax(dimension).flatten().to(known.dtype)
+    # A score, or a probability where all lie in [0, 1].
+    line = 0.5 if bool(((out >= 0) & (out <= 1)).all()) else 0.0
+    return torch.where(out.flatten() > line, known.max(), known.min())
+
+
+def _names_classes(subject: Subject) -> bool:
+    """Return whether classes of the validation data are named rightly beyond chance.
+
+    Where a part has other shares of them, or a loss weights them, the losses need not tell.
+    """
+    y = classes(subject, subject.validation) if subject.pairs and subject.validation else None
+    told = None if y is None else named(subject, subject.model, subject.validation)
+    if y is None or told is None or len(told) != len(y):
+        return False
+    most = float((y == y.mode().values).float().mean())
+    chance = math.sqrt(most * (1 - most) / len(y))
+    return float((told == y).float().mean()) > most + _CHANCE * chance
 
 
 def _views_unrelated(subject: Subject) -> Finding | None:

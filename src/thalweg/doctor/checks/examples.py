@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from thalweg.doctor.baseline import class_dimension
 from thalweg.doctor.checks.data import features, labels
-from thalweg.doctor.checks.parts import unlike_in_shape
+from thalweg.doctor.checks.parts import as_in_validation, unlike_in_shape
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import inputs, target
 from thalweg.doctor.relation import carried, explained, explained_by_places
@@ -492,7 +492,9 @@ def labels_spoiled(subject: Subject) -> Finding | None:
     if not subject.pairs or not subject.validation:
         return None
     held = explained(subject.validation)
-    share = explained(subject.batches) if held is not None and held > _TOLD else None
+    share = None
+    if held is not None and held > _TOLD:  # of rare classes inputs explain less
+        share = explained(as_in_validation(subject, subject.batches))
     if held is None or share is None or share > _SPOILED * held:
         return None
     return Finding(

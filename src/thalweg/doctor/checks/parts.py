@@ -1,7 +1,7 @@
 """Parts: are validation data like training data?"""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from thalweg.doctor.checks.data import features, labels
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import inputs
+from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "unlike_in_shape"]
+__all__ = ["CHECKS", "as_in_validation", "unlike_in_shape"]
 
 _STATISTIC = "a statistic of the batches that were read"
 _TOKENS, _WORDS = 1_000_000, 10_000  # tokens that are counted, and kinds of them
@@ -26,6 +26,9 @@ _COLUMNS = 1024  # whose shapes are compared
 _OUTLYING = 3.0  # ranges of the middle half, from the median
 _QUANTILES, _VALUES = 199, 50_000  # that are compared, of so many values
 _FEW, _EVEN = 50, 0.1  # classes; of an equal share
+_ALIKE = 0.05  # of the shares of classes
+_SOME, _ENOUGH = 20, 50  # examples whose inputs are compared, and whose losses
+_INSIDE, _OUTSIDE = 1.25, 1.5  # times as far apart, within examples and in all
 
 
 def validation_differs(subject: Subject) -> Finding | None:
@@ -33,9 +36,9 @@ def validation_differs(subject: Subject) -> Finding | None:
     train, held = features(subject.batches), features(subject.validation)
     if train is None or held is None or train.shape[1] != held.shape[1] or len(held) < 8:
         return None
-    even = _evened(subject)
-    if even is not None:  # rare classes move the mean of inputs where they are drawn more often
-        train = train[even[even < len(train)]]
+    alike = _matched(subject, subject.batches)
+    if alike is not None and len(alike):  # inputs of other classes have another mean
+        train = train[alike[alike < len(train)]]
     train, held = train[train.isfinite().all(1)], held[held.isfinite().all(1)]
     if len(train) < 8 or len(held) < 8:
         return None
@@ -43,7 +46,8 @@ def validation_differs(subject: Subject) -> Finding | None:
     middle, spread = train.mean(), train.std().clamp(min=1e-12)
     shift = float((held.mean() - middle).abs() / spread)
     scale = float(held.std() / spread)
-    error = float((train.mean(1).std() + held.mean(1).std()) / spread) / len(held) ** 0.5
+    fewer = min(len(train), len(held))
+    error = float((train.mean(1).std() + held.mean(1).std()) / spread) / fewer**0.5
     first = first_tensor(inputs(subject.batch))
     rows = first is not None and first.ndim <= 3  # tables and series, whose columns have scales
     shapes = _each(train, held) if rows else ()
@@ -80,9 +84,27 @@ def _cause(train: Tensor, held: Tensor, *shapes: Tensor) -> str:
     """
     scale = float(held.std() / train.std().clamp(min=1e-12))
     moderate = 1 / _UNIT < scale < _UNIT
-    if moderate and unlike_in_shape(*(shapes or (train, held))):
+    unlike = moderate and unlike_in_shape(*(shapes or (train, held)))
+    if unlike or _moved_alone(train, held, scale):
         return "validation_of_other_distribution"
     return "validation_preprocessed_differently"
+
+
+def _moved_alone(train: Tensor, held: Tensor, scale: float) -> bool:
+    """Return whether inputs vary as much within examples as before, and otherwise between them.
+
+    A change of scale changes both alike; levels of a series that rises, or falls, move alone.
+
+    Args:
+        train: inputs, a row an example.
+        held: those of the validation data.
+        scale: deviation of all validation inputs over that of all training inputs.
+    """
+    if train.shape[1] < 3:
+        return False
+    inside = float(held.std(1).median() / train.std(1).median().clamp(min=1e-12))
+    kept, changed = max(inside, 1 / max(inside, 1e-12)), max(scale, 1 / max(scale, 1e-12))
+    return kept < _INSIDE and changed > _OUTSIDE
 
 
 def _each(train: Tensor, held: Tensor) -> tuple[Tensor, ...]:
@@ -198,7 +220,12 @@ def _apart(one: Tensor, other: Tensor) -> tuple[float, float]:
     """Return half the sum of differences of shares of each value, and what chance makes of it."""
     distinct = torch.cat([one, other]).unique()
     p, q = (torch.stack([(t == c).float().mean() for c in distinct]) for t in (one, other))
-    chance = (p * (1 - p) * (1 / len(other) + 1 / len(one))).sqrt().sum() / 2
+    return _distance(p, q, len(one), len(other))
+
+
+def _distance(p: Tensor, q: Tensor, count: int, other: int) -> tuple[float, float]:
+    """Return half the sum of differences of two lists of shares, and what chance makes of it."""
+    chance = (p * (1 - p) * (1 / other + 1 / count)).sqrt().sum() / 2
     return float((p - q).abs().sum() / 2), float(chance)
 
 
@@ -207,7 +234,7 @@ def tokens_differ(subject: Subject) -> Finding | None:
 
     Where they would be alike under other numbers, the vocabulary was made again.
     """
-    if _evened(subject) is not None:  # words of rare classes come more often
+    if _evened(subject):  # words of rare classes come more often
         return None
     tokens: list[list[Tensor]] = []
     for batches in (subject.batches, subject.validation):
@@ -247,13 +274,12 @@ def tokens_differ(subject: Subject) -> Finding | None:
     )
 
 
-def _evened(subject: Subject) -> Tensor | None:
-    """Return training examples whose classes have the shares that they have in validation data.
+def _shares(subject: Subject, batches: Sequence[Batch]) -> tuple[Tensor, ...] | None:
+    """Return classes, how often they come in batches and in validation data, and those of batches.
 
-    None unless classes are equally frequent in training data, and all there but not so in
-    validation data: a sampler has drawn rare ones more often, or frequent ones less.
+    None where one part has classes that the other lacks, or targets are no classes.
     """
-    parts = (subject.batches, subject.validation)
+    parts = (batches, subject.validation)
     train, held = (labels(part) if part else None for part in parts)
     if train is None or held is None or train.dtype != held.dtype:
         return None
@@ -261,14 +287,70 @@ def _evened(subject: Subject) -> Tensor | None:
     others, shares = held.unique(return_counts=True)
     if not 2 <= len(distinct) <= _FEW or not torch.equal(distinct, others):
         return None
-    even, chance = 1 / len(distinct), (len(distinct) * len(train)) ** -0.5
-    if float((counts / len(train) - even).abs().max()) > _EVEN * even + 3 * chance:
+    return distinct, counts, shares, train
+
+
+def _even(counts: Tensor) -> bool:
+    """Return whether classes are equally frequent, within chance."""
+    share, n = 1 / len(counts), float(counts.sum())
+    chance = (len(counts) * n) ** -0.5
+    return bool((counts / n - share).abs().max() <= _EVEN * share + 3 * chance)
+
+
+def _differ(counts: Tensor, others: Tensor) -> bool:
+    """Return whether two parts have other shares of classes, beyond chance."""
+    n, m = int(counts.sum()), int(others.sum())
+    apart, chance = _distance(counts / n, others / m, n, m)
+    return bool(apart > _ALIKE + 3 * chance)
+
+
+def _evened(subject: Subject) -> str:
+    """Return the part in which alone classes are equally frequent; empty where there is none.
+
+    A sampler draws rare ones more often, or frequent ones less; or a part was made so that rare
+    ones count.
+    """
+    known = _shares(subject, subject.batches)
+    one, other = (_even(known[1]), _even(known[2])) if known else (False, False)
+    return "" if one == other else "training" if one else "validation"
+
+
+def _matched(subject: Subject, batches: Sequence[Batch]) -> Tensor | None:
+    """Return training examples whose classes have the shares that they have in validation data.
+
+    None where they have those shares already, within chance; empty where too few examples have.
+    """
+    known = _shares(subject, batches)
+    if known is None or not _differ(*known[1:3]):
         return None
-    if float((shares / len(held) - even).abs().max()) <= _EVEN * even + 3 * chance:
-        return None
+    distinct, counts, shares, train = known
     wanted = shares * float((counts / shares).min())
     places = [torch.nonzero(train == c).flatten() for c in distinct]
-    return torch.cat([p[: int(n)] for p, n in zip(places, wanted, strict=True)]).sort().values
+    spread = [  # so that all classes come together
+        p[torch.linspace(0, len(p) - 1, int(n)).long()] for p, n in zip(places, wanted, strict=True)
+    ]
+    found = torch.cat(spread).sort().values
+    return found if len(found) >= _SOME else found[:0]
+
+
+def as_in_validation(subject: Subject, batches: Sequence[Batch]) -> Sequence[Batch]:
+    """Return training batches in which classes have the shares that they have in validation data.
+
+    Those are all where they have them already, and none where too few examples would be left.
+
+    Args:
+        subject: the training.
+        batches: of it, inputs and targets.
+    """
+    rows = _matched(subject, batches)
+    if rows is None:
+        return batches
+    x = [inputs(batch) for batch in batches]
+    alike = all(len(one) == 1 and isinstance(one[0], Tensor) for one in x)
+    if not alike or len({one[0].shape[1:] for one in x}) > 1 or len(rows) < _ENOUGH:
+        return []
+    y = torch.cat([target(batch) for batch in batches])
+    return [(torch.cat([one[0] for one in x])[rows], y[rows])]
 
 
 def _labels_differ(subject: Subject) -> Finding | None:
@@ -286,14 +368,14 @@ def _labels_differ(subject: Subject) -> Finding | None:
         distance, chance = _apart(train, held)
         if distance < 0.25 + 3 * chance:
             return None
-    even = _evened(subject) is not None
+    even = _evened(subject)
     return Finding(
         "validation_of_other_distribution",
         "warning" if even else "problem",
         f"Targets of the validation data are distributed otherwise than those of the training "
         f"data: {digits(distance)} apart."
         + (
-            " In training data all classes are equally frequent, as a sampler draws them: losses "
+            f" In {even} data all classes are equally frequent, as a sampler draws them: losses "
             "of the two parts cannot be compared; compare the rates of each class."
             if even
             else ""
