@@ -195,6 +195,7 @@ def test_tags_of_which_hardly_one_is_named_are_a_problem(named: int, expected: l
     ("loss_fn", "height", "told"),
     [
         (nn.L1Loss(), 0.02, True),
+        (nn.L1Loss(), 0.25, True),
         (nn.SmoothL1Loss(beta=1e-3), 0.02, True),
         (nn.L1Loss(), 0.5, False),  # outputs follow the rare targets
         (nn.MSELoss(), 0.02, False),
@@ -210,6 +211,13 @@ def test_absolute_errors_ask_for_the_median(
     nn.init.constant_(model.weight, 3 * height)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     subject = Subject(model, optimizer, loss_fn, [(x, y)])
+    if told:  # though the scale of inputs may seem to be the reason
+        for left, cause in ((0.5, ["loss_unsuited"]), (0.1, [])):
+            scales = Finding(
+                "inputs_not_scaled", "problem", "", {"left with the cure": left}, "", ""
+            )
+            found = look_at_outcome(Trials(subject, 2, 1.0), model, 0.95, [], [scales])
+            assert [f.cause for f in found] == cause
     found = _names_the_median(subject, model)
     assert bool(found) == told
     assert found is None or (found.cause, found.severity) == ("loss_unsuited", "problem")
@@ -279,6 +287,25 @@ def test_what_was_cured_with_the_same_classes_explains_that_one_is_named() -> No
     ):
         told = list(look_at_outcome(trials, model, 1.0, [], found))
         assert [(f.cause, f.severity) for f in told] == [("class_imbalance", severity)]
+
+
+@pytest.mark.parametrize(("rightly", "told"), [(0.5, True), (0.8, False)])
+def test_classes_that_are_named_beyond_chance_are_related_to_inputs(
+    rightly: float, *, told: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(400, 3, generator=generator), torch.arange(400) % 2
+    named = torch.where(torch.arange(400) < 400 * rightly, y, 1 - y)
+    held = torch.where(named == 1, 1.0, -1.0)[:, None].expand(400, 3)
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        model.bias.zero_()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss_fn = lambda out, y: nn.functional.binary_cross_entropy_with_logits(out[:, 0], y)  # noqa: E731
+    parts = [[(x, y.float())], [(held, y.float())]]
+    trials = Trials(Subject(model, optimizer, loss_fn, *parts), 2, 1.0)
+    assert bool(labels_unrelated(trials, 1.0, [(1, 1.0)])) == told
 
 
 def test_pictures_of_others_are_told_though_their_mean_is_learned() -> None:
