@@ -135,6 +135,20 @@ def test_a_loss_of_the_hardest_of_a_batch_is_held_against_batches_of_its_size() 
     assert _validation_apart(Trials(subject, 200, 1.0), "warning") is None
 
 
+def test_a_balanced_validation_part_is_held_against_as_many_of_each_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.cat([torch.arange(1200) % 16 == 0, torch.arange(200) % 2 == 0]).long()
+    x = torch.randn(1400, 6, generator=generator) + 0.4 * y[:, None]
+    model, loss_fn = nn.Linear(6, 2), nn.CrossEntropyLoss(torch.tensor([1.0, 15.0]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    known = list(zip(x[:1200].split(40), y[:1200].split(40), strict=True))
+    subject = Subject(model, optimizer, loss_fn, known, [(x[1200:], y[1200:])])
+    trials = Trials(subject, 200, 1.0)
+    assert _validation_apart(trials, "warning") is None
+    subject.validation = [(x[1200:] - 3, y[1200:])]
+    assert _validation_apart(trials, "warning") is not None
+
+
 @pytest.mark.parametrize(
     ("rightly", "expected"), [(0.6, ["class_imbalance"]), (0.8, []), (0.2, ["class_imbalance"])]
 )
