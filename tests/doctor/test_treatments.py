@@ -437,3 +437,25 @@ def test_biases_that_shut_gates_are_put_at_zero(first: float, *, tried: bool) ->
         one.prepare(twin)
         assert not bool(twin.model[1].bias_ih.any())
         assert torch.equal(twin.model[1].bias_hh, model[1].bias_hh)
+
+
+@pytest.mark.parametrize(("buffer", "told"), [(60, True), (400, False)])
+def test_examples_of_a_small_shuffle_buffer_are_tried_in_a_random_order(
+    buffer: int, *, told: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(400) // 50
+    parts = y.split(buffer)
+    y = torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts])
+    x = y[:, None].float().expand(400, 3)
+    model = nn.Linear(3, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = list(zip(x.split(24), y.split(24), strict=True))
+    subject = Subject(model, optimizer, nn.CrossEntropyLoss(), batches)
+    found = [t for t in treatments(subject) if t.cause == "data_sorted_not_shuffled"]
+    assert bool(found) == told
+    if found:
+        mixed = found[0].data(batches)
+        assert [len(b[1]) for b in mixed] == [len(b[1]) for b in batches]
+        assert all(torch.equal(b[0][:, 0].long(), b[1]) for b in mixed)
+        assert len(mixed[0][1].unique()) > 5

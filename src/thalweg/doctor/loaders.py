@@ -22,6 +22,7 @@ __all__ = [
     "merged",
     "read",
     "rows_of",
+    "shuffled",
     "size_of",
     "target",
     "untouched",
@@ -117,6 +118,14 @@ def merged(batches: Sequence[Batch], times: int) -> list[Batch]:
     return [tree_map(lambda *t: torch.cat(t), *part) for part in parts]
 
 
+def shuffled(batches: Sequence[Batch]) -> list[Batch]:
+    """Return batches of the same sizes with the examples of all of them in a random order."""
+    (whole,) = merged(batches, len(batches))
+    sizes = [len(target(batch)) for batch in batches]
+    order = torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(0))
+    return [rows_of(whole, part) for part in order.split(sizes)]
+
+
 def _tensors(batch: Batch) -> Iterator[Tensor]:
     if isinstance(batch, Tensor):
         yield batch
@@ -125,7 +134,7 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
             yield from _tensors(one)
 
 
-def rows_of(tree: Any, part: slice | int) -> Any:  # noqa: ANN401 - tensors in tuples and dicts
+def rows_of(tree: Any, part: slice | int | Tensor) -> Any:  # noqa: ANN401 - tensors in tuples and dicts
     """Return some examples of a tensor, or of those in tuples, lists and dicts."""
     if isinstance(tree, Tensor):
         return tree[part]

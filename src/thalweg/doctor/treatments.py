@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.baseline import squares
-from thalweg.doctor.checks.data import features
+from thalweg.doctor.checks.data import features, within_batches
 from thalweg.doctor.checks.outputs import reach
 from thalweg.doctor.checks.parameters import missing
 from thalweg.doctor.checks.shapes import loss_not_mean, summed
@@ -16,12 +17,12 @@ from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.first_weights import activating, drawing
 from thalweg.doctor.layers import replaced
-from thalweg.doctor.loaders import Batch, inputs, merged, target
+from thalweg.doctor.loaders import Batch, inputs, merged, shuffled, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.doctor.treatment import Treatment
-from thalweg.words import digits, listed
+from thalweg.words import digits, listed, percent
 
 __all__ = [
     "DECORRELATED",
@@ -42,6 +43,7 @@ _NOISY = 8  # examples of batches that may be too small
 _CLIPPED = (100.0, 1e4)  # times the norm that gradients are clipped to
 _ROWS = 4096  # examples whose quartiles are taken
 _ROUNDING = 1e-3  # above 1
+_TOGETHER = 0.8  # of the variance of targets within shuffled batches
 _TINY = 1e-12  # in place of 0
 
 
@@ -437,6 +439,20 @@ def _decorrelated(batches: list[Batch]) -> list[Batch]:
 
 
 def _ordering(subject: Subject) -> Iterator[Treatment]:
+    forms = {
+        tuple(t.shape[1:] for t in tree_leaves(inputs(b)) if isinstance(t, Tensor))
+        for b in subject.batches
+    }
+    share = within_batches(subject) if subject.pairs and len(forms) == 1 else None
+    if share is not None and share < _TOGETHER * (1 - 1 / subject.examples):
+        yield Treatment(
+            "data_sorted_not_shuffled",
+            0,
+            "examples in a random order",
+            f"Targets within a batch are alike: their variance there is {percent(share)} of that "
+            "of all. A stream may be shuffled within too small a buffer.",
+            data=shuffled,
+        )
     size = tiny_batches(subject)
     if size is not None:
         yield Treatment(

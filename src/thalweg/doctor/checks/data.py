@@ -13,7 +13,7 @@ from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import Subject, first_tensor
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "classes", "features", "labels", "tagged"]
+__all__ = ["CHECKS", "classes", "features", "labels", "tagged", "within_batches"]
 
 _STATISTIC = "a statistic of the batches that were read"
 _DEARER = 1.5  # times the cost of mistaking another class
@@ -133,8 +133,8 @@ def labels_all_equal(subject: Subject) -> Finding | None:
     )
 
 
-def data_sorted_not_shuffled(subject: Subject) -> Finding | None:
-    """Look for batches whose targets are far more alike than those of different batches."""
+def within_batches(subject: Subject) -> float | None:
+    """Return the variance of targets within batches over that of all; None: there are too few."""
     y = labels(subject.batches)
     if y is None or len(subject.batches) < 4:
         return None
@@ -145,10 +145,13 @@ def data_sorted_not_shuffled(subject: Subject) -> Finding | None:
     total = float(values.var(0).sum())
     parts = values.split(sizes)
     within = sum(float(part.var(0, correction=0).sum()) * len(part) for part in parts) / len(values)
-    if total == 0:
-        return None
-    share = within / total
-    if share > 0.4:
+    return within / total if total > 0 else None
+
+
+def data_sorted_not_shuffled(subject: Subject) -> Finding | None:
+    """Look for batches whose targets are far more alike than those of different batches."""
+    share = within_batches(subject)
+    if share is None or share > 0.4:
         return None
     return Finding(
         "data_sorted_not_shuffled",
