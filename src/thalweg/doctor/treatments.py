@@ -439,11 +439,7 @@ def _decorrelated(batches: list[Batch]) -> list[Batch]:
 
 
 def _ordering(subject: Subject) -> Iterator[Treatment]:
-    forms = {
-        tuple(t.shape[1:] for t in tree_leaves(inputs(b)) if isinstance(t, Tensor))
-        for b in subject.batches
-    }
-    share = within_batches(subject) if subject.pairs and len(forms) == 1 else None
+    share = within_batches(subject) if subject.pairs and _joinable(subject.batches) else None
     if share is not None and share < _TOGETHER * (1 - 1 / subject.examples):
         yield Treatment(
             "data_sorted_not_shuffled",
@@ -462,3 +458,9 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
             f"Batches of {size} go through batch normalization.",
             data=partial(merged, times=8),
         )
+
+
+def _joinable(batches: Sequence[Batch]) -> bool:
+    """Return whether inputs of all batches have one shape, so that examples can change places."""
+    given = ([t for t in tree_leaves(inputs(b)) if isinstance(t, Tensor)] for b in batches)
+    return len({tuple(t.shape[1:] for t in each) for each in given}) == 1
