@@ -1,10 +1,12 @@
 """What every test starts from, and every example in a docstring."""
 
 import gc
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,25 @@ def _asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Ask tensors where they lie both ways: there are systems without the first."""
     if request.param == "in Python":
         monkeypatch.setattr("thalweg.kernels.cpu.addresses.functions", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def short_targets() -> Iterator[None]:
+    """Let Adam find the targets of modules in a 25th of its steps, of which all take a second."""
+    modules = pytest.importorskip("thalweg.tasks.modules")
+    from thalweg.racing import run  # noqa: PLC0415 - as slow to load
+
+    steps, whole = modules._STEPS // 25, run._target
+
+    def target(*given: Any, **named: Any) -> Any:
+        """Take as few in another process."""
+        importlib.import_module("thalweg.tasks.modules")._STEPS = steps
+        return whole(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modules, "_STEPS", steps)
+        patch.setattr(run, "_target", target)
+        yield
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def _reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet.write_table(clicks, "clicks.parquet")
 
 
-@pytest.mark.usefixtures("_reader", "one_thread")
+@pytest.mark.usefixtures("_reader", "one_thread", "short_targets")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_works_in_order(
     page: Path, capsys: pytest.CaptureFixture[str]

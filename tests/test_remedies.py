@@ -175,7 +175,11 @@ def test_bad_rows_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("thalweg trace sgd --foo 1", "see thalweg trace --help", "thalweg trace --help"),
         ("thalweg schedule cosine --x 1", "see thalweg schedule --help", "thalweg schedule --help"),
         ("thalweg rates sgd", "--spectrum, such as 0.2,4", "thalweg rates sgd --spectrum 0.2,4"),
-        ("thalweg rates sgd", "or --kappa, such as 1e4", "thalweg rates sgd --kappa 1e4"),
+        (
+            "thalweg rates momentum",
+            "or --kappa, such as 1e4",
+            "thalweg rates momentum --kappa 1e4",
+        ),
         (
             f"thalweg race iris --budget 900epochs {WORDS}",
             "give either trials or a budget",
@@ -221,6 +225,7 @@ def test_a_race_of_an_own_rule_is_continued_where_it_is_declared(
     assert again.winner == found.winner
 
 
+@pytest.mark.usefixtures("short_targets")
 def test_a_race_of_a_task_file_is_continued_by_who_trusts_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +250,7 @@ def test_a_race_of_a_task_file_is_continued_by_who_trusts_it(
     runs(f"{named} --on threads --quiet")
 
 
+@pytest.mark.usefixtures("short_targets")
 def test_a_race_of_an_object_is_continued_by_the_program_that_has_it(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     scope: dict[str, Any] = {}

@@ -1,12 +1,11 @@
 """Races of PyTorch modules from a user's file, from the call to the files and through a kill."""
 
 import contextlib
+import json
 import os
+import runpy
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from thalweg.tasks import source
 from thalweg.tasks.modules import ModuleTask
 
 torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.usefixtures("short_targets")
 
 TERMS: dict[str, Any] = {
     "rules": ["sgd", "adamw"], "trials": 4, "repeats": 2, "seeds": 3, "epochs": 2,
@@ -92,39 +93,6 @@ def test_a_race_of_a_file_ends_in_a_verdict_and_its_files(raced: racing.Verdict)
         assert checkpoint["hyper"] == dict(best.trial.hyper)
 
 
-def test_the_verdict_is_that_of_other_workers_and_other_pieces(
-    raced: racing.Verdict, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ModuleTask, "lanes", 2)
-    found = thalweg.race("small.py", out="pieces", on="processes", workers=1, **TERMS)
-    assert found.directory
-    with Records(found.directory) as records:
-        assert records.lanes() == 2
-    assert raced.directory
-    _close(found.directory, raced.directory)
-    assert found.sentence == raced.sentence
-
-
-def test_a_killed_race_goes_on_to_the_same_verdict(raced: racing.Verdict, folder: Path) -> None:
-    command = [sys.executable, "-m", "thalweg.cli", "race", "small.py", "--on", "threads"]
-    out = folder / "killed"
-    command += [*OPTIONS.split(), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not ((out / "race.sqlite").exists() and _count(out) >= 10):
-            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
-            time.sleep(0.02)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    kept = _count(out)
-    assert not (out / "results.json").exists()
-    told: list[racing.Progress] = []
-    with contextlib.chdir(folder.parent):  # the race knows where its file is
-        found = racing.resume(out, on="threads", trust=True, on_progress=told.append)
-    assert sum(standing.trainings for standing in told[0].standings.values()) == kept
-    _same(out, raced)
-    assert _timeless(found.results)["rules"] == _timeless(raced.results)["rules"]
-
-
 OWN: dict[str, Any] = {**TERMS, "rules": ["signum", "sgd"]}
 
 
@@ -136,32 +104,55 @@ def own_rule(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_raced(own_rule: Path) -> Path:
+def own_raced(own_rule: Path) -> racing.Verdict:
     with pytest.MonkeyPatch.context() as patch:  # other files do not know its rules
         patch.setattr(rule, "_rules", dict(rule._rules))
-        found = thalweg.race(own_rule.name, out="whole", on="threads", **OWN)
-    assert found.directory
-    return found.directory
+        return thalweg.race(own_rule.name, out="whole", on="threads", **OWN)
 
 
-def test_a_race_of_a_rule_of_the_task_s_file_goes_on_in_processes(
-    own_rule: Path, own_raced: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _stopped(out: Path, kept: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Race until so many trainings are kept, and forget the rules, as another process would."""
     known = dict(rule._rules)
     assert "signum" not in known
 
     def stop(progress: racing.Progress) -> None:
-        if any(standing.trainings for standing in progress.standings.values()):
+        if sum(standing.trainings for standing in progress.standings.values()) >= kept:
             raise KeyboardInterrupt
 
-    out = own_rule.with_name("own-rule")
     with pytest.raises(KeyboardInterrupt):
         thalweg.race("own_rule.py", out=out, on="threads", on_progress=stop, **OWN)
-    assert _count(out) > 0
     assert not (out / "results.json").exists()
-    monkeypatch.setattr(rule, "_rules", known)  # as in another process
+    monkeypatch.setattr(rule, "_rules", known)
+    with Records(out) as records:
+        return sum(1 for _ in records.results())
+
+
+def test_a_stopped_race_goes_on_to_the_same_verdict(
+    own_rule: Path, own_raced: racing.Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = own_rule.with_name("stopped")
+    kept = _stopped(out, 10, monkeypatch)
+    assert kept >= 10
+    told: list[racing.Progress] = []
+    with contextlib.chdir(own_rule.parents[1]):  # the race knows where its file is
+        found = racing.resume(out, on="threads", trust=True, on_progress=told.append)
+    assert sum(standing.trainings for standing in told[0].standings.values()) == kept
+    _same(out, own_raced)
+    assert _timeless(found.results)["rules"] == _timeless(own_raced.results)["rules"]
+
+
+def test_a_race_goes_on_in_processes_and_in_other_pieces(
+    own_rule: Path, own_raced: racing.Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = own_rule.with_name("own-rule")
+    monkeypatch.setattr(ModuleTask, "lanes", 2)
+    assert _stopped(out, 1, monkeypatch) > 0
+    with Records(out) as records:
+        assert records.lanes() == 2
     assert cli.main(["race", "--resume", str(out), "--trust", "--workers", "1"]) == 0
     _close(out, own_raced)
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert found["sentence"] == own_raced.sentence
 
 
 _SCRIPT = """
@@ -170,33 +161,25 @@ if __name__ == "__main__":
         task(), rules=[signum, "sgd"], trials=4, repeats=2, seeds=3, epochs=2, workers=1,
         out="script",
     )
-    print(found.winner)
 """
 
 
-def test_a_rule_of_a_program_races_in_processes(own_rule: Path, own_raced: Path) -> None:
+def test_a_rule_of_a_program_races_in_processes(own_rule: Path, own_raced: racing.Verdict) -> None:
     program = own_rule.with_name("program.py")
     program.write_text(OWN_RULE + _SCRIPT, encoding="utf-8")
-    ended = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
-    assert ended.stdout.strip() in OWN["rules"]
+    found = runpy.run_path(str(program), run_name="__main__")["found"]
+    assert found.winner in OWN["rules"]
     _close(Path("script"), own_raced)
 
 
-def _close(directory: Path, other: Path) -> None:
+def _close(directory: Path, raced: racing.Verdict) -> None:
     """Another process may round a product of matrices otherwise in the last digit."""
-    kept, expected = _kept(directory), _kept(other)
+    assert raced.directory
+    kept, expected = _kept(directory), _kept(raced.directory)
     assert kept.keys() == expected.keys()
     for key, training in expected.items():
         assert kept[key][0] == training[0]
         np.testing.assert_allclose(kept[key][2], training[2], rtol=1e-4)
-
-
-def _count(out: Path) -> int:
-    try:
-        with Records(out) as records:
-            return sum(1 for _ in records.results())
-    except Exception:  # noqa: BLE001 - it is being made just now
-        return 0
 
 
 def test_a_file_that_changed_is_not_resumed(raced: racing.Verdict, folder: Path) -> None:

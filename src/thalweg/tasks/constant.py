@@ -14,6 +14,8 @@ from thalweg.tasks.admission import few, outputs
 
 __all__ = ["best_constant"]
 
+_SEARCH = 1000  # evaluations; where the loss has no lowest value they are in vain
+
 
 def best_constant(model: Model, placed: Parts) -> float | None:
     """Return the validation loss of the output that fits the training part best.
@@ -40,7 +42,9 @@ def best_constant(model: Model, placed: Parts) -> float | None:
 
     try:
         # torch's own L-BFGS loads torch's compiler, which takes a second.
-        search = minimize(slope, np.zeros(shape.numel()), jac=True, method="L-BFGS-B")
+        search = minimize(
+            slope, np.zeros(shape.numel()), jac=True, method="L-BFGS-B", options={"maxfun": _SEARCH}
+        )
         output = constant(search.x)
         found = _loss(model, output, placed.validation).item()
     except Exception:  # noqa: BLE001 - what a user's loss raises of numbers that it does not take
