@@ -40,6 +40,9 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
         (lambda: T.max_lr("cautious(sgd)", 1.0), ValueError,
          ("rule 'cautious(sgd)' is not linear, so that it has no iteration matrix: where an "
           "element goes depends on the others; descend measures what it does")),
+        (lambda: T.max_lr("averaged(cautious(shampoo))", 1.0), ValueError,
+         ("rule 'averaged(cautious(shampoo))' is not linear, so that it has no iteration matrix: "
+          "where an element goes depends on the others; descend measures what it does")),
         (lambda: T.max_lr("sgd", 1e-300), ValueError,
          "sharpness must be in [1e-200, 1e200], got 1e-300; scale f"),
         (lambda: T.max_lr("sgd", 1e300), ValueError,

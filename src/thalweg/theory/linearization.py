@@ -1,6 +1,7 @@
 """A rule near a minimizer: the linear map of its state and its error, read off the rule itself."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, combinations
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import catalog, rules
 from thalweg.kind import MATRICES, SUMS
 from thalweg.rule import STEPS, Rule
+from thalweg.wrapper import Wrapped
 
 __all__ = [
     "Linearization",
@@ -132,7 +134,7 @@ def linearize(rule: Rule, hyper: Mapping[str, Any]) -> Linearization:
         ) from None
     if not _same(settled, later):
         raise ValueError(_unsettled(rule, hyper))
-    if rule.kind == SUMS and not _moves_each_alone(rule):
+    if not _couples_nothing(rule):
         raise ValueError(_not_linear(rule, "where an element goes depends on the others"))
     return settled
 
@@ -194,6 +196,18 @@ def _respond(rule: Rule, hyper: Mapping[str, Any], t: int) -> tuple[Array, Array
     if not np.allclose(together, A @ weights + 0.7 * b, rtol=1e-9, atol=0):
         raise ValueError(_not_linear(rule, _DEGREE))
     return A, b
+
+
+def _couples_nothing(rule: Rule) -> bool:
+    """Return whether no element's way depends on the others.
+
+    A rule of matrices is looked at in one element, which hides what its wrapper sums: that is tried
+    around SGD, unless it asks for more than SGD has.
+    """
+    if rule.kind == MATRICES and isinstance(rule, Wrapped):
+        with suppress(ValueError):
+            return _couples_nothing(rule.wrapper(rules.get("sgd"))) and _couples_nothing(rule.inner)
+    return rule.kind != SUMS or _moves_each_alone(rule)
 
 
 @cache
