@@ -1,10 +1,11 @@
 """What the doctor's checks of data find, each asked alone."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg.doctor.checks.data import class_imbalance, labels_all_equal
@@ -82,6 +83,30 @@ def test_examples_are_taken_in_the_shares_that_classes_have_in_validation_data()
             assert torch.equal(y[parts[0][0][:, 0].long()], parts[0][1])
             assert float(parts[0][0][given == 0].median()) == pytest.approx(149.5, abs=5)
     assert as_in_validation(subject, [(x[285:315], y[285:315])]) == []  # too few would be left
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda x: x.permute(0, 2, 3, 1).reshape(x.shape), "preprocessed_differently"),
+        (lambda x: x.mT, "preprocessed_differently"),
+        (lambda x: x.roll(1, 2), "preprocessed_differently"),
+        (lambda x: x * torch.linspace(0, 3, 36).view(6, 6), "of_other_distribution"),
+    ],
+    ids=["reshaped", "transposed", "moved", "of others"],
+)
+def test_columns_in_another_order_are_prepared_in_two_ways(
+    change: Callable[[Tensor], Tensor], cause: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(1, 3, 6, 6, generator=generator)
+    x = places * torch.rand(400, 3, 1, 1, generator=generator)
+    x, y = x + 0.05 * torch.randn(x.shape, generator=generator), torch.arange(300) % 2
+    parts = [[(x[:300], y)], [(change(x[300:]), y[:100])]]
+    model, optimizer = nn.Flatten(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    found = validation_differs(Subject(model, optimizer, nn.CrossEntropyLoss(), *parts))
+    assert found is not None
+    assert found.cause == f"validation_{cause}"
 
 
 @pytest.mark.parametrize(

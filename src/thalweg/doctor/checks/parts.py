@@ -27,6 +27,7 @@ _OUTLYING = 3.0  # ranges of the middle half, from the median
 _QUANTILES, _VALUES = 199, 50_000  # that are compared, of so many values
 _FEW, _EVEN = 50, 0.1  # classes; of an equal share
 _ALIKE = 0.05  # of the shares of classes
+_PLACES, _ORDERED = 8, 0.25  # columns; of the differences, those in the order of size
 _SOME, _ENOUGH = 20, 50  # examples whose inputs are compared, and whose losses
 _INSIDE, _OUTSIDE = 1.25, 1.5  # times as far apart, within examples and in all
 
@@ -199,12 +200,14 @@ def _columns_differ(*parts: Tensor) -> Finding | None:
     # A trend, or other people, move columns by few deviations; another unit moves them by many.
     moved = float(shift.abs().median()) > _MOVED
     alike = share > 0.5 and (rescaled or moved)
+    other = _rearranged(train, held)
+    cause = _cause(*parts) if alike else "validation_of_other_distribution"
     return Finding(
-        _cause(*parts) if alike else "validation_of_other_distribution",
+        "validation_preprocessed_differently" if other else cause,
         "problem",
         f"{share:.0%} of the input columns have another mean or deviation in the validation data "
         f"than in the training data; the largest shift is {digits(float(shift.abs().max()))} "
-        "deviations.",
+        "deviations." + (" In another order the columns would be alike." if other else ""),
         {
             "share of columns": share,
             _WIDER: float((far & (scale >= 1)).float().mean()),
@@ -214,6 +217,18 @@ def _columns_differ(*parts: Tensor) -> Finding | None:
         _STATISTIC,
         sure=0.9,
     )
+
+
+def _rearranged(train: Tensor, held: Tensor) -> bool:
+    """Return whether columns have the means and deviations of others, which a distribution has not.
+
+    So it is where a reshape took the place of a transpose, or columns were read in another order.
+    """
+    apart, sorted_apart = 0.0, 0.0
+    for one, other in ((train.mean(0), held.mean(0)), (train.std(0), held.std(0))):
+        apart += float((one - other).abs().mean())
+        sorted_apart += float((one.sort().values - other.sort().values).abs().mean())
+    return train.shape[1] >= _PLACES and sorted_apart < _ORDERED * apart
 
 
 def _apart(one: Tensor, other: Tensor) -> tuple[float, float]:
