@@ -459,3 +459,21 @@ def test_examples_of_a_small_shuffle_buffer_are_tried_in_a_random_order(
         assert [len(b[1]) for b in mixed] == [len(b[1]) for b in batches]
         assert all(torch.equal(b[0][:, 0].long(), b[1]) for b in mixed)
         assert len(mixed[0][1].unique()) > 5
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ([nn.ReLU(), nn.Flatten()], True),
+        ([nn.Identity()], False),
+        ([nn.ReLU(), nn.Linear(2, 2)], False),
+    ],
+)
+def test_scores_that_a_rectifier_gives_are_tried_without_it(
+    last: list[nn.Module], *, told: bool
+) -> None:
+    x, y = torch.randn(40, 3), torch.arange(40) % 2
+    model = nn.Sequential(nn.Linear(3, 2), *last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = list(treatments(Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)])))
+    assert [t.cause for t in found if t.rank < 0] == ["dead_relu"] * told

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.checks.gradients import rectified
 from thalweg.doctor.checks.start import loss_starts_high
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import (
@@ -98,6 +99,18 @@ def activating(subject: Subject) -> Iterator[Treatment]:
             around=partial(replaced, {"sigmoid", "tanh"}, torch.relu),
         )
     dead = max((a.dead for a in found), default=0.0)
+    if subject.pairs and subject.output is not None:
+        last = subject.copy().outputs(subject.batch)
+        if rectified(last):
+            yield Treatment(
+                "dead_relu",
+                -1,
+                "leaky rectifiers",
+                "The outputs come from a rectifier: one that is 0 for every example, such as the "
+                "score of a class, gets no gradient. Leave it out behind the last layer.",
+                around=partial(replaced, {"relu", "relu_"}, leaky),
+            )
+            return
     if dead > 0.5:
         yield Treatment(
             "dead_relu",

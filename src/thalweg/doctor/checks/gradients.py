@@ -17,7 +17,7 @@ from thalweg.doctor.subject import Copy, Subject, let_step, nodes, operation_of
 from thalweg.stack.calls import Calls
 from thalweg.words import digits
 
-__all__ = ["CHECKS", "gradient_not_finite", "surrogate"]
+__all__ = ["CHECKS", "gradient_not_finite", "rectified", "surrogate"]
 
 _STEPS = 64
 _SECONDS = 0.5  # of work
@@ -161,7 +161,7 @@ def _logarithm_of_zero(loss: Tensor, step: int) -> Finding | None:
         if operation_of(node) not in _LOGARITHMS:
             continue
         share = float((node._saved_self == 0).float().mean())  # noqa: SLF001 - torch documents it
-        if share > 0 and _rectified(node):
+        if share > 0 and _rectified([given for given, _ in node.next_functions if given]):
             value = "NaN" if bool(loss.isnan()) else "infinite"
             return Finding(
                 "relu_output_into_log",
@@ -226,9 +226,13 @@ def _made_by_batch(subject: Subject, step: int) -> Finding | None:
     )
 
 
-def _rectified(node: Any) -> bool:  # noqa: ANN401
-    """Return whether a rectifier's zeros reach an operation as they are."""
-    ahead = [given for given, _ in node.next_functions if given is not None]
+def rectified(tensor: Tensor) -> bool:
+    """Return whether a tensor comes from a rectifier, whose zeros are in it as they are."""
+    return tensor.grad_fn is not None and _rectified([tensor.grad_fn])
+
+
+def _rectified(ahead: list[Any]) -> bool:
+    """Return whether a rectifier is among nodes, or behind those after which a 0 is a 0 still."""
     for given in ahead:
         if operation_of(given) in _RECTIFIERS:
             return True
