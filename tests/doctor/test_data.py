@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.doctor.checks.data import class_imbalance, labels_all_equal
+from thalweg.doctor.checks.data import (
+    class_imbalance,
+    data_sorted_not_shuffled,
+    labels_all_equal,
+)
 from thalweg.doctor.checks.examples import validation_unlike
 from thalweg.doctor.checks.parts import as_in_validation, tokens_differ, validation_differs
 from thalweg.doctor.examination import ordered
@@ -343,3 +347,17 @@ def test_pictures_that_training_alone_widens_are_a_warning(
     parts = [[(part.view(-1, *shape), y)] for part in (x, held)]
     found = validation_differs(Subject(model, optimizer, nn.CrossEntropyLoss(), *parts))
     assert (found and found.severity) == severity
+
+
+@pytest.mark.parametrize(("rises", "severity"), [(False, "warning"), (True, "problem")])
+def test_windows_of_a_series_may_come_in_its_order(*, rises: bool, severity: str) -> None:
+    time = torch.arange(490.0)
+    series = time / 50 if rises else torch.sin(time / 20)
+    x, y = series.unfold(0, 11, 1)[:, :10].sin(), series[10:, None]
+    torch.manual_seed(0)
+    model = nn.Linear(10, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    found = data_sorted_not_shuffled(Subject(model, optimizer, nn.MSELoss(), batches))
+    assert found is not None
+    assert found.severity == severity

@@ -19,6 +19,7 @@ __all__ = [
     "Part",
     "halves",
     "inputs",
+    "joinable",
     "merged",
     "read",
     "rows_of",
@@ -116,6 +117,12 @@ def merged(batches: Sequence[Batch], times: int) -> list[Batch]:
     """Return batches of so many batches each; the last one may have fewer."""
     parts = [batches[first : first + times] for first in range(0, len(batches), times)]
     return [tree_map(lambda *t: torch.cat(t), *part) for part in parts]
+
+
+def joinable(batches: Sequence[Batch]) -> bool:
+    """Return whether inputs of all batches have one shape, so that examples can change places."""
+    given = (list(_tensors(inputs(batch))) for batch in batches)
+    return len({tuple(t.shape[1:] for t in each) for each in given}) == 1
 
 
 def shuffled(batches: Sequence[Batch]) -> list[Batch]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features, within_batches
@@ -17,7 +16,7 @@ from thalweg.doctor.cuts import cuts, differentiated, graphless, uncut
 from thalweg.doctor.exchange import compares_sides, exchanged
 from thalweg.doctor.first_weights import activating, drawing
 from thalweg.doctor.layers import replaced
-from thalweg.doctor.loaders import Batch, inputs, merged, shuffled, target
+from thalweg.doctor.loaders import Batch, inputs, joinable, merged, shuffled, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
 from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
 from thalweg.doctor.subject import Copy, Subject, first_tensor
@@ -439,7 +438,7 @@ def _decorrelated(batches: list[Batch]) -> list[Batch]:
 
 
 def _ordering(subject: Subject) -> Iterator[Treatment]:
-    share = within_batches(subject) if subject.pairs and _joinable(subject.batches) else None
+    share = within_batches(subject) if subject.pairs and joinable(subject.batches) else None
     if share is not None and share < _TOGETHER * (1 - 1 / subject.examples):
         yield Treatment(
             "data_sorted_not_shuffled",
@@ -458,9 +457,3 @@ def _ordering(subject: Subject) -> Iterator[Treatment]:
             f"Batches of {size} go through batch normalization.",
             data=partial(merged, times=8),
         )
-
-
-def _joinable(batches: Sequence[Batch]) -> bool:
-    """Return whether inputs of all batches have one shape, so that examples can change places."""
-    given = ([t for t in tree_leaves(inputs(b)) if isinstance(t, Tensor)] for b in batches)
-    return len({tuple(t.shape[1:] for t in each) for each in given}) == 1

@@ -1,5 +1,6 @@
 """Data: values, labels, and their order."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, ignores_targets, loss_of, scores
 from thalweg.doctor.finding import Finding
-from thalweg.doctor.loaders import Batch, inputs, target
+from thalweg.doctor.loaders import Batch, inputs, joinable, shuffled, target
 from thalweg.doctor.subject import Subject, first_tensor
 from thalweg.words import digits
 
@@ -17,6 +19,8 @@ __all__ = ["CHECKS", "classes", "features", "labels", "tagged", "within_batches"
 
 _STATISTIC = "a statistic of the batches that were read"
 _DEARER = 1.5  # times the cost of mistaking another class
+_KINDS = 50  # distinct targets that count as classes
+_WORSE, _SECONDS = 2.0, 0.3  # times the loss; seconds of work for each pass
 _ROWS = 4096  # examples that statistics are taken of
 
 
@@ -153,21 +157,47 @@ def data_sorted_not_shuffled(subject: Subject) -> Finding | None:
     share = within_batches(subject)
     if share is None or share > 0.4:
         return None
+    worse = _left_by_order(subject)
+    harmless = worse is not None and worse < _WORSE
     return Finding(
         "data_sorted_not_shuffled",
-        "problem",
+        "warning" if harmless else "problem",
         f"Targets within a batch are alike: their variance there is {share:.0%} of that of all. "
-        "The data are sorted, and not shuffled.",
-        {"variance within batches over all": share},
-        "in shuffled data that share is 1 - 1 / batch size on average; sorted is below 40 %",
+        "The data are sorted, and not shuffled."
+        + (" A pass over them leaves hardly more than one over shuffled data." if harmless else ""),
+        {"variance within batches over all": share}
+        | ({} if worse is None else {"loss over that of shuffled data": worse}),
+        "in shuffled data that share is 1 - 1 / batch size on average; sorted is below 40 %; a "
+        f"problem where one pass over them leaves {_WORSE:.0f} times the loss",
         _STATISTIC,
+        sure=0.4 if harmless else 1.0,
     )
+
+
+def _left_by_order(subject: Subject) -> float | None:
+    """Return the loss after a pass over batches as they come, over that after shuffled ones.
+
+    Windows of a series may come in its order: each teaches the same. None for classes, of which a
+    batch that has only one teaches nothing of the others.
+    """
+    y = labels(subject.batches)
+    if y is None or len(y.unique()) <= _KINDS or not joinable(subject.batches):
+        return None
+    left = []
+    for batches in (list(subject.batches), shuffled(subject.batches)):
+        torch.manual_seed(0)
+        twin = subject.copy()
+        twin.train(batches, len(batches), Allowance(_SECONDS))
+        twin.model.eval()
+        with torch.no_grad():
+            left.append(sum(float(twin.loss(batch)) for batch in subject.batches))
+    return left[0] / left[1] if min(left) > 0 and math.isfinite(sum(left)) else None
 
 
 def _ranked(y: Tensor) -> Tensor:
     """Return classes as indicator columns, or numbers as a column."""
     distinct: Tensor = y.unique()
-    if len(distinct) <= 50:
+    if len(distinct) <= _KINDS:
         return (y[:, None] == distinct[None]).float()
     return y.float()[:, None].argsort(0).argsort(0).float()
 
