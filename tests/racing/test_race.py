@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -217,24 +216,15 @@ def test_own_rule_must_be_the_same_on_resume(
         racing.resume(out)
 
 
-_KILLED = """
-import os, signal, sys
-import thalweg
-from racing.test_race import TERMS
+def test_a_stopped_race_is_resumed_to_the_same_verdict(
+    tmp_path: Path, iris: racing.Verdict
+) -> None:
+    def stop(progress: racing.Progress) -> None:
+        if progress.done > 60:
+            raise KeyboardInterrupt
 
-def kill(progress):
-    if progress.done > 60:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-thalweg.race("iris", out=sys.argv[1], on_progress=kill, **TERMS)
-"""
-
-
-def test_a_killed_race_is_resumed_to_the_same_verdict(tmp_path: Path, iris: racing.Verdict) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(tmp_path)], cwd=Path(__file__).parents[1], check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.race("iris", out=tmp_path, on_progress=stop, **TERMS)
     assert not (tmp_path / "results.json").exists()
     told: list[racing.Progress] = []
     assert _timeless(racing.resume(tmp_path, on_progress=told.append)) == _timeless(iris)
