@@ -24,7 +24,9 @@ def test_both_pictures_of_rates_mark_the_same_optimum(
     drawn: list[theory.RateMap] = []
     draw = plots.rate_map
     monkeypatch.setattr(plots, "rate_map", lambda found, ax: draw(drawn.append(found) or found, ax))
-    said(capsys, f"rates momentum --spectrum 0.2,4 --out {tmp_path / 'rates.png'}")
+    picture = tmp_path / "rates.png"
+    said(capsys, f"rates momentum --spectrum 0.2,4 --out {picture}")
+    assert _wide(picture)
     best = theory.best("momentum", 0.2, 4.0)
     assert drawn[0].best == pytest.approx(best.hyper, rel=1e-12)
     assert drawn[0].rate.min() == pytest.approx(best.rate, rel=1e-9)
@@ -158,16 +160,20 @@ def test_rates_that_take_too_long_to_count_are_still_measured(
     assert "> 2,000" in out
 
 
-@pytest.mark.parametrize("rule", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_rates_draws_one_rule_in_two_panels(
     rule: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     picture = tmp_path / "rates.png"
     out = said(capsys, f"rates {rule} --spectrum 0.2,4 --out {picture}")
     assert out.endswith(f"picture: {picture}\n")
+    assert _wide(picture)
+
+
+def _wide(picture: Path) -> bool:
     with Image.open(picture) as drawn:
         width, height = drawn.size
-    assert width > 2 * height
+    return width > 2 * height
 
 
 def test_every_rule_has_rates_or_a_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,7 @@ def test_page_asks_for_nothing_and_runs_nothing(
     assert not re.search(r"@import|url\((?!#)|https?:", seen.source)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_cell_of_the_table_says_by_what_it_is_sorted(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
@@ -100,6 +101,7 @@ def test_pictures_say_exact_values_to_a_mouse(
         assert re.search(r": 0: \d+\.\d+, 1: \d", curve)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_says_the_verdict_first_then_how_sure_then_the_rules(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
@@ -152,6 +154,7 @@ def test_a_race_without_numbers_still_has_a_page(
     assert "– [–, –]" in printed(results)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_folder_is_a_sentence_and_keeps_the_old_page(
     tmp_path: Path, race: tuple[dict[str, Any], pa.Table]
 ) -> None:
