@@ -26,6 +26,20 @@ def test_outputs_of_one_sign_have_no_bound_at_zero() -> None:
             assert bool(output_range_too_small(subject, values)) == bounded
 
 
+def test_outputs_of_categories_that_are_of_one_sign_have_no_bound_at_zero() -> None:
+    torch.manual_seed(0)
+    x, y = torch.arange(32) % 8, torch.full((32, 1), -5.0)
+    body = [nn.Embedding(8, 4), nn.Tanh(), nn.Linear(4, 1)]
+    for last, bounded in ((nn.Identity(), False), (nn.ReLU(), True), (nn.Tanh(), True)):
+        model = nn.Sequential(*body, last)
+        for p in model.parameters():
+            p.detach().abs_()
+        subject = Subject(model, torch.optim.SGD(model.parameters(), 0.01), nn.MSELoss(), [(x, y)])
+        values = reach(subject)
+        assert values is not None
+        assert bool(output_range_too_small(subject, values)) == bounded
+
+
 def test_a_likelihood_without_its_minus_has_the_wrong_sign() -> None:
     def likelihood(out: Tensor, y: Tensor) -> Tensor:
         return Normal(out[:, 0], functional.softplus(out[:, 1]) + 0.01).log_prob(y).mean()

@@ -453,7 +453,7 @@ def _sloped(subject: Subject, given: dict[int, Tensor]) -> bool:
         return False
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
     slopes = torch.autograd.grad(out, list(floats.values()), weights, allow_unused=True)
-    alive = [(s != 0).flatten(1).any(1).float().mean() for s in slopes if s is not None]
+    alive = [(s != 0).reshape(len(s), -1).any(1).float().mean() for s in slopes if s is not None]
     return any(float(share) > _MOST for share in alive)
 
 

@@ -78,7 +78,8 @@ def _ends(outputs: dict[float, Tensor], size: float) -> tuple[float, float]:
 def _scaled(subject: Subject, scale: float) -> Tensor:
     """Return the outputs on the first batch, and on noise of the size 1 and of the inputs' size.
 
-    Raw inputs may saturate the model, and where all are positive, outputs are of one sign.
+    Raw inputs may saturate the model, and where all are positive, outputs are of one sign. Of
+    categories there is no noise: the last layer changes its sign.
     """
     model = subject.copy().model.eval()
     given = inputs(subject.batch)
@@ -91,7 +92,18 @@ def _scaled(subject: Subject, scale: float) -> Tensor:
             try:
                 out = torch.cat([out, *(model(_noise(given[0], s)) for s in {1.0, max(1.0, size)})])
             except Exception:  # noqa: BLE001 - numbers of categories among the inputs: no noise
-                return out
+                return torch.cat([out, _turned(model, given)])
+        else:
+            out = torch.cat([out, _turned(model, given)])
+    return out
+
+
+def _turned(model: nn.Module, given: tuple[Any, ...]) -> Tensor:
+    """Return outputs where the parameters of the last layer have the other sign."""
+    layers = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
+    for p in layers[-1].parameters(recurse=False) if layers else ():
+        p.neg_()
+    out: Tensor = model(*given)
     return out
 
 
