@@ -18,6 +18,7 @@ from thalweg.errors import TaskError
 from thalweg.racing.trial import FINAL
 from thalweg.stack import TorchTask
 from thalweg.tasks import metric as score
+from thalweg.tasks.constant import best_constant
 from thalweg.tasks.modules import ModuleTask
 from thalweg.tasks.task import Lane
 
@@ -175,18 +176,21 @@ def test_a_metric_takes_whatever_targets_are() -> None:
     assert judged(task) > 0.8
     plain = made(lambda: nn.Linear(1, 2), functional.cross_entropy, LABELS, test=(X, LABELS))
     own = made(lambda: nn.Linear(1, 2), loss, given, metric=right, test=(X, given))
-    assert own.target().constant == pytest.approx(plain.target().constant, rel=1e-6)
+    expected = best_constant(plain.model, plain._placed)
+    assert expected is not None
+    assert best_constant(own.model, own._placed) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_loss_may_view_outputs_of_a_constant_otherwise() -> None:
     def viewed(outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs.view(-1, 4), targets.flatten())
 
-    found = [
-        made(lambda: Reshaped(TIME, 4), loss, SERIES, metric=ours).target().constant
-        for loss in (viewed, last_axis)
+    tasks = [
+        made(lambda: Reshaped(TIME, 4), loss, SERIES, metric=ours) for loss in (viewed, last_axis)
     ]
-    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    found, expected = (best_constant(task.model, task._placed) for task in tasks)
+    assert expected is not None
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_classes_along_both_axes_are_no_riddle_to_torch_s_own_losses() -> None:
