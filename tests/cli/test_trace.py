@@ -139,7 +139,6 @@ def test_a_picture_replaces_pictures_of_ours_and_no_other_file(
     )
     assert "picture:" not in out
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the user's own"]
-    said(capsys, line.replace("picture", "named"))  # one remedy, and the other
     picture.unlink()
     said(capsys, line)
     assert len(picture.read_bytes()) == pytest.approx(len(made), rel=0.01)

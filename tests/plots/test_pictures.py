@@ -43,11 +43,16 @@ PICTURES: dict[str, Callable[[], Axes]] = {
 }
 
 
-@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-def test_axes_are_named_and_nothing_overlaps(draw: Callable[[], Axes]) -> None:
-    ax = draw()
+@pytest.fixture(scope="module", params=PICTURES)
+def ax(request: pytest.FixtureRequest) -> Axes:
+    """Draw a picture, for whatever looks at it."""
+    ax = PICTURES[request.param]()
+    ax.figure.canvas.figure.draw_without_rendering()
+    return ax
+
+
+def test_axes_are_named_and_nothing_overlaps(ax: Axes) -> None:
     figure = ax.figure.canvas.figure
-    figure.draw_without_rendering()
     assert ax.get_xlabel()
     assert ax.get_ylabel()
     legend = ax.get_legend()
@@ -65,10 +70,7 @@ def test_axes_are_named_and_nothing_overlaps(draw: Callable[[], Axes]) -> None:
     assert len(set(looks)) == len(looks)  # in black and white too
 
 
-@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-def test_no_tick_labels_overlap(draw: Callable[[], Axes]) -> None:
-    ax = draw()
-    ax.figure.canvas.figure.draw_without_rendering()
+def test_no_tick_labels_overlap(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         boxes = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
         assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
