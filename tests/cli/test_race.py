@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import Told
 from thalweg import cli, racing
 from thalweg.racing.protocol import Protocol, Terms
-from thalweg.racing.store import Store
+from thalweg.racing.store import Store, races
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
@@ -200,8 +200,10 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
         while not cli.race._begun(tmp_path / "kept"):
             assert process.poll() is None
             time.sleep(0.02)
+        held = races(tmp_path / "kept")  # nobody else may write
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
+    assert held
     assert process.returncode == 130
     assert err.endswith("continue with: thalweg race --resume kept\n")
     assert "Traceback" not in err

@@ -18,6 +18,7 @@ from racing_task import LeastSquares
 from thalweg import cli
 from thalweg.live import view
 from thalweg.progress import Progress
+from thalweg.racing import store
 from thalweg.racing.protocol import Protocol, Terms
 from thalweg.racing.store import SCHEMA, Records, Store, races
 from thalweg.racing.trial import Result, Trial
@@ -62,13 +63,17 @@ def test_documented_query_finds_the_best_trials(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_a_race_can_be_read_while_it_runs_and_nobody_else_may_write(tmp_path: Path) -> None:
-    with Store(tmp_path) as store:
-        store.add([_result()])
+def test_a_race_can_be_read_while_it_runs_and_nobody_else_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = store._connected
+    monkeypatch.setattr(store, "_connected", lambda *where, **_: connected(*where, timeout=0))
+    with Store(tmp_path) as writer:
+        writer.add([_result()])
         assert races(tmp_path)
         with Records(tmp_path) as reader:
             assert [result.trial for result in reader.results()] == [_result().trial]
-            store.add([_result(1)])
+            writer.add([_result(1)])
             assert len(list(reader.results())) == 2
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
                 reader._connection.execute("DELETE FROM trials")
