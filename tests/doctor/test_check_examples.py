@@ -134,6 +134,31 @@ def test_padding_that_a_mask_names_is_not_read(*, heeds: bool, inverted: bool) -
     assert found is None or ("no number" in found.sentence) == inverted
 
 
+class Largest(nn.Module):
+    """The largest of a convolution over embedded tokens, among the ends that are padded too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 8, padding_idx=0), nn.Linear(16, 3)
+        self.across = nn.Conv1d(8, 16, 3, padding=1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.across(self.table(tokens).mT).relu().amax(2))
+
+
+def test_a_largest_number_that_padding_may_give_is_no_problem() -> None:
+    torch.manual_seed(53)  # padding counts for more there than it usually does
+    model, places = Largest(), torch.arange(TIME) < 4 + torch.arange(N)[:, None] % 3
+    batch = (torch.randint(1, 9, (N, TIME)) * places, torch.arange(N) % 3)
+    found = reads_padding(subject(model, nn.CrossEntropyLoss(), batch))
+    assert found is not None
+    assert found.severity == "warning"
+    assert (
+        found.evidence["change of the output"]
+        > 0.5 * found.evidence["spread of outputs between examples"]
+    )
+
+
 class Decoder(nn.Module):
     """Reads a whole source, and the target so far or all of it."""
 

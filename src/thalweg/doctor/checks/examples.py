@@ -28,6 +28,7 @@ _AWAY, _THERE, _COPIED = 3, 0.3, 0.9  # places; share that one of them explains;
 _TELLS, _FEWEST = 0.7, 50  # a correlation; examples
 _OTHERS = 8  # examples whose inputs are tried in the place of one
 _MOST = 0.5  # of the examples
+_READ = 0.7  # of the spread: where the largest of a convolution is taken, a padded end moves half
 _MOVED = 1e-4  # relative change of an output that is no rounding
 
 
@@ -418,7 +419,7 @@ def reads_padding(subject: Subject) -> Finding | None:
     places = x.shape[1] - int(ends[shortest])
     return Finding(
         "reads_padding",
-        "problem" if moved > 0.5 * spread else "warning",
+        "problem" if moved > _READ * spread else "warning",
         f"An example of length {int(ends[shortest])} gets "
         + (
             f"no number without the {places} places of padding behind its end: its output is made "
@@ -431,7 +432,7 @@ def reads_padding(subject: Subject) -> Finding | None:
             "spread of outputs between examples": spread,
             "share of padded examples": float((ends < x.shape[1]).float().mean()),
         },
-        "it moves by 5 % of what outputs differ between examples; from 50 % on a problem",
+        "it moves by 5 % of what outputs differ between examples; from 70 % on a problem",
         "an experiment: the same example without its padding",
         sure=0.9,
     )
