@@ -227,14 +227,10 @@ with hired(LeastSquares(), "processes", 2) as workers:
         workers.submit(None, lambda task, should_stop: __import__("time").sleep(600))
         workers.next()
 """
-    parents = {
-        end: subprocess.Popen(
+    for end in ("ended", "killed"):
+        with subprocess.Popen(
             [sys.executable, "-c", code, end], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE
-        )
-        for end in ("ended", "killed")
-    }
-    for end, begun in parents.items():
-        with begun as parent:
+        ) as parent:
             assert parent.stdout
             worker = int(parent.stdout.readline())
             if end == "killed":
