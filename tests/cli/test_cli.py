@@ -1,5 +1,7 @@
 """What holds for every command: versions, interrupts, full disks and readers that go."""
 
+import contextlib
+import io
 import os
 import re
 import runpy
@@ -82,6 +84,12 @@ def test_interrupt_of_any_command_is_quiet(
     monkeypatch.setattr(kernels, "source", interrupted)
     assert cli.main(["kernel", "adam"]) == 130
     assert not "".join(capsys.readouterr()).strip()
+
+
+def test_words_go_where_a_program_wants_them() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as said:  # as in a notebook, it is no file
+        assert cli.main(["rules"]) == 0
+    assert "adam" in said.getvalue()
 
 
 def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """thalweg rates: predictions beside what descents measure."""
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from PIL import Image
 
 from cli.output import said
 from thalweg import cli, plots, rules, theory
+from thalweg.cli import rates
 
 
 def row_of(out: str, rule: str) -> list[float]:
@@ -33,10 +35,14 @@ def test_both_pictures_of_rates_mark_the_same_optimum(
 
 
 def test_rates_of_an_adaptive_rule_say_that_its_preconditioner_is_held(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shown: list[str] = []
+    silent = contextlib.nullcontext()
+    monkeypatch.setattr(rates, "waiting", lambda doing: shown.append(doing) or silent)
     held = "adam: predicted with the preconditioner held fixed at 1."
     assert held in said(capsys, "rates --compare sgd,adam --kappa 9")
+    assert shown == [f"looking for the best rate of {rule}" for rule in ("sgd", "adam")]
     assert "preconditioner" not in said(capsys, "rates sgd --kappa 9")
 
 

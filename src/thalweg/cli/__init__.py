@@ -1,6 +1,7 @@
 """The command line: parse, call, print. The commands make slow imports when they are called."""
 
 import inspect
+import io
 import os
 import sqlite3
 import sys
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell closed it, as >&- does
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
-        getattr(sys, name).reconfigure(errors="replace")  # ★ on an ASCII terminal
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
+            stream.reconfigure(errors="replace")  # ★ on an ASCII terminal
     code = _flushed(_answer(arguments))
     if code == INTERRUPTED and arguments is None:
         # Python's own end can wait for ever for threads that are compiling.

@@ -11,6 +11,7 @@ import typer
 from thalweg.checks import Range, number
 from thalweg.cli.arguments import numbers, rules_and_hyper
 from thalweg.cli.terminal import say, show
+from thalweg.live import waiting
 
 if TYPE_CHECKING:
     from thalweg.descent import Trace
@@ -111,10 +112,10 @@ def rates(
 
     eigenvalues = _eigenvalues(spectrum, kappa)
     words = [*(words or []), *([compare] if compare else [])]
-    rows = [
-        _row(rule, eigenvalues, accuracy, hyper)
-        for rule, hyper in rules_and_hyper(words, "rates", rules.get)
-    ]
+    rows = []
+    for rule, hyper in rules_and_hyper(words, "rates", rules.get):
+        with waiting(f"looking for the best rate of {rule.name}"):
+            rows.append(_row(rule, eigenvalues, accuracy, hyper))
     picture = None if out is None else _draw(rows, eigenvalues, out)
     _print(rows, accuracy)
     if picture:
