@@ -36,7 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "small.py").write_text(SMALL, encoding="utf-8")
     before = Path.cwd()
     os.chdir(folder)
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:  # a file changes twice in one second
+        patch.setattr(sys, "dont_write_bytecode", True)
+        yield folder
     os.chdir(before)
 
 
