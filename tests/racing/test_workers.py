@@ -239,6 +239,8 @@ with hired(LeastSquares(), "processes", 2) as workers:
             time.sleep(0.05)
 
 
+# loky's own thread may just look for work that was taken back.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_interrupt_does_not_wait_for_processes() -> None:
     class Endless(LeastSquares):
         def run(self, *_: Any, **__: Any) -> Any:
