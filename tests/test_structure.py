@@ -129,7 +129,6 @@ ELSEWHERE = {
     "cli/check": "test_doctor",
     "cli/findings": "test_doctor",
     "data/columns": "test_tables",
-    "data/dates": "test_tables",
     "data/delimited": "test_formats",
     "data/options": "test_forms",
     "data/suspects": "test_tables",
