@@ -138,8 +138,7 @@ def typed(
         if types.get(name, "number") == "number" and (spelled := spelled_out(text)):
             texts[name], rewritten[name] = spelled
     numerals = {
-        name: numerals_of(text, decimal, before.get(name))
-        or numerals_of(_unmarked(text), decimal, before.get(name))
+        name: _numerals(text, decimal, before.get(name))
         for name, text in texts.items()
         if types.get(name, "number") == "number"
     }
@@ -231,9 +230,12 @@ def _text(column: pa.ChunkedArray, na: Sequence[str]) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(text, value_set=missing), None, text)
 
 
-def _unmarked(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts without footnotes, where most have some."""
-    return pc.replace_substring_regex(text, _MARKED, "") if most(text, _MARKED) else text
+def _numerals(text: pa.ChunkedArray, decimal: str | None, before: Style | None) -> Numerals | None:
+    """Return how numbers are written, also where most have a footnote."""
+    found = numerals_of(text, decimal, before)
+    if found is None and most(text, _MARKED):
+        return numerals_of(pc.replace_substring_regex(text, _MARKED, ""), decimal, before)
+    return found
 
 
 def _of_text(

@@ -1,7 +1,6 @@
 """A rule near a minimizer: the linear map of its state and its error, read off the rule itself."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, combinations
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from thalweg import catalog, rules
 from thalweg.kind import MATRICES, SUMS
 from thalweg.rule import STEPS, Rule
-from thalweg.wrapper import Wrapped
+from thalweg.wrapper import Wrapped, Wrapper
 
 __all__ = [
     "Linearization",
@@ -202,12 +201,20 @@ def _couples_nothing(rule: Rule) -> bool:
     """Return whether no element's way depends on the others.
 
     A rule of matrices is looked at in one element, which hides what its wrapper sums: that is tried
-    around SGD, unless it asks for more than SGD has.
+    around SGD.
     """
     if rule.kind == MATRICES and isinstance(rule, Wrapped):
-        with suppress(ValueError):
-            return _couples_nothing(rule.wrapper(rules.get("sgd"))) and _couples_nothing(rule.inner)
+        around = _around_sgd(rule.wrapper)
+        return (around is None or _couples_nothing(around)) and _couples_nothing(rule.inner)
     return rule.kind != SUMS or _moves_each_alone(rule)
+
+
+def _around_sgd(wrapper: Wrapper) -> Rule | None:
+    """Return SGD within a wrapper; None where that asks for a hyperparameter that SGD lacks."""
+    try:
+        return wrapper(rules.get("sgd"))
+    except ValueError:
+        return None
 
 
 @cache
