@@ -182,7 +182,7 @@ def test_bad_rows_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ),
         (
             f"thalweg race iris --budget 900epochs {WORDS}",
-            "give either trials or a budget",
+            "give either --trials 4 or --budget 900epochs",
             f"thalweg race iris --budget 900epochs {WORDS.replace('--trials 4', '')}",
         ),
         ("thalweg race iris --trust", "--trust is for --resume", f"thalweg race iris {WORDS}"),

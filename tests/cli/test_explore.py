@@ -58,7 +58,7 @@ def test_it_writes_the_page_with_a_rule_of_the_users_and_opens_it(
         ),
         ("--rules mine.py", "which declares signum, looping; got mine.py"),
         ("--rules mine.py:looping", "mine.py, line 12: `for _ in range(3):` cannot be compiled"),
-        ("--rules sgd,sgd,sgd,sgd,sgd,sgd,sgd", "rules must be at most 6, got 7"),
+        ("--rules sgd,sgd,sgd,sgd,sgd,sgd,sgd", "rules must name at most 6 rules, got 7"),
         ("--out mine.py", "thalweg did not make it"),
     ],
 )

@@ -218,7 +218,7 @@ def test_interrupt_ends_a_real_race(tmp_path: Path) -> None:
         ("race iris --batch-size 32,many", "--batch-size must be whole numbers such as 32"),
         ("race iris --epochs many", "--epochs"),
         ("race iris --epoch 3", "--epochs"),
-        ("race iris --trials 8 --budget 60s", "give either trials or a budget"),
+        ("race iris --trials 8 --budget 60s", "give either --trials 8 or --budget 60s: a budget"),
         ("race iris --trials 2000", "--trials must be an integer in [4, 1024], got 2000"),
         ("rase", "race"),
         ("kernel adma", "unknown rule 'adma'; did you mean adamax, adan, adam?"),
@@ -277,5 +277,5 @@ def test_a_trace_that_stops_on_its_way_says_what_is_left(
         assert cli.main([*terms, "--steps", str(steps)]) == 0
         said[steps] = capsys.readouterr().out
     # f fell from 24.2 to 0.597, and the least value is 0
-    assert "; 2 % of the way down is left: more --steps go on\n" in said[20]
+    assert "; 2 % of the way down is left: raise --steps to go on\n" in said[20]
     assert "is left" not in said[40]

@@ -457,7 +457,7 @@ def test_a_first_row_of_values_stays(tmp_path: Path) -> None:
         ({"encoding": "utf-9"}, "encoding must be one that Python knows, such as .* got 'utf-9'"),
         ({"encoding": "ascii"}, r"it is not in the encoding ascii \('ascii' codec can't decode"),
         ({"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
-        ({"comment": ""}, "comment must be what such a line begins with, got ''"),
+        ({"comment": ""}, "comment must be what a comment line begins with, such as '#', got ''"),
         ({"header_row": -1}, "header_row must be an integer >= 0, got -1"),
         ({"header_row": 99}, "header_row 99 holds no column names"),
         ({"missing": "ignore"}, "missing must be one of impute, drop, error, got 'ignore'"),

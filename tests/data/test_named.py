@@ -109,5 +109,5 @@ def test_unknown_name_lists_close_ones() -> None:
     )
     with pytest.raises(ValueError, match=message):
         data.load("digts")
-    with pytest.raises(ValueError, match="'iris' has its own target"):
+    with pytest.raises(ValueError, match=r"'iris' has a target .* leave out target: for"):
         data.load("iris", target="class")

@@ -371,6 +371,7 @@ def test_steps_that_begin_again_in_each_epoch_are_lines(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is empty"),
+        (b"epoch,loss,val_loss\n", "has a header and no rows"),
         (b"  \n\n", "is empty"),
         (b"\x7fELF\x02\x00\x00\x01" * 99, "is binary"),
         (b"Dear all,\nthe meeting is at noon.\n", "not a log that is known"),

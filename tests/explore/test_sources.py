@@ -221,7 +221,7 @@ def test_data_have_the_minimum_and_the_scatter_of_their_gradients() -> None:
 
 
 def test_modules_have_no_more_rules_than_are_drawn() -> None:
-    with pytest.raises(ValueError, match="at most 6, got 7"):
+    with pytest.raises(ValueError, match="at most 6 rules, got 7"):
         page.modules(["sgd"] * 7)
 
 

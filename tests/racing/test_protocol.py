@@ -206,7 +206,10 @@ def test_budget_in_time_is_decided_once(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
         ({"trials": 3}, "trials must be an integer in [4, 1024], got 3"),
         ({"trials": 1025}, "trials must be an integer in [4, 1024], got 1025"),
-        ({"budget": "60s"}, "give either trials or a budget, got trials 40 and budget 60s"),
+        (
+            {"budget": "60s"},
+            "give either trials=40 or budget='60s': a budget says how many trials there are",
+        ),
         ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
         ({"repeats": 1}, "repeats must be an integer >= 2, got 1"),
         ({"l2": -1.0}, "l2 must be >= 0, got -1.0"),

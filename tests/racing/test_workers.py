@@ -352,6 +352,7 @@ def test_an_error_of_thalweg_s_own_has_no_line_of_the_user_s() -> None:
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),
         ({"on": "cloud"}, "on must be threads, processes, ray, dask, .* got 'cloud'"),
         ({"on": "processes://x"}, "got 'processes://x'"),
+        ({"on": "ray://"}, "got 'ray://'"),
         ({"on": 3}, "on must be threads, .* got 3"),
         ({"workers": 1.5}, "workers must be an integer >= 1, got 1.5"),
     ],
@@ -361,18 +362,20 @@ def test_places_that_do_not_exist(arguments: dict[str, Any], message: str) -> No
         _race(**arguments)
 
 
-def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**_: object) -> None:
-        raise ConnectionError("timed out")
-
+@pytest.mark.parametrize(
+    ("address", "why"), [("head", "it has no port"), ("127.0.0.1:1", ".*[Cc]onnection refused")]
+)
+def test_a_cluster_that_does_not_answer_is_named(
+    address: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost = dict.fromkeys(("WorkerCrashedError", "OutOfMemoryError", "ObjectLostError"), OSError)
-    ray = SimpleNamespace(
-        exceptions=SimpleNamespace(**lost), is_initialized=lambda: False, init=init
+    ray = SimpleNamespace(exceptions=SimpleNamespace(**lost), is_initialized=lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", ray)  # which would wait for half a minute
+    said = (
+        rf"no cluster answers on='ray://{address}' \({why}\); give the HOST:PORT of one that runs"
     )
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    said = r"no cluster answers on='ray://head' \(timed out\); give the HOST:PORT of one that runs"
     with pytest.raises(ValueError, match=said):
-        _race(on="ray://head")
+        _race(on=f"ray://{address}")
 
 
 def test_an_epoch_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:

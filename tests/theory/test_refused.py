@@ -16,7 +16,7 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
     T, grid = theory, {"lr": [0.1, 0.2], "beta": [0.5]}
     not_linear = (
         "rule {!r} is not linear, so that it has no iteration matrix: its step does not grow with "
-        "the gradient; descend measures what it does"
+        "the gradient; thalweg.descend measures what it does"
     ).format
     return [
         (lambda: T.rate("sgd", [1.0, -2.0]), ValueError,
@@ -39,10 +39,10 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
          "sharpness must be numbers, got 'x'"),
         (lambda: T.max_lr("cautious(sgd)", 1.0), ValueError,
          ("rule 'cautious(sgd)' is not linear, so that it has no iteration matrix: where an "
-          "element goes depends on the others; descend measures what it does")),
+          "element goes depends on the others; thalweg.descend measures what it does")),
         (lambda: T.max_lr("averaged(cautious(shampoo))", 1.0), ValueError,
          ("rule 'averaged(cautious(shampoo))' is not linear, so that it has no iteration matrix: "
-          "where an element goes depends on the others; descend measures what it does")),
+          "where an element goes depends on the others; thalweg.descend measures what it does")),
         (lambda: T.max_lr("sgd", 1e-300), ValueError,
          "sharpness must be in [1e-200, 1e200], got 1e-300; scale f"),
         (lambda: T.max_lr("sgd", 1e300), ValueError,
@@ -61,7 +61,7 @@ def refused() -> list[tuple[Any, type[Exception], str]]:
           "alpha = 0")),
         (lambda: T.rate("schedule_free_sgd", 1.0), ValueError,
          ("rule 'schedule_free_sgd' has no one iteration matrix: its step changes with t, for "
-          "weights has no limit; descend measures what it does")),
+          "weights has no limit; thalweg.descend measures what it does")),
         (lambda: T.rate("adam", 1.0, beta2=0.0), ValueError,
          ("rule 'adam' has no preconditioner to hold fixed: with these hyperparameters v forgets "
           "all but the last gradient; give it a memory")),

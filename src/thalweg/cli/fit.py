@@ -79,7 +79,10 @@ def fit(
     file is of all rows. The file is a pickle: let thalweg predict read your own alone.
     """
     from thalweg import data, files  # noqa: PLC0415 - no command needs all
+    from thalweg.tasks.source import is_task_file  # noqa: PLC0415 - loads NumPy
 
+    if is_task_file(source):
+        raise ValueError(f"DATA must be a table, and {source} is Python; thalweg race {source}")
     dataset = data.load(
         source, target=target, kind=kind, drop=drop or (), keep=keep or (),
         types=column_types(as_ or ()), missing=missing, skip_bad_rows=skip_bad_rows, na=na or (),
@@ -113,11 +116,13 @@ def predict(model: _Model, source: _Rows, *, out: _Predictions = None) -> None:
     the model has not seen counts as none of those that it has. A model is a pickle, which can run
     code: give only a file of your own.
     """
-    from thalweg import files  # noqa: PLC0415 - no command needs all
+    from thalweg import data, files  # noqa: PLC0415 - no command needs all
     from thalweg.data import formats  # noqa: PLC0415 - loads PyArrow
     from thalweg.data.delimited import Dialect  # noqa: PLC0415 - the same
     from thalweg.linear import saved  # noqa: PLC0415 - loads scikit-learn
 
+    if source in data.names():
+        raise ValueError(f"FILE must be a table of new rows, got the data set {source!r}")
     if out is not None and out.exists():
         raise ValueError(f"out must name a file that is not there yet, got {out}")
     if out is not None:

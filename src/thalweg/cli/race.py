@@ -106,7 +106,7 @@ _Seed = Annotated[int, typer.Option(help="Seed of the split, the trials and ever
 _Margin = Annotated[
     float | None,
     typer.Option(
-        help="Up to this price a rule counts as as good as the best; 0.05 by default, 5 %. With "
+        help="Up to this price a rule is as good as the best; 0.05 by default, 5 %. With "
         "--resume, a race that has ended is judged anew, without any training."
     ),
 ]

@@ -111,6 +111,10 @@ def rates(
     from thalweg import rules  # noqa: PLC0415
 
     eigenvalues = _eigenvalues(spectrum, kappa)
+    if out is not None:
+        from thalweg import style  # noqa: PLC0415 - loads matplotlib
+
+        style.check(out)  # before the work
     words = [*(words or []), *([compare] if compare else [])]
     rows = []
     for rule, hyper in rules_and_hyper(words, "rates", rules.get):

@@ -109,7 +109,7 @@ def _end(path: "Trace") -> str:
     if path.end == "finished" and least is not None:
         left = (path.f[-1] - least) / (path.f[0] - least) if path.f[0] > least else 0.0
         if _FAR < left <= 1:
-            notes += f"; {percent(left)} of the way down is left: more --steps go on"
+            notes += f"; {percent(left)} of the way down is left: raise --steps to go on"
     if indefinite := path.state.get("indefinite"):
         notes += f"; the Hessian had a negative eigenvalue at {indefinite:g} of the steps"
     return (

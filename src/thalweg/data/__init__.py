@@ -10,6 +10,7 @@ from thalweg.data.encoder import Encoder
 from thalweg.data.named import names
 from thalweg.data.options import Options
 from thalweg.data.splits import Part, Split, split
+from thalweg.words import argument
 
 __all__ = ["Dataset", "Encoder", "Options", "Part", "Split", "load", "names", "split"]
 
@@ -82,10 +83,12 @@ def load(
     )  # fmt: skip
     source = str(source)
     if source in names():
-        if target is not None or kind is not None or options.given:
+        own = {"target": target, "kind": kind}
+        given = [name for name, value in own.items() if value is not None] + [*options.given]
+        if given:
             raise ValueError(
-                f"data set {source!r} has its own target and kind; leave out "
-                f"{', '.join(['target and kind', *options.given])}, they are for files"
+                f"data set {source!r} has a target and a form of its own; leave out "
+                f"{', '.join(map(argument, given))}: for files alone"
             )
         return named.load(source)
     from thalweg.data import delimited, formats  # noqa: PLC0415 - load PyArrow

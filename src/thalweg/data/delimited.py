@@ -71,7 +71,7 @@ class Dialect:
             if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
                 raise ValueError(f"delimiter must be one character, got {self.delimiter!r}")
         if self.comment == "":
-            raise ValueError("comment must be what such a line begins with, got ''")
+            raise ValueError("comment must be what a comment line begins with, such as '#', got ''")
         if self.header_row is not None:
             count("header_row", self.header_row, 0)
 

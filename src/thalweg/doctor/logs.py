@@ -201,6 +201,8 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     if not columns and first != b"{":  # lines may begin with [their time]
         columns, notes = _delimited(content)
     columns = columns or _prose(content)
+    if not columns and re.fullmatch(rb"[^\n]*[^\n\d],[^\n]*\n?", content):
+        raise ValueError(f"{path} has a header and no rows: nothing was logged, or not flushed yet")
     if not columns:
         raise ValueError(f"{path} is not a log that is known; give {_FORMS}")
     return columns, notes

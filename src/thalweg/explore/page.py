@@ -79,7 +79,7 @@ def modules(
     """Return the text of each of the page's modules by its name; see ``write``."""
     selected = [rules.get(rule) for rule in chosen]
     if len(selected) > _MOST_RULES:
-        raise ValueError(f"rules must be at most {_MOST_RULES}, got {len(selected)}")
+        raise ValueError(f"rules must name at most {_MOST_RULES} rules, got {len(selected)}")
     first = problems.get(problem).name if problem else None
     found = {path.stem: path.read_text("utf-8") for path in sorted(_WEB.glob("*.js"))}
     found["powers"] = POWERS.read_text("utf-8")

@@ -61,8 +61,8 @@ def check_alone(rule: Rule) -> None:
         code = rule.function.__code__
         raise ValueError(
             f"{origin(code.co_filename, code.co_firstlineno)}: `{rule.name}` cannot be compiled: "
-            f"it asks for the {' and the '.join(rule.inputs)} at other points, which a kernel has "
-            "not; thalweg.optim.Descent with step(closure) and races of modules take the rule as "
+            f"it asks for the {' and the '.join(rule.inputs)} at other points, and a kernel has "
+            "none; thalweg.optim.Descent with step(closure) and races of modules take the rule as "
             "it is"
         )
 

@@ -132,9 +132,9 @@ def load(path: str | os.PathLike[str]) -> Saved:
         ValueError: the file is not such a model, or of another version of scikit-learn.
         OSError: it cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = b"" if Path(path).is_dir() else Path(path).read_bytes()
     if not content.startswith(MARK):
-        raise ValueError(f"{path} is no model of thalweg fit")
+        raise ValueError(f"{path} is no model of thalweg fit; give the .model file that it wrote")
     try:
         found = pickle.loads(content[len(MARK) :])  # noqa: S301 - as the docstring says
     except Exception as error:  # noqa: BLE001 - a pickle fails in many ways

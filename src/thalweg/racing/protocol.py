@@ -15,6 +15,7 @@ from thalweg.racing import space
 from thalweg.racing.search import FULL, HALVING, finalists, full_trainings, resizings
 from thalweg.rule import Rule
 from thalweg.tasks.timing import LONG, TIMED
+from thalweg.words import argument
 
 __all__ = [
     "MARGIN",
@@ -97,7 +98,7 @@ class Protocol:
         self._check_trials()
         self._set("halving", bool(self.halving))
         for name, low in (("epochs", 9 if self.halving else 1), ("repeats", 2), ("seeds", 1)):
-            told = name + " with halving" * (low == 9)
+            told = f"{name} with {argument('halving')}" if low == 9 else name
             self._set(name, count(told, getattr(self, name), low))
         self._set("seed", count("seed", self.seed, 0, 2**32 - 1))
         if self.l2 is not None:
@@ -120,7 +121,8 @@ class Protocol:
         Budget.parse(self.budget)
         if self.trials is not None:
             raise ValueError(
-                f"give either trials or a budget, got trials {self.trials} and budget {self.budget}"
+                f"give either {argument('trials', self.trials)} or "
+                f"{argument('budget', self.budget)}: a budget says how many trials there are"
             )
 
     def _set(self, name: str, value: object) -> None:

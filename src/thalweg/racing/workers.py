@@ -5,6 +5,7 @@ import io
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from thalweg import checks
 from thalweg.errors import TaskError, told, user_line
@@ -31,6 +33,7 @@ __all__ = ["Piece", "Workers", "hired", "timed", "train"]
 
 _TRIES = 5  # how often a piece of work is tried whose worker is lost
 _GLANCE = 0.2  # seconds
+_RING = 5.0  # seconds that a cluster has to take a call
 
 # Libraries that start threads read these variables when they are loaded.
 _ONE_THREAD = dict.fromkeys(
@@ -253,8 +256,9 @@ def hired(
     """
     count = None if count is None else checks.count("workers", count)
     suited = "processes" if task.processes else "threads"
-    name, _, address = str(on or suited).partition("://")
-    if name not in _EXECUTORS or (address and name not in {"ray", "dask"}):
+    name, address_follows, address = str(on or suited).partition("://")
+    clusters = {"ray", "dask"} if address else set()
+    if name not in (clusters if address_follows else _EXECUTORS):
         raise ValueError(
             "on must be threads, processes, ray, dask, ray://HOST:PORT or dask://HOST:PORT, "
             f"got {on!r}"
@@ -402,6 +406,7 @@ class _Ray:
             where = {"address": f"ray://{address}"} if address else {"num_cpus": count}
             quiet = {} if address else {"include_dashboard": False, "logging_level": "ERROR"}
             with _reaching("ray", address):
+                _dial(address)
                 ray.init(**where, **quiet, log_to_driver=False)
         self.count = int(ray.cluster_resources()["CPU"])
         self.parcel = ray.put(_packed(raced))
@@ -477,6 +482,15 @@ class _Dask:
         self.client.close()
         if self.cluster:
             self.cluster.close()
+
+
+def _dial(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens: Ray itself would wait for half a minute."""
+    if address:
+        where = urlsplit(f"ray://{address}")
+        if where.port is None:
+            raise ValueError("it has no port")
+        socket.create_connection((where.hostname or "", where.port), _RING).close()
 
 
 @contextmanager

@@ -230,7 +230,7 @@ def _moves_each_alone(rule: Rule) -> bool:
 
 
 def _not_linear(rule: Rule, why: str) -> str:
-    instead = catalog.of(rule).holds or "descend measures what it does"
+    instead = catalog.of(rule).holds or "thalweg.descend measures what it does"
     return f"rule {rule.name!r} is not linear, so that it has no iteration matrix: {why}; {instead}"
 
 
@@ -258,7 +258,7 @@ def _stepper(rule: Rule, hyper: Mapping[str, Any], t: int) -> _Step:
         if np.any(slope == 1):
             raise ValueError(
                 f"rule {rule.name!r} has no one iteration matrix: its step changes with t, for "
-                f"{name} has no limit; descend measures what it does"
+                f"{name} has no limit; thalweg.descend measures what it does"
             )
         uniform[name] = at_zero / (1 - slope)
     return step
