@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from thalweg.data.compounds import compounds
+from thalweg.data.compounds import compounds, spelled_out
+from thalweg.data.numerals import Numerals
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,12 @@ def test_parts_are_put_together(texts: list[str], numbers: list[float | None]) -
 )
 def test_numbers_with_a_unit_are_none(texts: list[str]) -> None:
     assert compounds(pa.chunked_array([pa.array(texts, pa.large_string())])) is None
+
+
+def test_cr_alone_is_a_sign_where_it_was_one_before() -> None:
+    text = pa.chunked_array([pa.array(["3.50 CR"], pa.large_string())])
+    assert spelled_out(text) is None  # crore
+    assert spelled_out(text, Numerals(unit="Cr")) is None
+    signed = spelled_out(text, Numerals())
+    assert signed
+    assert signed[0].to_pylist() == ["3.50"]

@@ -31,7 +31,7 @@ def test_a_date_that_may_be_either_is_said(tmp_path: Path) -> None:
 DAYS = pd.Series(pd.Timestamp("2021-01-31") + pd.to_timedelta(range(120), "D"))
 WRITTEN_DATES = {
     "%Y%m%d": "D", "%Y-%m": "M", "%m/%Y": "M", "%b-%y": "M", "%b %Y": "M", "%B %Y": "M",
-    "%d %b %Y": "D", "%B %d, %Y": "D", "%A, %d %B %Y": "D", "%Y/%m/%d %I:%M %p": "D",
+    "%YM%m": "M", "%d %b %Y": "D", "%B %d, %Y": "D", "%A, %d %B %Y": "D", "%Y/%m/%d %I:%M %p": "D",
 }  # fmt: skip
 
 

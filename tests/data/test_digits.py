@@ -23,6 +23,8 @@ TOKENS = (
     ["1,5", "2,25"],
     ["+5", "5.", "-0"],
     ["123456789012345678", "1234567890123456789"],
+    ["1234567890123456781", "1234567890123456782"],  # that float64 cannot tell apart
+    ["9223372036854775808", "1"],  # beyond 64 bits
     [" 4 ", "5"],
     ["-", "5"],
 )
@@ -42,7 +44,7 @@ def test_each_is_what_it_is_by_itself(
     monkeypatch.setattr(digits, "_CELLS", cells)
     table = columns(40)
     found = digits.plain_columns(table, na)
-    assert list(found) == ["0", "1", "2", "3", "12", "13", "14"]
+    assert list(found) == ["0", "1", "2", "3", "12", "13", "14", "15", "16"]
     lacking = pa.array([*MISSING, *(word for mark in na for word in mark.split(","))])
     for name, (values, style) in found.items():
         text = pc.utf8_trim_whitespace(table[name])
@@ -50,6 +52,7 @@ def test_each_is_what_it_is_by_itself(
         alone = numerals_of(text)
         assert alone == style
         assert alone.parse(text).equals(values)
+    assert set(found["14"][0].to_pylist()) == {1234567890123456781, 1234567890123456782}
 
 
 def test_numbers_among_other_texts_further_down_are_found_out() -> None:

@@ -85,6 +85,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     "JSON within two objects": (
         as_json({"meta": {"n": 1}, "data": {"of": RECORDS}}), FRAME, "rows in data.of"
     ),
+    "JSON behind its page": (as_json([{"page": 1}, RECORDS]), FRAME, "rows in item 2"),
     "JSON of pandas with a schema": (
         FRAME.to_json(orient="table").encode(), FRAME, "rows in data"
     ),
@@ -122,9 +123,9 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
         "format NumPy",
     ),
     "npz": (
-        written(lambda f: np.savez(f, X=NUMBERS[:, :2], price=NUMBERS[:, 2], n=12)),
+        written(lambda f: np.savez(f, X=NUMBERS[:, :2], price=NUMBERS[:, 2], n=12, X_old=[0] * 15)),
         MATRIX,
-        "format NumPy",
+        "format NumPy, without X_old, not of 12 rows of numbers",
     ),
     "MATLAB": (
         written(lambda f: scipy.io.savemat(f, {"X": NUMBERS[:, :2], "price": NUMBERS[:, 2:]})),
@@ -195,6 +196,10 @@ def test_a_database_is_read_where_one_table_has_the_target(tmp_path: Path) -> No
         (ARFF.replace("numeric", "string", 1).encode() + b"1,2", "as ARFF: row 13: expected 3 val"),
         (written(lambda f: np.save(f, np.zeros((2, 3, 4)))), r"no columns \(column \(2, 3,"),
         (written(lambda f: np.save(f, np.array([{}]))), "cannot be read as NumPy: Object arrays"),
+        (
+            workbook([["a", "price"], *([i, f"=A{i}"] for i in range(12))]),
+            "12 without price .assumed: formulas without values, which Excel or LibreOffice",
+        ),
         (workbook([["only"]]), "none of its sheets has rows of data"),
         (workbook(ROWS)[:-300], "it cannot be unpacked"),
         (

@@ -201,7 +201,7 @@ def test_ragged_lines_are_named_or_dropped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.X["a"], np.arange(11))
 
 
-@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), ("\t", "\r\n")])
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), (";", "\r\n")])
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize(
     ("lines", "first", "count"),
@@ -229,6 +229,16 @@ def test_rows_within_an_open_quote_are_never_lost(  # noqa: PLR0917 - one row of
     message = f"row {first}: a quote that is not closed on its line makes one row of {count} lines"
     with pytest.raises(ValueError, match=message):
         data.load(path, target="c", skip_bad_rows=skip)
+
+
+def test_quotes_stand_for_themselves_where_tabs_alone_part_all_lines(tmp_path: Path) -> None:
+    towns = ['"Untitled', '5" gun', "O'Hara", '"whole"'] * 5
+    lines = ["town\ty", *(f"{town}\t{i}.5" for i, town in enumerate(towns))]
+    found = data.load(written(tmp_path, "\n".join(lines)), target="y")
+    assert found.X["town"].tolist() == [*towns[:3], "whole"] * 5
+    assert "quotes taken as they stand, for some are open" in found.notes[0]
+    with pytest.raises(ValueError, match="row 1: a quote that is not closed on its line"):
+        data.load(written(tmp_path, "\n".join([*lines, '"a\tb"\t1.5'])), target="y")
 
 
 def test_a_text_of_several_lines_is_a_category(tmp_path: Path) -> None:

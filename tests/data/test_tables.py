@@ -181,6 +181,8 @@ def test_what_databases_and_excel_write_for_no_value_is_missing(tmp_path: Path, 
         ([0, 1, 0, 99, 1, 99], "99"),
         ([3.5, 2.5, -99.9, 4.5, -99.9, 3.0], "-99.9"),
         ([*range(20, 40), -1, -1], "-1"),
+        ([0.5, 1.5, 9.9e37, 2.5, 3.5, 0.0], "9.9e+37"),
+        ([300, 65535, 12, 65535, 40, 7], "65535"),
     ],
 )
 def test_a_number_of_nines_far_from_all_others_is_named_and_may_be_missing(
@@ -285,6 +287,8 @@ def test_types_are_as_they_are_told(tmp_path: Path) -> None:
         (["1st", "2nd", "23rd"], "st, nd, rd and th left out in b"),
         (["5.0 CR", "7.5 DR", "9 Cr"], "DR is negative in b"),
         (["1.2×10^3", "5 x 10^-2", "2"], "powers of 10 in b"),
+        (["1.2×10³", "5·10⁻²", "2"], "powers of 10 in b"),
+        (["2003/04", "2011/12", "2010/11"], "words, though they begin with numbers, in b"),
         (["1.0.3", "2.0.1", "1.12.0"], "words, though they begin with numbers, in b"),
     ],
 )
@@ -431,6 +435,7 @@ def test_columns_that_only_pandas_has_are_taken() -> None:
         (FRAME.assign(a=[[1]] * 120), PRICE, "column 'a' has the type list"),
         (FRAME.assign(a=[1, "x"] * 60), PRICE, "X must be a frame of numbers, texts and dates"),
         (FRAME, [1, "x"] * 60, "y must be all numbers or all text"),
+        (FRAME, ["None", "NA"] * 60, r"left: 120 without y \(NA, None counts as missing"),
         (FRAME, [None] * 120, "none of its 120 rows is left: 120 without y"),
     ],
 )

@@ -105,6 +105,7 @@ def load(
         )  # fmt: skip
     except ValueError as error:
         said = ""
-        if table.assumed and target not in table.columns.column_names:
+        unread = isinstance(error, delimited.EmptyError)
+        if table.assumed and (unread or target not in table.columns.column_names):
             said = f" (assumed: {'; '.join(table.assumed)})"
         raise ValueError(f"{source}: {error}{said}") from None

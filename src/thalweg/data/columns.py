@@ -135,7 +135,9 @@ def typed(
     }
     rewritten = {}
     for name, text in texts.items():
-        if types.get(name, "number") == "number" and (spelled := spelled_out(text)):
+        if types.get(name, "number") != "number":
+            continue
+        if spelled := spelled_out(text, before.get(name)):
             texts[name], rewritten[name] = spelled
     numerals = {
         name: _numerals(text, decimal, before.get(name))

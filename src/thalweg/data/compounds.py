@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from thalweg.data.numerals import most
+from thalweg.data.numerals import Numerals, most
 
 __all__ = ["COMPOUNDS", "compounds", "spelled_out"]
 
@@ -40,23 +40,31 @@ _SPELLED = (  # what most texts look like, what some must, how it is written, an
         "DR is negative",
     ),
     (
-        r"^-?\d+(?:\.\d+)? ?[×x*] ?10\^?[-+−]?\d+$",
+        r"^-?\d+(?:\.\d+)? ?[×x*·] ?10(?:\^?[-+−]?\d+|⁻?[⁰¹²³⁴-⁹]+)$",
         "",
-        ((" ?[×x*] ?10\\^?", "e"), ("e−", "e-")),
+        ((" ?[×x*·] ?10\\^?", "e"), ("e[−⁻]", "e-"), *zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)),
         "powers of 10",
     ),
 )
 
 
-def spelled_out(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str] | None:
+def spelled_out(text: pa.ChunkedArray, before: object = None) -> tuple[pa.ChunkedArray, str] | None:
     """Return texts such as #5, 2nd, (1994) and 350.00 DR as numbers are written, and what was done.
+
+    Args:
+        text: stripped texts, null for missing ones.
+        before: the style of a table before: where numbers had no unit, CR alone is none either.
 
     Example:
         >>> spelled_out(pa.chunked_array([["5.00 CR", "3.50 DR", "none"]]))[0].to_pylist()
         ['5.00', '-3.50', 'none']
     """
+    known = isinstance(before, Numerals) and not before.unit and not before.scaled
     for pattern, some, changes, said in _SPELLED:
-        if most(text, pattern) and pc.any(pc.match_substring_regex(text, some)).as_py():
+        if (
+            most(text, pattern)
+            and pc.any(pc.match_substring_regex(text, "" if known else some)).as_py()
+        ):
             for old, new in changes:
                 text = pc.replace_substring_regex(text, old, new)
             return text, said

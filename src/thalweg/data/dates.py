@@ -42,7 +42,8 @@ _PARTS = (
     r"|^\d{4}[-/]\d\d?$|^\d\d?[-/]\d{4}$|^\pL{3,}[-. ]+(\d\d|\d{4})$"  # a month and a year
     r"|^(\d{4}|[令平昭]\pL(\d\d?|元)) ?[年년]|^\d{8}T\d{4}"
     r"|^\d+(er|st|nd|rd|th|º)? (de |of )?\pL{3,}|^\d\d?\pL{3}\d{4}"
-    r"|^\d{4}[- ]?(W|CW|KW|Q)[- ]?\d\d?|^(W|CW|KW|Q)[- ]?\d\d?[-/ ]\d{4}$"  # a week, a quarter
+    r"|^\d{4}[- ]?(W|CW|KW|Q|M)[- ]?\d\d?"  # a week, a quarter, a month
+    r"|^(W|CW|KW|Q)[- ]?\d\d?[-/ ]\d{4}$"
 )
 DURATIONS = "durations"  # the style of a column that has them
 _UNITS = r"(\d+(\.\d+)? ?(d|days?|h|hr|hours?|m|min|minutes?|s|sec|seconds?) ?)"
@@ -58,6 +59,7 @@ _SHORT_YEAR = r"^(\d\d?[-/. ](?:\d\d?|[^\W\d_]{3,})[-/. ])(\d\d)(?!\d)"  # 24 fo
 _POINTED = r"\d\d?\.\d\d\.\d\d"
 _HOUR = r"%H([^ ]*)"  # in a format
 _AND = " and "  # between two formats of one column
+_SEASON = r"^\d\d(\d\d)[-/](\d\d)$"  # from a summer to the next, or a month of a year
 _SAMPLE = 300  # distinct texts by which a format is found
 
 
@@ -77,8 +79,15 @@ def are_times(form: str) -> bool:
 
 
 def may_be(text: pa.ChunkedArray) -> bool:
-    """Return whether most texts have the parts of a date or a time."""
-    return most(text, _PARTS)
+    """Return whether most texts have the parts of a date or a time, and are no seasons."""
+    return most(text, _PARTS) and not (most(text, _SEASON) and _are_seasons(text))
+
+
+def _are_seasons(text: pa.ChunkedArray) -> bool:
+    """Return whether texts are each a year and the next one, as 2003/04, and not all of a year."""
+    texts = pc.unique(text).drop_null().to_pylist()
+    years = [(int(y), int(z)) for each in texts for y, z in re.findall(_SEASON, each)]
+    return len(years) > 1 and all(z == (y + 1) % 100 for y, z in years)
 
 
 def durations(text: pa.ChunkedArray, *, sure: bool = False) -> pa.ChunkedArray | None:

@@ -166,7 +166,10 @@ def _rows(text: str, layout: Layout, target: str | None) -> tuple[pa.Table, list
         below = len(ragged) - len(last)
         layout.assumed.append(f"the last {below} lines left out: of another length, below a blank")
         ragged = last
-    _check_quotes(table, ragged, layout, body)
+    if at := _open_quote(table, ragged, layout, body):
+        if literal := _literal(body, layout, target):
+            return literal, []
+        raise ValueError(at)
     return table, ragged
 
 
@@ -483,7 +486,7 @@ def _parsed(body: str, layout: Layout, target: str | None) -> tuple[pa.Table, li
             use_threads=False, column_names=names, block_size=min(len(content) + 1, _BLOCK)
         ),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter, quote_char=layout.quote, newlines_in_values=True,
+            delimiter=delimiter, quote_char=layout.quote or False, newlines_in_values=True,
             escape_char="\\" if '\\"' in body[:_HEAD] else False, invalid_row_handler=note,
         ),
         convert_options=pyarrow.csv.ConvertOptions(
@@ -510,8 +513,20 @@ def _above_another(body: str, table: pa.Table, ragged: Sequence[Any]) -> str | N
     return None
 
 
-def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> None:
-    """Refuse an open quote: its value contains whole rows, and nobody knows how many are bad.
+def _literal(body: str, layout: Layout, target: str | None) -> pa.Table | None:
+    """Return the rows with quotes as they stand, if tabs alone part all lines rightly."""
+    if layout.delimiter != "\t":
+        return None
+    table, ragged = _parsed(body, replace(layout, quote=""), target)
+    if ragged:
+        return None
+    layout.assumed.append("quotes taken as they stand, for some are open")
+    around = [pc.replace_substring_regex(each, '^"([^"]*)"$', r"\1") for each in table.columns]
+    return pa.table(around, names=table.column_names)
+
+
+def _open_quote(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: str) -> str | None:
+    """Return the sentence about an open quote: nobody knows how many of the rows in it are bad.
 
     A value may hold rows if one of its lines has the delimiters of a row, or its ends have
     together. It does if all its lines have, or if what follows a quote follows no closing one.
@@ -529,9 +544,9 @@ def _check_quotes(table: pa.Table, ragged: Sequence[Any], layout: Layout, body: 
                     row += each.number <= row
                 found.append((row, len(lines), len(rows) > 1 and all(rows)))
     if not found or (not any(sure for *_, sure in found) and _is_strict(body, layout)):
-        return
+        return None
     row, breaks, _ = min(found)
-    raise ValueError(
+    return (
         f"row {row}: a quote that is not closed on its line makes one row of {breaks + 1} lines; "
         "close it, or take the line breaks out of the text"
     )

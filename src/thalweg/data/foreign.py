@@ -31,6 +31,9 @@ _ENGINES = {  # what pandas reads a spreadsheet with, by a part of it, and its p
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 _HEAD = 1 << 16  # bytes by which a file is told
 _LINES = 20  # by which lines of key=value are told
+_MERGED = re.compile(b"<mergeCell ")
+_UNCOMPUTED = re.compile(rb"</f>(?:<v ?/>|<v></v>)?</c>")
+_SAVED = "which Excel or LibreOffice computes as it opens and saves the file"
 _TITLES = 50  # rows of a sheet in which the column names are sought
 JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)=("[^"]*"|[^\s"]*)')
@@ -72,7 +75,7 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
             f"it is a spreadsheet, which {package} reads: pip install {package}, or save it as CSV"
         )
     try:
-        merged = _has_merged(content)
+        merged, formulas = _marks(content)
         how = {"read_only": False} if merged else None  # else openpyxl passes them over
         with pd.ExcelFile(io.BytesIO(content), engine=module, engine_kwargs=how) as file:
             frames: dict[str, Any] = pd.read_excel(
@@ -92,16 +95,18 @@ def sheet(content: bytes, known: Sequence[str]) -> tuple[bytes, str] | None:
     name = max(has or filled, key=lambda n: len(filled[n]))
     said = [f"sheet {name} of {listed(list(frames), 3)}"] * (len(frames) > 1)
     said += ["merged cells filled down"] * (name in filled_down)
+    said += [f"formulas without values, {_SAVED}"] * formulas
     return filled[name].to_csv(index=False, header=False).encode(), "; ".join(said)
 
 
-def _has_merged(content: bytes) -> bool:
-    """Return whether some cells of a workbook of Excel's are merged."""
-    sheets = [name for name in _inside(content) if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
-    if not sheets:
-        return False
+def _marks(content: bytes) -> tuple[bool, bool]:
+    """Return whether cells of a workbook of Excel's are merged, and formulas have no values."""
+    names = [name for name in _inside(content) if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
+    if not names:
+        return False, False
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return any(b"<mergeCell " in archive.read(name) for name in sheets)
+        sheets = [archive.read(name) for name in names]
+    return tuple(any(map(mark.search, sheets)) for mark in (_MERGED, _UNCOMPUTED))  # type: ignore[return-value] # two of them
 
 
 def _fill_merged(frame: "pd.DataFrame", ranges: Any) -> bool:  # noqa: ANN401 - openpyxl's
@@ -206,11 +211,10 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
         held = [*_one_after_the_other(text)]
     if isinstance(held, dict) and {"columns", "data"} <= held.keys():  # as pandas splits a frame
         held = [held["columns"], *held["data"]]
-    if isinstance(held, dict):
-        inner = _lists(held)
-        if len(inner) == 1:
-            [(name, held)] = inner.items()
-            place = f", rows in {name}"
+    inner = _lists(held) if isinstance(held, dict) else _beside(held)
+    if len(inner) == 1:
+        [(name, held)] = inner.items()
+        place = f", rows in {name}"
     held = _unnamed(held, known)
     if (
         isinstance(held, dict)
@@ -228,6 +232,13 @@ def _json(content: bytes, known: Sequence[str]) -> "_Read":
     if isinstance(held, dict) and (_are(list, [*held.values()]) or _are(dict, [*held.values()])):
         return pd.DataFrame(held), place
     raise _HoldsNoTableError("holds no list of records; write its table as CSV")
+
+
+def _beside(held: Any) -> dict[str, Any]:  # noqa: ANN401 - what JSON holds
+    """Return the lists of rows in a list of objects, such as of its page, by their place."""
+    if not isinstance(held, list) or not any(isinstance(each, dict) for each in held):
+        return {}
+    return {f"item {i}": v for i, v in enumerate(held, 1) if _are(dict, v) or _are(list, v)}
 
 
 def _one_after_the_other(text: str) -> Iterator[Any]:
@@ -321,33 +332,40 @@ def _array(content: bytes, _: Sequence[str]) -> "_Read":
     array = np.load(io.BytesIO(content))
     if array.dtype.names:
         return pa.table({name: array[name] for name in array.dtype.names}), ""
-    return _of_arrays({"column": array}), ""
+    return _of_arrays({"column": array}, ())
 
 
-def _archive(content: bytes, _: Sequence[str]) -> "_Read":
+def _archive(content: bytes, known: Sequence[str]) -> "_Read":
     with np.load(io.BytesIO(content)) as arrays:
         if "format" in arrays and "shape" in arrays:
             raise _HoldsNoTableError(
                 "holds a sparse matrix without a target; in Python, thalweg.race(X.toarray(), y) "
                 "takes it"
             )
-        return _of_arrays(dict(arrays)), ""
+        return _of_arrays(dict(arrays), known)
 
 
-def _matlab(content: bytes, _: Sequence[str]) -> "_Read":
+def _matlab(content: bytes, known: Sequence[str]) -> "_Read":
     from scipy.io import loadmat  # noqa: PLC0415 - only such files need it
 
     held = loadmat(io.BytesIO(content))
-    return _of_arrays({k: v for k, v in held.items() if not k.startswith("__")}), ""
+    return _of_arrays({k: v for k, v in held.items() if not k.startswith("__")}, known)
 
 
-def _of_arrays(arrays: Mapping[str, NDArray[Any]]) -> pa.Table:
-    """Return the columns of arrays with one length, X as X1, X2, ...; y of one column as y."""
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], known: Sequence[str]) -> "_Read":
+    """Return the columns of arrays with one length, X as X1, X2, ...; y of one column as y.
+
+    It is the length of the array that has a known column's name, else of the longest.
+    """
     columns: dict[str, NDArray[Any]] = {}
-    rows = max((len(a) for a in arrays.values() if a.ndim), default=0)
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    rows = next((lengths[name] for name in known if lengths.get(name, 0) > 1), None)
+    rows = max(lengths.values(), default=0) if rows is None else rows
+    others = []
     for name, array in arrays.items():
         if array.ndim not in (1, 2) or len(array) != rows or array.dtype.kind not in "biufUM":
-            continue  # a parameter, a name or a picture
+            others += [name] * (array.size > 1)  # a part of other rows, a parameter or a picture
+            continue
         flat = array.reshape(rows, -1)
         one = flat.shape[1] == 1
         columns |= zip([name] if one else _numbered(flat.shape[1], name), flat.T, strict=True)
@@ -356,7 +374,8 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]]) -> pa.Table:
         raise _HoldsNoTableError(
             f"holds no columns ({listed(shapes, 5)}); in Python, thalweg.race(X, y) takes arrays"
         )
-    return pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
+    said = f", without {listed(others, 5)}, not of {rows} rows of numbers" if others else ""
+    return pa.table({n: np.ascontiguousarray(column) for n, column in columns.items()}), said
 
 
 _Read = tuple[Any, str]  # a pandas frame or a table, and what more is said of it

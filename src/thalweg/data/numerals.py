@@ -28,7 +28,7 @@ Excel's in several languages."""
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 """Numbers as Python reads them."""
 
-INTEGER = r"^-?\d{1,18}$"
+INTEGER = r"^-?(\d{1,18}|[1-8]\d{18})$"
 """Integers that always fit into 64 bits."""
 
 EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"

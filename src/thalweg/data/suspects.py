@@ -43,6 +43,8 @@ _YES = {
 }
 _SHOWN = 5
 _NINES = re.compile(r"-9|-?9{2,7}(\.9{1,2})?")
+_FULL = {-(2.0**15), 2.0**15 - 1, 2.0**16 - 1, -(2.0**31), 2.0**31 - 1, 2.0**32 - 1}
+_HUGE = 1e20  # no measurement: 9.9e37 of instruments, 1e20 of climate models, 3.4e38 of pictures
 
 _WHY = {
     "constant": ("has one value in every row", "have one value in every row"),
@@ -122,8 +124,9 @@ def kinships(X: "pd.DataFrame", y: NDArray[Any], *, classes: bool) -> list[str]:
 def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[str]:
     """Return a sentence about each number that may stand for a missing value, such as -999.
 
-    It comes twice or more, and is farther from all other values than they are from each other. So
-    may the only negative number, if it is whole, among many others.
+    It is farther from all other values than they are from each other: nines or the greatest number
+    of 16 or 32 bits, twice or more, or one beyond all measurements. So may the only negative
+    number, if it is whole and there twice, among many others.
 
     Args:
         columns: by name; those that hold no numbers are passed over.
@@ -151,19 +154,23 @@ def stand_ins(columns: "Mapping[str, NDArray[Any] | pd.Series[Any]]") -> list[st
     mean, so = ("be a missing value", "it") if len(found) == 1 else ("be missing values", "them")
     number = f"number{'s' * (len(found) > 1)} {listed(marks, _SHOWN)}"
     na = argument("na", marks)
-    return [f"the {number} in {who} may {mean} ({rows} cells); {na} counts {so} so"]
+    return [
+        f"the {number} in {who} may {mean} ({rows} cell{'s' * (rows > 1)}); {na} counts {so} so"
+    ]
 
 
 def _stands_in(mark: float, values: NDArray[np.float64]) -> bool:
     others = values[values != mark]
-    if len(values) - len(others) < 2 or not len(others):
+    twice = len(values) - len(others) >= 2
+    if not len(others) or not (twice or abs(mark) >= _HUGE):
         return False
     if mark < 0 <= others.min() and mark % 1 == 0 and len(np.unique(others)) > _MANY:
         return True
-    if not _NINES.fullmatch(f"{mark:.10g}"):
+    if not (_NINES.fullmatch(f"{mark:.10g}") or mark in _FULL or abs(mark) >= _HUGE):
         return False
-    spread = float(np.ptp(others))
-    return bool(0 < spread < np.abs(others - mark).min())
+    with np.errstate(over="ignore"):  # of numbers near the ends of float64
+        spread = float(np.ptp(others))
+        return bool(0 < spread < np.abs(others - mark).min())
 
 
 def spellings(columns: Mapping[str, Sequence[str]]) -> list[str]:

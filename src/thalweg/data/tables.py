@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thalweg.data import dates
 from thalweg.data.columns import Column, Style, bad_value, chosen, typed, wrong_value
+from thalweg.data.delimited import EmptyError
 from thalweg.data.options import Options
 from thalweg.words import argument, closest, listed
 
@@ -206,16 +207,25 @@ def _rows(
     dropped = Counter(
         {
             "with a bad value": int(bad.sum()),
-            f"without {answer.name}": int(unknown.sum()),
+            f"without {answer.name}{_words(table[answer.name], unknown)}": int(unknown.sum()),
             "with a missing value": int((missing & ~unknown & ~bad).sum()),
         }
     )
     if not kept.any():
-        raise ValueError(
+        raise EmptyError(
             f"none of its {len(kept)} rows is left: "
             + ", ".join(f"{count} {why}" for why, count in dropped.items() if count)
         )
     return kept, +dropped
+
+
+def _words(column: pa.ChunkedArray, unknown: NDArray[np.bool_]) -> str:
+    """Return the words of a target that count as missing, for one of them may be meant."""
+    if not unknown.any() or pa.types.is_nested(column.type):
+        return ""
+    texts = column.filter(pa.array(unknown)).cast(pa.large_string())
+    words = sorted({each.strip() for each in pc.unique(texts).drop_null().to_pylist()} - {""})
+    return f" ({listed(words, 3)} counts as missing)" if words else ""
 
 
 def _assumed(columns: Sequence[Column]) -> list[str]:

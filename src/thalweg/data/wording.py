@@ -32,6 +32,7 @@ _WEEK_FIRST = r"(?i)(?:W|KW|CW)[- ]?(?P<w>\d\d?)[-/ ](?P<y>(?:19|20)\d\d)(?P<d>)
 _QUARTER = r"(?i)(?P<y>(?:19|20)\d\d)[- ]?Q(?P<q>[1-4])"
 _QUARTER_FIRST = r"(?i)Q(?P<q>[1-4])[-/ ]?(?P<y>(?:19|20)\d\d)"
 _CHANGES = (
+    (r"^((?:19|20)\d\d)M(\d\d)$", r"\1-\2"),  # as statistical offices write months
     (r"^\[?(\d\d?/[^\W\d_]{3}/\d{4}):(.*?)\]?$", r"\1 \2"),  # as servers log requests
     (r" (\d\d?)\.(\d\d)\.(\d\d)(?:\.\d+)?(?= [AaPp][Mm])", r" \1:\2:\3"),  # as Oracle writes them
     (r"\s*[\[(][A-Za-z/_ ]+[\])]$", ""),  # the name of a zone
