@@ -189,6 +189,14 @@ def test_a_decoder_that_sees_what_it_has_to_give(causal: bool, shift: int, *, le
     assert bool(found) == leaks
 
 
+@pytest.mark.parametrize(("before", "leaks"), [(1, True), (2, False)])
+def test_a_series_whose_channels_come_before_its_time(before: int, *, leaks: bool) -> None:
+    series = torch.randn(N, 2, TIME + 1, generator=torch.Generator().manual_seed(0))
+    padded = nn.Sequential(nn.ZeroPad1d((before, 2 - before)), nn.Conv1d(2, 2, 3))
+    pair = (series[..., :-1], series[..., 1:])
+    assert bool(target_leaks_into_input(subject(padded, nn.MSELoss(), pair))) == leaks
+
+
 def test_one_constant_input_of_two_is_no_fault_and_a_missing_value_in_the_second_is() -> None:
     model, y = Scored(1), torch.zeros(N, 1)
     given = {"age": torch.ones(N, 1), "sequence": torch.randn(N, TIME, 4)}

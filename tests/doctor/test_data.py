@@ -14,7 +14,12 @@ from thalweg.doctor.checks.data import (
     labels_all_equal,
 )
 from thalweg.doctor.checks.examples import validation_unlike
-from thalweg.doctor.checks.parts import as_in_validation, tokens_differ, validation_differs
+from thalweg.doctor.checks.parts import (
+    as_in_validation,
+    duplicates_across_parts,
+    tokens_differ,
+    validation_differs,
+)
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject
@@ -300,6 +305,31 @@ def test_targets_that_the_loss_does_not_read_may_all_be_equal(*, read: bool) -> 
     model, batch = Two(), (torch.randn(16, 3), torch.zeros(16))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     assert bool(labels_all_equal(Subject(model, optimizer, loss_fn, [batch]))) == read
+
+
+def test_targets_that_convince_a_model_of_another_optimizer_may_all_be_equal() -> None:
+    generator, judge = nn.Linear(3, 2), nn.Linear(2, 1)
+    batch = (torch.randn(16, 3), torch.ones(16, 1))
+    own = torch.optim.SGD(generator.parameters(), lr=0.1)
+    for other, severity in ((judge, "warning"), (nn.Linear(2, 1), "problem")):
+        beside = torch.optim.SGD(other.parameters(), lr=0.1)
+        subject = Subject(nn.Sequential(generator, judge), own, nn.BCEWithLogitsLoss(), [batch])
+        found = labels_all_equal(subject)
+        assert found is not None
+        assert found.severity == severity
+        del beside
+
+
+@pytest.mark.parametrize(("digits", "found"), [(9, True), (0, False)])
+def test_copies_of_rows_in_both_parts_are_told_from_rows_alike_by_chance(
+    digits: int, *, found: bool
+) -> None:
+    x = torch.rand(24, 3, generator=torch.Generator().manual_seed(0))
+    x = x.round(decimals=digits).repeat(8, 1)  # as a rare class is copied before the split
+    parts = [(x[:150], torch.ones(150, 1))], [(x[150:], torch.ones(42, 1))]
+    model = nn.Linear(3, 1)
+    subject = Subject(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss(), *parts)
+    assert bool(duplicates_across_parts(subject)) == found
 
 
 class Transposed(nn.Module):

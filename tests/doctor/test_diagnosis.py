@@ -15,6 +15,7 @@ from thalweg.doctor.checks.gradients import surrogate
 from thalweg.doctor.diagnosis import (
     _best_rate,
     _certain,
+    _clipping,
     _faded,
     _ranked,
     _rated,
@@ -264,6 +265,21 @@ def test_a_rate_is_doubted_where_a_loop_may_accumulate_small_batches(
     monkeypatch.setattr("thalweg.doctor.diagnosis.Trials", lambda *_: trials)
     found = first_steps(trials.subject)
     assert [(f.cause, f.severity) for f in found] == [("lr_too_high", severity)]
+
+
+@pytest.mark.parametrize(
+    ("left", "tried"),
+    [(math.inf, ["the norm 1", "the norm 0.1"]), (1.2, ["the norm 1"]), (0.5, [])],
+)
+def test_where_a_loss_is_not_finite_a_smaller_norm_is_tried_too(
+    left: float, tried: list[str]
+) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(torch.randn(4, 2), torch.randn(4, 1))])
+    trials: Any = SimpleNamespace(subject=subject, plain=Course(NOTHING, [1.0], left))
+    found = [one.words for one in _clipping(trials, [1.0, 2.0])]
+    assert [words.removeprefix("gradients clipped to ") for words in found] == tried
 
 
 def test_clipping_that_helps_a_little_comes_before_what_helps_anything() -> None:

@@ -424,6 +424,7 @@ def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
         (100.0, 0.0, "loss_terms_unbalanced"),
         (1e-3, 1e-4, None),
         (0.0, 0.2, "weight_decay_too_high"),
+        (-0.1, 0.0, "loss_sign_wrong"),
     ):
         torch.manual_seed(0)
         model = Encoder()

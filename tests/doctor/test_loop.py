@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
-from thalweg.doctor.loop import look_at_loop, undivided
-from thalweg.doctor.trials import Course
+from thalweg.doctor.loop import _decayed, look_at_loop, undivided
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.trials import Course, Trials
 
 if TYPE_CHECKING:
     from thalweg.doctor.signals import Signals
-    from thalweg.doctor.trials import Trials
 
 
 def batches(count: int = 40) -> list[tuple[Tensor, Tensor]]:
@@ -111,6 +111,17 @@ def watched(
         after()
         doctor.step(loss, batch=(x, y))
     return [f.cause for f in doctor.findings if f.severity == "problem"]
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.1, True), (1e-4, False)])
+def test_parameters_that_the_loop_makes_smaller_are_told(share: float, *, told: bool) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    subject = Subject(model, optimizer, functional.cross_entropy, batches())
+    signals = cast("Signals", SimpleNamespace(shrunk=[0.0, share, share, share]))
+    found = _decayed(signals, Trials(subject, 60, 1.0), 1.0)
+    assert (found is not None) == told
+    assert found is None or found.cause == "weight_decay_too_high"
 
 
 def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:

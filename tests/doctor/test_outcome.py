@@ -11,6 +11,7 @@ from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import (
+    _carries_over,
     _names_the_median,
     _overfits,
     _validation_apart,
@@ -23,6 +24,18 @@ from thalweg.doctor.signs import Curves
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.unrelated import labels_unrelated
+
+
+@pytest.mark.parametrize(("last", "carries"), [(0.4, True), (0.6, False), (1.0, False)])
+def test_spoiled_labels_do_no_harm_where_validation_examples_are_learned(
+    last: float, *, carries: bool
+) -> None:
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    y = x[:, :1] / x[:, :1].std(correction=0)
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, y)], [(x, y - y.mean())])
+    assert _carries_over(subject, 0.7, [(10, 0.1), (20, last)]) == carries
 
 
 @pytest.mark.parametrize(

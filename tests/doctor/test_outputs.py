@@ -63,6 +63,17 @@ def test_a_likelihood_without_its_minus_has_the_wrong_sign() -> None:
         assert bool(loss_sign_wrong(subject, values)) == wrong
 
 
+def test_a_loss_that_is_maximized_has_the_wrong_sign() -> None:
+    model, batch = nn.Linear(3, 1), (torch.randn(32, 3), torch.randn(32, 1))
+    for sign, maximize, wrong in ((1, True, True), (-1, True, False), (1, False, False)):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, maximize=maximize)
+        error = lambda out, y, sign=sign: sign * functional.mse_loss(out, y)  # noqa: E731
+        subject = Subject(model, optimizer, error, [batch])
+        values = reach(subject)
+        assert values is not None
+        assert bool(loss_sign_wrong(subject, values)) == wrong
+
+
 def test_a_last_layer_that_starts_at_zero_is_sound() -> None:
     torch.manual_seed(0)
     x = torch.randn(32, 3)

@@ -73,6 +73,21 @@ def test_a_share_of_a_step_that_is_taken_back_is_noted() -> None:
             for p, own in zip(model.parameters(), before, strict=True):
                 p.lerp_(own, 0.25)
     assert list(signals.undone) == pytest.approx([0.25, 0.25], rel=1e-4)
+    assert list(signals.shrunk) == [0.0, 0.0]
+
+
+def test_a_share_of_the_parameters_that_is_taken_off_them_is_noted() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    signals = Signals(model, optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.weight.mul_(0.9)
+            model.bias.mul_(0.9)
+    assert list(signals.shrunk) == pytest.approx([0.1, 0.1], rel=1e-4)
 
 
 def test_a_copy_is_passed_over_and_hooks_go() -> None:

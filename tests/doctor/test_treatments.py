@@ -422,6 +422,24 @@ def test_first_weights_are_made_smaller_where_outputs_hang_on_the_last_digits_of
         torch.testing.assert_close(twin.model.layers[0].weight * factor, model.layers[0].weight)
 
 
+@pytest.mark.parametrize("blocks", [14, 2])
+def test_first_weights_that_swell_signals_together_are_drawn_anew(blocks: int) -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(16, 16)
+            nn.init.kaiming_normal_(self.inner.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.inner(x)
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*[Block() for _ in range(blocks)]), torch.randn(64, 16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, x.flip(1))])
+    assert any(t.cause == "init_too_large" for t in treatments(subject)) == (blocks > 2)
+
+
 @pytest.mark.parametrize(("first", "tried"), [(-6.0, True), (1.0, False)])
 def test_biases_that_shut_gates_are_put_at_zero(first: float, *, tried: bool) -> None:
     torch.manual_seed(0)

@@ -134,7 +134,9 @@ def treat(
         if not good:
             findings = [_vanishing(sign, share)] if share < _FADED else []
         else:
-            cause = "vanishing_gradient_sigmoid" if share < _FADED else "plateau"
+            # A rule that bounds steps bounds those of gradients that explode, too.
+            flat = "plateau" if plain.left < math.inf else "exploding_gradient_no_clipping"
+            cause = "vanishing_gradient_sigmoid" if share < _FADED else flat
             findings[0] = replace(findings[0], cause=cause)
     ruled_out = {
         c.treatment.cause: f"with {c.treatment.words}, {digits(c.left)} of the loss of a constant "
@@ -288,10 +290,13 @@ def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:
     """Yield clipping where some gradients are far larger than the others, or the loss explodes."""
     finite = sorted(n for n in norms if math.isfinite(n))
     usual = finite[len(finite) // 2] if finite else 0.0
-    explodes = len(finite) < len(norms) or not trials.plain.left < 1
+    broken = len(finite) < len(norms) or not trials.plain.left < math.inf
+    explodes = broken or not trials.plain.left < 1
     spikes = len(finite) >= 8 and finite[-1] > 20 * usual
     if trials.subject.clip is None and usual > 0 and (explodes or spikes):
         yield clipping(trials.subject, 1.0 if explodes else usual)
+        if broken:
+            yield clipping(trials.subject, 0.1)
 
 
 def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[Course]:

@@ -32,6 +32,7 @@ __all__ = ["activating", "drawing", "drawn_too_large"]
 _GAIN = 2.5  # by which a layer enlarges its input: He's draw has 1.41
 _DRAWN, _SMALLER = 0.5, 0.1  # size of embeddings, where torch's own draw has 1; a factor
 _SENSITIVE = 0.3  # of outputs' deviation, for 1 % of that of inputs
+_SWOLLEN = 100.0  # times the size of inputs: outputs for which a loss starts high
 _LOSS = 0.1  # by which a layer shrinks it: torch's own draw has 0.58
 _SHUT = 3.0  # of a bias: the sigmoid of more is within 5 % of its end
 _CARRIES = 0.5  # of what is left on validation data
@@ -54,6 +55,7 @@ def drawing(subject: Subject) -> Iterator[Treatment]:
         )
     else:
         yield from _sensitive(subject)
+        yield from _swollen(subject)
     yield from _embeddings(subject)
     alike = constant_weights(subject.start_model)
     if alike:  # in parts, as the means and the deviations of a mixture are, units may stay so
@@ -188,6 +190,26 @@ def _sensitive(subject: Subject) -> Iterator[Treatment]:
             change = partial(_weakened, factor=factor)
             words = f"first weights divided by {factor}"
             yield Treatment("init_too_large", 0, words, sign, change)
+
+
+def _swollen(subject: Subject) -> Iterator[Treatment]:
+    """Yield other first weights where layers that are each of a usual size swell signals together.
+
+    Residual blocks do so: what each adds is as large as what it is given.
+    """
+    out, scales = subject.output, [Scale.of(x) for x in numbers(subject.batches)]
+    if out is None:
+        return
+    size = _size(out) / max([1.0, *(scale.size for scale in scales)])
+    if size > _SWOLLEN and loss_starts_high(subject) is not None:
+        yield Treatment(
+            "init_too_large",
+            0,
+            "weights drawn anew as torch does",
+            f"Outputs of the first weights are {digits(size)} times as large as inputs: layer by "
+            "layer they grow.",
+            reset,
+        )
 
 
 def _weakened(twin: Copy, factor: float) -> None:

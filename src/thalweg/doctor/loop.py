@@ -257,7 +257,7 @@ def unlike_plain(signals: Signals, trials: Trials, left: float) -> Iterator[Find
         left: what the user's training leaves.
     """
     other = _other_term(signals, trials, left)
-    other = other or _shrunk(signals, trials, left)
+    other = other or _shrunk(signals, trials, left) or _decayed(signals, trials, left)
     if other is not None:
         yield other
         return
@@ -343,6 +343,44 @@ def _shrunk(signals: Signals, trials: Trials, left: float) -> Finding | None:
         "an experiment: the same steps with gradients of that norm and without",
         onset=0,
     )
+
+
+def _decayed(signals: Signals, trials: Trials, left: float) -> Finding | None:
+    """Look for parameters that the loop itself makes smaller between two steps."""
+    shares = sorted(signals.shrunk)
+    share = shares[len(shares) // 2] if len(shares) >= _NOTED else 0.0
+    if not share > 0:
+        return None
+    course = trials.run(Treatment("", 0, "", "", partial(_shrinking, share=share)))
+    if not _explains(course, trials.plain):
+        return None
+    return Finding(
+        "weight_decay_too_high",
+        "problem",
+        f"Between two steps of the optimizer the loop takes {digits(100 * share)} % off the "
+        f"parameters. {digits(left)} of the loss of a constant is left; a copy whose parameters "
+        f"lose as much leaves {digits(course.left)}, one whose parameters are left alone "
+        f"{digits(trials.plain.left)}.",
+        {
+            "share taken off": share,
+            "loss left with that share": course.left,
+            "loss left on a copy": trials.plain.left,
+        },
+        "parameters shrink along themselves, and a copy that shrinks them learns less than half",
+        "an experiment: the same steps with parameters that are made smaller and without",
+        onset=0,
+    )
+
+
+def _shrinking(twin: Copy, share: float) -> None:
+    """Make the parameters of a copy smaller before each step."""
+
+    @torch.no_grad()
+    def shrink(*_: object) -> None:
+        for p in twin.parameters:
+            p.mul_(1 - share)
+
+    twin.optimizer.register_step_pre_hook(shrink)
 
 
 def _taken_back(share: float, left: float, plain: float) -> Finding:

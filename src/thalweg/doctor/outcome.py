@@ -68,6 +68,7 @@ _PLAIN = 0.6  # of what the model leaves, by a plain network
 _LITTLE = 0.02  # of the loss of a constant
 _LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
 _APART, _FURTHER, _FEWEST = 2.0, 0.3, 100  # times what is left, of the constant; examples
+_CARRIED = 0.8  # of what is left in training, by validation examples that their labels fit
 _STUCK = 0.4  # of the loss of a constant: augmentation parts the data too, and is learned
 
 
@@ -161,7 +162,14 @@ def _of_others(
     if unrelated is not None:
         return unrelated
     spoiled = labels_spoiled(trials.subject) if left > _STUCK else None
-    return spoiled and replace(spoiled, severity="problem", sure=0.8)
+    harms = spoiled is not None and not _carries_over(trials.subject, left, validated)
+    return spoiled and replace(spoiled, severity="problem" if harms else "warning", sure=0.8)
+
+
+def _carries_over(subject: Subject, left: float, validated: Sequence[tuple[int, float]]) -> bool:
+    """Return whether validation examples are learned well by what training ones leave."""
+    best = constant_loss(subject, subject.validation) if validated else None
+    return best is not None and validated[-1][1] < _CARRIED * min(1.0, left) * best
 
 
 def _left_at_best(left: float, found: Sequence[Finding]) -> float | None:

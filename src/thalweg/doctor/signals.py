@@ -24,6 +24,7 @@ _SHARE = 0.0025  # of the time, for these norms, and as much again for everythin
 _PARAMETERS = 256  # of which each is noted
 _ELEMENTS = 4096  # of a parameter, where what it was before is held
 _NOTES = 512
+_ALONG = 0.9  # squared cosine with the parameters, of what is taken off them
 _FEW = 3  # parameters that are asked whether their gradient was zeroed
 
 
@@ -129,13 +130,14 @@ class Signals:
         rooted: of these, how many reached a parameter of the model or the optimizer.
         reached: shapes of what the last of them reached.
         undone: shares of what a step changed that were taken back before the next, of few steps.
+        shrunk: shares of the parameters that were taken off them between a step and the next.
         failed: why notes ended, where parameters are of a kind that cannot be looked at.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
         self.losses, self.rates, self.norms = array("d"), array("d"), array("d")
-        self.norm_steps, self.undone = array("q"), array("d")
+        self.norm_steps, self.undone, self.shrunk = array("q"), array("d"), array("d")
         self.notes: list[Note] = []
         self.steps = self.eval_steps = self.kept = self.asked = self.empty = 0
         self.rootless = self.traced = self.rooted = 0
@@ -300,15 +302,20 @@ class Signals:
         ]
 
     def _return(self, now: Tensor) -> None:
-        """Note which share of what a step changed was taken back before the next one."""
+        """Note what was taken back before the next step: of what a step changed, of parameters."""
         assert self._moved is not None
         assert self._sample is not None
         after, change = self._moved
         self._moved = None
-        both = torch.stack([change, after - now])
-        size, back = (both @ self._sample.weighted(change)).tolist()
+        lost = after - now
+        given = self._sample.weighted(torch.stack([change, after, lost]))
+        (size, _, _), (_, weights, _), (back, off, whole) = (
+            torch.stack([change, after, lost]) @ given.T
+        ).tolist()
         if size > 0:
             self.undone.append(back / size)
+        if weights > 0:
+            self.shrunk.append(off / weights if off * off > _ALONG * weights * whole > 0 else 0.0)
 
     def _ask(self) -> None:
         """Let backward passes until the next step say whether they meet the gradient of this one.

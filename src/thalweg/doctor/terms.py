@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
 _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
 _LESSER = 0.1  # of a term's gradient, of those of the others
+_DEEP = 10.0  # times what all terms were at first
 _ASIDE = 1e-6  # weight of a term that is all but left out
 _HELD = 8  # batches
 _SHAKEN = 1e-3  # by which inputs are moved
@@ -227,21 +229,44 @@ def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     if not own or any(not heeded < _NOTHING for heeded in own):
         return None
 
-    def course(aside: tuple[int, ...]) -> float:
+    def course(aside: tuple[int, ...]) -> tuple[float, list[list[float]]]:
         weights = [_ASIDE if i in aside else 1.0 for i in range(len(own))]
-        twin, _ = _train(subject, total, weights, steps, seconds)
+        twin, values = _train(subject, total, weights, steps, seconds)
         heeded = enumerate(_heeded(twin, subject, total))
-        return max((h for i, h in heeded if i not in aside), default=0.0)
+        return max((h for i, h in heeded if i not in aside), default=0.0), values
 
-    best: dict[tuple[int, ...], float] = {(i,): course((i,)) for i in range(len(own))}
+    best: dict[tuple[int, ...], float] = {(i,): course((i,))[0] for i in range(len(own))}
     if not max(best.values()) > _SOME:
         silent = tuple(i for i in range(len(own)) if not _reads_targets(subject, total, i))
-        best |= {silent: course(silent)} if 1 < len(silent) < len(own) else {}
+        best |= {silent: course(silent)[0]} if 1 < len(silent) < len(own) else {}
     which = max(best, key=lambda aside: best[aside])
-    if not best[which] > _SOME or course(()) > _NOTHING:
+    if not best[which] > _SOME:
+        return None
+    whole, values = course(())
+    if whole > _NOTHING:
         return None
     penalty = which == (total.penalty,)
-    return _stifling(len(own), len(which), max(own), best[which], penalty=penalty)
+    found = _stifling(len(own), len(which), max(own), best[which], penalty=penalty)
+    return _endless(found, values, which) or found
+
+
+def _endless(found: Finding, values: list[list[float]], which: tuple[int, ...]) -> Finding | None:
+    """Return the finding of a wrong sign, where the terms that stifle others fall far below 0."""
+    if not values:
+        return None
+    begin, end = (sum(each[i] for i in which) for each in (values[0], values[-1]))
+    others = sum(abs(value) for value in values[0])
+    if not end < -_DEEP * max(others, abs(begin)):
+        return None
+    return replace(
+        found,
+        cause="loss_sign_wrong",
+        sentence=f"A term of the loss falls from {digits(begin)} to {digits(end)}, and the whole "
+        f"loss was {digits(others)} at most: a minus is missing, or one too many. {found.sentence}",
+        evidence={**found.evidence, "term at first": begin, "term at the end": end},
+        threshold=f"{_DEEP:.0f} times as far below 0 as all terms were from it at first; "
+        f"{found.threshold}",
+    )
 
 
 def _stifling(count: int, aside: int, own: float, others: float, *, penalty: bool) -> Finding:

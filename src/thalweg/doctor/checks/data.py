@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.baseline import class_dimension, ignores_targets, loss_of, scores
+from thalweg.doctor.checks.parameters import of_others
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, joinable, shuffled, target
 from thalweg.doctor.subject import Subject, first_tensor
@@ -127,9 +128,10 @@ def labels_all_equal(subject: Subject) -> Finding | None:
     first = _same([first_tensor(target(batch)) for batch in subject.batches], least=8)
     if first is None or ignores_targets(subject):
         return None
+    # A generator is to be taken for true, whatever it draws, by a model that others train.
     return Finding(
         "labels_all_equal",
-        "problem",
+        "warning" if of_others(subject) else "problem",
         f"All targets are the same, {digits(float(first.flatten()[0]))}: a constant fits them.",
         {"target": float(first.flatten()[0])},
         "targets of all examples are equal",

@@ -159,9 +159,10 @@ def target_leaks_into_input(subject: Subject) -> Finding | None:
     forced = {place: x for place, x in given.items() if len(given) > 1 and _follows(x, y)}
     for place, x in (forced or given).items():  # a text that is to be copied may stand beside it
         for part in _parts(x, y):
-            leak = _leaking_token(subject, (place, x), y, part)
-            if leak is not None:
-                return leak
+            for along in (1, -1) if y.ndim == 3 else (1,):  # channels may come before the time
+                leak = _leaking_token(subject, (place, x), y, part, along)
+                if leak is not None:
+                    return leak
     found = _plain(subject)
     return _leaking_column(subject, found[0], y) if found is not None else None
 
@@ -188,28 +189,36 @@ def _parts(x: Tensor, y: Tensor) -> Iterator[Part]:
 
 
 def _leaking_token(
-    subject: Subject, given: tuple[int, Tensor], y: Tensor, part: Part
+    subject: Subject, given: tuple[int, Tensor], y: Tensor, part: Part, along: int
 ) -> Finding | None:
-    """Look for the target of a place at a later place of the input that its output reads."""
+    """Look for the target of a place at a later place of the input that its output reads.
+
+    Args:
+        subject: the training.
+        given: an input of the model, and where it stands among them.
+        y: its targets.
+        part: of the input, that has their shape.
+        along: the dimension of the targets along which places follow one another.
+    """
     (which, x), out = given, subject.output
     assert out is not None
-    if y.ndim < 2 or out.numel() % (y.shape[0] * y.shape[1]):
+    if y.ndim < 2 or out.numel() % (y.shape[0] * y.shape[along]):
         return None
     if x.is_floating_point() != y.is_floating_point():
         return None
-    time = y.shape[1]
-    whole = x if part is None else x.select(*part)
+    time, later = y.shape[along], y.movedim(along, 1)
+    whole = (x if part is None else x.select(*part)).movedim(along, 1)
     for ahead in range(4):
         if ahead == 0 and x.is_floating_point():
             continue  # an autoencoder
-        if time <= ahead + 1 or not _equal(whole[:, ahead:], y[:, : time - ahead]):
+        if time <= ahead + 1 or not _equal(whole[:, ahead:], later[:, : time - ahead]):
             continue
         place = (time - ahead) // 2
         changed = x.clone()
-        ours = changed if part is None else changed.select(*part)
+        ours = (changed if part is None else changed.select(*part)).movedim(along, 1)
         ours[:, place + ahead] = whole[:, place + ahead].roll(1, 0)
         differ = (changed != x).flatten(1).any(1)
-        moved = _moves_at(subject, (x, changed), y, place, which)[differ]
+        moved = _moves_at(subject, (x, changed), y, place, which=which, along=along)[differ]
         if len(moved) and float(moved.float().mean()) > 0.5:
             where = "the input" if part is None else f"part {part[1]} of the input"
             return Finding(
@@ -225,7 +234,13 @@ def _leaking_token(
 
 
 def _moves_at(
-    subject: Subject, given: tuple[Tensor, Tensor], y: Tensor, place: int, which: int = 0
+    subject: Subject,
+    given: tuple[Tensor, Tensor],
+    y: Tensor,
+    place: int,
+    *,
+    which: int = 0,
+    along: int = 1,
 ) -> Tensor:
     """Return for each example whether the output of a place differs between two inputs."""
     assert subject.output is not None
@@ -233,7 +248,9 @@ def _moves_at(
     outputs = [_evaluated(subject, x, which) for x in given]
     if classes is not None:
         outputs = [out.movedim(classes, -1) for out in outputs]
-    n, time = y.shape[:2]
+    n, time = len(y), y.shape[along]
+    if outputs[0].shape == y.shape:
+        outputs = [out.movedim(along, 1) for out in outputs]
     old, new = (out.reshape(n, time, -1)[:, place] for out in outputs)
     return _moved(new, old) > _MOVED
 

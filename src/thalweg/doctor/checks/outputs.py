@@ -368,22 +368,23 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
     assert out is not None
     assert subject.loss_fn is not None
     measure = partial(loss_of, subject.loss_fn, y=y)
-    nothing = measure(torch.zeros_like(out))
     if not _compares(subject.loss_fn, _noise(out), y):
         return None
     fitting = next(guesses(out, y), None)
+    climbs = all(group.get("maximize") for group in subject.optimizer.param_groups)
     if fitting is None:
-        return _falls_both_ways(subject)
-    right, wrong = measure(fitting), measure(-fitting)
-    if not right > nothing > wrong:
+        return None if climbs else _falls_both_ways(subject)
+    right, nothing, wrong = map(measure, (fitting, torch.zeros_like(out), -fitting))
+    if not (right < nothing < wrong if climbs else right > nothing > wrong):
         return None
     return Finding(
         "loss_sign_wrong",
         "problem",
         f"The loss is {digits(right)} where outputs fit the targets, {digits(nothing)} where they "
-        f"are 0, and {digits(wrong)} where they are the opposite: it has the wrong sign.",
+        f"are 0, and {digits(wrong)} where they are the opposite: it has the wrong sign"
+        + (", for the optimizer maximizes it (maximize=True)." if climbs else "."),
         {"loss at the targets": right, "at 0": nothing, "at the opposite": wrong},
-        "the loss grows from the opposite of the targets to the targets",
+        "what is minimized grows from the opposite of the targets to the targets",
         _EXPERIMENT,
     )
 

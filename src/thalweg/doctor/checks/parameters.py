@@ -12,7 +12,7 @@ from thalweg.doctor.finding import Finding
 from thalweg.doctor.subject import Subject, leaves, nodes, operation_of
 from thalweg.words import listed
 
-__all__ = ["CHECKS", "missing", "untrained"]
+__all__ = ["CHECKS", "missing", "of_others", "untrained"]
 
 _FLAT = {"Round", "Sign", "Sgn", "Floor", "Ceil", "Trunc"}
 _NAMED = 4  # names in a sentence
@@ -73,6 +73,13 @@ def _trained_by_others(subject: Subject) -> set[str]:
         for p in group["params"]
     }
     return {name for name, p in mine if id(p) in held}
+
+
+def of_others(subject: Subject) -> set[str]:
+    """Return the names of parameters that the loss reaches, and that another optimizer has."""
+    held, named = _in_optimizer(subject), dict(subject.model.named_parameters())
+    reached = {name for name in _reached(subject) if id(named[name]) not in held}
+    return reached & _trained_by_others(subject) if reached else set()
 
 
 def _reached(subject: Subject) -> set[str]:
@@ -319,6 +326,8 @@ def step_changes_nothing(subject: Subject) -> Finding | None:
         return None
     rates = [float(group["lr"]) for group in twin.optimizer.param_groups if "lr" in group]
     zero = all(p.grad is None or not bool(p.grad.any()) for p in trained)
+    if zero and of_others(subject):  # the loss of outputs and targets is the other optimizer's
+        return None
     why = "the rate is 0" if rates and max(rates) == 0 else "gradients are 0" if zero else ""
     return Finding(
         "step_changes_nothing",
