@@ -344,5 +344,7 @@ def test_what_is_not_a_number_is_refused() -> None:
         schedules.values("fast", STEPS)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^initial must be a number, got 'fast'$"):
         schedules.step("fast", 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^a schedule that is not callable must be a number, got"):
+        schedules.warmup("cosine", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^schedule .* at step 0 must be a number, got None$"):
         schedules.values(lambda t: None, STEPS)  # type: ignore[arg-type,return-value] # noqa: ARG005

@@ -77,6 +77,8 @@ class Schedule(ABC):
                 number(field.name, value, _NUMBERS[field.name])
             elif field.name in _COUNTS:
                 count(field.name, value, _COUNTS[field.name])
+            elif field.name == "schedule" and not callable(value):
+                number("a schedule that is not callable", value)
 
     @overload
     def __call__(self, step: int) -> float: ...

@@ -109,5 +109,7 @@ def test_unknown_name_lists_close_ones() -> None:
     )
     with pytest.raises(ValueError, match=message):
         data.load("digts")
+    with pytest.raises(TypeError, match=r"a data set, got list; data\.Dataset\.from_arrays"):
+        data.load([[1.0]])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'iris' has a target .* leave out target: for"):
         data.load("iris", target="class")

@@ -461,6 +461,8 @@ def test_a_loader_that_cannot_be_looked_at_is_refused_in_a_sentence() -> None:
     def check(data: object) -> Report:
         return thalweg.check(model, optimizer, nn.CrossEntropyLoss(), data)
 
+    with pytest.raises(TypeError, match="got Linear as model and CrossEntropyLoss as optimizer"):
+        thalweg.check(nn.Linear(1, 1), nn.CrossEntropyLoss(), optimizer, [])  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="loader is empty: it gives no batch"):
         check([])
     with pytest.raises(TaskError, match="loader is an iterator"):

@@ -1,5 +1,6 @@
 """Data sets: named ones, files in, and the split into training, validation and test parts."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,7 +82,12 @@ def load(
         drop, keep, types or {}, missing, skip_bad_rows, na, decimal, delimiter, encoding, comment,
         header_row,
     )  # fmt: skip
-    source = str(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"source must be a path or the name of a data set, got {type(source).__name__}; "
+            "data.Dataset.from_arrays takes arrays and frames"
+        )
+    source = os.fspath(source)
     if source in names():
         own = {"target": target, "kind": kind}
         given = [name for name, value in own.items() if value is not None] + [*options.given]

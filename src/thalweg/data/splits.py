@@ -75,6 +75,8 @@ def split(
         >>> len(parts.train.y), len(parts.validation.y), len(parts.test.y)
         (90, 30, 30)
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a Dataset, as data.load returns, got {dataset!r:.40}")
     rows = _rows(dataset, fractions, seed)
     encoder = Encoder(dataset.features, dataset.options.types)
     parts = [encoder.fit_transform(_taken(dataset, rows[0]))]

@@ -26,7 +26,7 @@ from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
 from thalweg.doctor.signs import Curves
-from thalweg.doctor.subject import LossFn, Step, Subject, bare
+from thalweg.doctor.subject import LossFn, Step, Subject, bare, check_kinds
 from thalweg.doctor.terms import lags, terms_unbalanced
 from thalweg.doctor.trials import Trials
 from thalweg.doctor.watched import Watched
@@ -82,6 +82,7 @@ class Doctor:
         step: Step | None = None,
         seconds: float = 20.0,
     ) -> None:
+        check_kinds(model, optimizer)
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
         self._step, self._seconds = step, seconds
         self._pace = Pace(_SHARE, _APART)

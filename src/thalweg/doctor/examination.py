@@ -23,7 +23,7 @@ from thalweg.doctor.checks import (
 from thalweg.doctor.diagnosis import first_steps
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
-from thalweg.doctor.subject import LossFn, Step, Subject, bare
+from thalweg.doctor.subject import LossFn, Step, Subject, bare, check_kinds
 from thalweg.errors import TaskError, told
 from thalweg.live import waiting
 
@@ -61,7 +61,9 @@ def check(
 
     Raises:
         TaskError: a loader is empty or an iterator, or the model cannot be copied.
+        TypeError: the model is no module, or the optimizer none.
     """
+    check_kinds(model, optimizer)
     began = time.monotonic()
     with untouched([bare(model)], [loader, val_loader]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a loss says of shapes is looked for below

@@ -22,6 +22,7 @@ __all__ = [
     "Copy",
     "Subject",
     "bare",
+    "check_kinds",
     "cloned",
     "copied",
     "first_tensor",
@@ -43,6 +44,15 @@ def bare(model: nn.Module) -> nn.Module:
         model.module if isinstance(model, nn.parallel.DistributedDataParallel) else None
     )
     return bare(inner) if isinstance(inner, nn.Module) else model
+
+
+def check_kinds(model: object, optimizer: object) -> None:
+    """Raise TypeError unless these are a module and an optimizer, as where two are exchanged."""
+    if not isinstance(model, nn.Module) or not hasattr(optimizer, "param_groups"):
+        raise TypeError(
+            "give a torch module as model, then a torch optimizer, then loss_fn; got "
+            f"{type(model).__name__} as model and {type(optimizer).__name__} as optimizer"
+        )
 
 
 def first_tensor(tree: Any) -> Tensor | None:  # noqa: ANN401 - what a model returns

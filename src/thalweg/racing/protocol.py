@@ -332,7 +332,8 @@ class Budget:
             raise ValueError(
                 f"budget must be >= {smallest}{self.unit} for {len(speeds)} rules, "
                 f"{protocol.epochs} epochs, {protocol.repeats} repeats and {protocol.seeds} seeds, "
-                f"got {self.amount:g}{self.unit}"
+                f"got {self.amount:g}{self.unit}; give more, or fewer {argument('rules')} or "
+                f"{argument('epochs')}"
             )
         return [
             _affordable((share - f) / p, protocol.rungs)

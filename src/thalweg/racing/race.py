@@ -408,7 +408,9 @@ def _dataset(
     if not isinstance(name, str):
         raise ValueError(f"name must be a text, got {name!r}")  # noqa: TRY004 - as of arrays
     if y is None:
-        raise ValueError("y is missing: give race(X, y), a Dataset or the name of a data set")
+        raise ValueError(
+            "y is missing: give race(X, y), a Dataset, a TorchTask or a data set's name"
+        )
     return Dataset.from_arrays(X, y, name=name, kind=kind)
 
 
