@@ -47,8 +47,8 @@ _Data = Annotated[
         metavar="DATA",
         help="A named data set (digits, diabetes, breast_cancer, airfoil, …); a table in a CSV, "
         "Excel, JSON or Parquet file or the like, in a folder of such files, or - for standard "
-        "input; or FILE.py:function that returns a thalweg.TorchTask (:task by default). Left out "
-        "with --resume.",
+        "input; or FILE.py:function that returns a thalweg.TorchTask, or a dict with model, "
+        "loss_fn and loader (:task by default). Left out with --resume.",
     ),
 ]
 _Rules = Annotated[

@@ -1,7 +1,7 @@
 """Setup: the parts of a training, from what a function in a user's file returns."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from thalweg.stack import TorchTask
 from thalweg.stack.batch import count, each
 from thalweg.stack.objective import build
 from thalweg.stack.parts import Examples
+from thalweg.tasks.forms import PARTS, parts
 
 __all__ = ["Setup", "setup"]
 
@@ -77,7 +78,6 @@ class Setup:
                 raise TaskError("the loader gives no batch; it is empty, or was read before")
 
 
-_NAMES = tuple(field.name for field in fields(Setup))
 _FORMS = (
     "return a thalweg.TorchTask, or a dict with model, optimizer, loss_fn and loader, and "
     "val_loader and step where there are some"
@@ -99,15 +99,14 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     """
     if isinstance(returned, TorchTask):
         return _of_task(returned, batch_size)
-    if isinstance(returned, tuple) and 4 <= len(returned) <= len(_NAMES):
-        returned = dict(zip(_NAMES, returned, strict=False))
-    if not isinstance(returned, Mapping):
+    held = parts(returned)
+    if not isinstance(held, Mapping):
         raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{_instead(returned)}")
-    if unknown := set(returned) - set(_NAMES):
-        whole = {"model", "optimizer", "loader"} <= returned.keys()
-        remedy = f"leave out what is none of {', '.join(_NAMES)}" if whole else _FORMS
+    if unknown := set(held) - set(PARTS):
+        whole = {"model", "optimizer", "loader"} <= held.keys()
+        remedy = f"leave out what is none of {', '.join(PARTS)}" if whole else _FORMS
         raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {remedy}")
-    given: dict[str, Any] = {"loss_fn": None, **returned}
+    given: dict[str, Any] = {"loss_fn": None, **held}
     if missing := [n for n in ("model", "optimizer", "loader") if given.get(n) is None]:
         raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
     made = Setup(**given)
@@ -120,7 +119,7 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
         raise TaskError(
             f"{name} must return a torch module as model and a torch optimizer, got "
             f"{type(made.model).__name__} and {type(made.optimizer).__name__}; a tuple is in the "
-            f"order {', '.join(_NAMES)}"
+            f"order {', '.join(PARTS)}"
         )
     if made.loss_fn is None and made.step is None:
         raise TaskError(f"{name} returns neither loss_fn nor step; {_FORMS}")

@@ -4,15 +4,17 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thalweg.errors import TaskError, needed, told, user_line
 from thalweg.files import absent
+from thalweg.tasks.forms import raced
 from thalweg.words import closest, listed
 
 if TYPE_CHECKING:
@@ -75,17 +77,20 @@ def is_torch_task(value: object) -> bool:
 
 
 def load_task(text: str) -> "TorchTask":
-    """Return the task that a function in a Python file makes; see ``returned``.
+    """Return the task that a function in a Python file makes, or whose parts it returns.
 
     Raises:
         TaskError: as ``returned``, or the function makes no task.
     """
-    task, place = returned(text)
+    function, place = _function(text)
+    made = _made(function, place)
     from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
 
-    if not isinstance(task, TorchTask):
+    again = partial(_run, function, place.rpartition(":")[0])
+    task = made if isinstance(made, TorchTask) else raced(made, again, place)
+    if task is None:
         raise TaskError(
-            f"{place} must return a thalweg.TorchTask, got {type(task).__name__}; {_instead(task)}"
+            f"{place} must return a thalweg.TorchTask, got {type(made).__name__}; {_instead(made)}"
         )
     if type(task) is not TorchTask:  # what a class of the user's own does is done
         return TorchTask(**{field.name: getattr(task, field.name) for field in fields(TorchTask)})
@@ -105,7 +110,7 @@ def _instead(task: object) -> str:
             "step=lambda model, batch: model.training_step(batch, 0))"
         )
     if isinstance(task, (dict, tuple)):
-        return f"thalweg check takes a {type(task).__name__}"
+        return "or a dict with model, loss_fn and loader"
     if hasattr(task, "train_dataset"):  # a Trainer of transformers
         return (
             "write return thalweg.TorchTask(model=Net, train=dataset, "
@@ -127,6 +132,12 @@ def returned(text: str) -> tuple[object, str]:
         FileNotFoundError: there is no such file.
         TaskError: it cannot be imported or has no such function, or the function fails.
     """
+    function, place = _function(text)
+    return _made(function, place), place
+
+
+def _function(text: str) -> tuple[Any, str]:
+    """Return a function in a Python file, or the TorchTask in its place, and what it is called."""
     match = _TASK_FILE.fullmatch(text)
     assert match
     file, name = Path(match[1]), match[2] or "task"
@@ -146,15 +157,28 @@ def returned(text: str) -> tuple[object, str]:
             f"{file}:{name} is called without arguments, and needs {listed(lacking, 5)}; give a "
             "default, or write a function that calls it"
         )
+    return function, f"{file}:{name}"
+
+
+def _made(function: Any, place: str) -> object:  # noqa: ANN401 - of the user's
+    """Return what a function returns, or the TorchTask in its place."""
+    if is_torch_task(function):
+        return function
+    file, _, name = place.rpartition(":")
     try:
-        with _script(file):
-            return function(), f"{file}:{name}"
+        return _run(function, file)
     except SystemExit as error:
         raise TaskError(
             f"{user_line(error) or file} ends the program; {name} must return a thalweg.TorchTask"
         ) from error
     except Exception as error:
-        raise TaskError(_told(error, f"{file}:{name}")) from error
+        raise TaskError(_told(error, place)) from error
+
+
+def _run(function: Callable[[], object], file: str) -> object:
+    """Call a function as if its file were run without arguments."""
+    with _script(Path(file)):
+        return function()
 
 
 @contextmanager

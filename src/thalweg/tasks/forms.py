@@ -1,0 +1,112 @@
+"""Forms: the parts of a training that a user's function may return in place of a TorchTask."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from thalweg.errors import TaskError
+
+if TYPE_CHECKING:
+    from thalweg.stack import TorchTask
+
+__all__ = ["PARTS", "parts", "raced"]
+
+PARTS = ("model", "optimizer", "loss_fn", "loader", "val_loader", "step")
+"""The parts of a training by name, in the order of a tuple."""
+
+_OTHERWISE = {
+    **dict.fromkeys(("net", "network"), "model"),
+    **dict.fromkeys(("optim", "opt"), "optimizer"),
+    **dict.fromkeys(("criterion", "loss", "loss_function"), "loss_fn"),
+    **dict.fromkeys(
+        ("train_loader", "trainloader", "train_dataloader", "dataloader", "train_dl"), "loader"
+    ),
+    **dict.fromkeys(
+        ("valid_loader", "validation_loader", "val_dataloader", "valid_dl", "test_loader"),
+        "val_loader",
+    ),
+}  # what else people call them
+
+
+def parts(returned: object) -> object:
+    """Return the parts of a training by name, if it is a dict, a tuple or an object of them.
+
+    Anything else comes back as it is.
+
+    Example:
+        >>> parts({"net": 1, "criterion": 2, "epochs": 3})
+        {'model': 1, 'loss_fn': 2, 'epochs': 3}
+        >>> parts((1, 2, 3, 4))
+        {'model': 1, 'optimizer': 2, 'loss_fn': 3, 'loader': 4}
+        >>> parts("neither")
+        'neither'
+    """
+    if isinstance(returned, tuple) and 4 <= len(returned) <= len(PARTS):
+        return dict(zip(PARTS, returned, strict=False))
+    if isinstance(returned, Mapping):
+        return _named(returned)
+    found = {
+        name: part for name, part in getattr(returned, "__dict__", {}).items()
+        if _OTHERWISE.get(name, name) in PARTS
+    }  # fmt: skip
+    named = _named(found)
+    return named if {"model", "loader"} <= named.keys() else returned
+
+
+def _named(held: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the same with our names, but where two parts would have one."""
+    return {
+        _OTHERWISE[name] if name in _OTHERWISE and _OTHERWISE[name] not in held else name: part
+        for name, part in held.items()
+    }
+
+
+def raced(returned: object, again: Callable[[], object], place: str) -> "TorchTask | None":
+    """Return the task of the parts of a training: its model, loss and data, for a race of rules.
+
+    Its optimizer is left out. A new model is that of the function called again.
+
+    Args:
+        returned: by the user's function.
+        again: calls it.
+        place: the file and function.
+
+    Returns:
+        None if these are no parts of a training.
+
+    Raises:
+        TaskError: the loader is none that a race can draw its own batches from.
+    """
+    held = parts(returned)
+    if not isinstance(held, Mapping) or not {"model", "loader"} <= held.keys():
+        return None
+    if held.get("loss_fn") is None and held.get("step") is None:
+        raise TaskError(f"{place} returns neither loss_fn nor step")
+    from torch.utils.data import DataLoader  # noqa: PLC0415 - takes seconds to load
+
+    from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
+
+    for name in ("loader", "val_loader"):
+        loader = held.get(name)
+        if not isinstance(loader, DataLoader) and (name == "loader" or loader is not None):
+            raise TaskError(
+                f"{place}: a race draws batches of its own, so {name} must be a DataLoader, got "
+                f"{type(loader).__name__}; return thalweg.TorchTask(model=Net, loss=loss, "
+                "train=(X, y))"
+            )
+    val_loader = held.get("val_loader")
+    step = held.get("step")
+    return TorchTask(
+        model=partial(_model, again),
+        loss=held.get("loss_fn") if step is None else None,
+        step=step,
+        train=held["loader"],
+        **({} if val_loader is None else {"validation": val_loader}),
+    )
+
+
+def _model(again: Callable[[], object]) -> Any:  # noqa: ANN401 - of the user's
+    """Return the model of the parts that a user's function returns."""
+    held = parts(again())
+    assert isinstance(held, Mapping)
+    return held["model"]

@@ -1,0 +1,72 @@
+"""Parts of a training, in the forms in which functions return them, as the task of a race."""
+
+from pathlib import Path
+
+import pytest
+
+from thalweg.errors import TaskError
+from thalweg.tasks import source
+from thalweg.tasks.forms import parts
+
+torch = pytest.importorskip("torch")
+
+from thalweg.doctor.setup import setup  # noqa: E402 - it loads torch
+
+FILE = """
+import types
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.zeros(40, 3), torch.zeros(40, 1))
+
+
+def task():
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(data, 8)
+    return FORM
+"""
+FORMS = {
+    "dict": "{'model': model, 'optimizer': optimizer, 'loss_fn': nn.MSELoss(), 'loader': loader}",
+    "tuple": "model, optimizer, nn.MSELoss(), loader",
+    "other names": "dict(net=model, opt=optimizer, criterion=nn.MSELoss(), train_loader=loader)",
+    "object": (
+        "types.SimpleNamespace(model=model, optimizer=optimizer, epochs=3, criterion=nn.MSELoss(), "
+        "train_loader=loader)"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parts_are_a_task_of_new_models(tmp_path: Path, form: str) -> None:
+    (tmp_path / "parts.py").write_text(FILE.replace("FORM", FORMS[form]))
+    task = source.load_task(f"{tmp_path / 'parts.py'}:task")
+    assert isinstance(task.loss, torch.nn.MSELoss)
+    assert len(task.train.dataset) == 40
+    assert task.validation == 0.2
+    first, second = task.model(), task.model()
+    assert not torch.equal(first.weight, second.weight)
+    made, place = source.returned(f"{tmp_path / 'parts.py'}:task")
+    assert setup(made, place).optimizer.defaults["lr"] == 0.1
+
+
+def test_a_step_is_taken_and_batches_that_are_given_are_refused(tmp_path: Path) -> None:
+    step = "{'model': model, 'step': len, 'loader': loader, 'val_loader': loader}"
+    (tmp_path / "parts.py").write_text(FILE.replace("FORM", step))
+    task = source.load_task(f"{tmp_path / 'parts.py'}:task")
+    assert task.step is len
+    assert task.loss is None
+    assert len(task.validation.dataset) == 40
+    batches = "{'model': model, 'loss_fn': nn.MSELoss(), 'loader': [*loader]}"
+    (tmp_path / "parts.py").write_text(FILE.replace("FORM", batches))
+    with pytest.raises(TaskError, match="so loader must be a DataLoader, got list; return thalweg"):
+        source.load_task(f"{tmp_path / 'parts.py'}:task")
+    (tmp_path / "parts.py").write_text(FILE.replace("FORM", "{'model': 1, 'loader': loader}"))
+    with pytest.raises(TaskError, match="task returns neither loss_fn nor step"):
+        source.load_task(f"{tmp_path / 'parts.py'}:task")
+
+
+def test_a_name_of_ours_is_taken_before_another() -> None:
+    assert parts({"loss_fn": 1, "criterion": 2}) == {"loss_fn": 1, "criterion": 2}
