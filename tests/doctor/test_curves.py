@@ -208,6 +208,11 @@ ODD = {
     "Chinese": lines("第{0}轮 训练损失:{1} 验证损失:{2}\n"),
     "CatBoost": lines("{0}:\tlearn: {1}\ttest: {2}\tbest: 0.1 (3)\ttotal: 5ms\n"),
     "darknet": lines(" {0}: 9.5, {1} avg loss, 0.01 rate, 5.4 seconds\nval loss: {2}\n"),
+    "darknet of old": lines(" {0}: 9.5, {1} avg, 0.01 rate, 5.4 seconds\nval loss: {2}\n"),
+    "spaCy": "E  #     LOSS TOK2VEC  LOSS NER  VAL LOSS\n---  ----  ------------  --------  ---\n"
+    + lines("  {0}     {0}00  {1}  0.00  {2}\n"),
+    "parts": "epoch,train/box_loss,train/cls_loss,val/box_loss,val/cls_loss\n"
+    + lines("{0},{1},0,0,{2}\n"),
     "boxes": lines("| train/      |\n|    loss     | {1} |\n|    val_loss | {2} |\n-----\n"),
     "a bar": lines("Epoch {0}\n1/9 - loss: 9\r9/9 - loss: {1} - val_loss: {2}\n"),
     "processes": lines(
@@ -324,10 +329,8 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 
 
 def test_several_losses_are_asked_about(tmp_path: Path) -> None:
-    text = table("epoch,train/box_loss,train/cls_loss", N, TRAIN, HELD)
-    with pytest.raises(
-        ValueError, match=r"several columns may be meant \(train/box_loss, train/cls"
-    ):
+    text = table("epoch,train/a_loss,train/b_loss", N, TRAIN, HELD)
+    with pytest.raises(ValueError, match=r"several columns may be meant \(train/a_loss, train/b"):
         read_curves(written(tmp_path, "a.csv", text))
     parts = "train/box_loss,train/cls_loss,val/box_loss,val/cls_loss"
     text = table(f"epoch,{parts}", N, TRAIN, HELD, HELD, TRAIN)
@@ -338,6 +341,14 @@ def test_several_losses_are_asked_about(tmp_path: Path) -> None:
         read_curves(written(tmp_path, "b.csv", text))
     text = table("Step,one - loss,one - loss__MIN,one - loss__MAX", N, TRAIN, HELD, HELD)
     np.testing.assert_allclose(read_curves(written(tmp_path, "c.csv", text)).training, TRAIN)
+
+
+def test_parts_of_an_epoch_are_lines(tmp_path: Path) -> None:
+    text = "".join(f"{{'loss': {a}, 'epoch': {n / 20}}}\n" for n, a in enumerate(TRAIN))
+    curves = read_curves(written(tmp_path, "log", text))
+    assert curves.unit == "line"
+    np.testing.assert_array_equal(curves.steps, np.arange(len(TRAIN)))
+    assert curves.notes[0] == "epoch has parts of one: lines are counted instead"
 
 
 # Bad input

@@ -35,6 +35,34 @@ _SCORES = {
     "bleu",
     "r2",
 }
+_PARTS = {  # of the loss of a detector, or of a pipeline for texts: the sum is what is trained
+    *(
+        "box",
+        "bbox",
+        "cls",
+        "class",
+        "dfl",
+        "obj",
+        "objectness",
+        "mask",
+        "seg",
+        "rpn",
+        "giou",
+        "reg",
+    ),
+    *(
+        "pose",
+        "kobj",
+        "centerness",
+        "tok2vec",
+        "ner",
+        "tagger",
+        "morphologizer",
+        "parser",
+        "senter",
+    ),
+    *("textcat", "spancat", "transformer", "lemmatizer"),
+}
 _PERPLEXED = {"min", "max", "std", "scale", "scaling", "weight", "lr", "best", "smooth"}
 _STEP = ("step", "global_step", "_step", "iteration", "iter", "batch", "epoch")
 
@@ -205,6 +233,8 @@ def _found(log: Log, option: str, fits: Callable[[str], bool]) -> str | None:
         best = [n for n in best if "test" not in _tokens(n)] or best  # beside a validation part
         if preferred is not _PREFERRED[-1]:
             best = _fullest(log, best)
+        if len(best) > 1 and (total := _total(log, best)):
+            return total
         if len(best) > 1:
             raise ValueError(
                 f"{log.name}: several columns may be meant ({printable(listed(best, 6))}); name "
@@ -213,6 +243,19 @@ def _found(log: Log, option: str, fits: Callable[[str], bool]) -> str | None:
         if best:
             return best[0]
     return None
+
+
+def _total(log: Log, names: Sequence[str]) -> str | None:
+    """Add a column of the sum of losses that all are known parts of one, and return its name."""
+    rows = [log.columns[name][0] for name in names]
+    parts = [_tokens(name) - _ROLES for name in names]
+    if not all(part and part <= _PARTS for part in parts) or not all(
+        np.array_equal(rows[0], each) for each in rows
+    ):
+        return None
+    total = " + ".join(names)
+    log.columns[total] = rows[0], np.sum([log.columns[name][1] for name in names], axis=0)
+    return total
 
 
 def _fullest(log: Log, names: Sequence[str]) -> list[str]:
@@ -239,6 +282,9 @@ def _steps(
     values = values[places]
     if len(both) < 0.5 * len(rows) or not np.isfinite(values).all():
         notes.append(f"{printable(name)} has gaps: lines are counted instead")
+        return lines
+    if 2 * len(np.unique(values // 1)) < len(np.unique(values)):  # 0.05, 0.1, ...
+        notes.append(f"{printable(name)} has parts of one: lines are counted instead")
         return lines
     unit = "epoch" if "epoch" in _tokens(name) else "step"
     segment = np.concatenate([[0], np.cumsum(np.diff(values) < 0)])

@@ -32,6 +32,7 @@ _OTHERS = {  # what a folder may hold in place of a log, and what to do
     "wandb-summary.json": "wandb's summary has none: download the curves from its page as CSV",
     "*.py": "it holds Python files, and thalweg check FILE.py:task looks at a training",
 }
+_RULED = {"E": "epoch", "#": "step"}  # as spaCy calls them
 _KEYS = ("metric", "metric_name", "key", "tag")  # beside a value: a row for each metric
 _MOST = 500_000_000  # bytes of a text that is read
 _HEAD = 1 << 16
@@ -48,7 +49,7 @@ class Log:
     """
 
     name: str
-    columns: Mapping[str, Column]
+    columns: dict[str, Column]
     notes: list[str] = field(default_factory=list)
 
 
@@ -197,7 +198,7 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     notes: list[str] = []
     if first in {b"{", b"["}:
         columns = _json(path, content)
-    columns = columns or _of_lists(content)
+    columns = columns or _of_lists(content) or _ruled(content)
     if not columns and first != b"{":  # lines may begin with [their time]
         columns, notes = _delimited(content)
     columns = columns or _prose(content)
@@ -332,6 +333,21 @@ def _delimited(content: bytes) -> tuple[dict[str, Column], list[str]]:
     return columns, notes
 
 
+def _ruled(content: bytes) -> dict[str, Column]:
+    """Return the columns of a table with a rule below each name, as spaCy prints it."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", content.decode("utf-8", "replace")).splitlines()
+    at = next(
+        (n for n, line in enumerate(lines) if re.fullmatch(r" *-{3,}( +-{3,}){2,} *", line)), 0
+    )
+    if not at:
+        return {}
+    ends = [rule.end() for rule in re.finditer("-+", lines[at])]
+    places = list(zip([0, *ends], [*ends[:-1], None], strict=False))
+    names = [_RULED.get(name, name) for name in (lines[at - 1][a:b].strip() for a, b in places)]
+    rows = (line.split() for line in lines[at + 1 :])
+    return _of_records(dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names))
+
+
 def _aligned(lines: Sequence[str]) -> bool:
     """Return whether blanks alone part the columns: names, and below them a number each."""
     header, *rows = (line.split() for line in lines)
@@ -427,14 +443,16 @@ _PART = re.compile(
     r"(?<![a-z])(?:train|(val|eval|test|dev))(?:ing|id|idation|uation)?(?![a-z])", re.IGNORECASE
 )
 _PLACE = re.compile(
-    r"\b(epoch|step|iter(?:ation)?)\b['\"]?\s*[:=#]?\s*[\[(]?\s*(\d+)", re.IGNORECASE
+    r"\b(epoch|step|iter(?:ation)?)\b['\"]?\s*[:=#]?\s*[\[(]?\s*(\d+(?:\.\d+)?)", re.IGNORECASE
 )
 _LIST = re.compile(
     r"(?m)(?:^|[{,(])[ \t]{0,9}['\"]?([a-z_][\w/. -]{0,60}?)['\"]?[ \t]{0,9}[:=][ \t]{0,9}"
     r"\[([^][]*)\]",
     re.IGNORECASE,
 )
-_BEHIND = re.compile(rf"(?<![\w.])({_NUMBER}) ((?:\w+ )?loss)\b", re.IGNORECASE)  # as darknet
+_BEHIND = re.compile(  # as darknet writes it
+    rf"(?<![\w.])({_NUMBER}) ((?:\w+ )?loss|avg(?=, {_NUMBER} rate))\b", re.IGNORECASE
+)
 _BOXED = re.compile(
     rf"(?m)^\|[ \t]+([\w/ ]+?)[ \t]*\|[ \t]*({_NUMBER})[ \t]*\|[ \t]*$", re.IGNORECASE
 )
@@ -498,7 +516,8 @@ def _prose(content: bytes) -> dict[str, Column]:
         place |= {name.lower(): float(value) for name, value in _PLACE.findall(line)}
         found = {_of_part(match, line): float(match[2]) for match in _LOSS.finditer(line)}
         if not found:
-            found = {match[2].lower(): float(match[1]) for match in _BEHIND.finditer(line)}
+            behind = [(m[2].lower(), float(m[1])) for m in _BEHIND.finditer(line)]
+            found = {name if "loss" in name else f"{name} loss": value for name, value in behind}
         if any("loss" in name for name in found):
             records.append(place | found)
     if not records:
