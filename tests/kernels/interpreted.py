@@ -1,6 +1,7 @@
 """The CPU as a GPU: Triton's interpreter executes a kernel's own source."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,14 @@ def _on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     builder = interpreter.interpreter_builder
     for name in ("create_fp_trunc", "cast_impl"):
         monkeypatch.setattr(builder, name, rounding.__get__(builder), raising=False)
+    # The interpreter replaces Triton's functions at each call of a function, each time around what
+    # it replaced before: half of all time. Here it does it once for a test.
+    seen = {"tl": triton.language, "core": triton.language.core}
+    replaced = interpreter._patch_lang(SimpleNamespace(__globals__=seen))
+    monkeypatch.setattr(interpreter, "_patch_lang", lambda _: interpreter._LangPatchScope())
     with np.errstate(all="ignore"):  # what is not chosen may be the root of a negative number
         yield
+    replaced.restore()
 
 
 def on_the_cpu(make: Any) -> Any:
