@@ -1,5 +1,6 @@
 """What every test starts from, and every example in a docstring."""
 
+import atexit
 import gc
 import importlib
 import os
@@ -40,13 +41,9 @@ def pytest_collection_finish() -> None:
     garbage was a tenth of all processor time.
     """
     gc.freeze()
+    atexit.register(gc.unfreeze)  # else Triton's library lists it as leaked
     gc.set_threshold(50_000, 10, 10)
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Free at the end what was left out, else Triton's library lists it as leaked."""
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
