@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 
 from thalweg.cli import main
+from thalweg.cli.findings import failing
 from thalweg.words import digits
 
 TASKS = """
@@ -248,3 +250,9 @@ def test_cures_are_proved_and_a_page_is_written(capsys: pytest.CaptureFixture[st
         got = run(command, capsys)
         assert (got.code, Path("page.html").read_text("utf-8")) == (2, "mine")
         assert "page.html" in got.err
+
+
+def test_a_file_that_cannot_be_read_is_named_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), failing():
+        raise PermissionError(13, "Permission denied", "curves.csv")
+    assert capsys.readouterr().err == "error: curves.csv: Permission denied\n"

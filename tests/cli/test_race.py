@@ -260,6 +260,7 @@ def test_what_fails_is_a_sentence_too(
         monkeypatch.setattr(racing, "race", fail)
         assert refused(capsys, "race", "iris", code=1) == str(error)
     assert "nowhere holds no race" in refused(capsys, "report", "nowhere")
+    assert "nowhere holds no race" in refused(capsys, "results", "nowhere", "--csv")
     Path("results.json").write_text("[", encoding="utf-8")
     assert "is not the results of a race" in refused(capsys, "report", ".")
     Path("file").touch()

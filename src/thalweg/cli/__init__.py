@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from thalweg.cli import check, doctor, explore, fit, folder, race, rates, rules, schedule, trace
-from thalweg.cli.mistakes import sentence
+from thalweg.cli.mistakes import complain, sentence
 from thalweg.cli.terminal import INTERRUPTED, STDOUT, say
-from thalweg.files import absent
 from thalweg.words import on_the_command_line, option
 
 __all__ = ["app", "main"]
@@ -83,16 +82,16 @@ def _answer(arguments: Sequence[str] | None) -> int:
     except typer.Abort:
         return INTERRUPTED
     except (OSError, ImportError, sqlite3.Error) as error:
-        _complain(error)
+        complain(error)
         return 2 if isinstance(error, FileNotFoundError) else 1
     except ValueError as error:
-        _complain(_as_typed(str(error), words))
+        complain(_as_typed(str(error), words))
         return 2
     except Exception as error:
         # Click's usage errors; Typer carries Click inside since 0.22, so their class has no home.
         if not hasattr(error, "format_message"):
             raise
-        _complain(sentence(error, words))
+        complain(sentence(error, words))
         return 2
 
 
@@ -119,17 +118,9 @@ def _flushed(code: int) -> int:
         gone = isinstance(error, BrokenPipeError)  # a reader such as head has all that it wanted
         if not gone and code == 0:
             error.filename = STDOUT
-            _complain(error)
+            complain(error)
         return code or 1
     return code
-
-
-def _complain(error: object) -> None:
-    if isinstance(error, FileNotFoundError) and error.filename:
-        error = absent(error.filename)
-    elif isinstance(error, OSError) and error.filename and error.strerror:
-        error = f"{error.filename}: {error.strerror}"
-    say(f"error: {error}", err=True)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from thalweg.cli.mistakes import complain
 from thalweg.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def failing() -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError) as error:
-        say(f"error: {error}", err=True)
+        complain(error)
         raise typer.Exit(_FAILED) from None
 
 

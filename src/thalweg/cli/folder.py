@@ -44,7 +44,8 @@ def results(
         try:
             _print_trainings(directory, as_csv=csv)
         except OSError as error:
-            error.filename = error.filename or STDOUT
+            if error.errno is not None:  # else it has a sentence of its own
+                error.filename = error.filename or STDOUT
             raise
         return
     from thalweg import report as pages  # noqa: PLC0415

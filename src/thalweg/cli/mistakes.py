@@ -4,11 +4,22 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from thalweg.cli.terminal import say
+from thalweg.files import absent
 from thalweg.words import closest
 
-__all__ = ["sentence"]
+__all__ = ["complain", "sentence"]
 
 _KINDS = {"integer": "an integer", "number": "a number", "float": "a number"}
+
+
+def complain(error: object) -> None:
+    """Print what is wrong; of a file its name comes first."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        error = absent(error.filename)
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        error = f"{error.filename}: {error.strerror}"
+    say(f"error: {error}", err=True)
 
 
 def sentence(error: Any, words: Sequence[str]) -> str:  # noqa: ANN401 - Typer carries its own Click
