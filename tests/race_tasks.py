@@ -77,7 +77,7 @@ WRONG = {
     ),
     "dict": (
         "def task():\n    return {'model': 1}\n",
-        "wrong.py:task must return a thalweg.TorchTask, got dict; or a dict with model, ",
+        "wrong.py:task must return a thalweg.TorchTask, got dict; or return a dict with model",
     ),
     "generator": (
         "def task():\n    yield 3\n",

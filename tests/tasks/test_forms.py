@@ -31,6 +31,9 @@ def task():
 FORMS = {
     "dict": "{'model': model, 'optimizer': optimizer, 'loss_fn': nn.MSELoss(), 'loader': loader}",
     "tuple": "model, optimizer, nn.MSELoss(), loader",
+    "tuple with a schedule": (
+        "model, optimizer, nn.MSELoss(), loader, torch.optim.lr_scheduler.StepLR(optimizer, 3)"
+    ),
     "other names": "dict(net=model, opt=optimizer, criterion=nn.MSELoss(), train_loader=loader)",
     "object": (
         "types.SimpleNamespace(model=model, optimizer=optimizer, epochs=3, criterion=nn.MSELoss(), "
@@ -61,10 +64,12 @@ def test_a_step_is_taken_and_batches_that_are_given_are_refused(tmp_path: Path) 
     assert len(task.validation.dataset) == 40
     batches = "{'model': model, 'loss_fn': nn.MSELoss(), 'loader': [*loader]}"
     (tmp_path / "parts.py").write_text(FILE.replace("FORM", batches))
-    with pytest.raises(TaskError, match="so loader must be a DataLoader, got list; return thalweg"):
+    with pytest.raises(
+        TaskError, match="so loader must be a DataLoader or a Dataset, got list; return thalweg"
+    ):
         source.load_task(f"{tmp_path / 'parts.py'}:task")
     (tmp_path / "parts.py").write_text(FILE.replace("FORM", "{'model': 1, 'loader': loader}"))
-    with pytest.raises(TaskError, match="task returns neither loss_fn nor step"):
+    with pytest.raises(TaskError, match="neither loss_fn nor step; if the model returns"):
         source.load_task(f"{tmp_path / 'parts.py'}:task")
 
 

@@ -19,7 +19,7 @@ from thalweg.stack import TorchTask
 from thalweg.stack.batch import count, each
 from thalweg.stack.objective import build
 from thalweg.stack.parts import Examples
-from thalweg.tasks.forms import PARTS, parts
+from thalweg.tasks.forms import OWN_LOSS, PARTS, parts
 
 __all__ = ["Setup", "setup"]
 
@@ -122,7 +122,7 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
             f"order {', '.join(PARTS)}"
         )
     if made.loss_fn is None and made.step is None:
-        raise TaskError(f"{name} returns neither loss_fn nor step; {_FORMS}")
+        raise TaskError(f"{name} returns neither loss_fn nor step; {OWN_LOSS}")
     return made
 
 

@@ -9,10 +9,16 @@ from thalweg.errors import TaskError
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
 
-__all__ = ["PARTS", "parts", "raced"]
+__all__ = ["OWN_LOSS", "PARTS", "parts", "raced"]
 
 PARTS = ("model", "optimizer", "loss_fn", "loader", "val_loader", "step")
 """The parts of a training by name, in the order of a tuple."""
+
+OWN_LOSS = (
+    "if the model returns its loss, give step=lambda model, batch: model(**batch).loss, or "
+    "model(*batch)"
+)
+"""What to do without a loss."""
 
 _OTHERWISE = {
     **dict.fromkeys(("net", "network"), "model"),
@@ -42,7 +48,8 @@ def parts(returned: object) -> object:
         'neither'
     """
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(PARTS):
-        return dict(zip(PARTS, returned, strict=False))
+        held = [part for part in returned if not hasattr(part, "get_last_lr")]  # a schedule
+        return dict(zip(PARTS, held, strict=False))
     if isinstance(returned, Mapping):
         return _named(returned)
     found = {
@@ -81,18 +88,20 @@ def raced(returned: object, again: Callable[[], object], place: str) -> "TorchTa
     if not isinstance(held, Mapping) or not {"model", "loader"} <= held.keys():
         return None
     if held.get("loss_fn") is None and held.get("step") is None:
-        raise TaskError(f"{place} returns neither loss_fn nor step")
-    from torch.utils.data import DataLoader  # noqa: PLC0415 - takes seconds to load
+        raise TaskError(f"{place} returns neither loss_fn nor step; {OWN_LOSS}")
+    from torch.utils.data import DataLoader, Dataset  # noqa: PLC0415 - takes seconds to load
 
     from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
 
     for name in ("loader", "val_loader"):
         loader = held.get(name)
-        if not isinstance(loader, DataLoader) and (name == "loader" or loader is not None):
+        if not isinstance(loader, (DataLoader, Dataset)) and (
+            name == "loader" or loader is not None
+        ):
             raise TaskError(
-                f"{place}: a race draws batches of its own, so {name} must be a DataLoader, got "
-                f"{type(loader).__name__}; return thalweg.TorchTask(model=Net, loss=loss, "
-                "train=(X, y))"
+                f"{place}: a race draws batches of its own, so {name} must be a DataLoader or a "
+                f"Dataset, got {type(loader).__name__}; return "
+                "thalweg.TorchTask(model=Net, loss=loss, train=(X, y))"
             )
     val_loader = held.get("val_loader")
     step = held.get("step")

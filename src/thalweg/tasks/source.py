@@ -110,7 +110,7 @@ def _instead(task: object) -> str:
             "step=lambda model, batch: model.training_step(batch, 0))"
         )
     if isinstance(task, (dict, tuple)):
-        return "or a dict with model, loss_fn and loader"
+        return "or return a dict with model, loss_fn and loader"
     if hasattr(task, "train_dataset"):  # a Trainer of transformers
         return (
             "write return thalweg.TorchTask(model=Net, train=dataset, "
