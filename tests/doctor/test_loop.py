@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
-from thalweg.doctor.loop import _decayed, look_at_loop, undivided
+from thalweg.doctor.loop import _decayed, kept_at_top, look_at_loop, undivided
 from thalweg.doctor.subject import Subject
 from thalweg.doctor.trials import Course, Trials
 
@@ -124,6 +124,18 @@ def test_parameters_that_the_loop_makes_smaller_are_told(share: float, *, told: 
     assert found is None or found.cause == "weight_decay_too_high"
 
 
+@pytest.mark.parametrize(("rates", "better"), [([1e-3, 0.1, 1e-6], True), ([1e-3] * 3, False)])
+def test_a_schedule_that_raises_the_rate_first_is_kept_at_the_top(
+    rates: list[float], *, better: bool
+) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    trials = Trials(Subject(model, optimizer, functional.cross_entropy, batches()), 60, 1.0)
+    course = kept_at_top(cast("Signals", SimpleNamespace(rates=rates)), trials)
+    assert (course is trials.plain) != better
+    assert (course.left < 0.8 * trials.plain.left) == better
+
+
 def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
@@ -137,7 +149,7 @@ def test_a_schedule_that_raises_the_rate_too_far_is_told_by_following_it() -> No
 
 
 def test_a_schedule_that_keeps_a_little_of_the_rate_ends_too_early_too() -> None:
-    assert scheduled(0.05, lambda step: max(0.5**step, 0.011)) == ["schedule_ends_too_early"]
+    assert scheduled(0.05, lambda step: max(0.5**step, 0.021)) == ["schedule_ends_too_early"]
 
 
 def test_a_warm_up_that_is_longer_than_the_training_keeps_the_rate_too_low() -> None:

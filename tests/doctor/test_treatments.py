@@ -422,6 +422,21 @@ def test_first_weights_are_made_smaller_where_outputs_hang_on_the_last_digits_of
         torch.testing.assert_close(twin.model.layers[0].weight * factor, model.layers[0].weight)
 
 
+@pytest.mark.parametrize(("gain", "rank"), [(1.0, 0), (9.0, 1)])
+def test_rectifiers_explain_less_where_weights_are_too_large(gain: float, rank: int) -> None:
+    linears = [nn.Linear(8, 8) for _ in range(4)]
+    for layer in linears:
+        nn.init.orthogonal_(layer.weight, gain)
+    model = nn.Sequential(
+        *[part for layer in linears[:3] for part in (layer, nn.Tanh())], linears[3]
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(torch.randn(16, 8), torch.randn(16, 8))])
+    found = {one.cause: one.rank for one in treatments(subject)}
+    assert found["vanishing_gradient_sigmoid"] == rank
+    assert ("init_too_large" in found) == bool(rank)
+
+
 @pytest.mark.parametrize("blocks", [14, 2])
 def test_first_weights_that_swell_signals_together_are_drawn_anew(blocks: int) -> None:
     class Block(nn.Module):

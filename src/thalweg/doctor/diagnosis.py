@@ -434,14 +434,13 @@ def _finding(
     )
 
 
-def compare(trials: Trials, left: float) -> float | None:
+def compare(plain: Course, left: float) -> float | None:
     """Return what a plain loop leaves of the loss, where it learns and the user's does not.
 
     Args:
-        trials: has the plain course.
+        plain: its course.
         left: what the user's own training leaves.
     """
-    plain = trials.plain
     learned = min(1.0, max(0.0, 1 - left)) if math.isfinite(left) else 0.0
     fails = plain.learned - learned >= 0.2 and learned < _HALF * plain.learned
     return plain.left if fails else None

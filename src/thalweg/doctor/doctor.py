@@ -20,7 +20,14 @@ from thalweg.doctor.examination import TRYING, examine, may_follow, ordered
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.kept import Kept, KeptCopies
 from thalweg.doctor.loaders import Batch, inputs, read, size_of, target, untouched
-from thalweg.doctor.loop import look_at_loop, schedule_ended, too_early, undivided, unlike_plain
+from thalweg.doctor.loop import (
+    kept_at_top,
+    look_at_loop,
+    schedule_ended,
+    too_early,
+    undivided,
+    unlike_plain,
+)
 from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor, scales_doubted
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
@@ -340,7 +347,7 @@ class Doctor:
         ruled_out: dict[str, str] = {}
         early = self._ended_early(trials, left)
         findings += [early] if early else []
-        if early is None and compare(trials, left) is not None:
+        if early is None and compare(trials.plain, left) is not None:
             findings += unlike_plain(signals, trials, left)
         elif early is None and not left < _HALF:  # single batches may fail by their noise alone
             summed = undivided(signals, trials, left)
@@ -387,11 +394,13 @@ class Doctor:
         ended = schedule_ended(self.signals)
         if ended is None:
             return None
-        plain = compare(trials, left)
-        if plain is not None:
-            return too_early(ended, left, plain)
-        if left > _FAILS and trials.plain.left < 0.5 * left:
-            return replace(too_early(ended, left, trials.plain.left), severity="warning")
+        fails = left > _FAILS
+        # A schedule that raises the rate first, as one cycle does, began far below it.
+        for course in (trials.plain, *([kept_at_top(self.signals, trials)] if fails else [])):
+            if compare(course, left) is not None:
+                return too_early(ended, left, course.left)
+            if fails and course.left < 0.5 * left:
+                return replace(too_early(ended, left, course.left), severity="warning")
         return None
 
     def _flat(self) -> bool:

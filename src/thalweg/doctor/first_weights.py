@@ -41,9 +41,8 @@ _SATURATED = 3  # activations with a bounded range, one behind the other
 
 def drawing(subject: Subject) -> Iterator[Treatment]:
     """Yield other first weights where they are too large, too small, or alike."""
-    sizes = gains(subject.start_model)
-    large = {name: g for name, g in sizes.items() if g > _GAIN}
-    if large and 2 * len(large) >= len(sizes):
+    sizes, large = gains(subject.start_model), _enlarging(subject)
+    if large:
         most = max(large, key=lambda name: large[name])
         yield Treatment(
             "init_too_large",
@@ -87,6 +86,13 @@ def drawing(subject: Subject) -> Iterator[Treatment]:
         yield Treatment("plateau", 0, "weights drawn anew as He does", sign, _rectified)
 
 
+def _enlarging(subject: Subject) -> dict[str, float]:
+    """Return the layers that enlarge their input, by how much; none where most do not."""
+    sizes = gains(subject.start_model)
+    large = {name: g for name, g in sizes.items() if g > _GAIN}
+    return large if 2 * len(large) >= len(sizes) else {}
+
+
 def activating(subject: Subject) -> Iterator[Treatment]:
     """Yield other activations where they are bounded one after the other, or dead."""
     found = activations(subject)
@@ -94,7 +100,8 @@ def activating(subject: Subject) -> Iterator[Treatment]:
     if len(bounded) >= _SATURATED:
         yield Treatment(
             "vanishing_gradient_sigmoid",
-            0,
+            # With rectifiers weights are drawn anew: where they are too large, that helps, too.
+            1 if _enlarging(subject) else 0,
             f"ReLU instead of {bounded[0].kind}",
             f"{len(bounded)} activations with a bounded range follow one another.",
             _rectified,

@@ -17,10 +17,18 @@ from thalweg.doctor.treatments import clipping
 from thalweg.doctor.trials import Course, Trials, tail
 from thalweg.words import digits, listed
 
-__all__ = ["look_at_loop", "schedule_ended", "too_early", "undivided", "unlike_plain"]
+__all__ = [
+    "kept_at_top",
+    "look_at_loop",
+    "schedule_ended",
+    "too_early",
+    "undivided",
+    "unlike_plain",
+]
 
 _SEEN = "hooks of the optimizer's step"
 _HALF = 0.5  # of what the plain course learns, or of what a step changes
+_ENDED = 0.02  # of the largest rate
 _RAISED = 2.0  # times the first rate
 _TINY = 0.05  # of the norm of a gradient
 _STAYS = 0.8  # of its first value
@@ -219,7 +227,7 @@ def _unchanged(signals: Signals, subject: Subject) -> Finding | None:
 
 
 def schedule_ended(signals: Signals) -> tuple[int, float] | None:
-    """Return the step at which the rate fell below 1 % of its largest for good, and its share.
+    """Return the step at which the rate fell below 2 % of its largest for good, and its share.
 
     None where it did so for less than 30 % of the steps.
     """
@@ -227,9 +235,19 @@ def schedule_ended(signals: Signals) -> tuple[int, float] | None:
     if len(rates) < 10:
         return None
     top = max(rates)
-    last = next((i for i in range(len(rates) - 1, -1, -1) if rates[i] >= 0.01 * top), -1)
+    last = next((i for i in range(len(rates) - 1, -1, -1) if rates[i] >= _ENDED * top), -1)
     share = 1 - (last + 1) / len(rates)
     return (last + 1, share) if share > 0.3 and top > 0 else None
+
+
+def kept_at_top(signals: Signals, trials: Trials) -> Course:
+    """Return the course that follows the loop's rates up to the largest, and keeps that."""
+    first = float(trials.subject.copy().optimizer.param_groups[0].get("lr", 0.0))
+    rates = list(signals.rates)
+    if not first > 0 or not max(rates) > _RAISED * first:
+        return trials.plain
+    factors = [rate / first for rate in rates[: rates.index(max(rates)) + 1]]
+    return trials.run(Treatment("", 0, "", "", partial(_scheduled, factors=factors)))
 
 
 def too_early(ended: tuple[int, float], left: float, plain: float) -> Finding:
@@ -238,12 +256,12 @@ def too_early(ended: tuple[int, float], left: float, plain: float) -> Finding:
     return Finding(
         "schedule_ends_too_early",
         "problem",
-        f"From step {begin} on, {share:.0%} of the training, the rate was below 1 % of its largest "
-        f"value; {digits(left)} of the loss of a constant was left, and {digits(plain)} on a copy "
-        "that kept the rate.",
+        f"From step {begin} on, {share:.0%} of the training, the rate was below {_ENDED:.0%} of "
+        f"its largest value; {digits(left)} of the loss of a constant was left, and "
+        f"{digits(plain)} on a copy that kept the rate.",
         {"share of steps": share, "loss left": left, "loss left with the rate kept": plain},
-        "30 % of the steps below 1 % of the rate, and a copy that keeps it learns more",
-        "an experiment: the same steps at the first rate",
+        f"30 % of the steps below {_ENDED:.0%} of the rate, and a copy that keeps it learns more",
+        "an experiment: the same steps at the first rate, or at the largest from there on",
         onset=begin,
     )
 
