@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 import typer.main
@@ -92,12 +91,6 @@ def shortened(words: list[str]) -> list[str]:
     return [*words, *few, *([] if "--rules" in words else ["--rules", "sgd,adam"])]
 
 
-def _frame() -> pd.DataFrame:
-    """Return the reader's table of houses."""
-    x = np.arange(40.0)
-    return pd.DataFrame({"rooms": x % 5, "town": ["Ulm", "Bern"] * 20, "price": 100 + x})
-
-
 _PRINTED: dict[str, str] = {}  # by commands that several pages have, that leave no file
 
 
@@ -115,7 +108,7 @@ class Run:
 
     page: Path
     capsys: pytest.CaptureFixture[str]
-    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page", "frame": _frame()})
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
     printed: str = ""
     command: str = ""
 
