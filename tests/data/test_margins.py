@@ -83,6 +83,23 @@ def test_a_sum_of_all_rows_stands_at_one_end(tmp_path: Path, name: str, *, first
     assert any("left out" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("last", "rows"),
+    [
+        ("England,,78,", 12),  # the sum of all others, and the only gap
+        ("England,,78,5", 13),  # another number is no sum
+        ("England,z,78,24", 13),  # no gap
+        ("x1,,78,", 13),  # a name that another row has
+        ("England,,70,", 13),
+    ],
+)
+def test_a_total_may_have_a_name_of_its_own(tmp_path: Path, last: str, rows: int) -> None:
+    lines = [f"x{i % 3},t{i % 5},{i + 1},{i % 2 + 1}.5" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["region,town,people,share", *lines, last]))
+    found = data.load(tmp_path / "t.csv", target="people", kind="regression")
+    assert len(found.y) == rows
+
+
 def test_a_row_without_a_name_that_adds_nothing_up_stays(tmp_path: Path) -> None:
     rows = [row.replace("Total", "Rome") for row in ROWS]
     for name in ("Total", ""):

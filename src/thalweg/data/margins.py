@@ -3,7 +3,7 @@
 import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,8 @@ def _groups(
 def _sums_at_ends(table: pa.Table) -> tuple[int, int] | None:
     """Return whether the first and the last row add up all others, as 0 and 1; None if none does.
 
-    Such a row is called a sum, or has no name where all others have one.
+    Such a row is called a sum, or has no name where all others have one. So may a row with a name
+    of its own have, and a gap that no other has, whose every number is the sum of the others'.
     """
     columns = [pc.utf8_trim_whitespace(column) for column in table.columns]
     columns = [column for column in columns if pc.any(pc.not_equal(column, "")).as_py()]
@@ -203,20 +204,32 @@ def _sums_at_ends(table: pa.Table) -> tuple[int, int] | None:
     found = []
     for row in (0, len(names) - 1):
         called = re.match(_SUBTOTAL, names[row].as_py()) or (alone and nameless[row].as_py())
-        found.append(int(bool(called) and _adds_up(columns[1:], row)))
+        adds_up = called and any(_sums(columns[1:], row))
+        if not called and _is_apart(columns, row):
+            adds_up = {*_sums(columns[1:], row)} == {2}
+        found.append(int(bool(adds_up)))
     return (found[0], found[1]) if any(found) else None
 
 
-def _adds_up(columns: Sequence[pa.ChunkedArray], row: int) -> bool:
-    """Return whether a row has the sum of all others in a column of numbers."""
+def _is_apart(columns: Sequence[pa.ChunkedArray], row: int) -> bool:
+    """Return whether a row alone has its name, in the first column, and alone has a gap."""
+    gaps = [column for column in columns[1:] if not column[row].as_py()]
+    alone = any(pc.sum(pc.equal(column, "")).as_py() == 1 for column in gaps)
+    return alone and pc.sum(pc.equal(columns[0], columns[0][row])).as_py() == 1
+
+
+def _sums(columns: Sequence[pa.ChunkedArray], row: int) -> Iterator[int]:
+    """Yield for each column of numbers 0, 1 if a row has the sum of all others, 2 if above all."""
     for text in columns:
         if (style := numerals_of(text)) is None:
             continue
         values = style.parse(text).cast(pa.float64()).to_numpy()
-        others = np.nansum(np.delete(values, row))
-        if others and np.isclose(values[row], others, rtol=_ROUNDED, atol=0):
-            return True
-    return False
+        if np.isnan(values[row]):
+            continue
+        others = np.delete(values, row)
+        total = np.nansum(others)
+        is_sum = total and np.isclose(values[row], total, rtol=_ROUNDED, atol=0)
+        yield 0 if not is_sum else 2 if values[row] > np.nanmax(others) else 1
 
 
 def _subtotals(table: pa.Table) -> pa.ChunkedArray | None:
