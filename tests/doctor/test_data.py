@@ -69,6 +69,13 @@ def test_classes_that_a_sampler_draws_alike_are_no_problem() -> None:
             found = validation_differs(subject)
             assert found is not None
             assert found.severity == severity
+    held = x[mixed[:300]], torch.ones(300).long()
+    for loss_fn, told in (
+        (nn.CrossEntropyLoss(), True),
+        (lambda o, _: o.logsumexp(1).mean(), False),
+    ):
+        subject = Subject(model, optimizer, loss_fn, known, [held])
+        assert bool(validation_differs(subject)) == told  # a loss that asks for no classes
 
 
 def test_examples_are_taken_in_the_shares_that_classes_have_in_validation_data() -> None:

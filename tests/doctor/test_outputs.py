@@ -6,7 +6,13 @@ from torch.distributions import Normal
 from torch.nn import functional
 
 from thalweg.doctor.checks.examples import inputs_ignored, lengths, reads_padding
-from thalweg.doctor.checks.outputs import loss_sign_wrong, output_range_too_small, reach
+from thalweg.doctor.checks.members import outputs_range_too_small
+from thalweg.doctor.checks.outputs import (
+    loss_sign_wrong,
+    output_range_too_small,
+    reach,
+    softmax_over_one_unit,
+)
 from thalweg.doctor.subject import Subject
 
 
@@ -72,6 +78,89 @@ def test_a_loss_that_is_maximized_has_the_wrong_sign() -> None:
         values = reach(subject)
         assert values is not None
         assert bool(loss_sign_wrong(subject, values)) == wrong
+
+
+def test_each_of_several_outputs_is_asked_for_its_range() -> None:
+    class Policy(nn.Module):
+        def __init__(self, last: nn.Module) -> None:
+            super().__init__()
+            self.body, self.size = (
+                nn.Sequential(nn.Linear(3, 2), last),
+                nn.Parameter(torch.zeros(2)),
+            )
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            mean = self.body(x)
+            return {"mean": mean, "size": self.size.expand_as(mean)}
+
+    def loss_fn(out: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
+        return -Normal(out["mean"], out["size"].exp()).log_prob(y["act"]).mean()
+
+    torch.manual_seed(0)
+    x = torch.randn(32, 3)
+    for last, reach_, found in (
+        (nn.Tanh(), 5.0, True),
+        (nn.Tanh(), 0.5, False),
+        (nn.Identity(), 5.0, False),
+    ):
+        model = Policy(last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        goal = {"act": reach_ * (2 * torch.rand(32, 2) - 1)}
+        subject = Subject(model, optimizer, loss_fn, [(x, goal)])
+        assert bool(outputs_range_too_small(subject)) == found
+
+
+def test_a_loss_that_asks_for_no_scale_is_not_the_same_for_all_outputs() -> None:
+    def unlike(out: Tensor, y: Tensor) -> Tensor:
+        one, other = (part.flatten() - part.mean() for part in (out, y))
+        return 1 - functional.cosine_similarity(one, other, dim=0)
+
+    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for loss_fn, same in ((unlike, False), (lambda out, _: -out.log_softmax(1).mean(), True)):
+        subject = Subject(model, optimizer, loss_fn, [(x, x[:, :1])])
+        values = reach(subject)
+        assert values is not None
+        assert bool(softmax_over_one_unit(subject, values)) == same
+
+
+def test_a_loss_of_directions_is_least_at_the_targets() -> None:
+    def to_noise(out: Tensor, y: Tensor) -> Tensor:  # of any scale and sign, with a small number
+        part = (out * y).sum(1, keepdim=True) / y.pow(2).sum(1, keepdim=True) * y
+        ratio = (part.pow(2).sum(1) + 1e-8) / ((out - part).pow(2).sum(1) + 1e-8)
+        return 10 * ratio.log10().mean()
+
+    torch.manual_seed(0)
+    x = torch.randn(32, 6)
+    model = nn.Linear(6, 6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for sign in (1, -1):
+        given = [(x, x.roll(1, 1))]
+        subject = Subject(model, optimizer, lambda out, y, s=sign: s * to_noise(out, y), given)
+        values = reach(subject)
+        assert values is not None
+        assert bool(loss_sign_wrong(subject, values)) == (sign == 1)
+
+
+def test_a_loss_of_log_probabilities_is_asked_within_their_reach() -> None:
+    def aligned(out: Tensor, y: Tensor) -> Tensor:  # out: time, examples, kinds
+        lengths = (torch.full((len(y),), n) for n in (len(out), y.shape[1]))
+        return functional.ctc_loss(out, y, *lengths, reduction="sum")
+
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 16, 3), torch.randint(1, 4, (16, 2))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    for last, unbounded in ((nn.LogSoftmax(-1), False), (nn.Identity(), True)):
+        model = nn.Sequential(nn.Linear(3, 4), last)
+
+        def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+            return aligned(out.transpose(0, 1), y)
+
+        subject = Subject(model, optimizer, loss_fn, [(x.transpose(0, 1), y)])
+        values = reach(subject)
+        assert values is not None
+        assert bool(loss_sign_wrong(subject, values)) == unbounded
 
 
 def test_a_last_layer_that_starts_at_zero_is_sound() -> None:

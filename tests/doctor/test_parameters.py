@@ -15,7 +15,7 @@ from thalweg.doctor.checks.parameters import (
     parameters_not_in_optimizer,
     parameters_not_registered,
 )
-from thalweg.doctor.checks.start import weights_not_finite
+from thalweg.doctor.checks.start import constant_init, weights_not_finite
 from thalweg.doctor.subject import Subject, copied
 
 
@@ -264,3 +264,38 @@ def test_a_term_that_is_detached_cuts_the_graph_of_its_head(
     batch = (torch.randn(16, 3), torch.randn(16, 2))
     found = graph_cut_by_detach(Subject(model, optimizer, loss_fn, [batch]))
     assert (found and found.evidence["cut off"]) == expected
+
+
+class Adapted(nn.Module):
+    """A frozen layer, and two thin ones beside it."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(6, 6).requires_grad_(requires_grad=False)
+        self.down, self.up = nn.Linear(6, rank, bias=False), nn.Linear(rank, 6, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))
+
+
+def test_layers_with_adapters_are_meant_to_be_frozen() -> None:
+    torch.manual_seed(0)
+    batch = (torch.randn(16, 6), torch.randn(16, 6))
+    for rank, severity in ((2, "warning"), (6, "problem")):
+        model = Adapted(rank)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        found = parameters_frozen(Subject(model, optimizer, nn.MSELoss(), [batch]))
+        assert found is not None
+        assert found.severity == severity
+
+
+def test_adapters_that_no_optimizer_has_stay_zero_for_that() -> None:
+    torch.manual_seed(0)
+    model = Adapted(2)
+    optimizer = torch.optim.SGD([*model.base.parameters(), model.down.weight], lr=0.1)
+    subject = Subject(model, optimizer, nn.MSELoss(), [(torch.randn(16, 6), torch.randn(16, 6))])
+    found = parameters_not_in_optimizer(subject)
+    assert found is not None
+    assert found.severity == "problem"
+    assert constant_init(subject) is None

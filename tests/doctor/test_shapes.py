@@ -8,6 +8,7 @@ from torch.nn import functional
 from thalweg.doctor.checks.shapes import (
     labels_out_of_range,
     loss_ignores_size,
+    summed,
     targets_without_loss,
 )
 from thalweg.doctor.subject import Subject
@@ -102,3 +103,21 @@ def test_directions_alone_are_told_where_targets_differ_in_size(
     found = loss_ignores_size(Subject(model, optimizer, loss_fn, [(torch.randn(20, 4), y)]))
     assert bool(found) == told
     assert found is None or (found.cause, found.severity) == ("loss_unsuited", "warning")
+
+
+def test_a_sum_over_examples_is_seen_where_time_comes_first() -> None:
+    class Transposed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.transpose(0, 1)
+
+    model = nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3)), Transposed())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = (torch.randn(16, 4), torch.arange(16) % 3)
+    for reduction, sizes in (("sum", [16]), ("mean", [])):
+        subject = Subject(
+            model,
+            optimizer,
+            lambda out, y, r=reduction: functional.cross_entropy(out[-1], y, reduction=r),
+            [batch],
+        )
+        assert summed(subject) == sizes

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.doctor.subject import Subject
-from thalweg.doctor.unread import part_unread
+from thalweg.doctor.unread import input_unread, part_unread
 
 N, TIME = 300, 6
 
@@ -55,3 +55,15 @@ def test_places_that_are_not_read(place: int, told: str | None, *, beside: bool,
     if found is not None and told is not None:
         assert told in found.sentence
         assert found.cause == "inputs_ignored"
+
+
+def test_an_input_that_is_not_read_is_named_whatever_it_tells_alone() -> None:
+    torch.manual_seed(1)
+    x, age = torch.randn(N, TIME, 2), torch.randn(N)
+    given: list[Any] = batches(x, age, (x[:, -1, 0] * age)[:, None])
+    for beside in (True, False):
+        model = Last(-1, beside=beside)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        found = input_unread(Subject(model, optimizer, nn.functional.mse_loss, given))
+        assert bool(found) != beside
+        assert found is None or "depends on input 1, of the 2" in found.sentence

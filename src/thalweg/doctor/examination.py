@@ -14,6 +14,7 @@ from thalweg.doctor.checks import (
     examples,
     gradients,
     losses,
+    members,
     outputs,
     parameters,
     parts,
@@ -98,7 +99,13 @@ Check = Callable[[], Finding | None]
 
 def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
     """Yield the checks that fit a subject, by name."""
-    general = [*parameters.CHECKS, *start.CHECKS, *gradients.CHECKS, *losses.CHECKS]
+    general = [
+        *parameters.CHECKS,
+        *start.CHECKS,
+        *gradients.CHECKS,
+        *losses.CHECKS,
+        *members.CHECKS,
+    ]
     if subject.pairs:
         general = [*data.CHECKS, *parts.CHECKS, *general]
     for one in general:

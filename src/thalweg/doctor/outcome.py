@@ -30,7 +30,7 @@ from thalweg.doctor.signs import Curves, look
 from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.treatments import scaled_rate
 from thalweg.doctor.trials import Trials
-from thalweg.doctor.unread import part_unread
+from thalweg.doctor.unread import input_unread, part_unread
 from thalweg.doctor.unrelated import labels_unrelated, named
 from thalweg.words import digits, percent
 
@@ -117,6 +117,8 @@ def look_at_outcome(
         rest = _left_at_best(left, found)
         if rest is not None and _LEFT < rest < math.inf:
             yield from _underfits(trials, rest, found)
+        unread = input_unread(trials.subject) if left > _STUCK and not problems else None
+        yield from [unread] if unread else []
     if unrelated is None:
         overfitted = list(_overfits(trials, left, validated))
         apart = _validation_apart(trials, overfitted[0].severity) if overfitted else None

@@ -24,6 +24,7 @@ _MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
 _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
+_TENTH = 0.1  # of what they take off it without another term
 _LESSER = 0.1  # of a term's gradient, of those of the others
 _DEEP = 10.0  # times what all terms were at first
 _ASIDE = 1e-6  # weight of a term that is all but left out
@@ -226,27 +227,32 @@ def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     if not subject.pairs or subject.start_model is subject.model:
         return None
     own = _heeded(subject.now().copy(), subject, total)
-    if not own or any(not heeded < _NOTHING for heeded in own):
+    silent = tuple(i for i in range(len(own)) if not _reads_targets(subject, total, i))
+    # What asks examples to be alike is made of inputs, too: then those count that read targets.
+    alone = any(not heeded < _TENTH for heeded in own)
+    judged = [i for i in range(len(own)) if not alone or i not in silent]
+    if not judged or any(not own[i] < _TENTH for i in judged):
         return None
 
     def course(aside: tuple[int, ...]) -> tuple[float, list[list[float]]]:
         weights = [_ASIDE if i in aside else 1.0 for i in range(len(own))]
         twin, values = _train(subject, total, weights, steps, seconds)
         heeded = enumerate(_heeded(twin, subject, total))
-        return max((h for i, h in heeded if i not in aside), default=0.0), values
+        heed = (h for i, h in heeded if i in judged and i not in aside)
+        return max(heed, default=0.0), values
 
-    best: dict[tuple[int, ...], float] = {(i,): course((i,))[0] for i in range(len(own))}
-    if not max(best.values()) > _SOME:
-        silent = tuple(i for i in range(len(own)) if not _reads_targets(subject, total, i))
-        best |= {silent: course(silent)[0]} if 1 < len(silent) < len(own) else {}
-    which = max(best, key=lambda aside: best[aside])
-    if not best[which] > _SOME:
+    singles = silent if alone else range(len(own))
+    best: dict[tuple[int, ...], float] = {(i,): course((i,))[0] for i in singles}
+    if not max(best.values(), default=0.0) > _SOME and 1 < len(silent) < len(own):
+        best[silent] = course(silent)[0]
+    which = max(best, key=lambda aside: best[aside], default=())
+    if not which or not best[which] > _SOME:
         return None
-    whole, values = course(())
-    if whole > _NOTHING:
+    (whole, values), used = course(()), max(own[i] for i in judged)
+    if max(used, whole) > max(_NOTHING, _TENTH * best[which]):
         return None
     penalty = which == (total.penalty,)
-    found = _stifling(len(own), len(which), max(own), best[which], penalty=penalty)
+    found = _stifling(len(own), len(which), used, best[which], penalty=penalty)
     return _endless(found, values, which) or found
 
 
@@ -275,11 +281,12 @@ def _stifling(count: int, aside: int, own: float, others: float, *, penalty: boo
     return Finding(
         "weight_decay_too_high" if penalty else "loss_terms_unbalanced",
         "problem",
-        f"The model makes no use of its inputs: with those of another example in their place no "
-        f"term of the loss is more than {percent(max(0.0, own))} higher. With {what} weighted "
-        f"{_ASIDE} another is {percent(others)} higher.",
+        f"The model makes next to no use of its inputs: with those of another example in their "
+        f"place no term that asks for it is more than {percent(max(0.0, own))} higher. With {what} "
+        f"weighted {_ASIDE} another is {percent(others)} higher.",
         {"made of inputs": own, "made of inputs without the term": others},
-        f"below {percent(_NOTHING)} as it is, and above {percent(_SOME)} without the term",
+        f"below {percent(_NOTHING)}, or a tenth, as it is, and above {percent(_SOME)} without the "
+        "term",
         "an experiment: a copy with the term all but left out, and inputs that change places",
         sure=0.92,
     )

@@ -13,7 +13,7 @@ from thalweg.doctor.relation import explained
 from thalweg.doctor.subject import Subject
 from thalweg.words import digits, listed
 
-__all__ = ["part_unread"]
+__all__ = ["input_unread", "part_unread"]
 
 _PIECES = 16  # of the places of one input, at most
 _TELLS, _LESS = 0.1, 0.5  # share of the targets' variance; of what the unread part explains
@@ -49,6 +49,37 @@ def part_unread(subject: Subject) -> Finding | None:
         f"{_TELLS} explained by what is not read, and half as much or less by what is",
         "an experiment: parts of the inputs are exchanged between examples; ridge regressions",
         sure=0.85,
+    )
+
+
+def input_unread(subject: Subject) -> Finding | None:
+    """Look for one input of several no place of which is read, as of a graph without messages.
+
+    What it tells together with the others no regression says.
+
+    Args:
+        subject: a training that leaves most of the loss.
+    """
+    pieces, given = _pieces(subject), tree_leaves(inputs(subject.batch))
+    if subject.output is None or not pieces or len(given) < 2:
+        return None
+    old = answer(subject, {})
+    known = {piece[0] for piece in pieces if _moves(subject, piece, old)}
+    differ = (n for n, t in enumerate(given) if not bool((t == t[:1]).all()))
+    whole = [n for n in differ if n not in known]
+    if not known or not whole or not bool((answer(subject, {}) == old).all()):
+        return None
+    told = listed([f"input {n}" for n in whole], 4)
+    return Finding(
+        "inputs_ignored",
+        "warning",
+        f"No output depends on {told}, of the {len(given)} that "
+        "the model is given, and most of the loss is left: is it multiplied by 0, or another used "
+        "in its place?",
+        {"inputs that are not read": float(len(whole)), "inputs": float(len(given))},
+        "outputs are the same when examples exchange it",
+        "an experiment: parts of the inputs are exchanged between examples",
+        sure=0.65,  # it may be given for another use
     )
 
 

@@ -192,8 +192,10 @@ def _constant_loss(subject: Subject) -> bool:
     assert subject.output is not None
     assert subject.loss_fn is not None
     y = target(subject.batch)
-    losses = [loss_of(subject.loss_fn, _noise(subject.output, s), y) for s in (0.1, 1.0, 10.0)]
-    return math.isfinite(losses[0]) and losses[0] == losses[1] == losses[2]
+    drawn = [_noise(subject.output, s) for s in (0.1, 1.0, 10.0)]
+    drawn.append(drawn[1].roll(1, 0))  # a correlation asks for no scale
+    losses = [loss_of(subject.loss_fn, out, y) for out in drawn]
+    return math.isfinite(losses[0]) and len(set(losses)) == 1
 
 
 def relu_output_into_log(subject: Subject, values: Reach) -> Finding | None:
@@ -362,7 +364,7 @@ def output_range_too_small(subject: Subject, values: Reach) -> Finding | None:
     )
 
 
-def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
+def loss_sign_wrong(subject: Subject, values: Reach) -> Finding | None:
     """Look for a loss that is larger at the targets than away from them."""
     out, y = subject.output, target(subject.batch)
     assert out is not None
@@ -373,10 +375,10 @@ def loss_sign_wrong(subject: Subject, _: Reach) -> Finding | None:
     fitting = next(guesses(out, y), None)
     climbs = all(group.get("maximize") for group in subject.optimizer.param_groups)
     if fitting is None:
-        return None if climbs else _falls_both_ways(subject)
+        return None if climbs else _falls_both_ways(subject, values)
     right, nothing, wrong = map(measure, (fitting, torch.zeros_like(out), -fitting))
     if not (right < nothing < wrong if climbs else right > nothing > wrong):
-        return None
+        return None if climbs else _rises_to(fitting, measure)
     return Finding(
         "loss_sign_wrong",
         "problem",
@@ -402,16 +404,40 @@ def _compares(loss_fn: LossFn, out: Tensor, y: Any) -> bool:  # noqa: ANN401 - w
     return here != loss_of(loss_fn, out, y.roll(1, 0))
 
 
-def _falls_both_ways(subject: Subject) -> Finding | None:
+def _rises_to(fitting: Tensor, measure: Callable[[Tensor], float]) -> Finding | None:
+    """Look for a loss that is largest at the targets, whatever their scale and sign.
+
+    So is a ratio of signal to noise, and what else asks for the direction of outputs alone.
+    """
+    size = float(fitting.std()) if fitting.numel() > 1 else 0.0
+    right = [measure(factor * fitting) for factor in (1.0, 3.0, -1.0)]
+    away = [measure(fitting + far * size * _noise(fitting)) for far in (0.5, 2.0, 8.0)]
+    if not (size > 0 and min(right) > away[0] > away[1] > away[2]):
+        return None
+    return Finding(
+        "loss_sign_wrong",
+        "problem",
+        f"The loss is {digits(right[0])} where outputs fit the targets, {digits(away[0])} where "
+        f"noise is added to them and {digits(away[2])} with more of it: it has the wrong sign.",
+        {"loss at the targets": right[0], "near them": away[0], "away from them": away[2]},
+        "the loss is largest at the targets, three times them and their opposite, and falls from "
+        "there",
+        _EXPERIMENT,
+    )
+
+
+def _falls_both_ways(subject: Subject, values: Reach) -> Finding | None:
     """Look for a loss that falls without end along lines of outputs, to both sides.
 
-    A loss that has a least value rises to one side at least.
+    A loss that has a least value rises to one side at least. Outputs are held within their reach:
+    a loss of log-probabilities has a least value for these alone.
     """
     out, y = subject.output, target(subject.batch)
     assert out is not None
     assert subject.loss_fn is not None
+    held = partial(torch.clamp, min=values.low, max=values.high)
     near, far = (
-        [loss_of(subject.loss_fn, s * size * _noise(out), y) for s in (1, -1)]
+        [loss_of(subject.loss_fn, held(s * size * _noise(out)), y) for s in (1, -1)]
         for size in (1e2, 1e4)
     )
     if not all(-float("inf") < f < min(-1.0, 10 * n) for n, f in zip(near, far, strict=True)):

@@ -132,7 +132,9 @@ def parameters_not_in_optimizer(subject: Subject) -> Finding | None:
     if not names:
         return None
     count = len(list(subject.model.parameters()))
-    fresh = [name for name in names if name in owners and untrained(owners[name])]
+    mine = dict(subject.model.named_parameters())
+    even = [n for n in names if mine[n].ndim > 1 and bool((mine[n] == mine[n].flatten()[0]).all())]
+    fresh = [n for n in names if n in even or (n in owners and untrained(owners[n]))]
     return Finding(
         "parameters_not_in_optimizer",
         "problem" if fresh else "warning",
@@ -194,6 +196,7 @@ def parameters_frozen(subject: Subject) -> Finding | None:
     # So does a layer of random features, which an optimizer is not given.
     held = _in_optimizer(subject)
     meant = not any(id(p) in held for module in frozen.values() for p in module.parameters())
+    meant = meant or all(_adapted(subject.model, name) for name in frozen)  # what is beside learns
     return Finding(
         "parameters_frozen",
         "warning" if vectors or meant else "problem",
@@ -203,6 +206,22 @@ def parameters_frozen(subject: Subject) -> Finding | None:
         "frozen weights have the range and the deviation of torch's first draw",
         "torch.nn.init",
         sure=0.5 if vectors else 0.9,
+    )
+
+
+def _adapted(model: nn.Module, name: str) -> bool:
+    """Return whether two trained matrices beside a layer make one of its shape, as adapters do."""
+    path = name.split(".")[:-1]
+    weight = getattr(model.get_submodule(".".join(path)), "weight", None)
+    if not path or not isinstance(weight, Tensor) or weight.ndim != 2:
+        return False
+    beside = model.get_submodule(".".join(path[:-1])).parameters()
+    shapes = [tuple(p.shape) for p in beside if p.requires_grad and p.ndim == 2]
+    (out, into), ranks = weight.shape, {min(shape) for shape in shapes}
+    return any(
+        {(out, r), (r, out)} & {*shapes} and {(into, r), (r, into)} & {*shapes}
+        for r in ranks
+        if r < min(out, into)
     )
 
 

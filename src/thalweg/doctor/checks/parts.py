@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from thalweg.doctor.baseline import ignores_targets
 from thalweg.doctor.checks.data import features, labels
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch, inputs, target
@@ -372,7 +373,7 @@ def as_in_validation(subject: Subject, batches: Sequence[Batch]) -> Sequence[Bat
 def _labels_differ(subject: Subject) -> Finding | None:
     """Look for classes of other frequency in the validation data, beyond chance."""
     train, held = labels(subject.batches), labels(subject.validation)
-    if train is None or held is None or len(held) < 20:
+    if train is None or held is None or len(held) < 20 or ignores_targets(subject):
         return None
     distinct = torch.cat([train, held]).unique()
     if len(distinct) > 50:

@@ -212,18 +212,19 @@ def summed(subject: Subject) -> list[int]:
     out, y, loss_fn = subject.output, target(subject.batch), subject.loss_fn
     assert out is not None
     assert loss_fn is not None
-    if not isinstance(y, Tensor) or len(y) < 8 or len(out) != len(y):
+    if not isinstance(y, Tensor) or len(y) < 8 or len(y) not in out.shape:
         return []
-    half = len(y) // 2
+    along, half = out.shape.index(len(y)), len(y) // 2  # of sequences, time may come first
     one, other, whole = (
-        loss_of(loss_fn, out[s], y[s])
-        for s in (slice(half), slice(half, 2 * half), slice(2 * half))
+        loss_of(loss_fn, out.narrow(along, at, n), y[at : at + n])
+        for at, n in ((0, half), (half, half), (0, 2 * half))
     )
     if not abs(one + other - whole) <= _ADDED * abs(whole) or whole == 0 or one == 0:
         return []
     if y.numel() == len(y):
         return [len(y)]
-    wide = loss_of(loss_fn, *(torch.cat([t[: 2 * half]] * 2, -1) for t in (out, y)))
+    paired = (out.narrow(along, 0, 2 * half), y[: 2 * half])
+    wide = loss_of(loss_fn, *(torch.cat([t] * 2, -1) for t in paired))
     return [y.numel(), len(y)] if abs(wide - 2 * whole) <= _ADDED * abs(whole) else [len(y)]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from thalweg.doctor.baseline import constant_loss
+from thalweg.doctor.checks.parameters import missing
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.layers import activations, constant_weights, reset
 from thalweg.doctor.replay import first_not_finite
@@ -71,7 +72,8 @@ def loss_not_finite(subject: Subject) -> Finding | None:
 def constant_init(subject: Subject) -> Finding | None:
     """Look for hidden layers whose units start equal and stay so."""
     twin = subject.copy()
-    alike = constant_weights(twin.model)
+    away = missing(subject)  # those stay as they are for that
+    alike = [name for name in constant_weights(twin.model) if name not in away]
     if not alike:
         return None
     for batch in subject.batches[:3]:
