@@ -378,3 +378,7 @@ def test_a_cure_is_told_beside_the_course_as_it_was() -> None:
         "that worked"
     )
     assert "to no number); that worked" in replace(found, after=math.inf).said(cure)
+    little, learned = replace(cure, worked=False, left=0.1), replace(found, left=0.2)
+    assert learned.said(little).endswith("; that helped, but 80 % is learned without it, too")
+    for cures, before in ((replace(little, left=0.3), 0.2), (little, 0.6)):
+        assert replace(found, left=before).said(cures).endswith("; that did not help enough")

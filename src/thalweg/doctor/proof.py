@@ -21,7 +21,7 @@ from thalweg.doctor.subject import Copy, Subject, first_tensor, let_step
 from thalweg.doctor.treatment import NOTHING, Treatment
 from thalweg.doctor.trials import Course, Trials
 from thalweg.errors import TaskError
-from thalweg.words import digits
+from thalweg.words import digits, percent
 
 __all__ = ["Cure", "Hard", "Moment", "Proof", "prove"]
 
@@ -33,6 +33,7 @@ _LOOP = {  # causes that lie in the loop: the course as it was repeats them
     "trained_in_eval_mode",
     "schedule_ends_too_early",
 }
+_LEARNED = 0.5  # of the constant's loss: a course that leaves less has learned
 _GAIN = 0.1  # of the constant's loss that a cure learns more, at least
 
 
@@ -126,6 +127,8 @@ class Proof:
         else:
             ends = f"the validation loss is {digits(cure.after)} instead of {digits(cure.before)}"
         ended = "worked" if cure.worked else "did not help enough"
+        if not cure.worked and cure.left < self.left < _LEARNED:
+            ended = f"helped, but {percent(1 - self.left)} is learned without it, too"
         return f"with {cure.words}, {ends}; that {ended}"
 
 
