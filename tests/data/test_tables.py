@@ -182,6 +182,7 @@ def test_what_databases_and_excel_write_for_no_value_is_missing(tmp_path: Path, 
         ([3.5, 2.5, -99.9, 4.5, -99.9, 3.0], "-99.9"),
         ([*range(20, 40), -1, -1], "-1"),
         ([0.5, 1.5, 9.9e37, 2.5, 3.5, 0.0], "9.9e+37"),
+        ([*range(119), 1e20], "1e+20"),
         ([300, 65535, 12, 65535, 40, 7], "65535"),
     ],
 )
@@ -191,7 +192,8 @@ def test_a_number_of_nines_far_from_all_others_is_named_and_may_be_missing(
     values = (values * 20)[:120]
     path = written(tmp_path, b=values)
     found = data.load(path, target="price")
-    cells = f"({values.count(float(mark))} cells)"
+    count = values.count(float(mark))
+    cells = f"({count} cell{'s' * (count > 1)})"
     note = f"the number {mark} in column 'b' may be a missing value {cells}; na=['{mark}'] count"
     assert any(said.startswith(note) for said in found.notes)
     pd.read_csv(path).to_parquet(tmp_path / "t.parquet")
