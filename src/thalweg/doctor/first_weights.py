@@ -204,10 +204,11 @@ def _swollen(subject: Subject) -> Iterator[Treatment]:
 
     Residual blocks do so: what each adds is as large as what it is given.
     """
-    out, scales = subject.output, [Scale.of(x) for x in numbers(subject.batches)]
+    out = subject.output
     if out is None:
         return
-    size = _size(out) / max([1.0, *(scale.size for scale in scales)])
+    given = [Scale.of(x).size for x in numbers(subject.batches)]
+    size = _size(out) / max([1.0, *given])
     if size > _SWOLLEN and loss_starts_high(subject) is not None:
         yield Treatment(
             "init_too_large",
