@@ -31,6 +31,7 @@ PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 INTEGER = r"^-?(\d{1,18}|[1-8]\d{18})$"
 """Integers that always fit into 64 bits."""
 
+_HUNDREDS = re.compile(r"\D*\d{3}\D*")  # beside 1.200 of money: three decimals all would have
 EITHER = r"^[+-]?[1-9]\d{0,2}[.]\d{3}$"
 """Numbers such as 1.234, which may be a thousand and more."""
 
@@ -313,6 +314,8 @@ def _found(text: pa.ChunkedArray, decimal: str | None) -> Numerals | None:
     shown = decimal is not None or any(explained.keys() - found for found in others)
     written = "".join(explained)
     ambiguous = "" if shown else "," if "," in written else "." if "." in written else ""
+    if ambiguous == "." and _is_money(style.unit) and any(map(_HUNDREDS.fullmatch, explained)):
+        return replace(styles[1][0], shown=True)
     return replace(style, shown=shown, open=ambiguous)
 
 
