@@ -310,7 +310,9 @@ def test_writers_are_given_a_folder(tmp_path: Path) -> None:
 
 def test_arrays_are_raced_with_their_target() -> None:
     X, y = np.eye(20), np.arange(20.0)
-    assert "give race(X, y), a Dataset or the name of a data set" in said(thalweg.race, X, **TERMS)
+    assert "give race(X, y), a Dataset, a TorchTask or a data set's name" in said(
+        thalweg.race, X, **TERMS
+    )
     race = thalweg.race
     race(X, y, **TERMS)
     race(data.Dataset.from_arrays(X, y), **TERMS)

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg import doctor
-
-lightning: Any = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
+from trainers import lightning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -17,35 +16,40 @@ pytestmark = [
 ]
 
 
-class Lit(lightning.LightningModule):  # type: ignore[misc]
-    def __init__(self, *last: nn.Module) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), *last)
+def lit() -> Any:
+    """Return a module of Lightning whose optimizer lacks the first layer."""
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        loss = nn.functional.cross_entropy(self.network(batch[0]), batch[1])
-        self.log("loss", loss)
-        return loss
+    class Lit(lightning().LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        self.log("val_loss", nn.functional.cross_entropy(self.network(batch[0]), batch[1]))
+        def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+            loss = nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+            self.log("loss", loss)
+            return loss
 
-    def configure_optimizers(self) -> Any:
-        held = self.network[2].parameters()  # and not those of the first layer
-        return torch.optim.Adam(held, lr=0.02)
+        def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+            self.log("val_loss", nn.functional.cross_entropy(self.network(batch[0]), batch[1]))
+
+        def configure_optimizers(self) -> Any:
+            held = self.network[2].parameters()  # and not those of the first layer
+            return torch.optim.Adam(held, lr=0.02)
+
+    return Lit()
 
 
 def fit(folder: Path, **more: Any) -> doctor.LightningCallback:
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     data = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 8)
     callback = doctor.LightningCallback()
-    trainer = lightning.Trainer(
+    trainer = lightning().Trainer(
         max_epochs=2, accelerator="cpu", logger=False, default_root_dir=folder,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[callback], **more,
     )  # fmt: skip
-    trainer.fit(Lit(), data, data)
+    trainer.fit(lit(), data, data)
     return callback
 
 

@@ -1,17 +1,12 @@
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from thalweg import doctor
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no network in tests
-transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
-pytest.importorskip("accelerate", reason="accelerate, which transformers needs, is not installed")
+from trainers import transformers
 
 
 class Rows(Dataset[dict[str, Tensor]]):
@@ -38,12 +33,12 @@ class Net(nn.Module):
 
 def test_a_training_by_the_trainer_is_watched(tmp_path: Path, capsys: Any) -> None:
     callback, model = doctor.TrainerCallback(), Net()
-    arguments = transformers.TrainingArguments(
+    arguments = transformers().TrainingArguments(
         output_dir=str(tmp_path), max_steps=12, per_device_train_batch_size=8, use_cpu=True,
         report_to=[], disable_tqdm=True, save_strategy="no", eval_strategy="steps", eval_steps=6,
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.network[2].parameters(), lr=0.02)  # not the first layer
-    trainer = transformers.Trainer(
+    trainer = transformers().Trainer(
         model, arguments, train_dataset=Rows(), eval_dataset=Rows(), callbacks=[callback],
         optimizers=(optimizer, None),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Two processes train as one alone does: DDP, FSDP2, tensor parallelism, sharded checkpoints."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -72,6 +73,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
         yield both
         both(dist.destroy_process_group)
+        for pool in pools:  # an interpreter that ends as usual takes a second to do so
+            pool.submit(os._exit, 0)
 
 
 def network() -> nn.Sequential:

@@ -1,6 +1,5 @@
 """Lightning and the Trainer of transformers train with our classes as with torch's."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from optim_pairs import ONE_EACH, Build, Configuration, assert_close, every_class
 from thalweg import optim
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no network in tests
-lightning: Any = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
-transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
-pytest.importorskip("accelerate", reason="accelerate, which transformers needs, is not installed")
+from trainers import lightning, transformers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -50,23 +45,28 @@ def assert_equal(ours: nn.Module, theirs: nn.Module) -> None:
         assert_close(p.detach(), like.detach(), 1e-9)
 
 
-class Lit(lightning.LightningModule):  # type: ignore[misc]
-    def __init__(self, build: Build) -> None:
-        super().__init__()
-        self.network, self.build = network(), build
+def lit(build: Build) -> Any:
+    """Return the network as Lightning wants it."""
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        return mse_loss(self.network(batch["x"]), batch["labels"])
+    class Lit(lightning().LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network()
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.build(self.parameters())
-        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)]
+        def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+            return mse_loss(self.network(batch["x"]), batch["labels"])
+
+        def configure_optimizers(self) -> Any:
+            optimizer = build(self.parameters())
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)]
+
+    return Lit()
 
 
-def fit(build: Build, folder: Path, epochs: int, start: Path | None = None, **more: Any) -> Lit:
+def fit(build: Build, folder: Path, epochs: int, start: Path | None = None, **more: Any) -> Any:
     """Train with Lightning until that epoch, from a checkpoint if there is one, and save."""
-    model = Lit(build)
-    trainer = lightning.Trainer(
+    model = lit(build)
+    trainer = lightning().Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, default_root_dir=folder,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **more,
     )  # fmt: skip
@@ -126,12 +126,12 @@ def trained(
 ) -> nn.Module:
     """Train for two epochs with transformers, saving each, or from the first one's checkpoint."""
     model = Reporting()
-    arguments = transformers.TrainingArguments(
+    arguments = transformers().TrainingArguments(
         output_dir=str(folder), num_train_epochs=2, per_device_train_batch_size=8, use_cpu=True,
         save_strategy="epoch", report_to=[], disable_tqdm=True, logging_strategy="no",
         weight_decay=0.1,
     )  # fmt: skip
-    trainer = transformers.Trainer(
+    trainer = transformers().Trainer(
         model, arguments, train_dataset=Rows(), optimizer_cls_and_kwargs=(kind, options)
     )
     trainer.train(resume_from_checkpoint=str(folder / "checkpoint-5") if resumed else None)
