@@ -1,6 +1,7 @@
 """Parts of a training, in the forms in which functions return them, as the task of a race."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,12 +66,24 @@ def test_a_step_is_taken_and_batches_that_are_given_are_refused(tmp_path: Path) 
     batches = "{'model': model, 'loss_fn': nn.MSELoss(), 'loader': [*loader]}"
     (tmp_path / "parts.py").write_text(FILE.replace("FORM", batches))
     with pytest.raises(
-        TaskError, match="so loader must be a DataLoader or a Dataset, got list; return thalweg"
+        TaskError, match="the train data must be a DataLoader or a Dataset, got list; return thalw"
     ):
         source.load_task(f"{tmp_path / 'parts.py'}:task")
     (tmp_path / "parts.py").write_text(FILE.replace("FORM", "{'model': 1, 'loader': loader}"))
     with pytest.raises(TaskError, match="neither loss_fn nor step; if the model returns"):
         source.load_task(f"{tmp_path / 'parts.py'}:task")
+
+
+@pytest.mark.parametrize("own", ["", ", 'val_loader': DataLoader(data, 5)"])
+def test_a_race_never_chooses_by_test_data(tmp_path: Path, own: str) -> None:
+    form = "{'model': model, 'loss_fn': nn.MSELoss(), 'loader': loader, 'test_loader': loader, "
+    form += f"'optimizer': optimizer{own}}}"
+    (tmp_path / "parts.py").write_text(FILE.replace("FORM", form))
+    task = source.load_task(f"{tmp_path / 'parts.py'}:task")
+    assert task.test.batch_size == 8
+    assert task.validation == 0.2 if not own else task.validation.batch_size == 5
+    held_out: Any = setup(*source.returned(f"{tmp_path / 'parts.py'}:task")).val_loader
+    assert held_out.batch_size == (5 if own else 8)
 
 
 def test_a_name_of_ours_is_taken_before_another() -> None:

@@ -19,7 +19,7 @@ from thalweg.stack import TorchTask
 from thalweg.stack.batch import count, each
 from thalweg.stack.objective import build
 from thalweg.stack.parts import Examples
-from thalweg.tasks.forms import OWN_LOSS, PARTS, parts
+from thalweg.tasks.forms import OWN_LOSS, PARTS, TEST, parts
 
 __all__ = ["Setup", "setup"]
 
@@ -102,14 +102,17 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     held = parts(returned)
     if not isinstance(held, Mapping):
         raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{_instead(returned)}")
+    if TEST in held:  # data that are held out, where no others are
+        given = {n: part for n, part in held.items() if n != TEST and part is not None}
+        held = {"val_loader": held[TEST], **given}
     if unknown := set(held) - set(PARTS):
-        whole = {"model", "optimizer", "loader"} <= held.keys()
-        remedy = f"leave out what is none of {', '.join(PARTS)}" if whole else _FORMS
+        enough = {"model", "optimizer", "loader"} <= held.keys()
+        remedy = f"leave out what is none of {', '.join(PARTS)}" if enough else _FORMS
         raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {remedy}")
-    given: dict[str, Any] = {"loss_fn": None, **held}
-    if missing := [n for n in ("model", "optimizer", "loader") if given.get(n) is None]:
+    whole = {"loss_fn": None, **held}
+    if missing := [n for n in ("model", "optimizer", "loader") if whole.get(n) is None]:
         raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
-    made = Setup(**given)
+    made = Setup(**whole)
     if isinstance(made.optimizer, (list, tuple)):
         raise TaskError(
             f"{name} must return one optimizer, got {len(made.optimizer)}; give the part of the "

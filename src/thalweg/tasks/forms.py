@@ -9,10 +9,13 @@ from thalweg.errors import TaskError
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
 
-__all__ = ["OWN_LOSS", "PARTS", "parts", "raced"]
+__all__ = ["OWN_LOSS", "PARTS", "TEST", "parts", "raced"]
 
 PARTS = ("model", "optimizer", "loss_fn", "loader", "val_loader", "step")
 """The parts of a training by name, in the order of a tuple."""
+
+TEST = "test_loader"
+"""A part beside them: a race judges by it, and never chooses."""
 
 OWN_LOSS = (
     "if the model returns its loss, give step=lambda model, batch: model(**batch).loss, or "
@@ -28,9 +31,9 @@ _OTHERWISE = {
         ("train_loader", "trainloader", "train_dataloader", "dataloader", "train_dl"), "loader"
     ),
     **dict.fromkeys(
-        ("valid_loader", "validation_loader", "val_dataloader", "valid_dl", "test_loader"),
-        "val_loader",
+        ("valid_loader", "validation_loader", "val_dataloader", "valid_dl"), "val_loader"
     ),
+    **dict.fromkeys(("testloader", "test_dataloader", "test_dl"), TEST),
 }  # what else people call them
 
 
@@ -54,7 +57,7 @@ def parts(returned: object) -> object:
         return _named(returned)
     found = {
         name: part for name, part in getattr(returned, "__dict__", {}).items()
-        if _OTHERWISE.get(name, name) in PARTS
+        if _OTHERWISE.get(name, name) in (*PARTS, TEST)
     }  # fmt: skip
     named = _named(found)
     return named if {"model", "loader"} <= named.keys() else returned
@@ -93,25 +96,21 @@ def raced(returned: object, again: Callable[[], object], place: str) -> "TorchTa
 
     from thalweg.stack import TorchTask  # noqa: PLC0415 - loads torch
 
-    for name in ("loader", "val_loader"):
-        loader = held.get(name)
-        if not isinstance(loader, (DataLoader, Dataset)) and (
-            name == "loader" or loader is not None
-        ):
+    loaders: dict[str, Any] = {
+        part: held.get(name)
+        for name, part in (("loader", "train"), ("val_loader", "validation"), (TEST, "test"))
+        if name == "loader" or held.get(name) is not None
+    }
+    for part, loader in loaders.items():
+        if not isinstance(loader, (DataLoader, Dataset)):
             raise TaskError(
-                f"{place}: a race draws batches of its own, so {name} must be a DataLoader or a "
-                f"Dataset, got {type(loader).__name__}; return "
+                f"{place}: a race draws batches of its own, so the {part} data must be a "
+                f"DataLoader or a Dataset, got {type(loader).__name__}; return "
                 "thalweg.TorchTask(model=Net, loss=loss, train=(X, y))"
             )
-    val_loader = held.get("val_loader")
     step = held.get("step")
-    return TorchTask(
-        model=partial(_model, again),
-        loss=held.get("loss_fn") if step is None else None,
-        step=step,
-        train=held["loader"],
-        **({} if val_loader is None else {"validation": val_loader}),
-    )
+    loss = held.get("loss_fn") if step is None else None
+    return TorchTask(model=partial(_model, again), loss=loss, step=step, **loaders)
 
 
 def _model(again: Callable[[], object]) -> Any:  # noqa: ANN401 - of the user's
