@@ -1,5 +1,8 @@
 """A small training of classes, what check finds of it, and its problems."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -27,6 +30,20 @@ def net(outputs: int = 3, *last: nn.Module) -> nn.Sequential:
 def report(model: nn.Module, loss_fn: nn.Module, x: Tensor, y: Tensor) -> Report:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return thalweg.check(model, optimizer, loss_fn, loader(x, y))
+
+
+def watched_loop(
+    model: nn.Module, optimizer: Any, loss_fn: Any, data: Iterable[Any]
+) -> thalweg.Doctor:
+    """Train in the usual loop, and return the doctor that watched it."""
+    doctor = thalweg.Doctor(model, optimizer, loss_fn)
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        doctor.step(loss, batch=(x, y))
+    return doctor
 
 
 def causes(found: Report) -> list[str]:

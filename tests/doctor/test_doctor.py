@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from examined import watched_loop
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
@@ -435,13 +436,7 @@ def test_a_term_that_keeps_the_rest_from_the_inputs_is_named() -> None:
             return collapsed(out, y, far) + decay * sum(p.pow(2).sum() for p in model.parameters())
 
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-        doctor = thalweg.Doctor(model, optimizer, loss_fn)
-        for x, y in data * 4:
-            optimizer.zero_grad()
-            loss = loss_fn(model(x), y)
-            loss.backward()
-            optimizer.step()
-            doctor.step(loss, batch=(x, y))
+        doctor = watched_loop(model, optimizer, loss_fn, data * 4)
         found = terms_unbalanced(doctor._subject(), 80, 10.0)
         assert (found and found.cause) == expected
 

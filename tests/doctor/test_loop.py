@@ -113,6 +113,18 @@ def watched(
     return [f.cause for f in doctor.findings if f.severity == "problem"]
 
 
+def test_a_loop_that_makes_parameters_smaller_is_named() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @torch.no_grad()
+    def shrink() -> None:
+        for p in model.parameters():
+            p.mul_(0.9)
+
+    assert watched(model, optimizer, after=shrink) == ["weight_decay_too_high"]
+
+
 @pytest.mark.parametrize(("share", "told"), [(0.1, True), (1e-4, False)])
 def test_parameters_that_the_loop_makes_smaller_are_told(share: float, *, told: bool) -> None:
     model = net()
@@ -134,6 +146,10 @@ def test_a_schedule_that_raises_the_rate_first_is_kept_at_the_top(
     course = kept_at_top(cast("Signals", SimpleNamespace(rates=rates)), trials)
     assert (course is trials.plain) != better
     assert (course.left < 0.8 * trials.plain.left) == better
+
+
+def test_a_cycle_that_ends_early_is_held_against_its_largest_rate() -> None:
+    assert scheduled(1e-4, lambda t: [1.0, 1000.0, 1e-2][min(t, 2)]) == ["schedule_ends_too_early"]
 
 
 def scheduled(lr: float, factor: Callable[[int], float]) -> list[str]:

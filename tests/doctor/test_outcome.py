@@ -11,8 +11,8 @@ from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.examination import ordered
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.outcome import (
-    _carries_over,
     _names_the_median,
+    _of_others,
     _overfits,
     _validation_apart,
     look_at_curves,
@@ -28,14 +28,19 @@ from thalweg.doctor.unrelated import labels_unrelated
 
 @pytest.mark.parametrize(("last", "carries"), [(0.4, True), (0.6, False), (1.0, False)])
 def test_spoiled_labels_do_no_harm_where_validation_examples_are_learned(
-    last: float, *, carries: bool
+    last: float, monkeypatch: pytest.MonkeyPatch, *, carries: bool
 ) -> None:
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     y = x[:, :1] / x[:, :1].std(correction=0)
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     subject = Subject(model, optimizer, nn.MSELoss(), [(x, y)], [(x, y - y.mean())])
-    assert _carries_over(subject, 0.7, [(10, 0.1), (20, last)]) == carries
+    spoiled = Finding("labels_do_not_match_inputs", "warning", "", {}, "", "")
+    for name, found in (("labels_unrelated", None), ("labels_spoiled", spoiled)):
+        monkeypatch.setattr(f"thalweg.doctor.outcome.{name}", lambda *_, found=found: found)
+    told = _of_others(Trials(subject, 5, 0.1), 0.7, [(10, 0.1), (20, last)])
+    assert told is not None
+    assert told.severity == ("warning" if carries else "problem")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional
 
+from thalweg import check
 from thalweg.doctor.checks.examples import inputs_ignored, lengths, reads_padding
 from thalweg.doctor.checks.members import outputs_range_too_small
 from thalweg.doctor.checks.outputs import (
@@ -108,6 +109,9 @@ def test_each_of_several_outputs_is_asked_for_its_range() -> None:
         goal = {"act": reach_ * (2 * torch.rand(32, 2) - 1)}
         subject = Subject(model, optimizer, loss_fn, [(x, goal)])
         assert bool(outputs_range_too_small(subject)) == found
+        if found:
+            report = check(model, optimizer, loss_fn, [(x, goal)])
+            assert "output_range_too_small" in [finding.cause for finding in report]
 
 
 def test_a_loss_that_asks_for_no_scale_is_not_the_same_for_all_outputs() -> None:

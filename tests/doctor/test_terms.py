@@ -1,11 +1,11 @@
 """Terms: which one of a loss keeps the others from being learned."""
 
 import torch
+from examined import watched_loop
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-import thalweg
 from thalweg.doctor.terms import _heeded, _stifled, _Sum
 
 _FEW = 2  # examples
@@ -22,13 +22,7 @@ def test_a_term_that_is_made_of_inputs_keeps_the_one_of_the_targets_from_them() 
         return functional.cross_entropy(out, y) + 1e3 * out[:_FEW].pow(2).mean()
 
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    doctor = thalweg.Doctor(model, optimizer, loss_fn)
-    for x, y in data * 4:
-        optimizer.zero_grad()
-        loss = loss_fn(model(x), y)
-        loss.backward()
-        optimizer.step()
-        doctor.step(loss, batch=(x, y))
+    doctor = watched_loop(model, optimizer, loss_fn, data * 4)
     subject = doctor._subject()
     assert max(_heeded(subject.now().copy(), subject, _Sum(subject))) > 0.1
     found = _stifled(subject, _Sum(subject), 40, 10.0)

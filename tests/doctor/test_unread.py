@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from thalweg.doctor.outcome import look_at_outcome
 from thalweg.doctor.subject import Subject
+from thalweg.doctor.trials import Trials
 from thalweg.doctor.unread import input_unread, part_unread
 
 N, TIME = 300, 6
@@ -64,6 +66,9 @@ def test_an_input_that_is_not_read_is_named_whatever_it_tells_alone() -> None:
     for beside in (True, False):
         model = Last(-1, beside=beside)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        found = input_unread(Subject(model, optimizer, nn.functional.mse_loss, given))
+        subject = Subject(model, optimizer, nn.functional.mse_loss, given)
+        found = input_unread(subject)
         assert bool(found) != beside
         assert found is None or "depends on input 1, of the 2" in found.sentence
+        outcome = look_at_outcome(Trials(subject, 5, 0.1), model, 0.9, [], [])
+        assert ("inputs_ignored" in [one.cause for one in outcome]) != beside

@@ -36,33 +36,10 @@ _SCORES = {
     "r2",
 }
 _PARTS = {  # of the loss of a detector, or of a pipeline for texts: the sum is what is trained
-    *(
-        "box",
-        "bbox",
-        "cls",
-        "class",
-        "dfl",
-        "obj",
-        "objectness",
-        "mask",
-        "seg",
-        "rpn",
-        "giou",
-        "reg",
-    ),
-    *(
-        "pose",
-        "kobj",
-        "centerness",
-        "tok2vec",
-        "ner",
-        "tagger",
-        "morphologizer",
-        "parser",
-        "senter",
-    ),
-    *("textcat", "spancat", "transformer", "lemmatizer"),
-}
+    "box", "bbox", "cls", "class", "dfl", "obj", "objectness", "mask", "seg", "rpn", "giou", "reg",
+    "pose", "kobj", "centerness", "tok2vec", "ner", "tagger", "morphologizer", "parser", "senter",
+    "textcat", "spancat", "transformer", "lemmatizer",
+}  # fmt: skip
 _PERPLEXED = {"min", "max", "std", "scale", "scaling", "weight", "lr", "best", "smooth"}
 _STEP = ("step", "global_step", "_step", "iteration", "iter", "batch", "epoch")
 
