@@ -68,8 +68,8 @@ def switched():
     return tuple(parts()[name] for name in ("model", "loader", "loss_fn", "optimizer"))
 
 
-class Lit:
-    configure_optimizers = None
+class Lit:  # as a module of Lightning without data
+    configure_optimizers = training_step = None
 
 
 def half():
@@ -199,7 +199,7 @@ def test_check_and_doctor_find_a_softmax_that_is_applied_twice(
             "check train.py:switched",
             "got Sequential and DataLoader; a tuple is in the order model, opt",
         ),
-        ("check train.py:Lit", "or give Lightning's Trainer callbacks=[thalweg.doctor.Lightnin"),
+        ("check train.py:Lit", "Lit has no train_dataloader(); return it with its DataModule"),
         ("check train.py:half", "train.py:half returns no optimizer"),
         ("check train.py:none", "train.py has no function 'none'"),
         ("check train.py:empty", "loader"),

@@ -199,6 +199,27 @@ def test_mixed_precision_with_a_scale_and_accumulated_gradients() -> None:
     assert [f.cause for f in checked if f.severity == "problem"] == []
 
 
+def test_a_batch_of_any_form_is_looked_at_to_the_end() -> None:
+    model, (x, _) = net(), examples()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    labels = torch.randint(3, (len(x),), generator=torch.Generator().manual_seed(2))
+
+    def own(model: nn.Module, batch: Any) -> Tensor:
+        return functional.cross_entropy(model(batch["in"]["x"]), batch["labels"])
+
+    doctor = thalweg.Doctor(model, optimizer, None, step=own, seconds=0.5)
+    batches = [{"in": {"x": x[i::8]}, "labels": labels[i::8]} for i in range(8)]
+    for batch in batches * 12:
+        loss = own(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        doctor.step(loss, batch=batch)
+    doctor.validate(batches)
+    assert doctor.findings
+    assert not doctor.report().skipped
+
+
 def test_of_a_distributed_model_the_users_own_is_watched_and_the_first_process_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from thalweg.doctor.doctor import Doctor
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.spoken import say
+from thalweg.tasks.frameworks import training_step
 
 __all__ = ["LightningCallback"]
 
@@ -101,6 +102,4 @@ class _Whole(nn.Module):
 
 
 def _step(whole: nn.Module, batch: Batch) -> Tensor:
-    found: Any = whole.module.training_step(batch, 0)  # type: ignore[operator, union-attr]
-    loss: Tensor = found["loss"] if isinstance(found, dict) else found
-    return loss
+    return training_step(whole.module, batch)  # type: ignore[arg-type] # torch: a tensor or module

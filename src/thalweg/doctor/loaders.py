@@ -33,13 +33,16 @@ Batch = Any  # what the loader gives: a pair (x, y), or what the user's own step
 
 
 def inputs(batch: Batch) -> tuple[Any, ...]:
-    """Return what the model is called with: all of a batch but its last member."""
-    return tuple(batch[:-1])
+    """Return what the model is called with: all of a batch but its last member.
+
+    Of a batch of another form, which a step of the user's reads, that is not known: nothing.
+    """
+    return tuple(batch[:-1]) if isinstance(batch, (tuple, list)) else ()
 
 
 def target(batch: Batch) -> Any:  # noqa: ANN401 - any tree of tensors
-    """Return what the loss compares outputs with: the last member of a batch."""
-    return batch[-1]
+    """Return what the loss compares outputs with: the last member of a batch, or else all of it."""
+    return batch[-1] if isinstance(batch, (tuple, list)) and batch else batch
 
 
 @dataclass

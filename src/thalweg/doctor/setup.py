@@ -20,6 +20,7 @@ from thalweg.stack.batch import count, each
 from thalweg.stack.objective import build
 from thalweg.stack.parts import Examples
 from thalweg.tasks.forms import OWN_LOSS, PARTS, TEST, parts
+from thalweg.tasks.frameworks import made_optimizer
 
 __all__ = ["Setup", "setup"]
 
@@ -101,7 +102,8 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
         return _of_task(returned, batch_size)
     held = parts(returned)
     if not isinstance(held, Mapping):
-        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{_instead(returned)}")
+        end = "" if returned is not None else "; end it with return"
+        raise TaskError(f"{name} must {_FORMS}; got {type(returned).__name__}{end}")
     if TEST in held:  # data that are held out, where no others are
         given = {n: part for n, part in held.items() if n != TEST and part is not None}
         held = {"val_loader": held[TEST], **given}
@@ -110,6 +112,9 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
         remedy = f"leave out what is none of {', '.join(PARTS)}" if enough else _FORMS
         raise TaskError(f"{name} returns {', '.join(sorted(map(str, unknown)))}; {remedy}")
     whole = {"loss_fn": None, **held}
+    if whole.get("optimizer") is None:
+        with blamed("configure_optimizers"):
+            whole["optimizer"] = made_optimizer(whole.get("model"))
     if missing := [n for n in ("model", "optimizer", "loader") if whole.get(n) is None]:
         raise TaskError(f"{name} returns no {missing[0]}; {_FORMS}")
     made = Setup(**whole)
@@ -127,18 +132,6 @@ def setup(returned: object, name: str, batch_size: int = 32) -> Setup:
     if made.loss_fn is None and made.step is None:
         raise TaskError(f"{name} returns neither loss_fn nor step; {OWN_LOSS}")
     return made
-
-
-def _instead(returned: object) -> str:
-    """Return what to do where a function returns something other than a training."""
-    if returned is None:
-        return "; end it with return"
-    parts = returned if isinstance(returned, tuple) else (returned,)
-    if any(hasattr(part, "configure_optimizers") for part in parts):
-        return "; or give Lightning's Trainer callbacks=[thalweg.doctor.LightningCallback()]"
-    if hasattr(returned, "train_dataset") and hasattr(returned, "add_callback"):
-        return "; or give this Trainer callbacks=[thalweg.doctor.TrainerCallback()]"
-    return ""
 
 
 def _of_task(task: TorchTask, batch_size: int) -> Setup:

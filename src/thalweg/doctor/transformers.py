@@ -7,9 +7,9 @@ import transformers
 from torch import Tensor, nn
 
 from thalweg.doctor.doctor import Doctor
-from thalweg.doctor.loaders import Batch
 from thalweg.doctor.spoken import say
 from thalweg.doctor.subject import bare
+from thalweg.tasks.frameworks import loss_of_outputs, own_loss
 
 __all__ = ["TrainerCallback"]
 
@@ -30,7 +30,7 @@ class TrainerCallback(transformers.TrainerCallback):
     def __init__(self) -> None:
         self.doctor: Doctor | None = None
         self._model: nn.Module | None = None
-        self._batch: Batch | None = None
+        self._batch: Any = None
         self._loss: Tensor | None = None
         self._handle: Any = None
 
@@ -43,12 +43,12 @@ class TrainerCallback(transformers.TrainerCallback):
         if state.is_world_process_zero:
             model = bare(more["model"])
             optimizer = getattr(more["optimizer"], "optimizer", more["optimizer"])
-            self.doctor = Doctor(model, optimizer, None, step=_step)
+            self.doctor = Doctor(model, optimizer, None, step=own_loss)
             self._model = model
             self._handle = model.register_forward_hook(self._note, with_kwargs=True)
 
     def _note(self, model: nn.Module, args: Any, batch: Any, outputs: Any) -> None:  # noqa: ANN401, ARG002
-        loss = _loss(outputs)
+        loss = loss_of_outputs(outputs)
         if model is self._model and torch.is_grad_enabled() and loss is not None:
             self._batch, self._loss = dict(batch), loss.detach()
 
@@ -69,14 +69,3 @@ class TrainerCallback(transformers.TrainerCallback):
             say(self.doctor.report())
             self.doctor.signals.close()
             self._handle.remove()
-
-
-def _loss(outputs: Any) -> Tensor | None:  # noqa: ANN401 - a dict, an object or a tuple
-    found = outputs.get("loss") if isinstance(outputs, dict) else getattr(outputs, "loss", None)
-    return found if isinstance(found, Tensor) else None
-
-
-def _step(model: nn.Module, batch: Batch) -> Tensor:
-    loss = _loss(model(**batch))
-    assert loss is not None
-    return loss

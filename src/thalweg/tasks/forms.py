@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from thalweg.errors import TaskError
+from thalweg.tasks.frameworks import framework_model, framework_parts
 
 if TYPE_CHECKING:
     from thalweg.stack import TorchTask
@@ -40,7 +41,7 @@ _OTHERWISE = {
 def parts(returned: object) -> object:
     """Return the parts of a training by name, if it is a dict, a tuple or an object of them.
 
-    Anything else comes back as it is.
+    What is written for Lightning or transformers has them too. Anything else comes back as it is.
 
     Example:
         >>> parts({"net": 1, "criterion": 2, "epochs": 3})
@@ -50,6 +51,9 @@ def parts(returned: object) -> object:
         >>> parts("neither")
         'neither'
     """
+    if framework := framework_parts(_members(returned)):
+        given = _named(returned) if isinstance(returned, Mapping) else {}
+        return {**framework, **{n: part for n, part in given.items() if n in (*PARTS, TEST)}}
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(PARTS):
         held = [part for part in returned if not hasattr(part, "get_last_lr")]  # a schedule
         return dict(zip(PARTS, held, strict=False))
@@ -61,6 +65,13 @@ def parts(returned: object) -> object:
     }  # fmt: skip
     named = _named(found)
     return named if {"model", "loader"} <= named.keys() else returned
+
+
+def _members(returned: object) -> list[object]:
+    """Return what a function returns, one by one."""
+    if isinstance(returned, Mapping):
+        return list(returned.values())
+    return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
 
 def _named(held: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -115,6 +126,9 @@ def raced(returned: object, again: Callable[[], object], place: str) -> "TorchTa
 
 def _model(again: Callable[[], object]) -> Any:  # noqa: ANN401 - of the user's
     """Return the model of the parts that a user's function returns."""
-    held = parts(again())
+    returned = again()
+    if (model := framework_model(_members(returned))) is not None:
+        return model
+    held = parts(returned)
     assert isinstance(held, Mapping)
     return held["model"]

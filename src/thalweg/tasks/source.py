@@ -101,21 +101,8 @@ def _instead(task: object) -> str:
     """Return what to do where a function returns something other than a TorchTask."""
     if task is None:
         return "end it with return"
-    if any(
-        hasattr(part, "configure_optimizers")
-        for part in (task if isinstance(task, tuple) else [task])
-    ):
-        return (
-            "of Lightning: return thalweg.TorchTask(model=Net, train=data, "
-            "step=lambda model, batch: model.training_step(batch, 0))"
-        )
     if isinstance(task, (dict, tuple)):
         return "or return a dict with model, loss_fn and loader"
-    if hasattr(task, "train_dataset"):  # a Trainer of transformers
-        return (
-            "write return thalweg.TorchTask(model=Net, train=dataset, "
-            "step=lambda model, batch: model(**batch).loss)"
-        )
     if inspect.isgenerator(task):
         return "write return in place of yield"
     return "write return thalweg.TorchTask(model=Net, loss=loss, train=(X, y))"
