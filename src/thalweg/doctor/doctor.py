@@ -29,6 +29,7 @@ from thalweg.doctor.loop import (
     unlike_plain,
 )
 from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor, scales_doubted
+from thalweg.doctor.pairs import paired
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
@@ -325,7 +326,7 @@ class Doctor:
     def _subject(self, begin: Kept | None = None, *, now: bool = False) -> Subject:
         """Return the training from a copy that was kept, its start by default, or as it is now."""
         begin = begin or self._kept.start
-        return Subject(
+        subject = Subject(
             self.model,
             self.optimizer,
             self.loss_fn,
@@ -335,6 +336,7 @@ class Doctor:
             start=None if now else begin.pair,
             clip=self.signals.clip,
         )
+        return paired(subject)
 
     def _dynamics(
         self, subject: Subject, skipped: dict[str, str]
@@ -376,7 +378,7 @@ class Doctor:
             scale = unscaled(trials, left) if floor else None  # it makes the rate too high, too
             findings = [one for one in (scale, floor) if one] or findings
         try:
-            findings += look_at_outcome(trials, self.model, left, self.validated, findings)
+            findings += look_at_outcome(trials, subject.model, left, self.validated, findings)
             numbers = not self._validation
             findings += look_at_curves(self._curves(), findings, self._judged, numbers=numbers)
         except Exception as error:  # noqa: BLE001 - what was found before is told all the same

@@ -350,7 +350,7 @@ class Subject:
         self.step = step
         self.clip = clip
         self.complete = complete
-        self._start = start or (self.model, optimizer)
+        self.start = start or (self.model, optimizer)
 
     def copy(self) -> Copy:
         """Return a copy of the training at its start, in training mode.
@@ -358,7 +358,7 @@ class Subject:
         Of a model in training mode, parts that are not stay so. A warm-up from 0 leaves nothing to
         see; the copy has the rate that it goes up to.
         """
-        model, optimizer, loss_fn = copied(*self._start, self.loss_fn, self.model)
+        model, optimizer, loss_fn = copied(*self.start, self.loss_fn, self.model)
         if self._derives:
             model.forward = torch.enable_grad()(model.forward)
         if not model.training:
@@ -376,7 +376,7 @@ class Subject:
     @property
     def start_model(self) -> nn.Module:
         """The module that copies are made of; it is not to be changed."""
-        return self._start[0]
+        return self.start[0]
 
     @property
     def batch(self) -> Batch:
