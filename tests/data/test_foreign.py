@@ -80,6 +80,7 @@ FORMS: dict[str, tuple[bytes, pd.DataFrame, str]] = {
     "JSON by names": (as_json({f"r{i}": r for i, r in enumerate(RECORDS)}), FRAME, "format JSON"),
     "JSON in two parts": (FRAME.to_json(orient="split").encode(), FRAME, "format JSON"),
     "JSON of rows": (as_json(ROWS), FRAME, "format JSON"),
+    "JSON lines of rows": ("\n".join(map(json.dumps, ROWS)).encode(), FRAME, "format JSON"),
     "JSON of rows of numbers": (as_json(NUMBERS.tolist()), UNNAMED, "format JSON"),
     "JSON within an object": (as_json({"n": 12, "data": RECORDS}), FRAME, "rows in data"),
     "JSON within two objects": (

@@ -39,6 +39,16 @@ def test_sums_among_the_rows_are_left_out_and_a_town_of_that_name_stays(
     assert notes[0] == f"assumed: 2 sums among the rows, such as {name}, left out"
 
 
+def test_a_sum_without_a_gap_adds_up_the_rows_since_the_last(tmp_path: Path) -> None:
+    rows = [f"a,1,{price:g}" for price in EXPECTED]
+    rows[4] = f"Total,1,{EXPECTED[4]:g}"  # a town
+    assert prices(tmp_path, "\n".join([HEADER, *rows]))[0] == EXPECTED
+    rows[4] = rows[4].replace("Total", "Bern")
+    for end in (16, 8):
+        rows.insert(end, f"Total,8,{sum(EXPECTED[end - 8 : end]):g}")
+    assert prices(tmp_path, "\n".join([HEADER, *rows]))[0] == EXPECTED
+
+
 def test_a_sum_may_stand_in_the_second_column(tmp_path: Path) -> None:
     rows = [f"{i % 3},{row}" for i, row in enumerate(ROWS)]
     rows.insert(9, ",Subtotal,,77")

@@ -290,6 +290,15 @@ def test_types_are_as_they_are_told(tmp_path: Path) -> None:
         (["5.0 CR", "7.5 DR", "9 Cr"], "DR is negative in b"),
         (["1.2×10^3", "5 x 10^-2", "2"], "powers of 10 in b"),
         (["1.2×10³", "5·10⁻²", "2"], "powers of 10 in b"),
+        (["1 1/2", "3/4", "2"], "fractions in b"),
+        (["1½ cup", "¾ cup", "2 cup"], "fractions, decimal point and cup left out in b"),
+        (['1 3/8"', '5/8"', '2"'], "fractions in b"),
+        (["120/80", "1/2", "3/4"], "words, though they begin with numbers, in b"),
+        (["1 1/2", "1 3/1", "2"], "words, though they begin with numbers, in b"),
+        (["6.0 ± 0.1", "5 +/- 2", "7"], "± and the number behind it left out in b"),
+        (["9 / 10", "7.5 / 10", "10 / 10"], "of 10 left out in b"),
+        (["9 / 10", "1 / 5", "3 / 20"], "words, though they begin with numbers, in b"),
+        (['27"', '32"', '24.5"'], "the mark of inches left out in b"),
         (["2003/04", "2011/12", "2010/11"], "words, though they begin with numbers, in b"),
         (["1.0.3", "2.0.1", "1.12.0"], "words, though they begin with numbers, in b"),
     ],
@@ -316,11 +325,11 @@ def test_padded_digits_that_count_or_tell_the_time_are_numbers(tmp_path: Path) -
 
 
 def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) -> None:
-    texts = ["<5", "12", "> 500", "7.5", "88", "≤1,024", "~3", *"123456789012345678901234"] * 4
+    texts = ["<5", "12", "> 500", "7.5", "88", "≤1,024", "c. 3", *"123456789012345678901234"] * 4
     texts = texts[:120]
     found = data.load(written(tmp_path, b=texts), target="price")
     assert found.X["b"].tolist()[:8] == [5, 12, 500, 7.5, 88, 1024, 3, 1]
-    said = "<, >, ~, ≤ before a number left out in b"
+    said = "<, >, c., ≤ before a number left out in b"
     assert found.notes[0].startswith(f"assumed: {said}")
     new = tables.encodable(
         pa.table({"b": ["<5", "<0.5"]}), {"b": "number"}, found.options, comma=False,
@@ -334,10 +343,10 @@ def test_a_limit_is_the_number_beside_it_where_most_are_numbers(tmp_path: Path) 
 
 
 def test_a_note_behind_a_number_is_left_out_where_most_have_none(tmp_path: Path) -> None:
-    texts = ["5*", "12 e", "1,500.5 bp", "7 [2]", "8†", *"123456789012345"] * 6
+    texts = ["5*", "12 e", "1,500.5 bp", "7 [2]", "8†", "9 (est.)", *"12345678901234"] * 6
     found = data.load(written(tmp_path, b=texts), target="price")
-    assert found.X["b"].tolist()[:7] == [5, 12, 1500.5, 7, 8, 1, 2]
-    assert "*, [2], bp, e, † behind a number left out in b" in found.notes[0]
+    assert found.X["b"].tolist()[:7] == [5, 12, 1500.5, 7, 8, 9, 1]
+    assert "(est.), *, [2], bp, e, † behind a number left out in b" in found.notes[0]
     with pytest.raises(ValueError, match="'5 m' is not a number"):  # metres
         data.load(written(tmp_path, b=["5 m", *texts[1:]]), target="price")
 

@@ -173,6 +173,11 @@ def lines(form: str) -> str:
 ODD = {
     "pandas": json.dumps({"loss": dict(enumerate(TRAIN)), "val_loss": dict(enumerate(HELD))}),
     "nested": json.dumps({"train": {"loss": list(TRAIN)}, "val": {"loss": list(HELD)}}),
+    "mmdetection": lines(
+        '{{"mode": "train", "epoch": {0}, "loss": {1}}}\n'
+        '{{"mode": "val", "epoch": {0}, "loss": {2}}}\n'
+    ),
+    "rows of a phase": "phase,epoch,loss\n" + lines("train,{0},{1}\nvalid,{0},{2}\n"),
     "records": lines('{{"epoch": {0}, "train": {{"loss": {1}}}, "val": {{"loss": {2}}}}}\n'),
     "fairseq": lines(
         "12:00:01 | INFO | train | epoch {0:03d} | loss {1} | ppl 33\n"

@@ -24,8 +24,11 @@ Style = Numerals | str  # of numbers, or the format of dates
 _SHOWN = 30  # columns in a message: a table may have thousands
 _BOOLEAN = r"^(?i:true|false)$"
 _NUMBERED = r"^[^\pL\pN]*\pN"
-_BOUND = r"^(?:[<>]=?|[≤≥~≈]) ?"  # a limit of what can be measured
-_MARKED = r"(?: ?[*†‡§^]+| ?\[[^\]\d]{0,5}\d{0,3}\])$"  # a footnote
+_BOUND = r"^(?:[<>]=?|[≤≥~≈]|(?:c|ca|circa)\b\.?) ?"  # a limit of what can be measured
+_ESTIMATED = (
+    r"(?i: ?\((?:est|estimate|estimated|prov|provisional|prelim|preliminary|approx|revised)\.?\))"
+)
+_MARKED = rf"(?: ?[*†‡§^]+| ?\[[^\]\d]{{0,5}}\d{{0,3}}\]|{_ESTIMATED})$"  # a footnote
 _NOTE = rf"{_MARKED}| ?\([a-z]\)$| [bceinpruz]{{1,3}}$"  # or a flag
 _JSON = r"^(\{.*:.*\}|\[.*,.*\])$"
 _FEW = 40  # words below which each becomes a feature

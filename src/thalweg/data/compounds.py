@@ -1,5 +1,8 @@
 """Compounds: texts of several numbers that are one, such as 5'11" and 47°30'N."""
 
+import re
+import unicodedata
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,7 +48,27 @@ _SPELLED = (  # what most texts look like, what some must, how it is written, an
         ((" ?[×x*·] ?10\\^?", "e"), ("e[−⁻]", "e-"), *zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)),
         "powers of 10",
     ),
+    (
+        rf"^-?{_NUMBER} ?(?:±|\+/[-−]) ?{_NUMBER}",
+        "",
+        ((r" ?(?:±|\+/[-−]) ?[\d.]+", ""),),
+        "± and the number behind it left out",
+    ),
+    (rf"""^{_NUMBER} ?["”″]$""", "", ((""" ?["”″]$""", ""),), "the mark of inches left out"),
+    *(
+        (
+            rf"^{_NUMBER} (?:/|out of|von|sur|de) {most_of}$",
+            "",
+            ((rf" \D+ {most_of}$", ""),),
+            f"of {most_of} left out",
+        )
+        for most_of in (5, 10, 20, 100)  # marks, which are numbers where all are of the same
+    ),
 )
+_MIXED = re.compile(  # as carpenters and cooks write them; 120/80 is none
+    r"""([-−]?)(?:(\d+) )?(\d+)[/⁄](2|3|4|5|6|8|10|12|16|32|64|100)(?:["”″]|( ?[^\W\d_]+\.?))?"""
+)
+_WHOLE = r"^\d+ \d+[/⁄]\d+|^\d+ ?[¼-¾⅐-⅞]"
 
 
 def spelled_out(text: pa.ChunkedArray, before: object = None) -> tuple[pa.ChunkedArray, str] | None:
@@ -59,6 +82,8 @@ def spelled_out(text: pa.ChunkedArray, before: object = None) -> tuple[pa.Chunke
         >>> spelled_out(pa.chunked_array([["5.00 CR", "3.50 DR", "none"]]))[0].to_pylist()
         ['5.00', '-3.50', 'none']
     """
+    if fractions := _fractions(text):
+        return fractions
     known = isinstance(before, Numerals) and not before.unit and not before.scaled
     for pattern, some, changes, said in _SPELLED:
         if (
@@ -69,6 +94,32 @@ def spelled_out(text: pa.ChunkedArray, before: object = None) -> tuple[pa.Chunke
                 text = pc.replace_substring_regex(text, old, new)
             return text, said
     return None
+
+
+def _fractions(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str] | None:
+    """Return 1 1/2 and 1½ as 1.5, if one of them shows that others such as 3/4 are no dates.
+
+    All must be fractions or numbers.
+    """
+    if not pc.any(pc.match_substring_regex(text, _WHOLE)).as_py():
+        return None
+    texts = text.drop_null().unique()
+    values = [_as_decimal(each) for each in texts.to_pylist()]
+    if None in values:
+        return None
+    written = pc.take(pa.array(values, text.type), pc.index_in(text, value_set=texts))
+    return written, "fractions"
+
+
+def _as_decimal(text: str) -> str | None:
+    """Return a fraction as a decimal number, a number as it is, None for anything else."""
+    spaced = unicodedata.normalize("NFKC", re.sub(r"([¼-¾⅐-⅞])", r" \1", text)).strip()
+    if found := _MIXED.fullmatch(spaced):
+        sign, whole, above, below, unit = found.groups()
+        if int(above) < int(below) or not whole:
+            return f"{sign}{int(whole or 0) + int(above) / int(below)}{unit or ''}"
+    plain = re.fullmatch(rf"""(-?{_NUMBER}( ?[^\W\d_]+\.?)?) ?["”″]?""", spaced)
+    return plain[1] if plain else None
 
 
 def compounds(text: pa.ChunkedArray, before: object = None) -> tuple[pa.ChunkedArray, str] | None:

@@ -35,7 +35,7 @@ _MERGED = re.compile(b"<mergeCell ")
 _UNCOMPUTED = re.compile(rb"</f>(?:<v ?/>|<v></v>)?</c>")
 _SAVED = "which Excel or LibreOffice computes as it opens and saves the file"
 _TITLES = 50  # rows of a sheet in which the column names are sought
-JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{])")
+JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[\[{]|\[\"[^\n]*\]\s*\n\s*\[)")
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)=("[^"]*"|[^\s"]*)')
 _ONE = rb'[A-Za-z_][\w.-]*=(?:"[^"\n]*"|[^\s"]*)[,;]?'
 _PAIRS = re.compile(  # behind a time and a level, as in logs, or alone

@@ -236,7 +236,7 @@ def _subtotals(table: pa.Table) -> pa.ChunkedArray | None:
     """Return which rows are sums of others; None if none is.
 
     One is called so in its first cell that is not empty, and has a gap where hardly another row
-    has one: a town may be called Total.
+    has one, or adds up the rows above: a town may be called Total.
     """
     if table.num_columns <= _LEADING - 1:
         return None
@@ -250,5 +250,26 @@ def _subtotals(table: pa.Table) -> pa.ChunkedArray | None:
         empty = pc.equal(pc.utf8_trim_whitespace(column), "")
         if pc.sum(pc.and_not(empty, called)).as_py() <= _RARELY * others:
             gaps = empty if gaps is None else pc.or_(gaps, empty)
-    found = None if gaps is None else pc.and_(called, gaps)
+    added = pa.array(_add_up(table.columns, called.to_numpy()))
+    found = pc.and_(called, added if gaps is None else pc.or_(gaps, added))
     return found if found is not None and pc.any(found).as_py() else None
+
+
+def _add_up(columns: Sequence[pa.ChunkedArray], called: np.ndarray[Any, Any]) -> list[bool]:
+    """Return for each row whether it is called a sum, and is that of the rows since the last one.
+
+    All of its numbers are.
+    """
+    found = called.copy()
+    ends = np.flatnonzero(called)
+    numbers = False
+    for column in columns:
+        text = pc.utf8_trim_whitespace(column)
+        if (style := numerals_of(text)) is None:
+            continue
+        numbers = True
+        values = np.nan_to_num(style.parse(text).cast(pa.float64()).to_numpy())
+        for begin, end in zip([-1, *ends[:-1]], ends, strict=True):
+            total = values[begin + 1 : end].sum()
+            found[end] &= bool(end - begin > 2 and np.isclose(values[end], total, rtol=_ROUNDED))
+    return [bool(each and numbers) for each in found]

@@ -33,6 +33,8 @@ _OTHERS = {  # what a folder may hold in place of a log, and what to do
     "*.py": "it holds Python files, and thalweg check FILE.py:task looks at a training",
 }
 _RULED = {"E": "epoch", "#": "step"}  # as spaCy calls them
+_PARTED = ("mode", "phase", "split", "subset", "stage", "part", "set")  # of a row: train or val
+_COUNTED = re.compile(r"(?i)epoch|step|iter|batch|time|lr|rate")  # the same in both parts
 _KEYS = ("metric", "metric_name", "key", "tag")  # beside a value: a row for each metric
 _MOST = 500_000_000  # bytes of a text that is read
 _HEAD = 1 << 16
@@ -235,7 +237,7 @@ def _json(path: Path, content: bytes) -> dict[str, Column]:
         value = [{"step": step, "loss": loss} for _, step, loss in value]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError(f"{path} must hold records of numbers, such as {{'step': 1, 'loss': 0.5}}")
-    return _of_records(map(_flat, value))
+    return _of_records(_by_part(map(_flat, value)))
 
 
 def _is_scalar(value: object) -> bool:
@@ -273,6 +275,25 @@ def _json_lines(text: str) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(value, dict):
             yield value
+
+
+def _by_part(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return records with val/loss for the loss of those that say that their mode is val.
+
+    Others must say that theirs is train.
+    """
+    records = list(records)
+    for key in _PARTED:
+        said = [str(record.get(key, "")).strip().lower() for record in records]
+        if any(each.startswith("train") for each in said):
+            parts = [_PART.fullmatch(each) for each in said]
+            return [
+                {f"val/{n}" if not _COUNTED.search(n) else n: v for n, v in record.items()}
+                if part and part[1]
+                else record
+                for part, record in zip(parts, records, strict=True)
+            ]
+    return records
 
 
 def _of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
@@ -404,6 +425,9 @@ def _of_table(table: pa.Table) -> dict[str, Column]:
     if "value" in names and (key := next((names[k] for k in _KEYS if k in names), None)):
         rows = table.rename_columns({names["value"]: "value", key: "key"}).to_pylist()
         return _of_records({**row, str(row["key"]): row["value"], "value": None} for row in rows)
+    if part := next((names[k] for k in _PARTED if k in names), None):
+        rows = _by_part(table.rename_columns({part: part.strip().lower()}).to_pylist())
+        return _of_records(rows)
     for name, column in zip(table.column_names, table.columns, strict=True):
         found = _of_array(column)
         if found is not None:
