@@ -21,7 +21,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, overload
 
 from thalweg import elementwise, losses
-from thalweg.kernels.cpu.machine_code import keep_on_disk
+from thalweg.kernels.cpu.machine_code import IntoCallers, keep_on_disk
 from thalweg.kernels.cpu.memory import load, store
 from thalweg.kernels.cpu.vector import FEATURES, LANES, WIDE, Vector, as_vector, suffix
 
@@ -386,7 +386,10 @@ def compiled_driver(**options: Any) -> Callable[..., Any]:
 
 
 # Called by compiled code alone: a way in from Python and one from C would be compiled for nothing.
-inlined = njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+inlined = njit(
+    forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=IntoCallers,
+    **OPTIONS,
+)  # fmt: skip
 
 # A long function that is called in few places is written into its callers before they are compiled.
 # Else it would be optimized by itself, and once more with each caller around it.
