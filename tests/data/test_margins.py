@@ -49,6 +49,12 @@ def test_a_sum_without_a_gap_adds_up_the_rows_since_the_last(tmp_path: Path) -> 
     assert prices(tmp_path, "\n".join([HEADER, *rows]))[0] == EXPECTED
 
 
+@pytest.mark.parametrize("count", ["(24 rows affected)", "24 rows selected.", "24 Zeilen"])
+def test_what_a_program_says_of_its_rows_is_none(tmp_path: Path, count: str) -> None:
+    lines = [row.replace(",", "  ") for row in (HEADER, *ROWS)]
+    assert prices(tmp_path, "\n".join([*lines, "", count]))[0] == EXPECTED
+
+
 def test_a_sum_may_stand_in_the_second_column(tmp_path: Path) -> None:
     rows = [f"{i % 3},{row}" for i, row in enumerate(ROWS)]
     rows.insert(9, ",Subtotal,,77")

@@ -111,6 +111,8 @@ def test_what_a_caller_changes_does_not_change_the_problem() -> None:
     [
         (lambda: quadratic([]), "spectrum must have one eigenvalue or more, got none"),
         (lambda: quadratic([1.0, np.nan]), "spectrum must be finite, got [1.0, nan]"),
+        (lambda: quadratic("ab"), "spectrum_or_matrix must be numbers, got 'ab'"),
+        (lambda: quadratic([1.0], offset="b"), "offset must be numbers, got 'b'"),
         (lambda: quadratic(np.ones((2, 3))), "a matrix must have shape (d, d), got (2, 3)"),
         (lambda: quadratic(3.0), "a matrix must have shape (d, d), got ()"),
         (

@@ -25,6 +25,10 @@ _SUM = (  # as people, Excel and Calc call it in their languages
     r"(?:total |gesamt)(?:ergebnis|result)|total g[eé]n[eé]ral|total geral|totale complessivo|"
     r"suma końcowa|celkový součet|общий итог|genel toplam)"
 )
+_COUNT = re.compile(  # as SQL's programs count what they print
+    r"(?i)\(?\d[\d,.]* (?:rows?|records?|zeilen|lignes|filas)"
+    r"(?: (?:selected|affected|returned|fetched|in set))?\)?\.?"
+)
 _FOOTER = re.compile(rf"(?i)({_SUM}|average|mean|count|overall)\s*:?")
 _SUBTOTAL = rf"(?i)^(?:{_SUM}|{_SUM}:? .+|.+ {_SUM}):?$"
 _ROWS = 300  # by which the first ones are judged
@@ -110,7 +114,8 @@ def _without_footer(table: pa.Table, ragged: list[Any]) -> tuple[pa.Table, list[
         row = [column[keep - 1].as_py().strip() for column in table.columns]
         filled = [cell for cell in row if cell]
         alone = len(filled) == 1 and not NUMBER.fullmatch(filled[0])
-        if filled and not alone and not _FOOTER.fullmatch(filled[0]):
+        named = _FOOTER.fullmatch(filled[0]) if filled else None
+        if filled and not alone and not named and not _COUNT.fullmatch(" ".join(filled)):
             break
         keep, left_out = keep - 1, left_out + 1
     return table.slice(0, keep), ragged, left_out

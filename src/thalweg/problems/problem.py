@@ -1,5 +1,6 @@
 """Problem: an objective that knows its derivatives and its minimizers."""
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,9 +62,17 @@ class Problem:
         return x if self.domain is None else np.clip(x, *self.domain)
 
 
+def floats(name: str, value: Any) -> Vector:  # noqa: ANN401 - what a user gave
+    """Return the value as a float64 array, or raise ValueError if it is none of numbers."""
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, got {reprlib.repr(value)}") from None
+
+
 def finite(name: str, value: Any) -> Vector:  # noqa: ANN401 - what a user gave
     """Return the value as a float64 array, or raise ValueError if not all of it is finite."""
-    array = np.array(value, dtype=np.float64)
+    array = floats(name, value)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array.tolist()}")
     return array

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thalweg.problems.problem import Problem, Vector, finite, vector
+from thalweg.problems.problem import Problem, Vector, finite, floats, vector
 
 __all__ = ["bowl", "quadratic", "rotated_bowl", "saddle", "stretched_bowl"]
 
@@ -44,11 +44,11 @@ def quadratic(
         >>> valley.minimizer.tolist(), valley.minimum
         ([-5.0, 0.0], -2.5)
     """
-    Q = np.asarray(spectrum_or_matrix, dtype=np.float64)
+    Q = floats("spectrum_or_matrix", spectrum_or_matrix)
     Q = _diagonal(Q) if Q.ndim == 1 else _symmetric(Q)
     d = len(Q)
     if rotation is not None:
-        R = _rotation(np.asarray(rotation, dtype=np.float64), d)
+        R = _rotation(floats("rotation", rotation), d)
         Q = R @ Q @ R.T
         Q = (Q + Q.T) / 2  # rounding must not make the gradient differ from Qx + c
     c = vector("linear", np.zeros(d) if linear is None else linear, d)

@@ -47,6 +47,9 @@ _BUDGET = re.compile(r"(\d+(?:\.\d*)?) *(s|min|h|epochs)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
+_ENDLESS = {"repeats": 1000, "seeds": 1000}  # a race of more would not end
+
+
 @dataclass(frozen=True)
 class Protocol:
     """The terms of a race.
@@ -99,7 +102,7 @@ class Protocol:
         self._set("halving", bool(self.halving))
         for name, low in (("epochs", 9 if self.halving else 1), ("repeats", 2), ("seeds", 1)):
             told = f"{name} with {argument('halving')}" if low == 9 else name
-            self._set(name, count(told, getattr(self, name), low))
+            self._set(name, count(told, getattr(self, name), low, _ENDLESS.get(name)))
         self._set("seed", count("seed", self.seed, 0, 2**32 - 1))
         if self.l2 is not None:
             self._set("l2", number("l2", self.l2, NOT_NEGATIVE))

@@ -32,7 +32,19 @@ _OTHERWISE = {
         ("train_loader", "trainloader", "train_dataloader", "dataloader", "train_dl"), "loader"
     ),
     **dict.fromkeys(
-        ("valid_loader", "validation_loader", "val_dataloader", "valid_dl"), "val_loader"
+        (
+            "valid_loader",
+            "validation_loader",
+            "val_dataloader",
+            "valid_dl",
+            "valloader",
+            "validloader",
+            "valid_dataloader",
+            "val_dl",
+            "eval_loader",
+            "eval_dataloader",
+        ),
+        "val_loader",
     ),
     **dict.fromkeys(("testloader", "test_dataloader", "test_dl"), TEST),
 }  # what else people call them
