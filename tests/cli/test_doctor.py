@@ -65,7 +65,7 @@ def misspelt():
 
 
 def switched():
-    return tuple(parts()[name] for name in ("model", "loader", "loss_fn", "optimizer"))
+    return parts()["model"], parts()["loader"], "mse", parts()["optimizer"]
 
 
 class Lit:  # as a module of Lightning without data

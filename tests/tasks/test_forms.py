@@ -32,6 +32,7 @@ def task():
 FORMS = {
     "dict": "{'model': model, 'optimizer': optimizer, 'loss_fn': nn.MSELoss(), 'loader': loader}",
     "tuple": "model, optimizer, nn.MSELoss(), loader",
+    "tuple in another order": "loader, nn.MSELoss(), optimizer, model",
     "tuple with a schedule": (
         "model, optimizer, nn.MSELoss(), loader, torch.optim.lr_scheduler.StepLR(optimizer, 3)"
     ),
@@ -54,6 +55,17 @@ def test_parts_are_a_task_of_new_models(tmp_path: Path, form: str) -> None:
     assert not torch.equal(first.weight, second.weight)
     made, place = source.returned(f"{tmp_path / 'parts.py'}:task")
     assert setup(made, place).optimizer.defaults["lr"] == 0.1
+
+
+def test_a_race_needs_no_optimizer_in_a_tuple(tmp_path: Path) -> None:
+    schedule = "torch.optim.lr_scheduler.StepLR(optimizer, 3)"
+    for held in (
+        f"model, nn.functional.mse_loss, optimizer, {schedule}, data",
+        "model, nn.functional.mse_loss, data",
+    ):
+        (tmp_path / "parts.py").write_text(FILE.replace("FORM", held))
+        task = source.load_task(f"{tmp_path / 'parts.py'}:task")
+        assert (task.loss, len(task.train)) == (torch.nn.functional.mse_loss, 40)
 
 
 def test_a_step_is_taken_and_batches_that_are_given_are_refused(tmp_path: Path) -> None:

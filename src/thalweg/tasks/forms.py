@@ -66,6 +66,8 @@ def parts(returned: object) -> object:
     if framework := framework_parts(_members(returned)):
         given = _named(returned) if isinstance(returned, Mapping) else {}
         return {**framework, **{n: part for n, part in given.items() if n in (*PARTS, TEST)}}
+    if isinstance(returned, tuple) and (told := _by_type(returned)):
+        return told
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(PARTS):
         held = [part for part in returned if not hasattr(part, "get_last_lr")]  # a schedule
         return dict(zip(PARTS, held, strict=False))
@@ -77,6 +79,31 @@ def parts(returned: object) -> object:
     }  # fmt: skip
     named = _named(found)
     return named if {"model", "loader"} <= named.keys() else returned
+
+
+def _by_type(held: tuple[object, ...]) -> dict[str, object]:
+    """Return the parts of a tuple in any order, if the type of each tells which one it is."""
+    from torch import nn  # noqa: PLC0415 - takes seconds to load
+    from torch.nn.modules.loss import _Loss  # noqa: PLC0415 - of all losses of torch
+    from torch.optim import Optimizer  # noqa: PLC0415
+    from torch.utils.data import DataLoader, Dataset  # noqa: PLC0415
+
+    found: dict[str, object] = {}
+    for part in held:
+        if hasattr(part, "get_last_lr"):  # a schedule
+            continue
+        if isinstance(part, (DataLoader, Dataset)):
+            name = "val_loader" if "loader" in found else "loader"
+        elif isinstance(part, nn.Module) and not isinstance(part, _Loss):
+            name = "model"
+        elif isinstance(part, Optimizer):
+            name = "optimizer"
+        else:
+            name = "loss_fn"
+        if name in found or (name == "loss_fn" and not callable(part)):
+            return {}
+        found[name] = part
+    return found if {"model", "loss_fn", "loader"} <= found.keys() else {}
 
 
 def _members(returned: object) -> list[object]:
