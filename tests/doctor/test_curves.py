@@ -210,6 +210,9 @@ ODD = {
     "decimal": "Epoche;loss;val_loss\n" + lines("{0};{1};{2}\n").replace(".", ","),
     "German": "Epoche;Trainingsverlust;Validierungsverlust\n"
     + lines("{0};{1};{2}\n").replace(".", ","),
+    "printed in German": lines(
+        "Epoche {0}: Trainingsverlust {1} Validierungsverlust: {2}\n"
+    ).replace(".", ","),
     "Chinese": lines("第{0}轮 训练损失:{1} 验证损失:{2}\n"),
     "CatBoost": lines("{0}:\tlearn: {1}\ttest: {2}\tbest: 0.1 (3)\ttotal: 5ms\n"),
     "darknet": lines(" {0}: 9.5, {1} avg loss, 0.01 rate, 5.4 seconds\nval loss: {2}\n"),

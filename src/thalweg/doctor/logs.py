@@ -195,6 +195,7 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
         content = content.decode("utf-16", "replace").encode()
     elif not content.isascii():
         content = content.decode("utf-8-sig", "replace").encode()
+    content = _with_points(content)
     first = content.lstrip()[:1]
     columns: dict[str, Column] = {}
     notes: list[str] = []
@@ -209,6 +210,18 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     if not columns:
         raise ValueError(f"{path} is not a log that is known; give {_FORMS}")
     return columns, notes
+
+
+def _with_points(content: bytes) -> bytes:
+    """Return lines such as loss: 0,5123 with a decimal point, where no number has one.
+
+    Three digits may be thousands, so that some number must have others.
+    """
+    number = rb"(?<=[^\W\d_][ :=])( ?\d+),(\d+)(?=\s|$)"
+    places = {len(after) for _, after in re.findall(number, content[:_HEAD])}
+    if len(places - {3}) == 0 or re.search(rb"\d\.\d|;", content[:_HEAD]):
+        return content
+    return re.sub(number, rb"\1.\2", content)
 
 
 # JSON
