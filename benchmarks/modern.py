@@ -132,6 +132,7 @@ ALONE: Mapping[str, Any] = {"on": "threads", "workers": 1, "progress": False}
 AGREE: Mapping[str, dict[str, Any]] = {
     "text": {"epochs": 3, "trials": 64, "repeats": 8},
     "digits": {"epochs": 5, "trials": 64, "repeats": 8},
+    "convnet": {"epochs": 3, "trials": 64, "repeats": 8},
 }
 WORDS = ("muon better", "as good", "undecided", "adamw better")
 REPEATS, DRAWS = (5, 8, 10), 200  # of races that are drawn from the repeats of all
