@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 data = TensorDataset(torch.zeros(40, 3), torch.zeros(40, 1))
+other = TensorDataset(torch.zeros(8, 3), torch.zeros(8, 1))
 
 
 def task():
@@ -62,10 +63,12 @@ def test_a_race_needs_no_optimizer_in_a_tuple(tmp_path: Path) -> None:
     for held in (
         f"model, nn.functional.mse_loss, optimizer, {schedule}, data",
         "model, nn.functional.mse_loss, data",
+        "model, optimizer, nn.functional.mse_loss, data, loader, other",
     ):
         (tmp_path / "parts.py").write_text(FILE.replace("FORM", held))
         task = source.load_task(f"{tmp_path / 'parts.py'}:task")
         assert (task.loss, len(task.train)) == (torch.nn.functional.mse_loss, 40)
+    assert (len(task.validation.dataset), len(task.test)) == (40, 8)
 
 
 def test_a_step_is_taken_and_batches_that_are_given_are_refused(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def _by_type(held: tuple[object, ...]) -> dict[str, object]:
         if hasattr(part, "get_last_lr"):  # a schedule
             continue
         if isinstance(part, (DataLoader, Dataset)):
-            name = "val_loader" if "loader" in found else "loader"
+            names = ("loader", "val_loader", TEST)
+            name = next((each for each in names if each not in found), names[0])
         elif isinstance(part, nn.Module) and not isinstance(part, _Loss):
             name = "model"
         elif isinstance(part, Optimizer):
