@@ -82,6 +82,14 @@ def test_a_step_that_is_never_taken_is_seen() -> None:
     assert causes(watched(model, optimizer, steps=30)) == ["step_changes_nothing"]
 
 
+def test_steps_below_what_float32_tells_apart_change_nothing() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    first, *_ = watched(model, optimizer, steps=30).findings
+    assert first.cause == "step_changes_nothing"
+    assert "of their size" in first.sentence
+
+
 def test_accumulated_gradients_are_no_fault() -> None:
     model, data = net(), batches()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -1,5 +1,6 @@
 """The loop: what the hooks saw of the user's own training loop."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -35,6 +36,8 @@ _STAYS = 0.8  # of its first value
 _ASKED = 8  # batches
 _FADED = 1e-6  # of the norm of all gradients
 _NOTED = 3  # steps, fewer of which say little of a gradient
+_MANY = 20  # steps, after which something should have changed
+_ROUNDED = torch.finfo(torch.float32).eps  # of the norm of the parameters
 
 
 def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
@@ -203,26 +206,35 @@ def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
 
 
 def _unchanged(signals: Signals, subject: Subject) -> Finding | None:
-    """Look for a training after which every parameter is what it was at the start."""
+    """Look for a training that leaves the parameters as they were, but for what rounding is."""
     steps = len(signals.losses)
     pairs = list(zip(subject.start_model.parameters(), subject.model.parameters(), strict=True))
     if steps < 3 or not pairs or subject.start_model is subject.model:
         return None
-    if any(not torch.equal(before, now) for before, now in pairs):
+    same = all(torch.equal(before, now) for before, now in pairs)
+    whole = math.hypot(*(float(before.detach().norm()) for before, _ in pairs))
+    moved = math.hypot(*(float((now - before).detach().norm()) for before, now in pairs))
+    if not same and not (steps >= _MANY and moved < _ROUNDED * whole):
         return None
     never = signals.steps == 0
     rate = max(signals.rates, default=0.0)
     return Finding(
         "step_changes_nothing",
         "problem",
-        f"After {steps} steps of the loop every parameter is what it was at the start, to the last "
-        f"bit: the optimizer's step() was called {signals.steps} times"
+        f"After {steps} steps of the loop "
+        + (
+            "every parameter is what it was at the start, to the last bit"
+            if same
+            else f"the parameters have changed by {digits(moved / whole)} of their size, which is "
+            "less than float32 rounds by"
+        )
+        + f": the optimizer's step() was called {signals.steps} times"
         + ("." if never else f", at a rate of {digits(rate)} at most."),
         {"steps": float(steps), "calls of step()": float(signals.steps), "largest rate": rate},
-        "no parameter has changed",
+        "no parameter has changed, or in 20 steps all together by less than float32 rounds by",
         "parameters at the start and now",
         onset=0,
-        sure=1.0 if never else 0.9,
+        sure=1.0 if never or not same else 0.9,
     )
 
 
