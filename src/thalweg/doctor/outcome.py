@@ -10,22 +10,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thalweg.doctor.allowance import Allowance
+from thalweg.doctor.apart import validation_apart
 from thalweg.doctor.baseline import constant_loss, loss_of
 from thalweg.doctor.checks.data import (
     class_imbalance,
     classes,
-    features,
     labels,
     tagged,
 )
 from thalweg.doctor.checks.examples import labels_of_other_places, labels_spoiled
-from thalweg.doctor.checks.parts import as_in_validation, unlike_in_shape
 from thalweg.doctor.dynamics import measure
-from thalweg.doctor.finding import Finding, Severity
+from thalweg.doctor.finding import Finding
 from thalweg.doctor.first_weights import drawn_too_large
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.normalization import statistics_worthless
-from thalweg.doctor.relation import first_places, left_by_network
+from thalweg.doctor.relation import left_by_network
 from thalweg.doctor.signs import Curves, look
 from thalweg.doctor.subject import LossFn, Subject, cloned
 from thalweg.doctor.treatments import scaled_rate
@@ -67,7 +66,6 @@ _LEARNED = 0.9  # of the loss of a constant: where more is left, nothing was lea
 _PLAIN = 0.6  # of what the model leaves, by a plain network
 _LITTLE = 0.02  # of the loss of a constant
 _LEFT = 0.1  # of the loss of a constant, more than a plain network leaves
-_APART, _FURTHER, _FEWEST = 2.0, 0.3, 100  # times what is left, of the constant; examples
 _CARRIED = 0.8  # of what is left in training, by validation examples that their labels fit
 _STUCK = 0.4  # of the loss of a constant: augmentation parts the data too, and is learned
 
@@ -121,7 +119,7 @@ def look_at_outcome(
         yield from [unread] if unread else []
     if unrelated is None:
         overfitted = list(_overfits(trials, left, validated))
-        apart = _validation_apart(trials, overfitted[0].severity) if overfitted else None
+        apart = validation_apart(trials, overfitted[0].severity) if overfitted else None
         if apart is None and any(one.severity == "problem" for one in overfitted):
             large = drawn_too_large(trials, validated[-1][1])
             overfitted[:0] = [large] if large else []
@@ -373,80 +371,6 @@ def _class_numbers(subject: Subject) -> Finding | None:
         # Equally frequent ones are numbers of classes; others may be counts.
         sure=0.95 if bool(counts.min() > _EVEN * counts.max()) else _VAGUE,
     )
-
-
-def _validation_apart(trials: Trials, severity: Severity) -> Finding | None:
-    """Look for validation data that are unlike training examples which were not trained on.
-
-    Args:
-        trials: of the training.
-        severity: of the overfitting that is told where they are alike.
-    """
-    subject = trials.subject
-    halves = _halves(subject)
-    judged = as_in_validation(subject, halves[1]) if halves else []  # rare classes weigh otherwise
-    if halves is None or not judged:
-        return None
-    torch.manual_seed(0)
-    twin = subject.copy()
-    twin.train(halves[0], len(trials.plain.losses), Allowance(trials.seconds))
-    twin.model.eval()
-    shares = []
-    # A loss of pairs within a batch grows with it: both parts have batches of one size.
-    for batches in (_regrouped(one, subject.examples) for one in (judged, subject.validation)):
-        best = constant_loss(subject, batches)
-        with torch.no_grad():
-            losses = [float(twin.loss(batch)) for batch in batches]
-        shares.append(sum(losses) / len(losses) / best if best else math.nan)
-    other, held = shares
-    if not held > max(_APART * other, other + _FURTHER):
-        return None
-    one, two = features(subject.batches), features(subject.validation)
-    shaped = one is not None and two is not None and unlike_in_shape(one, two)
-    return Finding(
-        "validation_of_other_distribution" if shaped else "validation_preprocessed_differently",
-        "problem" if held > _LEARNED else severity,
-        f"A copy that was trained on half of the training examples leaves {digits(other)} of the "
-        f"loss of a constant output on the other half, and {digits(held)} on validation data: "
-        "these are unlike the training data. Were they prepared, or tokens or classes numbered, "
-        "in another way? Overfitting alone would raise both.",
-        {"left on the other half": other, "left on validation data": held},
-        f"{_APART:.0f} times what is left on the other half, and {_FURTHER:.0%} of the loss of the "
-        "best constant more",
-        "an experiment: a copy trained on half of the training examples",
-        sure=0.75,
-    )
-
-
-def _regrouped(batches: Sequence[Batch], size: int) -> Sequence[Batch]:
-    """Return examples in batches of another size, where they are pairs of two tensors."""
-    tensors = all(len(inputs(b)) == 1 and isinstance(target(b), Tensor) for b in batches)
-    if not tensors or len({(inputs(b)[0].shape[1:], target(b).shape[1:]) for b in batches}) != 1:
-        return batches
-    x = torch.cat([inputs(batch)[0] for batch in batches]).split(size)
-    y = torch.cat([target(batch) for batch in batches]).split(size)
-    whole = [pair for pair in zip(x, y, strict=True) if len(pair[0]) == size]
-    return whole or batches
-
-
-def _halves(subject: Subject) -> tuple[list[Batch], list[Batch]] | None:
-    """Return the training examples in two parts that have none in common; None: they are few."""
-    given = [inputs(batch) for batch in subject.batches] if subject.pairs else []
-    if not given or any(len(x) != 1 for x in given):
-        return None
-    xs, ys = [x[0] for x in given], [target(batch) for batch in subject.batches]
-    for part in (xs, ys):
-        tensors = all(isinstance(t, Tensor) and t.ndim > 0 for t in part)
-        if not tensors or len({t.shape[1:] for t in part}) > 1:
-            return None
-    x, y = torch.cat(xs), torch.cat(ys)
-    places = torch.tensor(first_places(x)) if len(x) == len(y) else torch.empty(0)
-    if len(places) < _FEWEST:
-        return None
-    mixed = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))]
-    parts = (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :])
-    one, other = ([(x[p], y[p]) for p in part.split(subject.examples)] for part in parts)
-    return [b for b in one if len(b[1]) == subject.examples] or one, other
 
 
 def _is_distance(loss_fn: LossFn, out: Tensor, y: Tensor) -> bool:

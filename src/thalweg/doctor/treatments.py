@@ -31,6 +31,7 @@ __all__ = [
     "larger_batches",
     "logarithms",
     "one_batch",
+    "outliers",
     "scaled_rate",
     "treatments",
 ]
@@ -51,7 +52,7 @@ DECORRELATED = 3  # rank of decorrelated inputs
 
 def treatments(subject: Subject) -> Iterator[Treatment]:
     """Yield the treatments whose sign is seen, but for those of the rate."""
-    yield from _outliers(subject)
+    yield from outliers(subject)
     yield from _probable(subject)
     if compares_sides(subject):
         yield Treatment(
@@ -313,7 +314,7 @@ def _scaling(subject: Subject) -> Iterator[Treatment]:
         yield Treatment("inputs_and_targets_not_scaled", 0, words, sign, data=both)
 
 
-def _outliers(subject: Subject) -> Iterator[Treatment]:
+def outliers(subject: Subject) -> Iterator[Treatment]:
     """Yield targets without outliers, where a few lie far from all others."""
     out, loss_fn = subject.output, subject.loss_fn
     y = _numbers(subject) if subject.pairs else None
