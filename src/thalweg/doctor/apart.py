@@ -42,7 +42,7 @@ def validation_apart(trials: Trials, severity: Severity) -> Finding | None:
     if not _unlike(other, held):
         return None
     for drawn in outliers(subject):  # targets far off, in the training data alone, move all outputs
-        if not _unlike(*_left_by(trials, drawn.data(halves[0]), drawn.data(judged))):
+        if not _unlike(*_left_by(trials, drawn.data(halves[0]), drawn.data(list(judged)))):
             return _far_off(drawn, other, held)
     one, two = features(subject.batches), features(subject.validation)
     shaped = one is not None and two is not None and unlike_in_shape(one, two)
@@ -75,7 +75,7 @@ def _far_off(drawn: Treatment, other: float, held: float) -> Finding:
     )
 
 
-def _left_by(trials: Trials, half: list[Batch], judged: list[Batch]) -> tuple[float, float]:
+def _left_by(trials: Trials, half: list[Batch], judged: Sequence[Batch]) -> tuple[float, float]:
     """Return what a copy trained on half of the examples leaves of others and of validation data.
 
     Both are shares of the loss of the best constant.
