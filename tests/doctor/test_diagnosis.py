@@ -19,6 +19,7 @@ from thalweg.doctor.diagnosis import (
     _faded,
     _ranked,
     _rated,
+    _tamed,
     also_helped,
     betters,
     first_steps,
@@ -288,6 +289,31 @@ def test_clipping_that_helps_a_little_comes_before_what_helps_anything() -> None
     for rank, first in ((2, True), (5, False)):
         clipped = Course(Treatment("exploding_gradient_no_clipping", rank, "", ""), [1.0], 0.93)
         assert (_ranked([rule], [clipped, rule], 0.0)[0] is clipped) == first
+
+
+@pytest.mark.parametrize(
+    ("lower", "expected"),
+    [(math.inf, ["exploding_gradient_no_clipping", "init_too_large"]), (3.0, [])],
+)
+def test_what_alone_keeps_an_exploding_loss_finite_is_told(
+    lower: float, expected: list[str]
+) -> None:
+    """A copy may have no time to learn; a lower rate that stays finite speaks for the rate."""
+
+    def course(cause: str, rank: int, left: float) -> Course:
+        return Course(Treatment(cause, rank, "", ""), [1.0], left)
+
+    rated = {0.1: course("lr_too_high", 4, math.inf), 0.01: course("lr_too_high", 4, lower)}
+    tried = [
+        course("init_too_large", 0, 0.99),
+        course("exploding_gradient_no_clipping", 2, 1.9),
+        course("exploding_gradient_no_clipping", 2, 1.1),
+        course("loss_not_finite", -1, math.inf),
+        course("ill_conditioned", 5, 1.0),  # Adam mends anything
+    ]
+    found = _tamed(tried, rated, Course(NOTHING, [1.0], math.inf), 3)
+    assert [f.cause for f in found] == expected
+    assert [f.evidence["left with the cure"] for f in found] == [1.1, 0.99][: len(expected)]
 
 
 @pytest.mark.parametrize("depth", [2, 0])

@@ -122,6 +122,7 @@ def treat(
         good = [c for c in courses if betters(c, plain, 1 - learned)]
         good.sort(key=lambda c: (c.treatment.rank, c.left))
         findings = [_finding(c, plain, 0, onset, "warning") for c in good[:1]]
+        findings = findings or _tamed(courses, rated, plain, onset)
     else:
         findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
         slow = good[0].treatment.cause == "lr_too_low" and _only_slow(trials, good[0])
@@ -129,7 +130,7 @@ def treat(
     mends = good and (good[0].treatment.rank >= _ANY or good[0].treatment.rank == DECORRELATED)
     if mends and learned > 0.2:  # it learns, only slowly
         findings = [replace(finding, severity="warning") for finding in findings]
-    if learned < _STUCK and (not good or good[0].treatment.rank >= _ANY):
+    if learned < _STUCK and (not findings or (good and good[0].treatment.rank >= _ANY)):
         sign, share = _faded(trials.subject, courses)
         if not good:
             findings = [_vanishing(sign, share)] if share < _FADED else []
@@ -319,6 +320,28 @@ def _ranked(good: list[Course], courses: list[Course], learned: float) -> list[C
         signed = [c for c in courses if c.treatment.rank in own and c.learned - learned > _SOME]
         return [*signed, *(c for c in good if c not in signed)]
     return [*sorted(near, key=lambda c: c.treatment.rank), *(c for c in good if c not in near)]
+
+
+def _tamed(
+    courses: list[Course], rated: dict[float, Course], plain: Course, onset: int | None
+) -> list[Finding]:
+    """Return what alone keeps a loss finite that explodes, though nothing is learned yet.
+
+    A course on copies is short. That no lower rate stays finite says that rates are not the cause.
+    """
+    lower = [course for factor, course in rated.items() if factor < 1]
+    if plain.left < math.inf or not lower or any(course.left < math.inf for course in lower):
+        return []
+    finite = [c for c in courses if c.left < _SOUND and c.treatment.rank < _ANY]
+    finite.sort(key=lambda c: (c.treatment.rank != _REUSED, c.left), reverse=True)
+    finite = list({course.treatment.cause: course for course in finite}.values())[::-1]
+    threshold = (
+        "the treated copy keeps a finite loss, and one with a thousandth of the rate does not"
+    )
+    return [
+        replace(_finding(c, plain, i, onset), threshold=threshold, sure=0.6 - i / 20)
+        for i, c in enumerate(finite[:2])
+    ]
 
 
 def _certain(courses: Sequence[Course], learned: float) -> bool:
