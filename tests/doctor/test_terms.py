@@ -28,3 +28,20 @@ def test_a_term_that_is_made_of_inputs_keeps_the_one_of_the_targets_from_them() 
     found = _stifled(subject, _Sum(subject), 40, 10.0)
     assert found is not None
     assert found.cause == "loss_terms_unbalanced"
+
+
+def test_a_term_that_makes_the_loss_infinite_at_every_rate_that_learns_is_told() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(320, 6, generator=generator)
+    y = x[:, :1] - x[:, 1:2]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        return functional.mse_loss(out, y) + 100 * out.pow(2).mean()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    data = list(zip(x.split(32), y.split(32), strict=True))
+    first, *_ = watched_loop(model, optimizer, loss_fn, data * 8).findings
+    assert first.cause == "loss_terms_unbalanced"
+    assert first.sentence.startswith("The loss ends as not a number")

@@ -370,6 +370,10 @@ class Doctor:
             verdict = treat(tried, left, signals.norms, self._seconds, self._onset())
             findings += scales_doubted(trials, verdict.findings)
             ruled_out, rivals = verdict.ruled_out, verdict.rivals
+            if not verdict.findings and not math.isfinite(trials.plain.left):
+                steps, most = len(signals.losses), self._seconds / 10
+                stifled = terms_unbalanced(subject, steps, most, broken=True)
+                findings += [stifled] if stifled else []
         # An adaptive rule mends noise too; that a lower rate does so by itself, noise alone.
         vague = all(f.cause in _MAY_BE_NOISE and f.severity == "warning" for f in findings)
         if vague and _LITTLE < left < _SOME and self._flat():

@@ -98,12 +98,13 @@ class _Sum:
         still = [i for i, moved in enumerate(moves) if not moved]
         self._count = len(here) if len(here) == len(there) else 0
         self._groups = [[i] for i, moved in enumerate(moves) if moved] + ([still] if still else [])
-        self.penalty = len(self._groups) - 1 if still else None
+        self.count = len(self._groups)
+        self.penalty = self.count - 1 if still else None
 
     @property
     def known(self) -> bool:
         """Whether it has several terms, not too many, and the same for each batch."""
-        return self._count > 0 and 2 <= len(self._groups) <= _MOST
+        return self._count > 0 and 2 <= self.count <= _MOST
 
     def terms(self, twin: Copy, batch: Any) -> list[Tensor]:  # noqa: ANN401
         """Return the terms on a batch; none where they are others than they were."""
@@ -159,18 +160,22 @@ def lags(subject: Subject) -> bool:
     return any(_reads_targets(subject, total, i) for i in stays)
 
 
-def terms_unbalanced(subject: Subject, steps: int, seconds: float) -> Finding | None:
+def terms_unbalanced(
+    subject: Subject, steps: int, seconds: float, *, broken: bool = False
+) -> Finding | None:
     """Look for a term of the loss that keeps the others from being learned.
 
     Args:
         subject: the training.
         steps: of each of some courses.
         seconds: of work for each, at most.
+        broken: whether the loss ends as not a number, and no lower rate learns.
     """
     total = _Sum(subject)
     if not total.known:
         return None
-    return _drowned(subject, total, steps, seconds) or _stifled(subject, total, steps, seconds)
+    drowned = None if broken else _drowned(subject, total, steps, seconds)
+    return drowned or _stifled(subject, total, steps, seconds, broken=broken)
 
 
 def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Finding | None:
@@ -219,14 +224,16 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     )
 
 
-def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Finding | None:
+def _stifled(
+    subject: Subject, total: _Sum, steps: int, seconds: float, *, broken: bool = False
+) -> Finding | None:
     """Look for a term without which the others learn from the inputs, where they do not.
 
     Terms that read no target, such as differences along both sides of images, may do it together.
     """
     if not subject.pairs or subject.start_model is subject.model:
         return None
-    own = _heeded(subject.now().copy(), subject, total)
+    own = [0.0] * total.count if broken else _heeded(subject.now().copy(), subject, total)
     silent = tuple(i for i in range(len(own)) if not _reads_targets(subject, total, i))
     # What asks examples to be alike is made of inputs, too: then those count that read targets.
     alone = any(not heeded < _TENTH for heeded in own)
@@ -238,7 +245,7 @@ def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
         weights = [_ASIDE if i in aside else 1.0 for i in range(len(own))]
         twin, values = _train(subject, total, weights, steps, seconds)
         heeded = enumerate(_heeded(twin, subject, total))
-        heed = (h for i, h in heeded if i in judged and i not in aside)
+        heed = (h for i, h in heeded if i in judged and i not in aside and math.isfinite(h))
         return max(heed, default=0.0), values
 
     singles = silent if alone else range(len(own))
@@ -252,7 +259,7 @@ def _stifled(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     if max(used, whole) > max(_NOTHING, _TENTH * best[which]):
         return None
     penalty = which == (total.penalty,)
-    found = _stifling(len(own), len(which), used, best[which], penalty=penalty)
+    found = _stifling(len(own), len(which), None if broken else used, best[which], penalty=penalty)
     return _endless(found, values, which) or found
 
 
@@ -275,16 +282,25 @@ def _endless(found: Finding, values: list[list[float]], which: tuple[int, ...]) 
     )
 
 
-def _stifling(count: int, aside: int, own: float, others: float, *, penalty: bool) -> Finding:
+def _stifling(
+    count: int, aside: int, own: float | None, others: float, *, penalty: bool
+) -> Finding:
+    """Return the finding of terms that stifle others; own is None where the loss is not finite."""
     what = f"{aside} of its {count} terms" if aside > 1 else f"one of its {count} terms"
     what = "the penalty of the weights" if penalty else what
+    as_it_is = (
+        "The loss ends as not a number, and no lower rate learns. "
+        if own is None
+        else "The model makes next to no use of its inputs: with those of another example in their "
+        f"place no term that asks for it is more than {percent(max(0.0, own))} higher. "
+    )
+    inputs_of_others = "" if own is not None else " with inputs of another example"
     return Finding(
         "weight_decay_too_high" if penalty else "loss_terms_unbalanced",
         "problem",
-        f"The model makes next to no use of its inputs: with those of another example in their "
-        f"place no term that asks for it is more than {percent(max(0.0, own))} higher. With {what} "
-        f"weighted {_ASIDE} another is {percent(others)} higher.",
-        {"made of inputs": own, "made of inputs without the term": others},
+        f"{as_it_is}With {what} weighted {_ASIDE} another is {percent(others)} higher"
+        f"{inputs_of_others}.",
+        {"made of inputs": own or 0.0, "made of inputs without the term": others},
         f"below {percent(_NOTHING)}, or a tenth, as it is, and above {percent(_SOME)} without the "
         "term",
         "an experiment: a copy with the term all but left out, and inputs that change places",
