@@ -199,6 +199,23 @@ def test_mixed_precision_with_a_scale_and_accumulated_gradients() -> None:
     assert [f.cause for f in checked if f.severity == "problem"] == []
 
 
+def test_a_step_that_takes_derivatives_is_evaluated_with_a_graph() -> None:
+    model = nn.Sequential(nn.Linear(1, 12), nn.Tanh(), nn.Linear(12, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    times = torch.rand(64, 1, generator=torch.Generator().manual_seed(0))
+
+    def equation(model: nn.Module, batch: Batch) -> Tensor:
+        t = batch[0].requires_grad_()
+        u = model(t)
+        (slope,) = torch.autograd.grad(u.sum(), t, create_graph=True)
+        return (slope + u).square().mean() + (model(torch.zeros(1, 1)) - 1).square().mean()
+
+    data = DataLoader(TensorDataset(times), 16)
+    found = thalweg.check(model, optimizer, None, data, step=equation)
+    assert not found.skipped
+    assert [f.cause for f in found if f.severity == "problem"] == []
+
+
 def test_a_batch_of_any_form_is_looked_at_to_the_end() -> None:
     model, (x, _) = net(), examples()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -359,14 +359,15 @@ class Subject:
         see; the copy has the rate that it goes up to.
         """
         model, optimizer, loss_fn = copied(*self.start, self.loss_fn, self.model)
-        if self._derives:
+        if self.step is None and self._derives:
             model.forward = torch.enable_grad()(model.forward)
         if not model.training:
             model.train()
         for group in optimizer.param_groups:
             if group.get("lr") == 0:
                 group["lr"] = group.get("initial_lr", 0.0)
-        return Copy(model, optimizer, loss_fn, self.step, clip=self.clip)
+        step = _graphed(self.step) if self.step is not None and self._derives else self.step
+        return Copy(model, optimizer, loss_fn, step, clip=self.clip)
 
     def now(self) -> "Subject":
         """Return the training as it is now, with the same batches."""
@@ -417,13 +418,11 @@ class Subject:
 
     @cached_property
     def _derives(self) -> bool:
-        """Whether the forward pass takes derivatives, and so needs a graph in evaluation, too."""
-        if not self.pairs:
-            return False
+        """Whether a model or a step takes derivatives, and so needs a graph in evaluation, too."""
         model = cloned(self.model).eval()
         try:
             with torch.no_grad():
-                model(*inputs(self.batch))
+                _ = self.step(model, self.batch) if self.step else model(*inputs(self.batch))
         except RuntimeError as error:
             return "does not require grad" in str(error)
         except Exception:  # noqa: BLE001 - it is told where an output is asked for
@@ -497,6 +496,17 @@ class Subject:
                 if hasattr(following, "variable"):
                     uses[following] = uses.get(following, 0) + 1
         return max(uses.values(), default=0) >= _OFTEN
+
+
+def _graphed(step: Step) -> Step:
+    """Return a step that has a graph to take derivatives of where its own is not wanted."""
+
+    def with_graph(model: nn.Module, batch: Batch) -> Tensor:
+        with torch.enable_grad():
+            loss = step(model, batch)
+        return loss if torch.is_grad_enabled() else loss.detach()
+
+    return with_graph
 
 
 def nodes(loss: Tensor, without: Collection[str] = ()) -> Iterator[Any]:
