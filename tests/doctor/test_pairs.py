@@ -102,10 +102,6 @@ def test_a_step_has_the_losses_and_gradients_of_its_pairs(form: str) -> None:
         torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 
-def penalized(model: Any, batch: Any) -> Tensor:
-    return smooth(model, batch) + 0.1 * model[0].weight.square().sum()
-
-
 def twice(model: Any, batch: Any) -> Tensor:
     loss = smooth(model, batch)
     model(batch[0].flip(0))
@@ -117,21 +113,12 @@ def by_hand(model: Any, batch: Any) -> Tensor:
     return loss
 
 
-def without_a_layer(model: Any, batch: Any) -> Tensor:
-    return functional.cross_entropy(model[2](batch[0] @ model[0].weight.T), batch[1])
-
-
-def changing(model: Any, batch: Any) -> Tensor:
-    """Weights classes anew each time."""
-    return functional.cross_entropy(model(batch[0]), batch[1], weight=torch.rand(3))
-
-
 def of_places(model: Any, batch: Any) -> Tensor:
     """Has a target for each of two places of an example."""
     return functional.cross_entropy(model(batch[0].view(8, 2, 6)).view(16, 3), batch[1])
 
 
-@pytest.mark.parametrize("step", [of_places, changing, penalized, twice, by_hand, without_a_layer])
+@pytest.mark.parametrize("step", [of_places, twice, by_hand])
 def test_what_is_more_than_pairs_stays_a_step(step: Step) -> None:
     given = subject(net(), step, pair)
     assert paired(given) is given

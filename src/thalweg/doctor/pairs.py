@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from thalweg.doctor.loaders import Batch
+from thalweg.doctor.parted import parted
 from thalweg.doctor.subject import LossFn, Subject
 from thalweg.stack.calls import Calls
 
@@ -122,10 +123,23 @@ def paired(subject: Subject) -> Subject:
     """Return a training by a step as one of inputs, targets and loss; itself where it is not one.
 
     It is one if the step calls one module that has all parameters, once, and returns one of
-    torch's losses of what it returned, or if the module returns such a loss of its "logits".
+    torch's losses of what it returned, or if the module returns such a loss of its "logits". Else
+    it is parted by experiment.
     """
     if subject.step is None or subject.refusal:
         return subject
+    for form in (_of_one_loss, parted):
+        try:
+            made = form(subject)
+            if made is not None and _agree(subject, made):
+                return made
+        except Exception:  # noqa: BLE001, S112 - a step that cannot be watched is one like any other
+            continue
+    return subject
+
+
+def _of_one_loss(subject: Subject) -> Subject | None:
+    """Return a training whose step returns one of torch's losses of what one module returns."""
     twin, seen = subject.copy().model, _Seen()
     _watched(twin, seen)
 
@@ -136,19 +150,15 @@ def paired(subject: Subject) -> Subject:
             loss = subject.step(twin, batch)  # type: ignore[misc] # it was asked above
         return _form(seen, loss)
 
-    try:
-        parts = [[read(batch) for batch in part] for part in (subject.batches, subject.validation)]
-        found = [one for part in parts for one in part if one is not None]
-        if not found or len(found) < len(subject.batches) + len(subject.validation):
-            return subject
-        form = found[0][0]
-        batches, validation = ([one[1] for one in part if one] for part in parts)
-        if any(other.place != form.place or other.names != form.names for other, _ in found):
-            return subject
-        made = _made(subject, form, batches, validation)
-        return made if made is not None and _agree(subject, made) else subject
-    except Exception:  # noqa: BLE001 - a step that cannot be watched is one like any other
-        return subject
+    parts = [[read(batch) for batch in part] for part in (subject.batches, subject.validation)]
+    found = [one for part in parts for one in part if one is not None]
+    if not found or len(found) < len(subject.batches) + len(subject.validation):
+        return None
+    form = found[0][0]
+    batches, validation = ([one[1] for one in part if one] for part in parts)
+    if any(other.place != form.place or other.names != form.names for other, _ in found):
+        return None
+    return _made(subject, form, batches, validation)
 
 
 def _form(seen: _Seen, loss: Any) -> tuple[_Form, Batch] | None:  # noqa: ANN401 - a step's
@@ -204,9 +214,12 @@ def _made(
 
 
 def _agree(one: Subject, other: Subject) -> bool:
-    """Return whether two forms of a training have the same loss on the first batch."""
-    losses = []
-    for subject in (one, other):
-        torch.manual_seed(0)
-        losses.append(float(subject.copy().loss(subject.batch).detach()))
-    return math.isclose(*losses, rel_tol=_SAME) or all(map(math.isnan, losses))
+    """Return whether two forms of a training have the same loss on the first batch and the last."""
+    for place in (0, -1):
+        losses = []
+        for subject in (one, other):
+            torch.manual_seed(0)
+            losses.append(float(subject.copy().loss(subject.batches[place]).detach()))
+        if not math.isclose(*losses, rel_tol=_SAME) and not all(map(math.isnan, losses)):
+            return False
+    return True

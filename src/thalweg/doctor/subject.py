@@ -421,7 +421,7 @@ class Subject:
         """Whether a model or a step takes derivatives, and so needs a graph in evaluation, too."""
         model = cloned(self.model).eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 _ = self.step(model, self.batch) if self.step else model(*inputs(self.batch))
         except RuntimeError as error:
             return "does not require grad" in str(error)

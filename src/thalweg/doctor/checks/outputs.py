@@ -272,11 +272,13 @@ def _logistic(subject: Subject) -> bool:
     if not bool(((y == 0) | (y == 1)).all()):
         return False
     side = (2 * y.to(out.dtype) - 1).reshape(out.shape)
-    right = loss_of(subject.loss_fn, 15 * side, y)
-    wrong = loss_of(subject.loss_fn, -15 * side, y)
-    worse = loss_of(subject.loss_fn, -30 * side, y)
-    # From 15 to 30 squared error would quadruple; the logistic loss doubles, and is 0 when right.
-    return right < 1e-3 < wrong and 1.5 < worse / wrong < 2.5
+    best, right, wrong, worse = (
+        loss_of(subject.loss_fn, far * side, y) for far in (30.0, 8.0, -4.0, -8.0)
+    )
+    # A penalty is in all four; a logarithm that is cut off, as by log(p + 1e-7), is not reached.
+    # From 4 to 8 squared error would quadruple; the logistic loss doubles, and is 0 when right.
+    apart = right - best < 1e-2 and wrong - best > 1
+    return apart and 1.5 < (worse - best) / (wrong - best) < 2.5
 
 
 def softmax_for_multi_label(subject: Subject, values: Reach) -> Finding | None:

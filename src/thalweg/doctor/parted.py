@@ -1,0 +1,332 @@
+"""A step of the user's own, parted into inputs, outputs, and a loss of outputs and targets.
+
+What a step does is found by experiment. Of the members of a batch, those that change what its last
+call of a module returns are inputs; those that change the loss of what is returned are targets.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from thalweg.doctor.loaders import Batch
+from thalweg.doctor.subject import Step, Subject, cloned, first_tensor
+
+__all__ = ["parted"]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What of a batch is read: a member of it, or the columns but its first or its last one."""
+
+    place: int
+    begin: int = 0
+    left_out: int = 0
+
+    def of(self, members: Sequence[Any]) -> Any:  # noqa: ANN401
+        """Return what is read."""
+        member = members[self.place]
+        if self == _Read(self.place):
+            return member
+        return member[:, self.begin : member.shape[1] - self.left_out]
+
+    def put(self, members: list[Any], read: Any) -> None:  # noqa: ANN401
+        """Put in its place what is read."""
+        if self != _Read(self.place):
+            member = members[self.place]
+            first, last = member[:, : self.begin], member[:, member.shape[1] - self.left_out :]
+            read = torch.cat([first, read, last], 1)
+        members[self.place] = read
+
+
+class _Returned(Exception):  # noqa: N818 - no error: the rest of the step is not needed
+    """The last call of a module has returned."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a step goes: which call its outputs come from, and what of a batch it reads.
+
+    Args:
+        step: the user's.
+        place: of the module that is called last.
+        call: which of the calls of this module is the last, from 1.
+        form: of a batch.
+        sample: the members of one batch.
+        given: what is read for the outputs.
+        compared: what is read for the loss of these.
+    """
+
+    step: Step
+    place: str
+    call: int
+    form: TreeSpec
+    sample: tuple[Any, ...]
+    given: tuple[_Read, ...]
+    compared: tuple[_Read, ...]
+
+    def __deepcopy__(self, _: object) -> "_Way":
+        return self
+
+    def outputs(self, model: nn.Module, given: Sequence[Any]) -> Any:  # noqa: ANN401
+        """Return what the last call returns for inputs."""
+        found: list[Any] = []
+
+        def note(_: nn.Module, __: object, out: Any) -> None:  # noqa: ANN401
+            found.append(out)
+            if len(found) == self.call:
+                raise _Returned
+
+        handle = model.get_submodule(self.place).register_forward_hook(note)
+        try:
+            self.step(model, self._batch(self.given, given))
+        except _Returned:
+            return found[-1]
+        finally:
+            handle.remove()
+        raise RuntimeError("the step does not call the model as before")
+
+    def loss(self, model: nn.Module, out: Any, compared: Sequence[Any]) -> Tensor:  # noqa: ANN401
+        """Return the loss of what the last call returned."""
+        with _answering(model.get_submodule(self.place), out, self.call):
+            return self.step(model, self._batch(self.compared, compared))
+
+    def pair(self, batch: Batch) -> Batch:
+        """Return a batch as inputs and target."""
+        members = tree_leaves(batch)
+        compared = tuple(one.of(members) for one in self.compared)
+        target = compared if len(compared) > 1 else compared[0]
+        return (*(one.of(members) for one in self.given), target)
+
+    def _batch(self, read: Sequence[_Read], members: Sequence[Any]) -> Batch:
+        """Return a batch with what is read, and the sample's in the other places."""
+        count = next(len(one) for one in members if _rows(one))
+        whole = [_sized(one, count) if _rows(one) else one for one in self.sample]
+        for each, one in zip(read, members, strict=True):
+            each.put(whole, one)
+        return tree_unflatten(whole, self.form)
+
+
+class _Outputs(nn.Module):
+    """A model as what makes a step's outputs of its inputs."""
+
+    def __init__(self, model: nn.Module, way: _Way) -> None:
+        super().__init__()
+        self.model, self._way = model, way
+        self.training = model.training
+
+    def forward(self, *given: Any) -> Any:  # noqa: ANN401 - of the user's
+        """Return the outputs."""
+        return self._way.outputs(self.model, given)
+
+    def named_modules(self, *args: Any, **named: Any) -> Iterator[tuple[str, nn.Module]]:  # noqa: ANN401
+        """Yield the user's own modules, by the names that they have there."""
+        yield from self.model.named_modules(*args, **named)
+
+
+class _Loss:
+    """The rest of a step, as a loss of outputs and target. A copy has a copy of the model."""
+
+    def __init__(self, model: nn.Module, way: _Way) -> None:
+        self._model, self._way = model, way
+
+    def __call__(self, out: Any, target: Any) -> Tensor:  # noqa: ANN401 - of the user's
+        several = len(self._way.compared) > 1
+        return self._way.loss(self._model, out, target if several else (target,))
+
+
+def parted(subject: Subject) -> Subject | None:
+    """Return a training by a step as one of inputs, outputs and a loss; None where it is not one.
+
+    It is one if the last call of a module returns a row for each example, and the rest of the step
+    makes the loss of it and of members of the batch.
+    """
+    step = subject.step
+    assert step is not None
+    every = [*subject.batches, *subject.validation]
+    model = cloned(subject.model).eval()
+    way = _way(step, model, every)
+    if way is None:
+        return None
+    batches, validation = (
+        [way.pair(batch) for batch in part] for part in (subject.batches, subject.validation)
+    )
+    start, optimizer = subject.start
+    return Subject(
+        _Outputs(subject.model, way),
+        subject.optimizer,
+        _Loss(subject.model, way),
+        batches,
+        validation,
+        start=(_Outputs(start, way), optimizer),
+        clip=subject.clip,
+        complete=subject.complete,
+    )
+
+
+def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
+    """Return how a step goes, where it goes so for all batches."""
+    members, form = tree_flatten(every[0])
+    places = [i for i, one in enumerate(members) if _rows(one)]
+    calls = _calls(step, model, every[0]) if places and _alike(every, form, places) else []
+    if not calls:
+        return None
+    all_of_it = tuple(map(_Read, range(len(members))))
+    last = (step, calls[-1], calls.count(calls[-1]), form, tuple(members))
+    way = _Way(*last, all_of_it, all_of_it)
+    out = _sound(way.outputs(model, members))
+    first = first_tensor(out)
+    if first is None or first.ndim == 0 or len(first) != len(members[places[0]]):
+        return None
+
+    def outputs(changed: Any = None, place: int = 0) -> Any:  # noqa: ANN401
+        torch.manual_seed(0)
+        given = [changed if i == place and changed is not None else m for i, m in whole]
+        return way.outputs(model, given)
+
+    def loss(changed: Any = None, place: int = 0, out: Any = out) -> Tensor:  # noqa: ANN401
+        torch.manual_seed(0)
+        given = [changed if i == place and changed is not None else m for i, m in whole]
+        return way.loss(model, out, given)
+
+    whole = list(enumerate(members))
+    given = _read(outputs, members, places)
+    compared = _read(loss, members, places)
+    moved = [tree_map(partial(_moved, how=how), out) for how in (0.9, None)]
+    if not given or not compared or not any(_differ(loss(out=one), loss()) for one in moved):
+        return None
+    both = sorted({*given} & {*compared})
+    shifted = [
+        i for i in both
+        if _ignores(outputs, members[i], i, -1) and _ignores(loss, members[i], i, 0)
+    ]  # fmt: skip
+    if any(not members[i].is_floating_point() for i in both if i not in shifted):
+        return None  # of tokens that are input and target, it is not known which is which
+    return _Way(
+        *last,
+        tuple(_Read(i, left_out=int(i in shifted)) for i in given),
+        tuple(_Read(i, begin=int(i in shifted)) for i in compared),
+    )
+
+
+def _read(result: Callable[..., Any], members: Sequence[Any], places: Sequence[int]) -> list[int]:
+    """Return the places of the members of a batch that change a result."""
+    usual = result()
+    return [i for i in places if _differ(result(_other(members[i]), i), usual)]
+
+
+def _ignores(result: Callable[..., Any], member: Tensor, place: int, column: int) -> bool:
+    """Return whether a column of a member changes nothing, as the last of a text as input does."""
+    if member.ndim < 2 or member.shape[1] < 3:
+        return False
+    edge = member.clone()
+    edge[:, column] = _other(member[:, column])
+    return not _differ(result(edge, place), result())
+
+
+def _sound(out: Any) -> Any:  # noqa: ANN401
+    """Return outputs without a graph whose numbers are finite, so that a loss of them is."""
+    return tree_map(lambda t: t.detach().nan_to_num() if isinstance(t, Tensor) else t, out)
+
+
+def _calls(step: Step, model: nn.Module, batch: Batch) -> list[str]:
+    """Return the modules with parameters that a step calls, without calls within these."""
+    found: list[str] = []
+    depth = 0
+
+    def begin(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+
+    def end_of(name: str) -> Callable[..., None]:
+        def end(*_: object) -> None:
+            nonlocal depth
+            depth -= 1
+            found.extend([] if depth else [name])
+
+        return end
+
+    handles = []
+    for name, module in model.named_modules():
+        if next(module.parameters(), None) is not None:
+            handles.append(module.register_forward_pre_hook(begin))
+            handles.append(module.register_forward_hook(end_of(name)))
+    step(model, batch)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@contextmanager
+def _answering(module: nn.Module, out: Any, call: int) -> Iterator[None]:  # noqa: ANN401
+    """Let one call of a module return what is given."""
+    own, kept, done = module.forward, vars(module).get("forward"), 0
+
+    def answer(*args: Any, **named: Any) -> Any:  # noqa: ANN401
+        nonlocal done
+        done += 1
+        return out if done == call else own(*args, **named)
+
+    module.forward = answer
+    try:
+        yield
+    finally:
+        if kept is None:
+            del module.forward
+        else:
+            module.forward = kept
+
+
+def _alike(every: Sequence[Batch], form: TreeSpec, places: Sequence[int]) -> bool:
+    """Return whether all batches have the same form, and differ in their examples alone."""
+    first = tree_leaves(every[0])
+    for batch in every:
+        members, own = tree_flatten(batch)
+        if own != form or len({len(members[i]) if _rows(members[i]) else 0 for i in places}) != 1:
+            return False
+        rest = [(members[i], first[i]) for i in range(len(members)) if i not in places]
+        if any(_differ(one, other) for one, other in rest):
+            return False
+    return True
+
+
+def _rows(member: object) -> bool:
+    return isinstance(member, Tensor) and member.ndim > 0 and len(member) > 0
+
+
+def _moved(member: Any, how: float | None) -> Any:  # noqa: ANN401
+    """Return an output in another size, or each row with the output of another example."""
+    if not isinstance(member, Tensor) or not member.is_floating_point():
+        return member
+    return member.roll(1, 0) if how is None else how * member
+
+
+def _sized(rows: Tensor, count: int) -> Tensor:
+    """Return so many rows, some again where there are too few."""
+    return rows if len(rows) == count else rows[torch.arange(count) % len(rows)]
+
+
+def _other(rows: Tensor) -> Tensor:
+    """Return rows of another example in the place of each; where all are one, other values."""
+    turned = rows.roll(1, 0)
+    if not torch.equal(turned.nan_to_num(), rows.nan_to_num()):
+        return turned
+    return rows + 1 if rows.is_floating_point() else torch.where(rows == 0, 1, 0).to(rows)
+
+
+def _differ(one: Any, other: Any) -> bool:  # noqa: ANN401 - any trees
+    """Return whether two trees differ in a number; what is not a number is like itself."""
+    left, right = tree_leaves(one), tree_leaves(other)
+    if len(left) != len(right):
+        return True
+    return any(
+        not (a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()))
+        if isinstance(a, Tensor) and isinstance(b, Tensor)
+        else a is not b and bool(a != b)
+        for a, b in zip(left, right, strict=True)
+    )

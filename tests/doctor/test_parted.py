@@ -1,0 +1,167 @@
+"""A step of the user's own is parted by experiment into inputs, outputs and a loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tests.doctor.examined import classes, net
+from torch import Tensor, nn
+from torch.nn import functional
+
+import thalweg
+from thalweg.doctor.pairs import paired
+from thalweg.doctor.subject import Subject
+
+X, Y = classes()
+TOKENS = torch.randint(3, (160, 12), generator=torch.Generator().manual_seed(0))
+
+
+def pair(x: Tensor, y: Tensor) -> Any:
+    return x, y
+
+
+def named(x: Tensor, y: Tensor) -> Any:
+    return {"labels": y, "x": 255 * x, "kind": "digits"}
+
+
+class Encoder(nn.Module):
+    """Two modules that a step calls one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.decode = nn.Linear(6, 4), nn.Linear(2, 6)
+
+
+class Language(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(3, 8), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.embed(tokens))
+
+
+def penalized(model: Any, batch: Any) -> Tensor:
+    scores = model(batch["x"] / 255).log_softmax(1)
+    loss: Tensor = -scores.gather(1, batch["labels"][:, None]).mean()
+    return loss + 0.1 * model[0].weight.square().sum()
+
+
+def without_a_layer(model: Any, batch: Any) -> Tensor:
+    return functional.cross_entropy(model[2](batch[0] @ model[0].weight.T), batch[1])
+
+
+def changing(model: Any, batch: Any) -> Tensor:
+    """Weights classes anew each time."""
+    return functional.cross_entropy(model(batch[0]), batch[1], weight=torch.rand(3))
+
+
+def variational(model: Any, batch: Any) -> Tensor:
+    mean, spread = model.encode(batch[0]).chunk(2, 1)
+    out = model.decode(mean + spread.exp() * torch.randn_like(mean))
+    penalty = (spread.exp() ** 2 + mean**2 - 2 * spread).sum(1).mean()
+    return functional.mse_loss(out, batch[0]) + 1e-3 * penalty
+
+
+def next_token(model: Any, batch: Any) -> Tensor:
+    tokens = batch[0]
+    scores = model(tokens[:, :-1])
+    return functional.cross_entropy(scores.reshape(-1, 3), tokens[:, 1:].reshape(-1))
+
+
+def itself(x: Tensor, _: Tensor) -> Any:
+    return (x,)
+
+
+def tokens(x: Tensor, _: Tensor) -> Any:
+    return (TOKENS[: len(x)] if len(x) else x,)
+
+
+def subject(model: nn.Module, step: Any, form: Callable[[Tensor, Tensor], Any]) -> Subject:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [form(X[i::10], Y[i::10]) for i in range(10)]
+    return Subject(model, optimizer, None, batches[:8], batches[8:], step=step)
+
+
+FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]] = {
+    "a loss by hand, with a penalty": (net, penalized, named, (3,), (X[::10] * 255, Y[::10])),
+    "a layer that is not called": (net, without_a_layer, pair, (3,), (X[::10], Y[::10])),
+    "other weights each time": (net, changing, pair, (3,), (X[::10], Y[::10])),
+    "two calls": (Encoder, variational, itself, (6,), (X[::10], X[::10])),
+    "next tokens": (Language, next_token, tokens, (11, 3), (TOKENS[:16, :-1], TOKENS[:16, 1:])),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_has_the_losses_and_gradients_of_its_parts(form: str) -> None:
+    make, step, batch, shape, expected = FORMS[form]
+    given = subject(make(), step, batch)
+    found = paired(given)
+    assert found.pairs
+    torch.testing.assert_close(found.batch, expected, rtol=0, atol=0)
+    assert found.output is not None
+    assert found.output.shape == (16, *shape)
+    assert (
+        dict(found.model.named_parameters()).keys() == dict(given.model.named_parameters()).keys()
+    )
+    every = (each.batches + each.validation for each in (given, found))
+    for parts in zip(*every, strict=True):
+        twins, losses = (given.copy(), found.copy()), []
+        for twin, part in zip(twins, parts, strict=True):
+            torch.manual_seed(0)
+            losses.append(twin.loss(part))
+            losses[-1].backward()
+        torch.testing.assert_close(*losses)
+        grads = ([p.grad for p in twin.parameters] for twin in twins)
+        torch.testing.assert_close(*grads)
+
+
+def of_sums(model: Any, batch: Any) -> Tensor:
+    """Has one output for two examples."""
+    scores = model(batch[0].view(8, 2, 6).sum(1)).log_softmax(1)
+    return -scores.gather(1, batch[1][::2, None]).mean()
+
+
+def of_the_same_place(model: Any, batch: Any) -> Tensor:
+    """Cuts scores, not tokens: which place of the tokens is the target's is not known."""
+    scores = model(batch[0])[:, :-1]
+    return functional.cross_entropy(scores.reshape(-1, 3), batch[0][:, 1:].reshape(-1))
+
+
+def without_a_call(model: Any, batch: Any) -> Tensor:
+    return functional.cross_entropy(batch[0] @ model[0].weight.T, batch[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "step", "form"),
+    [(net, of_sums, pair), (Language, of_the_same_place, tokens), (net, without_a_call, pair)],
+)
+def test_what_has_no_such_parts_stays_a_step(make: Any, step: Any, form: Any) -> None:
+    given = subject(make(), step, form)
+    assert paired(given) is given
+
+
+def test_batches_with_other_settings_stay_a_step() -> None:
+    def scaled(model: Any, batch: Any) -> Tensor:
+        return batch[2] * functional.cross_entropy(model(batch[0]), batch[1])
+
+    given = subject(net(), scaled, lambda x, y: (x, y, 0.5))
+    assert paired(given) is not given
+    given.batches[3] = (*given.batches[3][:2], 1.0)
+    assert paired(given) is given
+
+
+def test_check_sees_the_outputs_of_a_step_with_a_loss_by_hand() -> None:
+    model = nn.Sequential(net(), nn.Softmax(1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(model: Any, batch: Any) -> Tensor:
+        scores = model(batch[0]).log_softmax(1)
+        return -scores[torch.arange(len(scores)), batch[1]].mean()
+
+    data = [(X[i::10], Y[i::10]) for i in range(10)]
+    before = [p.clone() for p in model.parameters()]
+    found = thalweg.check(model, optimizer, None, data, step=step)
+    assert [f.cause for f in found if f.severity == "problem"] == ["softmax_before_cross_entropy"]
+    torch.testing.assert_close(list(model.parameters()), before, rtol=0, atol=0)
