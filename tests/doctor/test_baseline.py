@@ -98,3 +98,33 @@ def test_the_best_constant_is_found_once_for_the_same_targets_and_anew_for_other
     assert len(asked) == count
     assert constant_loss(subject, [(x, 2 * y)]) == pytest.approx(21.0)
     assert constant_loss(subject, [(x[:4], y[:4]), (x[4:], y[4:])]) == pytest.approx(5.25)
+
+
+class Heads(nn.Module):
+    """Gives scores of three classes and two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kind, self.size = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"kind": self.kind(x), "size": self.size(x)}
+
+
+def test_several_outputs_have_a_best_constant_each() -> None:
+    kinds = torch.arange(40) % 3
+    sizes = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)) + 5
+
+    def loss_fn(out: dict[str, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.cross_entropy(out["kind"], y[0]) + functional.mse_loss(out["size"], y[1])
+
+    model, x = Heads(), torch.ones(40, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    share = kinds.bincount() / 40
+    entropy = float(-(share * share.log()).sum())
+    least = constant_loss(Subject(model, optimizer, loss_fn, [(x, (kinds, sizes))]))
+    assert least == pytest.approx(entropy + float(sizes.var(0, correction=0).mean()), rel=1e-4)
+    fits = Subject(
+        model, optimizer, lambda out, y: (out["size"] - y).square().sum(), [(x, 5.0 + 0 * sizes)]
+    )
+    assert constant_loss(fits) is None

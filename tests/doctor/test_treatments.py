@@ -354,6 +354,22 @@ def test_inputs_in_a_dict_are_treated() -> None:
     assert torch.equal(scaled["kind"], kind)
 
 
+def test_of_several_targets_those_that_are_not_scaled_are_treated() -> None:
+    generator = torch.Generator().manual_seed(0)
+    prices = 20000 + 8000 * torch.randn(64, generator=generator)
+    ages, kinds = torch.randn(64, 1, generator=generator), torch.arange(64) % 3
+    x = torch.randn(64, 4, generator=generator)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    whole = [(x, {"kind": kinds, "price": prices, "age": ages})]
+    subject = Subject(model, optimizer, lambda o, y: nn.MSELoss()(o[:, 0], y["price"]), whole)
+    (found,) = (t for t in treatments(subject) if t.cause == "inputs_and_targets_not_scaled")
+    _, treated = found.data(whole)[0]
+    torch.testing.assert_close(treated["price"], (prices - prices.mean()) / prices.std())
+    assert treated["age"] is ages
+    assert treated["kind"] is kinds
+
+
 def test_a_course_that_is_behind_ends_halfway_where_only_half_of_the_loss_counts() -> None:
     torch.manual_seed(0)
     x = torch.randn(320, 3)

@@ -1,14 +1,16 @@
 """What a loss is worth: that of the best constant output, and the least that outputs can reach."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from thalweg.doctor.loaders import Batch, inputs, target
 from thalweg.doctor.subject import LossFn, Subject, first_tensor
@@ -134,21 +136,61 @@ def constant_loss(subject: Subject, batches: Sequence[Batch] | None = None) -> f
         batches: whose targets count; those of training by default.
 
     Returns:
-        The loss; None where outputs are not one tensor, or a constant fits all targets exactly,
+        The loss; None where outputs are not known, or a constant fits all targets exactly,
         as one fits values and slopes of a differential equation: it is nothing to compare with.
     """
-    if subject.output is None or subject.loss_fn is None:
+    if not subject.pairs:
         return None
     pairs = zip(batches or (), subject.batches, strict=False)
     same = all(target(one) is target(other) for one, other in pairs)
     if batches and not (same and len(batches) == len(subject.batches)):
-        return _constant(subject, subject.output, batches)
+        return _constant(subject, batches)
     if subject not in _KNOWN:
-        _KNOWN[subject] = _constant(subject, subject.output, subject.batches)
+        _KNOWN[subject] = _constant(subject, subject.batches)
     return _KNOWN[subject]
 
 
-def _constant(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> float | None:
+def _constant(subject: Subject, batches: Sequence[Batch]) -> float | None:
+    if subject.output is None:
+        return _of_several(subject, batches)
+    return _of_one(subject, subject.output, batches)
+
+
+def _of_several(subject: Subject, batches: Sequence[Batch]) -> float | None:
+    """Return the loss of the best constants where a model returns several tensors."""
+    returned, form = tree_flatten(subject.returned())
+    count = subject.examples
+    rows = [i for i, one in enumerate(returned) if _is_rows(one, count)]
+    targets = [y for y in map(target, batches[:_MOST]) if _examples(y) == count]
+    if len(rows) < 2 or not targets:
+        return None
+
+    def outputs(constants: Sequence[Tensor], count: int) -> Any:  # noqa: ANN401 - as the model's
+        whole = list(returned)
+        for i, one in zip(rows, constants, strict=True):
+            whole[i] = one.expand(count, *one.shape[1:])
+        return tree_unflatten(whole, form)
+
+    assert subject.loss_fn is not None
+    starts = [torch.zeros_like(returned[i][:1]) for i in rows]
+    least, fitted = _fitted(subject.loss_fn, starts, targets, [count] * len(targets), outputs)
+    generator = torch.Generator().manual_seed(0)
+    aside = [one + torch.randn(one.shape, generator=generator).to(one) for one in fitted]
+    far = loss_of(subject.loss_fn, outputs(aside, count), targets[0])
+    return least if math.isfinite(least) and not least <= _EXACTLY * far else None
+
+
+def _is_rows(one: object, count: int) -> bool:
+    tensor = isinstance(one, Tensor) and one.is_floating_point() and one.ndim > 0
+    return tensor and len(one) == count  # type: ignore[arg-type] # it is a tensor
+
+
+def _examples(y: Any) -> int:  # noqa: ANN401
+    first = first_tensor(y)
+    return len(first) if first is not None and first.ndim else 0
+
+
+def _of_one(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> float | None:
     loss_fn = subject.loss_fn
     assert loss_fn is not None
     targets = [target(b) for b in batches[:_MOST]]
@@ -163,9 +205,11 @@ def _constant(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> flo
         starts.append(torch.stack([y.float().mean() for y in targets]).mean() * torch.ones(shape))
     for start in starts:
         for places in {shape[1:]: None, output.shape[1:]: None}:  # most losses ask for all places
-            least, fitted = _fitted(loss_fn, start.to(output), targets, counts, places)
+            least, (fitted,) = _fitted(
+                loss_fn, [start.to(output)], targets, counts, partial(_expanded, places)
+            )
             if math.isfinite(least):
-                far = _away(subject, fitted.expand(len(output), *(places or shape[1:])))
+                far = _away(subject, _expanded(places, [fitted], len(output)))
                 return None if least <= _EXACTLY * far else least
     return None
 
@@ -211,24 +255,29 @@ def _shape(output: Tensor, y: Any, loss_fn: LossFn) -> list[int]:  # noqa: ANN40
     return shape
 
 
+def _expanded(places: tuple[int, ...], constants: Sequence[Tensor], count: int) -> Tensor:
+    """Return a constant as outputs of so many rows, the same along what it has as 1."""
+    return constants[0].expand(count, *places)
+
+
 def _fitted(
     loss_fn: LossFn,
-    start: Tensor,
+    starts: Sequence[Tensor],
     targets: list[Any],
     counts: list[int],
-    places: tuple[int, ...],
-) -> tuple[float, Tensor]:
-    """Return the least mean loss of a constant from a start, and it; inf where none is finite.
+    outputs: Callable[[Sequence[Tensor], int], Any],
+) -> tuple[float, list[Tensor]]:
+    """Return the least mean loss of constants from a start, and them; inf where none is finite.
 
     Args:
         loss_fn: of outputs and targets.
-        start: of the constant.
+        starts: of the constants.
         targets: of each batch, or of all.
         counts: of the rows of outputs for each.
-        places: shape of an output; the constant is the same along what it has as 1.
+        outputs: makes so many rows of the constants.
     """
-    constant = start.clone().requires_grad_()
-    rule = torch.optim.LBFGS([constant], max_iter=20, line_search_fn="strong_wolfe")
+    constants = [start.clone().requires_grad_() for start in starts]
+    rule = torch.optim.LBFGS(constants, max_iter=20, line_search_fn="strong_wolfe")
     least = math.inf
 
     def closure() -> Tensor:
@@ -236,8 +285,7 @@ def _fitted(
         rule.zero_grad()
         total = torch.zeros(())
         for y, count in zip(targets, counts, strict=True):
-            outputs = constant.expand(count, *places)
-            total = total + loss_fn(outputs, y) * (count / sum(counts))
+            total = total + loss_fn(outputs(constants, count), y) * (count / sum(counts))
         if total.requires_grad:
             total.backward()
         value = float(total.detach())
@@ -246,4 +294,4 @@ def _fitted(
 
     with suppress(Exception):  # what a loss refuses, it refuses in its own way
         rule.step(closure)
-    return least, constant.detach()
+    return least, [constant.detach() for constant in constants]

@@ -1,13 +1,12 @@
 """A step of the user's own, parted into inputs, outputs, and a loss of outputs and targets.
 
-What a step does is found by experiment. Of the members of a batch, those that change what its last
-call of a module returns are inputs; those that change the loss of what is returned are targets.
+Of the members of a batch, those that what its last call of a module returns is made of are inputs.
+Where this call is answered with the same, those that the loss is still made of are targets.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, t
 
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Step, Subject, cloned, first_tensor
+from thalweg.stack.calls import Calls
 
 __all__ = ["parted"]
 
@@ -184,27 +184,25 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     if first is None or first.ndim == 0 or len(first) != len(members[places[0]]):
         return None
 
-    def outputs(changed: Any = None, place: int = 0) -> Any:  # noqa: ANN401
+    def outputs(members: Sequence[Any]) -> Any:  # noqa: ANN401
         torch.manual_seed(0)
-        given = [changed if i == place and changed is not None else m for i, m in whole]
-        return way.outputs(model, given)
+        return way.outputs(model, members)
 
-    def loss(changed: Any = None, place: int = 0, out: Any = out) -> Tensor:  # noqa: ANN401
+    def loss(members: Sequence[Any]) -> Tensor:
         torch.manual_seed(0)
-        given = [changed if i == place and changed is not None else m for i, m in whole]
-        return way.loss(model, out, given)
+        return way.loss(model, out, members)
 
-    whole = list(enumerate(members))
     given = _read(outputs, members, places)
+    origins = _Origins([*members, out])
+    with origins:
+        owed = len(members) in origins.of(loss(members))  # to what the call returned
     compared = _read(loss, members, places)
-    moved = [tree_map(partial(_moved, how=how), out) for how in (0.9, None)]
-    if not given or not compared or not any(_differ(loss(out=one), loss()) for one in moved):
+    if not given or not compared or not owed:
         return None
     both = sorted({*given} & {*compared})
     shifted = [
-        i for i in both
-        if _ignores(outputs, members[i], i, -1) and _ignores(loss, members[i], i, 0)
-    ]  # fmt: skip
+        i for i in both if _ignores(outputs, members, i, -1) and _ignores(loss, members, i, 0)
+    ]
     if any(not members[i].is_floating_point() for i in both if i not in shifted):
         return None  # of tokens that are input and target, it is not known which is which
     return _Way(
@@ -214,19 +212,77 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     )
 
 
-def _read(result: Callable[..., Any], members: Sequence[Any], places: Sequence[int]) -> list[int]:
-    """Return the places of the members of a batch that change a result."""
-    usual = result()
-    return [i for i in places if _differ(result(_other(members[i]), i), usual)]
+class _Origins(Calls):
+    """Notes which members of a batch tensors are made of.
+
+    Args:
+        members: each a tree.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        super().__init__()
+        self._of: dict[int, set[int]] = {}
+        self._held: list[Any] = [members]  # else another tensor may have the number of one
+        for place, member in enumerate(members):
+            self._note(member, {place})
+
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:  # noqa: ANN401
+        out = function(*args, **named)
+        name = getattr(function, "__name__", "")
+        if not name.endswith("_like") and not name.startswith("new_"):  # these ask for a shape
+            origins = self.of((args, named))
+            in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+            self._note((out, *args[: int(in_place)]), origins)
+        return out
+
+    def of(self, tree: Any) -> set[int]:  # noqa: ANN401
+        """Return what the tensors of a tree are made of."""
+        return {*()}.union(*(self._of.get(id(one), ()) for one in tree_leaves(tree)))
+
+    def _note(self, tree: Any, origins: set[int]) -> None:  # noqa: ANN401
+        for one in tree_leaves(tree) if origins else ():
+            if isinstance(one, Tensor):
+                self._of[id(one)] = self._of.get(id(one), set()) | origins
+                self._held.append(one)
 
 
-def _ignores(result: Callable[..., Any], member: Tensor, place: int, column: int) -> bool:
+def _read(
+    result: Callable[[Sequence[Any]], Any], members: Sequence[Any], places: Sequence[int]
+) -> list[int]:
+    """Return the places of the members of a batch that a result is made of.
+
+    Those that were numbers of Python on the way show in another result, or in an error.
+    """
+    origins = _Origins(members)
+    with origins:
+        usual = result(members)
+    made_of = origins.of(usual)
+    return [i for i in places if i in made_of or _changes(result, members, i, _other(members[i]))]
+
+
+def _changes(
+    result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int, other: Tensor
+) -> bool:
+    """Return whether a result is another with something else in a place, or fails."""
+    changed = [other if i == place else member for i, member in enumerate(members)]
+    try:
+        return _differ(result(changed), result(members))
+    except Exception:  # noqa: BLE001 - what a step refuses, it reads
+        return True
+
+
+def _ignores(
+    result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int, column: int
+) -> bool:
     """Return whether a column of a member changes nothing, as the last of a text as input does."""
+    member = members[place]
     if member.ndim < 2 or member.shape[1] < 3:
         return False
     edge = member.clone()
     edge[:, column] = _other(member[:, column])
-    return not _differ(result(edge, place), result())
+    return not _changes(result, members, place, edge)
 
 
 def _sound(out: Any) -> Any:  # noqa: ANN401
@@ -297,13 +353,6 @@ def _alike(every: Sequence[Batch], form: TreeSpec, places: Sequence[int]) -> boo
 
 def _rows(member: object) -> bool:
     return isinstance(member, Tensor) and member.ndim > 0 and len(member) > 0
-
-
-def _moved(member: Any, how: float | None) -> Any:  # noqa: ANN401
-    """Return an output in another size, or each row with the output of another example."""
-    if not isinstance(member, Tensor) or not member.is_floating_point():
-        return member
-    return member.roll(1, 0) if how is None else how * member
 
 
 def _sized(rows: Tensor, count: int) -> Tensor:

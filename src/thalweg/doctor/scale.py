@@ -10,10 +10,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from thalweg.doctor.loaders import Batch, inputs, target
 
-__all__ = ["FAR", "Scale", "numbers", "standardized", "unit"]
+__all__ = ["Scale", "goals", "numbers", "standardized", "unit"]
 
 _ROWS = 4096  # examples that statistics are taken of
-FAR = 5.0  # root mean square of what is not scaled; its reciprocal's square is too small
+_FAR = 5.0  # root mean square of what is not scaled; its reciprocal's square is too small
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class Scale:
     @property
     def far(self) -> bool:
         """Whether they are far from mean 0 and scale 1."""
-        return self.size > FAR or self.size < 1 / FAR**2 or self.spread > 100
+        return self.unlike_unit or self.spread > 100
+
+    @property
+    def unlike_unit(self) -> bool:
+        """Whether they are far from scale 1, whatever their columns are beside each other."""
+        return self.size > _FAR or self.size < 1 / _FAR**2
 
     @classmethod
     def of(cls, rows: Tensor) -> "Scale":
@@ -51,6 +56,20 @@ def numbers(batches: Sequence[Batch]) -> Iterator[Tensor]:
     """Yield the numbers of each input, a row an example, wherever in a tuple or dict it stands."""
     members = zip(*(tree_flatten(inputs(batch))[0] for batch in batches), strict=False)
     yield from (rows for rows in map(_rows, members) if rows is not None)
+
+
+def goals(batches: Sequence[Batch]) -> list[Tensor | None]:
+    """Return the numbers of each target, a row an example; None for what are classes or tags."""
+    members = zip(*(tree_flatten(target(batch))[0] for batch in batches), strict=False)
+    return [_numbers(column) for column in members]
+
+
+def _numbers(tensors: Sequence[Any]) -> Tensor | None:
+    plain = all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in tensors)
+    if not plain or len({t.shape[1:] for t in tensors}) > 1:
+        return None
+    y = torch.cat([t.reshape(len(t), -1) for t in tensors])
+    return None if bool(((y == 0) | (y == 1)).all()) else y
 
 
 def _rows(tensors: Sequence[Any]) -> Tensor | None:
@@ -74,13 +93,23 @@ def standardized(batches: Sequence[Batch], *, targets: bool = False) -> list[Bat
         plain = all(isinstance(t, Tensor) and t.is_floating_point() for t in column)
         if plain and (place == 0 or (rows is not None and Scale.of(rows).far)):
             members[place] = unit(column)
-    ys = [target(batch) for batch in batches]
-    ys = unit(ys) if targets else ys
+    ys = _unit_targets(batches) if targets else [target(batch) for batch in batches]
     leaves = zip(*members, strict=True)
     return [
         (*tree_unflatten(list(own), spec), y)
         for own, (_, spec), y in zip(leaves, given, ys, strict=True)
     ]
+
+
+def _unit_targets(batches: Sequence[Batch]) -> list[Any]:
+    """Return the targets with mean 0 and deviation 1; of several, those that are far from it."""
+    given = [tree_flatten(target(batch)) for batch in batches]
+    members = [list(column) for column in zip(*(leaves for leaves, _ in given), strict=True)]
+    for place, rows in enumerate(goals(batches)):
+        if rows is not None and (len(members) == 1 or Scale.of(rows).unlike_unit):
+            members[place] = unit(members[place])
+    leaves = zip(*members, strict=True)
+    return [tree_unflatten(list(own), spec) for own, (_, spec) in zip(leaves, given, strict=True)]
 
 
 def unit(tensors: list[Tensor]) -> list[Tensor]:

@@ -434,10 +434,11 @@ class Subject:
         """The output on the first batch in evaluation mode; None where there is not just one."""
         if not self.pairs:
             return None
-        out = self._returned()
+        out = self.returned()
         return out.detach() if isinstance(out, Tensor) and out.is_floating_point() else None
 
-    def _returned(self) -> Any:  # noqa: ANN401 - whatever the user's model returns
+    def returned(self) -> Any:  # noqa: ANN401 - whatever the user's model returns
+        """Return what the model returns for the first batch in evaluation mode."""
         model = self.copy().model.eval()
         with torch.no_grad(), blamed("model"):
             return model(*inputs(self.batch))
@@ -445,7 +446,7 @@ class Subject:
     def _given_to_loss(self) -> str:
         if not self.pairs:
             return ""
-        out = self._returned() if self.output is None else self.output
+        out = self.returned() if self.output is None else self.output
         return given_to_loss(out, target(self.batch))
 
     @cached_property

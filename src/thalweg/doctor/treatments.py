@@ -18,7 +18,7 @@ from thalweg.doctor.first_weights import activating, drawing
 from thalweg.doctor.layers import replaced
 from thalweg.doctor.loaders import Batch, inputs, joinable, merged, shuffled, target
 from thalweg.doctor.normalization import normalizes, tiny_batches
-from thalweg.doctor.scale import FAR, Scale, numbers, standardized, unit
+from thalweg.doctor.scale import Scale, goals, numbers, standardized, unit
 from thalweg.doctor.subject import Copy, Subject, first_tensor
 from thalweg.doctor.treatment import Treatment
 from thalweg.words import digits, listed, percent
@@ -297,17 +297,16 @@ def _adapts(group: dict[str, Any]) -> bool:
 def _scaling(subject: Subject) -> Iterator[Treatment]:
     if not subject.pairs:
         return
-    y = _numbers(subject)
     x_scale = next((s for s in map(Scale.of, numbers(subject.batches)) if s.far), None)
-    y_scale = Scale.of(y) if y is not None else None
-    y_far = y_scale is not None and (y_scale.size > FAR or y_scale.size < 1 / FAR**2)
+    y_scales = (Scale.of(y) for y in goals(subject.batches) if y is not None)
+    y_scale = next((scale for scale in y_scales if scale.unlike_unit), None)
     if x_scale is not None:
         sign = (
             f"Inputs have mean {digits(x_scale.mean)} and size {digits(x_scale.size)}; their "
             f"columns differ {digits(x_scale.spread)}-fold in scale."
         )
         yield Treatment("inputs_not_scaled", 0, "standardized inputs", sign, data=standardized)
-    if y_far and y_scale is not None:
+    if y_scale is not None:
         sign = f"Targets have mean {digits(y_scale.mean)} and size {digits(y_scale.size)}."
         both = partial(standardized, targets=True)
         words = "standardized inputs and targets" if x_scale else "standardized targets"
@@ -390,15 +389,8 @@ def _drawn_in(batches: list[Batch], ends: tuple[Tensor, Tensor]) -> list[Batch]:
 
 def _numbers(subject: Subject) -> Tensor | None:
     """Return the targets of a regression, a row an example; None for classes."""
-    found = [target(batch) for batch in subject.batches]
-    if not all(isinstance(y, Tensor) and y.is_floating_point() and y.ndim for y in found):
-        return None
-    y = torch.cat([y.reshape(len(y), -1) for y in found]) if _alike(found) else None
-    return None if y is None or bool(((y == 0) | (y == 1)).all()) else y
-
-
-def _alike(tensors: Sequence[Tensor]) -> bool:
-    return len({t.shape[1:] for t in tensors}) == 1
+    found = goals(subject.batches) if isinstance(target(subject.batch), Tensor) else []
+    return found[0] if found else None
 
 
 def decorrelating(subject: Subject) -> Iterator[Treatment]:
