@@ -70,6 +70,23 @@ def next_token(model: Any, batch: Any) -> Tensor:
     return functional.cross_entropy(scores.reshape(-1, 3), tokens[:, 1:].reshape(-1))
 
 
+def next_scores(model: Any, batch: Any) -> Tensor:
+    """Cuts scores, not tokens."""
+    scores = model(batch[0])[:, :-1]
+    return functional.cross_entropy(scores.reshape(-1, 3), batch[0][:, 1:].reshape(-1))
+
+
+def unshifted(model: Any, batch: Any) -> Tensor:
+    scores = model(batch[0][:, 1:])
+    return functional.cross_entropy(scores.reshape(-1, 3), batch[0][:, 1:].reshape(-1))
+
+
+def denoising(model: Any, batch: Any) -> Tensor:
+    noise = torch.randn_like(batch[0])
+    out = model.decode(model.encode(batch[0] + noise)[:, :2])
+    return functional.mse_loss(out, noise)
+
+
 def itself(x: Tensor, _: Tensor) -> Any:
     return (x,)
 
@@ -89,6 +106,9 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]]
     "a layer that is not called": (net, without_a_layer, pair, (3,), (X[::10], Y[::10])),
     "other weights each time": (net, changing, pair, (3,), (X[::10], Y[::10])),
     "two calls": (Encoder, variational, itself, (6,), (X[::10], X[::10])),
+    "no target but drawn numbers": (Encoder, denoising, itself, (6,), (X[::10], torch.arange(16))),
+    "scores but the last": (Language, next_scores, tokens, (11, 3), (TOKENS[:16], TOKENS[:16, 1:])),
+    "a given target": (Language, unshifted, tokens, (11, 3), (TOKENS[:16, 1:], TOKENS[:16, 1:])),
     "next tokens": (Language, next_token, tokens, (11, 3), (TOKENS[:16, :-1], TOKENS[:16, 1:])),
 }
 
@@ -117,16 +137,23 @@ def test_a_step_has_the_losses_and_gradients_of_its_parts(form: str) -> None:
         torch.testing.assert_close(*grads)
 
 
+def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
+    model = net()
+    nn.init.constant_(model[0].weight, torch.nan)
+    found = paired(subject(model, penalized, named))
+    assert found.pairs
+    torch.testing.assert_close(found.batch, (X[::10] * 255, Y[::10]), rtol=0, atol=0)
+
+
 def of_sums(model: Any, batch: Any) -> Tensor:
     """Has one output for two examples."""
     scores = model(batch[0].view(8, 2, 6).sum(1)).log_softmax(1)
     return -scores.gather(1, batch[1][::2, None]).mean()
 
 
-def of_the_same_place(model: Any, batch: Any) -> Tensor:
-    """Cuts scores, not tokens: which place of the tokens is the target's is not known."""
-    scores = model(batch[0])[:, :-1]
-    return functional.cross_entropy(scores.reshape(-1, 3), batch[0][:, 1:].reshape(-1))
+def copying(model: Any, batch: Any) -> Tensor:
+    """Of tokens that are input and target it is not known which place is which."""
+    return functional.cross_entropy(model(batch[0]).reshape(-1, 3), batch[0].reshape(-1))
 
 
 def without_a_call(model: Any, batch: Any) -> Tensor:
@@ -135,7 +162,7 @@ def without_a_call(model: Any, batch: Any) -> Tensor:
 
 @pytest.mark.parametrize(
     ("make", "step", "form"),
-    [(net, of_sums, pair), (Language, of_the_same_place, tokens), (net, without_a_call, pair)],
+    [(net, of_sums, pair), (Language, copying, tokens), (net, without_a_call, pair)],
 )
 def test_what_has_no_such_parts_stays_a_step(make: Any, step: Any, form: Any) -> None:
     given = subject(make(), step, form)

@@ -6,7 +6,7 @@ Where this call is answered with the same, those that the loss is still made of 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,11 @@ from thalweg.doctor.subject import Step, Subject, cloned, first_tensor
 from thalweg.stack.calls import Calls
 
 __all__ = ["parted"]
+
+_SHIFTED = (
+    ((0, 1), (1, 0)),  # what is left out of a text at the begin and the end: of input, of target
+    ((1, 0), (1, 0)),  # a decoder is given its target
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class _Way:
         sample: the members of one batch.
         given: what is read for the outputs.
         compared: what is read for the loss of these.
+        cut: whether the outputs' last place is left out, as that of a text, which has no target.
+        start: the state of random numbers in which outputs were last asked for: their loss may
+            compare them with numbers that were drawn on the way.
     """
 
     step: Step
@@ -69,6 +77,8 @@ class _Way:
     sample: tuple[Any, ...]
     given: tuple[_Read, ...]
     compared: tuple[_Read, ...]
+    cut: bool = False
+    start: list[Tensor] = field(default_factory=list)
 
     def __deepcopy__(self, _: object) -> "_Way":
         return self
@@ -76,6 +86,7 @@ class _Way:
     def outputs(self, model: nn.Module, given: Sequence[Any]) -> Any:  # noqa: ANN401
         """Return what the last call returns for inputs."""
         found: list[Any] = []
+        self.start[:] = [torch.get_rng_state()]
 
         def note(_: nn.Module, __: object, out: Any) -> None:  # noqa: ANN401
             found.append(out)
@@ -84,28 +95,36 @@ class _Way:
 
         handle = model.get_submodule(self.place).register_forward_hook(note)
         try:
-            self.step(model, self._batch(self.given, given))
+            self.step(model, self._batch(self.given, given, len(given[0])))
         except _Returned:
-            return found[-1]
+            return found[-1][:, :-1] if self.cut else found[-1]
         finally:
             handle.remove()
         raise RuntimeError("the step does not call the model as before")
 
     def loss(self, model: nn.Module, out: Any, compared: Sequence[Any]) -> Tensor:  # noqa: ANN401
         """Return the loss of what the last call returned."""
-        with _answering(model.get_submodule(self.place), out, self.call):
-            return self.step(model, self._batch(self.compared, compared))
+        first = first_tensor(out)
+        assert first is not None
+        whole = torch.cat([out, torch.zeros_like(out[:, :1])], 1) if self.cut else out
+        now = torch.get_rng_state()
+        torch.set_rng_state(self.start[0] if self.start else now)
+        try:
+            with _answering(model.get_submodule(self.place), whole, self.call):
+                return self.step(model, self._batch(self.compared, compared, len(first)))
+        finally:
+            torch.set_rng_state(now)
+            torch.rand(())  # else the next step would draw the same numbers
 
     def pair(self, batch: Batch) -> Batch:
-        """Return a batch as inputs and target."""
+        """Return a batch as inputs and target; its rows are numbered where no target is read."""
         members = tree_leaves(batch)
-        compared = tuple(one.of(members) for one in self.compared)
-        target = compared if len(compared) > 1 else compared[0]
-        return (*(one.of(members) for one in self.given), target)
+        given = tuple(one.of(members) for one in self.given)
+        compared = tuple(one.of(members) for one in self.compared) or (torch.arange(len(given[0])),)
+        return (*given, compared if len(compared) > 1 else compared[0])
 
-    def _batch(self, read: Sequence[_Read], members: Sequence[Any]) -> Batch:
-        """Return a batch with what is read, and the sample's in the other places."""
-        count = next(len(one) for one in members if _rows(one))
+    def _batch(self, read: Sequence[_Read], members: Sequence[Any], count: int) -> Batch:
+        """Return a batch with what is read, and so many rows of the sample's in other places."""
         whole = [_sized(one, count) if _rows(one) else one for one in self.sample]
         for each, one in zip(read, members, strict=True):
             each.put(whole, one)
@@ -136,8 +155,8 @@ class _Loss:
         self._model, self._way = model, way
 
     def __call__(self, out: Any, target: Any) -> Tensor:  # noqa: ANN401 - of the user's
-        several = len(self._way.compared) > 1
-        return self._way.loss(self._model, out, target if several else (target,))
+        compared = target if len(self._way.compared) > 1 else (target,)
+        return self._way.loss(self._model, out, compared if self._way.compared else ())
 
 
 def parted(subject: Subject) -> Subject | None:
@@ -176,9 +195,8 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     calls = _calls(step, model, every[0]) if places and _alike(every, form, places) else []
     if not calls:
         return None
-    all_of_it = tuple(map(_Read, range(len(members))))
-    last = (step, calls[-1], calls.count(calls[-1]), form, tuple(members))
-    way = _Way(*last, all_of_it, all_of_it)
+    whole = tuple(map(_Read, range(len(members))))
+    way = _Way(step, calls[-1], calls.count(calls[-1]), form, tuple(members), whole, whole)
     out = _sound(way.outputs(model, members))
     first = first_tensor(out)
     if first is None or first.ndim == 0 or len(first) != len(members[places[0]]):
@@ -188,27 +206,29 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
         torch.manual_seed(0)
         return way.outputs(model, members)
 
-    def loss(members: Sequence[Any]) -> Tensor:
-        torch.manual_seed(0)
-        return way.loss(model, out, members)
+    def loss(members: Sequence[Any]) -> Tensor:  # of all members, and of what the call returned
+        return way.loss(model, members[-1], members[:-1])
 
+    count, with_out = len(members), [*members, out]
     given = _read(outputs, members, places)
-    origins = _Origins([*members, out])
-    with origins:
-        owed = len(members) in origins.of(loss(members))  # to what the call returned
-    compared = _read(loss, members, places)
-    if not given or not compared or not owed:
+    compared = _read(loss, with_out, [*places, count])
+    if not given or count not in compared:
         return None
-    both = sorted({*given} & {*compared})
-    shifted = [
-        i for i in both if _ignores(outputs, members, i, -1) and _ignores(loss, members, i, 0)
-    ]
-    if any(not members[i].is_floating_point() for i in both if i not in shifted):
-        return None  # of tokens that are input and target, it is not known which is which
-    return _Way(
-        *last,
-        tuple(_Read(i, left_out=int(i in shifted)) for i in given),
-        tuple(_Read(i, begin=int(i in shifted)) for i in compared),
+    compared.remove(count)
+    reads = dict.fromkeys({*given, *compared}, ((0, 0), (0, 0)))
+    cut = False
+    for i in {*given} & {*compared}:  # an input that is its own target, as a text is
+        ours = _edges(outputs, members, i), _edges(loss, with_out, i)
+        ends = ours == ((0, 0), (1, 0)) and _ends(loss, with_out, i)
+        if ours in _SHIFTED or ends:
+            reads[i], cut = ours, cut or ends
+        elif not members[i].is_floating_point():
+            return None  # which of its places are the target's is not known
+    return replace(
+        way,
+        given=tuple(_Read(i, *reads[i][0]) for i in given),
+        compared=tuple(_Read(i, *reads[i][1]) for i in compared),
+        cut=cut,
     )
 
 
@@ -251,7 +271,7 @@ class _Origins(Calls):
 def _read(
     result: Callable[[Sequence[Any]], Any], members: Sequence[Any], places: Sequence[int]
 ) -> list[int]:
-    """Return the places of the members of a batch that a result is made of.
+    """Return the places of the members that a result is made of.
 
     Those that were numbers of Python on the way show in another result, or in an error.
     """
@@ -273,16 +293,30 @@ def _changes(
         return True
 
 
+def _edges(
+    result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int
+) -> tuple[int, int]:
+    """Return how many columns, 0 or 1, a result leaves out at the begin and the end of a member."""
+    return _ignores(result, members, place, 0), _ignores(result, members, place, -1)
+
+
 def _ignores(
     result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int, column: int
-) -> bool:
-    """Return whether a column of a member changes nothing, as the last of a text as input does."""
+) -> int:
+    """Return 1 where a column of a member changes nothing, as the last of a text as input does."""
     member = members[place]
     if member.ndim < 2 or member.shape[1] < 3:
-        return False
+        return 0
     edge = member.clone()
     edge[:, column] = _other(member[:, column])
-    return not _changes(result, members, place, edge)
+    return int(not _changes(result, members, place, edge))
+
+
+def _ends(result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int) -> bool:
+    """Return whether there is an output for each place of a text, and the last one counts not."""
+    out = members[-1]
+    alike = isinstance(out, Tensor) and out.shape[:2] == members[place].shape
+    return alike and bool(_ignores(result, members, len(members) - 1, -1))
 
 
 def _sound(out: Any) -> Any:  # noqa: ANN401
@@ -360,8 +394,10 @@ def _sized(rows: Tensor, count: int) -> Tensor:
     return rows if len(rows) == count else rows[torch.arange(count) % len(rows)]
 
 
-def _other(rows: Tensor) -> Tensor:
+def _other(rows: Any) -> Any:  # noqa: ANN401
     """Return rows of another example in the place of each; where all are one, other values."""
+    if not isinstance(rows, Tensor):
+        return tree_map(lambda t: _other(t) if _rows(t) else t, rows)
     turned = rows.roll(1, 0)
     if not torch.equal(turned.nan_to_num(), rows.nan_to_num()):
         return turned

@@ -180,7 +180,8 @@ def _parts(x: Tensor, y: Tensor) -> Iterator[Part]:
 
     Several sequences may stand in one input, such as a text and its translation.
     """
-    if x.shape == y.shape:
+    one_more = x.ndim == y.ndim == 2 and x.shape == (len(y), y.shape[1] + 1)  # the last of a text
+    if x.shape == y.shape or one_more:
         yield None
     for dimension in range(1, x.ndim):
         count = x.shape[dimension]
@@ -211,7 +212,8 @@ def _leaking_token(
     for ahead in range(4):
         if ahead == 0 and x.is_floating_point():
             continue  # an autoencoder
-        if time <= ahead + 1 or not _equal(whole[:, ahead:], later[:, : time - ahead]):
+        both = min(whole.shape[1] - ahead, time)
+        if time <= ahead + 1 or not _equal(whole[:, ahead : ahead + both], later[:, :both]):
             continue
         place = (time - ahead) // 2
         changed = x.clone()
