@@ -137,6 +137,13 @@ def test_a_step_has_the_losses_and_gradients_of_its_parts(form: str) -> None:
         torch.testing.assert_close(*grads)
 
 
+def test_a_loss_that_draws_is_another_each_time() -> None:
+    found = paired(subject(Encoder(), denoising, itself))
+    assert found.loss_fn is not None
+    first, second = (found.loss_fn(found.output, found.batch[-1]) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
 def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
     model = net()
     nn.init.constant_(model[0].weight, torch.nan)

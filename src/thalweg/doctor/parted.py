@@ -108,7 +108,7 @@ class _Way:
         assert first is not None
         whole = torch.cat([out, torch.zeros_like(out[:, :1])], 1) if self.cut else out
         now = torch.get_rng_state()
-        torch.set_rng_state(self.start[0] if self.start else now)
+        torch.set_rng_state(self.start.pop() if self.start else now)  # a second loss draws anew
         try:
             with _answering(model.get_submodule(self.place), whole, self.call):
                 return self.step(model, self._batch(self.compared, compared, len(first)))
@@ -207,6 +207,8 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
         return way.outputs(model, members)
 
     def loss(members: Sequence[Any]) -> Tensor:  # of all members, and of what the call returned
+        torch.manual_seed(0)
+        way.start[:] = [torch.get_rng_state()]
         return way.loss(model, members[-1], members[:-1])
 
     count, with_out = len(members), [*members, out]
