@@ -1,6 +1,7 @@
 """What the doctor's treatments on copies say of a training."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -105,22 +106,45 @@ def test_no_rate_is_a_problem_where_the_loss_need_not_fall() -> None:
     assert [f.severity for f in found if f.cause == "lr_too_high"] == ["warning"]
 
 
-@pytest.mark.parametrize("stable", [True, False])
-def test_a_logarithm_of_what_is_too_small_is_named(*, stable: bool) -> None:
-    def by_hand(out: Tensor, y: Tensor) -> Tensor:
-        if stable:
-            return nn.functional.binary_cross_entropy_with_logits(out, y)
-        p = out.sigmoid()  # 1 for scores above 17
-        return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+def with_logarithm(out: Tensor, y: Tensor) -> Tensor:
+    p = out.sigmoid()  # 1 for scores above 17
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
 
+
+def with_exponential(out: Tensor, y: Tensor) -> Tensor:
+    e = (4 * out).exp()  # infinite for scores above 22
+    return (e / (1 + e) - y).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "words"),
+    [
+        (nn.functional.binary_cross_entropy_with_logits, []),
+        (with_logarithm, ["A logarithm takes"]),
+        (with_exponential, ["An exponential takes"]),
+    ],
+    ids=["stable", "logarithm", "exponential"],
+)
+def test_a_function_of_what_is_too_small_or_too_large_is_named(
+    loss_fn: Callable[[Tensor, Tensor], Tensor], words: list[str]
+) -> None:
     torch.manual_seed(0)
     model, x = nn.Linear(4, 1), 10 * torch.randn(160, 4)
     nn.init.normal_(model.weight)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    found = thalweg.check(model, optimizer, by_hand, batches(x, (x[:, :1] > 0).float())).findings
-    told = [f for f in found if "A logarithm takes" in f.sentence]
-    assert [(f.cause, f.severity) for f in told] == [("loss_not_finite", "problem")] * (not stable)
-    assert [f.cause for f in found[:1]] == [f.cause for f in told[:1]] or stable
+    found = thalweg.check(model, optimizer, loss_fn, batches(x, (x[:, :1] > 0).float())).findings
+    told = [f for f in found if "kept" in f.sentence]
+    assert [f.sentence[: len(w)] for f, w in zip(told, words, strict=True)] == words
+    assert [(f.cause, f.severity) for f in told] == [("loss_not_finite", "problem")] * len(words)
+    assert list(found[:1]) == told[:1] or not words
+
+
+def test_what_is_bounded_by_force_is_no_cure_where_the_loss_is_huge() -> None:
+    model, data = nn.Linear(2, 1), [(torch.ones(16, 2), torch.full((16, 1), 1e4))]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trials = Trials(Subject(model, optimizer, nn.functional.mse_loss, data), 4, 1.0)
+    lefts = [trials.run(Treatment(c, 0, "", "")).left for c in ("plateau", "loss_not_finite")]
+    assert [math.isfinite(left) for left in lefts] == [True, False]
 
 
 def trained(

@@ -15,8 +15,8 @@ from thalweg.doctor.treatments import (
     adam,
     clipping,
     decorrelating,
+    elementary,
     larger_batches,
-    logarithms,
     one_batch,
     treatments,
 )
@@ -284,7 +284,7 @@ def _without_rate(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]
 def _given(trials: Trials) -> Iterator[Treatment]:
     yield from treatments(trials.subject)
     if not math.isfinite(trials.plain.left):
-        yield logarithms()
+        yield from elementary()
 
 
 def _clipping(trials: Trials, norms: Sequence[float]) -> Iterator[Treatment]:

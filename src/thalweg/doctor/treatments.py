@@ -1,5 +1,6 @@
 """Treatments: what is tried on a copy for each cause, and the signs that a cause needs first."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -28,8 +29,8 @@ __all__ = [
     "adam",
     "clipping",
     "decorrelating",
+    "elementary",
     "larger_batches",
-    "logarithms",
     "one_batch",
     "outliers",
     "scaled_rate",
@@ -105,12 +106,12 @@ def _clipped(twin: Copy, norm: float) -> None:
     twin.clip = norm
 
 
-def logarithms() -> Treatment:
-    """Return the treatment that keeps what logarithms take off 0.
+def elementary() -> Iterator[Treatment]:
+    """Yield what keeps logarithms and exponentials where they and their derivatives are finite.
 
-    It comes before scales and first weights, which keep exponentials from being too small, too.
+    They come before scales, rates and first weights, which keep their arguments there, too.
     """
-    return Treatment(
+    yield Treatment(
         "loss_not_finite",
         -1,
         "every logarithm's argument kept above 0",
@@ -119,10 +120,25 @@ def logarithms() -> Treatment:
         "logsigmoid, or a loss that takes scores.",
         around=partial(replaced, {"log"}, _above_zero),
     )
+    yield Treatment(
+        "loss_not_finite",
+        -1,
+        "every exponential kept far below the largest number",
+        "An exponential takes a number so large that it is infinite: use softmax, logsumexp or "
+        "softplus, which subtract the largest number first, or bound its argument.",
+        around=partial(replaced, {"exp"}, _below_largest),
+    )
 
 
 def _above_zero(x: Tensor) -> Tensor:
     return x.clamp(min=_TINY).log()
+
+
+def _below_largest(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        return x.exp()
+    most = math.log(torch.finfo(x.dtype).max) / 2  # products and sums of two are finite, too
+    return x.clamp(max=most).exp()
 
 
 def adam(subject: Subject) -> Iterator[Treatment]:

@@ -19,6 +19,7 @@ _RATES = {"lr_too_high", "lr_too_low"}
 _HURRIED = {*_RATES, "weight_decay_too_high", "ill_conditioned"}
 _NOTHING, _FALLING = 0.97, 0.98  # of the loss of a constant; of what it was before
 _FAR = 1.5  # times the loss of a constant
+_HUGE = 1e6  # a loss
 _TELLING = 100  # steps, of fewer of which the last tenth is mostly noise
 
 
@@ -102,7 +103,9 @@ class Trials:
             treatment.prepare(twin)
             with treatment.around():
                 losses = twin.train(batches, steps, allowance, partial(self._hopeless, treatment))
-            return Course(treatment, losses, self.left(losses, batches))
+            # What is bounded by force, and makes the loss huge all the same, is no cure.
+            forced = treatment.cause == "loss_not_finite" and not max(losses) < _HUGE
+            return Course(treatment, losses, math.inf if forced else self.left(losses, batches))
         except Exception:  # noqa: BLE001 - a treatment that the model or its loss refuses cures nothing
             return Course(treatment, [], math.inf)
         finally:
