@@ -1,12 +1,17 @@
 """Terms: which one of a loss keeps the others from being learned."""
 
+from collections.abc import Callable
+from functools import partial
+
+import pytest
 import torch
 from examined import watched_loop
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.doctor.terms import _heeded, _stifled, _Sum
+from thalweg.doctor.subject import Subject
+from thalweg.doctor.terms import _drowned, _heeded, _stifled, _Sum
 
 _FEW = 2  # examples
 
@@ -45,3 +50,31 @@ def test_a_term_that_makes_the_loss_infinite_at_every_rate_that_learns_is_told()
     first, *_ = watched_loop(model, optimizer, loss_fn, data * 8).findings
     assert first.cause == "loss_terms_unbalanced"
     assert first.sentence.startswith("The loss ends as not a number")
+
+
+@pytest.mark.parametrize(
+    ("rule", "hidden", "power", "told"),
+    [
+        (partial(torch.optim.Adam, lr=1e-2), 8, 2, ["warning"]),
+        (partial(torch.optim.SGD, lr=2e-3), 0, 1, []),  # a higher rate is all that it lacks
+    ],
+    ids=["drowned", "slow"],
+)
+def test_a_term_that_falls_far_less_than_it_could_is_a_warning(
+    rule: Callable[..., torch.optim.Optimizer], hidden: int, power: int, told: list[str]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(320, 6, generator=generator)
+    y = torch.stack([x[:, 0], 300 * torch.randn(320, generator=generator)], 1)
+    torch.manual_seed(0)
+    shared = [nn.Linear(6, hidden), nn.Tanh()] if hidden else []
+    model = nn.Sequential(*shared, nn.Linear(hidden or 6, 2))
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        one, other = (out - y).unbind(1)
+        return one.pow(2).mean() + (300 ** (2 - power)) * other.abs().pow(power).mean()
+
+    data = list(zip(x.split(32), y.split(32), strict=True))
+    subject = Subject(model, rule(model.parameters()), loss_fn, data)
+    found = _drowned(subject, _Sum(subject), 80, 10.0)
+    assert ([found.severity] if found else []) == told

@@ -23,6 +23,7 @@ _LINEAR = {"mean", "sum", "mul", "rmul", "div", "truediv", "true_divide"}
 _MOST = 8  # terms
 _RATIO = 30.0  # between the gradients of two terms
 _STAYS, _FALLS = 0.8, 0.6  # of its first value
+_SLOW, _HALF = 0.5, 0.5  # of its first value; of what is left of it as it is
 _NOTHING, _SOME = 0.05, 0.2  # of a term, what the inputs of each example take off it
 _TENTH = 0.1  # of what they take off it without another term
 _LESSER = 0.1  # of a term's gradient, of those of the others
@@ -189,17 +190,22 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
     ]  # fmt: skip
     plain = _course(subject, total, [1.0] * len(sizes), steps, seconds) if small else []
     stays = [i for i in small if plain and plain[i] > _STAYS]
+    lies = bool(stays)
+    stays = stays or [i for i in small if plain and plain[i] > _SLOW]
     if not stays:
         return None
     which = min(stays, key=sizes.__getitem__)
+    enough = _FALLS if lies else _HALF * plain[which]
     weights = [min(1.0, sizes[which] / size) if size > 0 else 1.0 for size in sizes]
     most = 1 / min(weights)
 
     def falls(weights: list[float]) -> float | None:
         balanced = _course(subject, total, weights, steps, seconds)
-        return balanced[which] if balanced and balanced[which] < _FALLS else None
+        return balanced[which] if balanced and balanced[which] < enough else None
 
     left = falls([w * most**0.5 for w in weights])
+    if left is not None and not lies and falls([most**0.5] * len(sizes)) is not None:
+        return None  # it falls as it is, and a higher rate is all that it lacks
     if left is None and falls([most] * len(sizes)) is None:  # nor does a higher rate help it
         left = falls([w * most for w in weights])
     if left is None:  # gradients that are even at the start are so no more when it has fallen
@@ -208,7 +214,7 @@ def _drowned(subject: Subject, total: _Sum, steps: int, seconds: float) -> Findi
         return None
     return Finding(
         "loss_terms_unbalanced",
-        "problem",
+        "problem" if lies else "warning",
         f"The loss is a sum of {len(sizes)} terms, and the gradient of one is "
         f"{digits(max(sizes) / sizes[which])} times that of another, of which "
         f"{digits(plain[which])} is left after {steps} steps; with balanced gradients "
