@@ -217,11 +217,18 @@ def test_a_step_that_makes_weights_of_half_precision_nan_is_named(
     assert causes(thalweg.check(model, optimizer, nn.CrossEntropyLoss(), loader(x, y))) == expected
 
 
-@pytest.mark.parametrize(("least", "expected"), [(0.0, ["loss_not_finite"]), (1.0, [])])
-def test_a_batch_whose_mask_is_empty_is_named(least: float, expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("least", "first", "expected"),
+    [(0.0, 1.0, ["loss_not_finite"]), (0.0, 0.0, ["loss_not_finite"]), (1.0, 1.0, [])],
+    ids=["last", "first and last", "bounded"],
+)
+def test_a_batch_whose_mask_is_empty_is_named(
+    least: float, first: float, expected: list[str]
+) -> None:
     x, _ = classes(512)
     y = torch.stack([x.sum(1), torch.ones(len(x))], 1)
-    y[480:512, 1] = 0.0  # no batch of the first eight
+    y[480:, 1] = 0.0  # no batch of the first eight
+    y[:32, 1] *= first
 
     def masked(out: Tensor, y: Tensor) -> Tensor:
         errors = (out[:, 0] - y[:, 0]) ** 2 * y[:, 1]
@@ -235,5 +242,5 @@ def test_a_batch_whose_mask_is_empty_is_named(least: float, expected: list[str])
     assert causes(found) == expected
     if expected:
         told = found.findings[0]
-        assert (told.onset, told.evidence["function"]) == (15, "div")
+        assert (told.onset, told.evidence["function"]) == (15 * first, "div")
         assert "function to give NaN is div. It divides by 0, as a mean over an" in told.sentence

@@ -32,6 +32,7 @@ _ROOTS = (  # infinite derivative at 0; that of acos and asin is 1 over such a r
 )
 _LOGARITHMS = {"Log", "Log2", "Log10"}
 _DIVISIONS = {"div", "divide", "truediv", "true_divide"}
+_OTHERS = 32  # batches, of which one has a finite loss
 _UNDEFINED = {  # functions that give NaN of a number outside of where they are defined
     **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "log10"), "a number below 0"),
     **dict.fromkeys(("pow", "rpow"), "a fractional power of a number below 0"),
@@ -201,10 +202,11 @@ def _any(tree: Any, of: Callable[[Tensor], Tensor]) -> bool:  # noqa: ANN401 - t
 
 def _made_by_batch(subject: Subject, step: int) -> Finding | None:
     """Look for a batch whose loss is not finite with weights with which those of others are."""
-    others = [batch for place, batch in enumerate(subject.batches) if place != step]
+    others = [batch for place, batch in enumerate(subject.batches) if place != step][:_OTHERS]
     twin, breaks = subject.copy(), _Breaks()
     with torch.no_grad():
-        usual = float(twin.loss(others[0])) if others else math.nan
+        found = (float(twin.loss(batch)) for batch in others)
+        usual = next(filter(math.isfinite, found), math.nan)
         with breaks:
             own = float(twin.loss(subject.batches[step]))
     if not math.isfinite(usual) or math.isfinite(own):
@@ -212,7 +214,7 @@ def _made_by_batch(subject: Subject, step: int) -> Finding | None:
     name = breaks.name
     told = f" The first function to give NaN is {name}." if name else ""
     if name in _DIVISIONS:
-        told += " It divides by 0, as a mean over an empty mask does."
+        told += " It divides by 0, as a mean over an empty mask and a vector over its norm do."
     return Finding(
         "loss_not_finite",
         "problem",
