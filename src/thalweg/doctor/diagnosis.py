@@ -211,7 +211,9 @@ def first_steps(subject: Subject) -> list[Finding]:
             found = [replace(finding, severity="warning") for finding in found]
         return _doubted(found, subject)
     heart = min(map(trials.run, one_batch()), key=lambda course: course.left)
-    return [] if heart.learned > 0.3 else [_not_by_heart(heart, trials.subject)]
+    # A loss that is not finite has another cause, and is another finding.
+    learns = heart.learned > 0.3 or not math.isfinite(heart.left)
+    return [] if learns else [_not_by_heart(heart, trials.subject)]
 
 
 def _clipped(trials: Trials) -> Course | None:
