@@ -163,13 +163,26 @@ def copying(model: Any, batch: Any) -> Tensor:
     return functional.cross_entropy(model(batch[0]).reshape(-1, 3), batch[0].reshape(-1))
 
 
+def mixup(model: Any, batch: Any) -> Tensor:
+    """Mixes examples itself: the model does not."""
+    order = torch.randperm(len(batch[0]))
+    scores = model(0.7 * batch[0] + 0.3 * batch[0][order])
+    losses = [functional.cross_entropy(scores, y) for y in (batch[1], batch[1][order])]
+    return 0.7 * losses[0] + 0.3 * losses[1]
+
+
 def without_a_call(model: Any, batch: Any) -> Tensor:
     return functional.cross_entropy(batch[0] @ model[0].weight.T, batch[1])
 
 
 @pytest.mark.parametrize(
     ("make", "step", "form"),
-    [(net, of_sums, pair), (Language, copying, tokens), (net, without_a_call, pair)],
+    [
+        (net, of_sums, pair),
+        (net, mixup, pair),
+        (Language, copying, tokens),
+        (net, without_a_call, pair),
+    ],
 )
 def test_what_has_no_such_parts_stays_a_step(make: Any, step: Any, form: Any) -> None:
     given = subject(make(), step, form)

@@ -5,7 +5,7 @@ Where this call is answered with the same, those that the loss is still made of 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -193,7 +193,7 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     members, form = tree_flatten(every[0])
     places = [i for i, one in enumerate(members) if _rows(one)]
     calls = _calls(step, model, every[0]) if places and _alike(every, form, places) else []
-    if not calls:
+    if not calls or _mixes(step, model.get_submodule(calls[0]), model, (members, form, places)):
         return None
     whole = tuple(map(_Read, range(len(members))))
     way = _Way(step, calls[-1], calls.count(calls[-1]), form, tuple(members), whole, whole)
@@ -352,6 +352,32 @@ def _calls(step: Step, model: nn.Module, batch: Batch) -> list[str]:
     for handle in handles:
         handle.remove()
     return found
+
+
+def _mixes(
+    step: Step, first: nn.Module, model: nn.Module, batch: tuple[list[Any], TreeSpec, list[int]]
+) -> bool:
+    """Return whether a step mixes examples before its first call of a module, as mixup does."""
+    members, form, places = batch
+    other = list(members)
+    for i in places:
+        other[i] = torch.cat([_other(members[i])[:1], members[i][1:]])
+    seen: list[Any] = []
+
+    def note(_: nn.Module, args: Any, named: Any) -> None:  # noqa: ANN401
+        seen.append([one[1:] for one in tree_leaves((args, named)) if _rows(one)])
+        raise _Returned
+
+    handle = first.register_forward_pre_hook(note, with_kwargs=True)
+    for each in (members, other):
+        torch.manual_seed(0)
+        with suppress(_Returned):
+            step(model, tree_unflatten(each, form))
+    handle.remove()
+    return not all(
+        a.shape == b.shape and torch.allclose(a.double(), b.double(), 1e-4, 1e-6, equal_nan=True)
+        for a, b in zip(*seen, strict=True)
+    )
 
 
 @contextmanager
