@@ -24,6 +24,7 @@ from thalweg.doctor.diagnosis import (
     also_helped,
     betters,
     first_steps,
+    treat,
     unscaled,
 )
 from thalweg.doctor.layers import fading, fading_along
@@ -441,3 +442,22 @@ def test_beside_what_is_certain_one_lower_rate_that_helps_is_enough() -> None:
         best = _best_rate(rated, 0.0, certain=True)
         assert best is not None
         assert best.left == lower
+
+
+@pytest.mark.parametrize(("lr", "severity"), [(0.01, "warning"), (1e-4, "problem")])
+def test_a_scale_that_only_makes_a_training_slow_is_a_warning(
+    lr: float, severity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fast(twin: Any) -> None:
+        twin.optimizer.param_groups[0]["lr"] = 0.3
+
+    scaled = Treatment("inputs_not_scaled", 0, "scaled inputs", "", fast)
+    monkeypatch.setattr("thalweg.doctor.diagnosis._without_rate", lambda *_: [scaled])
+    x = torch.randn(160, 4, generator=torch.Generator().manual_seed(0))
+    data = list(zip(x.split(16), x.sum(1, keepdim=True).split(16), strict=True))
+    model = nn.Linear(4, 1)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    trials = Trials(Subject(model, optimizer, nn.MSELoss(), data), 12, 1.0)
+    first = treat(trials, trials.plain.left, [], 1.0, None).findings[0]
+    assert (first.cause, first.severity) == ("inputs_not_scaled", severity)

@@ -125,7 +125,8 @@ def treat(
         findings = findings or _tamed(courses, rated, plain, onset)
     else:
         findings = [_finding(c, plain, place, onset) for place, c in enumerate(good)]
-        slow = good[0].treatment.cause == "lr_too_low" and _only_slow(trials, good[0])
+        faster = {"lr_too_low", *(_SCALES if learned > _STUCK else ())}
+        slow = good[0].treatment.cause in faster and _only_slow(trials, good[0])
         findings = [replace(f, severity="warning") for f in findings] if slow else findings
     mends = good and (good[0].treatment.rank >= _ANY or good[0].treatment.rank == DECORRELATED)
     if mends and learned > 0.2:  # it learns, only slowly
