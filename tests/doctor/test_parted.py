@@ -212,3 +212,18 @@ def test_check_sees_the_outputs_of_a_step_with_a_loss_by_hand() -> None:
     found = thalweg.check(model, optimizer, None, data, step=step)
     assert [f.cause for f in found if f.severity == "problem"] == ["softmax_before_cross_entropy"]
     torch.testing.assert_close(list(model.parameters()), before, rtol=0, atol=0)
+
+
+def test_a_module_that_a_step_uses_beside_the_model_is_another_ones() -> None:
+    model, critic = net(6), nn.Linear(6, 1)
+
+    def fooled(out: Tensor) -> Tensor:
+        return functional.softplus(-critic(out)).mean()
+
+    def step(model: Any, batch: Any) -> Tensor:
+        return 2 * fooled(model(batch[0]))
+
+    given = subject(model, step, itself)
+    for each in (given, paired(given)):
+        assert not each.backward.strays
+    assert paired(given).game

@@ -153,6 +153,7 @@ class _Loss:
 
     def __init__(self, model: nn.Module, way: _Way) -> None:
         self._model, self._way = model, way
+        self._step = way.step  # modules that a loss uses are looked for among what it holds
 
     def __call__(self, out: Any, target: Any) -> Tensor:  # noqa: ANN401 - of the user's
         compared = target if len(self._way.compared) > 1 else (target,)

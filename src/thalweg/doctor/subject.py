@@ -171,22 +171,27 @@ def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
     return twin
 
 
-def _modules(loss_fn: object) -> Iterator[nn.Module]:
-    """Yield the modules that a loss is or uses, as that of a generator uses the discriminator."""
-    if isinstance(loss_fn, nn.Module):
-        yield loss_fn
-    elif isinstance(loss_fn, partial):
-        for value in (loss_fn.func, *loss_fn.args, *loss_fn.keywords.values()):
-            yield from _modules(value)
-    elif isinstance(loss_fn, MethodType):
-        yield from _among(_members(loss_fn.__self__))
-        yield from _modules(loss_fn.__func__)
-    elif isinstance(loss_fn, FunctionType):
-        cells = [c.cell_contents for c in loss_fn.__closure__ or () if not _empty(c)]
-        used = [loss_fn.__globals__.get(name) for name in loss_fn.__code__.co_names]
-        yield from _among([*cells, *used, *(loss_fn.__defaults__ or ())])
+def _modules(given: object, seen: frozenset[int] = frozenset()) -> Iterator[nn.Module]:
+    """Yield the modules that a loss or a step is or uses, as a generator's the discriminator."""
+    if id(given) in seen:
+        return
+    if isinstance(given, nn.Module):
+        yield given
+        return
+    if isinstance(given, partial):
+        used: list[object] = [given.func, *given.args, *given.keywords.values()]
+    elif isinstance(given, MethodType):
+        used = [given.__func__, *_members(given.__self__)]
+    elif isinstance(given, FunctionType):
+        cells = [c.cell_contents for c in given.__closure__ or () if not _empty(c)]
+        named = [given.__globals__.get(name) for name in given.__code__.co_names]
+        used = [*cells, *named, *(given.__defaults__ or ())]
     else:
-        yield from _among(_members(loss_fn))
+        used = [*_members(given)]
+    yield from _among(used)
+    for one in used:
+        if isinstance(one, partial | MethodType | FunctionType):
+            yield from _modules(one, seen | {id(given)})
 
 
 def _among(values: Iterable[object]) -> Iterator[nn.Module]:
@@ -469,7 +474,7 @@ class Subject:
             loss.backward()
         named = dict(twin.model.named_parameters())
         known = {id(p) for p in [*named.values(), *self.model.parameters(), *twin.parameters]}
-        for module in _modules(twin.loss_fn):
+        for module in (*_modules(twin.loss_fn), *_modules(twin.step)):
             known |= {id(p) for p in module.parameters()}
         strays = [leaf for leaf in leaves(loss) if id(leaf) not in known]
         plain = {id(t) for module in twin.model.modules() for t in _plain(vars(module).values())}
