@@ -189,6 +189,35 @@ def test_a_decoder_that_sees_what_it_has_to_give(causal: bool, shift: int, *, le
     assert bool(found) == leaks
 
 
+class Cut(nn.Module):
+    """Gives scores of some places of a text."""
+
+    def __init__(self, kept: slice, *, causal: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.decoder, self.kept = Decoder(causal=causal), kept
+
+    def forward(self, text: Tensor) -> Tensor:
+        return self.decoder(text, text)[:, self.kept]
+
+
+@pytest.mark.parametrize(
+    ("causal", "kept", "known", "leaks"),
+    [
+        (False, slice(None, -1), slice(1, None), True),
+        (True, slice(None, -1), slice(1, None), False),
+        (True, slice(1, None), slice(None, -1), False),  # it may recall the token before
+    ],
+)
+def test_a_text_may_have_one_place_more_than_its_target(
+    kept: slice, known: slice, *, causal: bool, leaks: bool
+) -> None:
+    torch.manual_seed(0)
+    text = torch.randint(0, 9, (N, TIME))
+    pair = (text, text[:, known])
+    assert bool(target_leaks_into_input(subject(Cut(kept, causal=causal), by_place, pair))) == leaks
+
+
 @pytest.mark.parametrize(("before", "leaks"), [(1, True), (2, False)])
 def test_a_series_whose_channels_come_before_its_time(before: int, *, leaks: bool) -> None:
     series = torch.randn(N, 2, TIME + 1, generator=torch.Generator().manual_seed(0))

@@ -406,26 +406,6 @@ def test_a_model_that_sees_the_next_token_is_found() -> None:
     assert causes(report(Tokens(both_ways=False), loss, x, x)) == ["target_leaks_into_input"]
 
 
-@pytest.mark.parametrize(
-    ("both_ways", "kept", "known", "expected"),
-    [
-        (True, slice(None, -1), slice(1, None), ["target_leaks_into_input"]),
-        (False, slice(None, -1), slice(1, None), []),
-        (False, slice(1, None), slice(None, -1), []),  # it may recall the token before
-    ],
-)
-def test_a_text_may_have_one_place_more_than_its_target(
-    kept: slice, known: slice, expected: list[str], *, both_ways: bool
-) -> None:
-    class Cut(Tokens):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x)[:, :, kept]
-
-    text = torch.randint(0, 9, (64, 12), generator=torch.Generator().manual_seed(0))
-    found = report(Cut(both_ways=both_ways), nn.CrossEntropyLoss(), text, text[:, known])
-    assert causes(found) == expected
-
-
 def test_a_translation_that_stands_beside_its_text_is_found() -> None:
     class Pairs(Tokens):
         def forward(self, x: Tensor) -> Tensor:
