@@ -95,7 +95,8 @@ class _Way:
 
         handle = model.get_submodule(self.place).register_forward_hook(note)
         try:
-            self.step(model, self._batch(self.given, given, len(given[0])))
+            count = next(len(one) for one in given if _rows(one))
+            self.step(model, self._batch(self.given, given, count))
         except _Returned:
             return found[-1][:, :-1] if self.cut else found[-1]
         finally:
