@@ -56,6 +56,11 @@ def test_japanese_words_beside_latin_letters_are_no_accents() -> None:
     assert decoded((text * 3).encode("cp932")) == (text * 3, "Shift-JIS")
 
 
+def test_the_mark_at_the_end_of_a_text_of_dos_is_no_part_of_it() -> None:
+    for end in ("\x1a", "\x1a\r\n"):
+        assert decoded(f"a\x1a,y\r\n1,6.2{end}".encode())[0] == "a\x1a,y\r\n1,6.2"
+
+
 def test_a_known_word_tells_the_encoding() -> None:
     for text, encoding in (("עיר,מחיר\nחיפה,5\n", "cp1255"), ("城市,價格\n臺中,5\n", "big5hkscs")):
         assert decoded(text.encode(encoding), word=text[: text.index(",")])[0] == text

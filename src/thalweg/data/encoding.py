@@ -18,6 +18,7 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+_CLOSE = 8  # characters at the end, among which may be DOS's mark of it
 _HEAD = 4096  # bytes in which UTF-16 is recognized
 _MORE = 1 << 17  # bytes in which other encodings are recognized
 _WESTERN = (  # letters beyond ASCII of languages, small ones, the frequent first
@@ -96,6 +97,8 @@ def decoded(
         text = text if marked else text.removeprefix("\ufeff")
     if encoding.lower() in ("shift-jis", "cp932", "shift_jis"):  # Japan's mark of the yen is there
         text = re.sub(r"\\(?=\d)", "¥", text)
+    if "\x1a" in text[-_CLOSE:]:  # where a text of DOS ends
+        text = text.rstrip().removesuffix("\x1a")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(
