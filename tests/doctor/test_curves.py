@@ -177,6 +177,7 @@ ODD = {
         '{{"mode": "train", "epoch": {0}, "loss": {1}}}\n'
         '{{"mode": "val", "epoch": {0}, "loss": {2}}}\n'
     ),
+    "short names": lines("tr_loss: {1}, tr_ce_loss: 9, te_loss: {2}\n"),
     "rows of a phase": "phase,epoch,loss\n" + lines("train,{0},{1}\nvalid,{0},{2}\n"),
     "records": lines('{{"epoch": {0}, "train": {{"loss": {1}}}, "val": {{"loss": {2}}}}}\n'),
     "fairseq": lines(
@@ -199,6 +200,20 @@ ODD = {
     "xgboost": lines("[{0}]\ttrain-logloss:{1}\teval-logloss:{2}\n"),
     "fastai": "epoch     train_loss  valid_loss  time    \n"
     + lines("{0:<9d} {1:.9f}    {2:.9f}    00:03     \n"),
+    "fastai, after other lines": "Max vocab: 3, 2\nepoch     train_loss  valid_loss  time\n"
+    + lines("{0:<9d} {1:.9f}    {2:.9f}    1:30:29\n")
+    + "precision  recall  f1  support\n0          9       9   12\n",
+    "folds, below epochs": lines("epoch {0}: loss: {1} val_loss: {2}\n")
+    + "fold  train loss  val loss\n1  9  9\n2  9  9\n",
+    "Ultralytics": lines(
+        "Epoch  GPU_mem  box_loss  val_loss  Size\n"
+        " {0}/12  1.2G  {1:.9f}  {2:.9f}  640: 100%|█| 9/9\n"
+        "Class  Images  mAP50\n  all  100  0.5\n"
+    ),
+    "a notebook": " [12/12 09:26, Epoch 1/2]\nStep\tTraining Loss\tValidation Loss\n"
+    + lines("{0}\t{1}\t{2}\nwarning: a loss\n"),
+    "bars": "it begins\n| step | loss | val loss |\n|---|---|---|\n"
+    + lines("| {0} | {1} | {2} |\n"),
     "numpy": "# a run of today\n# epoch loss val_loss\n" + lines("{0} {1:.9e} {2:.9e}\n"),
     "numpy with commas": "# epoch,loss,val_loss\n" + lines("{0},{1:.9e},{2:.9e}\n"),
     "lists": f"train_losses = {list(TRAIN)}\nval_losses = {list(HELD)}\n",

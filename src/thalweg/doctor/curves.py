@@ -18,8 +18,11 @@ __all__ = ["Curves", "diagnose", "read_curves"]
 
 Floats = NDArray[np.float64]
 
-_TRAINING = {"train", "training", "trn", "fit", "learn"}
-_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "holdout"}
+_TRAINING = {"train", "training", "trn", "tr", "fit", "learn"}
+_TEST = {"test", "tst", "te"}
+_VALIDATION = _TEST | {
+    "val", "valid", "validation", "va", "vl", "vld", "eval", "evaluation", "dev", "holdout",
+}  # fmt: skip
 _LOSS = {"loss", "losses", "nll", "crossentropy", "mse", "objective", "cost"}
 _ROLES = _TRAINING | _VALIDATION | {"loss", "losses"}
 _SCORES = {
@@ -207,7 +210,7 @@ def _found(log: Log, option: str, fits: Callable[[str], bool]) -> str | None:
     names = [name for name in log.columns if fits(name)]
     for preferred in _PREFERRED:
         best = [n for n in names if preferred(_tokens(n) - _ROLES)]
-        best = [n for n in best if "test" not in _tokens(n)] or best  # beside a validation part
+        best = [n for n in best if not _TEST & _tokens(n)] or best  # beside a validation part
         if preferred is not _PREFERRED[-1]:
             best = _fullest(log, best)
         if len(best) > 1 and (total := _total(log, best)):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from thalweg.doctor import printed
 from thalweg.words import listed
 
 __all__ = ["Column", "Log", "english", "read"]
@@ -32,7 +33,6 @@ _OTHERS = {  # what a folder may hold in place of a log, and what to do
     "wandb-summary.json": "wandb's summary has none: download the curves from its page as CSV",
     "*.py": "it holds Python files, and thalweg check FILE.py:task looks at a training",
 }
-_RULED = {"E": "epoch", "#": "step"}  # as spaCy calls them
 _PARTED = ("mode", "phase", "split", "subset", "stage", "part", "set")  # of a row: train or val
 _COUNTED = re.compile(r"(?i)epoch|step|iter|batch|time|lr|rate")  # the same in both parts
 _KEYS = ("metric", "metric_name", "key", "tag")  # beside a value: a row for each metric
@@ -201,7 +201,9 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     notes: list[str] = []
     if first in {b"{", b"["}:
         columns = _json(path, content)
-    columns = columns or _of_lists(content) or _ruled(content)
+    columns = columns or _of_lists(content)
+    columns = columns or _of_records(printed.ruled(content))
+    columns = columns or _among(content)
     if not columns and first != b"{":  # lines may begin with [their time]
         columns, notes = _delimited(content)
     columns = columns or _prose(content)
@@ -210,6 +212,20 @@ def _text(path: Path, content: bytes) -> tuple[dict[str, Column], list[str]]:
     if not columns:
         raise ValueError(f"{path} is not a log that is known; give {_FORMS}")
     return columns, notes
+
+
+def _among(content: bytes) -> dict[str, Column]:
+    """Return the columns of tables among other lines, if no more lines have a loss by its name.
+
+    A table of folds may stand below the losses of epochs. A file of one table alone is read faster
+    as delimited text.
+    """
+    if _aligned(content[:_HEAD].decode("utf-8", "replace").splitlines()[:4]):
+        return {}
+    rows = printed.tables(content)
+    lines = content.decode("utf-8", "replace").splitlines() if rows else []
+    told = sum(any("loss" in m[1].lower() for m in _LOSS.finditer(line)) for line in lines)
+    return _of_records(rows) if len(rows) >= told else {}
 
 
 def _with_points(content: bytes) -> bytes:
@@ -365,21 +381,6 @@ def _delimited(content: bytes) -> tuple[dict[str, Column], list[str]]:
     if columns and all(_is_number(name) for name in table.column_names):  # type: ignore[union-attr]
         return {}, []
     return columns, notes
-
-
-def _ruled(content: bytes) -> dict[str, Column]:
-    """Return the columns of a table with a rule below each name, as spaCy prints it."""
-    lines = re.sub(r"\x1b\[[\d;]*m", "", content.decode("utf-8", "replace")).splitlines()
-    at = next(
-        (n for n, line in enumerate(lines) if re.fullmatch(r" *-{3,}( +-{3,}){2,} *", line)), 0
-    )
-    if not at:
-        return {}
-    ends = [rule.end() for rule in re.finditer("-+", lines[at])]
-    places = list(zip([0, *ends], [*ends[:-1], None], strict=False))
-    names = [_RULED.get(name, name) for name in (lines[at - 1][a:b].strip() for a, b in places)]
-    rows = (line.split() for line in lines[at + 1 :])
-    return _of_records(dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names))
 
 
 def _aligned(lines: Sequence[str]) -> bool:
