@@ -1,5 +1,6 @@
 """A step of the user's own is parted by experiment into inputs, outputs and a loss."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import thalweg
+from thalweg.doctor.baseline import constant_loss
 from thalweg.doctor.pairs import paired
 from thalweg.doctor.subject import Subject
 
@@ -150,6 +152,18 @@ def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
     found = paired(subject(model, penalized, named))
     assert found.pairs
     torch.testing.assert_close(found.batch, (X[::10] * 255, Y[::10]), rtol=0, atol=0)
+
+
+def test_a_penalty_of_weights_that_have_grown_is_not_the_constants() -> None:
+    model = net()
+    given = subject(model, penalized, named)
+    kept = copy.deepcopy((model, given.optimizer))
+    begun = Subject(model, given.optimizer, None, given.batches, step=penalized, start=kept)
+    least = constant_loss(paired(begun))
+    with torch.no_grad():
+        model[0].weight.mul_(1e6)
+    assert constant_loss(paired(begun)) == pytest.approx(least)
+    assert not paired(begun).game
 
 
 def of_sums(model: Any, batch: Any) -> Tensor:

@@ -181,7 +181,7 @@ def parted(subject: Subject) -> Subject | None:
     return Subject(
         _Outputs(subject.model, way),
         subject.optimizer,
-        _Loss(subject.model, way),
+        _Loss(start, way),  # a penalty of weights is that of the start, however these have grown
         batches,
         validation,
         start=(_Outputs(start, way), optimizer),

@@ -410,7 +410,7 @@ class Subject:
     @cached_property
     def game(self) -> bool:
         """Whether the loss uses a module that is trained beside the model: it need not fall."""
-        own = {id(p) for p in self.model.parameters()}
+        own = {id(p) for m in (self.model, self.start_model) for p in m.parameters()}
         own |= {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         others = (m for m in _modules(self.loss_fn) if m is not self.loss_fn)
         return any(p.requires_grad and id(p) not in own for m in others for p in m.parameters())
