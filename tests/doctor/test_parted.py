@@ -154,16 +154,44 @@ def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
     torch.testing.assert_close(found.batch, (X[::10] * 255, Y[::10]), rtol=0, atol=0)
 
 
-def test_a_penalty_of_weights_that_have_grown_is_not_the_constants() -> None:
+@pytest.mark.parametrize("by_step", [True, False])
+def test_a_penalty_of_weights_that_have_grown_is_not_the_constants(*, by_step: bool) -> None:
     model = net()
-    given = subject(model, penalized, named)
-    kept = copy.deepcopy((model, given.optimizer))
-    begun = Subject(model, given.optimizer, None, given.batches, step=penalized, start=kept)
+    step = subject(model, penalized, named)
+    kept = copy.deepcopy((model, step.optimizer))
+
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(out, y) + 0.1 * model[0].weight.square().sum()
+
+    pairs = [(X[i::10], Y[i::10]) for i in range(10)]
+    given = (None, step.batches, (), penalized) if by_step else (loss_fn, pairs, (), None)
+    begun = Subject(model, step.optimizer, *given[:3], step=given[3], start=kept)
     least = constant_loss(paired(begun))
     with torch.no_grad():
         model[0].weight.mul_(1e6)
-    assert constant_loss(paired(begun)) == pytest.approx(least)
-    assert not paired(begun).game
+    again = Subject(model, step.optimizer, *given[:3], step=given[3], start=kept)
+    assert constant_loss(paired(again)) == pytest.approx(least)
+    assert not paired(again).game
+
+
+def test_what_a_loss_is_asked_changes_no_model() -> None:
+    class Normed(Encoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encode = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))  # type: ignore[assignment]
+
+    def decayed(model: Any, batch: Any) -> Tensor:
+        return variational(model, batch) + model.decode.weight.square().sum()
+
+    given = subject(Normed(), decayed, itself)
+    found = paired(given)
+    before = copy.deepcopy(given.start_model.state_dict())
+    assert found.loss_fn is not None
+    out = torch.zeros(16, 6, requires_grad=True)
+    found.loss_fn(out, found.batch[-1]).backward()
+    torch.testing.assert_close(given.start_model.state_dict(), before, rtol=0, atol=0)
+    assert out.grad is not None
+    assert all(p.grad is None for p in given.start_model.parameters())
 
 
 def of_sums(model: Any, batch: Any) -> Tensor:

@@ -171,12 +171,13 @@ def _of_several(subject: Subject, batches: Sequence[Batch]) -> float | None:
             whole[i] = one.expand(count, *one.shape[1:])
         return tree_unflatten(whole, form)
 
-    assert subject.loss_fn is not None
+    loss_fn = subject.copy().loss_fn  # with the weights of the start, where it has a penalty
+    assert loss_fn is not None
     starts = [torch.zeros_like(returned[i][:1]) for i in rows]
-    least, fitted = _fitted(subject.loss_fn, starts, targets, [count] * len(targets), outputs)
+    least, fitted = _fitted(loss_fn, starts, targets, [count] * len(targets), outputs)
     generator = torch.Generator().manual_seed(0)
     aside = [one + torch.randn(one.shape, generator=generator).to(one) for one in fitted]
-    far = loss_of(subject.loss_fn, outputs(aside, count), targets[0])
+    far = loss_of(loss_fn, outputs(aside, count), targets[0])
     return least if math.isfinite(least) and not least <= _EXACTLY * far else None
 
 
@@ -191,10 +192,10 @@ def _examples(y: Any) -> int:  # noqa: ANN401
 
 
 def _of_one(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> float | None:
-    loss_fn = subject.loss_fn
+    loss_fn = subject.copy().loss_fn  # as above
     assert loss_fn is not None
     targets = [target(b) for b in batches[:_MOST]]
-    if _by_example(subject, output, targets):
+    if _by_example(subject, loss_fn, output, targets):
         targets = [torch.cat(targets)]
     shape = tuple(_shape(output, target(batches[0]), loss_fn))
     rows = [len(t) if (t := first_tensor(y)) is not None and t.ndim else 1 for y in targets]
@@ -209,22 +210,21 @@ def _of_one(subject: Subject, output: Tensor, batches: Sequence[Batch]) -> float
                 loss_fn, [start.to(output)], targets, counts, partial(_expanded, places)
             )
             if math.isfinite(least):
-                far = _away(subject, _expanded(places, [fitted], len(output)))
+                far = _away(subject, loss_fn, _expanded(places, [fitted], len(output)))
                 return None if least <= _EXACTLY * far else least
     return None
 
 
-def _away(subject: Subject, constant: Tensor) -> float:
+def _away(subject: Subject, loss_fn: LossFn, constant: Tensor) -> float:
     """Return the loss of outputs that are one deviation of the targets, or 1, from a constant."""
     y, generator = target(subject.batch), torch.Generator().manual_seed(0)
     like = isinstance(y, Tensor) and y.is_floating_point() and y.numel() == constant.numel()
     unit = float(y.std()) if like and y.numel() > 1 else 1.0
     noise = torch.randn(constant.shape, generator=generator).to(constant)
-    assert subject.loss_fn is not None
-    return loss_of(subject.loss_fn, constant + (unit or 1.0) * noise, y)
+    return loss_of(loss_fn, constant + (unit or 1.0) * noise, y)
 
 
-def _by_example(subject: Subject, output: Tensor, targets: list[Any]) -> bool:
+def _by_example(subject: Subject, loss_fn: LossFn, output: Tensor, targets: list[Any]) -> bool:
     """Return whether targets are tensors, and the loss of two batches is the mean of both.
 
     One that compares the examples of a batch has another value for all of them, and may need more
@@ -236,9 +236,8 @@ def _by_example(subject: Subject, output: Tensor, targets: list[Any]) -> bool:
     generator, pair = torch.Generator().manual_seed(0), targets[:2]
     rows = [round(len(y) * len(output) / max(1, subject.examples)) for y in pair]
     drawn = [torch.randn((n, *output.shape[1:]), generator=generator).to(output) for n in rows]
-    assert subject.loss_fn is not None
-    both = loss_of(subject.loss_fn, torch.cat(drawn), torch.cat(pair))
-    each = [loss_of(subject.loss_fn, out, y) for out, y in zip(drawn, pair, strict=True)]
+    both = loss_of(loss_fn, torch.cat(drawn), torch.cat(pair))
+    each = [loss_of(loss_fn, out, y) for out, y in zip(drawn, pair, strict=True)]
     mean = sum(n * loss for n, loss in zip(rows, each, strict=True)) / max(1, sum(rows))
     return not abs(both - mean) > _ALIKE * abs(mean)
 

@@ -4,6 +4,7 @@ Of the members of a batch, those that what its last call of a module returns is 
 Where this call is answered with the same, those that the loss is still made of are targets.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -150,15 +151,23 @@ class _Outputs(nn.Module):
 
 
 class _Loss:
-    """The rest of a step, as a loss of outputs and target. A copy has a copy of the model."""
+    """The rest of a step, as a loss of outputs and target.
 
-    def __init__(self, model: nn.Module, way: _Way) -> None:
-        self._model, self._way = model, way
+    A copy of it has the copy of the model. It is itself asked with a model of its own, for what a
+    step calls before may change buffers, and a penalty has gradients.
+    """
+
+    def __init__(self, model: nn.Module, asked: nn.Module, way: _Way) -> None:
+        self._model, self._asked, self._way = model, asked, way
         self._step = way.step  # modules that a loss uses are looked for among what it holds
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Loss":
+        twin = copy.deepcopy(self._model, memo)
+        return _Loss(twin, twin, self._way)
 
     def __call__(self, out: Any, target: Any) -> Tensor:  # noqa: ANN401 - of the user's
         compared = target if len(self._way.compared) > 1 else (target,)
-        return self._way.loss(self._model, out, compared if self._way.compared else ())
+        return self._way.loss(self._asked, out, compared if self._way.compared else ())
 
 
 def parted(subject: Subject) -> Subject | None:
@@ -181,7 +190,8 @@ def parted(subject: Subject) -> Subject | None:
     return Subject(
         _Outputs(subject.model, way),
         subject.optimizer,
-        _Loss(start, way),  # a penalty of weights is that of the start, however these have grown
+        # A penalty of weights is that of the start, however these have grown.
+        _Loss(start, cloned(start).requires_grad_(requires_grad=False), way),
         batches,
         validation,
         start=(_Outputs(start, way), optimizer),
