@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import thalweg
 from thalweg.doctor.baseline import constant_loss
-from thalweg.doctor.pairs import paired
+from thalweg.doctor.parted import parted
 from thalweg.doctor.subject import Subject
 
 X, Y = classes()
@@ -24,6 +24,10 @@ def pair(x: Tensor, y: Tensor) -> Any:
 
 
 def named(x: Tensor, y: Tensor) -> Any:
+    return {"labels": y, "x": x}
+
+
+def described(x: Tensor, y: Tensor) -> Any:
     return {"epoch": 3, "labels": y, "x": 255 * x, "kind": "digits"}
 
 
@@ -42,6 +46,77 @@ class Language(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.out(self.embed(tokens))
+
+
+class Lit(nn.Module):
+    """As a module of Lightning, whose step calls a part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.criterion = net(), nn.CrossEntropyLoss(label_smoothing=0.1)
+
+
+class Scorer(nn.Module):
+    """As a model of transformers, which returns its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: Tensor, mask: Any = None, labels: Any = None) -> dict[str, Tensor]:
+        assert mask is None
+        scores = self.net(x)
+        if labels is None:
+            return {"logits": scores}
+        return {"loss": functional.cross_entropy(scores.view(-1, 3), labels), "logits": scores}
+
+
+class Blind(nn.Module):
+    """Reads nothing of its input but the shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(torch.zeros_like(x))
+
+
+def smooth(model: Any, batch: Any) -> Tensor:
+    return functional.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
+
+
+def of_a_part(model: Any, batch: Any) -> Tensor:
+    loss: Tensor = model.criterion(model.net(batch["x"].flatten(1)), batch["labels"])
+    return loss
+
+
+def of_numbers(model: Any, batch: Any) -> Tensor:
+    out, y = model(input=batch[0]).squeeze(1), batch[1].float()
+    functional.l1_loss(out, y)  # as a measure beside the loss
+    return functional.mse_loss(out, y)
+
+
+class Both(Language):
+    """As models of texts that return scores and a loss of all of their places."""
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Any:
+        scores = super().forward(tokens)
+        return scores, functional.cross_entropy(scores.view(-1, 3), labels.reshape(-1))
+
+
+def second(model: Any, batch: Any) -> Tensor:
+    loss: Tensor = model(*batch)[1]
+    return loss
+
+
+def shifted(x: Tensor, _: Tensor) -> Any:
+    return TOKENS[: len(x), :-1].contiguous(), TOKENS[: len(x), 1:].contiguous()
+
+
+def own(model: Any, batch: Any) -> Tensor:
+    loss: Tensor = model(**batch)["loss"]
+    return loss
 
 
 def penalized(model: Any, batch: Any) -> Tensor:
@@ -104,7 +179,19 @@ def subject(model: nn.Module, step: Any, form: Callable[[Tensor, Tensor], Any]) 
 
 
 FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]] = {
-    "a loss by hand, with a penalty": (net, penalized, named, (3,), (X[::10] * 255, Y[::10])),
+    "a loss with an option": (net, smooth, pair, (3,), (X[::10], Y[::10])),
+    "a part of the model, and a loss that is a module": (
+        Lit,
+        of_a_part,
+        named,
+        (3,),
+        (X[::10], Y[::10]),
+    ),
+    "an output that is squeezed": (lambda: net(1), of_numbers, pair, (1,), (X[::10], Y[::10])),
+    "a model that returns its loss": (Scorer, own, named, (3,), (X[::10], Y[::10])),
+    "an input that is not read": (Blind, smooth, pair, (3,), (X[::10], Y[::10])),
+    "scores and loss": (Both, second, shifted, (11, 3), (TOKENS[:16, :-1], TOKENS[:16, 1:])),
+    "a loss by hand, with a penalty": (net, penalized, described, (3,), (X[::10] * 255, Y[::10])),
     "a layer that is not called": (net, without_a_layer, pair, (3,), (X[::10], Y[::10])),
     "other weights each time": (net, changing, pair, (3,), (X[::10], Y[::10])),
     "two calls": (Encoder, variational, itself, (6,), (X[::10], X[::10])),
@@ -119,7 +206,7 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]]
 def test_a_step_has_the_losses_and_gradients_of_its_parts(form: str) -> None:
     make, step, batch, shape, expected = FORMS[form]
     given = subject(make(), step, batch)
-    found = paired(given)
+    found = parted(given)
     assert found.pairs
     torch.testing.assert_close(found.batch, expected, rtol=0, atol=0)
     assert found.output is not None
@@ -140,7 +227,7 @@ def test_a_step_has_the_losses_and_gradients_of_its_parts(form: str) -> None:
 
 
 def test_a_loss_that_draws_is_another_each_time() -> None:
-    found = paired(subject(Encoder(), denoising, itself))
+    found = parted(subject(Encoder(), denoising, itself))
     assert found.loss_fn is not None
     first, second = (found.loss_fn(found.output, found.batch[-1]) for _ in range(2))
     assert not torch.equal(first, second)
@@ -149,7 +236,7 @@ def test_a_loss_that_draws_is_another_each_time() -> None:
 def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
     model = net()
     nn.init.constant_(model[0].weight, torch.nan)
-    found = paired(subject(model, penalized, named))
+    found = parted(subject(model, penalized, described))
     assert found.pairs
     torch.testing.assert_close(found.batch, (X[::10] * 255, Y[::10]), rtol=0, atol=0)
 
@@ -157,7 +244,7 @@ def test_what_a_step_reads_shows_where_no_output_is_a_number() -> None:
 @pytest.mark.parametrize("by_step", [True, False])
 def test_a_penalty_of_weights_that_have_grown_is_not_the_constants(*, by_step: bool) -> None:
     model = net()
-    step = subject(model, penalized, named)
+    step = subject(model, penalized, described)
     kept = copy.deepcopy((model, step.optimizer))
 
     def loss_fn(out: Tensor, y: Tensor) -> Tensor:
@@ -166,12 +253,12 @@ def test_a_penalty_of_weights_that_have_grown_is_not_the_constants(*, by_step: b
     pairs = [(X[i::10], Y[i::10]) for i in range(10)]
     given = (None, step.batches, (), penalized) if by_step else (loss_fn, pairs, (), None)
     begun = Subject(model, step.optimizer, *given[:3], step=given[3], start=kept)
-    least = constant_loss(paired(begun))
+    least = constant_loss(parted(begun))
     with torch.no_grad():
         model[0].weight.mul_(1e6)
     again = Subject(model, step.optimizer, *given[:3], step=given[3], start=kept)
-    assert constant_loss(paired(again)) == pytest.approx(least)
-    assert not paired(again).game
+    assert constant_loss(parted(again)) == pytest.approx(least)
+    assert not parted(again).game
 
 
 def test_what_a_loss_is_asked_changes_no_model() -> None:
@@ -184,7 +271,7 @@ def test_what_a_loss_is_asked_changes_no_model() -> None:
         return variational(model, batch) + model.decode.weight.square().sum()
 
     given = subject(Normed(), decayed, itself)
-    found = paired(given)
+    found = parted(given)
     before = copy.deepcopy(given.start_model.state_dict())
     assert found.loss_fn is not None
     out = torch.zeros(16, 6, requires_grad=True)
@@ -192,6 +279,17 @@ def test_what_a_loss_is_asked_changes_no_model() -> None:
     torch.testing.assert_close(given.start_model.state_dict(), before, rtol=0, atol=0)
     assert out.grad is not None
     assert all(p.grad is None for p in given.start_model.parameters())
+
+
+def twice(model: Any, batch: Any) -> Tensor:
+    loss = smooth(model, batch)
+    model(batch[0].flip(0))
+    return loss
+
+
+def of_places(model: Any, batch: Any) -> Tensor:
+    """Has a target for each of two places of an example."""
+    return functional.cross_entropy(model(batch[0].view(8, 2, 6)).view(16, 3), batch[1])
 
 
 def of_sums(model: Any, batch: Any) -> Tensor:
@@ -203,6 +301,12 @@ def of_sums(model: Any, batch: Any) -> Tensor:
 def copying(model: Any, batch: Any) -> Tensor:
     """Of tokens that are input and target it is not known which place is which."""
     return functional.cross_entropy(model(batch[0]).reshape(-1, 3), batch[0].reshape(-1))
+
+
+def warming(model: Any, batch: Any) -> Tensor:
+    """Counts its calls, and a loss is asked by a second one."""
+    model.calls = getattr(model, "calls", 0) + 1
+    return model.calls * functional.cross_entropy(model(batch[0]), batch[1])
 
 
 def mixup(model: Any, batch: Any) -> Tensor:
@@ -221,14 +325,22 @@ def without_a_call(model: Any, batch: Any) -> Tensor:
     ("make", "step", "form"),
     [
         (net, of_sums, pair),
+        (net, of_places, pair),
+        (net, twice, pair),
         (net, mixup, pair),
+        (net, warming, pair),
         (Language, copying, tokens),
         (net, without_a_call, pair),
     ],
 )
 def test_what_has_no_such_parts_stays_a_step(make: Any, step: Any, form: Any) -> None:
     given = subject(make(), step, form)
-    assert paired(given) is given
+    assert parted(given) is given
+
+
+def test_a_step_that_raises_stays_one() -> None:
+    given = subject(net(), smooth, named)
+    assert parted(given) is given
 
 
 def test_batches_with_other_settings_stay_a_step() -> None:
@@ -236,9 +348,27 @@ def test_batches_with_other_settings_stay_a_step() -> None:
         return batch[2] * functional.cross_entropy(model(batch[0]), batch[1])
 
     given = subject(net(), scaled, lambda x, y: (x, y, 0.5))
-    assert paired(given) is not given
+    assert parted(given) is not given
     given.batches[3] = (*given.batches[3][:2], 1.0)
-    assert paired(given) is given
+    assert parted(given) is given
+
+
+@pytest.mark.parametrize("form", ["a loss with an option", "a model that returns its loss"])
+def test_check_and_doctor_look_at_inputs_of_a_step(form: str) -> None:
+    make, step, batch, *_ = FORMS[form]
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = [batch(X[i::10], torch.full_like(Y[i::10], 2)) for i in range(10)]
+    found = thalweg.check(model, optimizer, None, data, step=step)
+    assert [f.cause for f in found if f.severity == "problem"] == ["labels_all_equal"]
+    doctor = thalweg.Doctor(model, optimizer, None, step=step, seconds=0.5)
+    for one in data:
+        loss = step(model, one)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        doctor.step(loss, batch=one)
+    assert doctor.findings[0].cause == "labels_all_equal"
 
 
 def test_check_sees_the_outputs_of_a_step_with_a_loss_by_hand() -> None:
@@ -266,6 +396,6 @@ def test_a_module_that_a_step_uses_beside_the_model_is_another_ones() -> None:
         return 2 * fooled(model(batch[0]))
 
     given = subject(model, step, itself)
-    for each in (given, paired(given)):
+    for each in (given, parted(given)):
         assert not each.backward.strays
-    assert paired(given).game
+    assert parted(given).game

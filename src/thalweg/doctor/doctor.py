@@ -29,7 +29,7 @@ from thalweg.doctor.loop import (
     unlike_plain,
 )
 from thalweg.doctor.outcome import look_at_curves, look_at_outcome, noise_floor, scales_doubted
-from thalweg.doctor.pairs import paired
+from thalweg.doctor.parted import parted
 from thalweg.doctor.proof import Moment, Proof, prove
 from thalweg.doctor.replay import first_not_finite
 from thalweg.doctor.signals import Memory, Pace, Signals
@@ -336,7 +336,7 @@ class Doctor:
             start=None if now else begin.pair,
             clip=self.signals.clip,
         )
-        return paired(subject)
+        return parted(subject)
 
     def _dynamics(
         self, subject: Subject, skipped: dict[str, str]

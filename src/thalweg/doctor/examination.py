@@ -24,7 +24,7 @@ from thalweg.doctor.checks import (
 from thalweg.doctor.diagnosis import first_steps
 from thalweg.doctor.finding import Finding, Report
 from thalweg.doctor.loaders import Batch, read, untouched
-from thalweg.doctor.pairs import paired
+from thalweg.doctor.parted import parted
 from thalweg.doctor.subject import LossFn, Step, Subject, bare, check_kinds
 from thalweg.errors import TaskError, told
 from thalweg.live import waiting
@@ -83,7 +83,7 @@ def check(
         if subject.refusal:
             raise TaskError(f"loader: {subject.refusal}")
         with waiting(TRYING):  # after reading: workers are forked best before a thread runs
-            subject = paired(subject)
+            subject = parted(subject)
             findings, looked_at, skipped = examine(subject)
             asleep = start.evaluation_mode(subject)
             findings += [asleep] if asleep else []

@@ -1,13 +1,16 @@
 """A step of the user's own, parted into inputs, outputs, and a loss of outputs and targets.
 
-Of the members of a batch, those that what its last call of a module returns is made of are inputs.
-Where this call is answered with the same, those that the loss is still made of are targets.
+Most checks ask what a model returns and what the loss compares it with. A step hides both. Of the
+members of a batch, those that what its last call of a module returns is made of are inputs. Where
+this call is answered with the same, those that the loss is still made of are targets.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +23,7 @@ from thalweg.stack.calls import Calls
 
 __all__ = ["parted"]
 
+_SAME = 1e-6  # of a loss: rounding
 _SHIFTED = (
     ((0, 1), (1, 0)),  # what is left out of a text at the begin and the end: of input, of target
     ((1, 0), (1, 0)),  # a decoder is given its target
@@ -170,14 +174,21 @@ class _Loss:
         return self._way.loss(self._asked, out, compared if self._way.compared else ())
 
 
-def parted(subject: Subject) -> Subject | None:
-    """Return a training by a step as one of inputs, outputs and a loss; None where it is not one.
+def parted(subject: Subject) -> Subject:
+    """Return a training by a step as one of inputs, outputs and a loss; itself where it is not one.
 
     It is one if the last call of a module returns a row for each example, and the rest of the step
     makes the loss of it and of members of the batch.
     """
-    step = subject.step
-    assert step is not None
+    if subject.step is not None and not subject.refusal:
+        with suppress(Exception):  # a step that cannot be watched is one like any other
+            found = _parts(subject, subject.step)
+            if found is not None and _agree(subject, found):
+                return found
+    return subject
+
+
+def _parts(subject: Subject, step: Step) -> Subject | None:
     every = [*subject.batches, *subject.validation]
     model = cloned(subject.model).eval()
     way = _way(step, model, every)
@@ -200,19 +211,30 @@ def parted(subject: Subject) -> Subject | None:
     )
 
 
+def _agree(one: Subject, other: Subject) -> bool:
+    """Return whether two forms of a training have the same loss on the first batch and the last."""
+    for place in (0, -1):
+        losses = []
+        for subject in (one, other):
+            torch.manual_seed(0)
+            losses.append(float(subject.copy().loss(subject.batches[place]).detach()))
+        if not math.isclose(*losses, rel_tol=_SAME) and not all(map(math.isnan, losses)):
+            return False
+    return True
+
+
 def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     """Return how a step goes, where it goes so for all batches."""
     members, form = tree_flatten(every[0])
     places = [i for i, one in enumerate(members) if _rows(one)]
-    calls = _calls(step, model, every[0]) if places and _alike(every, form, places) else []
-    if not calls or _mixes(step, model.get_submodule(calls[0]), model, (members, form, places)):
+    if not places or not _alike(every, form, places):
+        return None
+    calls = _calls(step, model, every[0], len(members[places[0]]))
+    if not calls or _mixes(step, model, (members, form, places)):
         return None
     whole = tuple(map(_Read, range(len(members))))
     way = _Way(step, calls[-1], calls.count(calls[-1]), form, tuple(members), whole, whole)
     out = _sound(way.outputs(model, members))
-    first = first_tensor(out)
-    if first is None or first.ndim == 0 or len(first) != len(members[places[0]]):
-        return None
 
     def outputs(members: Sequence[Any]) -> Any:  # noqa: ANN401
         torch.manual_seed(0)
@@ -226,6 +248,8 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     count, with_out = len(members), [*members, out]
     given = _read(outputs, members, places)
     compared = _read(loss, with_out, [*places, count])
+    unread = _passed(outputs, model, members) - {*given, *compared}
+    given = sorted({*given, *unread} & {*places})
     if not given or count not in compared:
         return None
     compared.remove(count)
@@ -296,6 +320,23 @@ def _read(
     return [i for i in places if i in made_of or _changes(result, members, i, _other(members[i]))]
 
 
+def _passed(
+    result: Callable[[Sequence[Any]], Any], model: nn.Module, members: Sequence[Any]
+) -> set[int]:
+    """Return the places of the members that are passed on to modules, which may not read them."""
+    origins, found = _Origins(members), {*()}
+
+    def note(_: nn.Module, args: Any, named: Any) -> None:  # noqa: ANN401
+        found.update(origins.of((args, named)))
+
+    with ExitStack() as handles:
+        for _, module in _learning(model):
+            handles.enter_context(module.register_forward_pre_hook(note, with_kwargs=True))
+        with origins:
+            result(members)
+    return found
+
+
 def _changes(
     result: Callable[[Sequence[Any]], Any], members: Sequence[Any], place: int, other: Tensor
 ) -> bool:
@@ -338,37 +379,50 @@ def _sound(out: Any) -> Any:  # noqa: ANN401
     return tree_map(lambda t: t.detach().nan_to_num() if isinstance(t, Tensor) else t, out)
 
 
-def _calls(step: Step, model: nn.Module, batch: Batch) -> list[str]:
-    """Return the modules with parameters that a step calls, without calls within these."""
-    found: list[str] = []
+def _calls(step: Step, model: nn.Module, batch: Batch, count: int) -> list[str]:
+    """Return the modules that a step calls, up to the call that its outputs come from.
+
+    It is the last call, or the last one within it where it returns a loss, as models of
+    transformers do. Modules without parameters are left out.
+    """
+    ended: list[tuple[str, int, bool]] = []
     depth = 0
 
     def begin(*_: object) -> None:
         nonlocal depth
         depth += 1
 
-    def end_of(name: str) -> Callable[..., None]:
-        def end(*_: object) -> None:
-            nonlocal depth
-            depth -= 1
-            found.extend([] if depth else [name])
+    def end(name: str, _: nn.Module, __: object, out: Any) -> None:  # noqa: ANN401
+        nonlocal depth
+        depth -= 1
+        ended.append((name, depth, _has_rows(out, count)))
 
-        return end
+    with ExitStack() as handles:
+        for name, module in _learning(model):
+            handles.enter_context(module.register_forward_pre_hook(begin))
+            handles.enter_context(module.register_forward_hook(partial(end, name)))
+        step(model, batch)
+    last = len(ended) - 1
+    while last > 0 and not ended[last][2] and ended[last - 1][1] > ended[last][1]:
+        last -= 1
+    return [name for name, *_ in ended[: last + 1]] if ended and ended[last][2] else []
 
-    handles = []
+
+def _learning(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that have parameters, by name."""
     for name, module in model.named_modules():
         if next(module.parameters(), None) is not None:
-            handles.append(module.register_forward_pre_hook(begin))
-            handles.append(module.register_forward_hook(end_of(name)))
-    step(model, batch)
-    for handle in handles:
-        handle.remove()
-    return found
+            yield name, module
 
 
-def _mixes(
-    step: Step, first: nn.Module, model: nn.Module, batch: tuple[list[Any], TreeSpec, list[int]]
-) -> bool:
+def _has_rows(out: Any, count: int) -> bool:  # noqa: ANN401
+    """Return whether there is a row for each example, and no loss beside them."""
+    first = first_tensor(out)
+    loss = any(isinstance(t, Tensor) and not t.ndim and t.requires_grad for t in tree_leaves(out))
+    return first is not None and first.ndim > 0 and len(first) == count and not loss
+
+
+def _mixes(step: Step, model: nn.Module, batch: tuple[list[Any], TreeSpec, list[int]]) -> bool:
     """Return whether a step mixes examples before its first call of a module, as mixup does."""
     members, form, places = batch
     other = list(members)
@@ -380,12 +434,13 @@ def _mixes(
         seen.append([one[1:] for one in tree_leaves((args, named)) if _rows(one)])
         raise _Returned
 
-    handle = first.register_forward_pre_hook(note, with_kwargs=True)
-    for each in (members, other):
-        torch.manual_seed(0)
-        with suppress(_Returned):
-            step(model, tree_unflatten(each, form))
-    handle.remove()
+    with ExitStack() as handles:
+        for _, module in _learning(model):
+            handles.enter_context(module.register_forward_pre_hook(note, with_kwargs=True))
+        for each in (members, other):
+            torch.manual_seed(0)
+            with suppress(_Returned):
+                step(model, tree_unflatten(each, form))
     return not all(
         a.shape == b.shape and torch.allclose(a.double(), b.double(), 1e-4, 1e-6, equal_nan=True)
         for a, b in zip(*seen, strict=True)
