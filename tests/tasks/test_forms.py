@@ -37,7 +37,10 @@ FORMS = {
     "tuple with a schedule": (
         "model, optimizer, nn.MSELoss(), loader, torch.optim.lr_scheduler.StepLR(optimizer, 3)"
     ),
-    "other names": "dict(net=model, opt=optimizer, criterion=nn.MSELoss(), train_loader=loader)",
+    "other names": (
+        "dict(net=model, opt=optimizer, criterion=nn.MSELoss(), train_loader=loader, "
+        "scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 3))"
+    ),
     "object": (
         "types.SimpleNamespace(model=model, optimizer=optimizer, epochs=3, criterion=nn.MSELoss(), "
         "train_loader=loader)"

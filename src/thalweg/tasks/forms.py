@@ -69,7 +69,7 @@ def parts(returned: object) -> object:
     if isinstance(returned, tuple) and (told := _by_type(returned)):
         return told
     if isinstance(returned, tuple) and 4 <= len(returned) <= len(PARTS):
-        held = [part for part in returned if not hasattr(part, "get_last_lr")]  # a schedule
+        held = [part for part in returned if not _schedules(part)]
         return dict(zip(PARTS, held, strict=False))
     if isinstance(returned, Mapping):
         return _named(returned)
@@ -90,7 +90,7 @@ def _by_type(held: tuple[object, ...]) -> dict[str, object]:
 
     found: dict[str, object] = {}
     for part in held:
-        if hasattr(part, "get_last_lr"):  # a schedule
+        if _schedules(part):
             continue
         if isinstance(part, (DataLoader, Dataset)):
             names = ("loader", "val_loader", TEST)
@@ -115,11 +115,17 @@ def _members(returned: object) -> list[object]:
 
 
 def _named(held: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the same with our names, but where two parts would have one."""
+    """Return the same with our names, but where two parts would have one; without a schedule."""
     return {
         _OTHERWISE[name] if name in _OTHERWISE and _OTHERWISE[name] not in held else name: part
         for name, part in held.items()
+        if not _schedules(part)
     }
+
+
+def _schedules(part: object) -> bool:
+    """Return whether a part is a schedule: the user's loop steps it, and no plain one does."""
+    return hasattr(part, "get_last_lr")
 
 
 def raced(returned: object, again: Callable[[], object], place: str) -> "TorchTask | None":
