@@ -406,6 +406,8 @@ def test_gradients_that_fade_along_a_sequence_show_at_its_ends(length: int, *, f
     ("plain", "left", "tried"),
     [
         (1.0, {}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # of what learns at no rate, all are asked
+        (0.98, {100: 0.5, 1000: 0.05}, [10, 100, 1000]),  # no loss was larger than the first
+        (0.98, {10: 1.6, 0.1: 0.05}, [10, 0.1]),
         (0.9, {0.1: 0.05}, [0.1]),  # it decides
         (0.9, {0.1: 0.8, 10: 0.05}, [0.1, 0.01, 0.001, 10]),
         (0.3, {0.1: 0.05}, [0.1, 0.01, 0.001, 10, 100, 1000]),  # much is learned without it
@@ -424,7 +426,7 @@ def test_no_rate_is_tried_behind_one_that_is_far_worse(
 ) -> None:
     factors = iter(tried)
     run = lambda one: Course(one, [1.0] * 4, left.get(next(factors), min(plain, 1.0)))  # noqa: E731
-    without = Course(NOTHING, [2.0] * 4, plain)
+    without = Course(NOTHING, [2.0, 2.0 if plain == 0.98 else 4.0, 2.0], plain)
     trials: Any = SimpleNamespace(plain=without, used=0.0, run=run)
     assert list(_rated(trials, 1.0, without.learned, certain=False)) == tried
 
@@ -461,3 +463,9 @@ def test_a_scale_that_only_makes_a_training_slow_is_a_warning(
     trials = Trials(Subject(model, optimizer, nn.MSELoss(), data), 12, 1.0)
     first = treat(trials, trials.plain.left, [], 1.0, None).findings[0]
     assert (first.cause, first.severity) == ("inputs_not_scaled", severity)
+
+
+def test_a_higher_rate_may_be_best_though_no_lower_one_was_tried() -> None:
+    course = Course(NOTHING, [1.0], 0.4)
+    assert _best_rate({10.0: course}, 0.0, certain=False) is course
+    assert _best_rate({0.1: course}, 0.0, certain=False) is None

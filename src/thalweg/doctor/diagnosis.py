@@ -25,6 +25,7 @@ from thalweg.words import digits
 
 __all__ = ["Verdict", "compare", "treat", "unscaled"]
 
+_CALM = 1.1  # times the first loss: batches differ
 _HALF = 0.5  # what the plain course learned, of what the treated one did, at most
 _LEAST = 0.1  # more than the plain course, in shares of the constant's loss
 _STUCK = 0.05  # of the loss of a constant: less is nothing learned
@@ -359,7 +360,7 @@ def _rated(trials: Trials, most: float, learned: float, *, certain: bool) -> dic
 
     A side ends with a course that is far worse than the plain one: those behind it are worse still.
     Both end with one that decides. Where a higher rate can be no finding, it is tried beside a
-    lower one that helps alone.
+    lower one that helps alone. Where no loss was larger than the first, higher rates come first.
 
     Args:
         trials: has the plain course.
@@ -370,10 +371,12 @@ def _rated(trials: Trials, most: float, learned: float, *, certain: bool) -> dic
     """
     found: dict[float, Course] = {}
     both, plain = [*rates(), *higher_rates()], trials.plain
-    for side in ([one for one in both if one[0] < 1], [one for one in both if one[0] > 1]):
+    sides = [[one for one in both if (one[0] > 1) is higher] for higher in (False, True)]
+    calm = max(plain.losses) <= _CALM * plain.losses[0]
+    for side in reversed(sides) if calm and 1 - learned > _MUCH else sides:
         lower = [c for c in found.values() if helps(c, learned) or betters(c, plain, 1 - learned)]
         if side[0][0] > 1 and (certain or (1 - learned <= _MUCH and not lower)):
-            break
+            continue
         for factor, one in side:
             best = min(found, key=lambda f: found[f].left, default=0.0)
             if trials.used >= most or (factor > _FAR and best != max(found)):
@@ -401,7 +404,8 @@ def _breaks(course: Course, plain: Course, factor: float) -> bool:
 def _best_rate(rated: dict[float, Course], learned: float, *, certain: bool) -> Course | None:
     """Return the course of the rate that helps most, of both directions unless one decides.
 
-    Where something else is certain, higher rates are not asked for.
+    Where something else is certain, higher rates are not asked for; where no loss was larger than
+    the first, lower ones may not have been tried.
     """
     lower = [c for factor, c in rated.items() if factor < 1]
     higher = [c for factor, c in rated.items() if factor > 1]
@@ -410,10 +414,9 @@ def _best_rate(rated: dict[float, Course], learned: float, *, certain: bool) -> 
         return deciding
     if lower and certain:
         return max(lower, key=lambda c: c.learned)
-    if not lower or not higher:
+    if not higher:
         return None
-    low, high = (max(side, key=lambda c: c.learned) for side in (lower, higher))
-    return low if low.learned >= high.learned else high
+    return max([*lower, *higher], key=lambda c: c.learned)
 
 
 def _lower_helps(best: Course | None, plain: Course, learned: float) -> bool:
