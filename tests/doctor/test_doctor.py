@@ -37,8 +37,9 @@ def watched(
     zero: bool = True,
     steps: int = 40,
     after: Callable[[int], None] = lambda _: None,
+    seconds: float = 20,
 ) -> thalweg.Doctor:
-    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=20)
+    doctor = thalweg.Doctor(model, optimizer, functional.cross_entropy, seconds=seconds)
     data = batches()
     for step in range(steps):
         x, y = data[step % len(data)]
@@ -73,6 +74,37 @@ def test_gradients_that_are_not_zeroed_are_seen(
     monkeypatch.setenv("TERM", "xterm")
     assert causes(doctor) == ["gradients_not_zeroed"]
     assert ("trying changes on copies" in errors.getvalue()) == terminal
+
+
+class Words(nn.Module):
+    """Reads which numbers of a row are above 0, as words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(12, 8, sparse=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(self.embed(2 * torch.arange(6) + (x > 0)).mean(1))
+        return out
+
+
+def test_gradients_may_be_sparse() -> None:
+    model = Words()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    found = thalweg.check(model, optimizer, functional.cross_entropy, batches())
+    assert (list(found), found.skipped) == ([], {})
+    assert watched(model, optimizer, steps=10, seconds=0.1).report().skipped == {}
+
+
+def test_a_look_at_the_loop_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr("thalweg.doctor.loop.trained_in_eval_mode", fails)
+    model = net()
+    doctor = watched(model, torch.optim.SGD(model.parameters(), lr=0.05), zero=False, steps=30)
+    assert causes(doctor) == ["gradients_not_zeroed"]
+    assert doctor.report().skipped["fails"].endswith("RuntimeError: no backend")
 
 
 def test_a_step_that_is_never_taken_is_seen() -> None:

@@ -5,7 +5,9 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -277,13 +279,11 @@ class Doctor:
         subject = self._subject()
         if subject.refusal:
             return Report((), ("the loop",), {}, {"experiments": subject.refusal}, 0.0)
-        findings, looked_at, skipped = examine(subject)
-        findings += look_at_loop(self.signals, subject)
         onset, last = self._onset(), self._kept.last
+        further = [*look_at_loop(self.signals, subject)]
         if onset is not None:
-            found = gradient_not_finite(self._subject(last), onset + 1 - last.step)
-            findings += [replace(found, onset=max(0, onset - 1))] if found else []
-        looked_at.append("the loop")
+            further.append(("gradient at the onset", partial(self._broken, last, onset)))
+        findings, looked_at, skipped = examine(subject, further)
         ruled_out: dict[str, str] = {}
         blocking = [f for f in findings if f.severity == "problem" and _stops(f)]
         if blocking:
@@ -299,11 +299,17 @@ class Doctor:
             findings.append(_unexplained(self.signals.losses, onset))
         findings = ordered(findings)
         if onset is not None:
-            findings = self._placed(findings, onset)
+            with suppress(Exception):  # of evidence beside a finding
+                findings = self._placed(findings, onset)
         if self.signals.failed:
             skipped["gradients and updates by layer"] = self.signals.failed
         seconds = time.monotonic() - began
         return Report(tuple(findings), tuple(looked_at), ruled_out, skipped, seconds)
+
+    def _broken(self, last: Kept, onset: int) -> Finding | None:
+        """Look for a derivative that is not finite in the steps up to the onset."""
+        found = gradient_not_finite(self._subject(last), onset + 1 - last.step)
+        return replace(found, onset=max(0, onset - 1)) if found else None
 
     def _placed(self, findings: list[Finding], onset: int) -> list[Finding]:
         """Add to the evidence where numbers first stop being finite, by steps on a copy."""

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from torch import nn
 from torch.optim import Optimizer
@@ -121,10 +122,17 @@ def _checks(subject: Subject) -> Iterator[tuple[str, Check]]:
                 yield look.__name__, partial(look, subject, values)
 
 
-def examine(subject: Subject) -> tuple[list[Finding], list[str], dict[str, str]]:
-    """Run every check of the wiring; return findings, what was looked at and what could not be."""
+def examine(
+    subject: Subject, further: Iterable[tuple[str, Check]] = ()
+) -> tuple[list[Finding], list[str], dict[str, str]]:
+    """Run every check of the wiring; return findings, what was looked at and what could not be.
+
+    Args:
+        subject: the training.
+        further: checks beside these, by name.
+    """
     findings, looked_at, skipped = [], [], {}
-    for name, one in _checks(subject):
+    for name, one in chain(_checks(subject), further):
         title = name.replace("_", " ")
         try:
             found = one()

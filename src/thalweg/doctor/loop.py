@@ -40,23 +40,23 @@ _MANY = 20  # steps, after which something should have changed
 _ROUNDED = torch.finfo(torch.float32).eps  # of the norm of the parameters
 
 
-def look_at_loop(signals: Signals, subject: Subject) -> Iterator[Finding]:
-    """Yield what the hooks saw of the loop."""
-    looks: tuple[Callable[[Signals, Subject], Finding | None], ...] = (
-        _not_zeroed,
-        _eval_mode,
-        _loss_made_anew,
-        _lost,
-        _partly_cut,
-        _unchanged,
+def look_at_loop(
+    signals: Signals, subject: Subject
+) -> Iterator[tuple[str, Callable[[], Finding | None]]]:
+    """Yield the checks of what the hooks saw of the loop, by name."""
+    looks = (
+        gradients_not_zeroed,
+        trained_in_eval_mode,
+        loss_made_anew,
+        gradients_lost,
+        graph_partly_cut,
+        parameters_unchanged,
     )
     for look in looks:
-        found = look(signals, subject)
-        if found is not None:
-            yield found
+        yield look.__name__, partial(look, signals, subject)
 
 
-def _not_zeroed(signals: Signals, _: Subject) -> Finding | None:
+def gradients_not_zeroed(signals: Signals, _: Subject) -> Finding | None:
     if signals.asked < 3 or signals.kept < 0.5 * signals.asked:
         return None
     return Finding(
@@ -71,7 +71,7 @@ def _not_zeroed(signals: Signals, _: Subject) -> Finding | None:
     )
 
 
-def _eval_mode(signals: Signals, subject: Subject) -> Finding | None:
+def trained_in_eval_mode(signals: Signals, subject: Subject) -> Finding | None:
     if signals.eval_steps < max(1, 0.1 * signals.steps) or not _mode_matters(subject):
         return None
     part = len(signals.asleep)  # still, where training mode never reached them
@@ -106,7 +106,7 @@ def _mode_matters(subject: Subject) -> bool:
         return float(twin.loss(subject.batch)) != one
 
 
-def _loss_made_anew(signals: Signals, _: Subject) -> Finding | None:
+def loss_made_anew(signals: Signals, _: Subject) -> Finding | None:
     if signals.rootless < max(1, 0.5 * len(signals.losses)):
         return None
     return Finding(
@@ -122,7 +122,7 @@ def _loss_made_anew(signals: Signals, _: Subject) -> Finding | None:
     )
 
 
-def _lost(signals: Signals, subject: Subject) -> Finding | None:
+def gradients_lost(signals: Signals, subject: Subject) -> Finding | None:
     looked = len(signals.norms)
     if signals.rootless or looked < 3 or signals.empty < 0.5 * looked:
         return None
@@ -173,7 +173,7 @@ def _from_elsewhere(signals: Signals, subject: Subject) -> Finding:
     )
 
 
-def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
+def graph_partly_cut(signals: Signals, subject: Subject) -> Finding | None:
     """Look for parameters that get no gradient in the loop, and get one on a copy."""
     if len(signals.notes) < _NOTED:
         return None
@@ -205,7 +205,7 @@ def _partly_cut(signals: Signals, subject: Subject) -> Finding | None:
     )
 
 
-def _unchanged(signals: Signals, subject: Subject) -> Finding | None:
+def parameters_unchanged(signals: Signals, subject: Subject) -> Finding | None:
     """Look for a training that leaves the parameters as they were, but for what rounding is."""
     steps = len(signals.losses)
     pairs = list(zip(subject.start_model.parameters(), subject.model.parameters(), strict=True))

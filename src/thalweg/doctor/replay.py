@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.loaders import Batch
 from thalweg.doctor.subject import Copy, first_tensor, let_step
+from thalweg.stack.batch import arrays
 
-__all__ = ["first_not_finite"]
+__all__ = ["finite", "first_not_finite"]
 
 
 def first_not_finite(
@@ -30,9 +31,9 @@ def first_not_finite(
 
     def note(module: nn.Module, args: Any, out: Any, name: str) -> None:  # noqa: ANN401
         value, given = first_tensor(out), first_tensor(args)
-        if not found and value is not None and not _finite(value):
+        if not found and value is not None and not finite(value):
             kind = f"{name or 'the model'} ({type(module).__name__})"
-            whole = given is None or _finite(given)
+            whole = given is None or finite(given)
             found.append(f"the output of {kind}" if whole else f"the input of {kind}")
 
     for name, module in twin.model.named_modules():
@@ -52,19 +53,20 @@ def _broken(twin: Copy, batch: Batch, found: list[str]) -> str | None:
     """Take a step, and return the place that is not finite; ``found`` has those of modules."""
     twin.optimizer.zero_grad()
     loss = twin.loss(batch)
-    if found or not _finite(loss):
+    if found or not finite(loss):
         return found[0] if found else "the loss"
     loss.backward()
     named = list(twin.model.named_parameters())
-    bad = [name for name, p in named if p.grad is not None and not _finite(p.grad)]
+    bad = [name for name, p in named if p.grad is not None and not finite(p.grad)]
     if bad:
         return f"the gradient of {bad[-1]}"
     if twin.clip is not None:
         nn.utils.clip_grad_norm_(twin.parameters, twin.clip)
     let_step(twin.optimizer, partial(twin.gradients, batch))
-    bad = [name for name, p in named if not _finite(p)]
+    bad = [name for name, p in named if not finite(p)]
     return f"{bad[-1]}, by the optimizer's step" if bad else None
 
 
-def _finite(tensor: Tensor) -> bool:
-    return bool(tensor.detach().isfinite().all())
+def finite(tensor: Tensor) -> bool:
+    """Return whether all numbers of a tensor are finite; it may be sparse."""
+    return all(bool(part.isfinite().all()) for part in arrays(tensor.detach()))

@@ -290,6 +290,11 @@ class Copy:
         return loss
 
 
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    """Return a gradient as a dense tensor, that of an embedding with ``sparse=True`` too."""
+    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+
+
 def _plain(values: Iterable[object]) -> Iterator[Tensor]:
     """Yield tensors among values, and in lists, tuples and dicts of them."""
     for value in values:
@@ -482,7 +487,7 @@ class Subject:
         return Backward(
             value,
             connected=True,
-            gradients={name: p.grad for name, p in named.items()},
+            gradients={name: _dense(p.grad) for name, p in named.items()},
             strays=tuple(tuple(leaf.shape) for leaf in strays),
         )
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from thalweg.doctor.allowance import Allowance
 from thalweg.doctor.finding import Finding
 from thalweg.doctor.loaders import Batch
+from thalweg.doctor.replay import finite
 from thalweg.doctor.subject import Copy, Subject, let_step, nodes, operation_of
 from thalweg.stack.calls import Calls
 from thalweg.words import digits
@@ -58,16 +59,16 @@ def gradient_not_finite(subject: Subject, steps: int = _STEPS) -> Finding | None
             if not loss.requires_grad:
                 return None
             if not float(loss.detach().abs()) < _HUGE:
-                return None if _finite(loss) else _broken(subject, twin, loss, step)
+                return None if finite(loss) else _broken(subject, twin, loss, step)
             if not all(map(_sound, twin.parameters)):
                 return None
             loss.backward()
         named = dict(twin.model.named_parameters())
-        bad = [name for name, p in named.items() if p.grad is not None and not _finite(p.grad)]
+        bad = [name for name, p in named.items() if p.grad is not None and not finite(p.grad)]
         if bad:
             return _finding(float(loss.detach()), bad, _first(twin.loss(batch)), step)
         let_step(twin.optimizer, partial(twin.gradients, batch))
-        bad = [name for name, p in named.items() if not _finite(p)]
+        bad = [name for name, p in named.items() if not finite(p)]
         if bad:
             return _made_by_step(twin, bad, step)
         if allowance.over:
@@ -243,17 +244,13 @@ def _rectified(ahead: list[Any]) -> bool:
     return False
 
 
-def _finite(tensor: Tensor) -> bool:
-    return bool(tensor.isfinite().all())
-
-
 def _first(loss: Tensor) -> str:
     """Return the first operation of the backward pass that makes numbers that are not finite."""
     found: list[str] = []
 
     def note(given: tuple[Tensor | None, ...], taken: tuple[Tensor | None, ...], name: str) -> None:
-        if all(t is None or _finite(t) for t in taken) and not all(
-            t is None or _finite(t) for t in given
+        if all(t is None or finite(t) for t in taken) and not all(
+            t is None or finite(t) for t in given
         ):
             found.append(name)
 
