@@ -317,6 +317,16 @@ def mixup(model: Any, batch: Any) -> Tensor:
     return 0.7 * losses[0] + 0.3 * losses[1]
 
 
+def against(model: Any, batch: Any) -> Tensor:
+    """As a discriminator: the loss is made of two calls, of which each has a part."""
+    own, other = model(batch[0]), model(batch[1])
+    return functional.softplus(-own).mean() + functional.softplus(other).mean()
+
+
+def beside_others(x: Tensor, _: Tensor) -> Any:
+    return x, 2 * x
+
+
 def without_a_call(model: Any, batch: Any) -> Tensor:
     return functional.cross_entropy(batch[0] @ model[0].weight.T, batch[1])
 
@@ -328,6 +338,7 @@ def without_a_call(model: Any, batch: Any) -> Tensor:
         (net, of_places, pair),
         (net, twice, pair),
         (net, mixup, pair),
+        (net, against, beside_others),
         (net, warming, pair),
         (Language, copying, tokens),
         (net, without_a_call, pair),

@@ -235,6 +235,8 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     whole = tuple(map(_Read, range(len(members))))
     way = _Way(step, calls[-1], calls.count(calls[-1]), form, tuple(members), whole, whole)
     out = _sound(way.outputs(model, members))
+    if way.call > 1 and _beside(way, model, out):
+        return None  # a constant in one call's place leaves the others' part of the loss
 
     def outputs(members: Sequence[Any]) -> Any:  # noqa: ANN401
         torch.manual_seed(0)
@@ -268,6 +270,24 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
         compared=tuple(_Read(i, *reads[i][1]) for i in compared),
         cut=cut,
     )
+
+
+def _beside(way: _Way, model: nn.Module, out: Any) -> bool:  # noqa: ANN401
+    """Return whether a loss is made of earlier calls of the module beside its last one.
+
+    A discriminator is called on examples and on those of a generator, a net of pairs on each half.
+    """
+    earlier: list[Tensor | None] = []
+    module = model.get_submodule(way.place)
+    handle = module.register_forward_hook(lambda _, __, own: earlier.append(first_tensor(own)))
+    try:
+        loss = way.loss(model, out, way.sample)
+    finally:
+        handle.remove()
+    own = [one for one in earlier[: way.call - 1] if one is not None and one.requires_grad]
+    if not own or not loss.requires_grad:
+        return False
+    return any(one is not None for one in torch.autograd.grad(loss, own, allow_unused=True))
 
 
 class _Origins(Calls):
