@@ -353,3 +353,22 @@ def test_the_target_counts_its_epochs(task: ModuleTask) -> None:
     told: list[int] = []
     task.target(told.append)
     assert sum(told) == task.target_epochs == 4 * 250 // 25  # of two steps each
+
+
+def test_a_loss_that_refuses_what_is_not_finite_has_diverged() -> None:
+    def refusing(out: Tensor, y: Tensor) -> Tensor:
+        if not out.isfinite().all():
+            raise ValueError("between 0 and 1")
+        return functional.mse_loss(out, y)
+
+    class Exponential(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).square().exp()
+
+    given = line(loss=refusing, model=lambda: Exponential(1, 1).double())
+    task = ModuleTask(given, 0)
+    task.lanes = 1
+    steep = {"lr": 1e6}  # leaves finite weights
+    assert run(task, [trial(hyper=steep)]).diverged_at[0] == 2
+    one = trial(hyper=steep, batch_size=len(task._parts.train[0]), epochs=1)
+    assert np.isnan(run(task, [one]).validation_loss[-1, 0])

@@ -1,5 +1,6 @@
 """Stack: copies of a module whose parameters lie side by side."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.errors import blamed
+from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch, count, each, leaves
 from thalweg.stack.mapped import Program, mapped
 from thalweg.stack.model import Model
@@ -113,8 +114,15 @@ class Stack:
         self, alone: Alone, batch: Batch, step: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         values, batch = self._values(0), batch if self.shared else each(_first, batch)
-        with blamed("training"):
-            loss, found = alone.gradients(values, list(self.parameters), batch, self.seeds[0], step)
+        seed = self.seeds[0]
+        found: list[Tensor | None] = [None] * len(self.parameters)
+        try:
+            with blamed("training"):
+                loss, found = alone.gradients(values, list(self.parameters), batch, seed, step)
+        except TaskError:
+            if not alone.overflows(values, batch, seed, step, training=True):
+                raise
+            loss = torch.tensor(math.nan)  # it has diverged, as where a loss is computed of it
         self.state = {name: values[name][None] for name in self.state}
         zeros = (torch.zeros_like(parameter[0]) for parameter in self.parameters.values())
         both = zip(found, zeros, strict=True)
@@ -186,8 +194,14 @@ class Stack:
 
     def _evaluated(self, what: str, batch: Batch, part: str, *, compiled: bool = False) -> Any:  # noqa: ANN401
         if self._alone and not compiled:
-            with blamed(part):
-                return each(lambda tensor: tensor[None], self.of_lane(0, what, batch))
+            try:
+                with blamed(part):
+                    return each(lambda tensor: tensor[None], self.of_lane(0, what, batch))
+            except TaskError:
+                start = self._values(0), batch, self.seeds[0], torch.tensor(0)
+                if what != "loss" or not self._alone.overflows(*start, training=False):
+                    raise
+                return torch.full((1,), math.nan)  # as in training
         function: Any = partial(self.model.evaluate, what=what)
         if compiled:
             function = self.model.programs[what]

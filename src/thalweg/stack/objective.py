@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from thalweg.errors import TaskError, blamed
 from thalweg.stack.batch import Batch
@@ -137,6 +138,25 @@ class Alone:
             found = [p.grad if p.grad is None else p.grad.to_dense() for p in own]
             self.objective.zero_grad()
         return loss.detach(), found
+
+    def overflows(
+        self, values: dict[str, Tensor], batch: Batch, seed: Tensor, step: Tensor, *, training: bool
+    ) -> bool:
+        """Return whether a module returns what is not finite; see ``__call__``.
+
+        Losses such as binary_cross_entropy refuse it, where others are NaN.
+        """
+        found = []
+
+        def note(_: nn.Module, __: object, out: Any) -> None:  # noqa: ANN401
+            tensors = (one for one in tree_leaves(out) if isinstance(one, Tensor))
+            found.append(not all(bool(one.isfinite().all()) for one in tensors))
+
+        with ExitStack() as handles, suppress(Exception):
+            for module in self.objective.modules():
+                handles.callback(module.register_forward_hook(note).remove)
+            self(dict(values), batch, "loss", seed, step, training=training)
+        return any(found)
 
     @contextmanager
     def _drawing(self, seed: Tensor, step: Tensor) -> Iterator[None]:
