@@ -82,6 +82,23 @@ class Blind(nn.Module):
         return self.net(torch.zeros_like(x))
 
 
+class TimeFirst(nn.Module):
+    """As a model that is trained by a CTC loss: scores for each of three times and each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(x.view(-1, 3, 2)).log_softmax(2).transpose(0, 1)
+
+
+def aligned(model: Any, batch: Any) -> Tensor:
+    scores, y = model(batch[0]), batch[1][:, None] + 1
+    lengths = (torch.full((len(y),), n) for n in (3, 1))
+    return functional.ctc_loss(scores, y, *lengths)
+
+
 def smooth(model: Any, batch: Any) -> Tensor:
     return functional.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
 
@@ -190,6 +207,7 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]]
     "an output that is squeezed": (lambda: net(1), of_numbers, pair, (1,), (X[::10], Y[::10])),
     "a model that returns its loss": (Scorer, own, named, (3,), (X[::10], Y[::10])),
     "an input that is not read": (Blind, smooth, pair, (3,), (X[::10], Y[::10])),
+    "time first": (TimeFirst, aligned, pair, (3, 4), (X[::10], Y[::10])),
     "scores and loss": (Both, second, shifted, (11, 3), (TOKENS[:16, :-1], TOKENS[:16, 1:])),
     "a loss by hand, with a penalty": (net, penalized, described, (3,), (X[::10] * 255, Y[::10])),
     "a layer that is not called": (net, without_a_layer, pair, (3,), (X[::10], Y[::10])),

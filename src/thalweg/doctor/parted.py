@@ -71,6 +71,8 @@ class _Way:
         given: what is read for the outputs.
         compared: what is read for the loss of these.
         cut: whether the outputs' last place is left out, as that of a text, which has no target.
+        turned: whether what is called returns time first, as a CTC loss wants it; outputs have
+            examples first.
         start: the state of random numbers in which outputs were last asked for: their loss may
             compare them with numbers that were drawn on the way.
     """
@@ -83,6 +85,7 @@ class _Way:
     given: tuple[_Read, ...]
     compared: tuple[_Read, ...]
     cut: bool = False
+    turned: bool = False
     start: list[Tensor] = field(default_factory=list)
 
     def __deepcopy__(self, _: object) -> "_Way":
@@ -103,7 +106,8 @@ class _Way:
             count = next(len(one) for one in given if _rows(one))
             self.step(model, self._batch(self.given, given, count))
         except _Returned:
-            return found[-1][:, :-1] if self.cut else found[-1]
+            out = found[-1].transpose(0, 1) if self.turned else found[-1]
+            return out[:, :-1] if self.cut else out
         finally:
             handle.remove()
         raise RuntimeError("the step does not call the model as before")
@@ -113,6 +117,7 @@ class _Way:
         first = first_tensor(out)
         assert first is not None
         whole = torch.cat([out, torch.zeros_like(out[:, :1])], 1) if self.cut else out
+        whole = whole.transpose(0, 1) if self.turned else whole
         now = torch.get_rng_state()
         torch.set_rng_state(self.start.pop() if self.start else now)  # a second loss draws anew
         try:
@@ -229,11 +234,12 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     places = [i for i, one in enumerate(members) if _rows(one)]
     if not places or not _alike(every, form, places):
         return None
-    calls = _calls(step, model, every[0], len(members[places[0]]))
-    if not calls or _mixes(step, model, (members, form, places)):
+    calls, along = _calls(step, model, every[0], len(members[places[0]]))
+    if along is None or _mixes(step, model, (members, form, places)):
         return None
     whole = tuple(map(_Read, range(len(members))))
-    way = _Way(step, calls[-1], calls.count(calls[-1]), form, tuple(members), whole, whole)
+    last = calls[-1], calls.count(calls[-1])
+    way = _Way(step, *last, form, tuple(members), whole, whole, turned=along > 0)
     out = _sound(way.outputs(model, members))
     if way.call > 1 and _beside(way, model, out):
         return None  # a constant in one call's place leaves the others' part of the loss
@@ -399,13 +405,14 @@ def _sound(out: Any) -> Any:  # noqa: ANN401
     return tree_map(lambda t: t.detach().nan_to_num() if isinstance(t, Tensor) else t, out)
 
 
-def _calls(step: Step, model: nn.Module, batch: Batch, count: int) -> list[str]:
+def _calls(step: Step, model: nn.Module, batch: Batch, count: int) -> tuple[list[str], int | None]:
     """Return the modules that a step calls, up to the call that its outputs come from.
 
     It is the last call, or the last one within it where it returns a loss, as models of
-    transformers do. Modules without parameters are left out.
+    transformers do. Modules without parameters are left out. With them comes the dimension of the
+    outputs' examples, None where there is none.
     """
-    ended: list[tuple[str, int, bool]] = []
+    ended: list[tuple[str, int, int | None]] = []
     depth = 0
 
     def begin(*_: object) -> None:
@@ -415,7 +422,7 @@ def _calls(step: Step, model: nn.Module, batch: Batch, count: int) -> list[str]:
     def end(name: str, _: nn.Module, __: object, out: Any) -> None:  # noqa: ANN401
         nonlocal depth
         depth -= 1
-        ended.append((name, depth, _has_rows(out, count)))
+        ended.append((name, depth, _examples_along(out, count)))
 
     with ExitStack() as handles:
         for name, module in _learning(model):
@@ -423,9 +430,9 @@ def _calls(step: Step, model: nn.Module, batch: Batch, count: int) -> list[str]:
             handles.enter_context(module.register_forward_hook(partial(end, name)))
         step(model, batch)
     last = len(ended) - 1
-    while last > 0 and not ended[last][2] and ended[last - 1][1] > ended[last][1]:
+    while last > 0 and ended[last][2] is None and ended[last - 1][1] > ended[last][1]:
         last -= 1
-    return [name for name, *_ in ended[: last + 1]] if ended and ended[last][2] else []
+    return [name for name, *_ in ended[: last + 1]], ended[last][2] if ended else None
 
 
 def _learning(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -435,11 +442,17 @@ def _learning(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _has_rows(out: Any, count: int) -> bool:  # noqa: ANN401
-    """Return whether there is a row for each example, and no loss beside them."""
+def _examples_along(out: Any, count: int) -> int | None:  # noqa: ANN401
+    """Return the dimension of examples, or None where there is none, or a loss beside them.
+
+    It is the second one of scores for each time and example.
+    """
     first = first_tensor(out)
     loss = any(isinstance(t, Tensor) and not t.ndim and t.requires_grad for t in tree_leaves(out))
-    return first is not None and first.ndim > 0 and len(first) == count and not loss
+    if first is None or loss or count not in first.shape[:2]:
+        return None
+    along = first.shape.index(count)
+    return along if not along or (first is out and first.ndim > 2) else None
 
 
 def _mixes(step: Step, model: nn.Module, batch: tuple[list[Any], TreeSpec, list[int]]) -> bool:
