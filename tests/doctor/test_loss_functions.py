@@ -1,6 +1,7 @@
 """What the doctor finds of the arguments that torch's own loss functions are given."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -90,6 +91,24 @@ def divergence(out: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(out, 0.1 + 0.7 * F.one_hot(y, 3), reduction="batchmean")
 
 
+def of_teacher(targets: Callable[[Tensor], Tensor], *, log_target: bool) -> LossFn:
+    def loss_fn(out: Tensor, y: Tensor) -> Tensor:
+        scores = 3.0 * F.one_hot(y, 3)
+        return F.kl_div(out, targets(scores), reduction="batchmean", log_target=log_target)
+
+    return loss_fn
+
+
+def of_scores(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out, F.one_hot(y, 3) - 0.5)
+
+
+def alignment(out: Tensor, y: Tensor, blank: int = 2) -> Tensor:
+    """Compare one time of each example with one label."""
+    ones = torch.ones(len(y), dtype=torch.long)
+    return F.ctc_loss(out[None], (y % 2)[:, None], ones, ones, blank)
+
+
 @pytest.mark.parametrize(
     ("last", "loss_fn", "cause"),
     [
@@ -99,9 +118,22 @@ def divergence(out: Tensor, y: Tensor) -> Tensor:
         (nn.Identity(), focal, None),
         (nn.Softmax(1), divergence, "loss_unsuited"),
         (nn.LogSoftmax(1), divergence, None),
+        (nn.LogSoftmax(1), of_teacher(lambda s: s.softmax(1), log_target=False), None),
+        (nn.LogSoftmax(1), of_teacher(lambda s: s.softmax(1), log_target=True), "loss_unsuited"),
+        (nn.LogSoftmax(1), of_teacher(lambda s: s.log_softmax(1), log_target=True), None),
+        (nn.LogSoftmax(1), of_teacher(lambda s: s - 1, log_target=False), "loss_unsuited"),
+        (nn.Identity(), of_scores, "loss_unsuited"),
+        (nn.LogSoftmax(1), alignment, None),
+        (nn.Softmax(1), alignment, "loss_unsuited"),
+        (nn.LogSoftmax(1), partial(alignment, blank=0), "labels_out_of_range"),
     ],
-    ids=["scores", "probabilities", "logarithms", "focal", "divergence", "its logarithms"],
-)
+    ids=[
+        "scores", "probabilities", "logarithms", "focal", "divergence", "its logarithms",
+        "a teacher", "a teacher's probabilities as logarithms", "a teacher's logarithms",
+        "a teacher's scores", "scores as targets", "an alignment", "an alignment of probabilities",
+        "labels that are blank",
+    ],
+)  # fmt: skip
 def test_logarithms_are_expected(last: nn.Module, loss_fn: LossFn, cause: str | None) -> None:
     assert found(body(3, last), loss_fn, Y) == cause
 

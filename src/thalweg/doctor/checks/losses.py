@@ -20,7 +20,7 @@ from thalweg.words import digits
 __all__ = ["CHECKS"]
 
 _DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
-_LOGARITHMS = {"nll_loss", "kl_div"}
+_LOGARITHMS = {"nll_loss", "kl_div", "ctc_loss"}
 _SIDES = {**PAIRS, "soft_margin_loss": 1}  # targets are -1 and 1; the place of the argument
 _SCORES = {"cross_entropy", "binary_cross_entropy_with_logits"}
 _DISTANCES = {"hinge_embedding_loss"}
@@ -63,9 +63,29 @@ class _Notes(Calls):
             place = _SIDES.get(name, 1)
             given = args[0] if args else named.get("input", named.get("input1"))
             goal = args[place] if len(args) > place else named.get("target")
+            if name == "ctc_loss":
+                given, goal = _of_sequences(*args, **named)
+            if name == "kl_div" and isinstance(goal, Tensor) and named.get("log_target"):
+                goal = goal.exp()
             if isinstance(given, Tensor) and isinstance(goal, Tensor):
                 self.calls.append((name, given.detach(), goal.detach()))
         return function(*args, **named)
+
+
+def _of_sequences(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,  # noqa: ANN401, ARG001 - the arguments of torch's ctc_loss
+    target_lengths: Any,  # noqa: ANN401
+    blank: int = 0,
+    *_: object,
+    **__: object,
+) -> tuple[Tensor, Tensor]:
+    """Return what a CTC loss is given, and the labels that count, less the number of the blank."""
+    lengths = torch.as_tensor(target_lengths)
+    if targets.ndim == 1:
+        return log_probs, targets[: int(lengths.sum())] - blank
+    return log_probs, targets[torch.arange(targets.shape[1]) < lengths[:, None]] - blank
 
 
 def _calls(subject: Subject) -> list[_Call]:
@@ -152,6 +172,26 @@ def _logarithms(call: _Call) -> Finding | None:
     )
 
 
+def _shares(call: _Call) -> Finding | None:
+    """Look for scores, or logarithms, as targets where probabilities are expected."""
+    least, most = float(call.goal.min()), float(call.goal.max())
+    soft = call.goal.is_floating_point() and call.goal.shape == call.given[0].shape
+    far = call.name == "kl_div" and most > 1 + _ROUNDING
+    if call.name not in {"kl_div", "cross_entropy"} or not soft or not (least < 0 or far):
+        return None
+    return _found(
+        call,
+        "loss_unsuited",
+        f"targets from {digits(least)} to {digits(most)}, and expects probabilities, from 0 to 1"
+        + (
+            " (log_target=True takes the exponential of targets first; else they are taken as "
+            "they are)"
+            if call.name == "kl_div"
+            else ": give the softmax of scores"
+        ),
+    )
+
+
 def _distances(call: _Call) -> Finding | None:
     """Look for numbers below 0 where distances are expected."""
     least = min(float(t.min()) for t in call.given)
@@ -178,6 +218,19 @@ def _sides(call: _Call) -> Finding | None:
     )
 
 
+def _blanks(call: _Call) -> Finding | None:
+    """Look for labels with the number of the blank, which CTC puts between labels itself."""
+    if call.name != "ctc_loss" or bool((call.goal != 0).all()):
+        return None
+    share = float((call.goal == 0).float().mean())
+    return _found(
+        call,
+        "labels_out_of_range",
+        f"labels of which {share:.0%} have the number of the blank, which stands for no label: "
+        "number the classes so that none is blank, or give the lengths of targets without padding",
+    )
+
+
 def _shapes(call: _Call) -> Finding | None:
     """Look for a difference of every output with every target."""
     one, other = call.given[0].shape, call.goal.shape
@@ -197,8 +250,10 @@ def _shapes(call: _Call) -> Finding | None:
 _LOOKS: Sequence[Callable[[_Call], Finding | None]] = (
     _probabilities,
     _logarithms,
+    _shares,
     _distances,
     _sides,
+    _blanks,
     _shapes,
 )
 
