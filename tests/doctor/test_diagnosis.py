@@ -274,23 +274,27 @@ def test_what_helped_a_little_is_a_warning_behind_what_helped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("helpful", "severity"),
-    [({"lr_too_high"}, "problem"), ({"lr_too_high", "noise_floor"}, "warning")],
+    ("helpful", "severities", "steps"),
+    [
+        ({"lr_too_high"}, ["problem"], 3),
+        ({"lr_too_high", "noise_floor"}, ["warning"], 3),
+        ({"lr_too_high"}, [], 2),  # which tell nothing
+    ],
 )
 def test_a_rate_is_doubted_where_a_loop_may_accumulate_small_batches(
-    helpful: set[str], severity: str, monkeypatch: pytest.MonkeyPatch
+    helpful: set[str], severities: list[str], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     given = [(torch.randn(4, 2), torch.randn(4, 1))]
     trials = SimpleNamespace(
         subject=Subject(model, optimizer, nn.MSELoss(), given),
-        plain=Course(NOTHING, [1.0], 1.4),
-        run=lambda one: Course(one, [1.0], 0.2 if one.cause in helpful else 1.2),
+        plain=Course(NOTHING, [1.0] * steps, 1.4),
+        run=lambda one: Course(one, [1.0] * steps, 0.2 if one.cause in helpful else 1.2),
     )
     monkeypatch.setattr("thalweg.doctor.diagnosis.Trials", lambda *_: trials)
     found = first_steps(trials.subject)
-    assert [(f.cause, f.severity) for f in found] == [("lr_too_high", severity)]
+    assert [(f.cause, f.severity) for f in found] == [("lr_too_high", one) for one in severities]
 
 
 @pytest.mark.parametrize(

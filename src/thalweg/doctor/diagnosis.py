@@ -43,6 +43,7 @@ _WORSE = 1.5  # times what the plain course leaves, or the loss of a constant
 _FAR = 1000.0  # times the rate; more is tried where so much is best
 _DECIDED = 0.9  # learned at another rate, where little is without: no further rate is tried
 _FIRST, _FIRST_SECONDS = 80, 1.0  # steps and seconds of a course before the training
+_TELLING = 3  # losses, of fewer of which a course tells nothing of its treatment
 _SCALES = ("inputs_not_scaled", "inputs_and_targets_not_scaled")
 _TRIED = "an experiment: the same steps on copies, as it is and treated"
 
@@ -189,7 +190,8 @@ def also_helped(
 def first_steps(subject: Subject) -> list[Finding]:
     """Try, before a training, what is wrong by itself, and what keeps it from learning at all."""
     trials = Trials(subject, _FIRST, _FIRST_SECONDS)
-    if trials.plain.learned >= 0.05:
+    short = math.isfinite(trials.plain.left) and len(trials.plain.losses) < _TELLING
+    if trials.plain.learned >= 0.05 or short:
         return []
     given = list(_given(trials))
     lower = [one for factor, one in rates() if factor < 1]
