@@ -1,5 +1,6 @@
 """Shapes: a loss that broadcasts, that sums instead of averaging, labels beyond the outputs."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -58,14 +59,16 @@ def _taken(loss_fn: LossFn, out: Tensor, y: Tensor) -> Tensor:
 def _reads_other_targets(loss_fn: LossFn, scores: Tensor, y: Tensor) -> bool:
     """Return whether the first output's gradient changes with targets that are not its own."""
     own = y.flatten()
+    far = 10 * (1 + float(own.abs().max()))
+    sides = [own - far, own + far]  # far to both sides: absolute errors count signs alone
+    if not y.is_floating_point():
+        sides = [own.roll(1)]
+    elif not math.isfinite(loss_of(loss_fn, scores, sides[1].reshape(y.shape))):
+        sides = [torch.full_like(own, float(end)) for end in own.aminmax()]  # it knows a range
     found = []
-    far = 10 * (1 + float(own.abs().max())) if y.is_floating_point() else 0
-    for shift in (None, -far, far):  # far to both sides: absolute errors count signs alone
-        others = own.clone()
-        if shift is not None:
-            others[1:] = own[1:] + shift if far else own[1:].roll(1)
+    for others in (own, *sides):
         given = scores.clone().requires_grad_()
-        loss_fn(given, others.reshape(y.shape)).backward()
+        loss_fn(given, torch.cat([own[:1], others[1:]]).reshape(y.shape)).backward()
         found.append(float(given.grad.flatten()[0]) if given.grad is not None else 0.0)
     return max(found) - min(found) > 1e-6 * max(map(abs, found))
 
