@@ -122,6 +122,26 @@ class Both(Language):
         return scores, functional.cross_entropy(scores.view(-1, 3), labels.reshape(-1))
 
 
+class Shifting(Language):
+    """As models of transformers that compare a text with itself, and shift it themselves."""
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Any:
+        scores = super().forward(tokens)[:, :-1].reshape(-1, 3)
+        return {
+            "loss": functional.cross_entropy(scores, labels[:, 1:].reshape(-1)),
+            "logits": scores,
+        }
+
+
+def causal(model: Any, batch: Any) -> Tensor:
+    loss: Tensor = model(*batch)["loss"]
+    return loss
+
+
+def doubled(x: Tensor, _: Tensor) -> Any:
+    return (TOKENS[: len(x)], TOKENS[: len(x)].clone())
+
+
 def second(model: Any, batch: Any) -> Tensor:
     loss: Tensor = model(*batch)[1]
     return loss
@@ -208,6 +228,7 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], Any, Any, tuple[int, ...], Any]]
     "a model that returns its loss": (Scorer, own, named, (3,), (X[::10], Y[::10])),
     "an input that is not read": (Blind, smooth, pair, (3,), (X[::10], Y[::10])),
     "time first": (TimeFirst, aligned, pair, (3, 4), (X[::10], Y[::10])),
+    "a text twice": (Shifting, causal, doubled, (11, 3), (TOKENS[:16], TOKENS[:16, 1:])),
     "scores and loss": (Both, second, shifted, (11, 3), (TOKENS[:16, :-1], TOKENS[:16, 1:])),
     "a loss by hand, with a penalty": (net, penalized, described, (3,), (X[::10] * 255, Y[::10])),
     "a layer that is not called": (net, without_a_layer, pair, (3,), (X[::10], Y[::10])),

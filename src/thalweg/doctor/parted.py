@@ -263,12 +263,13 @@ def _way(step: Step, model: nn.Module, every: Sequence[Batch]) -> _Way | None:
     compared.remove(count)
     reads = dict.fromkeys({*given, *compared}, ((0, 0), (0, 0)))
     cut = False
-    for i in {*given} & {*compared}:  # an input that is its own target, as a text is
-        ours = _edges(outputs, members, i), _edges(loss, with_out, i)
+    for i in compared:
+        both = i in given  # an input that is its own target, as a text is
+        ours = _edges(outputs, members, i) if both else (0, 0), _edges(loss, with_out, i)
         ends = ours == ((0, 0), (1, 0)) and _ends(loss, with_out, i)
-        if ours in _SHIFTED or ends:
+        if ends or (both and ours in _SHIFTED):
             reads[i], cut = ours, cut or ends
-        elif not members[i].is_floating_point():
+        elif both and not members[i].is_floating_point():
             return None  # which of its places are the target's is not known
     return replace(
         way,
