@@ -23,6 +23,9 @@ def test_pictures_beside_those_of_others_explain_nothing(*, classes: bool) -> No
     assert own > 0.05  # the means of four say a quarter of the variance, less of two halves
     assert other is not None
     assert other < 0.02
+    if classes:  # as of a masked text: which places are asked for is chance
+        asked = torch.rand(large.shape, generator=generator) < 0.15
+        assert explained([(small, large.masked_fill(~asked, -100))]) is None
 
 
 @pytest.mark.parametrize("words", [True, False])
