@@ -526,3 +526,18 @@ def test_scores_that_a_rectifier_gives_are_tried_without_it(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found = list(treatments(Subject(model, optimizer, nn.CrossEntropyLoss(), [(x, y)])))
     assert [t.cause for t in found if t.rank < 0] == ["dead_relu"] * told
+
+
+@pytest.mark.parametrize(("share", "tried"), [(0.95, ["no dropout"]), (0.5, [])])
+def test_dropout_that_leaves_out_most_is_left_out(share: float, tried: list[str]) -> None:
+    model = nn.Sequential(nn.Dropout(share), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    subject = Subject(model, optimizer, nn.MSELoss(), [(x, x.sum(1, keepdim=True))])
+    found = [one for one in treatments(subject) if one.cause == "underfitting"]
+    assert [one.words for one in found] == tried
+    for one in found:
+        twin = subject.copy()
+        one.prepare(twin)
+        torch.testing.assert_close(twin.outputs(subject.batch), twin.model[1](x))  # type: ignore[index]
+    assert model[0].p == share

@@ -271,6 +271,7 @@ _SIGNED = {  # what ``treatments`` has
     "weight_decay_too_high",
     "batch_norm_with_tiny_batches",
     "gradient_clipped_too_hard",
+    "underfitting",
 }
 _LARGER = {"vanishing_gradient_sigmoid"}  # after whose cure gradients are far larger
 _UNHELD = {

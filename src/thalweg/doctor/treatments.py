@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from thalweg.doctor.baseline import squares
 from thalweg.doctor.checks.data import features, within_batches
@@ -46,6 +47,7 @@ _ROWS = 4096  # examples whose quartiles are taken
 _ROUNDING = 1e-3  # above 1
 _TOGETHER = 0.8  # of the variance of targets within shuffled batches
 _TINY = 1e-12  # in place of 0
+_MOST = 0.7  # of what dropout is given
 
 
 DECORRELATED = 3  # rank of decorrelated inputs
@@ -79,6 +81,7 @@ def treatments(subject: Subject) -> Iterator[Treatment]:
             f"Weight decay is {digits(max(decays))}.",
             _without_decay,
         )
+    yield from _keeping(subject)
     yield from _summed(subject)
     if subject.clip is not None:
         yield from _unclipping(subject, subject.clip)
@@ -185,6 +188,26 @@ def _waking(subject: Subject) -> Iterator[Treatment]:
             f"{listed(asleep, 4)}.",
             _awake,
         )
+
+
+def _keeping(subject: Subject) -> Iterator[Treatment]:
+    """Yield no dropout where it leaves out most: elsewhere the share to keep is given."""
+    most = max((m.p for m in subject.start_model.modules() if isinstance(m, _Dropout)), default=0.0)
+    if most >= _MOST:
+        yield Treatment(
+            "underfitting",
+            1,
+            "no dropout",
+            f"Dropout leaves out {percent(most)} of what a layer returns; in some libraries its "
+            "argument is the share that is kept.",
+            _without_dropout,
+        )
+
+
+def _without_dropout(twin: Copy) -> None:
+    for module in twin.model.modules():
+        if isinstance(module, _Dropout):
+            module.p = 0.0
 
 
 def _awake(twin: Copy) -> None:
